@@ -1,0 +1,72 @@
+"""HTTP answers: the one map from our errors to statuses, and the contract's bodies."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ingest import errors
+
+Header = tuple[bytes, bytes]
+
+JSON: Header = (b"content-type", b"application/json")
+RETRY_AFTER_SECONDS = 1
+
+STATUSES: Mapping[type[errors.IngestError], int] = {
+    errors.Unauthenticated: 401,
+    errors.Malformed: 400,
+    errors.Invalid: 422,
+    errors.RowRefused: 422,
+    errors.BodyTooLarge: 413,
+    errors.BodyTimeout: 408,
+    errors.UnsupportedEncoding: 415,
+    errors.MethodNotAllowed: 405,
+    errors.Draining: 503,
+    errors.Overloaded: 503,
+}
+"""Any other error is a 500."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Status, headers and body, as the two ASGI messages that send them. Granian adds the length."""
+
+    start: dict[str, Any]
+    body: dict[str, Any]
+
+    @classmethod
+    def make(cls, status: int, content: Any, headers: tuple[Header, ...] = ()) -> "Answer":
+        return cls(
+            {"type": "http.response.start", "status": status, "headers": [JSON, *headers]},
+            {"type": "http.response.body", "body": msgspec.json.encode(content)},
+        )
+
+
+QUEUED = Answer.make(200, {"status": "queued"})
+
+
+def answer_to(error: errors.IngestError) -> Answer:
+    """The answer that tells a client of `error`."""
+    status = STATUSES.get(type(error), 500)
+    content: dict[str, Any] = {"message": str(error)}
+    if isinstance(error, errors.Invalid):
+        content["errors"] = error.errors
+    if isinstance(error, errors.RowRefused):
+        content = {
+            "message": "The given data was invalid.",
+            "errors": {"payload": ["The database does not take this JSON: " + str(error)]},
+        }
+    return Answer.make(status, content, _headers(error))
+
+
+def _headers(error: errors.IngestError) -> tuple[Header, ...]:
+    if isinstance(error, errors.Unauthenticated):
+        return ((b"www-authenticate", b'Token realm="call-events"'),)
+    if isinstance(error, errors.MethodNotAllowed):
+        return ((b"allow", error.allow.encode()),)
+    if isinstance(error, errors.Draining):
+        return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS), (b"connection", b"close"))
+    if isinstance(error, errors.Overloaded):
+        return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
+    if isinstance(error, errors.BodyTooLarge | errors.BodyTimeout):
+        return ((b"connection", b"close"),)  # the rest of the body is not read
+    return ()

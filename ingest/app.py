@@ -1,0 +1,175 @@
+"""The composition root: settings in, the BlackSheep application of one worker out."""
+
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from blacksheep import Application
+from prometheus_client import CollectorRegistry
+
+from ingest import batch_endpoint, endpoint
+from ingest.batch_endpoint import BatchEndpoint, BatchLimits
+from ingest.batcher import Batcher, BatcherLimits
+from ingest.bodies import BodyReader
+from ingest.clock import unix_us
+from ingest.dispatcher import Dispatcher, DispatcherLimits
+from ingest.endpoint import Endpoint
+from ingest.health import Health
+from ingest.metric_files import MetricFiles
+from ingest.metrics import Metrics
+from ingest.outage import Outage
+from ingest.publisher.amqp import AmqpPublisher
+from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.base import Publisher
+from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
+from ingest.relay import Relay, RelayLimits
+from ingest.routes import add_routes
+from ingest.seats import take_seat
+from ingest.settings import Settings, read_settings
+from ingest.slots import SlotKeeper
+from ingest.store.base import Store
+from ingest.store.mysql import MySQLStore
+from ingest.store.mysql_connection import Address
+from ingest.store.sqlite import SQLiteStore
+from ingest.tokens import Tokens
+from ingest.worker import Parts, Worker
+
+
+class IngestApplication(Application):
+    """BlackSheep for all paths but the hot ones, which are answered before it sees them."""
+
+    def __init__(self, lanes: dict[str, Any]) -> None:
+        super().__init__()
+        self._lanes = lanes
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        """Not async itself: the lane's coroutine is the only one that a hot request pays."""
+        if scope["type"] == "http" and (lane := self._lanes.get(scope["path"])):
+            return lane(scope, receive, send)
+        return super().__call__(scope, receive, send)
+
+
+def create() -> IngestApplication:
+    """Granian's factory: the application of this worker process, by the environment's settings."""
+    settings = read_settings()
+    seat = take_seat(settings.data_dir / "run")
+    files = metric_files(settings)
+    files.use_seat(seat.number)
+    application = build(settings, Metrics(CollectorRegistry()), files)
+    application.seat = seat  # keeps its lock as long as the process lives
+    return application
+
+
+def metric_files(settings: Settings) -> MetricFiles:
+    return MetricFiles(settings.data_dir / "run" / "metrics")
+
+
+def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApplication:
+    """Wire one worker's parts; nothing is connected before the application starts."""
+    parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
+    worker = Worker(parts, unix_us, settings.drain_timeout_seconds)
+    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max)
+    batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
+    application = IngestApplication({endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches})
+
+    async def start(_: Application) -> None:
+        await worker.start()
+
+    async def stop(_: Application) -> None:
+        await worker.stop()
+
+    application.on_start += start
+    application.on_stop += stop
+    add_routes(application, parts.health, files.exposition)
+    return application
+
+
+def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
+    outage = Outage(time.monotonic)
+    bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
+    dispatcher = Dispatcher(store, publisher, _dispatcher_limits(settings), outage, metrics, time.monotonic)
+    batcher = Batcher(store, dispatcher, _batcher_limits(settings), metrics, unix_us, time.monotonic)
+    return Parts(
+        store=store,
+        publisher=publisher,
+        metrics=metrics,
+        bodies=bodies,
+        batcher=batcher,
+        dispatcher=dispatcher,
+        relay=Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic),
+        health=Health(store, publisher, metrics),
+        slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
+        endpoint=Endpoint(Tokens(settings.tokens), bodies, batcher, metrics, settings.body_bytes_max),
+    )
+
+
+def make_store(settings: Settings) -> Store:
+    if settings.database_url.startswith("sqlite:"):
+        return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
+    return MySQLStore(
+        Address.parse(settings.database_url),
+        connections_max=settings.store_connections_max,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        commit_timeout_seconds=settings.commit_timeout_seconds,
+        now_us=unix_us,
+    )
+
+
+def sqlite_path(settings: Settings) -> Path:
+    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them."""
+    return Path(urlsplit(settings.database_url).path[1:])
+
+
+def make_publisher(settings: Settings) -> Publisher:
+    if settings.publish_to == "stream":
+        from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+
+        return StreamPublisher(
+            settings.stream_url,
+            settings.queue,
+            confirm_timeout_seconds=settings.confirm_timeout_seconds,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            reconnect_seconds_max=settings.reconnect_seconds_max,
+        )
+    if settings.broker_url == "embedded:":
+        return EmbeddedPublisher(
+            settings.data_dir / FILE_NAME,
+            events_max=settings.embedded_queue_events_max,
+            timeout_seconds=settings.commit_timeout_seconds,
+        )
+    return AmqpPublisher(
+        settings.broker_url,
+        QueueDeclaration(settings.queue, settings.queue_type),
+        channels_max=settings.channels_max,
+        confirm_timeout_seconds=settings.confirm_timeout_seconds,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        reconnect_seconds_max=settings.reconnect_seconds_max,
+    )
+
+
+def _batcher_limits(settings: Settings) -> BatcherLimits:
+    return BatcherLimits(
+        batch_events_max=settings.batch_events_max,
+        batch_bytes_max=settings.batch_bytes_max,
+        queue_events_max=settings.queue_events_max,
+        queue_bytes_max=settings.queue_bytes_max,
+        writers=settings.store_connections_max,
+        isolate_timeout_seconds=settings.commit_timeout_seconds,
+    )
+
+
+def _dispatcher_limits(settings: Settings) -> DispatcherLimits:
+    return DispatcherLimits(
+        inflight_events_max=settings.publish_inflight_events_max,
+        inflight_bytes_max=settings.publish_inflight_bytes_max,
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+def _relay_limits(settings: Settings) -> RelayLimits:
+    return RelayLimits(
+        poll_seconds=settings.relay_poll_seconds,
+        entries_max=settings.relay_entries_max,
+        lease_seconds=settings.lease_seconds,
+    )

@@ -1,0 +1,107 @@
+"""The commands of `ingest`: each reads the settings, calls one module, and says what came of it."""
+
+import asyncio
+import os
+import sys
+
+import click
+
+from ingest import __version__
+from ingest.errors import IngestError
+from ingest.settings import Settings, masked, read_settings
+
+HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
+
+Settings are environment variables; `ingest config` prints them all. Without any, the service runs embedded:
+SQLite and a queue of its own below ./var.
+
+\b
+First steps:
+  ingest migrate            create or update the tables
+  ingest serve              take events on http://localhost:8000/api/call-events
+  ingest tail --limit 1     take one message off the queue and print it
+  ingest doctor             check everything, and say what to do
+"""
+
+
+class Commands(click.Group):
+    """Our errors end a command with one line and status 1, never with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except IngestError as exc:
+            click.echo(f"ingest: {exc}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, help=HELP, context_settings={"max_content_width": 110})
+@click.version_option(__version__, prog_name="ingest")
+def main() -> None:
+    pass
+
+
+@main.command()
+def serve() -> None:
+    """Take events until SIGTERM or Ctrl-C; then finish what is in hand."""
+    from ingest.server import serve
+
+    serve(_settings())
+
+
+@main.command()
+def migrate() -> None:
+    """Create or update the tables. Safe to run again, and by two at once."""
+    settings = _settings()
+    applied = _migrate(settings)
+    for name in applied:
+        click.echo(f"applied {name}")
+    if not applied:
+        click.echo("the schema is up to date")
+
+
+def _migrate(settings: Settings) -> list[str]:
+    if settings.database_url.startswith("sqlite:"):
+        from ingest.app import sqlite_path
+        from ingest.store.sqlite import migrate
+
+        return migrate(sqlite_path(settings))
+    from ingest.store import mysql_migrations
+    from ingest.store.mysql_connection import Address
+
+    address = Address.parse(settings.database_url)
+    return asyncio.run(mysql_migrations.migrate(address, settings.connect_timeout_seconds))
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), help="End after so many messages.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="End after so many seconds without one.")
+@click.option("--properties", is_flag=True, help="Print message_id, type and timestamp, too, with the event as body.")
+def tail(limit: int | None, timeout: float | None, properties: bool) -> None:
+    """Print the events in the queue, one JSON a line, and acknowledge them: they are off the queue then."""
+    from ingest.tail import Printer, tail
+
+    sys.exit(tail(_settings(), limit, timeout, Printer(properties)))
+
+
+@main.command()
+def config() -> None:
+    """Print the effective settings, secrets masked, as lines of an environment file."""
+    for name, value in masked(_settings()).items():
+        click.echo(f"{name}={value}")
+
+
+@main.command()
+def doctor() -> None:
+    """Check settings, database, schema, broker, queue and data folder; each failure says what to do."""
+    from ingest.doctor import examine
+
+    ok = True
+    for finding in examine(_settings()):
+        ok &= finding.ok
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
+    sys.exit(0 if ok else 1)
+
+
+def _settings() -> Settings:
+    return read_settings(os.environ)

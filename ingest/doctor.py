@@ -1,0 +1,148 @@
+"""`ingest doctor`: looks at everything the service needs, and says what to do about what is wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import aio_pika
+import aiormq.exceptions
+import msgspec
+
+from ingest.app import make_store
+from ingest.errors import IngestError, SchemaError, StoreError
+from ingest.seats import take_seat
+from ingest.settings import Settings, mask_url
+from ingest.store.mysql_connection import Address, Connection
+
+DURABILITY = b"SELECT @@innodb_flush_log_at_trx_commit"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at; `text` says what was found, and what to do if it is not ok."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Each finding as soon as it is there; nothing is changed anywhere."""
+    yield Finding("settings", True, "they fit together")
+    yield _data_folder(settings)
+    checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [("database", _database), ("schema", _schema)]
+    if settings.database_url.startswith("mysql:"):
+        checks.append(("durability", _durability))
+    if settings.publish_to == "stream":
+        checks.append(("stream", _stream))
+    elif settings.broker_url == "embedded:":
+        yield Finding("broker", True, "the embedded queue, in the data folder")
+    else:
+        checks += [("broker", _broker), ("queue", _queue)]
+    for name, check in checks:
+        yield _run(name, check, settings)
+
+
+def _run(name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings) -> Finding:
+    async def bounded() -> str:
+        async with asyncio.timeout(settings.connect_timeout_seconds + settings.commit_timeout_seconds):
+            return await check(settings)
+
+    try:
+        return Finding(name, True, asyncio.run(bounded()))
+    except IngestError as exc:
+        return Finding(name, False, str(exc))
+    except TimeoutError:
+        return Finding(name, False, "no answer in time: is the address right, and the server up?")
+    except (OSError, aiormq.exceptions.AMQPError, RuntimeError) as exc:
+        return Finding(name, False, f"{type(exc).__name__}: {exc}")
+
+
+def _data_folder(settings: Settings) -> Finding:
+    try:
+        take_seat(settings.data_dir / "run").release()
+    except IngestError as exc:
+        return Finding("data folder", False, f"{exc} Make it writable, or set INGEST_DATA_DIR.")
+    return Finding("data folder", True, f"{settings.data_dir} can be written")
+
+
+async def _database(settings: Settings) -> str:
+    store = make_store(settings)
+    try:
+        await store.ping()
+    except SchemaError:
+        pass  # reached; the next check says it
+    except StoreError as exc:
+        raise StoreError(
+            f"{exc} Check INGEST_DATABASE_URL ({mask_url(settings.database_url)}) and the server."
+        ) from exc
+    finally:
+        await store.close()
+    return f"{mask_url(settings.database_url)} answers"
+
+
+async def _schema(settings: Settings) -> str:
+    store = make_store(settings)
+    try:
+        await store.ping()
+    except SchemaError as exc:
+        raise SchemaError("The tables are missing or old: run `ingest migrate`.") from exc
+    finally:
+        await store.close()
+    return "up to date"
+
+
+async def _durability(settings: Settings) -> str:
+    connection = await Connection.open(Address.parse(settings.database_url), settings.connect_timeout_seconds)
+    try:
+        value = (await connection.run(DURABILITY))[0][0]
+    finally:
+        connection.close()
+    if value != 1:
+        raise StoreError(
+            f"innodb_flush_log_at_trx_commit is {value}: a crash of the server loses acknowledged events. Set it to 1."
+        )
+    return "each commit is flushed"
+
+
+async def _connect(settings: Settings) -> Any:
+    try:
+        return await aio_pika.connect(settings.broker_url, timeout=settings.connect_timeout_seconds)
+    except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
+        raise IngestError(
+            f"{mask_url(settings.broker_url)} cannot be reached ({type(exc).__name__}: {exc}). "
+            "Check INGEST_BROKER_URL and the broker; events wait in the database meanwhile."
+        ) from exc
+
+
+async def _broker(settings: Settings) -> str:
+    async with await _connect(settings):
+        return f"{mask_url(settings.broker_url)} answers"
+
+
+async def _queue(settings: Settings) -> str:
+    async with await _connect(settings) as connection:
+        try:
+            queue = await (await connection.channel()).declare_queue(settings.queue, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return f"{settings.queue} is not there yet; `ingest serve` declares it"
+        count = queue.declaration_result.message_count
+        return f"{settings.queue} is there, {count} messages wait in it"
+
+
+async def _stream(settings: Settings) -> str:
+    from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+
+    publisher = StreamPublisher(
+        settings.stream_url,
+        settings.queue,
+        confirm_timeout_seconds=settings.confirm_timeout_seconds,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        reconnect_seconds_max=settings.reconnect_seconds_max,
+    )
+    await publisher.start()
+    try:
+        while not publisher.ready:
+            await asyncio.sleep(0.05)
+    finally:
+        await publisher.close()
+    return f"{mask_url(settings.stream_url)} answers, stream {settings.queue} is there"

@@ -1,0 +1,149 @@
+"""Every error of the service: one base, a stable code each, and whether a retry helps.
+
+A class's docstring is its message where the raiser has nothing better to say. The map from
+errors to HTTP answers is in `ingest.answers`; nothing here knows HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+FieldErrors = Mapping[str, Sequence[str]]
+
+
+class IngestError(Exception):
+    """Something in the service failed."""
+
+    code: ClassVar[str] = "error"
+    retry_helps: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+
+class SettingsError(IngestError):
+    """The settings do not fit together."""
+
+    code = "settings"
+
+
+class Rejected(IngestError):
+    """The request was refused and nothing of it was kept."""
+
+    code = "rejected"
+
+
+class Unauthenticated(Rejected):
+    """Unauthenticated."""
+
+    code = "unauthenticated"
+
+
+class Malformed(Rejected):
+    """The body is not valid JSON."""
+
+    code = "malformed"
+
+
+class Invalid(Rejected):
+    """The given data was invalid."""
+
+    code = "invalid"
+
+    def __init__(self, errors: FieldErrors) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class BodyTooLarge(Rejected):
+    """The body is larger than the service takes."""
+
+    code = "body_too_large"
+
+
+class BodyTimeout(Rejected):
+    """The body did not arrive in time. Nothing was kept: send the event again."""
+
+    code = "body_timeout"
+    retry_helps = True
+
+
+class MethodNotAllowed(Rejected):
+    """The method is not allowed here."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__()
+        self.allow = allow
+
+
+class UnsupportedEncoding(Rejected):
+    """The body's Content-Encoding is not supported. Send it uncompressed."""
+
+    code = "unsupported_encoding"
+
+
+class Overloaded(IngestError):
+    """The service has more events in hand than it may queue. Nothing was kept: send the event again."""
+
+    code = "overloaded"
+    retry_helps = True
+
+
+class Draining(Overloaded):
+    """The service is stopping. Nothing was kept: send the event again."""
+
+    code = "draining"
+
+
+class StoreError(IngestError):
+    """The event could not be made durable. Send it again."""
+
+    code = "store"
+    retry_helps = True
+
+
+class StoreUnavailable(StoreError):
+    """The database is not available. The event was not acknowledged: send it again."""
+
+    code = "store_unavailable"
+
+
+class RowRefused(StoreError):
+    """The database refuses this event's content; sending it again does not help."""
+
+    code = "row_refused"
+    retry_helps = False
+
+
+class SchemaError(StoreError):
+    """The database's schema is not the one this version needs."""
+
+    code = "schema"
+    retry_helps = False
+
+
+class PublishError(IngestError):
+    """The broker did not confirm the messages. They are stored and will be published later."""
+
+    code = "publish"
+    retry_helps = True
+
+
+class BrokerUnavailable(PublishError):
+    """The broker is not available. The messages are stored and will be published later."""
+
+    code = "broker_unavailable"
+
+
+class NotConfirmed(PublishError):
+    """The broker refused or returned some messages of a batch.
+
+    `positions` are the indexes, within the published batch, of the messages that it did not take.
+    """
+
+    code = "not_confirmed"
+
+    def __init__(self, message: str, positions: Sequence[int]) -> None:
+        super().__init__(message)
+        self.positions = positions

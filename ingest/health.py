@@ -1,0 +1,83 @@
+"""What works and what does not: checked in the background, told by `/readyz` and by gauges."""
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from ingest.errors import StoreError
+from ingest.metrics import Metrics
+from ingest.publisher.base import Publisher
+from ingest.store.base import Store
+
+CHECK_SECONDS = 1.0
+BACKLOG_CHECKS = 5
+"""The backlog is looked at in every fifth check."""
+
+Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`status` for machines, `checks` (name → "ok" or what is wrong) for people."""
+
+    status: Status
+    checks: dict[str, str]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service takes events. It does without a broker: they wait in the outbox."""
+        return self.status in ("ready", "degraded")
+
+
+class Health:
+    """Watches store and publisher; `run` works until it is cancelled."""
+
+    def __init__(self, store: Store, publisher: Publisher, metrics: Metrics) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._metrics = metrics
+        self._database = "not checked yet"
+        self._backlog = (0, 0.0)
+        self.has_slot = False
+        self.draining = False
+
+    @property
+    def backlog(self) -> tuple[int, float]:
+        """Events in the outbox and the age of the oldest in seconds, as last looked at."""
+        return self._backlog
+
+    def report(self) -> Report:
+        checks = {
+            "database": self._database,
+            "broker": "ok" if self._publisher.ready else self._publisher.problem or "not connected",
+            "ids": "ok" if self.has_slot else "no id slot yet: one is leased as soon as the database is there",
+        }
+        return Report(self._status(checks), checks)
+
+    def _status(self, checks: dict[str, str]) -> Status:
+        if self.draining:
+            return "draining"
+        if checks["database"] != "ok" or checks["ids"] != "ok":
+            return "unavailable" if self.has_slot else "starting"
+        return "ready" if checks["broker"] == "ok" else "degraded"
+
+    async def run(self) -> None:
+        count = 0
+        while True:
+            await self.check(with_backlog=count % BACKLOG_CHECKS == 0)
+            count += 1
+            await asyncio.sleep(CHECK_SECONDS)
+
+    async def check(self, *, with_backlog: bool) -> None:
+        """Look once; never raises for an absent database."""
+        try:
+            await self._store.ping()
+            self._database = "ok"
+            if with_backlog:
+                self._backlog = await self._store.backlog()
+        except StoreError as exc:
+            self._database = str(exc)
+        self._metrics.database_up.set(self._database == "ok")
+        self._metrics.broker_up.set(self._publisher.ready)
+        self._metrics.backlog_events.set(self._backlog[0])
+        self._metrics.backlog_age_seconds.set(self._backlog[1])

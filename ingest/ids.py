@@ -1,0 +1,57 @@
+"""Event ids made by the service before any insert: time-ordered and unique without coordination.
+
+A BIGINT of `41 bits milliseconds since EPOCH_MS | 12 bits slot | 10 bits sequence`. A slot belongs
+to one worker process at a time (`ingest.slots`), so two processes never make the same id.
+"""
+
+from collections.abc import Callable
+
+EPOCH_MS = 1_735_689_600_000
+"""2025-01-01T00:00:00Z; 41 bits of milliseconds last until 2094."""
+
+SLOT_BITS, SEQUENCE_BITS = 12, 10
+SLOTS_MAX = 1 << SLOT_BITS
+SEQUENCE_MAX = 1 << SEQUENCE_BITS
+_TIME_SHIFT = SLOT_BITS + SEQUENCE_BITS
+
+
+class IdGenerator:
+    """Makes strictly increasing ids of one slot, also when the clock steps back.
+
+    `now_us` gives microseconds of Unix time. `floor_ms` (Unix milliseconds) is a time below which
+    the slot's earlier owner may have made ids; nothing at or below it is made again.
+    """
+
+    def __init__(self, slot: int, now_us: Callable[[], int], floor_ms: int = 0) -> None:
+        if not 0 <= slot < SLOTS_MAX:
+            raise ValueError(f"slot {slot} is not within 0..{SLOTS_MAX - 1}")
+        self.slot = slot
+        self._now_us = now_us
+        # A tick is a millisecond and a sequence number as one integer: the id without its slot.
+        self._next_tick = max(0, floor_ms - EPOCH_MS + 1) << SEQUENCE_BITS
+
+    def take(self, count: int) -> list[int]:
+        """The next `count` ids."""
+        tick = max((self._now_us() // 1000 - EPOCH_MS) << SEQUENCE_BITS, self._next_tick)
+        self._next_tick = tick + count
+        slot = self.slot << SEQUENCE_BITS
+        first = (tick >> SEQUENCE_BITS) << _TIME_SHIFT | slot | tick & (SEQUENCE_MAX - 1)
+        if (tick & (SEQUENCE_MAX - 1)) + count <= SEQUENCE_MAX:
+            return list(range(first, first + count))
+        ticks = range(tick, tick + count)
+        return [(t >> SEQUENCE_BITS) << _TIME_SHIFT | slot | t & (SEQUENCE_MAX - 1) for t in ticks]
+
+    @property
+    def last_ms(self) -> int:
+        """Unix milliseconds of the newest id made (or of the floor)."""
+        return (self._next_tick >> SEQUENCE_BITS) + EPOCH_MS
+
+
+def milliseconds_of(event_id: int) -> int:
+    """Unix milliseconds at which the id was made."""
+    return (event_id >> _TIME_SHIFT) + EPOCH_MS
+
+
+def slot_of(event_id: int) -> int:
+    """The slot of the worker that made the id."""
+    return event_id >> SEQUENCE_BITS & (SLOTS_MAX - 1)

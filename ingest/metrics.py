@@ -1,0 +1,92 @@
+"""The catalogue of metrics: names, types, units, labels. `observability/README.md` says what to do with each.
+
+prometheus-client's multiprocess files add up over all workers. A worker's files are named by its seat
+(`ingest.seats`), not its process id: the one that takes a killed worker's place counts on from there.
+Everything is observed once a batch, or on the rare paths once a request.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+
+
+class Metrics:
+    """All metrics of one worker. Counters count events, never batches, unless they say otherwise."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.accepted = Counter(
+            "ingest_events_accepted_total", "Events answered 200: durable in the database.", registry=registry
+        )
+        self.refused = Counter(
+            "ingest_requests_refused_total",
+            "Requests not answered 200, by the error's code.",
+            ["code"],
+            registry=registry,
+        )
+        self.stored = Counter("ingest_events_stored_total", "Events committed to the database.", registry=registry)
+        self.published = Counter(
+            "ingest_events_published_total", "Events confirmed by the broker, by route.", ["route"], registry=registry
+        )
+        self.publish_failed = Counter(
+            "ingest_events_publish_failed_total",
+            "Events whose publish failed; they stay in the outbox for the relay.",
+            ["route"],
+            registry=registry,
+        )
+        self.released = Counter(
+            "ingest_events_released_total",
+            "Events left to the relay at once: broker away, or too many in flight.",
+            registry=registry,
+        )
+        self.batch_events = Histogram(
+            "ingest_batch_events", "Events in a committed batch.", buckets=BATCH_EVENTS, registry=registry
+        )
+        self.commit_seconds = Histogram(
+            "ingest_commit_seconds", "Time of one batch's commit.", buckets=SECONDS, registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "ingest_queue_seconds",
+            "Time the oldest event of a batch waited before its commit began.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.publish_seconds = Histogram(
+            "ingest_publish_seconds",
+            "Time from publish to the last confirm of a batch.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.queued_events = Gauge(
+            "ingest_queued_events",
+            "Events waiting for a commit.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.inflight_events = Gauge(
+            "ingest_publish_inflight_events",
+            "Events handed to the broker and not confirmed yet.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.backlog_events = Gauge(
+            "ingest_backlog_events", "Events in the outbox.", multiprocess_mode="livemax", registry=registry
+        )
+        self.backlog_age_seconds = Gauge(
+            "ingest_backlog_age_seconds",
+            "Age of the oldest event in the outbox.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.database_up = Gauge(
+            "ingest_database_up",
+            "1 if the last check of the database passed.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self.broker_up = Gauge(
+            "ingest_broker_up", "1 if the broker is connected.", multiprocess_mode="livemin", registry=registry
+        )
+        self.workers = Gauge(
+            "ingest_workers", "Worker processes alive.", multiprocess_mode="livesum", registry=registry
+        )

@@ -1,0 +1,1 @@
+"""Where events become messages: one small protocol, an adapter a broker."""

@@ -1,0 +1,86 @@
+"""AMQP 0-9-1 frames of a publish, marshalled for a whole batch at once.
+
+The layout is the specification's: a frame is `type, channel, size, payload, 0xCE` (2.3.5), a publish
+is a method frame, a content header frame (2.3.5.2) and as many body frames as the size asks for.
+"""
+
+import struct
+from collections.abc import Sequence
+
+from ingest.batches import Batch
+from ingest.ids import milliseconds_of
+
+METHOD, HEADER, BODY = 1, 2, 3
+FRAME_END = b"\xce"
+FRAME_OVERHEAD_BYTES = 8
+CLASS_BASIC, METHOD_PUBLISH = 60, 40
+MANDATORY = 1
+PERSISTENT = 2
+
+# Property flags of class basic, highest bit first: those that a message here carries.
+_FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 5
+_CONTENT_TYPE = b"application/json"
+
+_frame_start = struct.Struct(">BHI").pack
+_header_start = struct.Struct(">HHQH").pack
+_u64 = struct.Struct(">Q").pack
+
+
+def short_string(value: bytes) -> bytes:
+    """At most 255 bytes, the protocol's limit; a longer one is cut at a whole character."""
+    if len(value) > 255:
+        value = value[:255].decode(errors="ignore").encode()
+    return bytes((len(value),)) + value
+
+
+def publish_method(channel: int, routing_key: str) -> bytes:
+    """The frame `basic.publish` to the default exchange, mandatory: the same for every message."""
+    payload = (
+        struct.pack(">HHH", CLASS_BASIC, METHOD_PUBLISH, 0)
+        + short_string(b"")
+        + short_string(routing_key.encode())
+        + bytes((MANDATORY,))
+    )
+    return _frame_start(METHOD, channel, len(payload)) + payload + FRAME_END
+
+
+class Marshaller:
+    """Makes the bytes of a batch's messages for one channel."""
+
+    def __init__(self, channel: int, routing_key: str, frame_bytes_max: int) -> None:
+        self._channel = channel
+        self._method = publish_method(channel, routing_key)
+        self._body_bytes_max = frame_bytes_max - FRAME_OVERHEAD_BYTES
+        self._properties = short_string(_CONTENT_TYPE) + bytes((PERSISTENT,))
+
+    def marshal(self, batch: Batch) -> bytes:
+        """All frames of the batch: persistent messages named by their event's id."""
+        timestamp = _u64(milliseconds_of(batch.first_id) // 1000)
+        channel, method, properties = self._channel, self._method, self._properties
+        types: dict[str, bytes] = {}
+        parts: list[bytes] = []
+        for event_id, event in zip(batch.ids, batch.events, strict=True):
+            name = b"%d" % event_id
+            kind = types.get(event.event_type)
+            if kind is None:
+                kind = types[event.event_type] = timestamp + short_string(event.event_type.encode())
+            values = b"%b%c%b%b" % (properties, len(name), name, kind)
+            body = event.payload
+            size = len(body)
+            parts.append(method)
+            parts.append(_frame_start(HEADER, channel, 14 + len(values)))
+            parts.append(_header_start(CLASS_BASIC, 0, size, _FLAGS))
+            parts.append(values)
+            if size <= self._body_bytes_max:
+                parts.append(FRAME_END + _frame_start(BODY, channel, size))
+                parts.append(body)
+                parts.append(FRAME_END)
+            else:
+                parts.append(FRAME_END)
+                parts.extend(self._body_frames(body))
+        return b"".join(parts)
+
+    def _body_frames(self, body: bytes) -> Sequence[bytes]:
+        limit = self._body_bytes_max
+        chunks = (body[start : start + limit] for start in range(0, len(body), limit))
+        return [_frame_start(BODY, self._channel, len(chunk)) + chunk + FRAME_END for chunk in chunks]

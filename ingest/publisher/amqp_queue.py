@@ -1,0 +1,53 @@
+"""Declaring RabbitMQ's queue idempotently: what is there is used as it is."""
+
+import logging
+from typing import Any
+
+import aio_pika
+import aiormq.exceptions
+import msgspec
+
+log = logging.getLogger("ingest.publisher")
+
+UNLIMITED_DELIVERIES_SINCE = 4
+"""From RabbitMQ 4 on, a quorum queue drops a message after 20 returns by its consumers unless told not to."""
+
+
+class QueueDeclaration(msgspec.Struct, frozen=True):
+    """The durable queue `name` of `kind` quorum or classic."""
+
+    name: str
+    kind: str
+
+    async def declare(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        """Make sure that the queue is there. Raises aiormq's AMQPError or OSError if it cannot be.
+
+        A refused declaration closes its channel, so each try has a channel of its own.
+        """
+        try:
+            await self._on_own_channel(connection, passive=False)
+        except aiormq.exceptions.ChannelPreconditionFailed:
+            await self._on_own_channel(connection, passive=True)
+            log.warning(
+                "RabbitMQ's queue exists with other arguments; it is used as it is",
+                extra={"queue": self.name, "wanted": self.arguments(connection)},
+            )
+        except aiormq.exceptions.ChannelAccessRefused:
+            await self._on_own_channel(connection, passive=True)  # may not configure, but may publish
+
+    async def _on_own_channel(self, connection: aio_pika.abc.AbstractConnection, *, passive: bool) -> None:
+        async with connection.channel(publisher_confirms=False) as channel:
+            arguments = None if passive else self.arguments(connection)
+            await channel.declare_queue(self.name, durable=True, passive=passive, arguments=arguments)
+
+    def arguments(self, connection: aio_pika.abc.AbstractConnection) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"x-queue-type": self.kind}
+        if self.kind == "quorum" and _major_version(connection) >= UNLIMITED_DELIVERIES_SINCE:
+            arguments["x-delivery-limit"] = -1
+        return arguments
+
+
+def _major_version(connection: aio_pika.abc.AbstractConnection) -> int:
+    transport: Any = connection.transport
+    version = str(transport.connection.server_properties.get("version", "0"))
+    return int(version.partition(".")[0]) if version.partition(".")[0].isdigit() else 0

@@ -1,0 +1,33 @@
+"""The publisher's protocol: what the pipeline and the relay need of a broker."""
+
+from typing import Literal, Protocol
+
+from ingest.batches import Batch
+
+Lane = Literal["live", "relay"]
+"""`live` batches are written in the order of the calls; `relay` ones do not hold them up."""
+
+
+class Publisher(Protocol):
+    """Publishes whole batches; a returned `publish` means that every message is confirmed."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch published now has a chance; False while the broker is known to be away."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why `ready` is False, for people; None if it is True."""
+
+    async def start(self) -> None:
+        """Begin to connect, and to connect again after every loss. Never raises for an absent broker."""
+
+    async def close(self) -> None:
+        """Close the connection; safe to call twice."""
+
+    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        """Publish and wait until all is confirmed, at most the publisher's confirm deadline.
+
+        Raises `BrokerUnavailable` if nothing is known of the messages, `NotConfirmed` with the
+        positions of those that the broker refused while it took the others.
+        """

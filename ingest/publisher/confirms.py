@@ -1,0 +1,77 @@
+"""Publisher confirms of one channel: which messages of which batch the broker has taken. Pure."""
+
+import asyncio
+from bisect import bisect_left
+from collections import deque
+
+from ingest.batches import Batch
+from ingest.errors import BrokerUnavailable
+
+
+class Pending:
+    """A published batch: its delivery tags `first..last`, those still open, and what was refused."""
+
+    __slots__ = ("batch", "done", "first", "last", "open", "refused", "returned")
+
+    def __init__(self, batch: Batch, first: int, done: "asyncio.Future[None]") -> None:
+        self.batch = batch
+        self.first = first
+        self.last = first + len(batch) - 1
+        self.open = set(range(first, self.last + 1))
+        self.refused: set[int] = set()
+        self.returned: set[int] = set()
+        self.done = done
+
+    def settle(self, tags: "set[int] | range", refused: bool) -> None:
+        """The broker has answered for `tags`; the last answer wakes the waiter."""
+        if refused:
+            self.refused.update(tag - self.first for tag in self.open.intersection(tags))
+        self.open.difference_update(tags)
+        if not self.open and not self.done.done():
+            self.done.set_result(None)
+
+
+class ConfirmWindow:
+    """The batches in flight on one channel, in the order they were written."""
+
+    def __init__(self) -> None:
+        self._pending: deque[Pending] = deque()
+        self._last_tag = 0
+
+    def __len__(self) -> int:
+        """Messages in flight."""
+        return sum(len(pending.open) for pending in self._pending)
+
+    def add(self, batch: Batch, done: "asyncio.Future[None]") -> Pending:
+        """Register a batch that is written next: its tags follow those of all before it."""
+        pending = Pending(batch, self._last_tag + 1, done)
+        self._last_tag = pending.last
+        self._pending.append(pending)
+        return pending
+
+    def answer(self, tag: int, multiple: bool, refused: bool) -> None:
+        """An ack or nack for `tag`, or for all up to it. Tags that nobody waits for are ignored."""
+        for pending in self._pending:
+            if pending.first > tag:
+                break
+            if multiple:
+                pending.settle(range(pending.first, min(tag, pending.last) + 1), refused)
+            elif tag <= pending.last:
+                pending.settle({tag}, refused)
+        while self._pending and not self._pending[0].open:
+            self._pending.popleft()
+
+    def returned(self, event_id: int) -> None:
+        """The broker could route the message to no queue; its ack follows."""
+        for pending in self._pending:
+            position = bisect_left(pending.batch.ids, event_id)
+            if position < len(pending.batch) and pending.batch.ids[position] == event_id:
+                pending.returned.add(position)
+                return
+
+    def fail(self, reason: str) -> None:
+        """The channel is gone: what is open stays unknown."""
+        while self._pending:
+            pending = self._pending.popleft()
+            if not pending.done.done():
+                pending.done.set_exception(BrokerUnavailable(reason))

@@ -1,0 +1,68 @@
+"""`ingest serve`: Granian with the workers, logs and limits that the settings ask for."""
+
+import ipaddress
+import json
+import socket
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from ingest.app import metric_files
+from ingest.errors import SettingsError
+from ingest.logs import log_config
+from ingest.openapi import EXAMPLE
+from ingest.settings import WELL_KNOWN_TOKEN, Settings
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle or half-sent request head may hold a connection."""
+KILL_MARGIN_SECONDS = 5
+"""A worker that is not gone this long after its own drain limit is killed."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises `SettingsError` before anything is started."""
+    address = _address(settings.host)
+    metric_files(settings).clear()
+    server = Granian(
+        "ingest.app:create",
+        factory=True,
+        address=address,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.auto,
+        websockets=False,
+        backpressure=settings.connections_max,
+        http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE_SECONDS * 1000),
+        log_level=LogLevels(settings.log_level),
+        log_dictconfig=log_config(settings.log_level),
+        respawn_failed_workers=True,
+        workers_kill_timeout=int(settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS,
+    )
+    if settings.embedded:
+        print(_invitation(settings), flush=True)
+    server.serve()
+
+
+def _address(host: str) -> str:
+    """Granian wants an IP literal."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return socket.gethostbyname(host)
+    except OSError as exc:
+        raise SettingsError(f"INGEST_HOST={host}: no such address ({exc.strerror}).") from exc
+
+
+def _invitation(settings: Settings) -> str:
+    """The one line that lets a newcomer try it."""
+    token = WELL_KNOWN_TOKEN if not settings.api_tokens else "YOUR-TOKEN"
+    return (
+        f"Try: curl -H 'X-API-TOKEN: {token}' http://localhost:{settings.port}/api/call-events "
+        f"-d '{json.dumps(EXAMPLE)}'"
+    )

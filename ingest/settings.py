@@ -1,0 +1,156 @@
+"""The service's settings: read once from the environment, grouped by who uses them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from ingest.errors import SettingsError
+
+WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
+PREFIX = "INGEST_"
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Bytes = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is the environment variable `INGEST_` + its name in capitals."""
+
+    database_url: str = "sqlite:///var/call-events.db"
+    broker_url: str = "embedded:"
+    publish_to: Literal["queue", "stream"] = "queue"
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "call-events"
+    queue_type: Literal["quorum", "classic"] = "quorum"
+    stream_url: str = ""
+    api_tokens: tuple[str, ...] = ()
+    host: str = "0.0.0.0"  # noqa: S104 - a service is there to be reached
+    port: Port = 8000
+    workers: Count = 1
+    data_dir: Path = Path("var")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # Requests
+    body_bytes_max: Bytes = 1_048_576
+    batch_body_bytes_max: Bytes = 16_777_216
+    batch_items_max: Count = 10_000
+    body_timeout_seconds: Seconds = 5.0
+    connections_max: Count = 4096
+    queue_events_max: Count = 20_000
+    queue_bytes_max: Bytes = 67_108_864
+
+    # Commits
+    batch_events_max: Count = 500
+    batch_bytes_max: Bytes = 4_194_304
+    store_connections_max: Count = 2
+    commit_timeout_seconds: Seconds = 2.0
+    connect_timeout_seconds: Seconds = 3.0
+
+    # Publishing
+    channels_max: Annotated[int, msgspec.Meta(ge=2, le=64)] = 3
+    confirm_timeout_seconds: Seconds = 10.0
+    publish_inflight_events_max: Count = 20_000
+    publish_inflight_bytes_max: Bytes = 67_108_864
+    lease_seconds: Seconds = 30.0
+    relay_poll_seconds: Seconds = 1.0
+    relay_entries_max: Count = 256
+    reconnect_seconds_max: Seconds = 5.0
+    embedded_queue_events_max: Count = 1_000_000
+
+    # Stopping
+    drain_timeout_seconds: Seconds = 20.0
+
+    @property
+    def embedded(self) -> bool:
+        """Nothing but Python: SQLite and the embedded queue."""
+        return self.database_url.startswith("sqlite:") and self.broker_url == "embedded:"
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that clients may send."""
+        return self.api_tokens or ((WELL_KNOWN_TOKEN,) if self.embedded else ())
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in `environ`. Raises `SettingsError`, which names the variable and its fix."""
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    known = {PREFIX + name.upper(): name for name in fields}
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(PREFIX + "TEST_"):
+            continue
+        if variable not in known:
+            raise SettingsError(f"{variable} is not a setting. `ingest config` lists them all.")
+        if text.strip() or known[variable] == "api_tokens":
+            values[known[variable]] = _value(variable, text, fields[known[variable]].type)
+    settings = msgspec.structs.replace(Settings(), **values)
+    _check(settings)
+    return settings
+
+
+def _value(variable: str, text: str, kind: Any) -> Any:
+    if kind == tuple[str, ...]:
+        return tuple(token for part in text.split(",") if (token := part.strip()))
+    if kind is Path:
+        return Path(text)
+    try:
+        return msgspec.convert(text.strip(), kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise SettingsError(f"{variable}={text!r}: {exc}.") from exc
+
+
+def _check(settings: Settings) -> None:
+    scheme = urlsplit(settings.database_url).scheme
+    if scheme not in ("sqlite", "mysql"):
+        raise SettingsError(
+            "INGEST_DATABASE_URL must begin with sqlite:/// or mysql://, such as mysql://user:pass@host:3306/db."
+        )
+    if settings.broker_url != "embedded:" and urlsplit(settings.broker_url).scheme not in ("amqp", "amqps"):
+        raise SettingsError("INGEST_BROKER_URL must be embedded: or begin with amqp:// or amqps://.")
+    if settings.publish_to == "stream" and urlsplit(settings.stream_url).scheme not in (
+        "rabbitmq-stream",
+        "rabbitmq-stream+tls",
+    ):
+        raise SettingsError(
+            "INGEST_PUBLISH_TO=stream needs INGEST_STREAM_URL, such as rabbitmq-stream://user:pass@host:5552/."
+        )
+    if not settings.embedded:
+        _check_tokens(settings.api_tokens)
+
+
+def _check_tokens(tokens: tuple[str, ...]) -> None:
+    if not tokens:
+        raise SettingsError("INGEST_API_TOKENS is empty: with a real database or broker, set tokens of your own.")
+    if WELL_KNOWN_TOKEN in tokens:
+        raise SettingsError(
+            "INGEST_API_TOKENS holds the well-known token, which works in embedded mode only: choose one of your own."
+        )
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """Variable → effective value as text, with passwords and tokens replaced by `***`."""
+    shown = {}
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if name == "api_tokens":
+            text = ",".join("***" for _ in settings.tokens)
+        elif name.endswith("_url"):
+            text = mask_url(value)
+        else:
+            text = str(value)
+        shown[PREFIX + name.upper()] = text
+    return shown
+
+
+def mask_url(url: str) -> str:
+    """The URL with its password, if any, replaced by `***`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))

@@ -1,0 +1,115 @@
+"""The worker's id slot: leased in the database, remembered in the data folder.
+
+A slot file is locked by the one process that uses it. A restart while the database is away takes a
+remembered slot whose lease still runs; otherwise the worker waits until it can lease one.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from ingest.errors import StoreError
+from ingest.seats import lock
+from ingest.store.base import SlotLease, Store
+
+LEASE_SECONDS = 86_400.0
+RENEW_SECONDS = 60.0
+MARGIN_MS = 60_000
+"""A remembered lease must run this much longer to be used: clocks of hosts differ a little."""
+RESERVE_MS = 3_600_000
+"""How far ahead of the last id made a remembered floor may lie at most, if the clock stepped back."""
+
+
+class SlotKeeper:
+    """Finds and keeps a slot. Not started twice; `now_us` is Unix time in microseconds."""
+
+    def __init__(self, folder: Path, store: Store, now_us: Callable[[], int]) -> None:
+        self._folder = folder
+        self._store = store
+        self._now_us = now_us
+        self._descriptor: int | None = None
+        self.lease: SlotLease | None = None
+
+    async def acquire(self) -> SlotLease:
+        """A remembered slot, else one leased now. Raises `StoreError` while there is none to be had."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lease = self._remembered() or await self._leased()
+        self.lease = lease
+        return lease
+
+    async def renew(self, last_ms: int) -> bool:
+        """Extend the lease and record the newest id time; False if the slot belongs to another node now."""
+        assert self.lease is not None, "acquire comes first"  # noqa: S101 - a programming error
+        held = msgspec.structs.replace(self.lease, floor_ms=max(last_ms, self.lease.floor_ms))
+        self._write(held)
+        renewed = await self._store.renew_slot(held, LEASE_SECONDS)
+        if renewed is None:
+            self.release()
+            return False
+        self._write(renewed)
+        self.lease = renewed
+        return True
+
+    def release(self) -> None:
+        """Let another worker of this data folder have the slot."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self.lease = None
+
+    def record(self, last_ms: int) -> None:
+        """Remember the newest id time, at a clean stop."""
+        if self.lease is not None:
+            self._write(msgspec.structs.replace(self.lease, floor_ms=max(last_ms, self.lease.floor_ms)))
+
+    def _remembered(self) -> SlotLease | None:
+        now_ms = self._now_us() // 1000
+        for path in sorted(self._folder.glob("slot-*.json")):
+            lease = _read(path)
+            if lease is None or lease.until_ms < now_ms + MARGIN_MS or lease.node != self._node():
+                continue
+            descriptor = lock(path.with_suffix(".lock"))
+            if descriptor is not None:
+                self._descriptor = descriptor
+                # The last owner may have been killed after its last note here; a note is made every
+                # RENEW_SECONDS, so ids of up to that much later are possible if the clock went back.
+                return msgspec.structs.replace(lease, floor_ms=min(lease.floor_ms, now_ms + RESERVE_MS))
+        return None
+
+    async def _leased(self) -> SlotLease:
+        lease = await self._store.lease_slot(self._node(), LEASE_SECONDS)
+        descriptor = lock(self._folder / f"slot-{lease.slot:04}.lock")
+        if descriptor is None:
+            raise StoreError(f"Slot {lease.slot} was leased, but another process has its file locked.")
+        self._descriptor = descriptor
+        self._write(lease)
+        return lease
+
+    def _node(self) -> str:
+        """The data folder's own name, made once."""
+        path = self._folder / "node-id"
+        if not path.exists():
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.write_text(str(uuid4()))
+            try:
+                os.link(draft, path)  # fails if another worker was faster; then its name counts
+            except FileExistsError:
+                pass
+            draft.unlink()
+        return path.read_text()
+
+    def _write(self, lease: SlotLease) -> None:
+        path = self._folder / f"slot-{lease.slot:04}.json"
+        draft = path.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(lease))
+        draft.replace(path)
+
+
+def _read(path: Path) -> SlotLease | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SlotLease)
+    except (msgspec.MsgspecError, OSError):
+        return None  # damaged: a new slot costs nothing

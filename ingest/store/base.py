@@ -1,0 +1,62 @@
+"""The store's protocol: what the batcher, the relay and the slot keeper need of a database."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest.batches import Batch, Entry
+
+
+class SlotLease(msgspec.Struct, frozen=True):
+    """A worker's right to make ids with `slot` until `until_ms` (Unix milliseconds).
+
+    The slot's ids up to `floor_ms` may have been made by an earlier owner.
+    """
+
+    slot: int
+    node: str
+    until_ms: int
+    floor_ms: int
+
+
+class Store(Protocol):
+    """Every method raises `StoreUnavailable` when the database is away, `StoreError` otherwise.
+
+    None waits without a limit: each is bounded by the store's own deadline.
+    """
+
+    async def start(self) -> None:
+        """Begin to connect. Never raises because the database is away."""
+
+    async def close(self) -> None:
+        """Close the connections; safe to call twice."""
+
+    async def ping(self) -> None:
+        """Return if a commit could succeed now: connected, schema as this version needs it."""
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
+
+        Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
+        The outbox entry is nobody's to claim for `lease_seconds`. Raises `RowRefused` if the
+        database refuses the content; nothing of the batch is kept then.
+        """
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        """Forget outbox entries whose messages are confirmed; unknown ones are ignored."""
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+        """Lease up to `limit` entries whose lease ran out, oldest first; no two callers get one."""
+
+    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
+        """The entries' events, a batch each; those settled meanwhile, or without rows, are left out."""
+
+    async def backlog(self) -> tuple[int, float]:
+        """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""
+
+    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+        """Lease a slot that nobody holds to `node`. Raises `StoreError` if all are taken."""
+
+    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+        """Extend the lease and keep `lease.floor_ms`; None if another node holds the slot now."""

@@ -1,0 +1,43 @@
+"""The numbered migrations of `sql/`, as statements; which of them a database has is its adapter's to say."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One file `sql/<dialect>/NNNN_name.sql`, in order of its version."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def sql_folder(dialect: str) -> Path:
+    """The folder of a dialect's SQL files: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "sql" / dialect
+    return inside if inside.is_dir() else package.parent / "sql" / dialect
+
+
+def migrations(dialect: str) -> list[Migration]:
+    """All migrations of `mysql` or `sqlite`, oldest first."""
+    files = sorted(sql_folder(dialect).glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    return [_migration(file) for file in files]
+
+
+def newest_version(dialect: str) -> int:
+    """The version a database of this release has."""
+    return migrations(dialect)[-1].version
+
+
+def _migration(file: Path) -> Migration:
+    number, _, name = file.stem.partition("_")
+    return Migration(int(number), name, split_statements(file.read_text("utf-8")))
+
+
+def split_statements(script: str) -> tuple[str, ...]:
+    """The statements of a script: each ends with `;` at a line's end; `--` lines are comments."""
+    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    parts = (part.strip().rstrip(";") for part in "\n".join(lines).split(";\n"))
+    return tuple(part for part in parts if part)

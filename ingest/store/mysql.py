@@ -1,0 +1,153 @@
+"""The store on MySQL (8.0.1 or later) and MariaDB (10.6 or later), through asyncmy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from ingest.batches import Batch, Entry, batches_of
+from ingest.errors import SchemaError, StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.ids import SLOTS_MAX, milliseconds_of
+from ingest.store import mysql_statements as sql
+from ingest.store.base import SlotLease
+from ingest.store.migrations import newest_version
+from ingest.store.mysql_connection import Address, Connection, Duplicate, Pool, Retry
+
+RETRIES_MAX = 5
+RETRY_PAUSE_SECONDS = 0.01
+"""A lost deadlock is tried again at once, a little later each time; the deadline bounds it all."""
+
+
+class MySQLStore:
+    """See `ingest.store.base.Store`. Commits and the relay's work have connections of their own."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connections_max: int,
+        connect_timeout_seconds: float,
+        commit_timeout_seconds: float,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._writers = Pool(address, connections_max, connect_timeout_seconds)
+        self._others = Pool(address, 1, connect_timeout_seconds)
+        self._commit_timeout_seconds = commit_timeout_seconds
+        self._now_us = now_us
+
+    async def start(self) -> None:
+        pass  # connects at first use
+
+    async def close(self) -> None:
+        self._writers.close()
+        self._others.close()
+
+    async def ping(self) -> None:
+        async with self._other() as connection:
+            version = (await connection.run(sql.VERSION))[0][0]
+        if version < newest_version("mysql"):
+            raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        statement = sql.commit(batch, lease_seconds, settled)
+        async with self._deadline():
+            for attempt in range(RETRIES_MAX):
+                await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
+                if await self._committed(statement, batch, last=attempt == RETRIES_MAX - 1):
+                    return
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        async with self._other() as connection:
+            await connection.run(sql.delete_entries(first_ids))
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+        async with self._other() as connection, connection.transaction():
+            entries = [Entry(*row) for row in await connection.run(sql.CLAIMABLE % limit)]
+            if entries:
+                await connection.run(sql.lease_entries((entry.first_id for entry in entries), lease_seconds))
+        return sorted(entries, key=lambda entry: entry.first_id)
+
+    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
+        async with self._other() as connection:
+            rows = await connection.run(sql.read_entries(entries))
+        return batches_of(entries, [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows])
+
+    async def backlog(self) -> tuple[int, float]:
+        async with self._other() as connection:
+            count, first_id = (await connection.run(sql.BACKLOG))[0]
+        age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
+        return int(count), max(0, age_ms) / 1000
+
+    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+        until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
+        for _ in range(RETRIES_MAX):
+            try:
+                async with self._other() as connection, connection.transaction():
+                    slot, floor_ms = await _take_slot(connection, node, lease_seconds)
+                return SlotLease(slot, node, until_ms, floor_ms)
+            except (Duplicate, Retry):
+                continue  # another worker was faster
+        raise StoreUnavailable("Could not lease an id slot: too many workers start at once.")
+
+    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+        until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
+        values = (sql.microseconds(lease_seconds), lease.floor_ms, lease.slot, sql.quoted(lease.node.encode()))
+        async with self._other() as connection:
+            changed = await connection.change(sql.RENEW_SLOT % values)
+        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+
+    async def _committed(self, statement: bytes, batch: Batch, *, last: bool) -> bool:
+        """Try once; False if it is worth another try with the same ids."""
+        try:
+            async with self._writers.connection() as connection:
+                try:
+                    await connection.run(statement)
+                except StoreUnavailable:
+                    raise
+                except StoreError:
+                    await connection.run(b"ROLLBACK")
+                    raise
+            return True
+        except Duplicate:
+            await self._check_own(batch)
+            return True
+        except (Retry, StoreUnavailable):
+            # A lost connection leaves the outcome unknown; the same ids make a second try safe.
+            if last:
+                raise
+            return False
+
+    async def _check_own(self, batch: Batch) -> None:
+        """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""
+        async with self._writers.connection() as connection:
+            rows = await connection.run(sql.COUNT_BATCH % (batch.first_id, batch.last_id))
+        ours = [(1, batch.events[0].call_id), (1, batch.events[-1].call_id)]
+        if [tuple(row) for row in rows] != ours:
+            raise StoreError(f"Another worker made ids of slot {batch.slot}. Nothing of this batch was stored.")
+
+    @asynccontextmanager
+    async def _other(self) -> AsyncIterator[Connection]:
+        async with self._deadline(), self._others.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._commit_timeout_seconds):
+                yield
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"MySQL did not answer within {self._commit_timeout_seconds:g} s.") from exc
+
+
+async def _take_slot(connection: Connection, node: str, lease_seconds: float) -> tuple[int, int]:
+    lease, owner = sql.microseconds(lease_seconds), sql.quoted(node.encode())
+    free = await connection.run(sql.FREE_SLOT)
+    if free:
+        slot, floor_ms = free[0]
+        await connection.run(sql.TAKE_SLOT % (owner, lease, slot))
+        return slot, floor_ms
+    slot = int((await connection.run(sql.NEXT_SLOT))[0][0])
+    if slot >= SLOTS_MAX:
+        raise StoreError(f"All {SLOTS_MAX} id slots are leased; see the table ingest_slots.")
+    await connection.run(sql.NEW_SLOT % (slot, owner, lease))
+    return slot, 0

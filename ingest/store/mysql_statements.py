@@ -1,0 +1,107 @@
+"""SQL of the MySQL store, assembled as bytes: a batch is one query, `BEGIN` to `COMMIT`.
+
+Values are escaped as MySQL's manual says for single-quoted strings (String Literals); the session's
+sql_mode, set at connect, has no NO_BACKSLASH_ESCAPES, and its character set is utf8mb4.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from ingest.batches import Batch, Entry
+
+INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
+INSERT_ENTRY = (
+    b"INSERT INTO ingest_outbox (first_id, last_id, slot, count, lease_until) "
+    b"VALUES (%d, %d, %d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND)"
+)
+DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
+COUNT_BATCH = (
+    b"SELECT COUNT(*), MIN(call_id) FROM call_event_logs WHERE id = %d UNION ALL "
+    b"SELECT COUNT(*), MIN(call_id) FROM call_event_logs WHERE id = %d"
+)
+CLAIMABLE = (
+    b"SELECT first_id, last_id, slot, count, attempts FROM ingest_outbox "
+    b"WHERE lease_until < UTC_TIMESTAMP(6) ORDER BY lease_until LIMIT %d FOR UPDATE SKIP LOCKED"
+)
+LEASE = (
+    b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
+    b"attempts = attempts + 1 WHERE first_id IN (%s)"
+)
+READ_ENTRY = (
+    b"(SELECT id, call_id, event_type, payload FROM call_event_logs WHERE id BETWEEN %d AND %d "
+    b"AND EXISTS (SELECT 1 FROM ingest_outbox WHERE first_id = %d))"
+)
+BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+FREE_SLOT = (
+    b"SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < UTC_TIMESTAMP(6) "
+    b"ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED"
+)
+NEXT_SLOT = b"SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
+NEW_SLOT = (
+    b"INSERT INTO ingest_slots (slot, node, lease_until, floor_ms) "
+    b"VALUES (%d, %s, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, 0)"
+)
+TAKE_SLOT = (
+    b"UPDATE ingest_slots SET node = %s, lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND WHERE slot = %d"
+)
+RENEW_SLOT = (
+    b"UPDATE ingest_slots SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
+    b"floor_ms = GREATEST(floor_ms, %d) WHERE slot = %d AND node = %s"
+)
+VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
+
+
+def quoted(value: bytes) -> bytes:
+    """`value` (UTF-8) as a MySQL string literal."""
+    return b"'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
+
+
+def microseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000)
+
+
+def created_literal(us: int) -> bytes:
+    """Unix microseconds as a DATETIME(6) literal in UTC."""
+    second, fraction = divmod(us, 1_000_000)
+    return time.strftime("'%Y-%m-%d %H:%M:%S", time.gmtime(second)).encode() + b".%06d'" % fraction
+
+
+def insert_events(batch: Batch) -> bytes:
+    """One multi-row INSERT of the batch's events."""
+    end = b"'," + created_literal(batch.created_us) + b"),"
+    parts = [INSERT_EVENTS]
+    add = parts.append
+    for event_id, event in zip(batch.ids, batch.events, strict=True):
+        add(b"(%d,'" % event_id)
+        # Order matters: the backslashes that escape quotes must not be escaped themselves.
+        add(event.call_id.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+        add(b"','")
+        add(event.event_type.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+        add(b"','")
+        add(event.payload.replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+        add(end)
+    parts[-1] = end[:-1]
+    return b"".join(parts)
+
+
+def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
+    """The whole transaction of a batch: its rows, its outbox entry, and the entries settled meanwhile."""
+    entry = (batch.first_id, batch.last_id, batch.slot, len(batch), microseconds(lease_seconds))
+    statements = [b"BEGIN", insert_events(batch), INSERT_ENTRY % entry]
+    if settled:
+        statements.append(delete_entries(settled))
+    statements.append(b"COMMIT")
+    return b";".join(statements)
+
+
+def delete_entries(first_ids: Iterable[int]) -> bytes:
+    return DELETE_ENTRIES % b",".join(b"%d" % first_id for first_id in first_ids)
+
+
+def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
+    return LEASE % (microseconds(lease_seconds), b",".join(b"%d" % first_id for first_id in first_ids))
+
+
+def read_entries(entries: Iterable[Entry]) -> bytes:
+    """The rows of all entries, with those of other slots in between: see `batches_of`."""
+    return b" UNION ALL ".join(READ_ENTRY % (entry.first_id, entry.last_id, entry.first_id) for entry in entries)

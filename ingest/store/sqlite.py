@@ -1,0 +1,215 @@
+"""The store on SQLite: the embedded default. Durable: WAL with an fsync at every commit.
+
+SQLite blocks, so one thread of its own runs every call, in the order they came.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from ingest.batches import Batch, Entry, batches_of
+from ingest.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.ids import SLOTS_MAX, milliseconds_of
+from ingest.store.base import SlotLease
+from ingest.store.migrations import migrations, newest_version
+
+T = TypeVar("T")
+
+INSERT_EVENT = (
+    "INSERT OR IGNORE INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES (?, ?, ?, ?, ?)"
+)
+INSERT_ENTRY = (
+    "INSERT OR IGNORE INTO ingest_outbox (first_id, last_id, slot, count, lease_until) VALUES (?, ?, ?, ?, ?)"
+)
+SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
+CLAIMABLE = """SELECT first_id, last_id, slot, count, attempts FROM ingest_outbox
+    WHERE lease_until < ? ORDER BY lease_until, first_id LIMIT ?"""
+LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
+STILL_OPEN = "SELECT 1 FROM ingest_outbox WHERE first_id = ?"
+READ = "SELECT id, call_id, event_type, payload FROM call_event_logs WHERE id BETWEEN ? AND ? ORDER BY id"
+BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
+NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
+TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, lease_until, floor_ms) VALUES (?, ?, ?, ?)"
+RENEW_SLOT = """UPDATE ingest_slots SET lease_until = ?, floor_ms = MAX(floor_ms, ?)
+    WHERE slot = ? AND node = ?"""
+VERSION = "SELECT MAX(version) FROM ingest_migrations"
+MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
+    version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
+RECORD_MIGRATION = "INSERT INTO ingest_migrations (version, name, applied_time) VALUES (?, ?, ?)"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_text(us: int) -> str:
+    """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC for Unix microseconds, as the table keeps it."""
+    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
+    """A connection that is durable at each commit and waits for other writers for a bounded time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
+    """Bring the database to this release's schema; the names of the migrations applied now."""
+    connection = connect(path, timeout_seconds)
+    try:
+        connection.execute("BEGIN IMMEDIATE")  # one at a time: the second waits here
+        connection.execute(MIGRATIONS_TABLE)
+        done = connection.execute(VERSION).fetchone()[0] or 0
+        due = [migration for migration in migrations("sqlite") if migration.version > done]
+        for migration in due:
+            for statement in migration.statements:
+                connection.execute(statement)
+            now = datetime.now(UTC).isoformat(sep=" ")
+            connection.execute(RECORD_MIGRATION, (migration.version, migration.name, now))
+        connection.execute("COMMIT")
+        return [migration.name for migration in due]
+    except sqlite3.Error as exc:
+        raise StoreError(f"The migration failed and was rolled back: {exc}") from exc
+    finally:
+        connection.close()
+
+
+class SQLiteStore:
+    """See `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
+
+    def __init__(self, path: Path, timeout_seconds: float, now_us: Callable[[], int]) -> None:
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+        self._now_us = now_us
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "sqlite-store")
+
+    async def start(self) -> None:
+        pass  # opens at first use, in the store's thread
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    async def ping(self) -> None:
+        await self._run(self._check_schema)
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        created = utc_text(batch.created_us)
+        rows = [
+            (event_id, event.call_id, event.event_type, event.payload.decode(), created)
+            for event_id, event in zip(batch.ids, batch.events, strict=True)
+        ]
+        lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
+        entry = (batch.first_id, batch.last_id, batch.slot, len(batch), lease_until)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(INSERT_EVENT, rows)
+            connection.execute(INSERT_ENTRY, entry)
+            connection.executemany(SETTLE, [(first_id,) for first_id in settled])
+
+        await self._transact(write)
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        keys = [(first_id,) for first_id in first_ids]
+        await self._transact(lambda connection: connection.executemany(SETTLE, keys))
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+        now_ms = self._now_us() // 1000
+        until = now_ms + int(lease_seconds * 1000)
+
+        def lease(connection: sqlite3.Connection) -> list[Entry]:
+            entries = [Entry(*row) for row in connection.execute(CLAIMABLE, (now_ms, limit))]
+            connection.executemany(LEASE, [(until, entry.first_id) for entry in entries])
+            return entries
+
+        return await self._transact(lease)
+
+    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
+        def rows(connection: sqlite3.Connection) -> list[tuple[int, str, str, str]]:
+            found = []
+            for entry in entries:
+                if connection.execute(STILL_OPEN, (entry.first_id,)).fetchone():
+                    found += connection.execute(READ, (entry.first_id, entry.last_id)).fetchall()
+            return found
+
+        found = await self._run(rows)
+        return batches_of(entries, [(row[0], Event(row[1], row[2], row[3].encode())) for row in found])
+
+    async def backlog(self) -> tuple[int, float]:
+        count, first_id = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())
+        age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
+        return count, max(0, age_ms) / 1000
+
+    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+        now_ms = self._now_us() // 1000
+        until_ms = now_ms + int(lease_seconds * 1000)
+
+        def take(connection: sqlite3.Connection) -> SlotLease:
+            free = connection.execute(FREE_SLOT, (now_ms,)).fetchone()
+            slot, floor_ms = free or (connection.execute(NEXT_SLOT).fetchone()[0], 0)
+            if slot >= SLOTS_MAX:
+                raise StoreError(f"All {SLOTS_MAX} id slots are leased; see the table ingest_slots.")
+            connection.execute(TAKE_SLOT, (slot, node, until_ms, floor_ms))
+            return SlotLease(slot, node, until_ms, floor_ms)
+
+        return await self._transact(take)
+
+    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+        until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
+        values = (until_ms, lease.floor_ms, lease.slot, lease.node)
+        changed = await self._transact(lambda connection: connection.execute(RENEW_SLOT, values).rowcount)
+        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+
+    # Below: everything runs in the store's thread.
+
+    async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+        return await self._run(transaction)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def call() -> T:
+            return work(self._opened())
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except sqlite3.OperationalError as exc:
+            if "no such table" in str(exc):
+                raise SchemaError("The database has no tables yet: run `ingest migrate`.") from exc
+            raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
+        except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
+            raise RowRefused(f"SQLite refused the event: {exc}.") from exc
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreUnavailable(f"SQLite: {exc}.") from exc
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self._path, self._timeout_seconds)
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute(VERSION).fetchone()[0] or 0
+        if version < newest_version("sqlite"):
+            raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")

@@ -1,0 +1,113 @@
+"""`ingest tail`: prints messages, one JSON a line, and acknowledges each once it is printed."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aio_pika
+import aiormq.exceptions
+
+from ingest.errors import BrokerUnavailable
+from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue
+from ingest.settings import Settings, mask_url
+
+POLL_SECONDS = 0.1
+PREFETCH = 100
+
+
+def tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
+    """The exit status: 1 if `limit` messages were asked for and did not come within `timeout` seconds."""
+    try:
+        if settings.publish_to == "stream":
+            count = asyncio.run(_take(_stream(settings, printer), limit, timeout))
+        elif settings.broker_url == "embedded:":
+            count = _tail_embedded(settings, limit, timeout, printer)
+        else:
+            count = asyncio.run(_take(_queue(settings, printer), limit, timeout))
+    except KeyboardInterrupt:
+        return 0
+    if limit is not None and count < limit:
+        print(f"ingest: {count} of {limit} messages came within {timeout:g} s.", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Printer:
+    """Prints a message as one line: its body, or with `properties` what the broker knows of it, too."""
+
+    def __init__(self, properties: bool) -> None:
+        self._properties = properties
+
+    def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
+        # JSON has no raw line breaks inside strings, so those that are there are white space.
+        text = " ".join(body.decode(errors="replace").split("\n")).replace("\r", " ").strip()
+        if self._properties:
+            head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
+            text = f'{head[:-1]}, "body": {text}}}'
+        print(text, flush=True)
+
+
+def _tail_embedded(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
+    queue = EmbeddedQueue(settings.data_dir / FILE_NAME, settings.commit_timeout_seconds)
+    count, last = 0, time.monotonic()
+    try:
+        while limit is None or count < limit:
+            messages = queue.oldest(min(PREFETCH, limit - count) if limit else PREFETCH)
+            for message in messages:
+                printer.line(str(message.message_id), message.type, message.timestamp, message.body)
+                queue.acknowledge(message)
+            count += len(messages)
+            now = time.monotonic()
+            if messages:
+                last = now
+            elif timeout is not None and now - last >= timeout:
+                break
+            else:
+                time.sleep(POLL_SECONDS)
+    finally:
+        queue.close()
+    return count
+
+
+async def _take(messages: AsyncIterator[Any], limit: int | None, timeout: float | None) -> int:
+    """Draw messages until there are `limit`, or none comes for `timeout` seconds."""
+    count = 0
+    with contextlib.suppress(TimeoutError, StopAsyncIteration):
+        while limit is None or count < limit:
+            async with asyncio.timeout(timeout):
+                await anext(messages)
+            count += 1
+    return count
+
+
+async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
+    try:
+        connection = await aio_pika.connect(settings.broker_url, timeout=settings.connect_timeout_seconds)
+    except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
+        raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {exc}") from exc
+    async with connection:
+        channel = await connection.channel()
+        await channel.set_qos(PREFETCH)
+        try:
+            queue = await channel.declare_queue(settings.queue, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity as exc:
+            raise BrokerUnavailable(f"There is no queue {settings.queue!r} yet: `ingest serve` declares it.") from exc
+        async with queue.iterator() as messages:
+            async for message in messages:
+                timestamp = int(message.timestamp.timestamp()) if message.timestamp else 0
+                printer.line(message.message_id or "", message.type or "", timestamp, message.body)
+                await message.ack()
+                yield
+
+
+async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:
+    """A stream keeps what is read from it: this prints it from its beginning."""
+    from ingest.publisher.stream import read_stream  # rstream is needed in this mode only
+
+    async for message in read_stream(settings.stream_url, settings.queue):
+        printer.line(message.message_id, message.type, message.timestamp, message.body)
+        yield

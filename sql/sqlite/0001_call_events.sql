@@ -1,0 +1,29 @@
+-- The events, as users query them. Ids are made by the service: no auto-increment.
+CREATE TABLE call_event_logs (
+    id           INTEGER NOT NULL PRIMARY KEY,
+    call_id      TEXT    NOT NULL,
+    event_type   TEXT    NOT NULL,
+    payload      JSON    NOT NULL,
+    created_time TEXT    NOT NULL
+);
+CREATE INDEX call_event_logs_call_id ON call_event_logs (call_id);
+
+-- Committed batches that are not yet known to be published: one row a batch, written in the same
+-- transaction as its events. lease_until is Unix ms; an entry whose lease ran out is the relay's.
+CREATE TABLE ingest_outbox (
+    first_id    INTEGER NOT NULL PRIMARY KEY,
+    last_id     INTEGER NOT NULL,
+    slot        INTEGER NOT NULL,
+    count       INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX ingest_outbox_lease_until ON ingest_outbox (lease_until);
+
+-- Which node makes ids with which slot, until when (Unix ms), and the newest id time known (Unix ms).
+CREATE TABLE ingest_slots (
+    slot        INTEGER NOT NULL PRIMARY KEY,
+    node        TEXT    NOT NULL,
+    lease_until INTEGER NOT NULL,
+    floor_ms    INTEGER NOT NULL
+);
