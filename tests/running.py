@@ -1,0 +1,149 @@
+"""The real service as a process of its own, as users run it: `ingest serve` with settings in its environment."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.services import free_port, wait_until
+
+TOKEN = "a-token-of-the-tests"
+START_SECONDS = 20
+STOP_SECONDS = 40
+EVENT = {
+    "call_id": "a84b4c76e66710@pbx.example.com",
+    "from_number": "+15551230001",
+    "to_number": "+15551230002",
+    "event_type": "call_started",
+    "timestamp": "2025-01-31T13:45:00Z",
+}
+
+
+class ServiceProcess:
+    """`with ServiceProcess(folder, {...}) as service:` serves on a free port until the block ends.
+
+    `settings` are environment variables without their prefix INGEST_. Standard error goes to a file.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self._log = folder / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        defaults = {
+            "DATABASE_URL": f"sqlite:///{folder / 'events.db'}",
+            "DATA_DIR": str(folder / "var"),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "API_TOKENS": TOKEN,
+        }
+        values = {**defaults, **(settings or {})}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+        self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}
+
+    def __enter__(self) -> "ServiceProcess":
+        self.command("migrate", check=False)
+        self.start()
+        self.wait_for_status("ready", "degraded")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to serve; see `wait_for_status`."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ingest", "serve"], env=self.environment, stdout=log, stderr=log
+            )
+
+    def stop(self) -> int | None:
+        """SIGTERM, as compose and systemd do; the exit status, None if it was not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.terminate()
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill(process)
+            raise AssertionError(f"the service did not stop within {STOP_SECONDS} s:\n{self.log()}") from None
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor and all workers."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._kill(process)
+
+    def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run another command of `ingest` with the same settings."""
+        argv = [sys.executable, "-m", "ingest", *words]
+        return subprocess.run(argv, env=self.environment, check=check, capture_output=True, text=True, timeout=60)
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the live workers."""
+        assert self._process is not None
+        return [pid for pid in _children(self._process.pid) if b"serve" in _command_line(pid)]
+
+    def wait_for_status(self, *statuses: str, seconds: float = START_SECONDS) -> None:
+        if not wait_until(lambda: self.status() in statuses, seconds):
+            raise AssertionError(f"status is {self.status()}, not {statuses}:\n{self.log()}")
+
+    def status(self) -> str | None:
+        """What `/readyz` says; None if nobody answers."""
+        try:
+            return str(json.loads(self.request("GET", "/readyz")[1])["status"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def post(self, event: Mapping[str, Any] | bytes, path: str = "/api/call-events", **headers: str) -> tuple[int, bytes]:
+        """Status and body of the answer to one POST with the tests' token."""
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        status, answer, _ = self.request("POST", path, body, {"X-API-TOKEN": TOKEN, **headers})
+        return status, answer
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """One request on a connection of its own: status, body, headers (names in lower case)."""
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
+
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def log_lines(self) -> Iterator[dict[str, Any]]:
+        for line in self.log().splitlines():
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        for pid in [process.pid, *_children(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    """Process ids of all descendants, read from /proc."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        direct = [int(child) for child in path.read_text().split()]
+    except OSError:
+        return []
+    return [descendant for child in direct for descendant in [child, *_children(child)]]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
