@@ -25,7 +25,7 @@ from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
 from ingest.routes import add_routes
-from ingest.seats import take_seat
+from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.slots import SlotKeeper
 from ingest.store.base import Store
@@ -42,12 +42,13 @@ class IngestApplication(Application):
     def __init__(self, lanes: dict[str, Any]) -> None:
         super().__init__()
         self._lanes = lanes
+        self.seat: Seat | None = None
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
         """Not async itself: the lane's coroutine is the only one that a hot request pays."""
         if scope["type"] == "http" and (lane := self._lanes.get(scope["path"])):
             return lane(scope, receive, send)
-        return super().__call__(scope, receive, send)
+        return super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
 
 
 def create() -> IngestApplication:

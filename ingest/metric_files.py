@@ -31,13 +31,13 @@ class MetricFiles:
         for file in self._folder.glob(f"gauge_live*_{seat}.db"):
             file.unlink()  # levels of the worker before; its counters go on
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
-        values.ValueClass = values.MultiProcessValue(lambda: seat)
+        values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]
 
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus's text format."""
         for attempt in range(TRIES_MAX):
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))
+            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
             try:
                 return generate_latest(registry)
             except (ValueError, KeyError, IndexError, OSError, UnicodeDecodeError):

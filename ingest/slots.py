@@ -6,6 +6,7 @@ remembered slot whose lease still runs; otherwise the worker waits until it can 
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -94,10 +95,8 @@ class SlotKeeper:
         if not path.exists():
             draft = path.with_suffix(f".{os.getpid()}")
             draft.write_text(str(uuid4()))
-            try:
-                os.link(draft, path)  # fails if another worker was faster; then its name counts
-            except FileExistsError:
-                pass
+            with suppress(FileExistsError):  # another worker was faster: its name counts
+                os.link(draft, path)
             draft.unlink()
         return path.read_text()
 

@@ -19,6 +19,21 @@ POLL_SECONDS = 0.1
 PREFETCH = 100
 
 
+class Printer:
+    """Prints a message as one line: its body, or with `properties` what the broker knows of it, too."""
+
+    def __init__(self, properties: bool) -> None:
+        self._properties = properties
+
+    def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
+        # JSON has no raw line breaks inside strings, so those that are there are white space.
+        text = " ".join(body.decode(errors="replace").split("\n")).replace("\r", " ").strip()
+        if self._properties:
+            head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
+            text = f'{head[:-1]}, "body": {text}}}'
+        print(text, flush=True)
+
+
 def tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
     """The exit status: 1 if `limit` messages were asked for and did not come within `timeout` seconds."""
     try:
@@ -34,21 +49,6 @@ def tail(settings: Settings, limit: int | None, timeout: float | None, printer: 
         print(f"ingest: {count} of {limit} messages came within {timeout:g} s.", file=sys.stderr)
         return 1
     return 0
-
-
-class Printer:
-    """Prints a message as one line: its body, or with `properties` what the broker knows of it, too."""
-
-    def __init__(self, properties: bool) -> None:
-        self._properties = properties
-
-    def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
-        # JSON has no raw line breaks inside strings, so those that are there are white space.
-        text = " ".join(body.decode(errors="replace").split("\n")).replace("\r", " ").strip()
-        if self._properties:
-            head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
-            text = f'{head[:-1]}, "body": {text}}}'
-        print(text, flush=True)
 
 
 def _tail_embedded(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:

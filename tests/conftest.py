@@ -11,6 +11,15 @@ from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_s
 
 StartService = Callable[..., ServiceProcess]
 
+SERVER_FIXTURES = {"mysql", "rabbitmq"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what talks to servers: `make test-mysql` runs just that over other ones."""
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[MySQLServer]:

@@ -53,7 +53,9 @@ class ServiceProcess:
         self.wait_for_status("ready", "degraded")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -102,7 +104,9 @@ class ServiceProcess:
         except (OSError, ValueError, KeyError):
             return None
 
-    def post(self, event: Mapping[str, Any] | bytes, path: str = "/api/call-events", **headers: str) -> tuple[int, bytes]:
+    def post(
+        self, event: Mapping[str, Any] | bytes, path: str = "/api/call-events", **headers: str
+    ) -> tuple[int, bytes]:
         """Status and body of the answer to one POST with the tests' token."""
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         status, answer, _ = self.request("POST", path, body, {"X-API-TOKEN": TOKEN, **headers})

@@ -22,7 +22,7 @@ class _ReturnedIds(dict[str, int]):
     def __init__(self, window: ConfirmWindow) -> None:
         self._window = window
 
-    def get(self, message_id: str, default: Any = None) -> Any:  # type: ignore[override]  # one use only
+    def get(self, message_id: str, default: Any = None) -> Any:  # asked for nothing but this
         self._window.returned(int(message_id))
         return 0  # a tag that is in no map: aiormq leaves it at that
 
@@ -34,8 +34,8 @@ class ConfirmingChannel:
     hooks for confirms and returns are replaced on this one channel, which nobody else publishes on.
     """
 
-    def __init__(self, raw: aiormq.abc.AbstractChannel, queue: str) -> None:
-        self._raw: Any = raw
+    def __init__(self, raw: Any, queue: str) -> None:
+        self._raw = raw  # an aiormq.Channel; Any, as the hooks below are no part of its interface
         self._window = ConfirmWindow()
         self._order = asyncio.Lock()
         frame_bytes_max = self._raw.connection.connection_tune.frame_max

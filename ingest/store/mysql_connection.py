@@ -4,13 +4,12 @@ Every wait of asyncmy on a frozen server is without a limit, so callers hold an 
 a connection that a timeout cancelled is closed, never used again.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-
-import asyncio
 
 import asyncmy
 import asyncmy.errors

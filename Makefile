@@ -1,0 +1,61 @@
+# Every target works on a machine that has Debian's base, Python (with venv) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus
+BENCH_PACKAGES := wrk
+
+.PHONY: help install install-dev run test test-mysql servers sid-servers check format budgets lock clean
+
+help:           ## this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
+
+install: $(VENV)/installed  ## .venv with the service and its command .venv/bin/ingest
+
+install-dev: $(VENV)/installed-dev  ## the same with what tests, checks and benchmarks need
+
+$(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock -r requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+run: install    ## serve on port 8000 with SQLite and the embedded queue
+	@$(BIN)/ingest migrate
+	@exec $(BIN)/ingest serve
+
+test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ servers
+	$(BIN)/pytest
+
+test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
+	INGEST_TEST_SERVERS=sid $(BIN)/pytest -m servers
+
+servers:        ## Debian's packages of the servers that the tests start, if they are missing
+	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)
+
+sid-servers:    ## MySQL 9 and RabbitMQ 4 in a chroot of Debian's unstable suite, in the user's cache
+	@bash tests/setup/sid-servers.sh
+
+check: install-dev  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+budgets: install-dev servers  ## the benchmarks that CI holds to their budgets
+	@sh tests/setup/debian-packages.sh $(BENCH_PACKAGES)
+	$(BIN)/python -m bench.budgets
+
+lock: install-dev  ## make the lock files anew from pyproject.toml: hashes, no addresses
+	sh .ci/lock
+
+clean:          ## remove what this Makefile made
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

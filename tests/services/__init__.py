@@ -1,0 +1,57 @@
+"""Real servers for the tests: MariaDB or MySQL, RabbitMQ with streams, Prometheus.
+
+    with mysql_server() as mysql, rabbitmq_server() as rabbitmq: ...
+
+Each runs on free ports of 127.0.0.1 with its data in a temporary folder ($TMPDIR), and
+leaves neither process nor file behind, also when the test process is killed with -9.
+
+INGEST_TEST_SERVERS   debian (default): this machine's MariaDB 10.11, RabbitMQ 3.10
+                      sid: MySQL 9, RabbitMQ 4 of the chroot of tests/setup/sid-servers.sh
+INGEST_TEST_MYSQL_URL, INGEST_TEST_AMQP_URL, INGEST_TEST_STREAM_URL
+                      use these servers instead (`controllable` is False then)
+
+All have start, stop, kill (-9), freeze (SIGSTOP), thaw, restart (same ports and data)
+and close, and raise ServerFailed with the tail of the server's log.
+
+MySQLServer      host port user password ca_path url; query(sql, database) -> rows,
+                 fresh_database() -> url, fresh_user() -> (name, password), url_of(...)
+RabbitMQServer   host port amqp_url stream_url; fresh_queue_name(), ctl(*args) -> output
+PrometheusServer(config_text)   port url; query(expression) -> series
+"""
+
+import os
+
+from .mysql import ExternalMySQL, MySQLServer, private_mysql
+from .ports import free_port
+from .prometheus import PrometheusServer
+from .rabbitmq import ExternalRabbitMQ, RabbitMQServer, private_rabbitmq
+from .sandbox import ServerFailed, wait_until
+
+__all__ = [
+    "MySQLServer",
+    "PrometheusServer",
+    "RabbitMQServer",
+    "ServerFailed",
+    "free_port",
+    "mysql_server",
+    "rabbitmq_server",
+    "wait_until",
+]
+
+
+def mysql_server() -> MySQLServer:
+    """The MySQL server that the environment selects, to be started by `with`."""
+    url = os.environ.get("INGEST_TEST_MYSQL_URL")
+    return ExternalMySQL(url) if url else private_mysql(_flavour())
+
+
+def rabbitmq_server(management: bool = False) -> RabbitMQServer:
+    """The RabbitMQ server that the environment selects, to be started by `with`."""
+    url = os.environ.get("INGEST_TEST_AMQP_URL")
+    if url:
+        return ExternalRabbitMQ(url, os.environ.get("INGEST_TEST_STREAM_URL", ""))
+    return private_rabbitmq(_flavour(), management)
+
+
+def _flavour() -> str:
+    return os.environ.get("INGEST_TEST_SERVERS") or "debian"

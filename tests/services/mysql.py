@@ -1,0 +1,228 @@
+"""MariaDB and MySQL servers for tests."""
+
+import secrets
+import subprocess
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pymysql
+
+from .places import Host, Place, SidChroot, sid_root
+from .ports import free_port
+from .sandbox import ServerFailed
+from .server import ExternalServer, PrivateServer, Server
+
+Row = tuple[Any, ...]
+
+USER = "ingest"
+PASSWORD = "ingest-test-password"  # noqa: S105 - of a server that ends with the test
+ANSWER_SECONDS = 2
+INITIALIZE_SECONDS = 60
+
+
+class MySQLServer(Server):
+    """A MySQL or MariaDB server that tests may use.
+
+    Attributes: `host`, `port`, `user`, `password`, and `ca_path`, the file of the
+    authority that signed its TLS certificate (None: it speaks no TLS, or a public one).
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str
+    ca_path: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """`mysql://user:password@host:port/database`, of a database made for this server."""
+        return self.url_of(self._database())
+
+    def url_of(self, database: str, user: str = "", password: str = "") -> str:
+        """URL of a database, for the server's own user or the one given."""
+        login = f"{user or self.user}:{password if user else self.password}"
+        return f"mysql://{login}@{self.host}:{self.port}/{database}"
+
+    def query(self, sql: str, database: str | None = None) -> list[Row]:
+        """Run one statement, committed, over a connection of its own; its rows, if any.
+
+        Runs as the administrator on a private server. Raises pymysql.MySQLError.
+        """
+        connection = self._connect(database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def fresh_database(self) -> str:
+        """Create an empty database with a unique name and return its URL."""
+        name = f"ingest_test_{secrets.token_hex(6)}"
+        self.query(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        self._made.append(name)
+        return self.url_of(name)
+
+    def fresh_user(self) -> tuple[str, str]:
+        """Create a user with all rights who never logged in; returns (name, password).
+
+        MySQL has such a user's password not in its cache, so the first login goes
+        through all of caching_sha2_password (TLS or RSA). Needs administrator's rights.
+        """
+        name, password = f"fresh_{secrets.token_hex(6)}", secrets.token_hex(12)
+        self._create_user(name, password)
+        return name, password
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+
+    @abstractmethod
+    def _connect(self, database: str | None) -> "pymysql.Connection[Any]":
+        """A new connection, in autocommit mode."""
+
+    def _create_user(self, name: str, password: str) -> None:
+        self.query(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
+        self.query(f"GRANT ALL PRIVILEGES ON *.* TO '{name}'@'%'")
+
+    def _database(self) -> str:
+        if not self._made:
+            self.fresh_database()
+        return self._made[0]
+
+
+class ExternalMySQL(ExternalServer, MySQLServer):
+    """A server given by URL. Its user must be allowed to create databases; those made
+    here are dropped at the end."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        parts = urlsplit(url)
+        self.host = parts.hostname or "127.0.0.1"
+        self.port = parts.port or 3306
+        self.user = unquote(parts.username or "root")
+        self.password = unquote(parts.password or "")
+
+    def close(self) -> None:
+        while self._made:
+            self.query(f"DROP DATABASE IF EXISTS {self._made.pop()}")
+
+    def _connect(self, database: str | None) -> "pymysql.Connection[Any]":
+        return pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=database,
+            autocommit=True,
+        )
+
+
+class PrivateMySQL(PrivateServer, MySQLServer):
+    """A server of our own: data in a sandbox, the administrator over its socket only.
+
+    A commit survives a crash of the machine (redo log flushed at each one, the default
+    binary log settings kept), as it must in production.
+    """
+
+    user = USER
+    password = PASSWORD
+    host = "127.0.0.1"
+
+    def __init__(self, name: str, place: Place) -> None:
+        MySQLServer.__init__(self)
+        PrivateServer.__init__(self, name, place)
+        self.port = free_port()
+        self._socket = self.sandbox.path / "mysql.sock"
+        self._has_user = False
+
+    @abstractmethod
+    def _server_options(self) -> list[str]:
+        """The program, and the options that only this flavour has."""
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        options = [
+            *self._server_options(),
+            "--user=root",
+            f"--datadir={self._inside('data')}",
+            f"--socket={self._inside('mysql.sock')}",
+            f"--pid-file={self._inside('mysql.pid')}",
+            f"--tmpdir={self._inside('tmp')}",
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-buffer-pool-size=256M",
+        ]
+        return self.sandbox.spawn(self._argv(*options), self.log)
+
+    def _answers(self) -> bool:
+        try:
+            return self.query("SELECT 1") == [(1,)]
+        except pymysql.MySQLError:
+            return False
+
+    def _started(self) -> None:
+        if not self._has_user:
+            self._create_user(USER, PASSWORD)
+            self._has_user = True
+
+    def _connect(self, database: str | None) -> "pymysql.Connection[Any]":
+        return pymysql.connect(
+            unix_socket=str(self._socket),
+            user="root",
+            database=database,
+            autocommit=True,
+            connect_timeout=ANSWER_SECONDS,
+        )
+
+
+class MariaDB(PrivateMySQL):
+    """This machine's mariadbd."""
+
+    def __init__(self) -> None:
+        super().__init__("mariadb", Host())
+
+    def _prepare(self) -> None:
+        self.sandbox.folder("tmp")
+        command = [
+            "mariadb-install-db",
+            "--no-defaults",
+            "--user=root",
+            f"--datadir={self.sandbox.folder('data')}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]
+        self.sandbox.run(command, INITIALIZE_SECONDS)
+
+    def _server_options(self) -> list[str]:
+        return [self._place.find("usr/sbin/mariadbd"), "--no-defaults"]
+
+
+class MySQL(PrivateMySQL):
+    """The mysqld of Debian's unstable suite, in its chroot; with TLS, as by default."""
+
+    def __init__(self) -> None:
+        super().__init__("mysql", SidChroot(sid_root()))
+        self.ca_path = self.sandbox.path / "data" / "ca.pem"
+
+    def _prepare(self) -> None:
+        self.sandbox.folder("tmp")
+        self.sandbox.folder("data")
+        options = [*self._server_options(), "--initialize-insecure", "--user=root"]
+        command = self._argv(*options, f"--datadir={self._inside('data')}")
+        self.sandbox.run(command, INITIALIZE_SECONDS)
+
+    def _server_options(self) -> list[str]:
+        program = self._place.find("usr/sbin/mysqld")
+        return [program, "--no-defaults", "--mysqlx=OFF", "--secure-file-priv="]
+
+
+def private_mysql(flavour: str) -> PrivateMySQL:
+    """A server of flavour `debian` (MariaDB) or `sid` (MySQL), not yet started."""
+    if flavour == "debian":
+        return MariaDB()
+    if flavour == "sid":
+        return MySQL()
+    raise ServerFailed(f"no MySQL server is of flavour {flavour!r}: debian or sid")

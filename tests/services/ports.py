@@ -1,0 +1,45 @@
+"""Ports for private servers."""
+
+import random
+import socket
+from pathlib import Path
+
+# Well above the services of a normal machine, and below the range from which the
+# kernel takes ports for outgoing connections: a server that is down for a moment
+# must find its port free when it comes back.
+_LOWEST = 15_000
+_EPHEMERAL_LOWEST_DEFAULT = 32_768
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on and this process never gave out.
+
+    Raises OSError when no free port is found in 500 tries.
+    """
+    highest = _ephemeral_lowest() - 1
+    for _ in range(500):
+        port = random.randint(_LOWEST, highest)
+        if port not in _taken and _can_bind(port):
+            _taken.add(port)
+            return port
+    raise OSError(f"no free port between {_LOWEST} and {highest}")
+
+
+def _ephemeral_lowest() -> int:
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    except OSError:
+        return _EPHEMERAL_LOWEST_DEFAULT
+    lowest = int(text.split()[0])
+    return lowest if lowest > _LOWEST + 1_000 else _EPHEMERAL_LOWEST_DEFAULT
+
+
+def _can_bind(port: int) -> bool:
+    # Without SO_REUSEADDR, so that a port in TIME_WAIT counts as taken as well.
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

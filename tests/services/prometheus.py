@@ -1,0 +1,60 @@
+"""A Prometheus server for tests."""
+
+import json
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from .places import Host
+from .ports import free_port
+from .server import PrivateServer
+
+ANSWER_SECONDS = 5.0
+
+
+class PrometheusServer(PrivateServer):
+    """This machine's prometheus with the given configuration (YAML text)."""
+
+    def __init__(self, config_text: str) -> None:
+        super().__init__("prometheus", Host())
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._config_text = config_text
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Evaluate an expression now: the API's `result`, one `{metric, value}` a series.
+
+        Raises urllib.error.HTTPError when the expression is wrong.
+        """
+        arguments = urllib.parse.urlencode({"query": expression})
+        reply = json.loads(self._get(f"/api/v1/query?{arguments}"))
+        result: list[dict[str, Any]] = reply["data"]["result"]
+        return result
+
+    def _prepare(self) -> None:
+        (self.sandbox.path / "prometheus.yml").write_text(self._config_text)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [
+            self._place.find("usr/bin/prometheus"),
+            f"--config.file={self._inside('prometheus.yml')}",
+            f"--storage.tsdb.path={self._inside('data')}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+        return self.sandbox.spawn(self._argv(*command), self.log)
+
+    def _answers(self) -> bool:
+        try:
+            self._get("/-/ready")
+        except OSError:
+            return False
+        return True
+
+    def _get(self, path: str) -> bytes:
+        # No proxy of the environment between us and a server on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.url + path, timeout=ANSWER_SECONDS) as reply:
+            body: bytes = reply.read()
+        return body

@@ -1,0 +1,187 @@
+"""RabbitMQ servers for tests."""
+
+import os
+import secrets
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .places import Host, Place, SidChroot, sid_root
+from .ports import free_port
+from .sandbox import ServerFailed, wait_until
+from .server import ExternalServer, PrivateServer, Server
+
+ANSWER_SECONDS = 2.0
+EPMD_SECONDS = 10.0
+CTL_SECONDS = 60.0
+AMQP_0_9_1_HEADER = b"AMQP\x00\x00\x09\x01"
+# A method frame on channel 0, of which the first is always connection.start.
+METHOD_FRAME_START = b"\x01\x00\x00"
+
+# Streams are told to clients by address: without advertised_* that is the machine's name.
+_CONFIG = """\
+listeners.tcp.default = 127.0.0.1:{amqp}
+stream.listeners.tcp.1 = 127.0.0.1:{stream}
+stream.advertised_host = 127.0.0.1
+stream.advertised_port = {stream}
+disk_free_limit.absolute = 50MB
+"""
+_MANAGEMENT_CONFIG = """\
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+"""
+# Erlang finds `localhost` also where no /etc/hosts says it.
+_INETRC = '{host, {127,0,0,1}, ["localhost"]}.\n{lookup, [file, native]}.\n'
+
+
+class RabbitMQServer(Server):
+    """A RabbitMQ server that tests may use, with the stream plugin.
+
+    Attributes: `host`, `port` (AMQP 0-9-1), `amqp_url`, `stream_url` ("" when an
+    external server was given without one).
+    """
+
+    host: str
+    port: int
+    amqp_url: str
+    stream_url: str
+
+    def fresh_queue_name(self) -> str:
+        """A unique name for a queue, exchange or stream. Nothing is declared; what a test
+        declares on an external server it must delete."""
+        return f"ingest-test-{secrets.token_hex(6)}"
+
+    def ctl(self, *args: str) -> str:
+        """Run rabbitmqctl against this node and return its output; takes 1 to 3 s.
+
+        Raises ServerFailed when it fails, or when the server is not ours.
+        """
+        raise ServerFailed("rabbitmqctl works on the tests' own servers only")
+
+
+class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
+    """A server given by URLs."""
+
+    def __init__(self, amqp_url: str, stream_url: str) -> None:
+        parts = urlsplit(amqp_url)
+        self.host = parts.hostname or "127.0.0.1"
+        self.port = parts.port or 5672
+        self.amqp_url = amqp_url
+        self.stream_url = stream_url
+
+
+class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
+    """A node of our own, with its own name, cookie, name server (epmd) and ports.
+
+    `management_port` is 0 unless the management plugin was asked for (it makes the
+    start slower).
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, name: str, place: Place, management: bool = False) -> None:
+        super().__init__(name, place)
+        self.port = free_port()
+        self.stream_port = free_port()
+        self.management_port = free_port() if management else 0
+        self.amqp_url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.stream_url = f"rabbitmq-stream://guest:guest@127.0.0.1:{self.stream_port}/"
+        self._epmd_port = free_port()
+        self._dist_port = free_port()
+        self._ctl_port = free_port()
+        self._node = f"ingest-{secrets.token_hex(4)}@localhost"
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    def ctl(self, *args: str) -> str:
+        command = self._argv(self._script("rabbitmqctl"), "--node", self._node, *args)
+        return self.sandbox.run(command, CTL_SECONDS, self._environment())
+
+    def _prepare(self) -> None:
+        for name in ("home", "mnesia", "log", "config"):
+            self.sandbox.folder(name)
+        plugins = ["rabbitmq_stream"]
+        config = _CONFIG.format(amqp=self.port, stream=self.stream_port)
+        if self.management_port:
+            plugins.append("rabbitmq_management")
+            config += _MANAGEMENT_CONFIG.format(management=self.management_port)
+        self._write("rabbitmq.conf", config)
+        self._write("enabled_plugins", f"[{','.join(plugins)}].\n")
+        self._write("inetrc", _INETRC)
+        self._write("rabbitmq-env.conf", "")
+        self._write("advanced.config", "[].\n")
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        if self._epmd is None:
+            self._epmd = self._start_epmd()
+        command = self._argv(self._script("rabbitmq-server"))
+        return self.sandbox.spawn(command, self.log, self._environment())
+
+    def _start_epmd(self) -> subprocess.Popen[bytes]:
+        """The node's own name server. Erlang would else start one that outlives us."""
+        port = str(self._epmd_port)
+        command = [self._place.find("usr/bin/epmd"), "-port", port, "-address", "127.0.0.1"]
+        epmd = self.sandbox.spawn(self._argv(*command), self.sandbox.path / "epmd.log")
+        if not wait_until(lambda: _accepts(self._epmd_port), EPMD_SECONDS):
+            raise ServerFailed("epmd does not answer")
+        return epmd
+
+    def _answers(self) -> bool:
+        return _speaks_amqp(self.port) and _accepts(self.stream_port)
+
+    def _script(self, name: str) -> str:
+        # Not the one of /usr/sbin, which switches to the user rabbitmq.
+        return self._place.find(f"usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/{name}")
+
+    def _write(self, name: str, text: str) -> None:
+        Path(self.sandbox.path / name).write_text(text)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": self._inside("home"),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_INETRC": self._inside("inetrc"),
+            # Makes the script exec erl, so that the process we started is the server.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CTL_DIST_PORT_MIN": str(self._ctl_port),
+            "RABBITMQ_CTL_DIST_PORT_MAX": str(self._ctl_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": self._inside("rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": self._inside("rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": self._inside("advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": self._inside("enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": self._inside("config"),
+            "RABBITMQ_MNESIA_BASE": self._inside("mnesia"),
+            "RABBITMQ_LOG_BASE": self._inside("log"),
+            "RABBITMQ_LOGS": "-",
+        }
+
+
+def private_rabbitmq(flavour: str, management: bool = False) -> PrivateRabbitMQ:
+    """A node of flavour `debian` (this machine's) or `sid` (the chroot's), not started."""
+    if flavour == "debian":
+        return PrivateRabbitMQ("rabbitmq", Host(), management)
+    if flavour == "sid":
+        return PrivateRabbitMQ("rabbitmq-sid", SidChroot(sid_root()), management)
+    raise ServerFailed(f"no RabbitMQ server is of flavour {flavour!r}: debian or sid")
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _speaks_amqp(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as client:
+            client.sendall(AMQP_0_9_1_HEADER)
+            return client.recv(len(METHOD_FRAME_START)) == METHOD_FRAME_START
+    except OSError:
+        return False

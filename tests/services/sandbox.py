@@ -1,0 +1,159 @@
+"""A temporary folder with processes, both of which end with the test process."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+LOG_TAIL_LINES = 40
+
+# The guard leads the process group of everything in the sandbox and reads a pipe that
+# only the test process holds open. However that process ends (kill -9 included), the
+# pipe ends too; then a shell in a session of its own kills the group and removes the
+# folder, twice if a dying server wrote into it meanwhile.
+_GUARD = """
+trap '' INT TERM HUP
+cat >/dev/null
+exec setsid sh -c '
+    kill -KILL -- "-$1"
+    for attempt in 1 2 3 4 5; do
+        rm -rf -- "$2" && exit
+        sleep 0.2
+    done' guard $$ "$1"
+"""
+
+
+class ServerFailed(Exception):
+    """A test server did not start, stop or answer; the text ends with its log's tail."""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll `condition` until it holds (True) or `seconds` have passed (False)."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a log file; empty when there is none."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+class Sandbox:
+    """One temporary folder (in $TMPDIR, else /tmp) and one process group.
+
+    `close()` kills the group and removes the folder; so does the guard when the owner
+    dies without closing. Children that leave the process group are not covered.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"call-events-{name}-"))
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, "guard", str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def group(self) -> int:
+        """Process group id of everything started here."""
+        return self._guard.pid
+
+    def folder(self, name: str) -> Path:
+        """A sub-folder, made when it is not there."""
+        path = self.path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def spawn(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a process in the group; its output is appended to `log`.
+
+        `env` is the whole environment (default: this process's). Raises ServerFailed
+        when the program is not there.
+        """
+        try:
+            with log.open("ab") as output:
+                child = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    cwd=self.path,
+                    process_group=self.group,
+                )
+        except FileNotFoundError as exc:
+            raise ServerFailed(f"{argv[0]} is not installed: {exc}") from exc
+        self._children.append(child)
+        return child
+
+    def run(
+        self,
+        argv: Sequence[str],
+        seconds: float,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a command in the group to its end and return its standard output.
+
+        Raises ServerFailed on a non-zero exit, or when it takes longer than `seconds`.
+        """
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                env=env,
+                cwd=self.path,
+                timeout=seconds,
+                process_group=self.group,
+            )
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise ServerFailed(f"{' '.join(argv)}: {exc}") from exc
+        if done.returncode != 0:
+            raise ServerFailed(f"{' '.join(argv)} exited with {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def close(self) -> None:
+        """Kill what is left of the group and remove the folder. May be called twice."""
+        if self._guard.returncode is not None:
+            return
+        os.killpg(self.group, signal.SIGKILL)
+        for child in [*self._children, self._guard]:
+            child.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        if not wait_until(lambda: not group_members(self.group), 5):
+            raise ServerFailed(f"process group {self.group} outlives kill -9")
+        shutil.rmtree(self.path)
+
+
+def process_state(pid: int) -> tuple[str, int]:
+    """(state letter as in ps, process group) of a process; ("", 0) when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "", 0
+    # The name, in parentheses, may itself hold spaces and parentheses.
+    state, _parent, group = stat.rpartition(")")[2].split()[:3]
+    return state, int(group)
+
+
+def group_members(group: int) -> list[int]:
+    """Process ids in a process group; zombies, which wait for init only, don't count."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    states = {pid: process_state(pid) for pid in pids}
+    return [pid for pid, (state, of) in states.items() if of == group and state != "Z"]

@@ -1,0 +1,182 @@
+"""What all test servers have in common."""
+
+import signal
+import subprocess
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from .places import Place
+from .sandbox import Sandbox, ServerFailed, log_tail, process_state, wait_until
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class Server(ABC):
+    """A server for tests; as a context manager it is started, and closed at the end."""
+
+    controllable: bool
+    """Whether stop, kill, freeze, thaw and restart work (False: somebody else's server)."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start and return when it answers. Raises ServerFailed."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask it to end and wait for that; kill it when it takes longer than 30 s."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """kill -9, then wait until it is gone."""
+
+    @abstractmethod
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """SIGCONT."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End for good and remove everything the tests left. May be called twice."""
+
+    def restart(self) -> None:
+        """stop(), then start() on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ExternalServer(Server):
+    """A server that the tests were pointed at; they may use it but not control it."""
+
+    controllable = False
+
+    def start(self) -> None:
+        """Nothing: it runs already."""
+
+    def close(self) -> None:
+        """Nothing by default."""
+
+    def stop(self) -> None:
+        self._refuse()
+
+    def kill(self) -> None:
+        self._refuse()
+
+    def freeze(self) -> None:
+        self._refuse()
+
+    def thaw(self) -> None:
+        self._refuse()
+
+    def _refuse(self) -> None:
+        raise ServerFailed("this server was given by its URL; the tests do not control it")
+
+
+class PrivateServer(Server):
+    """One process in a sandbox of its own, with a log in `server.log`."""
+
+    controllable = True
+
+    def __init__(self, name: str, place: Place) -> None:
+        self.sandbox = Sandbox(name)
+        self.log = self.sandbox.path / "server.log"
+        self._name = name
+        self._place = place
+        self._process: subprocess.Popen[bytes] | None = None
+        self._prepared = False
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make data and configuration; called once, before the first launch."""
+
+    @abstractmethod
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the process; the returned one is the server itself, not a wrapper."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether the server speaks its protocol. Must not block for long."""
+
+    def _started(self) -> None:
+        """Called each time it begins to answer."""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server. Raises ServerFailed when it is down."""
+        if self._process is None:
+            raise ServerFailed(f"{self._name} is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        if self._process is not None:
+            raise ServerFailed(f"{self._name} runs already")
+        if not self._prepared:
+            self._prepare()
+            self._prepared = True
+        process = self._process = self._launch()
+        wait_until(lambda: process.poll() is not None or self._answers(), START_SECONDS)
+        if process.poll() is not None or not self._answers():
+            self.kill()
+            raise ServerFailed(f"{self._name} did not start\n{log_tail(self.log)}")
+        self._started()
+
+    def stop(self) -> None:
+        process = self._running()
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    def freeze(self) -> None:
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        if not wait_until(lambda: process_state(process.pid)[0] == "T", STOP_SECONDS):
+            raise ServerFailed(f"{self._name} does not stop on SIGSTOP")
+
+    def thaw(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.kill()
+        self.sandbox.close()
+
+    def _inside(self, name: str) -> str:
+        return self._place.inside(self.sandbox.path / name, self.sandbox.path)
+
+    def _argv(self, *command: str) -> list[str]:
+        return self._place.argv(command, self.sandbox.path)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServerFailed(f"{self._name} is not running")
+        return self._process
