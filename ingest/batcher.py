@@ -1,7 +1,8 @@
-"""Natural group commit: whenever a writer is free it takes all that has queued.
+"""Natural group commit: whenever the writer is free it takes all that has queued.
 
-No timer lingers. An idle service commits one event at once; a loaded one makes large batches,
-because events queue while the writers are busy.
+No timer lingers. An idle service commits one event at once; a loaded one makes large batches, because
+events queue while the writer is busy. Further writers help when that does not do: once a whole batch
+is full, or when events have waited `patience_seconds` behind one commit.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ class BatcherLimits(msgspec.Struct, frozen=True):
     queue_events_max: int
     queue_bytes_max: int
     writers: int
+    patience_seconds: float
     isolate_timeout_seconds: float
     """Time to find the rows that poison a batch; what is not committed by then is answered 500."""
 
@@ -49,13 +51,14 @@ class BatcherLimits(msgspec.Struct, frozen=True):
 class Group:
     """Events that wait for the same commit. `done` tells all of them: None, or who failed and why."""
 
-    __slots__ = ("bytes", "done", "events", "since")
+    __slots__ = ("bytes", "done", "events", "help", "since")
 
     def __init__(self, done: "asyncio.Future[Failures | None]", since: float) -> None:
         self.events: list[Event] = []
         self.bytes = 0
         self.done = done
         self.since = since
+        self.help: asyncio.TimerHandle | None = None
 
 
 class Batcher:
@@ -134,12 +137,19 @@ class Batcher:
         return asyncio.ensure_future(asyncio.sleep(0.01))
 
     def _open_group(self) -> Group:
-        group = Group(asyncio.get_running_loop().create_future(), self._monotonic())
+        loop = asyncio.get_running_loop()
+        group = Group(loop.create_future(), self._monotonic())
+        if self._groups or not self._busy:
+            self._wake_writer()  # a full group waits, or nobody works
+        else:
+            group.help = loop.call_later(self._limits.patience_seconds, self._wake_writer)
         self._groups.append(group)
-        if self._idle:
-            # The writer runs after this round of the loop, so what arrives in it shares the commit.
-            self._idle.pop().set_result(None)
         return group
+
+    def _wake_writer(self) -> None:
+        """The writer runs after this round of the loop, so what arrives in it shares the commit."""
+        if self._idle:
+            self._idle.pop().set_result(None)
 
     async def _write(self) -> None:
         while True:
@@ -152,6 +162,8 @@ class Batcher:
                     with suppress(ValueError):
                         self._idle.remove(idle)
             group = self._groups.popleft()
+            if group.help:
+                group.help.cancel()
             self._queued_events -= len(group.events)
             self._queued_bytes -= group.bytes
             self._busy += 1

@@ -22,6 +22,7 @@ class BodyReader:
     def __init__(self, timeout_seconds: float, monotonic: Monotonic) -> None:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
 
@@ -33,7 +34,9 @@ class BodyReader:
         """
         if length is not None and length > bytes_max:
             raise BodyTooLarge(f"The body has {length} bytes; the service takes {bytes_max} at most.")
-        task = asyncio.current_task()
+        # With the loop at hand this is a dictionary look-up; without, CPython asks for the process id.
+        self._loop = self._loop or asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None, "ASGI runs in tasks"  # noqa: S101 - a programming error
         self._reading[task] = self._monotonic() + self._timeout_seconds
         try:

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_events_max: Count = 500
     batch_bytes_max: Bytes = 4_194_304
     store_connections_max: Count = 2
+    writer_patience_seconds: Seconds = 0.05
     commit_timeout_seconds: Seconds = 2.0
     connect_timeout_seconds: Seconds = 3.0
 
