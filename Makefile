@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
-SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus
+SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl
 BENCH_PACKAGES := wrk
 
 .PHONY: help install install-dev run test test-mysql servers sid-servers check format budgets lock clean

@@ -157,6 +157,7 @@ def _batcher_limits(settings: Settings) -> BatcherLimits:
         queue_bytes_max=settings.queue_bytes_max,
         writers=settings.store_connections_max,
         patience_seconds=settings.writer_patience_seconds,
+        queue_timeout_seconds=settings.commit_timeout_seconds,
         isolate_timeout_seconds=settings.commit_timeout_seconds,
     )
 

@@ -44,6 +44,8 @@ class BatcherLimits(msgspec.Struct, frozen=True):
     queue_bytes_max: int
     writers: int
     patience_seconds: float
+    queue_timeout_seconds: float
+    """Events that waited longer than this behind slow commits are answered 500 at once."""
     isolate_timeout_seconds: float
     """Time to find the rows that poison a batch; what is not committed by then is answered 500."""
 
@@ -175,9 +177,11 @@ class Batcher:
     async def _commit_group(self, group: Group) -> None:
         failures: dict[int, StoreError] = {}
         try:
-            batch = self._seal(group)
-            self._metrics.queue_seconds.observe(self._monotonic() - group.since)
-            await self._commit(batch, failures)
+            waited = self._monotonic() - group.since
+            self._metrics.queue_seconds.observe(waited)
+            if waited > self._limits.queue_timeout_seconds:
+                raise StoreUnavailable("The database is too slow. The event was not acknowledged: send it again.")
+            await self._commit(self._seal(group), failures)
         except StoreError as exc:
             _fail_rest(failures, group.events, exc)
         except asyncio.CancelledError:

@@ -54,15 +54,14 @@ class BodyReader:
         message = await receive()
         body: bytes = message.get("body", b"")
         if not message.get("more_body") or (length is not None and len(body) >= length):
-            return body  # Granian says more_body with the last bytes, too
+            return _bounded(body, len(body), bytes_max)  # Granian says more_body with the last bytes, too
         parts, size = [body], len(body)
         while message.get("more_body") and size != length:
             message = await receive()
             part: bytes = message.get("body", b"")
             parts.append(part)
             size += len(part)
-            if size > bytes_max:
-                raise BodyTooLarge(f"The body has more than the {bytes_max} bytes that the service takes.")
+            _bounded(part, size, bytes_max)
         if message["type"] == "http.disconnect" or (length is not None and size < length):
             raise BodyTimeout("The connection ended before the body did. Nothing was kept.")
         return b"".join(parts)
@@ -76,3 +75,9 @@ class BodyReader:
                 if now > deadline and task not in self._late:
                     self._late.add(task)
                     task.cancel()
+
+
+def _bounded(part: bytes, size: int, bytes_max: int) -> bytes:
+    if size > bytes_max:
+        raise BodyTooLarge(f"The body has more than the {bytes_max} bytes that the service takes.")
+    return part

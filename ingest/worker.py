@@ -105,8 +105,9 @@ class Worker:
                 if self._ids is None:
                     await self._take_slot()
                 else:
-                    await asyncio.sleep(RENEW_SECONDS)
+                    # At once for a remembered slot: the database may know better who has it.
                     await self._renew_slot(self._ids)
+                    await asyncio.sleep(RENEW_SECONDS)
             except (StoreError, OSError) as exc:
                 log.debug("no id slot yet, or not renewed", extra={"reason": str(exc)})
                 await asyncio.sleep(SLOT_TRY_SECONDS)

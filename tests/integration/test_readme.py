@@ -1,0 +1,138 @@
+"""Every command of the README is run here, or named with the test that stands for it."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ingest.settings import Settings
+from tests.services import free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+TRIED = ["make run", "curl", ".venv/bin/ingest tail"]
+SHOWN_ELSEWHERE = {
+    "make test": "this very run; the target is looked at below",
+    "make test-mysql": "a leg of .ci/run; the target is looked at below",
+    "make budgets": "a leg of .ci/run; the target is looked at below",
+    "docker compose up -d --build": "tests/integration/test_container.py",
+    "ingest doctor": "tests/integration/test_cli.py",
+    "ingest migrate": "tests/integration/test_cli.py",
+    "ingest serve": "every test with a service",
+}
+START_SECONDS = 60
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def command(start: str) -> str:
+    (found,) = [line for line in commands() if line.startswith(start)]
+    return found
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the tree as it is, with the environment that `make` has made already."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    (venv / "bin").symlink_to(ROOT / ".venv" / "bin")
+    (venv / "installed").touch()  # newer than all it depends on: make has nothing to install
+    return tmp_path
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("INGEST_", "MAKE"))}
+    return clean | {"INGEST_PORT": str(free_port())}
+
+
+@pytest.fixture
+def running(checkout: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """The README's first command, on another port; the file that it prints to."""
+    output = checkout / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            shlex.split(command("make run")),
+            cwd=checkout,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        assert wait_until(lambda: "id slot taken" in output.read_text(), START_SECONDS), output.read_text()
+        yield output
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_the_first_commands_store_an_event_and_print_it(
+    running: Path, checkout: Path, environment: dict[str, str]
+) -> None:
+    def shell(line: str) -> str:
+        line = line.replace("localhost:8000", f"localhost:{environment['INGEST_PORT']}")
+        return subprocess.run(
+            ["sh", "-c", line], cwd=checkout, env=environment, check=True, capture_output=True, text=True, timeout=30
+        ).stdout
+
+    curl = command("curl")
+    sent = json.loads(shlex.split(curl)[shlex.split(curl).index("-d") + 1])
+    assert shell(curl) == '{"status":"queued"}'
+    assert json.loads(shell(command(".venv/bin/ingest tail"))) == sent
+    rows = sqlite3.connect(checkout / "var" / "call-events.db").execute("SELECT payload FROM call_event_logs")
+    assert [json.loads(payload) for (payload,) in rows] == [sent]
+
+
+def test_make_run_prints_the_curl_to_try(running: Path) -> None:
+    line = next(line for line in running.read_text().splitlines() if line.startswith("Try: "))
+    assert shlex.split(line)[1:3] == ["curl", "-H"]
+
+
+def test_every_command_is_tried_or_shown_elsewhere() -> None:
+    unknown = [line for line in commands() if line not in SHOWN_ELSEWHERE and not line.startswith(tuple(TRIED))]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("target", ["run", "test", "test-mysql", "budgets", "install"])
+def test_make_knows_the_target(target: str) -> None:
+    subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    rows = re.findall(r"^\| `(INGEST_\w+)` \| (?:`(.*?)`)? ?\|", README, re.MULTILINE)
+    defaults = Settings()
+    expected = []
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(defaults, field.name)
+        expected.append((f"INGEST_{field.name.upper()}", "" if value in ("", ()) else str(value)))
+    assert rows == expected
+
+
+def test_every_linked_file_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
