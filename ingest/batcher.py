@@ -163,6 +163,9 @@ class Batcher:
                 finally:
                     with suppress(ValueError):
                         self._idle.remove(idle)
+            await asyncio.sleep(0)  # requests that are ready to run join this commit
+            if not self._groups:
+                continue  # another writer took it
             group = self._groups.popleft()
             if group.help:
                 group.help.cancel()

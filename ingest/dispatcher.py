@@ -23,6 +23,8 @@ log = logging.getLogger("ingest.dispatcher")
 SETTLE_DELAY_SECONDS = 0.1
 """How long a confirmed batch waits for the next commit to settle it on the way."""
 SETTLED_ENTRIES_MAX = 500
+SETTLED_ENTRIES_MIN = 8
+"""Fewer wait for the timer: a statement more in a commit costs more than it saves."""
 
 
 class DispatcherLimits(msgspec.Struct, frozen=True):
@@ -80,8 +82,7 @@ class Dispatcher:
 
     def take_settled(self) -> Sequence[int]:
         """Entries to settle with the commit that is made now."""
-        count = min(len(self._settled), SETTLED_ENTRIES_MAX)
-        return [self._settled.popleft() for _ in range(count)]
+        return self._take_settled() if len(self._settled) >= SETTLED_ENTRIES_MIN else ()
 
     def give_back_settled(self, first_ids: Sequence[int]) -> None:
         """That commit failed: settle them later."""
@@ -129,8 +130,11 @@ class Dispatcher:
         if self._settled:
             self._start(self._settle())
 
+    def _take_settled(self) -> Sequence[int]:
+        return [self._settled.popleft() for _ in range(min(len(self._settled), SETTLED_ENTRIES_MAX))]
+
     async def _settle(self) -> None:
-        first_ids = self.take_settled()
+        first_ids = self._take_settled()
         if not first_ids:
             return
         try:

@@ -55,21 +55,14 @@ class Endpoint:
         """Check all that is known before the body; its Content-Length, or None. Raises `Rejected` or `Draining`."""
         if scope["method"] != "POST":
             raise MethodNotAllowed("POST")
-        token = length = None
-        encoding = b"identity"
-        for name, value in scope["headers"]:
-            if name == b"x-api-token":
-                token = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"content-encoding":
-                encoding = value
-        if not self._tokens.accepts(token):
+        headers = dict(scope["headers"])
+        if not self._tokens.accepts(headers.get(b"x-api-token")):
             raise Unauthenticated
         if self._draining:
             raise Draining
-        if encoding != b"identity" and encoding.strip().lower() not in (b"", b"identity"):
+        if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
             raise UnsupportedEncoding
+        length = headers.get(b"content-length")
         return int(length) if length is not None and length.isdigit() else None
 
     def refuse(self, error: IngestError) -> Answer:

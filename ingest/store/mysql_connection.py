@@ -103,7 +103,9 @@ class Connection:
         self._raw = raw
 
     @classmethod
-    async def open(cls, address: Address, connect_timeout_seconds: float) -> "Connection":
+    async def open(
+        cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True
+    ) -> "Connection":
         """Connect and prepare the session, all within the timeout. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout_seconds):
@@ -114,7 +116,7 @@ class Connection:
                     password=address.password,
                     database=address.database,
                     charset="utf8mb4",
-                    autocommit=True,
+                    autocommit=autocommit,
                     ssl=address.ssl_context(),
                     connect_timeout=int(connect_timeout_seconds) + 1,
                 )
@@ -189,7 +191,10 @@ def _text(exc: BaseException) -> str:
 class Pool:
     """At most `connections_max` connections; idle ones are kept, broken ones replaced at next use."""
 
-    def __init__(self, address: Address, connections_max: int, connect_timeout_seconds: float) -> None:
+    def __init__(
+        self, address: Address, connections_max: int, connect_timeout_seconds: float, *, autocommit: bool
+    ) -> None:
+        self._autocommit = autocommit
         self._address = address
         self._connect_timeout_seconds = connect_timeout_seconds
         self._free = asyncio.Semaphore(connections_max)
@@ -211,7 +216,7 @@ class Pool:
             self._idle.append(connection)
 
     async def _open(self) -> Connection:
-        return await Connection.open(self._address, self._connect_timeout_seconds)
+        return await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed by who holds them."""

@@ -1,4 +1,4 @@
-"""SQL of the MySQL store, assembled as bytes: a batch is one query, `BEGIN` to `COMMIT`.
+"""SQL of the MySQL store, assembled as bytes: a batch is one query, all of its transaction.
 
 Values are escaped as MySQL's manual says for single-quoted strings (String Literals); the session's
 sql_mode, set at connect, has no NO_BACKSLASH_ESCAPES, and its character set is utf8mb4.
@@ -85,9 +85,13 @@ def insert_events(batch: Batch) -> bytes:
 
 
 def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
-    """The whole transaction of a batch: its rows, its outbox entry, and the entries settled meanwhile."""
+    """A batch's transaction: its rows, its outbox entry, and the entries settled meanwhile.
+
+    For a session without autocommit. The server answers each statement by itself, and each answer wakes
+    the client, so there are as few as can be.
+    """
     entry = (batch.first_id, batch.last_id, batch.slot, len(batch), microseconds(lease_seconds))
-    statements = [b"BEGIN", insert_events(batch), INSERT_ENTRY % entry]
+    statements = [insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")
