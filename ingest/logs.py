@@ -26,6 +26,7 @@ def log_config(level: str) -> dict[str, Any]:
             "ingest": {"level": LEVEL_NAMES[level]},
             "_granian": {"level": "INFO"},
             # These log a line or a trace for every broken connection; ours say it once.
+            "asyncmy": quiet,  # notes of the server, such as "table exists" of a repeated migration
             "aiormq": quiet,
             "aio_pika": quiet,
             "rstream": quiet,

@@ -21,7 +21,8 @@ Row = tuple[Any, ...]
 
 SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', "
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
+    "NO_ENGINE_SUBSTITUTION', "
     "time_zone = '+00:00', innodb_lock_wait_timeout = 2",
 )
 
@@ -103,9 +104,7 @@ class Connection:
         self._raw = raw
 
     @classmethod
-    async def open(
-        cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True
-    ) -> "Connection":
+    async def open(cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True) -> "Connection":
         """Connect and prepare the session, all within the timeout. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout_seconds):

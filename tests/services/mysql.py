@@ -1,11 +1,13 @@
 """MariaDB and MySQL servers for tests."""
 
+import os
 import secrets
+import socket
 import subprocess
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pymysql
 
@@ -17,8 +19,9 @@ from .server import ExternalServer, PrivateServer, Server
 Row = tuple[Any, ...]
 
 USER = "ingest"
-PASSWORD = "ingest-test-password"  # noqa: S105 - of a server that ends with the test
-ANSWER_SECONDS = 2
+PASSWORD = "ingest-test-password"
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 30
 INITIALIZE_SECONDS = 60
 
 
@@ -26,7 +29,8 @@ class MySQLServer(Server):
     """A MySQL or MariaDB server that tests may use.
 
     Attributes: `host`, `port`, `user`, `password`, and `ca_path`, the file of the
-    authority that signed its TLS certificate (None: it speaks no TLS, or a public one).
+    authority that signed its TLS certificate, in which no host is named (None: it speaks
+    no TLS, or nobody told us).
     """
 
     host: str
@@ -42,13 +46,15 @@ class MySQLServer(Server):
 
     def url_of(self, database: str, user: str = "", password: str = "") -> str:
         """URL of a database, for the server's own user or the one given."""
-        login = f"{user or self.user}:{password if user else self.password}"
-        return f"mysql://{login}@{self.host}:{self.port}/{database}"
+        login = (user, password) if user else (self.user, self.password)
+        quoted = ":".join(quote(part, safe="") for part in login)
+        return f"mysql://{quoted}@{self.host}:{self.port}/{database}"
 
     def query(self, sql: str, database: str | None = None) -> list[Row]:
         """Run one statement, committed, over a connection of its own; its rows, if any.
 
-        Runs as the administrator on a private server. Raises pymysql.MySQLError.
+        Runs as the administrator on a private server. Raises pymysql.MySQLError, also when
+        no answer comes in 30 s.
         """
         connection = self._connect(database)
         try:
@@ -116,6 +122,7 @@ class ExternalMySQL(ExternalServer, MySQLServer):
             password=self.password,
             database=database,
             autocommit=True,
+            read_timeout=ANSWER_SECONDS,
         )
 
 
@@ -144,7 +151,7 @@ class PrivateMySQL(PrivateServer, MySQLServer):
     def _launch(self) -> subprocess.Popen[bytes]:
         options = [
             *self._server_options(),
-            "--user=root",
+            *_user_option(),
             f"--datadir={self._inside('data')}",
             f"--socket={self._inside('mysql.sock')}",
             f"--pid-file={self._inside('mysql.pid')}",
@@ -159,8 +166,11 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 
     def _answers(self) -> bool:
         try:
+            # First by hand: PyMySQL leaves a socket open that could not connect.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self._socket))
             return self.query("SELECT 1") == [(1,)]
-        except pymysql.MySQLError:
+        except (OSError, pymysql.MySQLError):
             return False
 
     def _started(self) -> None:
@@ -174,7 +184,8 @@ class PrivateMySQL(PrivateServer, MySQLServer):
             user="root",
             database=database,
             autocommit=True,
-            connect_timeout=ANSWER_SECONDS,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
         )
 
 
@@ -187,9 +198,10 @@ class MariaDB(PrivateMySQL):
     def _prepare(self) -> None:
         self.sandbox.folder("tmp")
         command = [
-            "mariadb-install-db",
+            self._place.find("usr/bin/mariadb-install-db"),
             "--no-defaults",
-            "--user=root",
+            *_user_option(),
+            "--skip-name-resolve",
             f"--datadir={self.sandbox.folder('data')}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
@@ -210,7 +222,7 @@ class MySQL(PrivateMySQL):
     def _prepare(self) -> None:
         self.sandbox.folder("tmp")
         self.sandbox.folder("data")
-        options = [*self._server_options(), "--initialize-insecure", "--user=root"]
+        options = [*self._server_options(), "--initialize-insecure", *_user_option()]
         command = self._argv(*options, f"--datadir={self._inside('data')}")
         self.sandbox.run(command, INITIALIZE_SECONDS)
 
@@ -226,3 +238,8 @@ def private_mysql(flavour: str) -> PrivateMySQL:
     if flavour == "sid":
         return MySQL()
     raise ServerFailed(f"no MySQL server is of flavour {flavour!r}: debian or sid")
+
+
+def _user_option() -> list[str]:
+    # Without it they refuse to run as root, and with it as anyone else.
+    return ["--user=root"] if os.geteuid() == 0 else []

@@ -22,6 +22,10 @@ exec chroot "$root" "$@"
 class Place(Protocol):
     """How to run a program on a sandbox's folder, and what it must call that folder."""
 
+    @property
+    def root(self) -> Path:
+        """The folder that its programs see as /."""
+
     def argv(self, command: Sequence[str], folder: Path) -> list[str]:
         """`command` as this machine must run it; `folder` is the sandbox's."""
 
@@ -35,6 +39,8 @@ class Place(Protocol):
 class Host:
     """Programs of this machine."""
 
+    root = Path("/")
+
     def argv(self, command: Sequence[str], folder: Path) -> list[str]:
         return list(command)
 
@@ -42,26 +48,28 @@ class Host:
         return str(path)
 
     def find(self, pattern: str) -> str:
-        return _find(Path("/"), pattern)
+        return _find(self.root, pattern)
 
 
 class SidChroot:
     """Programs of the chroot that tests/setup/sid-servers.sh makes. Needs root."""
 
     def __init__(self, root: Path) -> None:
+        if os.geteuid() != 0:
+            raise ServerFailed("servers in a chroot need root")
         if not root.is_dir():
             raise ServerFailed(f"{root} is not there: tests/setup/sid-servers.sh makes it (as root)")
-        self._root = root
+        self.root = root
 
     def argv(self, command: Sequence[str], folder: Path) -> list[str]:
         enter = ["unshare", "--mount", "--propagation", "private", "--"]
-        return [*enter, "sh", "-ec", _ENTER, "enter", str(self._root), str(folder), *command]
+        return [*enter, "sh", "-ec", _ENTER, "enter", str(self.root), str(folder), *command]
 
     def inside(self, path: Path, folder: Path) -> str:
         return str(Path("/mnt") / path.relative_to(folder))
 
     def find(self, pattern: str) -> str:
-        return _find(self._root, pattern)
+        return _find(self.root, pattern)
 
 
 def sid_root() -> Path:

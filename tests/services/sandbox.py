@@ -7,10 +7,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from .processes import MARK, marked_with
 
 POLL_SECONDS = 0.02
 LOG_TAIL_LINES = 40
+GONE_SECONDS = 10
 
 # The guard leads the process group of everything in the sandbox and reads a pipe that
 # only the test process holds open. However that process ends (kill -9 included), the
@@ -20,7 +24,7 @@ _GUARD = """
 trap '' INT TERM HUP
 cat >/dev/null
 exec setsid sh -c '
-    kill -KILL -- "-$1"
+    kill -s KILL -- "-$1"
     for attempt in 1 2 3 4 5; do
         rm -rf -- "$2" && exit
         sleep 0.2
@@ -52,8 +56,9 @@ def log_tail(log: Path) -> str:
 class Sandbox:
     """One temporary folder (in $TMPDIR, else /tmp) and one process group.
 
-    `close()` kills the group and removes the folder; so does the guard when the owner
-    dies without closing. Children that leave the process group are not covered.
+    `close()` kills all of them and removes the folder; so does the guard when the owner
+    dies without closing, except that it leaves alone who left the group (with RabbitMQ
+    those are Erlang's helpers, which end by themselves when Erlang does).
     """
 
     def __init__(self, name: str) -> None:
@@ -63,6 +68,7 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=self._marked(None),
             process_group=0,
         )
         self._children: list[subprocess.Popen[bytes]] = []
@@ -91,7 +97,7 @@ class Sandbox:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=env,
+                    env=self._marked(env),
                     cwd=self.path,
                     process_group=self.group,
                 )
@@ -113,10 +119,11 @@ class Sandbox:
         try:
             done = subprocess.run(
                 argv,
+                check=False,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                env=env,
+                env=self._marked(env),
                 cwd=self.path,
                 timeout=seconds,
                 process_group=self.group,
@@ -127,6 +134,9 @@ class Sandbox:
             raise ServerFailed(f"{' '.join(argv)} exited with {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def _marked(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        return {**(os.environ if env is None else env), MARK: str(self.path)}
+
     def close(self) -> None:
         """Kill what is left of the group and remove the folder. May be called twice."""
         if self._guard.returncode is not None:
@@ -136,24 +146,13 @@ class Sandbox:
             child.wait()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        if not wait_until(lambda: not group_members(self.group), 5):
-            raise ServerFailed(f"process group {self.group} outlives kill -9")
+        if not wait_until(self._killed_all, GONE_SECONDS):
+            raise ServerFailed(f"processes outlive kill -9: {marked_with(self.path)}")
         shutil.rmtree(self.path)
 
-
-def process_state(pid: int) -> tuple[str, int]:
-    """(state letter as in ps, process group) of a process; ("", 0) when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "", 0
-    # The name, in parentheses, may itself hold spaces and parentheses.
-    state, _parent, group = stat.rpartition(")")[2].split()[:3]
-    return state, int(group)
-
-
-def group_members(group: int) -> list[int]:
-    """Process ids in a process group; zombies, which wait for init only, don't count."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    states = {pid: process_state(pid) for pid in pids}
-    return [pid for pid, (state, of) in states.items() if of == group and state != "Z"]
+    def _killed_all(self) -> bool:
+        left = marked_with(self.path)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from .places import Place
-from .sandbox import Sandbox, ServerFailed, log_tail, process_state, wait_until
+from .processes import process_state
+from .sandbox import Sandbox, ServerFailed, log_tail, wait_until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -134,8 +135,8 @@ class PrivateServer(Server):
             self._prepare()
             self._prepared = True
         process = self._process = self._launch()
-        wait_until(lambda: process.poll() is not None or self._answers(), START_SECONDS)
-        if process.poll() is not None or not self._answers():
+        answered = wait_until(lambda: process.poll() is not None or self._answers(), START_SECONDS)
+        if not answered or process.poll() is not None:
             self.kill()
             raise ServerFailed(f"{self._name} did not start\n{log_tail(self.log)}")
         self._started()
@@ -159,7 +160,7 @@ class PrivateServer(Server):
     def freeze(self) -> None:
         process = self._running()
         process.send_signal(signal.SIGSTOP)
-        if not wait_until(lambda: process_state(process.pid)[0] == "T", STOP_SECONDS):
+        if not wait_until(lambda: process_state(process.pid) == "T", STOP_SECONDS):
             raise ServerFailed(f"{self._name} does not stop on SIGSTOP")
 
     def thaw(self) -> None:
