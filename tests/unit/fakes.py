@@ -1,0 +1,206 @@
+"""Stand-ins for clock, store, publisher and HTTP client, through the protocols of `ingest`."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ingest.batches import Batch, Entry
+from ingest.errors import BrokerUnavailable, PublishError, RowRefused, StoreError
+from ingest.publisher.base import Lane
+from ingest.store.base import SlotLease
+from tests.unit.making import NOW_US
+
+WAIT_SECONDS = 10
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop run until `condition` holds; fails when it does not for `WAIT_SECONDS`."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - whatever a test waits for
+            await asyncio.sleep(0)
+
+
+class FakeClock:
+    """Both clocks; they stand still but for `advance`."""
+
+    def __init__(self) -> None:
+        self.us = NOW_US
+        self.seconds = 1000.0
+
+    def now_us(self) -> int:
+        return self.us
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.us += int(seconds * 1_000_000)
+        self.seconds += seconds
+
+
+class Commit(msgspec.Struct, frozen=True):
+    batch: Batch
+    lease_seconds: float
+    settled: Sequence[int]
+
+
+class FakeStore:
+    """A store in memory.
+
+    Commits wait while `gate` (or the one of `gates` for their first call_id) is closed, then fail with
+    the next of `errors`, then with `RowRefused` if they hold an event of `poison`.
+    """
+
+    def __init__(self) -> None:
+        self.gate = opened()
+        self.gates: dict[str, asyncio.Event] = {}
+        self.errors: deque[Exception] = deque()
+        self.poison: set[str] = set()
+        self.tried: list[Batch] = []
+        self.commits: list[Commit] = []
+        self.settled: list[int] = []
+        self.settle_errors: deque[StoreError] = deque()
+        self.claims: deque[list[Entry] | Exception] = deque()
+        self.rows: dict[int, Batch] = {}
+        self.leases: deque[SlotLease | StoreError] = deque()
+        self.renewed: list[SlotLease] = []
+        self.slot_lost = False
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> None: ...
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        self.tried.append(batch)
+        await self.gates.get(batch.events[0].call_id, self.gate).wait()
+        if self.errors:
+            raise self.errors.popleft()
+        if any(event.call_id in self.poison for event in batch.events):
+            raise RowRefused
+        self.commits.append(Commit(batch, lease_seconds, list(settled)))
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        if self.settle_errors:
+            raise self.settle_errors.popleft()
+        self.settled += first_ids
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+        """The next of `claims`, then nothing."""
+        claim = self.claims.popleft() if self.claims else []
+        if isinstance(claim, Exception):
+            raise claim
+        return claim[:limit]
+
+    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
+        return [self.rows[entry.first_id] for entry in entries if entry.first_id in self.rows]
+
+    async def backlog(self) -> tuple[int, float]:
+        return 0, 0.0
+
+    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+        """The next of `leases`, as leased to `node`."""
+        lease = self.leases.popleft()
+        if isinstance(lease, StoreError):
+            raise lease
+        return msgspec.structs.replace(lease, node=node)
+
+    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+        self.renewed.append(lease)
+        return None if self.slot_lost else lease
+
+
+class FakePublisher:
+    """A broker in memory: publishes wait while `gate` is closed, then fail as `errors` says of their first id."""
+
+    def __init__(self) -> None:
+        self.gate = opened()
+        self.problem: str | None = None
+        self.errors: dict[int, PublishError] = {}
+        self.tried: list[Batch] = []
+        self.published: list[tuple[Batch, Lane]] = []
+
+    @property
+    def ready(self) -> bool:
+        return self.problem is None
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        if self.problem:
+            raise BrokerUnavailable(self.problem)
+        self.tried.append(batch)
+        await self.gate.wait()
+        if batch.first_id in self.errors:
+            raise self.errors[batch.first_id]
+        self.published.append((batch, lane))
+
+
+class FakeOnward:
+    """The batcher's next stage: takes batches, and has entries to settle."""
+
+    def __init__(self) -> None:
+        self.dispatched: list[Batch] = []
+        self.settled: list[int] = []
+        self.given_back: list[int] = []
+
+    def dispatch(self, batch: Batch) -> None:
+        self.dispatched.append(batch)
+
+    def lease_seconds(self) -> float:
+        return 30.0
+
+    def take_settled(self) -> Sequence[int]:
+        taken, self.settled = self.settled, []
+        return taken
+
+    def give_back_settled(self, first_ids: Sequence[int]) -> None:
+        self.given_back += first_ids
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+
+async def request(
+    lane: Callable[..., Awaitable[None]],
+    body: bytes = b"",
+    method: str = "POST",
+    **headers: str,
+) -> Answered:
+    """Call an ASGI application as Granian does: `more_body` also with the last bytes. `_` in names is `-`."""
+    sent: list[dict[str, Any]] = []
+    messages = [
+        {"type": "http.request", "body": body, "more_body": True},
+        {"type": "http.request", "body": b"", "more_body": False},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    pairs = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
+    scope = {"method": method, "headers": [(name.encode(), value.encode()) for name, value in pairs.items()]}
+    await lane(scope, receive, send)
+    start, content = sent
+    answered = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Answered(start["status"], answered, json.loads(content["body"]))
+
+
+def opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate

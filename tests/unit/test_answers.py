@@ -1,0 +1,105 @@
+import json
+from typing import Any
+
+import pytest
+
+from ingest import errors
+from ingest.answers import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Answer, answer_to
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in answer.start["headers"]}
+
+
+def content(answer: Answer) -> Any:
+    return json.loads(answer.body["body"])
+
+
+def all_errors() -> list[type[errors.IngestError]]:
+    classes: list[type[errors.IngestError]] = [errors.IngestError]
+    for known in classes:
+        classes += [sub for sub in known.__subclasses__() if sub.__module__ == errors.__name__]
+    return classes
+
+
+def test_success_is_exactly_this() -> None:
+    assert QUEUED.start["status"] == 200
+    assert QUEUED.body["body"] == b'{"status":"queued"}'
+    assert headers(QUEUED) == {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.Unauthenticated(), 401),
+        (errors.Malformed(), 400),
+        (errors.Invalid({}), 422),
+        (errors.RowRefused(), 422),
+        (errors.BodyTooLarge(), 413),
+        (errors.BodyTimeout(), 408),
+        (errors.UnsupportedEncoding(), 415),
+        (errors.MethodNotAllowed("POST"), 405),
+        (errors.Overloaded(), 503),
+        (errors.Draining(), 503),
+        (errors.StoreError(), 500),
+        (errors.StoreUnavailable(), 500),
+        (errors.SchemaError(), 500),
+        (errors.IngestError(), 500),
+    ],
+    ids=lambda value: getattr(value, "code", value),
+)
+def test_each_error_has_its_status_and_says_what_is_wrong(error: errors.IngestError, status: int) -> None:
+    answer = answer_to(error)
+
+    assert answer.start["status"] == status
+    assert content(answer)["message"]
+    assert headers(answer)["content-type"] == "application/json"
+
+
+def test_every_refusal_has_a_status_of_its_own() -> None:
+    refusals = [error for error in all_errors() if issubclass(error, errors.Rejected) and error is not errors.Rejected]
+
+    assert [error for error in refusals if error not in STATUSES] == []
+
+
+def test_codes_are_unique() -> None:
+    codes = [error.code for error in all_errors()]
+
+    assert len(codes) == len(set(codes))
+
+
+def test_invalid_event_is_answered_as_laravel_does() -> None:
+    answer = answer_to(errors.Invalid({"call_id": ["The call id field is required."]}))
+
+    assert content(answer) == {
+        "message": "The given data was invalid.",
+        "errors": {"call_id": ["The call id field is required."]},
+    }
+
+
+def test_event_that_the_database_refuses_is_invalid_too() -> None:
+    answer = content(answer_to(errors.RowRefused("MySQL error 3141: Invalid JSON text.")))
+
+    assert answer["message"] == "The given data was invalid."
+    assert "Invalid JSON text" in answer["errors"]["payload"][0]
+
+
+def test_unauthenticated_is_answered_as_laravel_does() -> None:
+    answer = answer_to(errors.Unauthenticated())
+
+    assert content(answer) == {"message": "Unauthenticated."}
+    assert headers(answer)["www-authenticate"]
+
+
+def test_wrong_method_names_the_right_one() -> None:
+    assert headers(answer_to(errors.MethodNotAllowed("POST")))["allow"] == "POST"
+
+
+@pytest.mark.parametrize("error", [errors.Overloaded(), errors.Draining()])
+def test_overload_says_when_to_come_again(error: errors.IngestError) -> None:
+    assert headers(answer_to(error))["retry-after"] == str(RETRY_AFTER_SECONDS)
+
+
+@pytest.mark.parametrize("error", [errors.Draining(), errors.BodyTooLarge(), errors.BodyTimeout()])
+def test_connection_that_is_of_no_more_use_is_closed(error: errors.IngestError) -> None:
+    assert headers(answer_to(error))["connection"] == "close"

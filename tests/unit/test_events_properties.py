@@ -1,0 +1,87 @@
+"""What holds of every event: the fast way to accept one and the slow way to explain errors agree."""
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.errors import Invalid, Rejected
+from ingest.events import CALL_ENDED, Event, decode, field_errors
+from tests.unit.making import ABSENT, FIELDS
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=140)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
+
+OFFSETS = st.sampled_from(["Z", "z", "+01:00", "-23:59", "+24:00", "+0130", "+01", "", " Z"])
+FRACTIONS = st.sampled_from(["", ".5", ".123456789", ".", ",5"])
+NEARLY_TIMESTAMPS = st.builds(
+    "{:04}-{:02}-{:02}{}{:02}:{:02}:{:02}{}{}".format,
+    st.sampled_from([0, 1, 1999, 2024, 2025, 9999]),
+    st.integers(0, 13),
+    st.integers(0, 32),
+    st.sampled_from("Tt _"),
+    st.integers(0, 25),
+    st.integers(0, 61),
+    st.integers(0, 61),
+    FRACTIONS,
+    OFFSETS,
+)
+TIMESTAMPS = st.datetimes(timezones=st.timezones()).map(lambda when: when.isoformat()) | NEARLY_TIMESTAMPS
+DURATIONS = st.integers(-2, 2**32) | st.floats(-2, 2**32) | JSON
+VALUES = {"timestamp": TIMESTAMPS | JSON, "duration": DURATIONS, "event_type": st.just(CALL_ENDED) | TEXT | JSON}
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid events with some fields changed, some left out and some added."""
+    document: dict[str, Any] = dict(FIELDS)
+    for field in draw(st.lists(st.sampled_from([*FIELDS, "duration"]), unique=True, max_size=3)):
+        value = draw(st.just(ABSENT) | VALUES.get(field, TEXT | JSON))
+        document[field] = value
+    document = {field: value for field, value in document.items() if value is not ABSENT}
+    return document | draw(st.dictionaries(TEXT.filter(lambda name: name not in FIELDS), JSON, max_size=2))
+
+
+def outcome(content: bytes) -> Event | Any:
+    """The event, or the errors of its fields."""
+    try:
+        return decode(content)
+    except Invalid as exc:
+        return exc.errors
+
+
+@settings(max_examples=400, deadline=None)
+@given(documents(), st.booleans())
+def test_an_event_is_accepted_exactly_if_it_has_no_field_errors(document: dict[str, Any], ascii_only: bool) -> None:
+    content = json.dumps(document, ensure_ascii=ascii_only).encode()
+    errors = field_errors(document)
+
+    expected = errors or Event(document["call_id"], document["event_type"], content)
+
+    assert outcome(content) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(TIMESTAMPS)
+def test_fast_and_slow_path_agree_on_timestamps(timestamp: str) -> None:
+    """The longer JSON is read the slow way: its duration is a float, which the fast path leaves to the slow one."""
+    plain = json.dumps({**FIELDS, "timestamp": timestamp}).encode()
+    slow = json.dumps({**FIELDS, "timestamp": timestamp, "duration": 5.0}).encode()
+
+    assert isinstance(outcome(plain), Event) == isinstance(outcome(slow), Event)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 10))
+def test_damaged_bytes_are_accepted_unchanged_or_rejected(noise: bytes, position: int, removed: int) -> None:
+    content = json.dumps(FIELDS).encode()
+    damaged = content[:position] + noise + content[position + removed :]
+
+    try:
+        assert decode(damaged).payload == damaged
+    except Rejected:
+        return
+    assert json.loads(damaged.decode())

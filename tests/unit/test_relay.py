@@ -1,0 +1,159 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
+from ingest.metrics import Metrics
+from ingest.outage import Outage
+from ingest.relay import SLICE_ENTRIES, Relay, RelayLimits
+from tests.unit.conftest import Sample
+from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
+from tests.unit.making import NOW_US, batch, entry
+
+LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
+
+
+@pytest.fixture
+def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
+    return Relay(store, publisher, LIMITS, Outage(clock.monotonic), metrics, clock.monotonic)
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[None]:
+    task = asyncio.create_task(relay.run())
+    yield
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def left(store: FakeStore, count: int = 1, of: int = 1) -> list[Batch]:
+    """Batches in the outbox, claimed together by the next claim."""
+    made = [batch(of, us=NOW_US + (len(store.rows) + number) * 1000) for number in range(count)]
+    store.rows |= {one.first_id: one for one in made}
+    store.claims.append([entry(one) for one in made])
+    return made
+
+
+async def test_round_publishes_what_it_claims_and_settles_it(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, sample: Sample
+) -> None:
+    made = left(store, 3, of=2)
+
+    assert not await relay.round()
+
+    assert publisher.published == [(one, "relay") for one in made]
+    assert store.settled == [one.first_id for one in made]
+    assert sample("ingest_events_published_total", route="relay") == 6
+
+
+async def test_nothing_is_settled_before_it_is_confirmed(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    left(store)
+    publisher.gate.clear()
+    working = asyncio.create_task(relay.round())
+    await until(lambda: publisher.tried)
+    assert store.settled == []
+
+    publisher.gate.set()
+    await working
+
+    assert store.settled
+
+
+@pytest.mark.parametrize("error", [BrokerUnavailable("lost"), NotConfirmed("full", [0])], ids=repr)
+async def test_only_confirmed_batches_are_settled(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, sample: Sample, error: PublishError
+) -> None:
+    first, second, third = left(store, 3)
+    publisher.errors[second.first_id] = error
+
+    with pytest.raises(type(error)):
+        await relay.round()
+
+    assert store.settled == [first.first_id, third.first_id]
+    assert sample("ingest_events_publish_failed_total", route="relay") == 1
+    assert sample("ingest_events_published_total", route="relay") == 2
+
+
+async def test_few_batches_are_held_in_memory_at_once(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
+    left(store, SLICE_ENTRIES + 3)
+    publisher.gate.clear()
+    working = asyncio.create_task(relay.round())
+    await until(lambda: len(publisher.tried) == SLICE_ENTRIES)
+
+    publisher.gate.set()
+    await working
+
+    assert len(store.settled) == SLICE_ENTRIES + 3
+
+
+async def test_round_after_a_failed_slice_leaves_the_rest_to_a_later_one(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    made = left(store, SLICE_ENTRIES + 3)
+    publisher.errors[made[0].first_id] = BrokerUnavailable()
+
+    with pytest.raises(BrokerUnavailable):
+        await relay.round()
+
+    assert publisher.tried == made[:SLICE_ENTRIES]
+
+
+async def test_entries_settled_meanwhile_are_skipped(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
+    first, second = left(store, 2)
+    del store.rows[first.first_id]
+
+    await relay.round()
+
+    assert [one for one, _ in publisher.published] == [second]
+    assert store.settled == [second.first_id]
+
+
+async def test_a_full_claim_says_that_there_may_be_more(relay: Relay, store: FakeStore) -> None:
+    left(store, LIMITS.entries_max)
+
+    assert await relay.round()
+
+
+async def test_relay_works_until_nothing_is_left(relay: Relay, store: FakeStore) -> None:
+    for _ in range(5):
+        left(store, 3)
+
+    async with running(relay):
+        await until(lambda: len(store.settled) == 15)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), BrokerUnavailable(), ZeroDivisionError("a bug")], ids=repr)
+async def test_relay_goes_on_after_an_error(relay: Relay, store: FakeStore, error: Exception) -> None:
+    store.claims.append(error)
+    (made,) = left(store)
+
+    async with running(relay):
+        await until(lambda: store.settled == [made.first_id])
+
+
+async def test_unexpected_error_is_logged(relay: Relay, store: FakeStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.claims.append(ZeroDivisionError("a bug"))
+
+    async with running(relay):
+        await until(lambda: "the relay failed unexpectedly" in caplog.text)
+
+
+async def test_nothing_is_claimed_while_the_broker_is_away(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    """A claim would only use up the entry's lease."""
+    publisher.problem = "away"
+    left(store)
+
+    async with running(relay):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert store.claims
+        publisher.problem = None
+        await until(lambda: store.settled)

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import SettingsError
+from ingest.settings import WELL_KNOWN_TOKEN, Settings, mask_url, masked, read_settings
+
+MYSQL = {"INGEST_DATABASE_URL": "mysql://ingest:secret@db:3306/calls", "INGEST_API_TOKENS": "a-token"}
+AMQP = {"INGEST_BROKER_URL": "amqp://guest:secret@rabbit/", "INGEST_API_TOKENS": "a-token"}
+STREAM = {"INGEST_PUBLISH_TO": "stream", "INGEST_STREAM_URL": "rabbitmq-stream://guest:secret@rabbit:5552/"}
+
+
+def test_nothing_need_be_set() -> None:
+    settings = read_settings({})
+
+    assert settings == Settings()
+    assert settings.embedded
+    assert settings.tokens == (WELL_KNOWN_TOKEN,)
+
+
+def test_each_setting_is_read_as_its_type() -> None:
+    environ = {"INGEST_PORT": " 9000 ", "INGEST_BODY_TIMEOUT_SECONDS": "0.5", "INGEST_DATA_DIR": "/srv/calls"}
+
+    settings = read_settings({**environ, "INGEST_QUEUE_TYPE": "classic", "INGEST_API_TOKENS": "one, two ,,three"})
+
+    assert (settings.port, settings.body_timeout_seconds) == (9000, 0.5)
+    assert settings.data_dir == Path("/srv/calls")
+    assert settings.queue_type == "classic"
+    assert settings.tokens == ("one", "two", "three")
+
+
+def test_empty_variable_is_as_good_as_none() -> None:
+    assert read_settings({"INGEST_PORT": " ", "INGEST_DATABASE_URL": ""}) == Settings()
+
+
+def test_variables_of_others_are_not_looked_at() -> None:
+    assert read_settings({"PORT": "x", "INGESTION": "x", "INGEST_TEST_SERVERS": "sid"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("INGEST_PORT", "http"),
+        ("INGEST_PORT", "65536"),
+        ("INGEST_WORKERS", "0"),
+        ("INGEST_WORKERS", "1.5"),
+        ("INGEST_BATCH_EVENTS_MAX", "-1"),
+        ("INGEST_COMMIT_TIMEOUT_SECONDS", "0"),
+        ("INGEST_COMMIT_TIMEOUT_SECONDS", "nan"),
+        ("INGEST_COMMIT_TIMEOUT_SECONDS", "inf"),
+        ("INGEST_CHANNELS_MAX", "1"),
+        ("INGEST_QUEUE_TYPE", "mirrored"),
+        ("INGEST_PUBLISH_TO", "nowhere"),
+        ("INGEST_LOG_LEVEL", "loud"),
+        ("INGEST_DATABASE_URL", "postgres://db/calls"),
+        ("INGEST_DATABASE_URL", "calls.db"),
+        ("INGEST_BROKER_URL", "redis://broker"),
+        ("INGEST_BROKER_URL", "embedded"),
+        ("INGEST_PROT", "8000"),
+    ],
+)
+def test_wrong_setting_is_refused_by_its_name(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        read_settings({variable: text})
+
+
+@pytest.mark.parametrize("environ", [MYSQL, AMQP, MYSQL | AMQP], ids=["mysql", "amqp", "both"])
+def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None:
+    assert read_settings(environ).tokens == ("a-token",)
+    assert not read_settings(environ).embedded
+
+    for tokens in ("", " , ", WELL_KNOWN_TOKEN, f"a-token,{WELL_KNOWN_TOKEN}"):
+        with pytest.raises(SettingsError, match="INGEST_API_TOKENS"):
+            read_settings({**environ, "INGEST_API_TOKENS": tokens})
+
+
+def test_stream_mode_needs_the_streams_url() -> None:
+    assert read_settings({**AMQP, **STREAM}).publish_to == "stream"
+
+    for url in ("", "amqp://rabbit/"):
+        with pytest.raises(SettingsError, match="INGEST_STREAM_URL"):
+            read_settings({**AMQP, **STREAM, "INGEST_STREAM_URL": url})
+
+
+def test_effective_settings_are_shown_without_secrets() -> None:
+    shown = masked(read_settings({**MYSQL, **AMQP, **STREAM, "INGEST_API_TOKENS": "token-1,token-2"}))
+
+    assert shown["INGEST_DATABASE_URL"] == "mysql://ingest:***@db:3306/calls"
+    assert shown["INGEST_API_TOKENS"] == "***,***"
+    assert shown["INGEST_PORT"] == "8000"
+    assert not [text for text in shown.values() if "secret" in text or "token-" in text]
+    assert set(shown) == {"INGEST_" + name.upper() for name in Settings.__struct_fields__}
+
+
+def test_the_well_known_token_is_masked_too() -> None:
+    assert masked(Settings())["INGEST_API_TOKENS"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://user:p%40ss@host:5672/%2F", "amqp://user:***@host:5672/%2F"),
+        ("amqp://user:p@ss@host/", "amqp://user:***@host/"),
+        ("amqp://user@host/", "amqp://user@host/"),
+        ("sqlite:///var/call-events.db", "sqlite:///var/call-events.db"),
+        ("embedded:", "embedded:"),
+    ],
+)
+def test_only_the_password_of_a_url_is_masked(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
