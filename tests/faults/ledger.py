@@ -1,0 +1,112 @@
+"""The ledger: what was sent and how each was answered, kept outside the service; and its comparison.
+
+Every event has a `call_id` of its own, the ledger's key. Of the events answered 200, each must be one
+row, and at least one message. One that was refused, or whose answer never came, may be there or not,
+but never twice.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from secrets import token_hex
+
+import msgspec
+
+Key = str
+Row = tuple[int, Key]
+Message = tuple[int, bytes]
+"""A message's id and body."""
+
+
+class Ledger:
+    """Written by one load, read by anyone."""
+
+    def __init__(self) -> None:
+        self.ok: dict[Key, float] = {}
+        """Key → when it was sent (monotonic)."""
+        self.refused: dict[Key, int] = {}
+        self.unknown: set[Key] = set()
+        self.unreached = 0
+        """Tries that found nobody listening: nothing was sent."""
+        self.longest_seconds = 0.0
+        self._run = token_hex(4)
+        self._count = 0
+
+    def new_key(self) -> Key:
+        self._count += 1
+        return f"{self._run}-{self._count}@faults.example.com"
+
+    def answered(self, key: Key, status: int, sent_at: float, seconds: float) -> None:
+        self.longest_seconds = max(self.longest_seconds, seconds)
+        if status == 200:
+            self.ok[key] = sent_at
+        else:
+            self.refused[key] = status
+
+    def unanswered(self, key: Key) -> None:
+        self.unknown.add(key)
+
+
+def body_of(key: Key) -> bytes:
+    """The one body that is ever sent under this key."""
+    event = {
+        "call_id": key,
+        "from_number": "+15551230001",
+        "to_number": "+15551230002",
+        "event_type": "call_started",
+        "timestamp": "2025-01-31T13:45:00Z",
+        "note": 'it\'s \\ "kept" \u00e9',
+    }
+    return json.dumps(event, ensure_ascii=False).encode()
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a ledger's comparison with the table and the queue found."""
+
+    ok: int
+    refused: Mapping[int, int]
+    """Status → how many."""
+    unknown: int
+    unknown_stored: int
+    """Of those, how many are in the table: processed, but the answer was cut off."""
+    rows_lost: int
+    rows_doubled: int
+    messages_lost: int
+    messages_wrong: int
+    """Not of any row: another id than the row's, another body than was sent, or no row at all."""
+    repeated: int
+    longest_seconds: float
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What the service promises never to happen, and did; empty if it kept its promises."""
+        names = ("rows_lost", "rows_doubled", "messages_lost", "messages_wrong")
+        return {name: count for name in names if (count := getattr(self, name))}
+
+
+def compare(ledger: Ledger, rows: Sequence[Row], messages: Iterable[Message], sent_since: float = 0.0) -> Result:
+    """Compare once nothing is on its way any more.
+
+    `sent_since` (monotonic) leaves messages of events sent before it out of account, where the test
+    itself has thrown them away.
+    """
+    row_ids = {key: row_id for row_id, key in rows}
+    copies = Counter(key for _, key in rows)
+    seen: Counter[Key] = Counter()
+    wrong = 0
+    for message_id, body in messages:
+        key = str(json.loads(body)["call_id"])
+        seen[key] += 1
+        wrong += row_ids.get(key) != message_id or body != body_of(key)
+    return Result(
+        ok=len(ledger.ok),
+        refused=Counter(ledger.refused.values()),
+        unknown=len(ledger.unknown),
+        unknown_stored=len(ledger.unknown & row_ids.keys()),
+        rows_lost=len(ledger.ok.keys() - row_ids.keys()),
+        rows_doubled=sum(count > 1 for count in copies.values()),
+        messages_lost=sum(sent_at >= sent_since and key not in seen for key, sent_at in ledger.ok.items()),
+        messages_wrong=wrong,
+        repeated=sum(seen.values()) - len(seen),
+        longest_seconds=ledger.longest_seconds,
+    )

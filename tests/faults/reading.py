@@ -1,0 +1,81 @@
+"""Reads what the ledger is compared with: the rows of the table and the messages of the queue."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pika
+import pymysql
+
+from ingest.publisher.embedded import FILE_NAME
+from tests.faults.ledger import Message, Row
+
+ROWS = "SELECT id, call_id FROM call_event_logs"
+BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox"
+MESSAGES = "SELECT message_id, body FROM messages"
+QUIET_SECONDS = 0.5
+"""A queue that is empty by its own count, and sends nothing for so long, is empty."""
+
+
+def rows_of(database_url: str) -> list[Row]:
+    return [(int(row_id), str(call_id)) for row_id, call_id in _query(database_url, ROWS)]
+
+
+def backlog_of(database_url: str) -> int:
+    """Events committed and not known to be published."""
+    return int(_query(database_url, BACKLOG)[0][0])
+
+
+def take_messages(amqp_url: str, queue: str) -> list[Message]:
+    """All messages of the queue, which is empty afterwards."""
+    with channel_to(amqp_url) as channel:
+        messages: list[Message] = []
+        while True:
+            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=QUIET_SECONDS):
+                if method is None:
+                    break
+                messages.append((int(properties.message_id), body))
+            if channel.queue_declare(queue, passive=True).method.message_count == 0:
+                channel.cancel()
+                return messages
+
+
+def embedded_messages(data_dir: Path) -> list[Message]:
+    """The messages of the embedded queue, which keeps them."""
+    return [(int(message_id), bytes(body)) for message_id, body in _sqlite(data_dir / FILE_NAME, MESSAGES)]
+
+
+@contextmanager
+def channel_to(amqp_url: str) -> Iterator[Any]:
+    """A channel on a connection of its own."""
+    connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+def _query(database_url: str, sql: str) -> list[Any]:
+    parts = urlsplit(database_url)
+    if parts.scheme == "sqlite":
+        return _sqlite(Path(parts.path[1:]), sql)
+    connection = pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path[1:],
+        connect_timeout=5,
+        read_timeout=30,
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+def _sqlite(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()

@@ -1,0 +1,107 @@
+"""The service with two workers on a database and a queue of its own, and the load before it."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.faults.ledger import Ledger, Result, compare
+from tests.faults.load import EVENTS_PER_SECOND, Load
+from tests.faults.reading import backlog_of, rows_of, take_messages
+from tests.running import ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+
+WORKERS = 2
+RECOVERY_SECONDS = 30.0
+PUBLISHED_SECONDS = 90.0
+STEADY_SECONDS = 1.0
+"""This many seconds' worth of events answered 200 are between any two faults."""
+WORKER_DEATHS_APART_SECONDS = 6.0
+"""Granian stops its server when a second worker dies within 5.5 s of the first (STACK.md)."""
+
+
+class Scene:
+    """A running service, its servers, and what to ask them."""
+
+    def __init__(self, service: ServiceProcess, mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
+        self.service = service
+        self.mysql = mysql
+        self.rabbitmq = rabbitmq
+        self.database_url = service.environment["INGEST_DATABASE_URL"]
+        self.queue = service.environment["INGEST_QUEUE"]
+
+    def load(self, events_per_second: float = EVENTS_PER_SECOND) -> Load:
+        return Load(self.service.port, events_per_second)
+
+    def wait_for_steady(self, load: Load) -> None:
+        """Wait until a second's worth of further events was answered 200."""
+        wanted = len(load.ledger.ok) + int(STEADY_SECONDS * load.events_per_second)
+        if not wait_until(lambda: len(load.ledger.ok) >= wanted, RECOVERY_SECONDS):
+            raise AssertionError(f"events are not accepted (again):\n{self.service.log()}")
+
+    def wait_until_published(self, seconds: float = PUBLISHED_SECONDS) -> None:
+        """Wait until the outbox is empty, without help."""
+        if not wait_until(lambda: backlog_of(self.database_url) == 0, seconds):
+            backlog = backlog_of(self.database_url)
+            raise AssertionError(f"{backlog} events are not published after {seconds} s:\n{self.service.log()}")
+
+    def account(self, ledger: Ledger, *, sent_since: float = 0.0) -> Result:
+        """Wait until all is published, then take the queue's messages and compare."""
+        self.wait_until_published()
+        messages = take_messages(self.rabbitmq.amqp_url, self.queue)
+        return compare(ledger, rows_of(self.database_url), messages, sent_since)
+
+    def kill_worker(self) -> None:
+        """kill -9 of one worker; returns when another one has taken its place."""
+        victim = min(self.service.worker_pids())
+        os.kill(victim, signal.SIGKILL)
+
+        def replaced() -> bool:
+            pids = self.service.worker_pids()
+            return victim not in pids and len(pids) == WORKERS
+
+        if not wait_until(replaced, RECOVERY_SECONDS):
+            raise AssertionError(f"no worker took the killed one's place:\n{self.service.log()}")
+        self.service.wait_for_status("ready")
+
+    def kill_mysql(self) -> None:
+        """kill -9 of the database, and its restart; returns when the service works with it again."""
+        self.mysql.kill()
+        self.mysql.start()
+        self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
+
+    def kill_rabbitmq(self) -> None:
+        """kill -9 of the broker, and its restart; returns when the service works with it again."""
+        self.rabbitmq.kill()
+        self.rabbitmq.start()
+        self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
+
+    def kill_service(self) -> None:
+        """kill -9 of the supervisor and all workers, and a new start."""
+        self.service.kill()
+        self.service.start()
+        self.service.wait_for_status("ready")
+
+    def logged(self, message: str) -> int:
+        """How often the service has logged exactly this."""
+        return sum(line.get("message") == message for line in self.service.log_lines())
+
+
+@contextmanager
+def scene(mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str] | None = None) -> Iterator[Scene]:
+    """The service, ready, with a fresh database and queue; `settings` as for `ServiceProcess`."""
+    values = {
+        "DATABASE_URL": mysql.fresh_database(),
+        "BROKER_URL": rabbitmq.amqp_url,
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "WORKERS": str(WORKERS),
+        **(settings or {}),
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="call-events-faults-") as folder,
+        ServiceProcess(Path(folder), values) as service,
+    ):
+        service.wait_for_status("ready")
+        yield Scene(service, mysql, rabbitmq)
