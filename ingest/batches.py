@@ -1,14 +1,17 @@
 """The unit of work behind the endpoint: events that are committed and published together."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from ingest.events import Event
-from ingest.ids import milliseconds_of, slot_of
+from ingest.ids import slot_of
+
+log = logging.getLogger("ingest.outbox")
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, array_like=True):
     """Events with their ids (same length, ascending) and the time they were accepted.
 
     `created_us` is Unix time in microseconds. One batch is one outbox entry, named by its first id.
@@ -38,28 +41,24 @@ class Batch(msgspec.Struct, frozen=True):
         return Batch(self.ids[start:stop], self.events[start:stop], self.created_us)
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One outbox entry: a committed batch that is not yet known to be published."""
+pack = msgspec.msgpack.Encoder().encode
+"""A batch as the outbox keeps it (MessagePack, arrays): all that a publisher needs, byte for byte.
 
-    first_id: int
-    last_id: int
-    slot: int
-    count: int
-    attempts: int
+The table cannot serve for that: MySQL's JSON type keeps neither key order nor spacing nor long numbers.
+"""
+
+_unpack = msgspec.msgpack.Decoder(Batch).decode
 
 
-def batches_of(entries: Sequence[Entry], rows: Iterable[tuple[int, Event]]) -> list[Batch]:
-    """The entries' batches from rows `(id, event)` in any order; an entry without rows gives none.
-
-    Slots make ids side by side, so the id range of an entry may hold other slots' rows: left out.
-    """
-    by_slot: dict[int, list[tuple[int, Event]]] = {}
-    for row in sorted(dict(rows).items()):
-        by_slot.setdefault(slot_of(row[0]), []).append(row)
+def unpack(entries: Iterable[tuple[int, bytes]]) -> list[Batch]:
+    """The batches in packed entries `(first_id, bytes)`; damaged ones are reported and left out."""
     batches = []
-    for entry in entries:
-        found = [row for row in by_slot.get(entry.slot, ()) if entry.first_id <= row[0] <= entry.last_id]
-        if found:
-            ids, events = zip(*found, strict=True)
-            batches.append(Batch(ids, events, milliseconds_of(entry.first_id) * 1000))
+    for first_id, packed in entries:
+        try:
+            batches.append(_unpack(packed))
+        except msgspec.MsgspecError as exc:
+            log.error(
+                "an outbox entry is damaged; it stays, unpublished",
+                extra={"first_id": first_id, "reason": str(exc), "kept": "its rows are in call_event_logs"},
+            )
     return batches

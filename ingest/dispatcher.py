@@ -53,7 +53,7 @@ class Dispatcher:
         self._monotonic = monotonic
         self._inflight_events = 0
         self._inflight_bytes = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._settled: deque[int] = deque()
         self._settle_timer: asyncio.TimerHandle | None = None
 
@@ -82,7 +82,7 @@ class Dispatcher:
 
     def take_settled(self) -> Sequence[int]:
         """Entries to settle with the commit that is made now."""
-        return self._take_settled() if len(self._settled) >= SETTLED_ENTRIES_MIN else ()
+        return self._take_settled() if len(self._settled) >= SETTLED_ENTRIES_MIN else []
 
     def give_back_settled(self, first_ids: Sequence[int]) -> None:
         """That commit failed: settle them later."""
@@ -93,7 +93,8 @@ class Dispatcher:
         """Return when nothing is in flight and all is settled; the caller bounds the wait."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await self._settle()
+        while self._settled and await self._settle():
+            pass
 
     async def close(self) -> None:
         if self._settle_timer:
@@ -133,23 +134,26 @@ class Dispatcher:
     def _take_settled(self) -> Sequence[int]:
         return [self._settled.popleft() for _ in range(min(len(self._settled), SETTLED_ENTRIES_MAX))]
 
-    async def _settle(self) -> None:
+    async def _settle(self) -> bool:
+        """Settle as many as one statement takes; False if it failed, and is tried again later."""
         first_ids = self._take_settled()
         if not first_ids:
-            return
+            return True  # a commit has taken them meanwhile
         try:
             await self._store.settle(first_ids)
         except StoreError as exc:
             log.debug("settling failed; tried again later", extra={"reason": str(exc)})
-            self._settled.extend(first_ids)
+            self.give_back_settled(first_ids)
+            return False
         self._settle_soon()
+        return True
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[object]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             log.error("publishing failed unexpectedly", exc_info=task.exception())

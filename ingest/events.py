@@ -40,7 +40,7 @@ class CallEvent(msgspec.Struct, gc=False):
     duration: Duration | None = None
 
 
-class Event(msgspec.Struct, gc=False):
+class Event(msgspec.Struct, gc=False, array_like=True):
     """A valid event: the two columns of its own, and the JSON exactly as received (UTF-8)."""
 
     call_id: str

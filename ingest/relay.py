@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ingest.batches import Batch, Entry
+from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import PublishError, StoreError
 from ingest.metrics import Metrics
@@ -68,15 +68,15 @@ class Relay:
         Raises `StoreError`, or the first `PublishError` after settling what was confirmed.
         """
         claimed = self._monotonic()
-        entries = await self._store.claim(self._limits.entries_max, self._limits.lease_seconds)
-        for start in range(0, len(entries), SLICE_ENTRIES):
+        first_ids = await self._store.claim(self._limits.entries_max, self._limits.lease_seconds)
+        for start in range(0, len(first_ids), SLICE_ENTRIES):
             if self._monotonic() - claimed > self._limits.lease_seconds / 2:
                 break  # the broker is slow: leave the rest to whoever claims it when the lease is over
-            await self._publish_slice(entries[start : start + SLICE_ENTRIES])
-        return len(entries) == self._limits.entries_max
+            await self._publish_slice(first_ids[start : start + SLICE_ENTRIES])
+        return len(first_ids) == self._limits.entries_max
 
-    async def _publish_slice(self, entries: Sequence[Entry]) -> None:
-        batches = await self._store.read(entries)
+    async def _publish_slice(self, first_ids: Sequence[int]) -> None:
+        batches = await self._store.read(first_ids)
         outcomes = await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
         confirmed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
         if confirmed:

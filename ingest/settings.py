@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Commits
     batch_events_max: Count = 500
-    batch_bytes_max: Bytes = 4_194_304
+    batch_bytes_max: Bytes = 2_097_152
     store_connections_max: Count = 2
     writer_patience_seconds: Seconds = 0.05
     commit_timeout_seconds: Seconds = 2.0
@@ -106,6 +106,8 @@ def _value(variable: str, text: str, kind: Any) -> Any:
 
 
 def _check(settings: Settings) -> None:
+    for name in ("database_url", "broker_url", "stream_url"):
+        _check_server(PREFIX + name.upper(), getattr(settings, name))
     scheme = urlsplit(settings.database_url).scheme
     if scheme not in ("sqlite", "mysql"):
         raise SettingsError(
@@ -122,6 +124,20 @@ def _check(settings: Settings) -> None:
         )
     if not settings.embedded:
         _check_tokens(settings.api_tokens)
+
+
+def _check_server(variable: str, url: str) -> None:
+    """A password with special characters ends a URL's host early, and would be shown as its path."""
+    try:
+        parts = urlsplit(url)
+        readable = parts.port is None or parts.port > 0
+    except ValueError:
+        readable = False
+    if not readable or "@" in parts.path + parts.query + parts.fragment or (parts.netloc and not parts.hostname):
+        raise SettingsError(
+            f"{variable} is not of the form scheme://user:pass@host:port/name; in user and pass "
+            "write / ? # @ : % [ ] as %2F %3F %23 %40 %3A %25 %5B %5D."
+        )
 
 
 def _check_tokens(tokens: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch, Entry
+from ingest.batches import Batch
 
 
 class SlotLease(msgspec.Struct, frozen=True):
@@ -46,11 +46,11 @@ class Store(Protocol):
     async def settle(self, first_ids: Sequence[int]) -> None:
         """Forget outbox entries whose messages are confirmed; unknown ones are ignored."""
 
-    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
-        """Lease up to `limit` entries whose lease ran out, oldest first; no two callers get one."""
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
+        """Lease up to `limit` entries whose lease ran out, oldest first, by their first id; no two callers get one."""
 
-    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
-        """The entries' events, a batch each; those settled meanwhile, or without rows, are left out."""
+    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
+        """The entries' batches, oldest first; those settled meanwhile are left out."""
 
     async def backlog(self) -> tuple[int, float]:
         """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from ingest.batches import Batch, Entry, batches_of
+from ingest.batches import Batch, unpack
 from ingest.errors import SchemaError, StoreError, StoreUnavailable
-from ingest.events import Event
 from ingest.ids import SLOTS_MAX, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import SlotLease
@@ -62,17 +61,17 @@ class MySQLStore:
         async with self._other() as connection:
             await connection.run(sql.delete_entries(first_ids))
 
-    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         async with self._other() as connection, connection.transaction():
-            entries = [Entry(*row) for row in await connection.run(sql.CLAIMABLE % limit)]
-            if entries:
-                await connection.run(sql.lease_entries((entry.first_id for entry in entries), lease_seconds))
-        return sorted(entries, key=lambda entry: entry.first_id)
+            first_ids = [row[0] for row in await connection.run(sql.CLAIMABLE % limit)]
+            if first_ids:
+                await connection.run(sql.lease_entries(first_ids, lease_seconds))
+        return sorted(first_ids)
 
-    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
+    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
         async with self._other() as connection:
-            rows = await connection.run(sql.read_entries(entries))
-        return batches_of(entries, [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows])
+            rows = await connection.run(sql.read_entries(first_ids))
+        return unpack((row[0], row[1]) for row in rows)
 
     async def backlog(self) -> tuple[int, float]:
         async with self._other() as connection:

@@ -7,12 +7,12 @@ sql_mode, set at connect, has no NO_BACKSLASH_ESCAPES, and its character set is 
 import time
 from collections.abc import Iterable, Sequence
 
-from ingest.batches import Batch, Entry
+from ingest.batches import Batch, pack
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 INSERT_ENTRY = (
-    b"INSERT INTO ingest_outbox (first_id, last_id, slot, count, lease_until) "
-    b"VALUES (%d, %d, %d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND)"
+    b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
+    b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
 )
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
 COUNT_BATCH = (
@@ -20,17 +20,14 @@ COUNT_BATCH = (
     b"SELECT COUNT(*), MIN(call_id) FROM call_event_logs WHERE id = %d"
 )
 CLAIMABLE = (
-    b"SELECT first_id, last_id, slot, count, attempts FROM ingest_outbox "
+    b"SELECT first_id FROM ingest_outbox "
     b"WHERE lease_until < UTC_TIMESTAMP(6) ORDER BY lease_until LIMIT %d FOR UPDATE SKIP LOCKED"
 )
 LEASE = (
     b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
     b"attempts = attempts + 1 WHERE first_id IN (%s)"
 )
-READ_ENTRY = (
-    b"(SELECT id, call_id, event_type, payload FROM call_event_logs WHERE id BETWEEN %d AND %d "
-    b"AND EXISTS (SELECT 1 FROM ingest_outbox WHERE first_id = %d))"
-)
+READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
 BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
 FREE_SLOT = (
     b"SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < UTC_TIMESTAMP(6) "
@@ -90,7 +87,7 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     For a session without autocommit. The server answers each statement by itself, and each answer wakes
     the client, so there are as few as can be.
     """
-    entry = (batch.first_id, batch.last_id, batch.slot, len(batch), microseconds(lease_seconds))
+    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
     statements = [insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
@@ -99,13 +96,16 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
 
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:
-    return DELETE_ENTRIES % b",".join(b"%d" % first_id for first_id in first_ids)
+    return DELETE_ENTRIES % _listed(first_ids)
 
 
 def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
-    return LEASE % (microseconds(lease_seconds), b",".join(b"%d" % first_id for first_id in first_ids))
+    return LEASE % (microseconds(lease_seconds), _listed(first_ids))
 
 
-def read_entries(entries: Iterable[Entry]) -> bytes:
-    """The rows of all entries, with those of other slots in between: see `batches_of`."""
-    return b" UNION ALL ".join(READ_ENTRY % (entry.first_id, entry.last_id, entry.first_id) for entry in entries)
+def read_entries(first_ids: Iterable[int]) -> bytes:
+    return READ_ENTRIES % _listed(first_ids)
+
+
+def _listed(first_ids: Iterable[int]) -> bytes:
+    return b",".join(b"%d" % first_id for first_id in first_ids)

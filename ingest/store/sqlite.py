@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.batches import Batch, Entry, batches_of
+from ingest.batches import Batch, pack, unpack
 from ingest.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.events import Event
 from ingest.ids import SLOTS_MAX, milliseconds_of
 from ingest.store.base import SlotLease
 from ingest.store.migrations import migrations, newest_version
@@ -23,15 +22,12 @@ T = TypeVar("T")
 INSERT_EVENT = (
     "INSERT OR IGNORE INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES (?, ?, ?, ?, ?)"
 )
-INSERT_ENTRY = (
-    "INSERT OR IGNORE INTO ingest_outbox (first_id, last_id, slot, count, lease_until) VALUES (?, ?, ?, ?, ?)"
-)
+INSERT_ENTRY = "INSERT OR IGNORE INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
-CLAIMABLE = """SELECT first_id, last_id, slot, count, attempts FROM ingest_outbox
+CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until < ? ORDER BY lease_until, first_id LIMIT ?"""
 LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
-STILL_OPEN = "SELECT 1 FROM ingest_outbox WHERE first_id = ?"
-READ = "SELECT id, call_id, event_type, payload FROM call_event_logs WHERE id BETWEEN ? AND ? ORDER BY id"
+READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
 FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
@@ -108,7 +104,7 @@ class SQLiteStore:
             for event_id, event in zip(batch.ids, batch.events, strict=True)
         ]
         lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
-        entry = (batch.first_id, batch.last_id, batch.slot, len(batch), lease_until)
+        entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(INSERT_EVENT, rows)
@@ -121,27 +117,22 @@ class SQLiteStore:
         keys = [(first_id,) for first_id in first_ids]
         await self._transact(lambda connection: connection.executemany(SETTLE, keys))
 
-    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         now_ms = self._now_us() // 1000
         until = now_ms + int(lease_seconds * 1000)
 
-        def lease(connection: sqlite3.Connection) -> list[Entry]:
-            entries = [Entry(*row) for row in connection.execute(CLAIMABLE, (now_ms, limit))]
-            connection.executemany(LEASE, [(until, entry.first_id) for entry in entries])
-            return entries
+        def lease(connection: sqlite3.Connection) -> list[int]:
+            first_ids = [row[0] for row in connection.execute(CLAIMABLE, (now_ms, limit))]
+            connection.executemany(LEASE, [(until, first_id) for first_id in first_ids])
+            return sorted(first_ids)
 
         return await self._transact(lease)
 
-    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
-        def rows(connection: sqlite3.Connection) -> list[tuple[int, str, str, str]]:
-            found = []
-            for entry in entries:
-                if connection.execute(STILL_OPEN, (entry.first_id,)).fetchone():
-                    found += connection.execute(READ, (entry.first_id, entry.last_id)).fetchall()
-            return found
+    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
+        def packed(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            return [row for first_id in sorted(first_ids) for row in connection.execute(READ, (first_id,))]
 
-        found = await self._run(rows)
-        return batches_of(entries, [(row[0], Event(row[1], row[2], row[3].encode())) for row in found])
+        return unpack(await self._run(packed))
 
     async def backlog(self) -> tuple[int, float]:
         count, first_id = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())

@@ -10,14 +10,14 @@ CREATE TABLE IF NOT EXISTS call_event_logs (
 ) ENGINE = InnoDB;
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
--- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's.
+-- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's. batch
+-- holds the events packed, as received: JSON columns do not keep their bytes.
 CREATE TABLE IF NOT EXISTS ingest_outbox (
     first_id    BIGINT      NOT NULL,
-    last_id     BIGINT      NOT NULL,
-    slot        SMALLINT    NOT NULL,
     count       INT         NOT NULL,
     lease_until DATETIME(6) NOT NULL,
     attempts    INT         NOT NULL DEFAULT 0,
+    batch       LONGBLOB    NOT NULL,
     PRIMARY KEY (first_id),
     KEY ingest_outbox_lease_until (lease_until)
 ) ENGINE = InnoDB;

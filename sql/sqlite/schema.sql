@@ -10,13 +10,13 @@ CREATE INDEX call_event_logs_call_id ON call_event_logs (call_id);
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
 -- transaction as its events. lease_until is Unix ms; an entry whose lease ran out is the relay's.
+-- batch holds the events packed, as received.
 CREATE TABLE ingest_outbox (
     first_id    INTEGER NOT NULL PRIMARY KEY,
-    last_id     INTEGER NOT NULL,
-    slot        INTEGER NOT NULL,
     count       INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,
-    attempts    INTEGER NOT NULL DEFAULT 0
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    batch       BLOB    NOT NULL
 );
 CREATE INDEX ingest_outbox_lease_until ON ingest_outbox (lease_until);
 

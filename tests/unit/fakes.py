@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.batches import Batch, Entry
+from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, PublishError, RowRefused, StoreError
 from ingest.publisher.base import Lane
 from ingest.store.base import SlotLease
@@ -64,8 +64,8 @@ class FakeStore:
         self.commits: list[Commit] = []
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
-        self.claims: deque[list[Entry] | Exception] = deque()
-        self.rows: dict[int, Batch] = {}
+        self.claims: deque[list[int] | Exception] = deque()
+        self.entries: dict[int, Batch] = {}
         self.leases: deque[SlotLease | StoreError] = deque()
         self.renewed: list[SlotLease] = []
         self.slot_lost = False
@@ -90,15 +90,15 @@ class FakeStore:
             raise self.settle_errors.popleft()
         self.settled += first_ids
 
-    async def claim(self, limit: int, lease_seconds: float) -> list[Entry]:
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         """The next of `claims`, then nothing."""
         claim = self.claims.popleft() if self.claims else []
         if isinstance(claim, Exception):
             raise claim
         return claim[:limit]
 
-    async def read(self, entries: Sequence[Entry]) -> list[Batch]:
-        return [self.rows[entry.first_id] for entry in entries if entry.first_id in self.rows]
+    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
+        return [self.entries[first_id] for first_id in first_ids if first_id in self.entries]
 
     async def backlog(self) -> tuple[int, float]:
         return 0, 0.0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ingest.batches import Batch, Entry
+from ingest.batches import Batch
 from ingest.events import Event
 from ingest.ids import IdGenerator
 
@@ -40,11 +40,6 @@ def batch(of: int | Sequence[Event] = 1, *, slot: int = 1, us: int = NOW_US) -> 
     """A batch of these (or so many) events, made at `us` with `slot`."""
     made = events(of) if isinstance(of, int) else of
     return Batch(IdGenerator(slot, lambda: us).take(len(made)), made, us)
-
-
-def entry(of: Batch, attempts: int = 0) -> Entry:
-    """The outbox entry of a batch."""
-    return Entry(of.first_id, of.last_id, of.slot, len(of), attempts)
 
 
 def call_ids(of: Batch) -> list[str]:

@@ -1,12 +1,16 @@
-from ingest.batches import Batch, Entry, batches_of
+import pytest
+
+from ingest.batches import Batch, pack, unpack
 from ingest.events import Event
-from tests.unit.making import NOW_US, batch, entry
+from tests.unit.making import batch
 
 Row = tuple[int, Event]
 
+PAYLOADS = [b"{}", b'{ "a" : 1.0,\n"a":12345678901234567890123456 }', '{"x": "é\x7f"}'.encode()]
 
-def rows(*of: Batch) -> list[Row]:
-    return [row for made in of for row in zip(made.ids, made.events, strict=True)]
+
+def rows(of: Batch) -> list[Row]:
+    return list(zip(of.ids, of.events, strict=True))
 
 
 def test_batch_is_named_by_its_ids() -> None:
@@ -24,47 +28,23 @@ def test_part_keeps_ids_with_their_events() -> None:
     assert part.created_us == made.created_us
 
 
-def test_batches_come_back_from_rows_in_any_order() -> None:
-    first, second = batch(3), batch(2, us=NOW_US + 5000)
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_packed_batch_comes_back_byte_for_byte(payload: bytes) -> None:
+    made = batch([Event("call-1", "call_started", payload), Event("call-2", "t", b"[]")])
 
-    found = batches_of([entry(first), entry(second)], reversed(rows(first, second)))
-
-    assert [rows(one) for one in found] == [rows(first), rows(second)]
-
-
-def test_time_of_a_batch_read_back_is_that_of_its_ids() -> None:
-    made = batch(1)
-
-    assert batches_of([entry(made)], rows(made))[0].created_us == NOW_US // 1000 * 1000
-
-
-def test_other_slots_rows_within_the_range_are_left_out() -> None:
-    early, late = batch(1, slot=4), batch(1, slot=4, us=NOW_US + 9000)
-    other = batch(2, slot=5, us=NOW_US + 3000)
-    spanning = Entry(early.first_id, late.last_id, 4, 2, 0)
-
-    (found,) = batches_of([spanning], rows(early, other, late))
-
-    assert rows(found) == rows(early, late)
-
-
-def test_rows_of_the_same_slot_outside_the_range_are_left_out() -> None:
-    mine, theirs = batch(2), batch(2, us=NOW_US + 1000)
-
-    (found,) = batches_of([entry(mine)], rows(mine, theirs))
-
-    assert rows(found) == rows(mine)
-
-
-def test_rows_read_twice_are_there_once() -> None:
-    made = batch(2)
-
-    (found,) = batches_of([entry(made)], rows(made, made))
+    (found,) = unpack([(made.first_id, pack(made))])
 
     assert rows(found) == rows(made)
+    assert found.created_us == made.created_us
 
 
-def test_entry_without_rows_gives_no_batch() -> None:
-    gone, there = batch(1), batch(1, us=NOW_US + 1000)
+@pytest.mark.parametrize("damaged", [b"", b"\xc0", pack(batch(2))[:-1]])
+def test_damaged_entry_is_reported_and_does_not_hold_up_the_others(
+    damaged: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = batch(2, slot=3)
 
-    assert [found.first_id for found in batches_of([entry(gone), entry(there)], rows(there))] == [there.first_id]
+    found = unpack([(77, damaged), (sound.first_id, pack(sound))])
+
+    assert [rows(one) for one in found] == [rows(sound)]
+    assert [record.first_id for record in caplog.records] == [77]  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ingest.batches import Batch
-from ingest.dispatcher import SETTLED_ENTRIES_MAX, Dispatcher, DispatcherLimits
+from ingest.dispatcher import SETTLED_ENTRIES_MAX, SETTLED_ENTRIES_MIN, Dispatcher, DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -155,10 +155,10 @@ async def test_publish_that_breaks_unexpectedly_is_logged_and_not_settled(
 async def test_confirmed_batches_settle_with_the_next_commit(
     dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore
 ) -> None:
-    made = batches(3)
+    made = batches(SETTLED_ENTRIES_MIN)
     for one in made:
         dispatcher.dispatch(one)
-    await until(lambda: len(publisher.published) == 3 and dispatcher.inflight_events == 0)
+    await until(lambda: len(publisher.published) == len(made) and dispatcher.inflight_events == 0)
 
     assert dispatcher.take_settled() == [one.first_id for one in made]
     assert dispatcher.take_settled() == []
@@ -192,11 +192,21 @@ async def test_settling_is_tried_again_after_a_failure(dispatcher: Dispatcher, s
     assert store.settled == [11]
 
 
-def test_one_commit_settles_a_bounded_number(dispatcher: Dispatcher) -> None:
-    dispatcher._settled.extend(range(SETTLED_ENTRIES_MAX + 7))
+async def test_one_commit_settles_a_bounded_number(dispatcher: Dispatcher) -> None:
+    dispatcher.give_back_settled(range(SETTLED_ENTRIES_MAX + SETTLED_ENTRIES_MIN))
 
     assert dispatcher.take_settled() == list(range(SETTLED_ENTRIES_MAX))
-    assert len(dispatcher.take_settled()) == 7
+    assert len(dispatcher.take_settled()) == SETTLED_ENTRIES_MIN
+
+
+async def test_a_commit_does_not_settle_a_few(dispatcher: Dispatcher, store: FakeStore) -> None:
+    few = list(range(SETTLED_ENTRIES_MIN - 1))
+    dispatcher.give_back_settled(few)
+
+    assert dispatcher.take_settled() == []
+    await until(lambda: store.settled)
+
+    assert store.settled == few
 
 
 async def test_drain_ends_with_all_confirmed_and_settled(

@@ -11,7 +11,7 @@ from ingest.outage import Outage
 from ingest.relay import SLICE_ENTRIES, Relay, RelayLimits
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
-from tests.unit.making import NOW_US, batch, entry
+from tests.unit.making import NOW_US, batch
 
 LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
@@ -32,9 +32,9 @@ async def running(relay: Relay) -> AsyncIterator[None]:
 
 def left(store: FakeStore, count: int = 1, of: int = 1) -> list[Batch]:
     """Batches in the outbox, claimed together by the next claim."""
-    made = [batch(of, us=NOW_US + (len(store.rows) + number) * 1000) for number in range(count)]
-    store.rows |= {one.first_id: one for one in made}
-    store.claims.append([entry(one) for one in made])
+    made = [batch(of, us=NOW_US + (len(store.entries) + number) * 1000) for number in range(count)]
+    store.entries |= {one.first_id: one for one in made}
+    store.claims.append([one.first_id for one in made])
     return made
 
 
@@ -106,7 +106,7 @@ async def test_round_after_a_failed_slice_leaves_the_rest_to_a_later_one(
 
 async def test_entries_settled_meanwhile_are_skipped(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
     first, second = left(store, 2)
-    del store.rows[first.first_id]
+    del store.entries[first.first_id]
 
     await relay.round()
 
