@@ -2,19 +2,15 @@
 
 import os
 import shutil
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest, values
+from prometheus_client import CollectorRegistry, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
-
-EMPTY_SECONDS = 5.0
-"""An empty file this old was left by a worker killed while it made it; a younger one is being made."""
-TRIES_MAX = 5
-TRY_PAUSE_SECONDS = 0.02
+from prometheus_client.registry import Collector
 
 
-class MetricFiles:
+class MetricFiles(Collector):
     """The folder of the files, shared by all workers of a service."""
 
     def __init__(self, folder: Path) -> None:
@@ -25,30 +21,48 @@ class MetricFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    def use_seat(self, seat: int) -> None:
-        """Let this process's metrics live in the seat's files. Before any metric is made."""
+    def use_seat(self, seat: int) -> bool:
+        """Let this process's metrics live in the seat's files; before any metric is made.
+
+        True if another worker of this service had the seat: it is dead, and its counters go on.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
+        owner = self._folder / f"{seat}.pid"
+        succeeds = owner.exists()
         for file in self._folder.glob(f"gauge_live*_{seat}.db"):
-            file.unlink()  # levels of the worker before; its counters go on
+            file.unlink()  # levels of the worker before
+        owner.write_text(str(os.getpid()))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
         values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]
+        return succeeds
 
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus's text format."""
-        for attempt in range(TRIES_MAX):
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-            try:
-                return generate_latest(registry)
-            except (ValueError, KeyError, IndexError, OSError, UnicodeDecodeError):
-                if attempt == TRIES_MAX - 1:
-                    raise
-                self._remove_empty()
-                time.sleep(TRY_PAUSE_SECONDS)  # a worker is making a file right now
-        raise AssertionError("unreachable")
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
 
-    def _remove_empty(self) -> None:
-        for file in self._folder.glob("*.db"):
-            status = file.stat()
-            if status.st_size == 0 and time.time() - status.st_mtime > EMPTY_SECONDS:
-                file.unlink(missing_ok=True)
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._folder.glob("*.db") if self._counts(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+    def _counts(self, file: Path) -> bool:
+        """Whether a file has something to say at this moment.
+
+        An empty one has not, and would fail the whole scrape (prometheus-client issue 1199): a worker is
+        making it right now, or was killed while it did. Neither has a level of a worker that is dead.
+        """
+        try:
+            if not file.stat().st_size:
+                return False
+        except FileNotFoundError:
+            return False  # a worker that takes this seat has just removed it
+        return not file.name.startswith("gauge_live") or self._alive(file.stem.rpartition("_")[2])
+
+    def _alive(self, seat: str) -> bool:
+        try:
+            os.kill(int((self._folder / f"{seat}.pid").read_text()), 0)
+        except (OSError, ValueError):
+            return False
+        return True

@@ -7,6 +7,23 @@ Everything is observed once a batch, or on the rare paths once a request.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+ROUTES = ("memory", "relay")
+REFUSAL_CODES = (
+    "unauthenticated",
+    "malformed",
+    "invalid",
+    "row_refused",
+    "body_too_large",
+    "body_timeout",
+    "unsupported_encoding",
+    "method_not_allowed",
+    "overloaded",
+    "draining",
+    "store",
+    "store_unavailable",
+    "schema",
+)
+"""The codes of all errors that refuse a request (`ingest.errors`)."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
@@ -90,3 +107,15 @@ class Metrics:
         self.workers = Gauge(
             "ingest_workers", "Worker processes alive.", multiprocess_mode="livesum", registry=registry
         )
+        self.worker_restarts = Counter(
+            "ingest_worker_restarts_total", "Workers that took the place of one that died.", registry=registry
+        )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show every label's series from the start: `rate` does not see the first event of a new one."""
+        for code in REFUSAL_CODES:
+            self.refused.labels(code)
+        for route in ROUTES:
+            self.published.labels(route)
+            self.publish_failed.labels(route)

@@ -1,0 +1,37 @@
+# Every package by version and hash, and as a wheel: nothing is compiled.
+FROM python:3.13-slim AS build
+WORKDIR /build
+RUN python3 -m venv tools && python3 -m venv --without-pip /opt/ingest
+COPY requirements.lock requirements-build.lock ./
+RUN tools/bin/pip --python /opt/ingest/bin/python install --no-cache-dir --only-binary :all: \
+        --require-hashes --no-deps -r requirements.lock \
+    && tools/bin/pip install --no-cache-dir --only-binary :all: \
+        --require-hashes --no-deps -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY ingest ingest
+COPY sql sql
+RUN tools/bin/pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
+    && tools/bin/pip --python /opt/ingest/bin/python install --no-index --no-deps dist/*.whl
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="call-events-ingest" \
+      org.opencontainers.image.description="Call events from telephony servers: durable in MySQL, published to RabbitMQ" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/ingest /opt/ingest
+# The only folder that is written to: locks, id slots, metrics; without MySQL and RabbitMQ also the events.
+RUN install -d -o 10001 -g 10001 -m 0750 /data
+ENV PATH=/opt/ingest/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    INGEST_DATA_DIR=/data \
+    INGEST_DATABASE_URL=sqlite:////data/call-events.db
+WORKDIR /data
+VOLUME /data
+USER 10001:10001
+EXPOSE 8000
+# Alive, not ready: starting the container again does not bring a database back.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('INGEST_PORT', '8000') + '/healthz', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["ingest"]
+CMD ["serve"]

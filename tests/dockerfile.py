@@ -1,0 +1,46 @@
+"""The Dockerfile, read: its two stages and their instructions."""
+
+import shlex
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Instruction(msgspec.Struct, frozen=True):
+    """One of a Dockerfile, its continued lines joined."""
+
+    name: str
+    arguments: str
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.arguments)
+
+    @property
+    def argv(self) -> list[str]:
+        """Of the exec form."""
+        return msgspec.json.decode(self.arguments[self.arguments.index("[") :], type=list[str])
+
+
+def read_stages() -> list[list[Instruction]]:
+    """The instructions of each stage; the first is its FROM."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#")]
+    stages: list[list[Instruction]] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        if line.strip():
+            instruction = Instruction(*line.split(maxsplit=1))
+            if instruction.name == "FROM":
+                stages.append([])
+            stages[-1].append(instruction)
+    return stages
+
+
+BUILD, IMAGE = read_stages()
+
+
+def only(name: str) -> Instruction:
+    """The image's one instruction of that name."""
+    (found,) = [instruction for instruction in IMAGE if instruction.name == name]
+    return found

@@ -1,0 +1,31 @@
+"""Reading Prometheus's text format."""
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and labels."""
+
+
+class Exposition:
+    """One scrape's samples."""
+
+    def __init__(self, text: bytes) -> None:
+        families = text_string_to_metric_families(text.decode())
+        self.samples: Mapping[Key, float] = {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.samples.get((name, tuple(sorted(labels.items()))))
+
+    def total(self, name: str) -> float:
+        """The sum over all labels."""
+        return sum(value for (sample, _), value in self.samples.items() if sample == name)
+
+    def counters(self) -> dict[Key, float]:
+        """What may never go down."""
+        return {key: value for key, value in self.samples.items() if key[0].endswith(("_total", "_bucket", "_count"))}

@@ -1,0 +1,41 @@
+"""The workflow of GitHub and `.ci/run`: of one mind."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = ".github/workflows/ci.yml"
+JOBS: dict[str, Any] = yaml.safe_load((ROOT / WORKFLOW).read_text("utf-8"))["jobs"]
+
+
+def commands(job: str) -> list[str]:
+    return [step["run"] for step in JOBS[job]["steps"] if "run" in step]
+
+
+def test_workflow_follows_the_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_workflow_runs_what_ci_run_runs() -> None:
+    legs = re.findall(r"^make .+$", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
+    assert [command for command in commands("all") if command.startswith("make ")] == legs
+
+
+def test_service_containers_are_those_of_the_compose_file() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    for name, container in JOBS["mysql-8-4-rabbitmq-4"]["services"].items():
+        assert container["image"] == compose[name]["image"]
+
+
+def test_tests_are_given_the_ports_of_the_service_containers() -> None:
+    job = JOBS["mysql-8-4-rabbitmq-4"]
+    published = {port.split(":")[0] for container in job["services"].values() for port in container["ports"]}
+    given = {re.findall(r"@127\.0\.0\.1:(\d+)/", url)[0] for name, url in job["env"].items() if name.endswith("_URL")}
+    assert given == published

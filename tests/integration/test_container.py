@@ -1,0 +1,139 @@
+"""The Dockerfile and the compose file, as far as they can be looked at without a container engine."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from ingest.settings import Settings, read_settings
+from tests.dockerfile import BUILD, IMAGE, ROOT, only
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+def test_everything_copied_is_there_and_not_ignored() -> None:
+    sources = [word for step in BUILD if step.name == "COPY" for word in step.words[:-1]]
+    taken = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert sorted(sources) == sorted(taken)
+
+
+def test_container_does_not_run_as_root_and_keeps_its_data_in_a_volume() -> None:
+    user, group = only("USER").arguments.split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    environment = dict(word.split("=", 1) for word in only("ENV").words)
+    assert environment["INGEST_DATA_DIR"] == only("VOLUME").arguments == only("WORKDIR").arguments
+    assert BUILD[0].words[0] == IMAGE[0].words[0]
+    assert BUILD[0].words[0].endswith("-slim")
+
+
+@pytest.mark.parametrize("name", ["ENTRYPOINT", "CMD", "HEALTHCHECK"])
+def test_commands_are_run_without_a_shell(name: str) -> None:
+    """A shell between would keep SIGTERM to itself."""
+    assert only(name).argv
+
+
+def test_compose_file_follows_the_compose_specification() -> None:
+    check_schema("vendor.compose-spec", "docker-compose.yml")
+
+
+def check_schema(schema: str, file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def values(service: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The service's environment variables as compose gives them, with `given` set outside."""
+
+    def value(match: re.Match[str]) -> str:
+        return (given or {}).get(match[1]) or match[2]
+
+    environment = SERVICES[service].get("environment", {})
+    return {name: re.sub(r"\$\{(\w+):-([^}]*)\}", value, text) for name, text in environment.items()}
+
+
+def effective_settings(given: Mapping[str, str] | None = None) -> Settings:
+    in_image = dict(word.split("=", 1) for word in only("ENV").words)
+    return read_settings(in_image | values("app", given))
+
+
+def test_settings_in_the_compose_file_are_settings_of_the_service() -> None:
+    settings = effective_settings()
+    assert settings.tokens == ("local-compose-token",)
+    assert (settings.port, settings.publish_to, settings.embedded) == (8000, "queue", False)
+    assert "local-compose-token" in (ROOT / "README.md").read_text("utf-8")
+    assert effective_settings({"INGEST_API_TOKENS": "one,two"}).tokens == ("one", "two")
+    assert effective_settings({"INGEST_PUBLISH_TO": "stream"}).publish_to == "stream"
+
+
+def test_hosts_and_users_in_urls_are_those_of_the_services() -> None:
+    settings, mysql, rabbitmq = effective_settings(), values("mysql"), values("rabbitmq")
+    assert settings.database_url == (
+        f"mysql://{mysql['MYSQL_USER']}:{mysql['MYSQL_PASSWORD']}@mysql:3306/{mysql['MYSQL_DATABASE']}"
+    )
+    login = f"{rabbitmq['RABBITMQ_DEFAULT_USER']}:{rabbitmq['RABBITMQ_DEFAULT_PASS']}"
+    assert settings.broker_url == f"amqp://{login}@rabbitmq:5672/"
+    assert settings.stream_url == f"rabbitmq-stream://{login}@rabbitmq:5552/"
+    prometheus = yaml.safe_load((ROOT / "observability/prometheus.yml").read_text("utf-8"))
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]}
+    assert targets == {"call-events": [f"app:{settings.port}"], "rabbitmq": ["rabbitmq:15692"]}
+    source = yaml.safe_load((ROOT / "observability/grafana/provisioning/datasources/prometheus.yml").read_text("utf-8"))
+    assert urlsplit(source["datasources"][0]["url"]).hostname in SERVICES
+
+
+def test_app_starts_after_the_migrations_and_they_after_mysql() -> None:
+    assert SERVICES["app"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["migrate"]["depends_on"]["mysql"] == {"condition": "service_healthy"}
+    assert SERVICES["migrate"]["command"] == ["migrate"]
+    depended_on = {name for service in SERVICES.values() for name in service.get("depends_on", {})}
+    assert depended_on <= SERVICES.keys()
+
+
+def test_services_are_watched_and_come_back() -> None:
+    for name, service in SERVICES.items():
+        if name == "migrate":
+            assert service["restart"] == "no"
+        else:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"], name
+    grace = int(SERVICES["app"]["stop_grace_period"].removesuffix("s"))
+    assert grace > effective_settings().drain_timeout_seconds + 5
+
+
+def mounts() -> Iterator[tuple[str, str]]:
+    """Source and place in the container of every mount."""
+    for service in SERVICES.values():
+        for mount in service.get("volumes", []):
+            source, place = mount.split(":")[:2]
+            yield source, place
+
+
+def test_everything_mounted_is_there() -> None:
+    for source, _ in mounts():
+        assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], source
+    plugins = (ROOT / "observability/rabbitmq/enabled_plugins").read_text("utf-8")
+    assert {"rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stream"} <= set(re.findall(r"\w+", plugins))
+
+
+def test_grafana_opens_on_the_dashboard_that_is_mounted() -> None:
+    folder = ROOT / "observability/grafana/provisioning/dashboards"
+    (provider,) = yaml.safe_load((folder / "files.yml").read_text("utf-8"))["providers"]
+    home = Path(values("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    places = {place: source for source, place in mounts()}
+    assert provider["options"]["path"] == str(home.parent)
+    assert (ROOT / places[str(home.parent)] / home.name).exists()
+    assert values("grafana")["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+
+
+def test_ports_are_those_of_the_readme() -> None:
+    published = {port.rpartition(":")[2] for service in SERVICES.values() for port in service.get("ports", [])}
+    assert published == {"8000", "5672", "15672", "9090", "3000"}

@@ -1,0 +1,146 @@
+"""The Dockerfile's own steps, run in a clean folder in place of a container's /, and what they make."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ingest.openapi import EXAMPLE
+from ingest.settings import WELL_KNOWN_TOKEN
+from tests.dockerfile import BUILD, ROOT, only
+from tests.services import free_port, wait_until
+
+INSTALL_SECONDS = 300
+START_SECONDS = 20.0
+
+
+class Image:
+    """What the build stage installs, with the final stage's environment, below a folder in place of /."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.environment = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"}
+
+    def build(self) -> None:
+        """COPY and RUN of the build stage. Only pip's own settings are taken from this machine."""
+        workdir = self.root
+        outer = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        for instruction in BUILD[1:]:
+            match instruction.name:
+                case "WORKDIR":
+                    workdir = Path(self.inside(instruction.arguments))
+                    workdir.mkdir()
+                case "COPY":
+                    copy(instruction.words, workdir)
+                case "RUN":
+                    command = ["sh", "-ec", self.inside(instruction.arguments)]
+                    subprocess.run(command, cwd=workdir, env=outer | self.environment, check=True)
+        shutil.rmtree(workdir)  # the final stage does not have it
+        self.data.mkdir()
+        for word in only("ENV").words:
+            name, _, value = word.partition("=")
+            self.environment[name] = self.inside(value).replace("$PATH", self.environment["PATH"])
+
+    def inside(self, text: str) -> str:
+        """`text` with the absolute paths of the image below this one's root."""
+        return re.sub(r"(?<![\w./])/(?=opt/|build\b|data\b)|(?<=sqlite:///)/", f"{self.root}/", text)
+
+    def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """The entry point with these words, instead of the default ones."""
+        return self.execute(only("ENTRYPOINT").argv + list(words), check=check)
+
+    def execute(self, argv: list[str], check: bool = True) -> "subprocess.CompletedProcess[str]":
+        program = shutil.which(argv[0], path=self.environment["PATH"]) or argv[0]
+        return subprocess.run(
+            [program, *argv[1:]],
+            cwd=self.data,
+            env=self.environment,
+            check=check,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """Entry point and default command, on a free port."""
+        self.environment["INGEST_PORT"] = str(free_port())
+        program = shutil.which(only("ENTRYPOINT").argv[0], path=self.environment["PATH"])
+        assert program == str(self.root / "opt/ingest/bin/ingest")
+        argv = [program, *only("CMD").argv]
+        with subprocess.Popen(
+            argv, cwd=self.data, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.send_signal(getattr(signal, only("STOPSIGNAL").arguments))
+
+    def files(self) -> set[Path]:
+        """All that is there outside the data folder."""
+        return {path for path in self.root.rglob("*") if not path.is_relative_to(self.data)}
+
+
+def copy(words: list[str], workdir: Path) -> None:
+    *sources, destination = words
+    for source in sources:
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, workdir / destination, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, workdir / destination)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    image = Image(tmp_path_factory.mktemp("image"))
+    image.build()
+    return image
+
+
+@pytest.mark.timeout(INSTALL_SECONDS)
+def test_image_has_the_command_and_the_sql_files_without_the_source_tree(image: Image) -> None:
+    assert image.run("--version").stdout.startswith("ingest")
+    where = image.execute(["python", "-c", "import ingest; print(ingest.__file__)"]).stdout
+    assert where.startswith(str(image.root / "opt/ingest/lib"))
+    assert "applied" in image.run("migrate").stdout
+    assert (image.data / "call-events.db").exists()
+
+
+def test_image_holds_what_is_locked_and_neither_pip_nor_build_tools(image: Image) -> None:
+    names = (
+        "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}'.lower() for d in m.distributions()))"
+    )
+    installed = set(image.execute(["python", "-c", names]).stdout.replace("_", "-").split())
+    locked = set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE))
+    assert {name for name in installed if not name.startswith("call-events-ingest==")} == locked
+
+
+def test_container_is_healthy_serves_and_writes_to_its_data_folder_only(image: Image) -> None:
+    check = only("HEALTHCHECK").argv
+    image.run("migrate")
+    before = image.files()
+    with image.running() as process:
+        assert wait_until(lambda: image.execute(check, check=False).returncode == 0, START_SECONDS)
+        assert wait_until(lambda: post(image.environment["INGEST_PORT"]) == 200, START_SECONDS)
+    assert process.returncode == 0
+    assert image.execute(check, check=False).returncode != 0
+    assert image.files() == before
+
+
+def post(port: str) -> int:
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
+    try:
+        connection.request("POST", "/api/call-events", msgspec.json.encode(EXAMPLE), {"X-API-TOKEN": WELL_KNOWN_TOKEN})
+        return connection.getresponse().status
+    finally:
+        connection.close()

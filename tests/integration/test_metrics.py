@@ -1,0 +1,145 @@
+"""`/metrics` over two workers, one of them killed with -9: compared with the answers, the rows, the messages."""
+
+import os
+import signal
+import threading
+from types import TracebackType
+
+from tests.conftest import StartService
+from tests.exposition import Exposition, Key
+from tests.faults.load import Load
+from tests.faults.reading import rows_of
+from tests.running import EVENT, ServiceProcess
+from tests.services import wait_until
+
+WORKERS = 2
+EVENTS = 300
+SECONDS = 20.0
+
+
+def scrape(service: ServiceProcess) -> Exposition:
+    status, text, headers = service.request("GET", "/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    return Exposition(text)
+
+
+def row_count(service: ServiceProcess) -> int:
+    return len(rows_of(service.environment["INGEST_DATABASE_URL"]))
+
+
+def post_some(service: ServiceProcess) -> int:
+    """Load it, then wait for every answer; how many events were answered 200."""
+    with Load(service.port, 600) as load:
+        assert wait_until(lambda: len(load.ledger.ok) >= EVENTS, SECONDS), service.log()
+    assert not load.ledger.refused
+    assert not load.ledger.unknown
+    return len(load.ledger.ok)
+
+
+def kill_worker(service: ServiceProcess) -> None:
+    """kill -9 of one worker; returns when another has its place."""
+    victim = service.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    replaced = wait_until(
+        lambda: victim not in service.worker_pids() and scrape_or_none(service, "ingest_workers") == WORKERS, SECONDS
+    )
+    assert replaced, service.log()
+
+
+def scrape_or_none(service: ServiceProcess, name: str) -> float | None:
+    """The metric's value; None while a connection ends with the killed worker."""
+    try:
+        return scrape(service).value(name)
+    except OSError:
+        return None
+
+
+class Scraper:
+    """Scrapes without a pause until its block ends; raises what went wrong then."""
+
+    def __init__(self, service: ServiceProcess) -> None:
+        self.scrapes = 0
+        self._service = service
+        self._stopping = threading.Event()
+        self._wrong: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="scraper")
+
+    def __enter__(self) -> "Scraper":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        assert self._wrong == []
+
+    def _run(self) -> None:
+        last: dict[Key, float] = {}
+        while not self._stopping.is_set():
+            try:
+                status, text, _ = self._service.request("GET", "/metrics")
+            except OSError:
+                continue  # no answer at all: the worker was killed with the connection
+            if status != 200:
+                self._wrong.append(f"answer {status}: {text!r}")
+                continue
+            counters = Exposition(text).counters()
+            self._wrong += [f"{key} went down" for key, value in last.items() if counters.get(key, 0.0) < value]
+            last = counters
+            self.scrapes += 1
+
+
+def test_counters_are_exact_over_all_workers_and_one_killed_between_answers(start_service: StartService) -> None:
+    service = start_service(WORKERS=str(WORKERS))
+    service.wait_for_status("ready")
+    with Scraper(service) as scraper:
+        answered = post_some(service)
+        assert wait_until(lambda: scrape(service).total("ingest_events_published_total") == answered, SECONDS)
+        kill_worker(service)
+        answered += post_some(service)
+    assert scraper.scrapes > 10
+    assert wait_until(lambda: scrape(service).total("ingest_events_published_total") == answered, SECONDS)
+    found = scrape(service)
+    assert row_count(service) == answered
+    assert found.value("ingest_events_accepted_total") == answered
+    assert found.value("ingest_events_stored_total") == answered
+    assert found.value("ingest_batch_events_sum") == answered
+    assert found.value("ingest_commit_seconds_count") == found.value("ingest_batch_events_count")
+    assert found.value("ingest_worker_restarts_total") == 1
+    assert found.value("ingest_workers") == WORKERS
+
+
+def test_worker_killed_under_load_leaves_counts_between_answers_and_rows(start_service: StartService) -> None:
+    """An event is counted after its commit and before its answer: kill -9 may come in between."""
+    service = start_service(WORKERS=str(WORKERS))
+    service.wait_for_status("ready")
+    with Scraper(service), Load(service.port, 600) as load:
+        assert wait_until(lambda: len(load.ledger.ok) >= EVENTS, SECONDS)
+        kill_worker(service)
+        reached = len(load.ledger.ok) + EVENTS
+        assert wait_until(lambda: len(load.ledger.ok) >= reached, SECONDS)
+    found = scrape(service)
+    accepted = found.total("ingest_events_accepted_total")
+    stored = found.total("ingest_events_stored_total")
+    assert len(load.ledger.ok) <= accepted <= stored <= row_count(service)
+    assert row_count(service) <= len(load.ledger.ok) + len(load.ledger.unknown)
+
+
+def test_every_refusal_is_counted_by_its_code(embedded_service: ServiceProcess) -> None:
+    service = embedded_service
+    service.post(EVENT, **{"X-API-TOKEN": "wrong"})
+    service.post(b"{")
+    service.post(b"{}")
+    service.post(b"[]", path="/api/call-events/batch")
+    service.request("GET", "/api/call-events")
+    service.post(EVENT)
+    found = scrape(service)
+    counted = {
+        dict(labels)["code"]: value
+        for (name, labels), value in found.samples.items()
+        if name == "ingest_requests_refused_total" and value
+    }
+    assert counted == {"unauthenticated": 1, "malformed": 2, "invalid": 1, "method_not_allowed": 1}
+    assert found.value("ingest_events_accepted_total") == 1

@@ -1,0 +1,119 @@
+"""Workers here are processes of their own: prometheus-client's files belong to a whole process."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ingest.metric_files import MetricFiles
+from tests.exposition import Exposition
+
+StartWorker = Callable[[int, int], "subprocess.Popen[str]"]
+
+WORKER = """
+import signal, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from ingest.metric_files import MetricFiles
+from ingest.metrics import Metrics
+
+folder, seat, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+succeeds = MetricFiles(folder).use_seat(seat)
+metrics = Metrics(CollectorRegistry())
+metrics.accepted.inc(accepted)
+metrics.workers.set(1)
+metrics.backlog_events.set(accepted)
+print("succeeds" if succeeds else "first", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> MetricFiles:
+    files = MetricFiles(tmp_path / "metrics")
+    files.clear()
+    return files
+
+
+@pytest.fixture
+def start_worker(files: MetricFiles, tmp_path: Path) -> Iterator[StartWorker]:
+    """`start_worker(seat, accepted)`: a worker that has counted so many events, until the test ends."""
+    with ExitStack() as stack:
+
+        def start(seat: int, accepted: int) -> "subprocess.Popen[str]":
+            argv = [sys.executable, "-c", WORKER, str(tmp_path / "metrics"), str(seat), str(accepted)]
+            process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def scrape(files: MetricFiles) -> Exposition:
+    return Exposition(files.exposition())
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    """Its first line; it is complete by then."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.wait()
+
+
+def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> None:
+    for worker in [start_worker(0, 3), start_worker(1, 4)]:
+        assert said(worker) == "first"
+    found = scrape(files)
+    assert found.value("ingest_events_accepted_total") == 7
+    assert found.value("ingest_workers") == 2
+    assert found.value("ingest_backlog_events") == 4
+
+
+def test_counters_of_a_killed_worker_go_on_and_its_levels_end(files: MetricFiles, start_worker: StartWorker) -> None:
+    killed, other = start_worker(0, 30), start_worker(1, 4)
+    assert [said(killed), said(other)] == ["first", "first"]
+    kill(killed)
+    meanwhile = scrape(files)
+    assert meanwhile.value("ingest_events_accepted_total") == 34
+    assert meanwhile.value("ingest_workers") == 1
+    assert meanwhile.value("ingest_backlog_events") == 4
+    assert said(start_worker(0, 5)) == "succeeds"
+    afterwards = scrape(files)
+    assert afterwards.value("ingest_events_accepted_total") == 39
+    assert afterwards.value("ingest_workers") == 2
+    assert afterwards.value("ingest_backlog_events") == 5
+
+
+@pytest.mark.parametrize("content", [b"", bytes(65_536)], ids=["empty", "zeros"])
+@pytest.mark.parametrize("name", ["counter_1.db", "histogram_1.db", "gauge_livesum_1.db"])
+def test_file_that_is_just_being_made_says_nothing_and_fails_nothing(
+    files: MetricFiles, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """A worker killed just then leaves it so (prometheus-client issue 1199)."""
+    (tmp_path / "metrics" / name).write_bytes(content)
+    (tmp_path / "metrics" / "1.pid").write_text("1")
+    assert scrape(files).samples == {}
+
+
+def test_empty_file_of_a_killed_worker_is_used_by_its_successor(
+    files: MetricFiles, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    (tmp_path / "metrics" / "counter_0.db").touch()
+    said(start_worker(0, 5))
+    assert scrape(files).value("ingest_events_accepted_total") == 5
+
+
+def test_service_begins_at_zero(files: MetricFiles, start_worker: StartWorker) -> None:
+    worker = start_worker(0, 5)
+    said(worker)
+    kill(worker)
+    files.clear()
+    assert scrape(files).samples == {}
+    assert said(start_worker(0, 6)) == "first"
