@@ -56,8 +56,10 @@ def create() -> IngestApplication:
     settings = read_settings()
     seat = take_seat(settings.data_dir / "run")
     files = metric_files(settings)
-    files.use_seat(seat.number)
-    application = build(settings, Metrics(CollectorRegistry()), files)
+    succeeds = files.use_seat(seat.number)
+    metrics = Metrics(CollectorRegistry())
+    metrics.worker_restarts.inc(succeeds)
+    application = build(settings, metrics, files)
     application.seat = seat  # keeps its lock as long as the process lives
     return application
 
@@ -72,7 +74,9 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
     worker = Worker(parts, unix_us, settings.drain_timeout_seconds)
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max)
     batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
-    application = IngestApplication({endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches})
+    lanes = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
+    # Laravel does not mind a slash at the end, so some clients may send one.
+    application = IngestApplication({**lanes, **{f"{path}/": lane for path, lane in lanes.items()}})
 
     async def start(_: Application) -> None:
         await worker.start()

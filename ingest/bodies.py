@@ -11,6 +11,7 @@ Receive = Callable[[], Awaitable[Any]]
 
 SWEEP_SECONDS = 0.25
 """How late a body's deadline may be noticed."""
+CUT_OFF = "The connection ended before the body did. Nothing was kept."
 
 
 class BodyReader:
@@ -53,6 +54,8 @@ class BodyReader:
     async def _read(self, receive: Receive, length: int | None, bytes_max: int) -> bytes:
         message = await receive()
         body: bytes = message.get("body", b"")
+        if not body and message["type"] == "http.disconnect":
+            raise BodyTimeout(CUT_OFF)
         if not message.get("more_body") or (length is not None and len(body) >= length):
             return _bounded(body, len(body), bytes_max)  # Granian says more_body with the last bytes, too
         parts, size = [body], len(body)
@@ -63,7 +66,7 @@ class BodyReader:
             size += len(part)
             _bounded(part, size, bytes_max)
         if message["type"] == "http.disconnect" or (length is not None and size < length):
-            raise BodyTimeout("The connection ended before the body did. Nothing was kept.")
+            raise BodyTimeout(CUT_OFF)
         return b"".join(parts)
 
     async def sweep(self) -> None:

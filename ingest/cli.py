@@ -1,13 +1,16 @@
 """The commands of `ingest`: each reads the settings, calls one module, and says what came of it."""
 
 import asyncio
+import logging.config
 import os
+import sqlite3
 import sys
 
 import click
 
 from ingest import __version__
 from ingest.errors import IngestError
+from ingest.logs import log_config
 from ingest.settings import Settings, masked, read_settings
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
@@ -30,7 +33,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except IngestError as exc:
+        except BrokenPipeError:
+            raise  # `ingest tail | head`: click ends it quietly
+        except (IngestError, OSError, sqlite3.Error) as exc:
             click.echo(f"ingest: {exc}", err=True)
             sys.exit(1)
 
@@ -38,10 +43,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, help=HELP, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="ingest")
 def main() -> None:
-    pass
+    logging.config.dictConfig(log_config("warning"))  # libraries are quiet; `serve` has its own
 
 
-@main.command()
+@main.command(short_help="Take events until SIGTERM or Ctrl-C.")
 def serve() -> None:
     """Take events until SIGTERM or Ctrl-C; then finish what is in hand."""
     from ingest.server import serve
@@ -73,7 +78,7 @@ def _migrate(settings: Settings) -> list[str]:
     return asyncio.run(mysql_migrations.migrate(address, settings.connect_timeout_seconds))
 
 
-@main.command()
+@main.command(short_help="Print the events in the queue, and take them off it.")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many messages.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="End after so many seconds without one.")
 @click.option("--properties", is_flag=True, help="Print message_id, type and timestamp, too, with the event as body.")
@@ -84,14 +89,14 @@ def tail(limit: int | None, timeout: float | None, properties: bool) -> None:
     sys.exit(tail(_settings(), limit, timeout, Printer(properties)))
 
 
-@main.command()
+@main.command(short_help="Print the effective settings, secrets masked.")
 def config() -> None:
     """Print the effective settings, secrets masked, as lines of an environment file."""
     for name, value in masked(_settings()).items():
         click.echo(f"{name}={value}")
 
 
-@main.command()
+@main.command(short_help="Check everything, and say what to do.")
 def doctor() -> None:
     """Check settings, database, schema, broker, queue and data folder; each failure says what to do."""
     from ingest.doctor import examine

@@ -1,7 +1,7 @@
 """`ingest doctor`: looks at everything the service needs, and says what to do about what is wrong."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import aio_pika
@@ -14,6 +14,11 @@ from ingest.seats import take_seat
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql_connection import Address, Connection
 
+Check = Callable[[Settings], Awaitable[str]]
+"""What was found; raises `IngestError`, or its driver's errors, if it is not as it should be."""
+
+REACHED = ("database", "broker")
+"""The checks that find out whether a server can be reached at all."""
 DURABILITY = b"SELECT @@innodb_flush_log_at_trx_commit"
 
 
@@ -29,20 +34,28 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Each finding as soon as it is there; nothing is changed anywhere."""
     yield Finding("settings", True, "they fit together")
     yield _data_folder(settings)
-    checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [("database", _database), ("schema", _schema)]
-    if settings.database_url.startswith("mysql:"):
-        checks.append(("durability", _durability))
+    for server in (_database_checks(settings), _broker_checks(settings)):
+        for name, check in server.items():
+            finding = _run(name, check, settings)
+            yield finding
+            if not finding.ok and name in REACHED:
+                break  # the others would say the same
+
+
+def _database_checks(settings: Settings) -> Mapping[str, Check]:
+    checks = {"database": _database, "schema": _schema}
+    return checks | {"durability": _durability} if settings.database_url.startswith("mysql:") else checks
+
+
+def _broker_checks(settings: Settings) -> Mapping[str, Check]:
     if settings.publish_to == "stream":
-        checks.append(("stream", _stream))
-    elif settings.broker_url == "embedded:":
-        yield Finding("broker", True, "the embedded queue, in the data folder")
-    else:
-        checks += [("broker", _broker), ("queue", _queue)]
-    for name, check in checks:
-        yield _run(name, check, settings)
+        return {"stream": _stream}
+    if settings.broker_url == "embedded:":
+        return {"broker": _embedded}
+    return {"broker": _broker, "queue": _queue}
 
 
-def _run(name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings) -> Finding:
+def _run(name: str, check: Check, settings: Settings) -> Finding:
     async def bounded() -> str:
         async with asyncio.timeout(settings.connect_timeout_seconds + settings.commit_timeout_seconds):
             return await check(settings)
@@ -104,6 +117,10 @@ async def _durability(settings: Settings) -> str:
     return "each commit is flushed"
 
 
+async def _embedded(settings: Settings) -> str:
+    return "the embedded queue, in the data folder"
+
+
 async def _connect(settings: Settings) -> Any:
     try:
         return await aio_pika.connect(settings.broker_url, timeout=settings.connect_timeout_seconds)
@@ -130,19 +147,16 @@ async def _queue(settings: Settings) -> str:
 
 
 async def _stream(settings: Settings) -> str:
-    from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+    from ingest.publisher.stream_reader import stream_exists  # rstream is needed in this mode only
 
-    publisher = StreamPublisher(
-        settings.stream_url,
-        settings.queue,
-        confirm_timeout_seconds=settings.confirm_timeout_seconds,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        reconnect_seconds_max=settings.reconnect_seconds_max,
-    )
-    await publisher.start()
+    shown = mask_url(settings.stream_url)
     try:
-        while not publisher.ready:  # noqa: ASYNC110 - the protocol has no event, and the caller a deadline
-            await asyncio.sleep(0.05)
-    finally:
-        await publisher.close()
-    return f"{mask_url(settings.stream_url)} answers, stream {settings.queue} is there"
+        there = await stream_exists(settings.stream_url, settings.queue, settings.connect_timeout_seconds)
+    except IngestError as exc:
+        raise IngestError(
+            f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "
+            "events wait in the database meanwhile."
+        ) from exc
+    if not there:
+        return f"{shown} answers; stream {settings.queue} is not there yet, `ingest serve` declares it"
+    return f"{shown} answers, stream {settings.queue} is there"

@@ -1,6 +1,8 @@
 """What works and what does not: checked in the background, told by `/readyz` and by gauges."""
 
 import asyncio
+import itertools
+import logging
 from typing import Literal
 
 import msgspec
@@ -9,6 +11,8 @@ from ingest.errors import StoreError
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.store.base import Store
+
+log = logging.getLogger("ingest.health")
 
 CHECK_SECONDS = 1.0
 BACKLOG_CHECKS = 5
@@ -62,10 +66,12 @@ class Health:
         return "ready" if checks["broker"] == "ok" else "degraded"
 
     async def run(self) -> None:
-        count = 0
-        while True:
-            await self.check(with_backlog=count % BACKLOG_CHECKS == 0)
-            count += 1
+        for number in itertools.count():
+            try:
+                await self.check(with_backlog=number % BACKLOG_CHECKS == 0)
+            except Exception:
+                log.exception("the health check failed unexpectedly")
+                self._database = "The check failed; the log says why."
             await asyncio.sleep(CHECK_SECONDS)
 
     async def check(self, *, with_backlog: bool) -> None:

@@ -1,5 +1,6 @@
 """The OpenAPI document, from the event's type: `GET /openapi.json`."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -16,13 +17,23 @@ EXAMPLE = {
     "timestamp": "2025-01-31T13:45:00Z",
     "duration": 42,
 }
-_MESSAGE = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
-_ERRORS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
-_INVALID = {
-    "type": "object",
-    "properties": {"message": {"type": "string"}, "errors": _ERRORS},
-    "required": ["message"],
-}
+JSON, NDJSON = "application/json", "application/x-ndjson"
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_TEXT = {"type": "string"}
+_ERRORS = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
+_COUNT = {"type": "integer", "minimum": 0}
+_REJECTED = {"type": "array", "items": _object(index=_COUNT, errors=_ERRORS)}
+
+_MESSAGE = _object(message=_TEXT)
+_QUEUED = _object(status={"const": "queued"})
+_INVALID = _object(message=_TEXT, errors=_ERRORS)
+_BATCH_QUEUED = _object(status={"const": "queued"}, accepted=_COUNT, rejected=_REJECTED)
+_BATCH_INVALID = _object(message=_TEXT, accepted={"const": 0}, rejected=_REJECTED)
 _REFUSALS = {
     "400": "The body is not JSON, not UTF-8, or nested too deep.",
     "401": "The token is missing or wrong.",
@@ -48,17 +59,17 @@ def document() -> dict[str, Any]:
             "description": "Takes call events: 200 means durable in the database, and on its way to the queue.",
         },
         "paths": {
-            endpoint.PATH: {"post": _post("Take one event.", event, _answer_schema(), "application/json")},
+            endpoint.PATH: {"post": _post("Take one event.", {JSON: event}, _QUEUED, _INVALID)},
             batch_endpoint.PATH: {
                 "post": _post(
                     "Take many events: a JSON array or NDJSON.",
-                    {"type": "array", "items": event},
-                    _batch_answer_schema(),
-                    "application/json",
+                    {JSON: {"type": "array", "items": event}, NDJSON: {"type": "string"}},
+                    _BATCH_QUEUED,
+                    _BATCH_INVALID,
                 )
             },
             "/healthz": _get("The process is alive."),
-            "/readyz": _get("Whether events are taken, and what is wrong if not."),
+            "/readyz": _get("Whether events are taken, and what is wrong if not.", "503"),
             "/metrics": _get("Metrics of all workers, for Prometheus."),
         },
         "components": {
@@ -68,34 +79,25 @@ def document() -> dict[str, Any]:
     }
 
 
-def _post(summary: str, body: Any, answer: Any, content_type: str) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": _response("All durable.", answer), "422": _response("Invalid.", _INVALID)}
+def _post(summary: str, bodies: Mapping[str, Any], queued: Any, invalid: Any) -> dict[str, Any]:
+    responses = {
+        "200": _response("All that is accepted is durable.", queued),
+        "422": _response("No event is valid.", invalid),
+    }
     responses |= {status: _response(text, _MESSAGE) for status, text in _REFUSALS.items()}
     return {
         "summary": summary,
         "security": [{"token": []}],
-        "requestBody": {"required": True, "content": {content_type: {"schema": body}}},
+        "requestBody": {"required": True, "content": {kind: {"schema": schema} for kind, schema in bodies.items()}},
         "responses": responses,
     }
 
 
-def _get(summary: str) -> dict[str, Any]:
-    return {"get": {"summary": summary, "responses": {"200": {"description": summary}}}}
+def _get(summary: str, *further: str) -> dict[str, Any]:
+    return {
+        "get": {"summary": summary, "responses": {status: {"description": summary} for status in ("200", *further)}}
+    }
 
 
 def _response(description: str, schema: Any) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _answer_schema() -> dict[str, Any]:
-    return {"type": "object", "properties": {"status": {"const": "queued"}}, "required": ["status"]}
-
-
-def _batch_answer_schema() -> dict[str, Any]:
-    rejected = {"type": "object", "properties": {"index": {"type": "integer"}, "errors": _ERRORS}}
-    properties = {
-        "status": {"const": "queued"},
-        "accepted": {"type": "integer"},
-        "rejected": {"type": "array", "items": rejected},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return {"description": description, "content": {JSON: {"schema": schema}}}

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 from blacksheep import Application, Content, Request, Response
 
+from ingest.errors import MethodNotAllowed
 from ingest.health import Health
 from ingest.openapi import document
 from ingest.pages import DOCS, STATUS
 
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
-PAGES_ALLOW = b"GET, HEAD"
+PAGES_ALLOW = "GET, HEAD"
 
 
 def add_routes(application: Application, health: Health, exposition: Callable[[], bytes]) -> None:
@@ -50,17 +51,13 @@ def add_routes(application: Application, health: Health, exposition: Callable[[]
     for path, handler in handlers.items():
         application.router.add_get(path, handler)
         application.router.add_head(path, handler)
-        for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-            application.router.add(method, path, _not_allowed)
 
-    async def not_found(request: Request) -> Response:
+    async def otherwise(request: Request) -> Response:
+        if request.scope["path"] in handlers:
+            return _json(405, {"message": str(MethodNotAllowed(PAGES_ALLOW))}, (b"allow", PAGES_ALLOW.encode()))
         return _json(404, {"message": "Not found. Events go to POST /api/call-events; see /docs."})
 
-    application.router.fallback = not_found
-
-
-async def _not_allowed(request: Request) -> Response:
-    return _json(405, {"message": "The method is not allowed here."}, (b"allow", PAGES_ALLOW))
+    application.router.fallback = otherwise
 
 
 def _json(status: int, content: Any, *headers: tuple[bytes, bytes]) -> Response:

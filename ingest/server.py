@@ -2,6 +2,8 @@
 
 import ipaddress
 import json
+import os
+import signal
 import socket
 
 from granian import Granian
@@ -9,10 +11,11 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from ingest.app import metric_files
+from ingest.app import make_store, metric_files
 from ingest.errors import SettingsError
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
+from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -24,7 +27,11 @@ KILL_MARGIN_SECONDS = 5
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `SettingsError` before anything is started."""
     address = _address(settings.host)
+    _check_free(address, settings.port)
+    make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
+    take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
+    os.register_at_fork(after_in_child=_obey_signals)
     server = Granian(
         "ingest.app:create",
         factory=True,
@@ -47,6 +54,12 @@ def serve(settings: Settings) -> None:
     server.serve()
 
 
+def _obey_signals() -> None:
+    """A forked worker has the supervisor's handlers until it has set its own, and would ignore a SIGTERM till then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _address(host: str) -> str:
     """Granian wants an IP literal."""
     try:
@@ -57,6 +70,19 @@ def _address(host: str) -> str:
         return socket.gethostbyname(host)
     except OSError as exc:
         raise SettingsError(f"INGEST_HOST={host}: no such address ({exc.strerror}).") from exc
+
+
+def _check_free(address: str, port: int) -> None:
+    """Granian itself ends with a trace when the port is taken."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+        except OSError as exc:
+            raise SettingsError(
+                f"INGEST_HOST, INGEST_PORT: cannot listen on {address}:{port} ({exc.strerror})."
+            ) from exc
 
 
 def _invitation(settings: Settings) -> str:

@@ -127,13 +127,15 @@ def _check(settings: Settings) -> None:
 
 
 def _check_server(variable: str, url: str) -> None:
-    """A password with special characters ends a URL's host early, and would be shown as its path."""
+    """Special characters of a password, as they are, end the URL's host early; the rest would be shown as its path."""
     try:
         parts = urlsplit(url)
-        readable = parts.port is None or parts.port > 0
+        good = parts.port != 0
     except ValueError:
-        readable = False
-    if not readable or "@" in parts.path + parts.query + parts.fragment or (parts.netloc and not parts.hostname):
+        good = False
+    if good and parts.netloc:
+        good = bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment
+    if not good:
         raise SettingsError(
             f"{variable} is not of the form scheme://user:pass@host:port/name; in user and pass "
             "write / ? # @ : % [ ] as %2F %3F %23 %40 %3A %25 %5B %5D."

@@ -21,7 +21,7 @@ RENEW_SECONDS = 60.0
 MARGIN_MS = 60_000
 """A remembered lease must run this much longer to be used: clocks of hosts differ a little."""
 RESERVE_MS = 3_600_000
-"""How far ahead of the last id made a remembered floor may lie at most, if the clock stepped back."""
+"""A remembered floor further ahead of the clock than this was noted with a wrong clock."""
 
 
 class SlotKeeper:
@@ -48,6 +48,7 @@ class SlotKeeper:
         self._write(held)
         renewed = await self._store.renew_slot(held, LEASE_SECONDS)
         if renewed is None:
+            self._file(held.slot).unlink(missing_ok=True)  # or it would be remembered, and lost, for ever
             self.release()
             return False
         self._write(renewed)
@@ -75,14 +76,14 @@ class SlotKeeper:
             descriptor = lock(path.with_suffix(".lock"))
             if descriptor is not None:
                 self._descriptor = descriptor
-                # The last owner may have been killed after its last note here; a note is made every
-                # RENEW_SECONDS, so ids of up to that much later are possible if the clock went back.
+                # An owner that was killed made ids after its last note here. They are made again only if the
+                # clock has gone back since, and then the table's key refuses them.
                 return msgspec.structs.replace(lease, floor_ms=min(lease.floor_ms, now_ms + RESERVE_MS))
         return None
 
     async def _leased(self) -> SlotLease:
         lease = await self._store.lease_slot(self._node(), LEASE_SECONDS)
-        descriptor = lock(self._folder / f"slot-{lease.slot:04}.lock")
+        descriptor = lock(self._file(lease.slot).with_suffix(".lock"))
         if descriptor is None:
             raise StoreError(f"Slot {lease.slot} was leased, but another process has its file locked.")
         self._descriptor = descriptor
@@ -100,8 +101,11 @@ class SlotKeeper:
             draft.unlink()
         return path.read_text()
 
+    def _file(self, slot: int) -> Path:
+        return self._folder / f"slot-{slot:04}.json"
+
     def _write(self, lease: SlotLease) -> None:
-        path = self._folder / f"slot-{lease.slot:04}.json"
+        path = self._file(lease.slot)
         draft = path.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode(lease))
         draft.replace(path)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import msgspec
 import pytest
@@ -26,7 +27,7 @@ SHOWN_ELSEWHERE = {
     "make test-mysql": "a leg of .ci/run; the target is looked at below",
     "make budgets": "a leg of .ci/run; the target is looked at below",
     "docker compose up -d --build": "tests/integration/test_container.py",
-    "ingest doctor": "tests/integration/test_cli.py",
+    "ingest doctor": "tests/integration/test_doctor.py",
     "ingest migrate": "tests/integration/test_cli.py",
     "ingest serve": "every test with a service",
 }
@@ -70,6 +71,14 @@ def environment() -> dict[str, str]:
     return clean | {"INGEST_PORT": str(free_port())}
 
 
+def is_ready(port: str) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def running(checkout: Path, environment: dict[str, str]) -> Iterator[Path]:
     """The README's first command, on another port; the file that it prints to."""
@@ -84,7 +93,7 @@ def running(checkout: Path, environment: dict[str, str]) -> Iterator[Path]:
             start_new_session=True,
         )
     try:
-        assert wait_until(lambda: "id slot taken" in output.read_text(), START_SECONDS), output.read_text()
+        assert wait_until(lambda: is_ready(environment["INGEST_PORT"]), START_SECONDS), output.read_text()
         yield output
     finally:
         os.killpg(process.pid, signal.SIGTERM)

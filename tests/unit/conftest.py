@@ -1,14 +1,23 @@
 """Parts that most unit tests need."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.batcher import Batcher, BatcherLimits
+from ingest.bodies import BodyReader
+from ingest.endpoint import Endpoint
+from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
+from ingest.tokens import Tokens
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeStore
 
 Sample = Callable[..., float]
+
+TOKEN = "secret"
+BODY_BYTES_MAX = 1000
+QUEUE_EVENTS_MAX = 10
 
 
 @pytest.fixture
@@ -49,3 +58,33 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
         return registry.get_sample_value(name, labels) or 0.0
 
     return value
+
+
+@pytest.fixture
+async def batcher(store: FakeStore, onward: FakeOnward, metrics: Metrics, clock: FakeClock) -> AsyncIterator[Batcher]:
+    """What the endpoints need behind them: one writer, and all that is queued in one commit."""
+    limits = BatcherLimits(
+        batch_events_max=QUEUE_EVENTS_MAX,
+        batch_bytes_max=100_000,
+        queue_events_max=QUEUE_EVENTS_MAX,
+        queue_bytes_max=100_000,
+        writers=1,
+        patience_seconds=60.0,
+        queue_timeout_seconds=60.0,
+        isolate_timeout_seconds=60.0,
+    )
+    batcher = Batcher(store, onward, limits, metrics, clock.now_us, clock.monotonic)
+    batcher.use_ids(IdGenerator(1, clock.now_us))
+    batcher.start()
+    yield batcher
+    await batcher.close()
+
+
+@pytest.fixture
+def bodies(clock: FakeClock) -> BodyReader:
+    return BodyReader(5.0, clock.monotonic)
+
+
+@pytest.fixture
+def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics) -> Endpoint:
+    return Endpoint(Tokens([TOKEN]), bodies, batcher, metrics, BODY_BYTES_MAX)

@@ -103,6 +103,11 @@ async def test_body_cut_off_by_its_client_is_not_taken(bodies: BodyReader, lengt
         await bodies.read(sends(chunk(b"abc"), GONE), length, BYTES_MAX)
 
 
+async def test_connection_lost_before_the_body_is_no_empty_body(bodies: BodyReader) -> None:
+    with pytest.raises(BodyTimeout, match="connection ended"):
+        await bodies.read(sends(GONE), None, BYTES_MAX)
+
+
 async def test_body_that_ends_short_of_its_length_is_not_taken(bodies: BodyReader) -> None:
     with pytest.raises(BodyTimeout, match="connection ended"):
         await bodies.read(sends(chunk(b"abc"), chunk(b"", more=False)), 6, BYTES_MAX)

@@ -108,3 +108,27 @@ def test_the_well_known_token_is_masked_too() -> None:
 )
 def test_only_the_password_of_a_url_is_masked(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:secret/1@db:3306/calls",
+        "mysql://u:12/secret@db/calls",
+        "mysql://u:secret?1@db/calls",
+        "mysql://u:secret#1@db/calls",
+        "mysql://u:[secret@db/calls",
+        "mysql://u:secret@db:port/calls",
+        "mysql://u:secret@db:99999/calls",
+        "mysql://u:secret@db:0/calls",
+        "mysql://u:secret@/calls",
+    ],
+)
+def test_url_whose_password_ends_its_host_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="INGEST_DATABASE_URL is not of the form") as refused:
+        read_settings({"INGEST_DATABASE_URL": url, "INGEST_API_TOKENS": "a-token"})
+    assert "secret" not in str(refused.value)
+
+
+def test_path_of_a_database_file_may_have_any_character() -> None:
+    assert read_settings({"INGEST_DATABASE_URL": "sqlite:////srv/calls@pbx:1/events.db"}).embedded

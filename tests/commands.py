@@ -1,0 +1,41 @@
+"""Runs the commands of `ingest` as users do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.services import free_port
+
+PASSWORD = "a-password-of-the-tests"
+TOKENS = "first-secret,second-secret"
+
+Ran = subprocess.CompletedProcess[str]
+
+
+class Ingest:
+    """`ingest("tail", "--limit", "1", QUEUE="calls")` runs the command in `folder`, embedded unless told otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *words: str, **settings: str) -> Ran:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+        given = {f"INGEST_{name}": value for name, value in settings.items()}
+        argv = [sys.executable, "-m", "ingest", *words]
+        return subprocess.run(
+            argv, cwd=self._folder, env=inherited | given, check=False, capture_output=True, text=True, timeout=60
+        )
+
+
+def nowhere(scheme: str, path: str) -> str:
+    """A URL where nobody listens."""
+    return f"{scheme}://ingest:{PASSWORD}@127.0.0.1:{free_port()}/{path}"
+
+
+def one_line(ran: Ran) -> str:
+    """The one line that tells why the command failed."""
+    assert (ran.returncode, ran.stdout) == (1, ""), ran
+    assert ran.stderr.startswith("ingest: "), ran
+    assert ran.stderr.count("\n") == 1, ran
+    return ran.stderr.strip()

@@ -1,0 +1,116 @@
+"""The command line, as users run it: what it prints, where, and with which exit status."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ingest import __version__
+from ingest.settings import WELL_KNOWN_TOKEN
+from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
+
+COMMANDS = ("config", "doctor", "migrate", "serve", "tail")
+
+
+def test_version_is_told(ingest: Ingest) -> None:
+    assert ingest("--version").stdout == f"ingest, version {__version__}\n"
+
+
+def test_help_teaches_the_first_steps_and_every_command(ingest: Ingest) -> None:
+    text = ingest("--help").stdout
+
+    assert "ingest migrate " in text
+    assert "ingest tail --limit 1 " in text
+    assert [line.split()[0] for line in text.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
+    assert "..." not in text.partition("Commands:\n")[2]  # a summary that was cut short
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_needs_no_settings_for_it(ingest: Ingest, command: str) -> None:
+    ran = ingest(command, "--help", PORT="none")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(ran.stdout.splitlines()) >= 5
+
+
+def test_config_shows_every_setting_and_no_secret(ingest: Ingest) -> None:
+    ran = ingest(
+        "config",
+        API_TOKENS=TOKENS,
+        DATABASE_URL=f"mysql://ingest:{PASSWORD}@db:3306/calls?ssl-mode=REQUIRED",
+        BROKER_URL=f"amqp://ingest:{PASSWORD}@mq/%2F",
+        STREAM_URL=f"rabbitmq-stream://ingest:{PASSWORD}@mq:5552/",
+    )
+
+    shown = dict(line.split("=", 1) for line in ran.stdout.splitlines())
+    assert shown["INGEST_DATABASE_URL"] == "mysql://ingest:***@db:3306/calls?ssl-mode=REQUIRED"
+    assert shown["INGEST_BROKER_URL"] == "amqp://ingest:***@mq/%2F"
+    assert shown["INGEST_STREAM_URL"] == "rabbitmq-stream://ingest:***@mq:5552/"
+    assert shown["INGEST_API_TOKENS"] == "***,***"
+    assert shown["INGEST_PORT"] == "8000"
+    assert not [secret for secret in (PASSWORD, *TOKENS.split(",")) if secret in ran.stdout + ran.stderr]
+
+
+@pytest.mark.parametrize("password", ["a/secret", "12/secret", "a@secret"])
+def test_a_url_that_would_show_its_password_is_refused(ingest: Ingest, password: str) -> None:
+    ran = ingest("config", API_TOKENS=TOKENS, DATABASE_URL=f"mysql://ingest:{password}@db:3306/calls")
+
+    if ran.returncode == 0:  # read as it was meant
+        assert "INGEST_DATABASE_URL=mysql://ingest:***@db:3306/calls\n" in ran.stdout
+    else:
+        assert "%2F" in one_line(ran)
+    assert "secret" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"PROT": "8000"}, "INGEST_PROT is not a setting. `ingest config` lists them all."),
+        ({"PORT": "eight"}, "INGEST_PORT='eight': "),
+        ({"DATABASE_URL": "mysql://u:p@db:no/calls"}, "INGEST_DATABASE_URL is not of the form "),
+        ({"DATABASE_URL": "mysql://u:p@db", "API_TOKENS": "t"}, "INGEST_DATABASE_URL needs a host and a database"),
+        ({"DATABASE_URL": "mysql://u:p@db/calls"}, "INGEST_API_TOKENS is empty"),
+        (
+            {"BROKER_URL": "amqp://mq", "API_TOKENS": f"mine,{WELL_KNOWN_TOKEN}"},
+            "INGEST_API_TOKENS holds the well-known",
+        ),
+        ({"HOST": "no-such-host.invalid"}, "INGEST_HOST=no-such-host.invalid: no such address"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_settings_that_do_not_fit_end_the_service_with_one_line(
+    ingest: Ingest, settings: dict[str, str], told: str
+) -> None:
+    assert one_line(ingest("serve", **settings)).startswith(f"ingest: {told}")
+
+
+def test_serve_says_so_when_it_cannot_have_its_port(ingest: Ingest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = one_line(ingest("serve", HOST="127.0.0.1", PORT=str(port)))
+
+    assert told == f"ingest: INGEST_HOST, INGEST_PORT: cannot listen on 127.0.0.1:{port} (Address already in use)."
+
+
+@pytest.mark.parametrize("command", ["serve", "tail"])
+def test_a_data_folder_that_is_none_is_told(ingest: Ingest, tmp_path: Path, command: str) -> None:
+    (tmp_path / "var").write_text("a file")
+
+    assert "var" in one_line(ingest(command, PORT="0"))
+
+
+def test_migrate_on_sqlite_may_be_repeated(ingest: Ingest) -> None:
+    assert ingest("migrate").stdout == "applied call_events\n"
+    assert ingest("migrate").stdout == "the schema is up to date\n"
+
+
+def test_migrate_on_mysql_may_be_repeated(ingest: Ingest, real: dict[str, str]) -> None:
+    assert ingest("migrate", **real).stdout == "applied call_events\n"
+    assert ingest("migrate", **real).stdout == "the schema is up to date\n"
+
+
+def test_migrate_says_when_there_is_no_database(ingest: Ingest) -> None:
+    told = one_line(ingest("migrate", API_TOKENS=TOKENS, DATABASE_URL=nowhere("mysql", "calls")))
+
+    assert "MySQL" in told
+    assert PASSWORD not in told

@@ -1,0 +1,125 @@
+"""`ingest doctor`: what it says of a good installation, and of each thing that may be wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
+from tests.faults.reading import channel_to
+from tests.services import MySQLServer, RabbitMQServer
+
+
+def findings(ran: Ran) -> dict[str, tuple[bool, str]]:
+    """What `doctor` found: name → whether it is well, and the text."""
+    assert ran.stderr == ""
+    found = {}
+    for line in ran.stdout.splitlines():
+        state, name, text = line[:4], *line[6:].split(": ", 1)
+        found[name] = (state == "ok  ", text)
+    assert ran.returncode == int(not all(ok for ok, _ in found.values())), ran
+    return found
+
+
+def failures(ran: Ran) -> dict[str, str]:
+    return {name: text for name, (ok, text) in findings(ran).items() if not ok}
+
+
+def test_doctor_finds_an_embedded_service_well(ingest: Ingest) -> None:
+    ingest("migrate")
+
+    assert findings(ingest("doctor")) == {
+        "settings": (True, "they fit together"),
+        "data folder": (True, "var can be written"),
+        "database": (True, "sqlite:///var/call-events.db answers"),
+        "schema": (True, "up to date"),
+        "broker": (True, "the embedded queue, in the data folder"),
+    }
+
+
+def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) -> None:
+    ingest("migrate", **real)
+    with channel_to(real["BROKER_URL"]) as channel:
+        channel.queue_declare(real["QUEUE"], durable=True)
+        channel.confirm_delivery()
+        channel.basic_publish("", real["QUEUE"], b"{}")
+
+    found = findings(ingest("doctor", **real))
+
+    assert [name for name, (ok, _) in found.items() if not ok] == []
+    assert list(found) == ["settings", "data folder", "database", "schema", "durability", "broker", "queue"]
+    assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it"
+    assert found["durability"][1] == "each commit is flushed"
+
+
+def test_doctor_says_that_a_missing_queue_will_be_declared(ingest: Ingest, real: dict[str, str]) -> None:
+    ok, text = findings(ingest("doctor", **real))["queue"]
+
+    assert (ok, text) == (True, f"{real['QUEUE']} is not there yet; `ingest serve` declares it")
+
+
+def test_doctor_says_to_migrate(ingest: Ingest, real: dict[str, str]) -> None:
+    expected = {"schema": "The tables are missing or old: run `ingest migrate`."}
+
+    assert failures(ingest("doctor")) == expected
+    assert failures(ingest("doctor", **real)) == expected
+
+
+def test_doctor_says_what_to_look_at_when_servers_are_away(ingest: Ingest) -> None:
+    servers = {"DATABASE_URL": nowhere("mysql", "calls"), "BROKER_URL": nowhere("amqp", "")}
+    ran = ingest("doctor", API_TOKENS=TOKENS, **servers)
+
+    failed = failures(ran)
+    assert list(failed) == ["database", "broker"]
+    assert "Check INGEST_DATABASE_URL (mysql://ingest:***@127.0.0.1" in failed["database"]
+    assert "Check INGEST_BROKER_URL" in failed["broker"]
+    assert PASSWORD not in ran.stdout
+
+
+def test_doctor_tells_wrong_passwords(
+    ingest: Ingest, real: dict[str, str], mysql: MySQLServer, rabbitmq: RabbitMQServer
+) -> None:
+    name = real["DATABASE_URL"].rpartition("/")[2]
+    servers = {
+        "DATABASE_URL": mysql.url_of(name, mysql.user, PASSWORD),
+        "BROKER_URL": f"amqp://guest:{PASSWORD}@127.0.0.1:{rabbitmq.port}/",
+    }
+    ran = ingest("doctor", **{**real, **servers})
+
+    failed = failures(ran)
+    assert list(failed) == ["database", "broker"]
+    assert "Access denied" in failed["database"]
+    assert "ACCESS_REFUSED" in failed["broker"]
+    assert PASSWORD not in ran.stdout
+
+
+def test_doctor_tells_a_database_that_is_not_there(ingest: Ingest, real: dict[str, str]) -> None:
+    failed = failures(ingest("doctor", **{**real, "DATABASE_URL": f"{real['DATABASE_URL']}_not"}))
+
+    assert list(failed) == ["database"]
+    assert "Unknown database" in failed["database"]
+
+
+def test_doctor_tells_commits_that_are_not_flushed(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
+    if not mysql.controllable:
+        pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not set up")
+    ingest("migrate", **real)
+    mysql.query("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
+    try:
+        failed = failures(ingest("doctor", **real))
+    finally:
+        mysql.query("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
+
+    assert list(failed) == ["durability"]
+    assert failed["durability"].endswith("Set it to 1.")
+
+
+def test_doctor_tells_a_data_folder_that_cannot_be_written(ingest: Ingest, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    failed = failures(ingest("doctor", DATA_DIR=str(tmp_path / "file" / "var")))
+
+    assert failed["data folder"].endswith("Make it writable, or set INGEST_DATA_DIR.")
+
+
+def test_doctor_with_settings_that_do_not_fit_says_that_alone(ingest: Ingest) -> None:
+    assert one_line(ingest("doctor", PORT="none")).startswith("ingest: INGEST_PORT='none'")

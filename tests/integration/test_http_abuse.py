@@ -1,0 +1,157 @@
+"""Garbage, and events made to break a database: each is refused or kept by itself, and the worker lives on."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartService
+from tests.raw_http import API, BATCH, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, post, post_head
+from tests.running import ServiceProcess
+from tests.services import MySQLServer
+from tests.unit.making import body
+
+MIB = 1 << 20
+FLOOD_BYTES = 64 * MIB
+GROWTH_BYTES_MAX = 32 * MIB
+GARBAGE = os.urandom(MIB)
+
+
+def flood(wrapped: Callable[[bytes], bytes] = bytes) -> Iterator[bytes]:
+    return (wrapped(GARBAGE) for _ in range(FLOOD_BYTES // MIB))
+
+
+def resident_bytes(pid: int) -> int:
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("path", [API, BATCH])
+@pytest.mark.parametrize(
+    ("start", "wrapped", "status"),
+    [
+        (lambda path: post_head(FLOOD_BYTES, path=path), bytes, 413),
+        (lambda path: chunked_head(path=path), chunk, 413),
+        (lambda path: post_head(FLOOD_BYTES, path=path, token="wrong"), bytes, 401),
+        (lambda path: b"", bytes, 400),
+    ],
+    ids=["Content-Length", "chunks", "no token", "not HTTP"],
+)
+def test_64_mib_of_garbage_are_refused_and_not_kept_in_memory(
+    service: ServiceProcess, path: str, start: Callable[[str], bytes], wrapped: Callable[[bytes], bytes], status: int
+) -> None:
+    (worker,) = service.worker_pids()
+    before = resident_bytes(worker)
+
+    with RawConnection(service.port) as connection:
+        connection.send(start(path))
+        sent = connection.flood(flood(wrapped))
+        assert connection.reply().status == status
+        assert connection.is_closed()
+
+    assert sent < FLOOD_BYTES  # it did not read to the end what it had refused
+    assert resident_bytes(worker) - before < GROWTH_BYTES_MAX
+    assert service.worker_pids() == [worker]
+    assert service.post(body())[0] == 200
+
+
+def test_garbage_of_a_permitted_length_is_refused(service: ServiceProcess) -> None:
+    assert ask(service.port, post(GARBAGE)).status == 400
+    assert ask(service.port, chunked_head() + chunk(GARBAGE) + LAST_CHUNK).status == 400
+    assert ask(service.port, post(GARBAGE * 16, path=BATCH)).status in (400, 413, 422)
+
+
+def test_an_endless_head_is_refused(service: ServiceProcess) -> None:
+    for line in (b"X-Long: %b" % (b"a" * MIB), b"\r\n".join(b"X-%d: a" % number for number in range(1000))):
+        with RawConnection(service.port) as connection:
+            connection.flood([b"POST /api/call-events HTTP/1.1\r\nHost: localhost\r\n", line, b"\r\n\r\n"])
+            assert connection.reply().status == 431
+            assert connection.is_closed()
+
+
+def nested(levels: int) -> bytes:
+    """An event that is an object of so many levels."""
+    return with_field(b"[" * (levels - 1) + b"]" * (levels - 1))
+
+
+def with_field(value: bytes, call_id: bytes = b"poison") -> bytes:
+    """An event with the field `x`, of which the service knows nothing."""
+    return body(call_id=call_id.decode())[:-1] + b', "x": ' + value + b"}"
+
+
+# 422 is what the database itself says: MySQL and MariaDB take different numbers and keys.
+POISON = {
+    "NUL escaped in a value": (with_field(rb'"\u0000"'), {200}),
+    "NUL escaped in a key": (with_field(rb'{"\u0000": 1}'), {200}),
+    "NUL escaped in a column": (body(call_id="poison").replace(b"+15551230001", rb"\u0000"), {200}),
+    "NUL escaped in call_id": (body(call_id="poison\0"), {200}),
+    "NUL as it is": (with_field(b'"\0"'), {400}),
+    "NUL outside of strings": (body() + b"\0", {400}),
+    "half a surrogate pair": (with_field(rb'"\ud800"'), {400}),
+    "the other half": (with_field(rb'"\udc00\ud800"'), {400}),
+    "half a surrogate pair in a column": (body().replace(b"call_started", rb"\ud800"), {400}),
+    "half a surrogate pair in a key": (with_field(rb'{"\ud800": 1}'), {400}),
+    "UTF-8 that is none": (with_field(b'"\xff"'), {400}),
+    "a surrogate in UTF-8": (with_field(b'"\xed\xa0\x80"'), {400}),
+    "overlong UTF-8": (with_field(b'"\xc0\xaf"'), {400}),
+    "an emoji": (with_field('"☎️📞"'.encode()), {200}),
+    "31 levels": (nested(31), {200}),
+    "32 levels": (nested(32), {400}),
+    "100,000 levels": (nested(100_000), {400}),
+    "a number of 26 digits": (with_field(b"12345678901234567890123456"), {200}),
+    "a number of 5,000 digits": (with_field(b"1" * 5_000), {200, 422}),
+    "a number beyond a double": (with_field(b"1e400"), {200, 422}),
+    "a fraction of 400 digits": (with_field(b"0." + b"3" * 400), {200}),
+    "NaN": (with_field(b"NaN"), {400}),
+    "minus zero": (with_field(b"-0"), {200}),
+    "the same key twice": (with_field(b'{"a": 1, "a": 2}'), {200}),
+    "the same known key twice": (body()[:-1] + b', "call_id": "second"}', {200}),
+    "an empty key": (with_field(b'{"": ""}'), {200}),
+    "a long key": (with_field(b'{"%b": 1}' % (b"k" * 70_000)), {200, 422}),
+    "quotes and backslashes": (with_field(rb"""  "\\\"'; DROP TABLE call_event_logs; --"  """), {200}),
+    "SQL in a column": (body(call_id="'); DROP TABLE call_event_logs; -- \\"), {200}),
+    "a percent sign in a column": (body(call_id="%s %d %(x)s"), {200}),
+    "a byte order mark": (b"\xef\xbb\xbf" + body(), {400}),
+    "line separators": (with_field('"\u2028\u2029"'.encode()), {200}),
+    "600,000 bytes": (with_field(b'"%b"' % (b"a" * 600_000)), {200}),
+}
+
+
+def test_what_poisons_databases_is_refused_or_kept_and_never_an_error(
+    start_service: StartService, mysql: MySQLServer, full_settings: dict[str, str]
+) -> None:
+    service = start_service()
+    answers = {}
+    for name, (poison, _) in POISON.items():
+        # Pipelined, so that they share a commit with the poison.
+        with RawConnection(service.port) as one, RawConnection(service.port) as other:
+            one.send(post(with_field(b"1", b"neighbour")))
+            other.send(post(poison))
+            answers[name] = (one.reply().status, other.reply())
+
+    statuses = {name: reply.status for name, (_, reply) in answers.items()}
+    assert {name: status for name, status in statuses.items() if status not in POISON[name][1]} == {}
+    assert {name for name, (neighbour, _) in answers.items() if neighbour != 200} == set()
+    assert not [reply for _, reply in answers.values() if b"Traceback" in reply.body or b".py" in reply.body]
+    database = full_settings["DATABASE_URL"].rpartition("/")[2]
+    stored = mysql.query("SELECT call_id = 'neighbour', COUNT(*) FROM call_event_logs GROUP BY 1", database)
+    assert dict(stored) == {1: len(POISON), 0: list(statuses.values()).count(200)}
+
+
+def test_poison_in_a_batch_leaves_its_neighbours_alone(start_service: StartService) -> None:
+    service = start_service()
+    names = list(POISON)
+    lines = [line.replace(b"\n", b" ") for poison, _ in POISON.values() for line in (body(), poison)]
+
+    status, answer = service.post(b"\n".join(lines), BATCH)
+
+    report = json.loads(answer)
+    rejected = {entry["index"]: entry["errors"] for entry in report["rejected"]}
+    assert (status, report["accepted"] + len(rejected)) == (200, len(lines))
+    assert [index for index in rejected if index % 2 == 0] == []
+    for number, name in enumerate(names):
+        statuses = POISON[name][1]
+        assert statuses != {200} or 2 * number + 1 not in rejected, name
+        assert 200 in statuses or 2 * number + 1 in rejected, name

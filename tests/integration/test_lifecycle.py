@@ -1,0 +1,159 @@
+"""The start without servers, the death of a worker, and the end by SIGTERM."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.conftest import StartService
+from tests.faults.ledger import compare
+from tests.faults.load import Load
+from tests.faults.reading import backlog_of, rows_of, take_messages
+from tests.raw_http import RawConnection, post, post_head
+from tests.running import STOP_SECONDS, ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server, wait_until
+from tests.unit.making import body
+
+WAIT_SECONDS = 30.0
+AWAY = b'{"message":"The database is not available. The event was not acknowledged: send it again."}'
+
+
+@pytest.fixture
+def own_mysql() -> Iterator[MySQLServer]:
+    with mysql_server() as server:
+        if not server.controllable:
+            pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not stop")
+        yield server
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[RabbitMQServer]:
+    """Not started yet."""
+    server = rabbitmq_server()
+    if not server.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not stop")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def waiting(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A service whose servers are down."""
+    servers = {"DATABASE_URL": own_mysql.fresh_database(), "BROKER_URL": own_rabbitmq.amqp_url}
+    service = ServiceProcess(tmp_path, {**servers, "DRAIN_TIMEOUT_SECONDS": "1", "RECONNECT_SECONDS_MAX": "1"})
+    service.command("migrate")
+    own_mysql.stop()
+    service.start()
+    yield service
+    service.stop()
+
+
+def checks(service: ServiceProcess) -> tuple[int, dict[str, str]]:
+    """Status and checks of `/readyz`."""
+    status, answer, _ = service.request("GET", "/readyz")
+    return status, msgspec.json.decode(answer)["checks"]
+
+
+def test_service_waits_for_its_servers_and_stops_in_time_without_them(
+    waiting: ServiceProcess, own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer
+) -> None:
+    waiting.wait_for_status("starting")
+    status, found = checks(waiting)
+    assert (status, list(found)) == (503, ["database", "broker", "ids"])
+    assert "MySQL error 2003: Can't connect to MySQL server" in found["database"]
+    assert found["broker"].startswith("RabbitMQ is not reachable: ")
+    assert found["ids"] == "no id slot yet: one is leased as soon as the database is there"
+    assert waiting.post(body()) == (500, AWAY)
+
+    own_mysql.start()
+    waiting.wait_for_status("degraded")
+    status, found = checks(waiting)
+    assert (status, found["database"], found["ids"]) == (200, "ok", "ok")
+    assert found["broker"].startswith("RabbitMQ is not reachable: ")
+    assert waiting.post(body()) == (200, b'{"status":"queued"}')
+
+    own_rabbitmq.start()
+    waiting.wait_for_status("ready")
+    assert checks(waiting) == (200, {"database": "ok", "broker": "ok", "ids": "ok"})
+    database_url = waiting.environment["INGEST_DATABASE_URL"]
+    assert wait_until(lambda: backlog_of(database_url) == 0, WAIT_SECONDS)
+
+    own_rabbitmq.freeze()
+    assert waiting.post(body())[0] == 200
+    assert waiting.stop() == 0
+    assert "the drain took too long; the outbox keeps the rest" in waiting.log()
+    assert backlog_of(database_url) == 1
+
+
+def test_killed_worker_is_replaced_and_the_service_goes_on(start_service: StartService) -> None:
+    service = start_service(WORKERS="2")
+    before = set(service.worker_pids())
+    os.kill(min(before), signal.SIGKILL)
+
+    def replaced() -> bool:
+        now = set(service.worker_pids())
+        return len(now) == 2 and now != before
+
+    assert wait_until(replaced, WAIT_SECONDS)
+    service.wait_for_status("ready")
+    assert {service.post(body())[0] for _ in range(20)} == {200}
+
+
+def test_sigterm_under_load_answers_all_and_loses_nothing(
+    start_service: StartService, full_settings: Mapping[str, str]
+) -> None:
+    service = start_service(WORKERS="2")
+    service.wait_for_status("ready")
+    with Load(service.port, events_per_second=1000, connections=32) as load:
+        assert wait_until(lambda: len(load.ledger.ok) > 500, WAIT_SECONDS)
+        assert service.stop() == 0
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", service.port), WAIT_SECONDS)
+    messages = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
+    result = compare(load.ledger, rows_of(full_settings["DATABASE_URL"]), messages)
+    assert not result.faults, result
+    assert not result.refused, result
+    # A request may meet the end of an idle connection: then it was not taken. What was taken was answered.
+    assert result.unknown_stored == 0, result
+    assert backlog_of(full_settings["DATABASE_URL"]) == 0
+
+
+def test_requests_in_hand_are_answered_at_the_end(tmp_path: Path) -> None:
+    text = body()
+    with (
+        ServiceProcess(tmp_path) as service,
+        ThreadPoolExecutor() as threads,
+        ExitStack() as stack,
+        RawConnection(service.port) as idle,
+    ):
+        half_sent = [stack.enter_context(RawConnection(service.port)) for _ in range(5)]
+        for connection in half_sent:
+            connection.send(post_head(len(text)), text[:10])
+        idle.send(post(text))
+        assert idle.reply().status == 200
+
+        stopping = threads.submit(service.stop)
+        assert idle.is_closed()
+        for connection in half_sent:
+            connection.send(text[10:])
+            reply = connection.reply()
+            assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+        assert stopping.result(STOP_SECONDS) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_worker_that_is_only_just_starting_obeys_sigterm(tmp_path: Path, workers: str) -> None:
+    # With this drain timeout one that missed the signal would not be killed before `stop` gives up.
+    service = ServiceProcess(tmp_path, {"WORKERS": workers, "DRAIN_TIMEOUT_SECONDS": "1000"})
+    service.command("migrate")
+    service.start()
+    assert wait_until(lambda: f"Spawning worker-{workers}" in service.log(), WAIT_SECONDS)
+    assert service.stop() == 0

@@ -1,0 +1,78 @@
+"""`ingest tail` on the embedded queue and on RabbitMQ."""
+
+import json
+from pathlib import Path
+
+import pika
+import pytest
+
+from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue, Message
+from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
+from tests.faults.reading import channel_to
+
+
+@pytest.fixture
+def queued(tmp_path: Path) -> list[str]:
+    """What is in the embedded queue, the oldest first."""
+    bodies = [json.dumps({"call_id": f"call-{number}"}) for number in range(3)]
+    queue = EmbeddedQueue(tmp_path / "var" / FILE_NAME, 5)
+    messages = [Message(1000 + number, "call_started", 17, body.encode()) for number, body in enumerate(bodies)]
+    queue.publish(messages, 10)
+    queue.close()
+    return bodies
+
+
+def test_tail_takes_as_many_messages_as_it_is_told(ingest: Ingest, queued: list[str]) -> None:
+    assert ingest("tail", "--limit", "2").stdout.splitlines() == queued[:2]
+    assert ingest("tail", "--timeout", "0.1").stdout.splitlines() == queued[2:]
+    assert ingest("tail", "--timeout", "0").stdout == ""
+
+
+def test_tail_says_when_fewer_messages_came(ingest: Ingest, queued: list[str]) -> None:
+    ran = ingest("tail", "--limit", "5", "--timeout", "0.1")
+
+    assert (ran.returncode, ran.stdout.splitlines()) == (1, queued)
+    assert ran.stderr == "ingest: 3 of 5 messages came within 0.1 s.\n"
+
+
+def test_tail_prints_what_the_broker_knows_of_a_message(ingest: Ingest, queued: list[str]) -> None:
+    (line,) = ingest("tail", "--limit", "1", "--properties").stdout.splitlines()
+
+    assert json.loads(line) == {
+        "message_id": "1000",
+        "type": "call_started",
+        "timestamp": 17,
+        "body": json.loads(queued[0]),
+    }
+
+
+def test_tail_takes_messages_off_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:
+    bodies = ['{"call_id": 0}', '{"call_id":\n1}', '{"call_id": 2}']
+    with channel_to(real["BROKER_URL"]) as channel:
+        channel.queue_declare(real["QUEUE"], durable=True)
+        channel.confirm_delivery()
+        for number, body in enumerate(bodies):
+            properties = pika.BasicProperties(message_id=str(number), type="call_started", timestamp=17)
+            channel.basic_publish("", real["QUEUE"], body.encode(), properties)
+
+    first = ingest("tail", "--limit", "2", **real)
+    rest = ingest("tail", "--limit", "5", "--timeout", "0.5", "--properties", **real)
+
+    assert (first.returncode, first.stdout, first.stderr) == (0, '{"call_id": 0}\n{"call_id": 1}\n', "")
+    assert json.loads(rest.stdout) == {
+        "message_id": "2",
+        "type": "call_started",
+        "timestamp": 17,
+        "body": {"call_id": 2},
+    }
+    assert (rest.returncode, rest.stderr) == (1, "ingest: 1 of 5 messages came within 0.5 s.\n")
+
+
+def test_tail_says_what_it_cannot_reach(ingest: Ingest, real: dict[str, str]) -> None:
+    away = ingest("tail", "--limit", "1", API_TOKENS=TOKENS, BROKER_URL=nowhere("amqp", ""))
+
+    assert "cannot be reached" in one_line(away)
+    assert PASSWORD not in away.stderr
+    assert one_line(ingest("tail", **real)) == (
+        f"ingest: There is no queue '{real['QUEUE']}' yet: `ingest serve` declares it."
+    )

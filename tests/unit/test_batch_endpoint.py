@@ -1,0 +1,120 @@
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from ingest.batch_endpoint import BatchEndpoint, BatchLimits, split
+from ingest.batcher import Batcher
+from ingest.bodies import BodyReader
+from ingest.endpoint import Endpoint
+from ingest.errors import BodyTooLarge, Malformed, StoreUnavailable
+from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN
+from tests.unit.fakes import Answered, FakeStore, request, until
+from tests.unit.making import body, call_ids, event
+
+ITEMS_MAX = 20
+BODY_BYTES_MAX = 10_000
+
+
+@pytest.fixture
+def batches(endpoint: Endpoint, bodies: BodyReader, batcher: Batcher) -> BatchEndpoint:
+    return BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX))
+
+
+async def post(batches: BatchEndpoint, items: Sequence[bytes]) -> Answered:
+    return await request(batches, b"\n".join(items), x_api_token=TOKEN)
+
+
+def rejected(answered: Answered) -> dict[int, dict[str, list[str]]]:
+    return {entry["index"]: entry["errors"] for entry in answered.json["rejected"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        (b"[]", None),
+        (b"", None),
+        (b" \n ", None),
+        (b"[1, 2", None),
+        (b"[1] 2", None),
+        (b"[" * 100_000, None),
+        (b'[{"a": 1}, [2] ,3]', [b'{"a": 1}', b"[2]", b"3"]),
+        (b'{"a": 1}', [b'{"a": 1}']),
+        (b'{"a": 1}\r\n\n  \n{"b": 2}\n', [b'{"a": 1}', b'{"b": 2}']),
+    ],
+)
+def test_items_are_those_of_an_array_or_of_lines(text: bytes, items: list[bytes] | None) -> None:
+    if items is None:
+        with pytest.raises(Malformed):
+            split(text, ITEMS_MAX)
+    else:
+        assert split(text, ITEMS_MAX) == items
+
+
+def test_as_many_items_are_taken_as_the_limit_says() -> None:
+    assert len(split(b"1\n" * ITEMS_MAX, ITEMS_MAX)) == ITEMS_MAX
+    with pytest.raises(BodyTooLarge):
+        split(b"1\n" * (ITEMS_MAX + 1), ITEMS_MAX)
+
+
+async def test_array_keeps_each_event_as_it_was_sent(batches: BatchEndpoint, store: FakeStore) -> None:
+    texts = [body(call_id="a", note=" [1 , 2] "), json.dumps(json.loads(body(call_id="b")), indent=2).encode()]
+    answered = await request(batches, b"[" + b" , ".join(texts) + b"]", x_api_token=TOKEN)
+
+    assert (answered.status, answered.json) == (200, {"status": "queued", "accepted": 2, "rejected": []})
+    assert [made.payload for made in store.commits[0].batch.events] == texts
+
+
+async def test_valid_events_are_kept_and_the_others_told(batches: BatchEndpoint, store: FakeStore) -> None:
+    store.poison.add("poison")
+    answered = await post(
+        batches, [body(call_id="a"), body(duration=-1), body(call_id="poison"), b"{", body(call_id="b")]
+    )
+
+    assert (answered.status, answered.json["accepted"]) == (200, 2)
+    assert list(rejected(answered)) == [1, 2, 3]
+    assert rejected(answered)[1] == {"duration": ["The duration must be at least 0."]}
+    assert sorted(name for commit in store.commits for name in call_ids(commit.batch)) == ["a", "b"]
+
+
+async def test_batch_without_a_valid_event_is_invalid(batches: BatchEndpoint, store: FakeStore) -> None:
+    answered = await post(batches, [b"{}", b"1"])
+
+    assert (answered.status, answered.json["accepted"], list(rejected(answered))) == (422, 0, [0, 1])
+    assert store.tried == []
+
+
+async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: BatchEndpoint, store: FakeStore) -> None:
+    store.errors.append(StoreUnavailable())
+
+    assert (await post(batches, [b"{}", body()])).status == 500
+
+
+async def test_events_beyond_the_queue_are_rejected_one_by_one(
+    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
+) -> None:
+    store.gate.clear()
+    batcher.submit(event("busy"))
+    await until(lambda: store.tried)
+
+    answering = asyncio.create_task(post(batches, [body()] * (QUEUE_EVENTS_MAX + 2)))
+    await until(lambda: batcher.queued_events == QUEUE_EVENTS_MAX)
+    store.gate.set()
+    answered = await answering
+
+    assert (answered.status, answered.json["accepted"]) == (200, QUEUE_EVENTS_MAX)
+    assert list(rejected(answered)) == [QUEUE_EVENTS_MAX, QUEUE_EVENTS_MAX + 1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"x_api_token": TOKEN, "content_length": str(BODY_BYTES_MAX + 1)}, 413),
+        ({"x_api_token": TOKEN, "content_encoding": "gzip"}, 415),
+    ],
+)
+async def test_batch_is_admitted_as_an_event_is(batches: BatchEndpoint, headers: dict[str, str], status: int) -> None:
+    assert (await request(batches, body(), **headers)).status == status
+    assert (await request(batches, b"", "GET", **headers)).status == 405

@@ -1,0 +1,116 @@
+import asyncio
+
+import pytest
+
+from ingest.errors import StoreError, StoreUnavailable
+from ingest.health import Health
+from ingest.metrics import Metrics
+from tests.unit.conftest import Sample
+from tests.unit.fakes import FakePublisher, FakeStore, until
+
+AWAY = "MySQL is away."
+
+
+class PingedStore(FakeStore):
+    """Answers the ping with `problem`, if there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problem: Exception | None = None
+        self.pings = 0
+        self.waiting = (0, 0.0)
+
+    async def ping(self) -> None:
+        self.pings += 1
+        if self.problem:
+            raise self.problem
+
+    async def backlog(self) -> tuple[int, float]:
+        return self.waiting
+
+
+@pytest.fixture
+def store() -> PingedStore:
+    return PingedStore()
+
+
+@pytest.fixture
+def health(store: PingedStore, publisher: FakePublisher, metrics: Metrics) -> Health:
+    return Health(store, publisher, metrics)
+
+
+def status(health: Health) -> tuple[str, bool]:
+    report = health.report()
+    return report.status, report.ready
+
+
+async def test_nothing_is_ready_before_the_first_check(health: Health) -> None:
+    assert status(health) == ("starting", False)
+    assert health.report().checks["database"] == "not checked yet"
+
+
+async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:
+    health.has_slot = True
+    await health.check(with_backlog=False)
+
+    assert status(health) == ("ready", True)
+    assert health.report().checks == {"database": "ok", "broker": "ok", "ids": "ok"}
+
+
+async def test_events_are_taken_without_a_broker(health: Health, publisher: FakePublisher) -> None:
+    health.has_slot = True
+    publisher.problem = "RabbitMQ is away."
+    await health.check(with_backlog=False)
+
+    assert status(health) == ("degraded", True)
+    assert health.report().checks["broker"] == "RabbitMQ is away."
+
+
+async def test_no_events_are_taken_without_a_database(health: Health, store: PingedStore) -> None:
+    health.has_slot = True
+    store.problem = StoreUnavailable(AWAY)
+    await health.check(with_backlog=True)
+
+    assert status(health) == ("unavailable", False)
+    assert health.report().checks["database"] == AWAY
+
+
+async def test_no_events_are_taken_without_an_id_slot(health: Health) -> None:
+    await health.check(with_backlog=False)
+
+    assert status(health) == ("starting", False)
+
+
+async def test_draining_goes_before_all(health: Health) -> None:
+    health.has_slot = True
+    await health.check(with_backlog=False)
+    health.draining = True
+
+    assert status(health) == ("draining", False)
+
+
+async def test_gauges_follow_the_checks(
+    health: Health, store: PingedStore, publisher: FakePublisher, sample: Sample
+) -> None:
+    store.waiting = (12, 3.5)
+    await health.check(with_backlog=True)
+    assert health.backlog == (12, 3.5)
+    assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [1, 1]
+    assert [sample(f"ingest_backlog_{name}") for name in ("events", "age_seconds")] == [12, 3.5]
+
+    store.problem, publisher.problem = StoreError(AWAY), "RabbitMQ is away."
+    await health.check(with_backlog=True)
+    assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [0, 0]
+    assert health.backlog == (12, 3.5)  # as last looked at
+
+
+async def test_unexpected_failure_does_not_end_the_checks(health: Health, store: PingedStore) -> None:
+    health.has_slot = True
+    store.problem = RuntimeError("a fault in the driver")
+    running = asyncio.create_task(health.run())
+    await until(lambda: store.pings)
+
+    assert status(health) == ("unavailable", False)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])

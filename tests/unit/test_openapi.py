@@ -1,0 +1,54 @@
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ingest.answers import QUEUED, STATUSES
+from ingest.openapi import EXAMPLE, document
+from tests.unit.making import ABSENT, body
+
+POSTS = [path for path, methods in document()["paths"].items() if "post" in methods]
+
+
+def event_schema() -> dict[str, Any]:
+    return {**document()["components"]["schemas"]["CallEvent"], "components": document()["components"]}
+
+
+def test_document_is_plain_json() -> None:
+    assert json.loads(json.dumps(document())) == document()
+    assert document()["openapi"].startswith("3.1")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_every_status_of_an_error_is_described(path: str) -> None:
+    described = set(document()["paths"][path]["post"]["responses"])
+
+    assert described == {"200", "500", *map(str, STATUSES.values())}
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_every_schema_is_one(path: str) -> None:
+    post = document()["paths"][path]["post"]
+    contents = [post["requestBody"], *post["responses"].values()]
+
+    for content in contents:
+        for media in content["content"].values():
+            jsonschema.Draft202012Validator.check_schema(media["schema"])
+
+
+def test_example_and_answer_fit_their_schemas() -> None:
+    schema = document()["paths"][POSTS[0]]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    jsonschema.validate(json.loads(QUEUED.body["body"]), schema)
+    jsonschema.validate(EXAMPLE, event_schema())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"call_id": ABSENT}, {"call_id": ""}, {"call_id": "x" * 256}, {"event_type": 1}, {"duration": -1}],
+    ids=str,
+)
+def test_schema_refuses_what_the_service_refuses(changes: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(body(**changes)), event_schema())
