@@ -106,8 +106,10 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
 
 async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:
     """A stream keeps what is read from it: this prints it from its beginning."""
-    from ingest.publisher.stream import read_stream  # rstream is needed in this mode only
+    from ingest.publisher.stream_reader import read_stream  # rstream is needed in this mode only
 
-    async for message in read_stream(settings.stream_url, settings.queue):
-        printer.line(message.message_id, message.type, message.timestamp, message.body)
-        yield
+    messages = read_stream(settings.stream_url, settings.queue, settings.connect_timeout_seconds)
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            printer.line(message.message_id, message.type, message.timestamp, message.body)
+            yield

@@ -42,8 +42,8 @@ class ConfirmingChannel:
         self._marshaller = Marshaller(self._raw.number, queue, frame_bytes_max)
         self._raw._on_confirm_frame = self._on_confirm
         self._raw.message_id_delivery_tag = _ReturnedIds(self._window)
+        self._failed: str | None = None
         self.closed: asyncio.Future[Any] = self._raw.closing
-        self.closed.add_done_callback(lambda _: self._window.fail("The connection to RabbitMQ was lost."))
 
     @classmethod
     async def open(cls, connection: aio_pika.abc.AbstractConnection, queue: str) -> "ConfirmingChannel":
@@ -53,6 +53,11 @@ class ConfirmingChannel:
     def __len__(self) -> int:
         return len(self._window)
 
+    def fail(self, reason: str) -> None:
+        """The connection is dropped: what waits for a confirm ends with `BrokerUnavailable`."""
+        self._failed = reason
+        self._window.fail(reason)
+
     async def write(self, batch: Batch) -> Pending:
         """Hand the batch's frames to the connection's writer; calls are written in their order.
 
@@ -60,8 +65,8 @@ class ConfirmingChannel:
         `BrokerUnavailable` if the channel is closed.
         """
         async with self._order:
-            if self._raw.is_closed:
-                raise BrokerUnavailable("The connection to RabbitMQ was lost.")
+            if self._failed or self._raw.is_closed:
+                raise BrokerUnavailable(self._failed or "The connection to RabbitMQ was lost.")
             payload = self._marshaller.marshal(batch)
             await self._raw.write_queue.put(aiormq.abc.ChannelFrame(payload=payload, should_close=False))
             # No await between: the tags are given in the order in which the broker reads.

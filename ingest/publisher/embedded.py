@@ -83,11 +83,11 @@ class EmbeddedPublisher:
         self._timeout_seconds = timeout_seconds
         self._queue: EmbeddedQueue | None = None
         self._problem: str | None = None
-        self._thread = ThreadPoolExecutor(1, "embedded-queue")
+        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "embedded-queue")
 
     @property
     def ready(self) -> bool:
-        return True  # a full queue is found out by trying: consumers make room at any time
+        return self._thread is not None  # a full queue is found out by trying: consumers make room at any time
 
     @property
     def problem(self) -> str | None:
@@ -97,8 +97,11 @@ class EmbeddedPublisher:
         pass  # opens at first use, in its thread
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
+        thread, self._thread = self._thread, None
+        if thread:
+            self._problem = "The embedded queue is closed."
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown(wait=False)
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
         timestamp = milliseconds_of(batch.first_id) // 1000
@@ -116,6 +119,8 @@ class EmbeddedPublisher:
             raise BrokerUnavailable(f"{self._problem} `ingest tail` takes messages off it.")
 
     async def _run(self, work: Callable[[EmbeddedQueue], T]) -> T:
+        if self._thread is None:
+            raise BrokerUnavailable(self._problem)
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._opened()))
 
     def _opened(self) -> EmbeddedQueue:

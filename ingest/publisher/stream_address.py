@@ -1,0 +1,74 @@
+"""Where a stream is, and how rstream is told and closed."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+from rstream.connection import ConnectionClosed
+from rstream.exceptions import ClientError, ServerError
+
+log = logging.getLogger("ingest.publisher")
+
+CONNECTION_NAME = "call-events-ingest"
+HEARTBEAT_SECONDS = 10
+PORT, TLS_PORT = 5552, 5551
+ERRORS = (TimeoutError, OSError, ServerError, ClientError, ConnectionClosed)
+"""What rstream raises for a broker that is away, slow or unwilling."""
+
+
+class StreamAddress(msgspec.Struct, frozen=True):
+    """`rabbitmq-stream://user:pass@host:5552/vhost`; `rabbitmq-stream+tls://…?cafile=FILE` for TLS."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    vhost: str
+    tls: bool
+    ca_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "StreamAddress":
+        parts = urlsplit(url)
+        tls = parts.scheme.endswith("+tls")
+        return cls(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or (TLS_PORT if tls else PORT),
+            username=unquote(parts.username or "guest"),
+            password=unquote(parts.password or "guest"),
+            vhost=unquote(parts.path[1:]) or "/",
+            tls=tls,
+            ca_file=next(iter(parse_qs(parts.query).get("cafile", ())), None),
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of rstream's `Producer` and `Consumer`."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "username": self.username,
+            "password": self.password,
+            "vhost": self.vhost,
+            "ssl_context": ssl.create_default_context(cafile=self.ca_file) if self.tls else None,
+            "heartbeat": HEARTBEAT_SECONDS,
+            "connection_name": CONNECTION_NAME,
+        }
+
+
+async def finished(closing: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Whether a `close` of rstream's came to its end within `seconds`; never raises.
+
+    `asyncio.timeout` cannot bound it: rstream catches the cancellation, logs it and goes on.
+    """
+    task = asyncio.create_task(closing)
+    await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        task.cancel()
+        return False
+    if not task.cancelled() and task.exception():
+        log.debug("closing the stream connection failed", exc_info=task.exception())
+    return True

@@ -1,0 +1,93 @@
+"""Reads a RabbitMQ stream from its beginning, and asks whether it is there; changes nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from rstream import Consumer, MessageContext, Producer, amqp_decoder
+from rstream.exceptions import StreamDoesNotExist
+
+from ingest.errors import BrokerUnavailable
+from ingest.publisher.stream_address import ERRORS, StreamAddress, finished
+from ingest.publisher.supervisor import text_of
+
+BUFFERED_MESSAGES_MAX = 1000
+CLOSE_SECONDS = 2.0
+
+
+class StreamMessage(msgspec.Struct, frozen=True):
+    """`timestamp` is Unix time in seconds. What a message of another publisher lacks is empty."""
+
+    message_id: str
+    type: str
+    timestamp: int
+    body: bytes
+
+
+async def read_stream(url: str, stream: str, connect_timeout_seconds: float) -> AsyncGenerator[StreamMessage, None]:
+    """Its messages, oldest first, then those that come. Raises `BrokerUnavailable`."""
+    arrived: asyncio.Queue[bytes | None] = asyncio.Queue(BUFFERED_MESSAGES_MAX)
+
+    async def arrive(message: bytes, _: MessageContext) -> None:
+        await arrived.put(message)
+
+    async def lose(_: Any) -> None:
+        await arrived.put(None)
+
+    consumer = _OneConnectionConsumer(**StreamAddress.parse(url).options(), on_close_handler=lose)
+    try:
+        await _subscribe(consumer, stream, arrive, connect_timeout_seconds)
+        while (message := await arrived.get()) is not None:
+            yield decoded(message)
+        raise BrokerUnavailable("The connection to RabbitMQ was lost.")
+    finally:
+        await finished(consumer.close(), CLOSE_SECONDS)
+
+
+async def stream_exists(url: str, stream: str, connect_timeout_seconds: float) -> bool:
+    """Raises `BrokerUnavailable` if it cannot be told."""
+    producer = Producer(**StreamAddress.parse(url).options())
+    try:
+        async with asyncio.timeout(connect_timeout_seconds):
+            await producer.start()
+            return await producer.stream_exists(stream)
+    except ERRORS as exc:
+        raise BrokerUnavailable(text_of(exc)) from exc
+    finally:
+        await finished(producer.close(), CLOSE_SECONDS)
+
+
+def decoded(message: bytes) -> StreamMessage:
+    """Bytes that are no AMQP 1.0 message become the body of one, as they are."""
+    try:
+        read = amqp_decoder(message)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return StreamMessage("", "", 0, message)
+    properties = read.properties
+    body = read.body if isinstance(read.body, bytes) else b""
+    if properties is None:
+        return StreamMessage("", "", 0, body)
+    seconds = (properties.creation_time or 0) // 1000
+    return StreamMessage(_text(properties.message_id), _text(properties.subject), seconds, body)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else str(value)
+
+
+async def _subscribe(consumer: Consumer, stream: str, callback: Any, timeout_seconds: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await consumer.subscribe(stream, callback)
+    except StreamDoesNotExist as exc:
+        raise BrokerUnavailable(f"There is no stream {stream!r} yet: `ingest serve` declares it.") from exc
+    except ERRORS as exc:
+        raise BrokerUnavailable(f"RabbitMQ's stream cannot be read: {text_of(exc)}") from exc
+
+
+class _OneConnectionConsumer(Consumer):
+    async def maybe_restart_subscriber(self, reason: str, stream: str) -> None:
+        """Called by rstream after a loss. Nothing: the reader ends with it."""

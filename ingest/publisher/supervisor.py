@@ -1,0 +1,151 @@
+"""Keeps a publisher connected: connect, wait for a loss, say so once, connect again."""
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from ingest.errors import BrokerUnavailable
+
+log = logging.getLogger("ingest.publisher")
+
+BACKOFF_SECONDS = 0.2
+STEADY_SECONDS = 5.0
+"""A connection that is lost sooner counts as one more failure: the pauses keep growing."""
+
+
+class Connection(ABC):
+    """One connection to a broker, from its opening until it is dropped; never opened again."""
+
+    def __init__(self) -> None:
+        self._lost = asyncio.Event()
+        self._problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is of no more use; None while it works."""
+        return self._problem
+
+    def drop(self, reason: str) -> None:
+        """Use it no more. The first reason counts."""
+        if self._problem is None:
+            self._problem = reason
+            self._lost.set()
+
+    async def until_lost(self) -> None:
+        await self._lost.wait()
+
+    @asynccontextmanager
+    async def confirming(self, timeout_seconds: float) -> AsyncIterator[None]:
+        """A deadline for the broker's confirms: past it the connection is dropped. Raises `BrokerUnavailable`.
+
+        A blocked connection (memory or disk alarm) looks just like a dead one; what piled up on it
+        is dropped with it, and published again from the outbox.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                yield
+        except TimeoutError as exc:
+            reason = f"RabbitMQ did not confirm within {timeout_seconds:g} s."
+            self.drop(reason)
+            raise BrokerUnavailable(reason) from exc
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close what is left, within a bound: a frozen broker answers nothing. Does not raise."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class Supervisor(Generic[C]):
+    """Holds the one live connection that `connect` makes. `connect` bounds its own time."""
+
+    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float) -> None:
+        self._connect = connect
+        self._reconnect_seconds_max = reconnect_seconds_max
+        self._connection: C | None = None
+        self._problem = "Not connected to RabbitMQ yet."
+        self._failure_said = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no connection; None if there is one."""
+        return self._problem if self._connection is None else self._connection.problem
+
+    def connection(self) -> C:
+        """The live connection. Raises `BrokerUnavailable` if there is none."""
+        connection = self._connection
+        if connection is None or connection.problem is not None:
+            raise BrokerUnavailable(self.problem)
+        return connection
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="broker-supervisor")
+
+    async def close(self) -> None:
+        """Close the connection and make no other; safe to call twice."""
+        task, self._task = self._task, None
+        if task:
+            task.cancel()
+            await asyncio.wait([task])
+            self._problem = "The connection to RabbitMQ is closed."
+
+    async def _run(self) -> None:
+        """Exponential backoff with jitter, from the first failure to the first steady connection."""
+        failures = 0
+        while True:
+            steady = False
+            try:
+                connection = await self._connected()
+                steady = connection is not None and await self._held(connection)
+            except (Exception, asyncio.CancelledError) as exc:
+                raise_if_cancelled(exc)
+                log.exception("the connection to RabbitMQ failed unexpectedly; it is made anew")
+            failures = 0 if steady else min(failures + 1, 16)
+            limit = min(self._reconnect_seconds_max, BACKOFF_SECONDS * 2**failures)
+            await asyncio.sleep(random.uniform(limit / 4, limit))  # noqa: S311 - jitter, not a secret
+
+    async def _connected(self) -> C | None:
+        try:
+            connection = await self._connect()
+        except (Exception, asyncio.CancelledError) as exc:
+            raise_if_cancelled(exc)
+            self._problem = f"RabbitMQ is not reachable: {text_of(exc)}"
+            if not self._failure_said:
+                log.warning("RabbitMQ connection failed", extra={"reason": text_of(exc)})
+            self._failure_said = True
+            return None
+        self._failure_said = False
+        log.info("RabbitMQ connected")
+        return connection
+
+    async def _held(self, connection: C) -> bool:
+        """Hold the connection to its end; whether that was later than `STEADY_SECONDS`."""
+        clock = asyncio.get_running_loop().time
+        opened = clock()
+        self._connection = connection
+        try:
+            await connection.until_lost()
+            log.warning("RabbitMQ connection lost", extra={"reason": connection.problem})
+        finally:
+            self._problem = connection.problem or "Not connected to RabbitMQ."
+            self._connection = None
+            await connection.close()
+        return clock() - opened >= STEADY_SECONDS
+
+
+def raise_if_cancelled(exc: BaseException) -> None:
+    """Pass a cancellation of this task on; drivers cancel futures of their own, too, when a connection breaks."""
+    task = asyncio.current_task()
+    if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
+        raise exc
+
+
+def text_of(exc: BaseException) -> str:
+    """Short, and without the URL's password, which no driver here quotes."""
+    return f"{type(exc).__name__}: {str(exc)[:160]}".removesuffix(": ")

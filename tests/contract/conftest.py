@@ -1,0 +1,29 @@
+"""The databases of the stores' contract, each migrated and empty."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ingest.store.base import Store
+from tests.contract.stores import Database, MySQL, SQLite, opened
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.servers)])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """Not even migrated."""
+    if request.param == "sqlite":
+        return SQLite(tmp_path)
+    return MySQL(request.getfixturevalue("mysql"))
+
+
+@pytest.fixture
+async def database(empty_database: Database) -> Database:
+    await empty_database.migrate()
+    return empty_database
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[Store]:
+    async with opened(database.store()) as (store,):
+        yield store

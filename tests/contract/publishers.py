@@ -1,0 +1,234 @@
+"""The brokers that the publishers' contract is tried on: who publishes there, and how to read what arrived."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pika
+from rstream import Consumer, amqp_decoder
+
+from ingest.publisher.amqp import AmqpPublisher
+from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.base import Publisher
+from ingest.publisher.embedded import EmbeddedPublisher, EmbeddedQueue
+from ingest.publisher.stream import StreamPublisher
+from tests.services import RabbitMQServer
+
+ARRIVE_SECONDS = 20.0
+POLL_SECONDS = 0.02
+LIMITS: Mapping[str, float] = {
+    "confirm_timeout_seconds": 10.0,
+    "connect_timeout_seconds": 3.0,
+    "reconnect_seconds_max": 0.5,
+}
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message as another client sees it; None where the broker keeps no such thing."""
+
+    message_id: str
+    type: str
+    timestamp: int
+    body: bytes
+    content_type: str | None = None
+    persistent: bool | None = None
+
+
+Enough = Callable[[Sequence[Received]], bool]
+
+
+class Broker(ABC):
+    """A queue or stream of the test's own, which is not there until a publisher has declared it."""
+
+    kind: str
+    name: str
+
+    @abstractmethod
+    def publisher(self, **limits: float) -> Publisher:
+        """Not started; `limits` in place of those in `LIMITS`."""
+
+    @abstractmethod
+    async def read(self, enough: Enough) -> list[Received]:
+        """Take messages in their order until `enough` says so. Raises TimeoutError."""
+
+    async def received(self, count: int) -> list[Received]:
+        return await self.read(lambda messages: len(messages) >= count)
+
+    @abstractmethod
+    async def delete(self) -> None:
+        """Remove the queue or stream, if it is there."""
+
+
+def all_of(ids: Iterable[str]) -> Enough:
+    """Every id was seen, in whatever order and however often."""
+    wanted = set(ids)
+    return lambda messages: wanted <= {message.message_id for message in messages}
+
+
+class Embedded(Broker):
+    kind = "embedded"
+
+    def __init__(self, folder: Path) -> None:
+        self.name = "queue.db"
+        self.path = folder / "queue.db"
+
+    def publisher(self, **limits: float) -> Publisher:
+        return EmbeddedPublisher(self.path, events_max=int(limits.get("events_max", 1000)), timeout_seconds=2.0)
+
+    async def read(self, enough: Enough) -> list[Received]:
+        found: list[Received] = []
+        with closing(EmbeddedQueue(self.path, 2.0)) as queue:
+            async with asyncio.timeout(ARRIVE_SECONDS):
+                while not enough(found):
+                    for message in queue.oldest(1000):
+                        found.append(Received(str(message.message_id), message.type, message.timestamp, message.body))
+                        queue.acknowledge(message)
+                    await asyncio.sleep(POLL_SECONDS)
+        return found
+
+    async def delete(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+class Queue(Broker):
+    """A queue of `kind` quorum or classic, published to through aio-pika and read with pika."""
+
+    def __init__(self, server: RabbitMQServer, kind: str) -> None:
+        self.kind = kind
+        self.name = server.fresh_queue_name()
+        self.url = server.amqp_url
+
+    def publisher(self, **limits: float) -> Publisher:
+        return AmqpPublisher(self.url, QueueDeclaration(self.name, self.kind), channels_max=3, **{**LIMITS, **limits})
+
+    async def read(self, enough: Enough) -> list[Received]:
+        return await asyncio.to_thread(self._read, enough)
+
+    def _read(self, enough: Enough) -> list[Received]:
+        found: list[Received] = []
+        with self.channel() as channel:
+            for method, properties, body in channel.consume(self.name, inactivity_timeout=ARRIVE_SECONDS):
+                if method is None:
+                    raise TimeoutError(f"{len(found)} messages came")
+                found.append(_received(properties, body))
+                channel.basic_ack(method.delivery_tag)
+                if enough(found):
+                    channel.cancel()
+                    return found
+        raise AssertionError("the queue was deleted")
+
+    def declare(self, arguments: Mapping[str, Any]) -> None:
+        """As somebody else may have done before the service came."""
+        with self.channel() as channel:
+            channel.queue_declare(self.name, durable=True, arguments={"x-queue-type": self.kind, **arguments})
+
+    def channel(self) -> AbstractContextManager[Any]:
+        return channel_to(self.url)
+
+    async def delete(self) -> None:
+        _delete(self.url, self.name)
+
+
+class Stream(Broker):
+    """A stream, published to and read through rstream."""
+
+    kind = "stream"
+
+    def __init__(self, server: RabbitMQServer) -> None:
+        self.name = server.fresh_queue_name()
+        self.url = server.stream_url
+        self.amqp_url = server.amqp_url
+        parts = urlsplit(self.url)
+        self.options: dict[str, Any] = {
+            "host": parts.hostname,
+            "port": parts.port,
+            "username": parts.username,
+            "password": parts.password,
+        }
+
+    def publisher(self, **limits: float) -> Publisher:
+        return StreamPublisher(self.url, self.name, **{**LIMITS, **limits})
+
+    async def read(self, enough: Enough) -> list[Received]:
+        found: list[Received] = []
+        done = asyncio.Event()
+
+        def take(message: Any, _: object) -> None:
+            found.append(_received_of_stream(message))
+            if enough(found):
+                done.set()
+
+        async with Consumer(**self.options) as consumer, asyncio.timeout(ARRIVE_SECONDS):
+            await consumer.subscribe(self.name, take, decoder=amqp_decoder)
+            await done.wait()
+        return found
+
+    async def delete(self) -> None:
+        _delete(self.amqp_url, self.name)
+
+
+@contextmanager
+def channel_to(amqp_url: str) -> Iterator[Any]:
+    """A channel of pika's on a connection of its own."""
+    with closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
+        yield connection.channel()
+
+
+def _delete(amqp_url: str, name: str) -> None:
+    with channel_to(amqp_url) as channel:
+        channel.queue_delete(name)
+
+
+def _received(properties: Any, body: bytes) -> Received:
+    return Received(
+        message_id=properties.message_id,
+        type=properties.type,
+        timestamp=properties.timestamp,
+        body=body,
+        content_type=properties.content_type,
+        persistent=properties.delivery_mode == 2,
+    )
+
+
+def _received_of_stream(message: Any) -> Received:
+    properties = message.properties
+    return Received(
+        message_id=properties.message_id.decode(),
+        type=properties.subject.decode(),
+        timestamp=properties.creation_time // 1000,
+        body=message.body,
+        content_type=properties.content_type.decode(),
+    )
+
+
+async def until(condition: Callable[[], object], seconds: float = ARRIVE_SECONDS) -> None:
+    """Wait for `condition`. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - whatever a test waits for
+            await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def publishing(publisher: Publisher) -> AsyncIterator[Publisher]:
+    """The publisher, started and ready."""
+    await publisher.start()
+    try:
+        await until(lambda: publisher.ready)
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@asynccontextmanager
+async def removed(broker: Broker) -> AsyncIterator[Broker]:
+    """The broker; what was declared there is deleted at the end, as the server may be somebody else's."""
+    try:
+        yield broker
+    finally:
+        with suppress(pika.exceptions.AMQPError):
+            await broker.delete()

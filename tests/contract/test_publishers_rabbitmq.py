@@ -1,0 +1,176 @@
+"""What the publishers promise about RabbitMQ's own ways: full, deleted and foreign queues and streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from rstream import Producer
+
+from ingest.batches import Batch
+from ingest.errors import NotConfirmed
+from ingest.events import Event
+from ingest.publisher.base import Publisher
+from tests.contract.publishers import Queue, Stream, all_of, publishing, removed, until
+from tests.services import RabbitMQServer
+from tests.unit.making import NOW_US, batch, event, events
+
+EXISTS_OTHERWISE = "RabbitMQ's queue exists with other arguments; it is used as it is"
+QUEUE_MAX = 3
+FRAME_BYTES_MAX = 1_048_576
+"""RabbitMQ's default `stream.frame_max`."""
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(params=["quorum", "classic"])
+async def queue(request: pytest.FixtureRequest, rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+    queue = Queue(rabbitmq, request.param)
+    async with removed(queue):
+        yield queue
+
+
+@pytest.fixture
+async def full_queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+    """It takes `QUEUE_MAX` messages and refuses more: a classic one, as a quorum queue counts roughly."""
+    queue = Queue(rabbitmq, "classic")
+    async with removed(queue):
+        queue.declare({"x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"})
+        yield queue
+
+
+@pytest.fixture
+async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
+    stream = Stream(rabbitmq)
+    async with removed(stream):
+        yield stream
+
+
+async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_gone(queue: Queue) -> None:
+    async with publishing(queue.publisher()) as publisher:
+        await publisher.publish(batch(2))
+        await queue.delete()
+        returned = [batch(20, us=NOW_US + number * 1000) for number in range(5)]
+        await asyncio.gather(*(publisher.publish(each, lane) for each in returned for lane in ("live", "relay")))
+        found = await queue.received(200)
+        assert {m.message_id for m in found} == _ids(*returned)
+        assert all(m.persistent for m in found)
+
+
+async def test_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.declare({"x-max-length": 1000})
+    async with publishing(queue.publisher()) as publisher:
+        published = [batch(3, us=NOW_US + number * 1000) for number in range(3)]
+        for each in published:
+            await publisher.publish(each)
+        assert {m.message_id for m in await queue.received(9)} == _ids(*published)
+        assert publisher.ready
+    assert [r.message for r in caplog.records if r.name == "ingest.publisher" and r.levelname == "WARNING"] == [
+        EXISTS_OTHERWISE
+    ]
+
+
+async def test_full_queue_names_the_positions_that_it_refused(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        published = batch(5)
+        assert await _refused(publisher, published) == [3, 4]
+        assert [m.message_id for m in await full_queue.received(3)] == [str(i) for i in published.ids[:3]]
+        assert publisher.ready
+
+
+async def test_refused_messages_are_tried_again_before_they_are_given_up(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        published = batch(5)
+        publish = asyncio.create_task(publisher.publish(published))
+        found = await full_queue.read(all_of(map(str, published.ids)))
+        await publish
+        assert len(found) == 5  # those that were taken were not sent again
+
+
+async def test_refused_batch_does_not_hold_up_those_after_it(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        first, second = batch(4), batch(3, us=NOW_US + 1000)
+        assert await _refused(publisher, first) == [3]
+        await full_queue.received(3)
+        await publisher.publish(second)
+        assert {m.message_id for m in await full_queue.received(3)} == _ids(second)
+
+
+async def test_deleted_stream_is_declared_again(stream: Stream) -> None:
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(batch(2))
+        await stream.delete()
+        await until(lambda: not publisher.ready)
+        await until(lambda: publisher.ready)
+        await publisher.publish(batch(3))
+        assert {m.message_id for m in await stream.received(3)} == _ids(batch(3))
+
+
+async def test_stream_with_other_arguments_is_used_as_it_is(stream: Stream) -> None:
+    async with Producer(**stream.options) as producer:
+        await producer.create_stream(stream.name, {"max-length-bytes": 100_000_000})
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(batch(3))
+        assert len(await stream.received(3)) == 3
+
+
+async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: Queue) -> None:
+    stream.name = full_queue.name
+    publisher = stream.publisher()
+    await publisher.start()
+    try:
+        await until(lambda: "a queue may have its name" in (publisher.problem or ""))
+    finally:
+        await publisher.close()
+
+
+async def test_message_too_large_for_a_frame_is_refused_and_the_others_are_there(stream: Stream) -> None:
+    sizes = [10, FRAME_BYTES_MAX - 300, FRAME_BYTES_MAX + 1, 20]
+    async with publishing(stream.publisher()) as publisher:
+        bodies = [b'"%b"' % (b"x" * size) for size in sizes]
+        assert await _refused(publisher, batch([Event("call-1", "call_started", body) for body in bodies])) == [2]
+        assert [len(m.body) - 2 for m in await stream.received(3)] == [10, FRAME_BYTES_MAX - 300, 20]
+        assert publisher.ready
+
+
+async def test_stream_repeats_what_is_published_again(stream: Stream) -> None:
+    """No deduplication by the broker: it would confirm older ids, and drop them."""
+    older, newer = batch(2), batch(2, us=NOW_US + 1000)
+    async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
+        for publisher, each in ((first, newer), (second, older), (first, older), (second, newer)):
+            await publisher.publish(each, "relay")
+        found = await stream.received(8)
+    assert [int(m.message_id) for m in found] == [*newer.ids, *older.ids, *older.ids, *newer.ids]
+
+
+async def test_stream_can_be_read_by_a_client_of_amqp_0_9_1(stream: Stream, rabbitmq: RabbitMQServer) -> None:
+    reader = Queue(rabbitmq, "stream")
+    reader.name = stream.name
+    published = batch([event("call-1", "call_ended", duration=1), *events(2)])
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(published)
+        found = await asyncio.to_thread(_first_of_stream, reader, 3)
+    assert found == [(str(i), e.payload) for i, e in zip(published.ids, published.events, strict=True)]
+
+
+def _first_of_stream(reader: Queue, count: int) -> Sequence[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    with reader.channel() as channel:
+        channel.basic_qos(prefetch_count=count)
+        for method, properties, body in channel.consume(reader.name, arguments={"x-stream-offset": "first"}):
+            found.append((properties.message_id, body))
+            channel.basic_ack(method.delivery_tag)
+            if len(found) == count:
+                channel.cancel()
+                break
+    return found
+
+
+async def _refused(publisher: Publisher, published: Batch) -> Sequence[int]:
+    with pytest.raises(NotConfirmed) as refused:
+        await publisher.publish(published)
+    return refused.value.positions
+
+
+def _ids(*batches: Batch) -> set[str]:
+    return {str(event_id) for each in batches for event_id in each.ids}

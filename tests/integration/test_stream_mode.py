@@ -1,0 +1,90 @@
+"""The service with INGEST_PUBLISH_TO=stream, before a real stream."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from tests.contract.publishers import Stream, channel_to
+from tests.running import EVENT, ServiceProcess
+from tests.services import RabbitMQServer
+
+EVENTS = 300
+COMMAND_SECONDS = "10"
+
+
+@pytest.fixture
+def stream(rabbitmq: RabbitMQServer) -> Iterator[Stream]:
+    stream = Stream(rabbitmq)
+    yield stream
+    with channel_to(stream.amqp_url) as channel:
+        channel.queue_delete(stream.name)
+
+
+@pytest.fixture
+def settings(stream: Stream) -> dict[str, str]:
+    return {"PUBLISH_TO": "stream", "STREAM_URL": stream.url, "QUEUE": stream.name}
+
+
+@pytest.fixture
+def service(tmp_path: Path, settings: dict[str, str]) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path, settings) as service:
+        service.wait_for_status("ready")
+        yield service
+
+
+def posted(number: int) -> bytes:
+    """An event in a form of its own: spaces, line breaks, escapes, letters that are not ASCII, size."""
+    event = {**EVENT, "call_id": f"call-{number}", "note": "Zoë ☎ Иванов" * (number % 7), "large": "x" * (number * 40)}
+    text = json.dumps(event, ensure_ascii=number % 2 == 0, indent=number % 3 or None)
+    return f" {text}\r\n".encode()
+
+
+async def test_stream_consumer_sees_every_event_as_it_was_posted(service: ServiceProcess, stream: Stream) -> None:
+    bodies = [posted(number) for number in range(EVENTS)]
+    answers = {service.post(body) for body in bodies}
+    assert answers == {(200, b'{"status":"queued"}')}
+
+    found = await stream.received(EVENTS)
+    assert [m.body for m in found] == bodies
+    assert len({m.message_id for m in found}) == EVENTS
+    assert {(m.type, m.content_type) for m in found} == {("call_started", "application/json")}
+
+    tail = await asyncio.to_thread(service.command, "tail", "--limit", str(EVENTS), "--timeout", COMMAND_SECONDS)
+    assert [json.loads(line) for line in tail.stdout.splitlines()] == [json.loads(body) for body in bodies]
+
+
+async def test_tail_keeps_what_it_prints_in_the_stream(service: ServiceProcess) -> None:
+    for number in range(3):
+        service.post(posted(number))
+    first, again = (
+        service.command("tail", "--limit", "2", "--timeout", COMMAND_SECONDS, "--properties") for _ in range(2)
+    )
+    assert first.stdout == again.stdout
+    lines = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [line["body"]["call_id"] for line in lines] == ["call-0", "call-1"]
+    assert [line["type"] for line in lines] == ["call_started"] * 2
+
+
+def test_tail_ends_when_no_message_comes_in_time(service: ServiceProcess) -> None:
+    ran = service.command("tail", "--limit", "1", "--timeout", "2", check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "0 of 1 messages came" in ran.stderr
+
+
+def test_commands_declare_no_stream(tmp_path: Path, settings: dict[str, str], stream: Stream) -> None:
+    idle = ServiceProcess(tmp_path, settings)
+    doctor = idle.command("doctor", check=False)
+    assert f"stream {stream.name} is not there yet" in doctor.stdout
+    tail = idle.command("tail", check=False)
+    assert "`ingest serve` declares it" in tail.stderr
+    assert tail.returncode == 1
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="404"), channel_to(stream.amqp_url) as channel:
+        channel.queue_declare(stream.name, passive=True)
+
+
+def test_doctor_finds_the_stream(service: ServiceProcess, stream: Stream) -> None:
+    assert f"stream {stream.name} is there" in service.command("doctor", check=False).stdout
