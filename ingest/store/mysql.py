@@ -10,7 +10,8 @@ from ingest.ids import SLOTS_MAX, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import SlotLease
 from ingest.store.migrations import newest_version
-from ingest.store.mysql_connection import Address, Connection, Duplicate, Pool, Retry
+from ingest.store.mysql_connection import Address, Connection, Pool
+from ingest.store.mysql_errors import Duplicate, Retry
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
@@ -58,8 +59,9 @@ class MySQLStore:
                     return
 
     async def settle(self, first_ids: Sequence[int]) -> None:
-        async with self._other() as connection:
-            await connection.run(sql.delete_entries(first_ids))
+        if first_ids:
+            async with self._other() as connection:
+                await connection.run(sql.delete_entries(first_ids))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         async with self._other() as connection, connection.transaction():
@@ -69,6 +71,8 @@ class MySQLStore:
         return sorted(first_ids)
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
+        if not first_ids:
+            return []
         async with self._other() as connection:
             rows = await connection.run(sql.read_entries(first_ids))
         return unpack((row[0], row[1]) for row in rows)
@@ -81,14 +85,14 @@ class MySQLStore:
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
-        for _ in range(RETRIES_MAX):
-            try:
-                async with self._other() as connection, connection.transaction():
-                    slot, floor_ms = await _take_slot(connection, node, lease_seconds)
-                return SlotLease(slot, node, until_ms, floor_ms)
-            except (Duplicate, Retry):
-                continue  # another worker was faster
-        raise StoreUnavailable("Could not lease an id slot: too many workers start at once.")
+        async with self._deadline():
+            while True:
+                try:
+                    async with self._others.connection() as connection, connection.transaction():
+                        slot, floor_ms = await _take_slot(connection, node, lease_seconds)
+                    return SlotLease(slot, node, until_ms, floor_ms)
+                except (Duplicate, Retry):
+                    continue  # another worker was faster: it has that one now
 
     async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
@@ -121,10 +125,9 @@ class MySQLStore:
     async def _check_own(self, batch: Batch) -> None:
         """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""
         async with self._writers.connection() as connection:
-            rows = await connection.run(sql.COUNT_BATCH % (batch.first_id, batch.last_id))
+            rows = await connection.run(sql.read_keys(batch))
             await connection.run(b"ROLLBACK")
-        ours = [(1, batch.events[0].call_id), (1, batch.events[-1].call_id)]
-        if [tuple(row) for row in rows] != ours:
+        if rows != sql.keys_of(batch):
             raise StoreError(f"Another worker made ids of slot {batch.slot}. Nothing of this batch was stored.")
 
     @asynccontextmanager

@@ -15,45 +15,19 @@ import asyncmy
 import asyncmy.errors
 import msgspec
 
-from ingest.errors import RowRefused, SchemaError, SettingsError, StoreError, StoreUnavailable
+from ingest.errors import RowRefused, SettingsError, StoreError, StoreUnavailable
+from ingest.store.mysql_errors import Duplicate, Retry, sentence, translate
 
 Row = tuple[Any, ...]
 
-SESSION = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
-    "NO_ENGINE_SUBSTITUTION', "
-    "time_zone = '+00:00', innodb_lock_wait_timeout = 2",
-)
+SESSION = b"""SET NAMES utf8mb4;
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 1, sql_mode =
+    'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION';
+SELECT @@max_allowed_packet"""
+"""What the server's defaults must not decide. A lock is waited for so shortly that a commit can try again."""
 
-# Server error numbers, from the MySQL 8.4 and MariaDB 10.11 manuals.
-RETRY = {1213, 1205, 1020}  # deadlock, lock wait timeout, record has changed
-DUPLICATE = 1062
-UNAVAILABLE = {
-    *(1021, 1114, 1041, 1037),  # disk or table full, out of memory
-    *(1040, 1203, 1226, 1053, 1077, 1927, 3169, 3024),  # connection limits, shutdown, killed
-    *(1290, 1792, 1836, 3100, 1047),  # read-only; cluster node not ready
-    *(1044, 1045, 1049, 1142, 1698, 3118, 1251),  # access: an operator can grant it
-    *(1158, 1159, 1160, 1161, 1180, 1181),  # network, error during COMMIT
-}
-SCHEMA = {1146, 1054, 1136}
-ROW = {
-    *(1048, 1264, 1265, 1292, 1366, 1406, 1300),  # null, range, truncation, invalid string
-    *(3140, 3141, 3143, 3144, 3150, 3157, 4025, 3819),  # invalid JSON, too deep; CHECK failed
-    *(1105, 1153),  # a row alone larger than max_allowed_packet
-}
-
-
-class Retry(StoreError):
-    """The transaction lost against another and was rolled back; the same again may succeed."""
-
-    code = "store_retry"
-
-
-class Duplicate(StoreError):
-    """A row with this key exists."""
-
-    code = "store_duplicate"
+SSL_MODES = ("DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -70,31 +44,44 @@ class Address(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, url: str) -> "Address":
         """Raises `SettingsError`. `ssl-mode` is one of MySQL's own: see `ssl_context`."""
-        parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 3306
+        except ValueError:  # not chained: its text may hold a piece of the password
+            raise SettingsError(
+                "INGEST_DATABASE_URL cannot be read: write / ? # @ : [ ] in user and password as %2F %3F and so on."
+            ) from None
         database = unquote(parts.path.strip("/"))
         if not parts.hostname or not database:
             raise SettingsError("INGEST_DATABASE_URL needs a host and a database: mysql://user:pass@host:3306/db.")
-        unknown = set(options) - {"ssl-mode", "ssl-ca"}
-        if unknown:
-            raise SettingsError(f"INGEST_DATABASE_URL: unknown option {', '.join(sorted(unknown))}.")
-        mode = options.get("ssl-mode", "DISABLED").upper()
-        if mode not in ("DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
-            raise SettingsError(
-                "INGEST_DATABASE_URL: ssl-mode is DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY, as in MySQL."
-            )
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        return cls(parts.hostname, parts.port or 3306, user, password, database, mode, options.get("ssl-ca"))
+        return cls(parts.hostname, port, user, password, database, *_ssl_options(parts.query))
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """REQUIRED encrypts without verifying; VERIFY_CA checks the chain, VERIFY_IDENTITY the name too."""
         if self.ssl_mode == "DISABLED":
             return None
-        context = ssl.create_default_context(cafile=self.ssl_ca)
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca)
+        except OSError as exc:
+            raise StoreUnavailable(f"ssl-ca: {self.ssl_ca} has no certificate to verify with ({exc}).") from exc
         context.check_hostname = self.ssl_mode == "VERIFY_IDENTITY"
         if self.ssl_mode == "REQUIRED":
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _ssl_options(query: str) -> tuple[str, str | None]:
+    """`ssl_mode` and `ssl_ca` of a URL's query."""
+    options = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
+    unknown = set(options) - {"ssl-mode", "ssl-ca"}
+    if unknown:
+        raise SettingsError(f"INGEST_DATABASE_URL: unknown option {', '.join(sorted(unknown))}.")
+    ca = options.get("ssl-ca")
+    mode = options.get("ssl-mode", "VERIFY_CA" if ca else "DISABLED").upper()
+    if mode not in SSL_MODES:
+        raise SettingsError(f"INGEST_DATABASE_URL: ssl-mode is one of {', '.join(SSL_MODES)}, as in MySQL.")
+    return mode, ca
 
 
 class Connection:
@@ -102,36 +89,40 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._packet_bytes_max = len(SESSION) + 1
 
     @classmethod
     async def open(cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True) -> "Connection":
         """Connect and prepare the session, all within the timeout. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout_seconds):
-                raw = await asyncmy.connect(
-                    host=address.host,
-                    port=address.port,
-                    user=address.user,
-                    password=address.password,
-                    database=address.database,
-                    charset="utf8mb4",
-                    autocommit=autocommit,
-                    ssl=address.ssl_context(),
-                    connect_timeout=int(connect_timeout_seconds) + 1,
-                )
-                connection = cls(raw)
-                for statement in SESSION:
-                    await connection.run(statement.encode())
+                connection = cls(await _connect(address, connect_timeout_seconds, autocommit))
+                await connection._prepare()
                 return connection
         except TimeoutError as exc:
             raise StoreUnavailable(f"MySQL did not answer within {connect_timeout_seconds:g} s.") from exc
+        except StoreUnavailable:
+            raise
         except StoreError as exc:
             raise StoreUnavailable(str(exc)) from exc
-        except (asyncmy.errors.MySQLError, OSError) as exc:
-            raise StoreUnavailable(_text(exc)) from exc
+        except (asyncmy.errors.MySQLError, OSError, RuntimeError) as exc:
+            raise StoreUnavailable(sentence(exc)) from exc
+
+    async def _prepare(self) -> None:
+        try:
+            self._packet_bytes_max = (await self.run(SESSION))[0][0]
+        except BaseException:
+            self.close()
+            raise
 
     async def run(self, sql: bytes) -> list[Row]:
-        """Execute one or several statements; the rows of the last result set. Raises `StoreError`s."""
+        """Execute one or several statements; the rows of the last result set. Raises `StoreError`s.
+
+        The first statement that fails ends it: its error is raised, and no later one was executed.
+        """
+        if len(sql) >= self._packet_bytes_max:  # a byte more is the command's
+            # The server would close the connection, and the answer that says why may be lost.
+            raise RowRefused(f"A statement of {len(sql)} bytes is above max_allowed_packet, {self._packet_bytes_max}.")
         try:
             async with self._raw.cursor() as cursor:
                 await cursor.execute(sql)
@@ -141,12 +132,12 @@ class Connection:
         except asyncmy.errors.MySQLError as exc:
             raise translate(exc) from exc
         except (OSError, RuntimeError) as exc:
-            raise StoreUnavailable(_text(exc)) from exc
+            raise StoreUnavailable(sentence(exc)) from exc
 
     async def change(self, sql: bytes) -> int:
         """Execute one statement; the number of rows that it changed. Raises `StoreError`s."""
         await self.run(sql)
-        return int(self._raw.affected_rows)
+        return int(self._raw.affected_rows())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -163,28 +154,18 @@ class Connection:
         self._raw.close()
 
 
-def translate(exc: Exception) -> StoreError:
-    """The driver's exception as one of ours, by the server's error number."""
-    number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
-    text = _text(exc)
-    if number in RETRY:
-        return Retry(text)
-    if number == DUPLICATE:
-        return Duplicate(text)
-    if number in ROW:
-        return RowRefused(text)
-    if number in SCHEMA:
-        return SchemaError(f"{text} Run `ingest migrate`.")
-    if number in UNAVAILABLE or number == 0 or 2000 <= number < 3000:
-        return StoreUnavailable(text)
-    return StoreError(text)
-
-
-def _text(exc: BaseException) -> str:
-    """A sentence for people. Server messages may quote a row's content, so they are cut short."""
-    if len(exc.args) > 1 and isinstance(exc.args[0], int):
-        return f"MySQL error {exc.args[0]}: {str(exc.args[1])[:120]}."
-    return f"MySQL: {str(exc)[:160] or type(exc).__name__}."
+async def _connect(address: Address, timeout_seconds: float, autocommit: bool) -> Any:
+    return await asyncmy.connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password.encode(),  # of a str asyncmy would make Latin-1
+        database=address.database,
+        charset="utf8mb4",
+        autocommit=autocommit,
+        ssl=address.ssl_context(),
+        connect_timeout=int(timeout_seconds) + 1,
+    )
 
 
 class Pool:
@@ -198,6 +179,7 @@ class Pool:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._free = asyncio.Semaphore(connections_max)
         self._idle: list[Connection] = []
+        self._closed = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -207,17 +189,29 @@ class Pool:
             try:
                 yield connection
             except (Retry, Duplicate, RowRefused):
-                self._idle.append(connection)
+                self._keep(connection)
                 raise
-            except BaseException:
+            except BaseException as exc:
                 connection.close()
+                if isinstance(exc, StoreUnavailable):
+                    self._close_idle()  # most likely lost as well: the next try must not fail on each in turn
                 raise
-            self._idle.append(connection)
+            self._keep(connection)
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed after it."""
+        self._closed = True
+        self._close_idle()
 
     async def _open(self) -> Connection:
         return await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)
 
-    def close(self) -> None:
-        """Close the idle connections; those in use are closed by who holds them."""
+    def _keep(self, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()

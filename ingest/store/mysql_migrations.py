@@ -5,7 +5,7 @@ from ingest.store.migrations import Migration, migrations
 from ingest.store.mysql_connection import Address, Connection
 from ingest.store.mysql_statements import VERSION, quoted
 
-LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', MD5(DATABASE())), %d)"
+LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
 LOCK_SECONDS = 60
 MIGRATIONS_TABLE = b"""CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INT NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_time DATETIME(6) NOT NULL)"""

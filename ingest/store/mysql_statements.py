@@ -15,13 +15,12 @@ INSERT_ENTRY = (
     b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
 )
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
-COUNT_BATCH = (
-    b"SELECT COUNT(*), MIN(call_id) FROM call_event_logs WHERE id = %d UNION ALL "
-    b"SELECT COUNT(*), MIN(call_id) FROM call_event_logs WHERE id = %d"
+READ_KEYS = (
+    b"SELECT id, call_id, event_type, CAST(created_time AS CHAR) FROM call_event_logs WHERE id IN (%b) ORDER BY id"
 )
 CLAIMABLE = (
     b"SELECT first_id FROM ingest_outbox "
-    b"WHERE lease_until < UTC_TIMESTAMP(6) ORDER BY lease_until LIMIT %d FOR UPDATE SKIP LOCKED"
+    b"WHERE lease_until <= UTC_TIMESTAMP(6) ORDER BY lease_until, first_id LIMIT %d FOR UPDATE SKIP LOCKED"
 )
 LEASE = (
     b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
@@ -59,8 +58,12 @@ def microseconds(seconds: float) -> int:
 
 def created_literal(us: int) -> bytes:
     """Unix microseconds as a DATETIME(6) literal in UTC."""
+    return quoted(_created(us).encode())
+
+
+def _created(us: int) -> str:
     second, fraction = divmod(us, 1_000_000)
-    return time.strftime("'%Y-%m-%d %H:%M:%S", time.gmtime(second)).encode() + b".%06d'" % fraction
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(second))}.{fraction:06}"
 
 
 def insert_events(batch: Batch) -> bytes:
@@ -105,6 +108,17 @@ def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
 
 def read_entries(first_ids: Iterable[int]) -> bytes:
     return READ_ENTRIES % _listed(first_ids)
+
+
+def read_keys(batch: Batch) -> bytes:
+    """Asks for all but the payloads of the batch's rows; see `keys_of`."""
+    return READ_KEYS % _listed(batch.ids)
+
+
+def keys_of(batch: Batch) -> list[tuple[int, str, str, str]]:
+    """What `read_keys` finds when the rows are the batch's own."""
+    created = _created(batch.created_us)
+    return [(i, event.call_id, event.event_type, created) for i, event in zip(batch.ids, batch.events, strict=True)]
 
 
 def _listed(first_ids: Iterable[int]) -> bytes:

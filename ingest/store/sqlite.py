@@ -19,13 +19,13 @@ from ingest.store.migrations import migrations, newest_version
 
 T = TypeVar("T")
 
-INSERT_EVENT = (
-    "INSERT OR IGNORE INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES (?, ?, ?, ?, ?)"
-)
-INSERT_ENTRY = "INSERT OR IGNORE INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
+INSERT_EVENT = """INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time)
+    VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+READ_EVENT = "SELECT id, call_id, event_type, payload, created_time FROM call_event_logs WHERE id = ?"
+INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
-    WHERE lease_until < ? ORDER BY lease_until, first_id LIMIT ?"""
+    WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"""
 LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
@@ -86,13 +86,16 @@ class SQLiteStore:
         self._now_us = now_us
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, "sqlite-store")
+        self._closed = False
 
     async def start(self) -> None:
         pass  # opens at first use, in the store's thread
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown(wait=False)
 
     async def ping(self) -> None:
         await self._run(self._check_schema)
@@ -107,8 +110,11 @@ class SQLiteStore:
         entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(INSERT_EVENT, rows)
-            connection.execute(INSERT_ENTRY, entry)
+            new = connection.executemany(INSERT_EVENT, rows).rowcount
+            if new == len(rows):
+                connection.execute(INSERT_ENTRY, entry)
+            elif new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
+                raise StoreError(f"Another worker made ids of slot {batch.slot}. Nothing of this batch was stored.")
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
@@ -182,8 +188,8 @@ class SQLiteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except sqlite3.OperationalError as exc:
-            if "no such table" in str(exc):
-                raise SchemaError("The database has no tables yet: run `ingest migrate`.") from exc
+            if str(exc).startswith(("no such table", "no such column")):
+                raise SchemaError(f"The schema is not this version's ({exc}): run `ingest migrate`.") from exc
             raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
         except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
             raise RowRefused(f"SQLite refused the event: {exc}.") from exc

@@ -1,0 +1,111 @@
+"""What every store promises of id slots (`ingest.store.base`), tried on each database."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from ingest.clock import unix_us
+from ingest.errors import StoreError
+from ingest.ids import SLOTS_MAX
+from ingest.store.base import SlotLease, Store
+from tests.contract.stores import Database, opened
+
+LEASE_SECONDS = 3600.0
+NODE, OTHER_NODE = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+FLOOR_MS = 1_738_331_100_000
+WORKERS = 12
+
+
+def with_floor(lease: SlotLease, floor_ms: int) -> SlotLease:
+    return msgspec.structs.replace(lease, floor_ms=floor_ms)
+
+
+async def test_lease_names_its_owner_and_its_end(store: Store) -> None:
+    before_ms = unix_us() // 1000
+
+    lease = await store.lease_slot(NODE, LEASE_SECONDS)
+
+    assert (lease.node, lease.floor_ms) == (NODE, 0)
+    assert before_ms + LEASE_SECONDS * 1000 <= lease.until_ms <= unix_us() // 1000 + LEASE_SECONDS * 1000
+
+
+async def test_held_slots_are_not_leased_again(store: Store) -> None:
+    leases = [await store.lease_slot(NODE, LEASE_SECONDS) for _ in range(3)]
+
+    assert [lease.slot for lease in leases] == [0, 1, 2]
+
+
+async def test_workers_that_start_at_once_get_slots_of_their_own(database: Database) -> None:
+    async with opened(*(database.store() for _ in range(WORKERS))) as stores:
+        leases = await asyncio.gather(*(store.lease_slot(NODE, LEASE_SECONDS) for store in stores))
+
+    assert sorted(lease.slot for lease in leases) == list(range(WORKERS))
+
+
+async def test_workers_that_start_at_once_share_out_expired_slots(database: Database) -> None:
+    async with opened(*(database.store() for _ in range(WORKERS))) as stores:
+        for _ in range(WORKERS // 2):
+            await stores[0].lease_slot(NODE, LEASE_SECONDS)
+        database.expire("ingest_slots")
+
+        leases = await asyncio.gather(*(store.lease_slot(OTHER_NODE, LEASE_SECONDS) for store in stores))
+
+    assert len({lease.slot for lease in leases}) == WORKERS
+
+
+async def test_renewal_extends_the_lease_and_keeps_the_floor(store: Store, database: Database) -> None:
+    lease = await store.lease_slot(NODE, 0.0)
+
+    renewed = await store.renew_slot(with_floor(lease, FLOOR_MS), LEASE_SECONDS)
+
+    assert renewed is not None
+    assert (renewed.slot, renewed.node, renewed.floor_ms) == (lease.slot, NODE, FLOOR_MS)
+    assert renewed.until_ms >= lease.until_ms + LEASE_SECONDS * 1000
+    assert (await store.lease_slot(OTHER_NODE, LEASE_SECONDS)).slot != lease.slot
+
+
+async def test_floor_never_goes_down(store: Store, database: Database) -> None:
+    lease = await store.lease_slot(NODE, LEASE_SECONDS)
+    await store.renew_slot(with_floor(lease, FLOOR_MS), LEASE_SECONDS)
+    await store.renew_slot(with_floor(lease, 1), LEASE_SECONDS)
+
+    assert database.query("SELECT floor_ms FROM ingest_slots") == [(FLOOR_MS,)]
+
+
+async def test_expired_slot_is_leased_again_with_its_floor(store: Store, database: Database) -> None:
+    lease = await store.lease_slot(NODE, LEASE_SECONDS)
+    await store.renew_slot(with_floor(lease, FLOOR_MS), LEASE_SECONDS)
+    database.expire("ingest_slots")
+
+    again = await store.lease_slot(OTHER_NODE, LEASE_SECONDS)
+
+    assert (again.slot, again.node, again.floor_ms) == (lease.slot, OTHER_NODE, FLOOR_MS)
+
+
+async def test_slot_that_another_node_took_is_lost(store: Store, database: Database) -> None:
+    lease = await store.lease_slot(NODE, LEASE_SECONDS)
+    database.expire("ingest_slots")
+    taken = await store.lease_slot(OTHER_NODE, LEASE_SECONDS)
+
+    assert await store.renew_slot(with_floor(lease, FLOOR_MS), LEASE_SECONDS) is None
+    assert await store.renew_slot(taken, LEASE_SECONDS) is not None
+
+
+async def test_own_expired_slot_is_renewed_while_nobody_has_taken_it(store: Store, database: Database) -> None:
+    lease = await store.lease_slot(NODE, LEASE_SECONDS)
+    database.expire("ingest_slots")
+
+    assert await store.renew_slot(lease, LEASE_SECONDS) is not None
+    assert (await store.lease_slot(OTHER_NODE, LEASE_SECONDS)).slot != lease.slot
+
+
+async def test_unknown_slot_is_lost(store: Store) -> None:
+    assert await store.renew_slot(SlotLease(5, NODE, 0, 0), LEASE_SECONDS) is None
+
+
+async def test_leasing_fails_when_all_slots_are_held(store: Store, database: Database) -> None:
+    database.query(f"INSERT INTO ingest_slots VALUES ({SLOTS_MAX - 1}, '{NODE}', '2999-01-01', 0)")
+
+    with pytest.raises(StoreError, match=f"All {SLOTS_MAX} id slots"):
+        await store.lease_slot(NODE, LEASE_SECONDS)

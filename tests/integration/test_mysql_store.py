@@ -1,0 +1,248 @@
+"""Commits to MySQL that meet other transactions, lost connections, and content that the server refuses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from typing import TypeVar
+
+import pytest
+from pymysql.cursors import Cursor
+
+from ingest.batches import Batch
+from ingest.errors import RowRefused, SchemaError, StoreError
+from ingest.events import Event
+from ingest.store.mysql import MySQLStore
+from ingest.store.mysql_connection import Address, Connection
+from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.integration.lossy_proxy import LossyProxy
+from tests.services import MySQLServer
+from tests.unit.making import batch, event
+
+T = TypeVar("T")
+
+LEASE_SECONDS = 30.0
+LOCK_WAITS = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_waits'"
+IDLE = "SELECT id FROM information_schema.processlist WHERE db = '{}' AND command = 'Sleep' AND id <> {}"
+ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES ({}, 1, '2999-01-01', '')"
+EVENT = "INSERT INTO call_event_logs VALUES ({}, 'other', 'other', '{{}}', '2025-01-01')"
+SLOTS = "INSERT INTO ingest_slots VALUES " + ", ".join(f"({slot}, '', '2999-01-01', 0)" for slot in range(100))
+MEBIBYTE = 1 << 20
+
+REFUSED = {
+    "no JSON": Event("call-1", "call_started", b"{"),
+    "too deep": Event("call-1", "call_started", b"[" * 101 + b"]" * 101),
+    "call_id too long": Event("x" * 256, "call_started", b"{}"),
+    "event_type too long": Event("call-1", "x" * 65, b"{}"),
+}
+
+
+@pytest.fixture
+async def database(mysql: MySQLServer) -> MySQL:
+    database = MySQL(mysql)
+    await database.migrate()
+    return database
+
+
+@pytest.fixture
+async def store(database: MySQL) -> AsyncIterator[MySQLStore]:
+    store = database.store()
+    async with opened(store):
+        yield store
+
+
+@pytest.fixture
+def other(database: MySQL) -> Iterator[Cursor]:
+    """Another client's transaction."""
+    with closing(database.session()) as session, session.cursor() as cursor:
+        yield cursor
+
+
+async def commit(store: MySQLStore, made: Batch) -> None:
+    await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
+
+
+async def found(look: Callable[[], T]) -> T:
+    """What `look` finds, as soon as it finds something."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not (seen := look()):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.02)
+    return seen
+
+
+def own_id(other: Cursor) -> int:
+    return int(other.connection.thread_id())  # type: ignore[no-untyped-call]  # of PyMySQL's stubs
+
+
+async def idle_connection(database: MySQL, but: int = 0) -> int:
+    """The store's, once it waits for work."""
+    ((connection,),) = await found(lambda: database.query(IDLE.format(database.name, but)))
+    return int(connection)
+
+
+def lock_waits(database: MySQL) -> int:
+    """How often a statement had to wait for another transaction, since the server's start."""
+    return int(database.query(LOCK_WAITS)[0][1])
+
+
+async def blocked_commit(store: MySQLStore, database: MySQL, other: Cursor, made: Batch) -> "asyncio.Task[None]":
+    """A commit that has inserted its rows, and waits for `other` before its outbox entry."""
+    other.execute(ENTRY.format(made.first_id))
+    before = lock_waits(database)
+    committing = asyncio.create_task(commit(store, made))
+    await found(lambda: lock_waits(database) > before)
+    return committing
+
+
+async def test_commit_that_lost_a_deadlock_is_tried_again(store: MySQLStore, database: MySQL, other: Cursor) -> None:
+    made = batch(1)
+    other.execute(SLOTS)  # of two in a deadlock InnoDB ends the one that changed less
+    committing = await blocked_commit(store, database, other, made)
+
+    await asyncio.to_thread(other.execute, EVENT.format(made.first_id))  # works only because the commit lost
+    other.connection.rollback()
+    await committing
+
+    assert [row[0] for row in database.rows()] == list(made.ids)
+    assert database.entries() == [(made.first_id, 1, 0)]
+
+
+async def test_commit_that_waited_too_long_for_a_lock_is_tried_again(
+    store: MySQLStore, database: MySQL, other: Cursor
+) -> None:
+    made = batch(1)
+    committing = await blocked_commit(store, database, other, made)
+    before = lock_waits(database)
+
+    await found(lambda: lock_waits(database) > before)
+    other.connection.rollback()
+    await committing
+
+    assert [row[0] for row in database.rows()] == list(made.ids)
+    assert database.entries() == [(made.first_id, 1, 0)]
+
+
+async def test_commit_whose_connection_is_killed_between_statements_is_tried_again(
+    store: MySQLStore, database: MySQL, other: Cursor
+) -> None:
+    await commit(store, batch(1))
+    connection = await idle_connection(database, but=own_id(other))
+    made = batch(3, slot=2)
+    committing = await blocked_commit(store, database, other, made)
+    before = lock_waits(database)
+
+    database.query(f"KILL CONNECTION {connection}")
+    await found(lambda: lock_waits(database) > before)
+    other.connection.rollback()
+    await committing
+
+    assert [row[0] for row in database.rows()] == [*batch(1).ids, *made.ids]
+    assert database.entries() == [(batch(1).first_id, 1, 0), (made.first_id, 3, 0)]
+
+
+async def test_commit_whose_answer_was_lost_is_made_once(database: MySQL) -> None:
+    made = batch(3)
+    async with LossyProxy(database.url) as proxy:
+        store = database.store(proxy.url)
+        async with opened(store):
+            await store.ping()
+            proxy.lose_answer_to(b";COMMIT", once=lambda: len(database.rows()) == 3)
+
+            await commit(store, made)
+
+    assert proxy.lost == 1
+    assert [row[0] for row in database.rows()] == list(made.ids)
+    assert database.entries() == [(made.first_id, 3, 0)]
+
+
+async def test_connection_that_the_server_ended_meanwhile_is_replaced(store: MySQLStore, database: MySQL) -> None:
+    await commit(store, batch(1))
+    database.query(f"KILL CONNECTION {await idle_connection(database)}")
+
+    await commit(store, batch(1, slot=2))
+
+    assert len(database.rows()) == 2
+
+
+async def test_cancelled_commit_gives_its_place_back(database: MySQL, other: Cursor) -> None:
+    store = database.store(connections_max=1)
+    async with opened(store):
+        committing = await blocked_commit(store, database, other, batch(1))
+        committing.cancel()
+        await asyncio.wait([committing])
+
+        await commit(store, batch(1, slot=2))
+
+    assert committing.cancelled()
+
+
+async def test_error_of_a_later_statement_undoes_the_earlier_ones(store: MySQLStore, database: MySQL) -> None:
+    refused, next_one = batch(2), batch(1, slot=2)
+    database.query(ENTRY.format(refused.first_id))
+
+    with pytest.raises(StoreError):
+        await commit(store, refused)
+    await commit(store, next_one)
+
+    assert [row[0] for row in database.rows()] == list(next_one.ids)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_failing_statement_ends_a_transaction_before_its_commit(database: MySQL, place: int) -> None:
+    statements = [b"SELECT 1", b"SELECT 2", b"SELECT 3"]
+    statements[place] = b"SELECT * FROM no_such_table"
+    connection = await Connection.open(Address.parse(database.url), TIMEOUT_SECONDS, autocommit=False)
+    with closing(connection):
+        with pytest.raises(SchemaError, match="no_such_table"):
+            await connection.run(b";".join([EVENT.format(1).encode(), *statements, b"COMMIT"]))
+        await connection.run(b"ROLLBACK")
+
+        assert await connection.run(b"SELECT COUNT(*) FROM call_event_logs") == [(0,)]
+
+
+@pytest.mark.parametrize("poison", REFUSED.values(), ids=REFUSED)
+async def test_refused_content_keeps_the_whole_batch_out(store: MySQLStore, database: MySQL, poison: Event) -> None:
+    with pytest.raises(RowRefused):
+        await commit(store, batch([event("good"), poison, event("good")]))
+
+    assert (database.rows(), database.entries()) == ([], [])
+
+
+async def test_store_goes_on_after_refused_content(store: MySQLStore, database: MySQL) -> None:
+    with pytest.raises(RowRefused):
+        await commit(store, batch([REFUSED["no JSON"]]))
+
+    await commit(store, batch([event("next")]))
+
+    assert database.call_ids() == ["next"]
+
+
+async def test_missing_table_asks_for_migrations(store: MySQLStore, database: MySQL) -> None:
+    database.query("DROP TABLE ingest_outbox")
+
+    with pytest.raises(SchemaError, match="ingest migrate"):
+        await commit(store, batch(1))
+
+    assert database.rows() == []
+
+
+async def test_largest_body_fits_whatever_is_in_it(store: MySQLStore, database: MySQL) -> None:
+    await commit(store, batch([backslashes(MEBIBYTE)]))
+
+    assert len(database.rows()) == 1
+
+
+async def test_largest_batch_fits_or_is_refused_so_that_its_halves_do(store: MySQLStore, database: MySQL) -> None:
+    """Escaped, and once more in the outbox, four MiB of backslashes are sixteen: MariaDB's max_allowed_packet."""
+    made = batch([backslashes(MEBIBYTE) for _ in range(4)])
+
+    try:
+        await commit(store, made)
+    except RowRefused:
+        await commit(store, made.part(0, 2))
+        await commit(store, made.part(2, 4))
+
+    assert len(database.rows()) == 4
+
+
+def backslashes(size: int) -> Event:
+    return Event("call-1", "call_started", b'{"a":"' + b"\\" * (size - 8) + b'"}')
