@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl
 BENCH_PACKAGES := wrk
+FLAVOUR ?= debian
 
-.PHONY: help install install-dev run test test-mysql servers sid-servers check format budgets lock clean
+.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets lock clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -34,6 +35,9 @@ test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ 
 
 test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
 	INGEST_TEST_SERVERS=sid $(BIN)/pytest -m servers
+
+faults: install-dev servers  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
 servers:        ## Debian's packages of the servers that the tests start, if they are missing
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)

@@ -40,6 +40,12 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         """The events `start` to `stop` (exclusive) as a batch of their own."""
         return Batch(self.ids[start:stop], self.events[start:stop], self.created_us)
 
+    def picked(self, positions: Sequence[int]) -> "Batch":
+        """The events at `positions` (ascending) as a batch of their own."""
+        if len(positions) == len(self):
+            return self
+        return Batch([self.ids[at] for at in positions], [self.events[at] for at in positions], self.created_us)
+
 
 pack = msgspec.msgpack.Encoder().encode
 """A batch as the outbox keeps it (MessagePack, arrays): all that a publisher needs, byte for byte.

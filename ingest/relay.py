@@ -7,13 +7,15 @@ is held while the broker is spoken to.
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic
-from ingest.errors import PublishError, StoreError
+from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
@@ -23,6 +25,9 @@ log = logging.getLogger("ingest.relay")
 
 SLICE_ENTRIES = 16
 """Entries read into memory and published at a time; each is one batch of bounded bytes."""
+
+RESTS_MAX = 4096
+"""Batches whose unpublished rest (positions; none: only to be settled) is remembered."""
 
 
 class RelayLimits(msgspec.Struct, frozen=True):
@@ -49,6 +54,9 @@ class Relay:
         self._outage = outage
         self._metrics = metrics
         self._monotonic = monotonic
+        self._claimed: deque[int] = deque()
+        self._claimed_until = 0.0
+        self._rests: dict[int, Sequence[int]] = {}
 
     async def run(self) -> None:
         while True:
@@ -63,36 +71,59 @@ class Relay:
                 await asyncio.sleep(self._limits.poll_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     async def round(self) -> bool:
-        """Claim, publish and settle some entries; True if there may be more.
+        """Publish and settle what is claimed, after claiming anew if nothing is; True if there may be more.
 
-        Raises `StoreError`, or the first `PublishError` after settling what was confirmed.
+        Raises `StoreError`, or the first `PublishError` after settling what was confirmed: the next
+        round goes on with what this one has left.
         """
-        claimed = self._monotonic()
-        first_ids = await self._store.claim(self._limits.entries_max, self._limits.lease_seconds)
-        for start in range(0, len(first_ids), SLICE_ENTRIES):
-            if self._monotonic() - claimed > self._limits.lease_seconds / 2:
-                break  # the broker is slow: leave the rest to whoever claims it when the lease is over
-            await self._publish_slice(first_ids[start : start + SLICE_ENTRIES])
-        return len(first_ids) == self._limits.entries_max
+        if not self._claimed or self._monotonic() >= self._claimed_until:
+            # Past half of the lease the broker is too slow: the rest is left to whoever claims it then.
+            self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
+            self._claimed = deque(await self._store.claim(self._limits.entries_max, self._limits.lease_seconds))
+        full = len(self._claimed) == self._limits.entries_max
+        while self._claimed and self._monotonic() < self._claimed_until:
+            await self._publish_slice(list(islice(self._claimed, SLICE_ENTRIES)))
+        return full
 
     async def _publish_slice(self, first_ids: Sequence[int]) -> None:
         batches = await self._store.read(first_ids)
         outcomes = await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
-        confirmed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
-        if confirmed:
-            await self._store.settle(confirmed)
+        failed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is not None]
+        for _ in first_ids:
+            self._claimed.popleft()
+        self._claimed.extend(failed)  # behind the others: one that is always refused must not hold them up
+        await self._settle([batch.first_id for batch in batches if batch.first_id not in failed])
         for outcome in outcomes:
-            if isinstance(outcome, BaseException):
+            if outcome is not None:
                 raise outcome
 
+    async def _settle(self, first_ids: Sequence[int]) -> None:
+        if not first_ids:
+            return
+        await self._store.settle(first_ids)
+        for first_id in first_ids:
+            self._rests.pop(first_id, None)
+
     async def _publish(self, batch: Batch) -> None:
+        positions = self._rests.get(batch.first_id, range(len(batch)))
+        if not positions:
+            return
         started = self._monotonic()
         try:
-            await self._publisher.publish(batch, "relay")
+            await self._publisher.publish(batch.picked(positions), "relay")
         except PublishError as exc:
-            self._metrics.publish_failed.labels("relay").inc(len(batch))
+            self._metrics.publish_failed.labels("relay").inc(len(positions))
             self._outage.left_to_relay(0, str(exc))
+            if isinstance(exc, NotConfirmed):
+                self._remember(batch.first_id, [positions[index] for index in exc.positions])
             raise
         self._metrics.publish_seconds.observe(self._monotonic() - started)
-        self._metrics.published.labels("relay").inc(len(batch))
+        self._metrics.published.labels("relay").inc(len(positions))
         self._outage.over()
+        self._remember(batch.first_id, ())
+
+    def _remember(self, first_id: int, positions: Sequence[int]) -> None:
+        """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""
+        self._rests[first_id] = positions
+        while len(self._rests) > RESTS_MAX:
+            del self._rests[next(iter(self._rests))]

@@ -26,6 +26,9 @@ log = logging.getLogger("ingest.worker")
 
 SLOT_TRY_SECONDS = 0.5
 LEVELS_SECONDS = 1.0
+START_SECONDS_MAX = 2.0
+"""Requests that come before there are ids are refused, so the first ones wait this long for ids and servers."""
+START_POLL_SECONDS = 0.02
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -44,7 +47,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Starts without waiting for database or broker: it takes events as soon as both ids and store are there."""
+    """Starts also while database or broker is away: it takes events as soon as both ids and store are there."""
 
     def __init__(self, parts: Parts, now_us: NowUs, drain_timeout_seconds: float) -> None:
         self.parts = parts
@@ -64,6 +67,7 @@ class Worker:
         self._run(self._keep_slot(), "id-slot")
         self._run(self._show_levels(), "levels")
         parts.metrics.workers.set(1)
+        await self._until_ready()
         # Collections of the cyclic GC cost 5 % of a worker: what lives from here on stays, and the
         # pipeline makes no cycles, so the rest is looked at rarely.
         gc.collect()
@@ -91,6 +95,14 @@ class Worker:
         await parts.publisher.close()
         await parts.store.close()
         parts.slots.release()
+
+    async def _until_ready(self) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                while self.parts.health.report().status != "ready":  # noqa: ASYNC110 - three watchers, no one event
+                    await asyncio.sleep(START_POLL_SECONDS)
+        except TimeoutError:
+            log.warning("started without its servers", extra={"checks": self.parts.health.report().checks})
 
     def _in_hand(self) -> int:
         return self.parts.batcher.queued_events + self.parts.dispatcher.inflight_events

@@ -4,31 +4,59 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.form import LONG, SHORT, Form
+from tests.faults.reading import version_of
+from tests.faults.report import Report
 from tests.faults.scene import Scene, scene
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server
 
-LEASE_SECONDS = "3"
-"""After a worker's death its outbox entries wait this long for the relay; by default it is 30 s."""
+OPTION = "--long-faults"
+REPORT = pytest.StashKey[Report]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, outages of a minute (10 minutes)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash.get(REPORT, None)
+    if report and report.findings:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(report.lines()))
+
+
+@pytest.fixture(scope="session")
+def form(request: pytest.FixtureRequest) -> Form:
+    # pytest knows the option only if it was started on this folder.
+    return LONG if request.config.getoption(OPTION, default=False) else SHORT
+
+
+@pytest.fixture(scope="session")
+def report(request: pytest.FixtureRequest) -> Report:
+    return request.config.stash.setdefault(REPORT, Report())
 
 
 @pytest.fixture(scope="package")
-def mysql() -> Iterator[MySQLServer]:
+def mysql(report: Report) -> Iterator[MySQLServer]:
     with mysql_server() as server:
         if not server.controllable:
             pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not kill")
+        version = server.query("SELECT VERSION()")[0][0]
+        report.servers.add(version if "MariaDB" in version else f"MySQL {version}")
         yield server
 
 
 @pytest.fixture(scope="package")
-def rabbitmq() -> Iterator[RabbitMQServer]:
+def rabbitmq(report: Report) -> Iterator[RabbitMQServer]:
     with rabbitmq_server() as server:
         if not server.controllable:
             pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not kill")
+        report.servers.add(version_of(server.amqp_url))
         yield server
 
 
-@pytest.fixture
-def here(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> Iterator[Scene]:
-    """The service with two workers, ready."""
-    with scene(mysql, rabbitmq, {"LEASE_SECONDS": LEASE_SECONDS}) as made:
+@pytest.fixture(scope="module")
+def here(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Scene]:
+    """The service with two workers, ready; a module's tests follow each other on it."""
+    with scene(mysql, rabbitmq, {"LEASE_SECONDS": str(form.lease_seconds)}) as made:
         yield made

@@ -10,11 +10,13 @@ from urllib.parse import unquote, urlsplit
 import pika
 import pymysql
 
+from ingest.ids import IdGenerator
 from ingest.publisher.embedded import FILE_NAME
 from tests.faults.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
-BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox"
+BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
+ID_MAX = (1 << 63) - 1
 MESSAGES = "SELECT message_id, body FROM messages"
 QUIET_SECONDS = 0.5
 """A queue that is empty by its own count, and sends nothing for so long, is empty."""
@@ -24,9 +26,15 @@ def rows_of(database_url: str) -> list[Row]:
     return [(int(row_id), str(call_id)) for row_id, call_id in _query(database_url, ROWS)]
 
 
-def backlog_of(database_url: str) -> int:
-    """Events committed and not known to be published."""
-    return int(_query(database_url, BACKLOG)[0][0])
+def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:
+    """Events committed and not known to be published; of those only that came before this Unix time."""
+    before = ID_MAX if accepted_before_ms is None else first_id_at(accepted_before_ms)
+    return int(_query(database_url, BACKLOG.format(before=before))[0][0])
+
+
+def first_id_at(unix_ms: int) -> int:
+    """No id made before this Unix time is larger."""
+    return IdGenerator(0, lambda: unix_ms * 1000).take(1)[0]
 
 
 def take_messages(amqp_url: str, queue: str) -> list[Message]:
@@ -46,6 +54,24 @@ def take_messages(amqp_url: str, queue: str) -> list[Message]:
 def embedded_messages(data_dir: Path) -> list[Message]:
     """The messages of the embedded queue, which keeps them."""
     return [(int(message_id), bytes(body)) for message_id, body in _sqlite(data_dir / FILE_NAME, MESSAGES)]
+
+
+def declare_full_queue(amqp_url: str, queue: str, messages_max: int) -> None:
+    """A quorum queue that refuses further messages once it holds so many."""
+    arguments = {"x-queue-type": "quorum", "x-max-length": messages_max, "x-overflow": "reject-publish"}
+    with channel_to(amqp_url) as channel:
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def delete_queue(amqp_url: str, queue: str) -> None:
+    with channel_to(amqp_url) as channel:
+        channel.queue_delete(queue)
+
+
+def version_of(amqp_url: str) -> str:
+    with channel_to(amqp_url) as channel:
+        properties = channel.connection._impl.server_properties  # nothing public tells it
+    return f"{properties['product']} {properties['version']}"
 
 
 @contextmanager

@@ -1,22 +1,25 @@
-"""The service with two workers on a database and a queue of its own, and the load before it."""
+"""The service with two workers on a database and a queue of its own, and what can befall it."""
 
 import os
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.ledger import Ledger, Result, compare
-from tests.faults.load import EVENTS_PER_SECOND, Load
+from tests.faults.ledger import Ledger, Message, Result, compare
+from tests.faults.load import Load
 from tests.faults.reading import backlog_of, rows_of, take_messages
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
+from tests.services.server import Server
 
 WORKERS = 2
 RECOVERY_SECONDS = 30.0
-PUBLISHED_SECONDS = 90.0
-STEADY_SECONDS = 1.0
+PUBLISHED_SECONDS = 60.0
+"""The promise: within a minute of the broker's return there is no backlog."""
+STEADY_SECONDS = 0.7
 """This many seconds' worth of events answered 200 are between any two faults."""
 WORKER_DEATHS_APART_SECONDS = 6.0
 """Granian stops its server when a second worker dies within 5.5 s of the first (STACK.md)."""
@@ -32,25 +35,34 @@ class Scene:
         self.database_url = service.environment["INGEST_DATABASE_URL"]
         self.queue = service.environment["INGEST_QUEUE"]
 
-    def load(self, events_per_second: float = EVENTS_PER_SECOND) -> Load:
-        return Load(self.service.port, events_per_second)
+    def load(self) -> Load:
+        return Load(self.service.port)
 
     def wait_for_steady(self, load: Load) -> None:
-        """Wait until a second's worth of further events was answered 200."""
+        """Wait until `STEADY_SECONDS` of further events was answered 200."""
         wanted = len(load.ledger.ok) + int(STEADY_SECONDS * load.events_per_second)
         if not wait_until(lambda: len(load.ledger.ok) >= wanted, RECOVERY_SECONDS):
             raise AssertionError(f"events are not accepted (again):\n{self.service.log()}")
 
-    def wait_until_published(self, seconds: float = PUBLISHED_SECONDS) -> None:
-        """Wait until the outbox is empty, without help."""
-        if not wait_until(lambda: backlog_of(self.database_url) == 0, seconds):
-            backlog = backlog_of(self.database_url)
-            raise AssertionError(f"{backlog} events are not published after {seconds} s:\n{self.service.log()}")
+    def wait_until_published(self, accepted_before_ms: int | None = None) -> None:
+        """Wait until the outbox is empty, or holds nothing that came before this Unix time."""
 
-    def account(self, ledger: Ledger, *, sent_since: float = 0.0) -> Result:
-        """Wait until all is published, then take the queue's messages and compare."""
+        def backlog() -> int:
+            return backlog_of(self.database_url, accepted_before_ms)
+
+        if not wait_until(lambda: backlog() == 0, PUBLISHED_SECONDS):
+            raise AssertionError(f"{backlog()} events are not published in time:\n{self.service.log()}")
+
+    def take_messages(self) -> list[Message]:
+        return take_messages(self.rabbitmq.amqp_url, self.queue)
+
+    def account(self, ledger: Ledger, taken: Sequence[Message] = (), *, sent_since: float = 0.0) -> Result:
+        """Wait until all is published, then take the queue's messages and compare.
+
+        `taken` are messages that were taken from the queue before.
+        """
         self.wait_until_published()
-        messages = take_messages(self.rabbitmq.amqp_url, self.queue)
+        messages = [*taken, *self.take_messages()]
         return compare(ledger, rows_of(self.database_url), messages, sent_since)
 
     def kill_worker(self) -> None:
@@ -74,6 +86,7 @@ class Scene:
 
     def kill_rabbitmq(self) -> None:
         """kill -9 of the broker, and its restart; returns when the service works with it again."""
+        self.rabbitmq.wait_until_crash_safe(self.queue)
         self.rabbitmq.kill()
         self.rabbitmq.start()
         self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
@@ -84,9 +97,35 @@ class Scene:
         self.service.start()
         self.service.wait_for_status("ready")
 
-    def logged(self, message: str) -> int:
-        """How often the service has logged exactly this."""
-        return sum(line.get("message") == message for line in self.service.log_lines())
+    def logged(self, logger: str) -> list[str]:
+        """The messages of this logger so far."""
+        return [line["message"] for line in self.service.log_lines() if line.get("logger") == logger]
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """The server is not running within the block."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """SIGSTOP for the block: connections stay open, and nothing answers."""
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
+
+
+def let_pass(seconds: float) -> None:
+    """For faults that are defined by how long they last."""
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= until, seconds + 1)
 
 
 @contextmanager

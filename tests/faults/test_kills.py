@@ -2,53 +2,57 @@
 
 import time
 
-from tests.faults.scene import RECOVERY_SECONDS, WORKER_DEATHS_APART_SECONDS, Scene
-from tests.services import wait_until
+from tests.faults.form import Form
+from tests.faults.report import Report
+from tests.faults.scene import WORKER_DEATHS_APART_SECONDS, Scene, let_pass
 
-WORKER_ROUNDS = 3
 
-
-def test_killed_workers_come_back_and_lose_nothing(here: Scene) -> None:
+def test_killed_workers_come_back_and_lose_nothing(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
         here.wait_for_steady(load)
-        for _ in range(WORKER_ROUNDS):
+        for _ in range(form.rounds):
             killed = time.monotonic()
             here.kill_worker()
             here.wait_for_steady(load)
-            apart = killed + WORKER_DEATHS_APART_SECONDS
-            assert wait_until(lambda apart=apart: time.monotonic() > apart, RECOVERY_SECONDS)  # type: ignore[misc]
-    result = here.account(load.ledger)
+            if form.rounds > 1:
+                let_pass(killed + WORKER_DEATHS_APART_SECONDS - time.monotonic())
+    result = report.add("kill -9 of a worker", form.rounds, here.account(load.ledger))
     assert not result.faults, result
     assert not result.refused, result
 
 
-def test_killed_database_loses_no_acknowledged_event(here: Scene) -> None:
+def test_killed_database_loses_no_acknowledged_event(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
+        for _ in range(form.rounds):
+            here.wait_for_steady(load)
+            here.kill_mysql()
         here.wait_for_steady(load)
-        here.kill_mysql()
-        here.wait_for_steady(load)
-    result = here.account(load.ledger)
+    result = report.add("kill -9 of the database", form.rounds, here.account(load.ledger))
     assert not result.faults, result
     assert result.unknown == 0, result
     assert set(result.refused) <= {500}, result
 
 
-def test_killed_broker_is_not_noticed_by_clients_and_loses_nothing(here: Scene) -> None:
+def test_killed_broker_is_not_noticed_by_clients_and_loses_nothing(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
+        for _ in range(form.rounds):
+            here.wait_for_steady(load)
+            here.kill_rabbitmq()
         here.wait_for_steady(load)
-        here.kill_rabbitmq()
-        here.wait_for_steady(load)
-    result = here.account(load.ledger)
+    result = report.add("kill -9 of RabbitMQ", form.rounds, here.account(load.ledger))
     assert not result.faults, result
     assert not result.refused, result
     assert result.unknown == 0, result
 
 
-def test_killed_service_publishes_after_its_restart_what_it_had_acknowledged(here: Scene) -> None:
+def test_killed_service_publishes_after_its_restart_what_it_had_acknowledged(
+    here: Scene, form: Form, report: Report
+) -> None:
     with here.load() as load:
+        for _ in range(form.rounds):
+            here.wait_for_steady(load)
+            here.kill_service()
         here.wait_for_steady(load)
-        here.kill_service()
-        here.wait_for_steady(load)
-    result = here.account(load.ledger)
+    result = report.add("kill -9 of the whole service", form.rounds, here.account(load.ledger))
     assert not result.faults, result
     assert not result.refused, result

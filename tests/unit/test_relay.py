@@ -11,7 +11,7 @@ from ingest.outage import Outage
 from ingest.relay import SLICE_ENTRIES, Relay, RelayLimits
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
-from tests.unit.making import NOW_US, batch
+from tests.unit.making import NOW_US, batch, call_ids
 
 LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
@@ -92,16 +92,66 @@ async def test_few_batches_are_held_in_memory_at_once(relay: Relay, store: FakeS
     assert len(store.settled) == SLICE_ENTRIES + 3
 
 
-async def test_round_after_a_failed_slice_leaves_the_rest_to_a_later_one(
+async def test_next_round_goes_on_with_what_a_failed_one_left(
     relay: Relay, store: FakeStore, publisher: FakePublisher
 ) -> None:
+    """A lease runs for long: who waited for its end would leave events there while the broker is back."""
     made = left(store, SLICE_ENTRIES + 3)
     publisher.errors[made[0].first_id] = BrokerUnavailable()
 
     with pytest.raises(BrokerUnavailable):
         await relay.round()
-
     assert publisher.tried == made[:SLICE_ENTRIES]
+    publisher.errors.clear()
+    await relay.round()
+
+    assert sorted(store.settled) == [one.first_id for one in made]
+
+
+async def test_claim_is_given_up_when_half_of_its_lease_is_over(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, clock: FakeClock
+) -> None:
+    (first,) = left(store)
+    publisher.errors[first.first_id] = BrokerUnavailable()
+    with pytest.raises(BrokerUnavailable):
+        await relay.round()
+
+    clock.advance(LIMITS.lease_seconds / 2)
+    await relay.round()
+
+    assert publisher.tried == [first]
+
+
+async def test_what_the_broker_has_of_a_batch_is_not_sent_again(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store, of=5)
+    publisher.errors[made.first_id] = NotConfirmed("full", [2, 4])
+    with pytest.raises(NotConfirmed):
+        await relay.round()
+    publisher.errors = {made.ids[2]: NotConfirmed("full", [1])}
+    with pytest.raises(NotConfirmed):
+        await relay.round()
+
+    await relay.round()
+
+    assert [call_ids(one) for one, _ in publisher.published] == [["call-4"]]
+    assert store.settled == [made.first_id]
+
+
+async def test_confirmed_batch_whose_settling_failed_is_settled_later_without_a_repeat(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store)
+    store.claims.append([made.first_id])
+    store.settle_errors.append(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await relay.round()
+
+    await relay.round()
+
+    assert publisher.tried == [made]
+    assert store.settled == [made.first_id]
 
 
 async def test_entries_settled_meanwhile_are_skipped(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:

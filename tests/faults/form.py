@@ -1,0 +1,19 @@
+"""How long and how often: the short form is part of `make test`, the long one is `make faults`."""
+
+import msgspec
+
+
+class Form(msgspec.Struct, frozen=True):
+    rounds: int
+    """Of each kill."""
+    outage_seconds: float
+    """How long RabbitMQ is stopped."""
+    freeze_seconds: float
+    """How long a server is frozen; above 10 s RabbitMQ's confirms are given up."""
+    lease_seconds: float
+    """After a worker's death, or a batch whose confirm is unknown, its outbox entries wait this long."""
+
+
+SHORT = Form(rounds=1, outage_seconds=8, freeze_seconds=2.5, lease_seconds=3)
+LONG = Form(rounds=10, outage_seconds=60, freeze_seconds=13, lease_seconds=30)
+"""With the service's own default lease."""

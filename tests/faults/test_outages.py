@@ -1,0 +1,79 @@
+"""A server stopped or frozen under load: clients notice as little as can be, and nothing acknowledged is lost."""
+
+import math
+import time
+from collections import Counter
+
+from ingest.outage import SUMMARY_SECONDS
+from tests.faults.form import Form
+from tests.faults.report import Report
+from tests.faults.scene import WORKERS, Scene, frozen, let_pass, stopped
+
+DATABASE_OUTAGE_SECONDS = 2.0
+ANSWER_SECONDS_MAX = 5.0
+"""A turn behind a commit that reaches its deadline, an own one that does (2 s each), and some reserve."""
+
+
+def test_broker_outage_costs_no_answer_and_its_backlog_is_gone_within_a_minute(
+    here: Scene, form: Form, report: Report
+) -> None:
+    with here.load() as load:
+        here.wait_for_steady(load)
+        said = Counter(here.logged("ingest.publish"))
+        with stopped(here.rabbitmq):
+            let_pass(form.outage_seconds)
+            backlog = len(load.ledger.ok)
+        returned = time.time()
+        here.wait_until_published(accepted_before_ms=int(returned * 1000))
+        gone_seconds = time.time() - returned
+        said = Counter(here.logged("ingest.publish")) - said
+    remark = f"backlog gone {gone_seconds:.1f} s after its return"
+    result = report.add(f"RabbitMQ stopped {form.outage_seconds:g} s", 1, here.account(load.ledger), remark=remark)
+    assert backlog
+    assert not result.faults, result
+    assert not result.refused, result
+    assert result.unknown == 0, result
+    assert 1 <= said.pop("RabbitMQ publish failed") <= WORKERS
+    assert said.pop("RabbitMQ publish works again") <= WORKERS
+    assert said.pop("RabbitMQ publish still fails", 0) <= WORKERS * math.ceil(form.outage_seconds / SUMMARY_SECONDS)
+    assert not said
+
+
+def test_database_outage_is_answered_500_in_time_and_loses_nothing_acknowledged(here: Scene, report: Report) -> None:
+    with here.load() as load:
+        here.wait_for_steady(load)
+        with stopped(here.mysql):
+            let_pass(DATABASE_OUTAGE_SECONDS)
+        here.wait_for_steady(load)
+    result = report.add(f"database stopped {DATABASE_OUTAGE_SECONDS:g} s", 1, here.account(load.ledger))
+    assert not result.faults, result
+    assert set(result.refused) == {500}, result
+    assert result.unknown == 0, result
+    assert result.longest_seconds < ANSWER_SECONDS_MAX
+
+
+def test_frozen_database_is_answered_500_in_time_and_loses_nothing_acknowledged(
+    here: Scene, form: Form, report: Report
+) -> None:
+    with here.load() as load:
+        here.wait_for_steady(load)
+        with frozen(here.mysql):
+            let_pass(form.freeze_seconds)
+        here.wait_for_steady(load)
+    result = report.add(f"database frozen {form.freeze_seconds:g} s", 1, here.account(load.ledger))
+    assert not result.faults, result
+    assert set(result.refused) == {500}, result
+    assert result.unknown == 0, result
+    assert result.longest_seconds < ANSWER_SECONDS_MAX
+
+
+def test_frozen_broker_is_not_noticed_by_clients_and_loses_nothing(here: Scene, form: Form, report: Report) -> None:
+    with here.load() as load:
+        here.wait_for_steady(load)
+        with frozen(here.rabbitmq):
+            let_pass(form.freeze_seconds)
+        here.wait_for_steady(load)
+    result = report.add(f"RabbitMQ frozen {form.freeze_seconds:g} s", 1, here.account(load.ledger))
+    assert not result.faults, result
+    assert not result.refused, result
+    assert result.unknown == 0, result
