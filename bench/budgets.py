@@ -1,0 +1,84 @@
+"""`make budgets`: measures what `budgets.toml` bounds, prints the verdicts, exits with 1 if a budget is broken.
+
+Absolute times and rates gate with BENCH_ABSOLUTE=1 only.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from statistics import median
+
+import click
+
+from bench import rounds, scenario, targets
+from bench.micro.figures import measure as measure_micro
+from bench.verdicts import broken, judge, of_parts, read_budgets, report
+from bench.wrk import Load
+
+LOAD = Load(connections=256, seconds=1)
+PAIRS = 9
+"""Short rounds in turn, as many as the time allows: a shared machine's pace changes within seconds."""
+
+Figures = dict[str, float]
+
+
+def measure_saturation(servers: targets.Servers) -> Figures:
+    """The service beside the bare no-op, round by round."""
+    with targets.noop() as noop, targets.service(servers, "quorum") as service:
+        pairs = [(rounds.measure(noop, LOAD), rounds.measure(service, LOAD)) for _ in range(PAIRS + 1)]
+    bare, full = zip(*pairs[1:], strict=True)  # the first warms up
+    return {
+        "saturation.cpu_ratio": rounds.ratio(full, bare),
+        "saturation.failures": sum(round_.failures for pair in pairs for round_ in pair),
+        "saturation.events_per_second": median(round_.per_second for round_ in full),
+        "saturation.cpu_us": median(round_.cpu_us["service"] for round_ in full),
+    }
+
+
+def measure_scenario(servers: targets.Servers) -> Figures:
+    with targets.service(servers, "quorum") as service:
+        return scenario.measure(service.port, service.token, scenario.Scenario())
+
+
+SERVED: Mapping[str, Callable[[targets.Servers], Figures]] = {
+    "saturation": measure_saturation,
+    "scenario": measure_scenario,
+}
+PARTS = ("micro", *SERVED)
+
+
+def measure(parts: Sequence[str]) -> Figures:
+    """The figures of the parts; one that fails says why, and leaves its budgets without figures."""
+    figures: Figures = {}
+    if "micro" in parts:
+        figures |= _attempt("micro", measure_micro)
+    served = [name for name in SERVED if name in parts]
+    if served:
+        with targets.servers() as servers:
+            for name in served:
+                figures |= _attempt(name, partial(SERVED[name], servers))
+    return figures
+
+
+def _attempt(name: str, part: Callable[[], Figures]) -> Figures:
+    try:
+        return part()
+    except (targets.BenchFailed, subprocess.SubprocessError) as exc:
+        print(f"{name} has no figures: {exc}")
+        return {}
+
+
+@click.command(help=__doc__)
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="This part; may be repeated.")
+def main(parts: Sequence[str]) -> None:
+    chosen = parts or PARTS
+    absolute = bool(os.environ.get("BENCH_ABSOLUTE"))
+    verdicts = judge(of_parts(read_budgets(), chosen), measure(chosen), absolute)
+    print(report(verdicts))
+    sys.exit(1 if broken(verdicts) else 0)
+
+
+if __name__ == "__main__":
+    main()

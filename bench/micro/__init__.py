@@ -1,0 +1,1 @@
+"""The steps of the hot path, each beside a reference workload of the same process."""

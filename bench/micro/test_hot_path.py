@@ -1,0 +1,82 @@
+"""What one event or one batch costs in each step, with nothing but the step's own work in its reference."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import count
+
+import msgspec
+import pytest
+
+from bench.events import bodies
+from bench.micro.conftest import Beside
+from ingest.batches import Batch
+from ingest.events import decode
+from ingest.ids import IdGenerator
+from ingest.publisher.amqp_frames import Marshaller
+from ingest.store.mysql_statements import commit
+from ingest.tokens import Tokens
+
+BATCH_EVENTS = 500
+SETTLED = range(1, 9)
+"""Outbox entries that a commit settles on the way."""
+NOW_US = 1_738_331_100_123_456
+FRAME_BYTES_MAX = 131_072
+TOKEN = b"a-token-of-the-benchmarks"
+
+
+@pytest.fixture(scope="module")
+def payloads() -> list[bytes]:
+    return bodies(BATCH_EVENTS)
+
+
+@pytest.fixture(scope="module")
+def batch(payloads: list[bytes]) -> Batch:
+    return Batch(IdGenerator(1, lambda: NOW_US).take(BATCH_EVENTS), [decode(body) for body in payloads], NOW_US)
+
+
+def test_decode_beside_plain_json(beside: Beside, payloads: list[bytes]) -> None:
+    plain = msgspec.json.Decoder().decode
+    beside("decode", lambda: [decode(body) for body in payloads], lambda: [plain(body) for body in payloads])
+
+
+def test_ids_beside_a_list_of_numbers(beside: Beside) -> None:
+    milliseconds: Iterator[int] = count(NOW_US, 1000)
+    ids = IdGenerator(1, lambda: next(milliseconds))
+    first = ids.take(1)[0]
+    beside(
+        "ids",
+        lambda: [ids.take(BATCH_EVENTS) for _ in range(50)],
+        lambda: [list(range(first, first + BATCH_EVENTS)) for _ in range(50)],
+    )
+
+
+def test_statement_beside_formatted_rows(beside: Beside, batch: Batch) -> None:
+    def format_rows() -> bytes:
+        rows = zip(batch.ids, batch.events, strict=True)
+        return b",".join(
+            [
+                b"(%d,'%b','%b','%b')" % (event_id, event.call_id.encode(), event.event_type.encode(), event.payload)
+                for event_id, event in rows
+            ]
+        )
+
+    beside("statement", lambda: commit(batch, 30.0, SETTLED), format_rows)
+
+
+def test_frames_beside_joined_payloads(beside: Beside, batch: Batch) -> None:
+    marshaller = Marshaller(1, "call-events", FRAME_BYTES_MAX)
+
+    def join_payloads() -> bytes:
+        rows = zip(batch.ids, batch.events, strict=True)
+        return b"".join([b"%d%b" % (event_id, event.payload) for event_id, event in rows])
+
+    beside("frames", lambda: marshaller.marshal(batch), join_payloads)
+
+
+def test_token_beside_one_digest(beside: Beside) -> None:
+    tokens = Tokens([TOKEN.decode()])
+    beside(
+        "token",
+        lambda: [tokens.accepts(TOKEN) for _ in range(BATCH_EVENTS)],
+        lambda: [sha256(TOKEN).digest() for _ in range(BATCH_EVENTS)],
+    )

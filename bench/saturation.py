@@ -1,0 +1,105 @@
+"""The service under a closed loop that never lets up, beside the bare no-op: a table, and a JSON file in results/.
+
+Rounds are interleaved: each of them loads every target once. INGEST_TEST_SERVERS chooses the servers.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import click
+import msgspec
+
+from bench import rounds, targets
+from bench.rounds import Round
+from bench.stamp import Stamp, stamp
+from bench.tables import table
+from bench.wrk import Load
+
+RESULTS = Path(__file__).with_name("results")
+NOOP = "no-op"
+HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
+METHOD = (
+    "wrk in a closed loop, a body of its own a request; all targets run from the start, each round loads every one "
+    "of them in turn for the seconds given, on an empty table and queue; CPU time is utime + stime of the process "
+    "trees from the first request until all events are published; figures are medians over rounds."
+)
+
+Rounds = Mapping[str, Sequence[Round]]
+
+
+class Result(msgspec.Struct, frozen=True):
+    stamp: Stamp
+    method: str
+    load: Load
+    workers: int
+    rounds: Rounds
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
+@click.option("--seconds", default=5, show_default=True, help="Length of a target's turn.")
+@click.option("--connections", default=256, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Worker processes, of the no-op too.")
+@click.option("--mode", "modes", multiple=True, type=click.Choice(targets.MODES), help="This one; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(
+    count: int, seconds: int, connections: int, workers: int, modes: Sequence[targets.Mode], out: Path | None
+) -> None:
+    load = Load(connections, seconds)
+    with targets.servers() as servers:
+        taken = stamp(servers)
+        measured = run(servers, load, count, workers, modes or targets.MODES)
+    result = Result(taken, METHOD, load, workers, measured)
+    file = out or RESULTS / f"saturation-{taken.versions['database'].partition('.')[0]}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    print(f"{taken.commit} on {taken.machine}; load average before: {taken.load_average:.2f}")
+    print(table(HEAD, [row(name, measured) for name in measured]))
+    if failures := sum(round_.failures for each in measured.values() for round_ in each):
+        sys.exit(f"{failures} requests were not answered 200")
+
+
+def run(
+    servers: targets.Servers, load: Load, count: int, workers: int, modes: Sequence[targets.Mode]
+) -> dict[str, list[Round]]:
+    """Interleaved rounds of the no-op and of the service in each mode."""
+    with ExitStack() as stack:
+        loaded: dict[str, targets.Target] = {NOOP: stack.enter_context(targets.noop(workers))}
+        for mode in modes:
+            loaded[mode] = stack.enter_context(targets.service(servers, mode, workers))
+        warmed = msgspec.structs.replace(load, seconds=1)
+        for target in loaded.values():
+            rounds.measure(target, warmed)
+        measured: dict[str, list[Round]] = {name: [] for name in loaded}
+        for _ in range(count):
+            for name, target in loaded.items():
+                measured[name].append(rounds.measure(target, load))
+        return measured
+
+
+def row(name: str, measured: Rounds) -> list[str]:
+    """Medians of a target's rounds, in the order of `HEAD`; the least and the most events/s beside."""
+    own = measured[name]
+    rates = [round_.per_second for round_ in own]
+    return [
+        name,
+        f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})",
+        *(_cpu(own, component) for component in ("service", "database", "broker", "generator")),
+        f"{rounds.ratio(own, measured[NOOP]):.2f}",
+        f"{median(round_.p50_ms for round_ in own):.1f}",
+        f"{median(round_.p99_ms for round_ in own):.1f}",
+        f"{max(round_.drain_seconds for round_ in own):.2f}",
+    ]
+
+
+def _cpu(measured: Sequence[Round], component: str) -> str:
+    if not all(component in round_.cpu_us for round_ in measured):
+        return "-"
+    return f"{median(round_.cpu_us[component] for round_ in measured):.1f}"
+
+
+if __name__ == "__main__":
+    main()

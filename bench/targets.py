@@ -1,0 +1,184 @@
+"""What a load is put on: the bare no-op, and the service on a database and a queue of its own."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+import pika
+
+from bench.cpu import Components, descendants
+from tests.running import TOKEN, ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
+from tests.services.server import PrivateServer, Server
+
+Mode = Literal["quorum", "classic", "stream"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+START_SECONDS = 20
+DRAIN_SECONDS_MAX = 60
+UNPUBLISHED = "SELECT COUNT(*) FROM ingest_outbox"
+ROWS = "SELECT COUNT(*) FROM call_event_logs"
+CLEAR = "TRUNCATE TABLE call_event_logs"
+
+
+class BenchFailed(Exception):
+    """The benchmark has no result; the text says why."""
+
+
+class Servers(msgspec.Struct, frozen=True):
+    mysql: MySQLServer
+    rabbitmq: RabbitMQServer
+
+
+class Target(Protocol):
+    """Something that answers events on a port of this machine."""
+
+    port: int
+    token: str
+
+    def components(self) -> Components:
+        """The processes whose CPU time counts, those of this machine."""
+
+    def drain(self) -> None:
+        """Return when all that was answered is published. Raises `BenchFailed` when that takes too long."""
+
+    def rows(self) -> int | None:
+        """Events in the database since the last `clear`; None if there is no database."""
+
+    def clear(self) -> None:
+        """Forget all events, so that each round begins alike."""
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """The database and the broker that the environment selects, as in the tests."""
+    with mysql_server() as mysql, rabbitmq_server() as rabbitmq:
+        yield Servers(mysql, rabbitmq)
+
+
+class Noop:
+    """See `bench.asgi_noop`."""
+
+    token = TOKEN
+
+    def __init__(self, port: int, process: "subprocess.Popen[bytes]") -> None:
+        self.port = port
+        self._process = process
+
+    def components(self) -> Components:
+        return {"service": descendants(self._process.pid)}
+
+    def drain(self) -> None:
+        """Nothing is kept."""
+
+    def rows(self) -> int | None:
+        return None
+
+    def clear(self) -> None:
+        """Nothing is kept."""
+
+    def answers(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+        try:
+            connection.request("POST", "/", b"{}")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+@contextmanager
+def noop(workers: int = 1) -> Iterator[Target]:
+    port = free_port()
+    with subprocess.Popen([sys.executable, "-m", "bench.asgi_noop", str(port), str(workers)]) as process:
+        target = Noop(port, process)
+        try:
+            if not wait_until(target.answers, START_SECONDS):
+                raise BenchFailed("the no-op does not answer")
+            yield target
+        finally:
+            process.terminate()
+
+
+class Service:
+    """The service's process with its servers."""
+
+    token = TOKEN
+
+    def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str) -> None:
+        self.port = process.port
+        self._process = process
+        self._servers = servers
+        self._database = database
+        self._queue = queue
+
+    def components(self) -> Components:
+        return {
+            "service": self._process.worker_pids(),
+            **_if_ours("database", self._servers.mysql),
+            **_if_ours("broker", self._servers.rabbitmq),
+        }
+
+    def drain(self) -> None:
+        if not wait_until(lambda: self._count(UNPUBLISHED) == 0, DRAIN_SECONDS_MAX):
+            raise BenchFailed(f"{self._count(UNPUBLISHED)} batches are not published after {DRAIN_SECONDS_MAX} s")
+
+    def rows(self) -> int | None:
+        return self._count(ROWS)
+
+    def clear(self) -> None:
+        self._servers.mysql.query(CLEAR, self._database)
+        with suppress(pika.exceptions.ChannelClosedByBroker), _channel(self._servers.rabbitmq) as channel:
+            channel.queue_purge(self._queue)  # streams know no such thing
+
+    def _count(self, sql: str) -> int:
+        return int(self._servers.mysql.query(sql, self._database)[0][0])
+
+
+def _if_ours(name: str, server: Server) -> Components:
+    return {name: [server.pid]} if isinstance(server, PrivateServer) else {}
+
+
+@contextmanager
+def service(servers: Servers, mode: Mode, workers: int = 1) -> Iterator[Target]:
+    """The service with an empty database and an empty queue, both of which are gone afterwards."""
+    url = servers.mysql.fresh_database()
+    database = urlsplit(url).path.lstrip("/")
+    queue = servers.rabbitmq.fresh_queue_name()
+    settings = {
+        "DATABASE_URL": url,
+        "BROKER_URL": servers.rabbitmq.amqp_url,
+        "QUEUE": queue,
+        "WORKERS": str(workers),
+        **_publishing(mode, servers.rabbitmq),
+    }
+    try:
+        with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder), settings) as process:
+            yield Service(process, servers, database, queue)
+    finally:
+        servers.mysql.query(f"DROP DATABASE IF EXISTS {database}")
+        with _channel(servers.rabbitmq) as channel:
+            channel.queue_delete(queue)
+
+
+def _publishing(mode: Mode, rabbitmq: RabbitMQServer) -> dict[str, str]:
+    if mode == "stream":
+        return {"PUBLISH_TO": "stream", "STREAM_URL": rabbitmq.stream_url}
+    return {"QUEUE_TYPE": mode}
+
+
+@contextmanager
+def _channel(rabbitmq: RabbitMQServer) -> "Iterator[pika.adapters.blocking_connection.BlockingChannel]":
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()

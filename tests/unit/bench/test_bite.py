@@ -1,0 +1,41 @@
+"""The proof that budgets bite is itself no use if its slowdowns do not apply."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.bite import ROOT, SLOWDOWNS, Slowdown, apply, names_broken
+from bench.verdicts import judge, of_parts, read_budgets, report
+
+
+@pytest.mark.parametrize("slowdown", SLOWDOWNS, ids=lambda slowdown: slowdown.budget)
+def test_slowdown_applies_to_the_code_as_it_is(slowdown: Slowdown, tmp_path: Path) -> None:
+    file = tmp_path / slowdown.file
+    file.parent.mkdir(parents=True)
+    original = (ROOT / slowdown.file).read_text()
+    file.write_text(original)
+
+    apply(slowdown, tmp_path)
+
+    compile(file.read_text(), str(file), "exec")
+    assert file.read_text() != original
+
+
+@pytest.mark.parametrize("text", ["", "same\nsame\n"])
+def test_slowdown_is_refused_where_its_line_is_not_there_just_once(text: str, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(text)
+
+    with pytest.raises(ValueError, match="just once"):
+        apply(Slowdown("", "code.py", "same\n", "other\n", "micro", "micro.decode"), tmp_path)
+
+
+@pytest.mark.parametrize("slowdown", SLOWDOWNS, ids=lambda slowdown: slowdown.budget)
+def test_budget_counts_as_bitten_only_if_it_was_measured_and_broken(slowdown: Slowdown) -> None:
+    budgets = of_parts(read_budgets(), [slowdown.part])
+
+    def output(**figures: float) -> str:
+        return report(judge(budgets, {slowdown.budget: value for value in figures.values()}, absolute=False))
+
+    assert names_broken(slowdown.budget, output(figure=1000.0))
+    assert not names_broken(slowdown.budget, output(figure=0.1))
+    assert not names_broken(slowdown.budget, output())
