@@ -35,7 +35,10 @@ class BatchEndpoint:
         try:
             length = self._single.admit(scope)
             body = await self._bodies.read(receive, length, self._limits.body_bytes_max)
-            answer = _answer(await self._take(split(body, self._limits.items_max)))
+            outcomes = await self._take(split(body, self._limits.items_max))
+            answer = _answer(outcomes)
+            for error in filter(None, outcomes):
+                self._single.count_refused(error)
         except IngestError as exc:
             answer = self._single.refuse(exc)
         await send(answer.start)

@@ -16,7 +16,7 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
-from ingest.errors import Overloaded, RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
@@ -210,7 +210,7 @@ class Batcher:
         """Commit the batch; where the database refuses a row of it, all the others."""
         try:
             await self._commit_whole(batch)
-        except RowRefused as exc:
+        except BatchRefused as exc:
             if len(batch) == 1:
                 failures[id(batch.events[0])] = exc
                 return
@@ -227,7 +227,7 @@ class Batcher:
                     try:
                         await self._commit_whole(part)
                         parts.pop()
-                    except RowRefused as exc:
+                    except BatchRefused as exc:
                         parts.pop()
                         if len(part) == 1:
                             failures[id(part.events[0])] = exc

@@ -67,5 +67,8 @@ class Endpoint:
 
     def refuse(self, error: IngestError) -> Answer:
         """Count the refusal and make its answer."""
-        self._refused.labels(error.code).inc()
+        self.count_refused(error)
         return answer_to(error)
+
+    def count_refused(self, error: IngestError) -> None:
+        self._refused.labels(error.code).inc()

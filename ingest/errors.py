@@ -109,7 +109,13 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
-class RowRefused(StoreError):
+class BatchRefused(StoreError):
+    """The database refused the batch, for a reason that may lie in one of its rows."""
+
+    code = "batch_refused"
+
+
+class RowRefused(BatchRefused):
     """The database refuses this event's content; sending it again does not help."""
 
     code = "row_refused"

@@ -12,6 +12,7 @@ REFUSAL_CODES = (
     "unauthenticated",
     "malformed",
     "invalid",
+    "batch_refused",
     "row_refused",
     "body_too_large",
     "body_timeout",
@@ -37,7 +38,7 @@ class Metrics:
         )
         self.refused = Counter(
             "ingest_requests_refused_total",
-            "Requests not answered 200, by the error's code.",
+            "Requests, and items of batches, that were not queued, by the error's code.",
             ["code"],
             registry=registry,
         )

@@ -39,8 +39,8 @@ class Store(Protocol):
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
-        The outbox entry is nobody's to claim for `lease_seconds`. Raises `RowRefused` if the
-        database refuses the content; nothing of the batch is kept then.
+        The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
+        event: `RowRefused`) if the database refuses the content; nothing of the batch is kept then.
         """
 
     async def settle(self, first_ids: Sequence[int]) -> None:

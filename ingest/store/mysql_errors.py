@@ -1,6 +1,6 @@
 """The driver's errors as ours, by the server's error number."""
 
-from ingest.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError, StoreUnavailable
 
 # Numbers from the server error references of MySQL 8.4 and MariaDB 10.11.
 RETRY = {1213, 1205, 1020, 3101}  # deadlock, lock wait timeout, record has changed, lost certification
@@ -49,7 +49,7 @@ def translate(exc: Exception) -> StoreError:
         return SchemaError(f"{text} Run `ingest migrate`.")
     if number in UNAVAILABLE or number == 0 or number in OF_THE_CLIENT:
         return StoreUnavailable(text)
-    return StoreError(text)
+    return BatchRefused(text)  # unknown to us: one row may be the cause, and must not fail the others for ever
 
 
 def sentence(exc: BaseException) -> str:

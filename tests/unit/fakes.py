@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ingest.batches import Batch
-from ingest.errors import BrokerUnavailable, PublishError, RowRefused, StoreError
+from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError
 from ingest.publisher.base import Lane
 from ingest.store.base import SlotLease
 from tests.unit.making import NOW_US
@@ -52,7 +52,7 @@ class FakeStore:
     """A store in memory.
 
     Commits wait while `gate` (or the one of `gates` for their first call_id) is closed, then fail with
-    the next of `errors`, then with `RowRefused` if they hold an event of `poison`.
+    the next of `errors`, then with `RowRefused` if they hold an event of `poison` (`BatchRefused` of `riddles`).
     """
 
     def __init__(self) -> None:
@@ -60,6 +60,7 @@ class FakeStore:
         self.gates: dict[str, asyncio.Event] = {}
         self.errors: deque[Exception] = deque()
         self.poison: set[str] = set()
+        self.riddles: set[str] = set()
         self.tried: list[Batch] = []
         self.commits: list[Commit] = []
         self.settled: list[int] = []
@@ -83,6 +84,8 @@ class FakeStore:
             raise self.errors.popleft()
         if any(event.call_id in self.poison for event in batch.events):
             raise RowRefused
+        if any(event.call_id in self.riddles for event in batch.events):
+            raise BatchRefused
         self.commits.append(Commit(batch, lease_seconds, list(settled)))
 
     async def settle(self, first_ids: Sequence[int]) -> None:

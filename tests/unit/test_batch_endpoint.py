@@ -9,7 +9,7 @@ from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, Malformed, StoreUnavailable
-from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN
+from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
 from tests.unit.making import body, call_ids, event
 
@@ -118,3 +118,19 @@ async def test_events_beyond_the_queue_are_rejected_one_by_one(
 async def test_batch_is_admitted_as_an_event_is(batches: BatchEndpoint, headers: dict[str, str], status: int) -> None:
     assert (await request(batches, body(), **headers)).status == status
     assert (await request(batches, b"", "GET", **headers)).status == 405
+
+
+async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, sample: Sample) -> None:
+    await post(batches, [body(), b"{", body(call_id=""), body(call_id=7)])
+
+    assert sample("ingest_requests_refused_total", code="malformed") == 1
+    assert sample("ingest_requests_refused_total", code="invalid") == 2
+
+
+async def test_a_batch_that_fails_as_a_whole_is_counted_once(
+    batches: BatchEndpoint, store: FakeStore, sample: Sample
+) -> None:
+    store.errors.append(StoreUnavailable())
+    await post(batches, [body(), body()])
+
+    assert sample("ingest_requests_refused_total", code="store_unavailable") == 1

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ingest.batcher import Batcher, failure_of
-from ingest.errors import RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, RowRefused, StoreError, StoreUnavailable
 from ingest.events import Event
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeOnward, FakeStore, until
@@ -39,6 +39,17 @@ async def test_refused_rows_are_set_apart_and_all_others_committed(
     assert {name for name, failure in found.items() if failure is None} == set(found) - store.poison
     assert committed(store) == [one.call_id for one in made if one.call_id not in store.poison]
     assert onward.dispatched == [commit.batch for commit in store.commits]
+
+
+async def test_a_row_refused_for_an_unknown_reason_does_not_fail_the_others(
+    start_batcher: StartBatcher, store: FakeStore
+) -> None:
+    store.riddles = {"call-2"}
+
+    found = await outcomes(start_batcher(), events(4))
+
+    assert type(found.pop("call-2")) is BatchRefused
+    assert set(found.values()) == {None}
 
 
 async def test_parts_keep_the_ids_their_events_had(start_batcher: StartBatcher, store: FakeStore) -> None:
