@@ -72,7 +72,7 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
     """Wire one worker's parts; nothing is connected before the application starts."""
     parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
     worker = Worker(parts, unix_us, settings.drain_timeout_seconds)
-    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max)
+    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
     lanes = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.

@@ -20,6 +20,7 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class BatchLimits(msgspec.Struct, frozen=True):
     body_bytes_max: int
     items_max: int
+    item_bytes_max: int
 
 
 class BatchEndpoint:
@@ -58,6 +59,8 @@ class BatchEndpoint:
 
     def _submit(self, item: bytes) -> "tuple[Event, Any] | IngestError":
         try:
+            if len(item) > self._limits.item_bytes_max:
+                raise BodyTooLarge(f"The event has {len(item)} bytes; the service takes {self._limits.item_bytes_max}.")
             event = decode(item)
             return event, self._batcher.submit(event)
         except IngestError as exc:

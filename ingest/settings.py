@@ -12,6 +12,8 @@ from ingest.errors import SettingsError
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"
+STREAM_BODY_BYTES_MAX = 1_047_552
+"""A message of a stream must fit one frame of 1 MiB (RabbitMQ's default), with up to 1 KiB around the body."""
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -36,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # Requests
-    body_bytes_max: Bytes = 1_048_576
+    body_bytes_max: Bytes = 1_000_000
     batch_body_bytes_max: Bytes = 16_777_216
     batch_items_max: Count = 10_000
     body_timeout_seconds: Seconds = 5.0
@@ -121,6 +123,10 @@ def _check(settings: Settings) -> None:
     ):
         raise SettingsError(
             "INGEST_PUBLISH_TO=stream needs INGEST_STREAM_URL, such as rabbitmq-stream://user:pass@host:5552/."
+        )
+    if settings.publish_to == "stream" and settings.body_bytes_max > STREAM_BODY_BYTES_MAX:
+        raise SettingsError(
+            f"INGEST_BODY_BYTES_MAX={settings.body_bytes_max}: a stream takes {STREAM_BODY_BYTES_MAX} at most."
         )
     if not settings.embedded:
         _check_tokens(settings.api_tokens)

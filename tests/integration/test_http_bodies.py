@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ingest.settings import Settings
 from tests.integration.conftest import Payloads
 from tests.raw_http import BATCH, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post, post_head
 from tests.running import TOKEN, ServiceProcess
@@ -12,8 +13,8 @@ from tests.unit.making import body
 
 QUEUED = b'{"status":"queued"}'
 CONTINUE = "Expect: 100-continue"
-BODY_BYTES_MAX = 1_048_576
-BATCH_BODY_BYTES_MAX = 16_777_216
+BODY_BYTES_MAX = Settings().body_bytes_max
+BATCH_BODY_BYTES_MAX = Settings().batch_body_bytes_max
 LATE = {"message": "The body did not arrive in time. Nothing was kept: send the event again."}
 CUT_OFF = {"message": "The connection ended before the body did. Nothing was kept."}
 

@@ -15,11 +15,12 @@ from tests.unit.making import body, call_ids, event
 
 ITEMS_MAX = 20
 BODY_BYTES_MAX = 10_000
+ITEM_BYTES_MAX = 500
 
 
 @pytest.fixture
 def batches(endpoint: Endpoint, bodies: BodyReader, batcher: Batcher) -> BatchEndpoint:
-    return BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX))
+    return BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX, ITEM_BYTES_MAX))
 
 
 async def post(batches: BatchEndpoint, items: Sequence[bytes]) -> Answered:
@@ -118,6 +119,13 @@ async def test_events_beyond_the_queue_are_rejected_one_by_one(
 async def test_batch_is_admitted_as_an_event_is(batches: BatchEndpoint, headers: dict[str, str], status: int) -> None:
     assert (await request(batches, body(), **headers)).status == status
     assert (await request(batches, b"", "GET", **headers)).status == 405
+
+
+async def test_an_item_has_the_limit_of_a_single_event(batches: BatchEndpoint) -> None:
+    large = body(note="x" * ITEM_BYTES_MAX)
+    answered = await post(batches, [body(), large])
+
+    assert rejected(answered) == {1: {"event": [f"The event has {len(large)} bytes; the service takes 500."]}}
 
 
 async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, sample: Sample) -> None:

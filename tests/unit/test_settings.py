@@ -132,3 +132,8 @@ def test_url_whose_password_ends_its_host_is_refused_and_not_shown(url: str) -> 
 
 def test_path_of_a_database_file_may_have_any_character() -> None:
     assert read_settings({"INGEST_DATABASE_URL": "sqlite:////srv/calls@pbx:1/events.db"}).embedded
+
+
+def test_a_stream_takes_no_body_larger_than_its_frames() -> None:
+    with pytest.raises(SettingsError, match="INGEST_BODY_BYTES_MAX=1048576"):
+        read_settings({**AMQP, **STREAM, "INGEST_BODY_BYTES_MAX": "1048576"})

@@ -1,10 +1,16 @@
 """How messages are put into a stream's frames, and how a stream's address and messages are read."""
 
 import pytest
+from rstream import ConfirmationStatus
 
 from ingest.publisher.amqp1 import encode
 from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_connection import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, frames_of
+from ingest.publisher.stream_connection import (
+    FRAME_OVERHEAD_BYTES,
+    MESSAGE_OVERHEAD_BYTES,
+    StreamConnection,
+    frames_of,
+)
 from ingest.publisher.stream_reader import StreamMessage, decoded
 
 FRAME_BYTES_MAX = 1000
@@ -62,3 +68,12 @@ def test_message_of_ours_is_read_back() -> None:
 def test_message_of_somebody_else_is_its_bytes() -> None:
     assert decoded(b'{"no": "AMQP 1.0"}') == StreamMessage("", "", 0, b'{"no": "AMQP 1.0"}')
     assert decoded(b"\x00\x53\x75\xa0\x02hi") == StreamMessage("", "", 0, b"hi")
+
+
+@pytest.mark.parametrize("code", [2, 6, 18], ids=["no such stream", "not available", "no such publisher"])
+async def test_refusal_that_only_another_connection_ends_drops_this_one(code: int) -> None:
+    connection = StreamConnection(StreamAddress.parse("rabbitmq-stream://h"), "calls", 1.0)
+    connection._status(ConfirmationStatus(1, False, 16))  # access refused: that message's own matter
+    assert connection.problem is None
+    connection._status(ConfirmationStatus(1, False, code))
+    assert connection.problem
