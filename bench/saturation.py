@@ -22,9 +22,10 @@ RESULTS = Path(__file__).with_name("results")
 NOOP = "no-op"
 HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
 METHOD = (
-    "wrk in a closed loop, a body of its own a request; all targets run from the start, each round loads every one "
-    "of them in turn for the seconds given, on an empty table and queue; CPU time is utime + stime of the process "
-    "trees from the first request until all events are published; figures are medians over rounds."
+    "wrk in a closed loop, a body of its own a request; all targets run from the start, and each round loads every "
+    "one of them in turn for the seconds given, on an empty table and queue (a stream is not emptied); CPU time is "
+    "utime + stime of the process trees from the first request until all events are published; figures are medians "
+    "over rounds."
 )
 
 Rounds = Mapping[str, Sequence[Round]]
@@ -53,7 +54,8 @@ def main(
         taken = stamp(servers)
         measured = run(servers, load, count, workers, modes or targets.MODES)
     result = Result(taken, METHOD, load, workers, measured)
-    file = out or RESULTS / f"saturation-{taken.versions['database'].partition('.')[0]}.json"
+    database = "mariadb" if "MariaDB" in taken.versions["database"] else "mysql"
+    file = out or RESULTS / f"saturation-{database}.json"
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     print(f"{taken.commit} on {taken.machine}; load average before: {taken.load_average:.2f}")

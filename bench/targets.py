@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -113,7 +113,8 @@ class Service:
 
     token = TOKEN
 
-    def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str) -> None:
+    def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str | None) -> None:
+        """`queue` is purged with the database; None if it is a stream, which cannot be."""
         self.port = process.port
         self._process = process
         self._servers = servers
@@ -136,8 +137,9 @@ class Service:
 
     def clear(self) -> None:
         self._servers.mysql.query(CLEAR, self._database)
-        with suppress(pika.exceptions.ChannelClosedByBroker), _channel(self._servers.rabbitmq) as channel:
-            channel.queue_purge(self._queue)  # streams know no such thing
+        if self._queue:
+            with _channel(self._servers.rabbitmq) as channel:
+                channel.queue_purge(self._queue)
 
     def _count(self, sql: str) -> int:
         return int(self._servers.mysql.query(sql, self._database)[0][0])
@@ -162,7 +164,7 @@ def service(servers: Servers, mode: Mode, workers: int = 1) -> Iterator[Target]:
     }
     try:
         with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder), settings) as process:
-            yield Service(process, servers, database, queue)
+            yield Service(process, servers, database, None if mode == "stream" else queue)
     finally:
         servers.mysql.query(f"DROP DATABASE IF EXISTS {database}")
         with _channel(servers.rabbitmq) as channel:

@@ -8,18 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.targets import BenchFailed
+
 FOLDER = Path(__file__).parent
 SECONDS_MAX = 120
 
 
 def measure() -> dict[str, float]:
-    """`micro.NAME` → how many times its reference a case costs. Raises CalledProcessError."""
+    """`micro.NAME` → how many times its reference a case costs. Raises `BenchFailed`."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [sys.executable, "-m", "pytest", str(FOLDER), "-p", "no:cacheprovider", "--benchmark-quiet"]
-        subprocess.run(
-            [*command, f"--benchmark-json={report}"], check=True, stdout=subprocess.DEVNULL, timeout=SECONDS_MAX
+        run = subprocess.run(
+            [*command, f"--benchmark-json={report}"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
         )
+        if run.returncode:
+            raise BenchFailed(f"pytest ended with {run.returncode}:\n{run.stdout}{run.stderr}")
         return ratios(json.loads(report.read_text()))
 
 

@@ -1,5 +1,6 @@
 """Ports for private servers."""
 
+import os
 import random
 import socket
 from pathlib import Path
@@ -11,15 +12,19 @@ _LOWEST = 15_000
 _EPHEMERAL_LOWEST_DEFAULT = 32_768
 _taken: set[int] = set()
 
+# Processes of one pytest-xdist run share the ports out among them, by the remainder.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on and this process never gave out.
+    """A TCP port on 127.0.0.1 that nobody listens on and this test run never gave out.
 
     Raises OSError when no free port is found in 500 tries.
     """
     highest = _ephemeral_lowest() - 1
     for _ in range(500):
-        port = random.randint(_LOWEST, highest)
+        port = random.randrange(_LOWEST + _PROCESS, highest, _PROCESSES)
         if port not in _taken and _can_bind(port):
             _taken.add(port)
             return port

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from ingest.batches import Batch
@@ -18,7 +19,15 @@ FIELDS: dict[str, Any] = {
     "event_type": "call_started",
     "timestamp": "2025-01-31T13:45:00Z",
 }
-ABSENT = object()
+
+
+class Absent(Enum):
+    """The value of a field that is left out."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
 
 
 def body(**changes: Any) -> bytes:

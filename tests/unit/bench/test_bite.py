@@ -33,9 +33,9 @@ def test_slowdown_is_refused_where_its_line_is_not_there_just_once(text: str, tm
 def test_budget_counts_as_bitten_only_if_it_was_measured_and_broken(slowdown: Slowdown) -> None:
     budgets = of_parts(read_budgets(), [slowdown.part])
 
-    def output(**figures: float) -> str:
-        return report(judge(budgets, {slowdown.budget: value for value in figures.values()}, absolute=False))
+    def output(figures: dict[str, float]) -> str:
+        return report(judge(budgets, figures, absolute=False))
 
-    assert names_broken(slowdown.budget, output(figure=1000.0))
-    assert not names_broken(slowdown.budget, output(figure=0.1))
-    assert not names_broken(slowdown.budget, output())
+    assert names_broken(slowdown.budget, output({slowdown.budget: 1000.0}))
+    assert not names_broken(slowdown.budget, output({slowdown.budget: 0.1}))
+    assert not names_broken(slowdown.budget, output({}))
