@@ -93,7 +93,8 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
 def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
     outage = Outage(time.monotonic)
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    dispatcher = Dispatcher(store, publisher, _dispatcher_limits(settings), outage, metrics, time.monotonic)
+    relay = Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic)
+    dispatcher = Dispatcher(store, publisher, relay, _dispatcher_limits(settings), outage, metrics, time.monotonic)
     batcher = Batcher(store, dispatcher, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     return Parts(
         store=store,
@@ -102,7 +103,7 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         bodies=bodies,
         batcher=batcher,
         dispatcher=dispatcher,
-        relay=Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic),
+        relay=relay,
         health=Health(store, publisher, metrics),
         slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
         endpoint=Endpoint(Tokens(settings.tokens), bodies, batcher, metrics, settings.body_bytes_max),

@@ -7,12 +7,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from typing import Protocol
 
 import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic
-from ingest.errors import PublishError, StoreError
+from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
@@ -25,6 +26,12 @@ SETTLE_DELAY_SECONDS = 0.1
 SETTLED_ENTRIES_MAX = 500
 SETTLED_ENTRIES_MIN = 8
 """Fewer wait for the timer: a statement more in a commit costs more than it saves."""
+
+
+class Successor(Protocol):
+    """Who publishes what failed here; see `ingest.relay`."""
+
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
 
 
 class DispatcherLimits(msgspec.Struct, frozen=True):
@@ -40,6 +47,7 @@ class Dispatcher:
         self,
         store: Store,
         publisher: Publisher,
+        successor: Successor,
         limits: DispatcherLimits,
         outage: Outage,
         metrics: Metrics,
@@ -47,6 +55,7 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._publisher = publisher
+        self._successor = successor
         self._limits = limits
         self._outage = outage
         self._metrics = metrics
@@ -111,6 +120,8 @@ class Dispatcher:
         except PublishError as exc:
             self._metrics.publish_failed.labels("memory").inc(len(batch))
             self._outage.left_to_relay(len(batch), str(exc))
+            positions = exc.positions if isinstance(exc, NotConfirmed) else range(len(batch))
+            self._successor.take_over(batch.first_id, positions)
         else:
             self._metrics.publish_seconds.observe(self._monotonic() - started)
             self._metrics.published.labels("memory").inc(len(batch))

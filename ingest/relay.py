@@ -1,4 +1,4 @@
-"""Publishes what memory did not: outbox entries whose lease ran out, after a crash or an outage.
+"""Publishes what memory did not: after a crash or an outage, outbox entries whose lease ran out.
 
 Runs in every worker. Claims are short leases, so a worker that dies with some loses nothing; no lock
 is held while the broker is spoken to.
@@ -70,6 +70,15 @@ class Relay:
             if not more:
                 await asyncio.sleep(self._limits.poll_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+        """Publish what is left of an entry that this worker could not publish itself, before its lease is over."""
+        if len(self._claimed) >= self._limits.entries_max:
+            return  # it is claimed when its lease is over
+        if not self._claimed:
+            self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
+        self._claimed.append(first_id)
+        self._remember(first_id, positions)
+
     async def round(self) -> bool:
         """Publish and settle what is claimed, after claiming anew if nothing is; True if there may be more.
 
@@ -79,7 +88,8 @@ class Relay:
         if not self._claimed or self._monotonic() >= self._claimed_until:
             # Past half of the lease the broker is too slow: the rest is left to whoever claims it then.
             self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
-            self._claimed = deque(await self._store.claim(self._limits.entries_max, self._limits.lease_seconds))
+            self._claimed.clear()
+            self._claimed.extend(await self._store.claim(self._limits.entries_max, self._limits.lease_seconds))
         full = len(self._claimed) == self._limits.entries_max
         while self._claimed and self._monotonic() < self._claimed_until:
             await self._publish_slice(list(islice(self._claimed, SLICE_ENTRIES)))

@@ -40,8 +40,8 @@ class MySQLStore:
         pass  # connects at first use
 
     async def close(self) -> None:
-        self._writers.close()
-        self._others.close()
+        await self._writers.close()
+        await self._others.close()
 
     async def ping(self) -> None:
         async with self._other() as connection:

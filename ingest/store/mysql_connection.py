@@ -7,7 +7,7 @@ a connection that a timeout cancelled is closed, never used again.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -26,6 +26,8 @@ SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 1, sql_mode =
     'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION';
 SELECT @@max_allowed_packet"""
 """What the server's defaults must not decide. A lock is waited for so shortly that a commit can try again."""
+
+END_SECONDS = 1.0
 
 SSL_MODES = ("DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
@@ -89,7 +91,7 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._packet_bytes_max = len(SESSION) + 1
+        self._packet_bytes_max = len(SESSION) + 2  # the server tells its own then
 
     @classmethod
     async def open(cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True) -> "Connection":
@@ -120,8 +122,8 @@ class Connection:
 
         The first statement that fails ends it: its error is raised, and no later one was executed.
         """
-        if len(sql) >= self._packet_bytes_max:  # a byte more is the command's
-            # The server would close the connection, and the answer that says why may be lost.
+        if len(sql) + 1 >= self._packet_bytes_max:  # with the command's byte; the server wants less than its limit
+            # It would close the connection, and the answer that says why may be lost.
             raise RowRefused(f"A statement of {len(sql)} bytes is above max_allowed_packet, {self._packet_bytes_max}.")
         try:
             async with self._raw.cursor() as cursor:
@@ -150,7 +152,15 @@ class Connection:
             raise
         await self.run(b"COMMIT")
 
+    async def end(self) -> None:
+        """Close with a word to the server, which would log an aborted connection otherwise."""
+        with suppress(TimeoutError, OSError, asyncmy.errors.MySQLError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._raw.ensure_closed()
+        self.close()
+
     def close(self) -> None:
+        """Close at once, whatever state it is in."""
         self._raw.close()
 
 
@@ -198,10 +208,11 @@ class Pool:
                 raise
             self._keep(connection)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the idle connections; those in use are closed after it."""
         self._closed = True
-        self._close_idle()
+        while self._idle:
+            await self._idle.pop().end()
 
     async def _open(self) -> Connection:
         return await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)

@@ -26,13 +26,9 @@ OF_THE_CLIENT = range(2000, 3000)
 class Retry(StoreError):
     """The transaction lost against another and was rolled back; the same again may succeed."""
 
-    code = "store_retry"
-
 
 class Duplicate(StoreError):
     """A row with this key exists."""
-
-    code = "store_duplicate"
 
 
 def translate(exc: Exception) -> StoreError:

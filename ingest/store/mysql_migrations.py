@@ -23,7 +23,7 @@ async def migrate(address: Address, connect_timeout_seconds: float) -> list[str]
             raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s; look at it first.")
         return await _apply_due(connection)
     finally:
-        connection.close()  # releases the lock too
+        await connection.end()  # releases the lock too
 
 
 async def _apply_due(connection: Connection) -> list[str]:

@@ -38,6 +38,7 @@ VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
 RECORD_MIGRATION = "INSERT INTO ingest_migrations (version, name, applied_time) VALUES (?, ?, ?)"
+FAILED = "Nothing was migrated: mend the cause and run `ingest migrate` again"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,7 +73,7 @@ def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
         connection.execute("COMMIT")
         return [migration.name for migration in due]
     except sqlite3.Error as exc:
-        raise StoreError(f"The migration failed and was rolled back: {exc}") from exc
+        raise StoreError(f"{FAILED} ({exc}).") from exc
     finally:
         connection.close()
 

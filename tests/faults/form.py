@@ -6,6 +6,8 @@ import msgspec
 class Form(msgspec.Struct, frozen=True):
     rounds: int
     """Of each kill."""
+    deletions: int
+    """Of the queue; each is accounted for by itself."""
     outage_seconds: float
     """How long RabbitMQ is stopped."""
     freeze_seconds: float
@@ -14,6 +16,6 @@ class Form(msgspec.Struct, frozen=True):
     """After a worker's death, or a batch whose confirm is unknown, its outbox entries wait this long."""
 
 
-SHORT = Form(rounds=1, outage_seconds=8, freeze_seconds=2.5, lease_seconds=3)
-LONG = Form(rounds=10, outage_seconds=60, freeze_seconds=13, lease_seconds=30)
+SHORT = Form(rounds=1, deletions=1, outage_seconds=6, freeze_seconds=2.5, lease_seconds=3)
+LONG = Form(rounds=10, deletions=3, outage_seconds=60, freeze_seconds=13, lease_seconds=30)
 """With the service's own default lease."""

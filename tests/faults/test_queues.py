@@ -23,7 +23,7 @@ def test_deleted_queue_is_declared_again_and_gets_every_later_event(here: Scene,
         # What was in the queue went with it, so its loss is no fault.
         return here.account(load.ledger, sent_since=deleted)
 
-    result = report.add("queue deleted", form.rounds, *(delete_under_load() for _ in range(form.rounds)))
+    result = report.add("queue deleted", form.deletions, *(delete_under_load() for _ in range(form.deletions)))
     assert not result.faults, result
     assert not result.refused, result
     assert result.unknown == 0, result

@@ -11,7 +11,7 @@ from ingest.endpoint import Endpoint
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.tokens import Tokens
-from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeStore
+from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeStore, FakeSuccessor
 
 Sample = Callable[..., float]
 
@@ -33,6 +33,11 @@ def store() -> FakeStore:
 @pytest.fixture
 def publisher() -> FakePublisher:
     return FakePublisher()
+
+
+@pytest.fixture
+def successor() -> FakeSuccessor:
+    return FakeSuccessor()
 
 
 @pytest.fixture

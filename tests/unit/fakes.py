@@ -146,6 +146,16 @@ class FakePublisher:
         self.published.append((batch, lane))
 
 
+class FakeSuccessor:
+    """Takes what the dispatcher could not publish: first id → positions."""
+
+    def __init__(self) -> None:
+        self.taken: dict[int, list[int]] = {}
+
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+        self.taken[first_id] = list(positions)
+
+
 class FakeOnward:
     """The batcher's next stage: takes batches, and has entries to settle."""
 

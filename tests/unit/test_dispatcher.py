@@ -9,7 +9,7 @@ from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUn
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
+from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
@@ -18,13 +18,14 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 @pytest.fixture
 async def make_dispatcher(
-    store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock
+    store: FakeStore, publisher: FakePublisher, successor: FakeSuccessor, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[MakeDispatcher]:
     made: list[Dispatcher] = []
 
     def make(**limits: float) -> Dispatcher:
         together = msgspec.structs.replace(LIMITS, **limits)
-        made.append(Dispatcher(store, publisher, together, Outage(clock.monotonic), metrics, clock.monotonic))
+        outage = Outage(clock.monotonic)
+        made.append(Dispatcher(store, publisher, successor, together, outage, metrics, clock.monotonic))
         return made[-1]
 
     yield make
@@ -123,9 +124,15 @@ def test_new_entries_are_leased_unless_the_broker_is_away(
     assert dispatcher.lease_seconds() == 0.0
 
 
-@pytest.mark.parametrize("error", [BrokerUnavailable("lost"), NotConfirmed("full", [1])], ids=repr)
-async def test_failed_publish_is_not_settled(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore, sample: Sample, error: PublishError
+@pytest.mark.parametrize(("error", "rest"), [(BrokerUnavailable("lost"), [0, 1, 2]), (NotConfirmed("full", [1]), [1])])
+async def test_failed_publish_is_not_settled_but_handed_over(
+    dispatcher: Dispatcher,
+    publisher: FakePublisher,
+    store: FakeStore,
+    successor: FakeSuccessor,
+    sample: Sample,
+    error: PublishError,
+    rest: list[int],
 ) -> None:
     failing, fine = batches(2, 3)
     publisher.errors[failing.first_id] = error
@@ -134,6 +141,7 @@ async def test_failed_publish_is_not_settled(
     await dispatcher.drain()
 
     assert store.settled == [fine.first_id]
+    assert successor.taken == {failing.first_id: rest}
     assert dispatcher.take_settled() == []
     assert dispatcher.inflight_events == 0
     assert sample("ingest_events_publish_failed_total", route="memory") == 3

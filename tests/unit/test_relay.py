@@ -154,6 +154,43 @@ async def test_confirmed_batch_whose_settling_failed_is_settled_later_without_a_
     assert store.settled == [made.first_id]
 
 
+async def test_entry_taken_over_is_published_without_a_claim(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store, of=3)
+    store.claims.clear()
+
+    relay.take_over(made.first_id, [1, 2])
+    await relay.round()
+
+    assert [call_ids(one) for one, _ in publisher.published] == [["call-1", "call-2"]]
+    assert store.settled == [made.first_id]
+
+
+async def test_entry_taken_over_is_left_alone_when_its_lease_may_be_over(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, clock: FakeClock
+) -> None:
+    (made,) = left(store)
+    store.claims.clear()
+    relay.take_over(made.first_id, [0])
+
+    clock.advance(LIMITS.lease_seconds / 2)
+    await relay.round()
+
+    assert publisher.tried == []
+
+
+async def test_no_more_is_taken_over_than_is_claimed_at_a_time(relay: Relay, store: FakeStore) -> None:
+    made = left(store, LIMITS.entries_max + 1)
+    store.claims.clear()
+    for one in made:
+        relay.take_over(one.first_id, [0])
+
+    await relay.round()
+
+    assert store.settled == [one.first_id for one in made[: LIMITS.entries_max]]
+
+
 async def test_entries_settled_meanwhile_are_skipped(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
     first, second = left(store, 2)
     del store.entries[first.first_id]

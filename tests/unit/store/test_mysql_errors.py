@@ -1,0 +1,69 @@
+import pytest
+from asyncmy.errors import OperationalError
+
+from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.store.mysql_errors import Duplicate, Retry, translate
+
+ERRORS = {
+    "deadlock": (1213, Retry),
+    "lock wait timeout": (1205, Retry),
+    "record changed": (1020, Retry),
+    "cluster refused the transaction": (3101, Retry),
+    "duplicate key": (1062, Duplicate),
+    "disk full": (1021, StoreUnavailable),
+    "table full": (1114, StoreUnavailable),
+    "out of memory": (1041, StoreUnavailable),
+    "too many connections": (1040, StoreUnavailable),
+    "too many connections of the user": (1203, StoreUnavailable),
+    "user's limit": (1226, StoreUnavailable),
+    "shutdown": (1053, StoreUnavailable),
+    "connection killed": (1927, StoreUnavailable),
+    "idle for too long": (4031, StoreUnavailable),
+    "statement killed": (1317, StoreUnavailable),
+    "read-only server": (1290, StoreUnavailable),
+    "read-only transaction": (1792, StoreUnavailable),
+    "read-only engine": (1836, StoreUnavailable),
+    "cluster node not ready": (1047, StoreUnavailable),
+    "access denied": (1045, StoreUnavailable),
+    "unknown database": (1049, StoreUnavailable),
+    "error during COMMIT": (1180, StoreUnavailable),
+    "cannot connect": (2003, StoreUnavailable),
+    "connection lost": (2013, StoreUnavailable),
+    "not connected": (0, StoreUnavailable),
+    "no such table": (1146, SchemaError),
+    "no such column": (1054, SchemaError),
+    "data too long": (1406, RowRefused),
+    "invalid JSON": (3140, RowRefused),
+    "JSON too deep": (3157, RowRefused),
+    "CHECK failed on MariaDB": (4025, RowRefused),
+    "packet too large": (1153, RowRefused),
+    "anything else": (1064, BatchRefused),
+    "unknown to the server itself": (1105, BatchRefused),
+}
+
+
+@pytest.mark.parametrize(("number", "kind"), ERRORS.values(), ids=ERRORS)
+def test_server_error_is_one_of_ours(number: int, kind: type[StoreError]) -> None:
+    error = translate(OperationalError(number, "what the server says"))
+
+    assert type(error) is kind
+    assert str(error).startswith(f"MySQL error {number}: what the server says.")
+
+
+def test_error_without_a_number_means_that_the_database_is_away() -> None:
+    error = translate(OperationalError("Packet sequence number wrong"))
+
+    assert type(error) is StoreUnavailable
+    assert str(error) == "MySQL: Packet sequence number wrong."
+
+
+def test_error_without_a_text_is_named() -> None:
+    assert str(translate(ConnectionResetError())) == "MySQL: ConnectionResetError."
+
+
+def test_schema_error_says_what_to_do() -> None:
+    assert "Run `ingest migrate`." in str(translate(OperationalError(1146, "Table 'x' doesn't exist")))
+
+
+def test_rows_content_is_cut_short() -> None:
+    assert len(str(translate(OperationalError(1366, "Incorrect string value: " + "x" * 5000)))) < 200
