@@ -46,6 +46,7 @@ EMPTY_PROMETHEUS = "scrape_configs: []\n"
 OWNER = """
 import signal, sys
 from tests.services import mysql_server, rabbitmq_server
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 with mysql_server() as mysql, rabbitmq_server() as rabbitmq:
     print(mysql.sandbox.path, rabbitmq.sandbox.path, flush=True)
     signal.pause()
