@@ -13,6 +13,7 @@ from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.clock import unix_us
+from ingest.committer import Committer
 from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.endpoint import Endpoint
 from ingest.health import Health
@@ -95,7 +96,8 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     relay = Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic)
     dispatcher = Dispatcher(store, publisher, relay, _dispatcher_limits(settings), outage, metrics, time.monotonic)
-    batcher = Batcher(store, dispatcher, _batcher_limits(settings), metrics, unix_us, time.monotonic)
+    committer = Committer(store, dispatcher, settings.commit_timeout_seconds, metrics, time.monotonic)
+    batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     return Parts(
         store=store,
         publisher=publisher,
@@ -163,7 +165,6 @@ def _batcher_limits(settings: Settings) -> BatcherLimits:
         writers=settings.store_connections_max,
         patience_seconds=settings.writer_patience_seconds,
         queue_timeout_seconds=settings.commit_timeout_seconds,
-        isolate_timeout_seconds=settings.commit_timeout_seconds,
     )
 
 

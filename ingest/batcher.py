@@ -8,33 +8,19 @@ is full, or when events have waited `patience_seconds` behind one commit.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
-from ingest.errors import BatchRefused, Overloaded, StoreError, StoreUnavailable
+from ingest.committer import Committer, Failures
+from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
-from ingest.store.base import Store
 
 log = logging.getLogger("ingest.batcher")
-
-Failures = Mapping[int, StoreError]
-"""`id()` of an event object → why it could not be made durable."""
-
-
-class Onward(Protocol):
-    """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
-
-    def dispatch(self, batch: Batch) -> None: ...
-    def lease_seconds(self) -> float: ...
-    def take_settled(self) -> Sequence[int]: ...
-    def give_back_settled(self, first_ids: Sequence[int]) -> None: ...
 
 
 class BatcherLimits(msgspec.Struct, frozen=True):
@@ -46,8 +32,6 @@ class BatcherLimits(msgspec.Struct, frozen=True):
     patience_seconds: float
     queue_timeout_seconds: float
     """Events that waited longer than this behind slow commits are answered 500 at once."""
-    isolate_timeout_seconds: float
-    """Time to find the rows that poison a batch; what is not committed by then is answered 500."""
 
 
 class Group:
@@ -64,19 +48,17 @@ class Group:
 
 
 class Batcher:
-    """Takes events one by one, commits them by the batch, passes batches on."""
+    """Takes events one by one, and has them committed by the batch."""
 
     def __init__(
         self,
-        store: Store,
-        onward: Onward,
+        committer: Committer,
         limits: BatcherLimits,
         metrics: Metrics,
         now_us: NowUs,
         monotonic: Monotonic,
     ) -> None:
-        self._store = store
-        self._onward = onward
+        self._committer = committer
         self._limits = limits
         self._metrics = metrics
         self._now_us = now_us
@@ -132,7 +114,7 @@ class Batcher:
         if self._writers:
             await asyncio.wait(self._writers)
         for group in self._groups:
-            self._answer(group, dict.fromkeys(map(id, group.events), StoreUnavailable()))
+            self._answer(group, _all(group, StoreUnavailable()))
         self._groups.clear()
 
     def _soon(self) -> "asyncio.Future[None]":
@@ -178,21 +160,21 @@ class Batcher:
                 self._busy -= 1
 
     async def _commit_group(self, group: Group) -> None:
-        failures: dict[int, StoreError] = {}
+        failures: Failures = {}
         try:
             waited = self._monotonic() - group.since
             self._metrics.queue_seconds.observe(waited)
             if waited > self._limits.queue_timeout_seconds:
                 raise StoreUnavailable("The database is too slow. The event was not acknowledged: send it again.")
-            await self._commit(self._seal(group), failures)
+            failures = await self._committer.commit(self._seal(group))
         except StoreError as exc:
-            _fail_rest(failures, group.events, exc)
+            failures = _all(group, exc)
         except asyncio.CancelledError:
-            _fail_rest(failures, group.events, StoreUnavailable())
+            failures = _all(group, StoreUnavailable())
             raise
         except Exception:
             log.exception("commit failed unexpectedly", extra={"events": len(group.events)})
-            _fail_rest(failures, group.events, StoreError())
+            failures = _all(group, StoreError())
         finally:
             self._answer(group, failures)
 
@@ -206,63 +188,9 @@ class Batcher:
             self._metrics.accepted.inc(len(group.events) - len(failures))
             group.done.set_result(failures or None)
 
-    async def _commit(self, batch: Batch, failures: dict[int, StoreError]) -> None:
-        """Commit the batch; where the database refuses a row of it, all the others."""
-        try:
-            await self._commit_whole(batch)
-        except BatchRefused as exc:
-            if len(batch) == 1:
-                failures[id(batch.events[0])] = exc
-                return
-            await self._isolate(batch, failures)
 
-    async def _isolate(self, batch: Batch, failures: dict[int, StoreError]) -> None:
-        """Halve the batch until the refused rows stand alone; each committed part is a batch of its own."""
-        parts = _halves(batch)
-        outcome: StoreError = StoreUnavailable("The batch held rows that the database refuses, and time ran out.")
-        try:
-            async with asyncio.timeout(self._limits.isolate_timeout_seconds):
-                while parts:
-                    part = parts[-1]
-                    try:
-                        await self._commit_whole(part)
-                        parts.pop()
-                    except BatchRefused as exc:
-                        parts.pop()
-                        if len(part) == 1:
-                            failures[id(part.events[0])] = exc
-                        else:
-                            parts += _halves(part)
-        except TimeoutError:
-            pass
-        except StoreError as exc:
-            outcome = exc
-        for part in parts:
-            _fail_rest(failures, part.events, outcome)
-
-    async def _commit_whole(self, batch: Batch) -> None:
-        settled = self._onward.take_settled()
-        started = self._monotonic()
-        try:
-            await self._store.commit(batch, lease_seconds=self._onward.lease_seconds(), settled=settled)
-        except BaseException:
-            self._onward.give_back_settled(settled)
-            raise
-        self._metrics.commit_seconds.observe(self._monotonic() - started)
-        self._metrics.batch_events.observe(len(batch))
-        self._metrics.stored.inc(len(batch))
-        self._onward.dispatch(batch)
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    """The second half and the first, which is taken off the end first."""
-    middle = len(batch) // 2
-    return [batch.part(middle, len(batch)), batch.part(0, middle)]
-
-
-def _fail_rest(failures: dict[int, StoreError], events: Sequence[Event], error: StoreError) -> None:
-    for event in events:
-        failures.setdefault(id(event), error)
+def _all(group: Group, error: StoreError) -> Failures:
+    return dict.fromkeys(map(id, group.events), error)
 
 
 def failure_of(event: Event, failures: Failures | None) -> StoreError | None:

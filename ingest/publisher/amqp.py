@@ -9,14 +9,14 @@ from ingest.publisher.amqp_connection import AmqpConnection
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Lane
 from ingest.publisher.confirms import Pending
-from ingest.publisher.supervisor import Supervisor
+from ingest.publisher.supervisor import SupervisedPublisher
 
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.1
 """A refused message is sent again this often, a little later each time, before the relay has it."""
 
 
-class AmqpPublisher:
+class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
     """See `ingest.publisher.base.Publisher`."""
 
     def __init__(
@@ -29,25 +29,11 @@ class AmqpPublisher:
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        self._confirm_timeout_seconds = confirm_timeout_seconds
-        self._supervisor = Supervisor(
+        super().__init__(
             lambda: AmqpConnection.open(url, declaration, channels_max, connect_timeout_seconds),
             reconnect_seconds_max,
         )
-
-    @property
-    def ready(self) -> bool:
-        return self._supervisor.problem is None
-
-    @property
-    def problem(self) -> str | None:
-        return self._supervisor.problem
-
-    async def start(self) -> None:
-        self._supervisor.start()
-
-    async def close(self) -> None:
-        await self._supervisor.close()
+        self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
         connection = self._supervisor.connection()

@@ -5,10 +5,10 @@ from ingest.errors import NotConfirmed
 from ingest.publisher.base import Lane
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
-from ingest.publisher.supervisor import Supervisor
+from ingest.publisher.supervisor import SupervisedPublisher
 
 
-class StreamPublisher:
+class StreamPublisher(SupervisedPublisher[StreamConnection]):
     """See `ingest.publisher.base.Publisher`. At least once: what is published again is there twice."""
 
     def __init__(
@@ -20,25 +20,9 @@ class StreamPublisher:
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        self._confirm_timeout_seconds = confirm_timeout_seconds
         address = StreamAddress.parse(url)
-        self._supervisor = Supervisor(
-            lambda: StreamConnection.open(address, stream, connect_timeout_seconds), reconnect_seconds_max
-        )
-
-    @property
-    def ready(self) -> bool:
-        return self._supervisor.problem is None
-
-    @property
-    def problem(self) -> str | None:
-        return self._supervisor.problem
-
-    async def start(self) -> None:
-        self._supervisor.start()
-
-    async def close(self) -> None:
-        await self._supervisor.close()
+        super().__init__(lambda: StreamConnection.open(address, stream, connect_timeout_seconds), reconnect_seconds_max)
+        self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
         """Both lanes share the one connection: a batch holds the next one up only while it is written."""

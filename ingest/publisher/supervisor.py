@@ -139,6 +139,27 @@ class Supervisor(Generic[C]):
         return clock() - opened >= STEADY_SECONDS
 
 
+class SupervisedPublisher(Generic[C]):
+    """What the publishers to RabbitMQ share of `ingest.publisher.base.Publisher`."""
+
+    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float) -> None:
+        self._supervisor = Supervisor(connect, reconnect_seconds_max)
+
+    @property
+    def ready(self) -> bool:
+        return self._supervisor.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        return self._supervisor.problem
+
+    async def start(self) -> None:
+        self._supervisor.start()
+
+    async def close(self) -> None:
+        await self._supervisor.close()
+
+
 def raise_if_cancelled(exc: BaseException) -> None:
     """Pass a cancellation of this task on; drivers cancel futures of their own, too, when a connection breaks."""
     task = asyncio.current_task()

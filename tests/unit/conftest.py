@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
+from ingest.committer import Committer
 from ingest.endpoint import Endpoint
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
@@ -76,9 +77,9 @@ async def batcher(store: FakeStore, onward: FakeOnward, metrics: Metrics, clock:
         writers=1,
         patience_seconds=60.0,
         queue_timeout_seconds=60.0,
-        isolate_timeout_seconds=60.0,
     )
-    batcher = Batcher(store, onward, limits, metrics, clock.now_us, clock.monotonic)
+    committer = Committer(store, onward, 60.0, metrics, clock.monotonic)
+    batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()
     yield batcher

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ingest.batcher import Batcher, BatcherLimits, failure_of
+from ingest.committer import Committer
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.ids import IdGenerator, milliseconds_of
 from ingest.metrics import Metrics
@@ -19,7 +20,6 @@ LIMITS = {
     "writers": 1,
     "patience_seconds": 0.0,
     "queue_timeout_seconds": 10.0,
-    "isolate_timeout_seconds": 10.0,
 }
 StartBatcher = Callable[..., Batcher]
 
@@ -31,9 +31,10 @@ async def start_batcher(
     """`start_batcher(writers=2)`: a batcher that is closed at the end."""
     started: list[Batcher] = []
 
-    def start(**limits: float) -> Batcher:
+    def start(isolate_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
-        batcher = Batcher(store, onward, together, metrics, clock.now_us, clock.monotonic)
+        committer = Committer(store, onward, isolate_timeout_seconds, metrics, clock.monotonic)
+        batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
         batcher.start()
         started.append(batcher)
