@@ -109,7 +109,7 @@ async def _durability(settings: Settings) -> str:
     try:
         value = (await connection.run(DURABILITY))[0][0]
     finally:
-        connection.close()
+        await connection.end()
     if value != 1:
         raise StoreError(
             f"innodb_flush_log_at_trx_commit is {value}: a crash of the server loses acknowledged events. Set it to 1."

@@ -44,7 +44,7 @@ class MetricFiles(Collector):
 
     def collect(self) -> Iterable[Metric]:
         files = [str(file) for file in self._folder.glob("*.db") if self._counts(file)]
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
         return metrics
 
     def _counts(self, file: Path) -> bool:
