@@ -44,8 +44,8 @@ SLOWDOWNS = (
     Slowdown(
         name="an event's way through the endpoint costs twice as much",
         file="ingest/endpoint.py",
-        line="            length = self.admit(scope)\n",
-        instead="            length = [self.admit(scope) for _ in range(40)][0]\n",
+        line="            headers = self.admit(scope)\n",
+        instead="            headers = [self.admit(scope) for _ in range(40)][0]\n",
         part="saturation",
         budget="saturation.cpu_ratio",
     ),

@@ -1,4 +1,4 @@
-"""The service under a closed loop that never lets up, beside the bare no-op: a table, and a JSON file in results/.
+"""The service under a closed loop that never lets up, beside the no-ops: a table, and a JSON file in results/.
 
 Rounds are interleaved: each of them loads every target once. INGEST_TEST_SERVERS chooses the servers.
 """
@@ -13,13 +13,16 @@ import click
 import msgspec
 
 from bench import rounds, targets
+from bench.noops import Kind
 from bench.rounds import Round
 from bench.stamp import Stamp, stamp
 from bench.tables import table
 from bench.wrk import Load
 
 RESULTS = Path(__file__).with_name("results")
+NOOPS: Mapping[str, Kind] = {"no-op": "asgi", "no-op, RSGI": "rsgi", "no-op, BlackSheep": "blacksheep"}
 NOOP = "no-op"
+"""What the others are divided by."""
 HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
 METHOD = (
     "wrk in a closed loop, a body of its own a request; all targets run from the start, and each round loads every "
@@ -67,9 +70,11 @@ def main(
 def run(
     servers: targets.Servers, load: Load, count: int, workers: int, modes: Sequence[targets.Mode]
 ) -> dict[str, list[Round]]:
-    """Interleaved rounds of the no-op and of the service in each mode."""
+    """Interleaved rounds of the no-ops and of the service in each mode."""
     with ExitStack() as stack:
-        loaded: dict[str, targets.Target] = {NOOP: stack.enter_context(targets.noop(workers))}
+        loaded: dict[str, targets.Target] = {
+            name: stack.enter_context(targets.noop(kind, workers)) for name, kind in NOOPS.items()
+        }
         for mode in modes:
             loaded[mode] = stack.enter_context(targets.service(servers, mode, workers))
         warmed = msgspec.structs.replace(load, seconds=1)

@@ -14,6 +14,8 @@ import msgspec
 import pika
 
 from bench.cpu import Components, descendants
+from bench.noops import Kind
+from ingest.endpoint import PATH
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
 from tests.services.server import PrivateServer, Server
@@ -64,7 +66,7 @@ def servers() -> Iterator[Servers]:
 
 
 class Noop:
-    """See `bench.asgi_noop`."""
+    """See `bench.noops`."""
 
     token = TOKEN
 
@@ -87,7 +89,7 @@ class Noop:
     def answers(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
         try:
-            connection.request("POST", "/", b"{}")
+            connection.request("POST", PATH, b"{}")
             return connection.getresponse().status == 200
         except OSError:
             return False
@@ -96,9 +98,9 @@ class Noop:
 
 
 @contextmanager
-def noop(workers: int = 1) -> Iterator[Target]:
+def noop(kind: Kind = "asgi", workers: int = 1) -> Iterator[Target]:
     port = free_port()
-    with subprocess.Popen([sys.executable, "-m", "bench.asgi_noop", str(port), str(workers)]) as process:
+    with subprocess.Popen([sys.executable, "-m", "bench.noops", kind, str(port), str(workers)]) as process:
         target = Noop(port, process)
         try:
             if not wait_until(target.answers, START_SECONDS):

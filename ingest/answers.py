@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from ingest import errors
+from ingest.rsgi import HttpProtocol
 
-Header = tuple[bytes, bytes]
+Header = tuple[str, str]
 
-JSON: Header = (b"content-type", b"application/json")
+JSON: Header = ("content-type", "application/json")
 RETRY_AFTER_SECONDS = 1
 
 STATUSES: Mapping[type[errors.IngestError], int] = {
@@ -28,17 +29,18 @@ STATUSES: Mapping[type[errors.IngestError], int] = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Status, headers and body, as the two ASGI messages that send them. Granian adds the length."""
+    """Status, headers and body. Granian adds the length."""
 
-    start: dict[str, Any]
-    body: dict[str, Any]
+    status: int
+    headers: list[Header]
+    body: bytes
 
     @classmethod
     def make(cls, status: int, content: Any, headers: tuple[Header, ...] = ()) -> "Answer":
-        return cls(
-            {"type": "http.response.start", "status": status, "headers": [JSON, *headers]},
-            {"type": "http.response.body", "body": msgspec.json.encode(content)},
-        )
+        return cls(status, [JSON, *headers], msgspec.json.encode(content))
+
+    def send(self, protocol: HttpProtocol) -> None:
+        protocol.response_bytes(self.status, self.headers, self.body)
 
 
 QUEUED = Answer.make(200, {"status": "queued"})
@@ -60,13 +62,13 @@ def answer_to(error: errors.IngestError) -> Answer:
 
 def _headers(error: errors.IngestError) -> tuple[Header, ...]:
     if isinstance(error, errors.Unauthenticated):
-        return ((b"www-authenticate", b'Token realm="call-events"'),)
+        return (("www-authenticate", 'Token realm="call-events"'),)
     if isinstance(error, errors.MethodNotAllowed):
-        return ((b"allow", error.allow.encode()),)
+        return (("allow", error.allow),)
     if isinstance(error, errors.Draining):
-        return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS), (b"connection", b"close"))
+        return (("retry-after", str(RETRY_AFTER_SECONDS)), ("connection", "close"))
     if isinstance(error, errors.Overloaded):
-        return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
+        return (("retry-after", str(RETRY_AFTER_SECONDS)),)
     if isinstance(error, errors.BodyTooLarge | errors.BodyTimeout):
-        return ((b"connection", b"close"),)  # the rest of the body is not read
+        return (("connection", "close"),)  # the rest of the body is not read
     return ()

@@ -1,8 +1,9 @@
 """The composition root: settings in, the BlackSheep application of one worker out."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from blacksheep import Application
@@ -12,6 +13,7 @@ from ingest import batch_endpoint, endpoint
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
+from ingest.bridge import Bridge
 from ingest.clock import unix_us
 from ingest.committer import Committer
 from ingest.dispatcher import Dispatcher, DispatcherLimits
@@ -26,6 +28,7 @@ from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
 from ingest.routes import add_routes
+from ingest.rsgi import HttpProtocol, Scope
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.slots import SlotKeeper
@@ -36,20 +39,29 @@ from ingest.store.sqlite import SQLiteStore
 from ingest.tokens import Tokens
 from ingest.worker import Parts, Worker
 
+Lane = Callable[[Scope, HttpProtocol], Awaitable[None]]
+
 
 class IngestApplication(Application):
-    """BlackSheep for all paths but the hot ones, which are answered before it sees them."""
+    """BlackSheep for all paths but the hot ones, which are answered before it sees them; served through RSGI."""
 
-    def __init__(self, lanes: dict[str, Any]) -> None:
+    def __init__(self, lanes: Mapping[str, Lane]) -> None:
         super().__init__()
         self._lanes = lanes
+        self._other = Bridge(self)
         self.seat: Seat | None = None
 
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+    def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
         """Not async itself: the lane's coroutine is the only one that a hot request pays."""
-        if scope["type"] == "http" and (lane := self._lanes.get(scope["path"])):
-            return lane(scope, receive, send)
-        return super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
+        return self._lanes.get(scope.path, self._other)(scope, protocol)
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before Granian takes requests."""
+        loop.run_until_complete(self.start())  # type: ignore[no-untyped-call] # BlackSheep has no types here
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After it has answered the last one."""
+        loop.run_until_complete(self.stop())  # type: ignore[no-untyped-call] # see above
 
 
 def create() -> IngestApplication:
@@ -75,7 +87,7 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
     worker = Worker(parts, unix_us, settings.drain_timeout_seconds)
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
-    lanes = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
+    lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
     application = IngestApplication({**lanes, **{f"{path}/": lane for path, lane in lanes.items()}})
 

@@ -7,10 +7,11 @@ import msgspec
 
 from ingest.answers import Answer
 from ingest.batcher import Batcher, failure_of
-from ingest.bodies import BodyReader, Receive
-from ingest.endpoint import Endpoint, Scope, Send
+from ingest.bodies import BodyReader
+from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, IngestError, Invalid, Malformed, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
+from ingest.rsgi import HttpProtocol, Scope
 
 PATH = "/api/call-events/batch"
 
@@ -32,18 +33,17 @@ class BatchEndpoint:
         self._batcher = batcher
         self._limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         try:
-            length = self._single.admit(scope)
-            body = await self._bodies.read(receive, length, self._limits.body_bytes_max)
+            headers = self._single.admit(scope)
+            body = await self._bodies.read(protocol, headers, self._limits.body_bytes_max)
             outcomes = await self._take(split(body, self._limits.items_max))
             answer = _answer(outcomes)
             for error in filter(None, outcomes):
                 self._single.count_refused(error)
         except IngestError as exc:
             answer = self._single.refuse(exc)
-        await send(answer.start)
-        await send(answer.body)
+        answer.send(protocol)
 
     async def _take(self, items: Sequence[bytes]) -> list[IngestError | None]:
         """Queue every valid item, then wait for all: an error an item, None where it is durable."""

@@ -1,17 +1,17 @@
-"""Reading request bodies over ASGI, bounded in bytes and in time."""
+"""Reading request bodies, bounded in bytes and in time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from ingest.clock import Monotonic
 from ingest.errors import BodyTimeout, BodyTooLarge
-
-Receive = Callable[[], Awaitable[Any]]
+from ingest.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
 """How late a body's deadline may be noticed."""
 CUT_OFF = "The connection ended before the body did. Nothing was kept."
+CHUNKS_CUT_OFF = "The connection ended before the body did, or trailers followed it. Nothing was kept."
 
 
 class BodyReader:
@@ -27,21 +27,22 @@ class BodyReader:
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
 
-    async def read(self, receive: Receive, length: int | None, bytes_max: int) -> bytes:
-        """The body; `length` is its Content-Length, None if it comes in chunks.
+    async def read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> bytes:
+        """The body.
 
         Raises `BodyTooLarge` as soon as that is known, `BodyTimeout` if it is not all there in time or the
         client has gone.
         """
-        if length is not None and length > bytes_max:
-            raise BodyTooLarge(f"The body has {length} bytes; the service takes {bytes_max} at most.")
+        body = _body(protocol, headers, bytes_max)
         # With the loop at hand this is a dictionary look-up; without, CPython asks for the process id.
         self._loop = self._loop or asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
-        assert task is not None, "ASGI runs in tasks"  # noqa: S101 - a programming error
+        assert task is not None, "requests run in tasks"  # noqa: S101 - a programming error
         self._reading[task] = self._monotonic() + self._timeout_seconds
         try:
-            return await self._read(receive, length, bytes_max)
+            return await body
+        except ProtocolClosed:
+            raise BodyTimeout(CUT_OFF) from None
         except asyncio.CancelledError:
             if task in self._late:
                 task.uncancel()
@@ -50,24 +51,6 @@ class BodyReader:
         finally:
             del self._reading[task]
             self._late.discard(task)
-
-    async def _read(self, receive: Receive, length: int | None, bytes_max: int) -> bytes:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not body and message["type"] == "http.disconnect":
-            raise BodyTimeout(CUT_OFF)
-        if not message.get("more_body") or (length is not None and len(body) >= length):
-            return _bounded(body, len(body), bytes_max)  # Granian says more_body with the last bytes, too
-        parts, size = [body], len(body)
-        while message.get("more_body") and size != length:
-            message = await receive()
-            part: bytes = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            _bounded(part, size, bytes_max)
-        if message["type"] == "http.disconnect" or (length is not None and size < length):
-            raise BodyTimeout(CUT_OFF)
-        return b"".join(parts)
 
     async def sweep(self) -> None:
         """Until cancelled: end the reads that are past their deadline."""
@@ -80,7 +63,37 @@ class BodyReader:
                     task.cancel()
 
 
-def _bounded(part: bytes, size: int, bytes_max: int) -> bytes:
-    if size > bytes_max:
-        raise BodyTooLarge(f"The body has more than the {bytes_max} bytes that the service takes.")
-    return part
+def _body(protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Awaitable[bytes]:
+    """The quickest way to read it that keeps to the limit."""
+    if "transfer-encoding" in headers:  # whatever Content-Length stands beside it
+        return _chunks(protocol, bytes_max)
+    length = headers.get("content-length", "")
+    if not length.isdecimal():
+        return _parts(protocol, bytes_max)
+    if int(length) > bytes_max:
+        raise BodyTooLarge(f"The body has {length} bytes; the service takes {bytes_max} at most.")
+    return protocol()
+
+
+async def _chunks(protocol: HttpProtocol, bytes_max: int) -> bytes:
+    """A body in chunks, which only HTTP/1.1 has."""
+    parts = await _read_parts(protocol, bytes_max)
+    if parts[-2:] == [b"", b""]:
+        raise BodyTimeout(CHUNKS_CUT_OFF)
+    return b"".join(parts)
+
+
+async def _parts(protocol: HttpProtocol, bytes_max: int) -> bytes:
+    """A body whose length only HTTP/2's frames tell, or none at all. If it ends early, nobody waits for an answer."""
+    return b"".join(await _read_parts(protocol, bytes_max))
+
+
+async def _read_parts(protocol: HttpProtocol, bytes_max: int) -> list[bytes]:
+    parts: list[bytes] = []
+    size = 0
+    async for part in protocol:
+        size += len(part)
+        if size > bytes_max:
+            raise BodyTooLarge(f"The body has more than the {bytes_max} bytes that the service takes.")
+        parts.append(part)
+    return parts

@@ -5,11 +5,14 @@ import json
 import os
 import signal
 import socket
+from typing import Any
 
+import msgspec
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.server.common import AbstractServer
 
 from ingest.app import make_store, metric_files
 from ingest.errors import SettingsError
@@ -32,12 +35,20 @@ def serve(settings: Settings) -> None:
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
     os.register_at_fork(after_in_child=_obey_signals)
-    server = Granian(
-        "ingest.app:create",
-        factory=True,
-        address=address,
+    server = make_server("ingest.app:create", msgspec.structs.replace(settings, host=address), Interfaces.RSGI)
+    if settings.embedded:
+        print(_invitation(settings), flush=True)
+    server.serve()
+
+
+def make_server(target: str, settings: Settings, interface: Interfaces, *, factory: bool = True) -> AbstractServer[Any]:
+    """Granian for an application, or a factory of it; the host must be an IP address."""
+    return Granian(
+        target,
+        factory=factory,
+        address=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGI,
+        interface=interface,
         workers=settings.workers,
         loop=Loops.uvloop,
         http=HTTPModes.auto,
@@ -49,9 +60,6 @@ def serve(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=int(settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS,
     )
-    if settings.embedded:
-        print(_invitation(settings), flush=True)
-    server.serve()
 
 
 def _obey_signals() -> None:

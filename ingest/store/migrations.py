@@ -1,5 +1,6 @@
 """The numbered migrations of `sql/`, as statements; which of them a database has is its adapter's to say."""
 
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ def migrations(dialect: str) -> list[Migration]:
     return [_migration(file) for file in files]
 
 
+@cache
 def newest_version(dialect: str) -> int:
     """The version a database of this release has."""
     return migrations(dialect)[-1].version

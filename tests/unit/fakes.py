@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
 from ingest.batches import Batch
 from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError
 from ingest.publisher.base import Lane
+from ingest.rsgi import ProtocolClosed
 from ingest.store.base import SlotLease
 from tests.unit.making import NOW_US
 
@@ -183,34 +184,103 @@ class Answered(msgspec.Struct, frozen=True):
 
     status: int
     headers: Mapping[str, str]
-    json: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class FakeHeaders:
+    """A request's headers. A value of None is one that cannot be read."""
+
+    def __init__(self, values: Mapping[str, str | None]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._values.get(name)
+        return default if value is None else value
+
+    def items(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self._values.items() if value is not None]
+
+
+class FakeScope(msgspec.Struct):
+    """A request's head."""
+
+    headers: FakeHeaders
+    method: str = "POST"
+    path: str = "/"
+    query_string: str = ""
+    authority: str | None = None
+    http_version: str = "1.1"
+    scheme: str = "http"
+    proto: str = "http"
+    server: str = "127.0.0.1:8000"
+    client: str = "[::1]:50000"
+
+
+class FakeProtocol:
+    """A client that sends `parts` and then `end`s: as it should, early, or never. It keeps its answer.
+
+    As Granian does, it gives an empty part at the end, and two when the body ended early.
+    """
+
+    def __init__(self, parts: Iterable[bytes] = (), end: Literal["whole", "cut off", "never"] = "whole") -> None:
+        self._parts = list(parts)
+        self._end = end
+        self.waits = False
+        self.answered: Answered | None = None
+        self.streamed: list[bytes] = []
+
+    async def __call__(self) -> bytes:
+        await self._wait()
+        if self._end == "cut off":
+            raise ProtocolClosed
+        return b"".join(self._parts)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+        await self._wait()
+        for _ in range(2 if self._end == "cut off" else 1):
+            yield b""
+
+    async def _wait(self) -> None:
+        if self._end == "never":
+            self.waits = True
+            await asyncio.Future()
+
+    async def client_disconnect(self) -> None:
+        """It is gone at once."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        assert self.answered is None, "one request has one answer"
+        self.answered = Answered(status, dict(headers), body)
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "FakeProtocol":
+        self.response_bytes(status, headers, b"")
+        return self
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.streamed.append(data)
 
 
 async def request(
-    lane: Callable[..., Awaitable[None]],
+    lane: Callable[[FakeScope, FakeProtocol], Awaitable[None]],
     body: bytes = b"",
     method: str = "POST",
-    **headers: str,
+    **headers: str | None,
 ) -> Answered:
-    """Call an ASGI application as Granian does: `more_body` also with the last bytes. `_` in names is `-`."""
-    sent: list[dict[str, Any]] = []
-    messages = [
-        {"type": "http.request", "body": body, "more_body": True},
-        {"type": "http.request", "body": b"", "more_body": False},
-    ]
-
-    async def receive() -> dict[str, Any]:
-        return messages.pop(0)
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    pairs = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
-    scope = {"method": method, "headers": [(name.encode(), value.encode()) for name, value in pairs.items()]}
-    await lane(scope, receive, send)
-    start, content = sent
-    answered = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Answered(start["status"], answered, json.loads(content["body"]))
+    """Call a lane as Granian does. `_` in names is `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    protocol = FakeProtocol([body])
+    await lane(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method), protocol)
+    assert protocol.answered
+    return protocol.answered
 
 
 def opened() -> asyncio.Event:

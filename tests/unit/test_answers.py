@@ -8,11 +8,11 @@ from ingest.answers import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Answer, answer
 
 
 def headers(answer: Answer) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in answer.start["headers"]}
+    return dict(answer.headers)
 
 
 def content(answer: Answer) -> Any:
-    return json.loads(answer.body["body"])
+    return json.loads(answer.body)
 
 
 def all_errors() -> list[type[errors.IngestError]]:
@@ -23,8 +23,8 @@ def all_errors() -> list[type[errors.IngestError]]:
 
 
 def test_success_is_exactly_this() -> None:
-    assert QUEUED.start["status"] == 200
-    assert QUEUED.body["body"] == b'{"status":"queued"}'
+    assert QUEUED.status == 200
+    assert QUEUED.body == b'{"status":"queued"}'
     assert headers(QUEUED) == {"content-type": "application/json"}
 
 
@@ -51,7 +51,7 @@ def test_success_is_exactly_this() -> None:
 def test_each_error_has_its_status_and_says_what_is_wrong(error: errors.IngestError, status: int) -> None:
     answer = answer_to(error)
 
-    assert answer.start["status"] == status
+    assert answer.status == status
     assert content(answer)["message"]
     assert headers(answer)["content-type"] == "application/json"
 

@@ -66,6 +66,12 @@ async def test_length_and_encoding_are_looked_at_before_the_body(endpoint: Endpo
     assert (await post(endpoint, b"", content_encoding="br")).status == 415
 
 
+@pytest.mark.parametrize(("encoding", "status"), [("", 200), (" Identity ", 200), (None, 415), ("identity, gzip", 415)])
+async def test_only_bodies_without_an_encoding_are_taken(endpoint: Endpoint, encoding: str | None, status: int) -> None:
+    """None is one whose bytes are no text."""
+    assert (await request(endpoint, body(), x_api_token=TOKEN, content_encoding=encoding)).status == status
+
+
 @pytest.mark.parametrize("length", ["", "x", "-1", "+1", "1_0"])
 async def test_length_that_is_none_is_not_relied_on(endpoint: Endpoint, length: str) -> None:
     assert (await post(endpoint, body(), content_length=length)).status == 200

@@ -74,6 +74,12 @@ def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None
             read_settings({**environ, "INGEST_API_TOKENS": tokens})
 
 
+@pytest.mark.parametrize("token", ["Tökén", "two\twords", "\x7f"])
+def test_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    with pytest.raises(SettingsError, match="INGEST_API_TOKENS: tokens are of visible ASCII"):
+        read_settings({"INGEST_API_TOKENS": f"a-token,{token}"})
+
+
 def test_stream_mode_needs_the_streams_url() -> None:
     assert read_settings({**AMQP, **STREAM}).publish_to == "stream"
 

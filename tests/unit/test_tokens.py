@@ -2,23 +2,23 @@ import pytest
 
 from ingest.tokens import Tokens
 
-OURS = Tokens(["first-token", "zweites-Tökén"])
+OURS = Tokens(["first-token", "second.token"])
 
 
-@pytest.mark.parametrize("token", ["first-token", "zweites-Tökén"])
+@pytest.mark.parametrize("token", ["first-token", "second.token"])
 def test_each_token_is_accepted(token: str) -> None:
-    assert OURS.accepts(token.encode())
+    assert OURS.accepts(token)
 
 
 @pytest.mark.parametrize(
-    "token", [None, b"", b"first-token ", b"first-toke", b"FIRST-TOKEN", b"first-token,zweites", b"\xff\x00"]
+    "token", [None, "", "first-token ", "first-toke", "FIRST-TOKEN", "first-token,second.token", "\xff\x00"]
 )
-def test_anything_else_is_not(token: bytes | None) -> None:
+def test_anything_else_is_not(token: str | None) -> None:
     assert not OURS.accepts(token)
 
 
-@pytest.mark.parametrize("token", [None, b"", b"any"])
-def test_without_tokens_nobody_is_let_in(token: bytes | None) -> None:
+@pytest.mark.parametrize("token", [None, "", "any"])
+def test_without_tokens_nobody_is_let_in(token: str | None) -> None:
     assert not Tokens([]).accepts(token)
 
 

@@ -1,0 +1,87 @@
+"""From RSGI to ASGI, for the requests that are not hot: an ASGI application answers them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from ingest.rsgi import HttpProtocol, Scope, Transport
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class Bridge:
+    """Calls the application as an ASGI server does: one call a request, HTTP only, no lifespan."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        exchange = _Exchange(protocol)
+        await self._application(asgi_scope(scope), exchange.receive, exchange.send)
+
+
+def asgi_scope(scope: Scope) -> Message:
+    """The head of a request as ASGI 3 has it. HTTP/2's authority becomes the Host header it stands for."""
+    headers = [(name.encode(), value.encode()) for name, value in scope.headers.items()]
+    if scope.authority and "host" not in scope.headers:
+        headers.append((b"host", scope.authority.encode()))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": scope.http_version,
+        "method": scope.method,
+        "scheme": scope.scheme,
+        "path": scope.path,
+        "query_string": scope.query_string.encode(),
+        "root_path": "",
+        "headers": headers,
+        "server": _address(scope.server),
+        "client": _address(scope.client),
+    }
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class _Exchange:
+    """One request's `receive` and `send`."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._parts: AsyncIterator[bytes] | None = None
+        self._read = False
+        self._start: Message = {}
+        self._transport: Transport | None = None
+
+    async def receive(self) -> Message:
+        """The next part of the body; past its end, that the client is gone, when it is."""
+        self._parts = self._parts or aiter(self._protocol)
+        try:
+            return {"type": "http.request", "body": await anext(self._parts), "more_body": True}
+        except StopAsyncIteration:
+            if not self._read:
+                self._read = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+        await self._protocol.client_disconnect()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+        elif self._transport or message.get("more_body"):
+            await self._stream(message.get("body", b""))
+        else:
+            self._protocol.response_bytes(*self._head(), message.get("body", b""))
+
+    async def _stream(self, part: bytes) -> None:
+        self._transport = self._transport or self._protocol.response_stream(*self._head())
+        if part:
+            await self._transport.send_bytes(part)
+
+    def _head(self) -> tuple[int, list[tuple[str, str]]]:
+        headers = self._start.get("headers", ())
+        return self._start["status"], [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
