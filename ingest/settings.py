@@ -128,11 +128,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"INGEST_BODY_BYTES_MAX={settings.body_bytes_max}: a stream takes {STREAM_BODY_BYTES_MAX} at most."
         )
-    for token in settings.api_tokens:
-        if not (token.isascii() and token.isprintable()):
-            raise SettingsError(
-                "INGEST_API_TOKENS: a token is made of visible ASCII characters, as a header's value is."
-            )
+    if not all(token.isascii() and token.isprintable() for token in settings.api_tokens):
+        raise SettingsError("INGEST_API_TOKENS: tokens are of visible ASCII characters, as all that a header may hold.")
     if not settings.embedded:
         _check_tokens(settings.api_tokens)
 
