@@ -19,7 +19,7 @@ TIME_RAN_OUT = "The batch held rows that the database refuses, and time ran out.
 class Onward(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
 
-    def dispatch(self, batch: Batch) -> None: ...
+    def dispatch(self, batch: Batch, lease_seconds: float) -> None: ...
     def lease_seconds(self) -> float: ...
     def take_settled(self) -> Sequence[int]: ...
     def give_back_settled(self, first_ids: Sequence[int]) -> None: ...
@@ -77,17 +77,17 @@ class Committer:
         return {}
 
     async def _commit_whole(self, batch: Batch) -> None:
-        settled = self._onward.take_settled()
+        settled, lease_seconds = self._onward.take_settled(), self._onward.lease_seconds()
         started = self._monotonic()
         try:
-            await self._store.commit(batch, lease_seconds=self._onward.lease_seconds(), settled=settled)
+            await self._store.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
             self._onward.give_back_settled(settled)
             raise
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         self._metrics.stored.inc(len(batch))
-        self._onward.dispatch(batch)
+        self._onward.dispatch(batch, lease_seconds)
 
 
 def _halves(batch: Batch) -> list[Batch]:

@@ -74,8 +74,11 @@ class Dispatcher:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
-    def dispatch(self, batch: Batch) -> None:
-        """Begin to publish, or leave the batch to the relay. Never waits, never fails."""
+    def dispatch(self, batch: Batch, lease_seconds: float) -> None:
+        """Begin to publish, or leave the batch to the relay. Never waits, never fails.
+
+        With a lease, which the entry was committed with, only this worker's relay may have it before the lease ends.
+        """
         size = sum(len(event.payload) for event in batch.events)
         over = (
             self._inflight_events + len(batch) > self._limits.inflight_events_max
@@ -84,6 +87,8 @@ class Dispatcher:
         if over or not self._publisher.ready:
             self._metrics.released.inc(len(batch))
             self._outage.left_to_relay(len(batch), self._publisher.problem or "too many events are in flight")
+            if lease_seconds:
+                self._successor.take_over(batch.first_id, range(len(batch)))
             return
         self._inflight_events += len(batch)
         self._inflight_bytes += size
@@ -114,6 +119,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks)
 
     async def _publish(self, batch: Batch, size: int) -> None:
+        await asyncio.sleep(0)  # those who wait for the commit are answered first
         started = self._monotonic()
         try:
             await self._publisher.publish(batch)

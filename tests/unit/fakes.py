@@ -165,7 +165,7 @@ class FakeOnward:
         self.settled: list[int] = []
         self.given_back: list[int] = []
 
-    def dispatch(self, batch: Batch) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float) -> None:
         self.dispatched.append(batch)
 
     def lease_seconds(self) -> float:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -13,6 +14,7 @@ from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, FakeSuccessor,
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
+LEASE_SECONDS = 30.0
 MakeDispatcher = Callable[..., Dispatcher]
 
 
@@ -51,7 +53,7 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
 ) -> None:
     made = batches(8)
     for one in made:
-        dispatcher.dispatch(one)
+        dispatcher.dispatch(one, LEASE_SECONDS)
     await until(lambda: len(publisher.published) == 8)
 
     assert publisher.published == [(one, "live") for one in made]
@@ -63,7 +65,7 @@ async def test_the_next_batch_is_written_before_the_first_is_confirmed(
     publisher.gate.clear()
     made = batches(3)
     for one in made:
-        dispatcher.dispatch(one)
+        dispatcher.dispatch(one, LEASE_SECONDS)
 
     await until(lambda: publisher.tried == made)
 
@@ -88,7 +90,7 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     first, second, third = batches(3, events_each)
     assert 127 < len(first.events[0].payload) <= 190
     for one in (first, second, third):
-        dispatcher.dispatch(one)
+        dispatcher.dispatch(one, LEASE_SECONDS)
 
     publisher.gate.set()
     await dispatcher.drain()
@@ -96,7 +98,7 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     assert published(publisher) == [first.first_id, second.first_id]
     assert sample("ingest_events_released_total") == events_each
     assert dispatcher.inflight_events == 0
-    dispatcher.dispatch(third)
+    dispatcher.dispatch(third, LEASE_SECONDS)
     await dispatcher.drain()
     assert published(publisher)[2:] == [third.first_id]
 
@@ -105,12 +107,40 @@ async def test_nothing_is_published_while_the_broker_is_away(
     dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore, sample: Sample
 ) -> None:
     publisher.problem = "away"
-    dispatcher.dispatch(batch(3))
+    dispatcher.dispatch(batch(3), LEASE_SECONDS)
     await dispatcher.drain()
 
     assert publisher.tried == []
     assert store.settled == []
     assert sample("ingest_events_released_total") == 3
+
+
+@pytest.mark.parametrize(("lease_seconds", "taken"), [(30.0, [0, 1, 2]), (0.0, None)], ids=["leased", "not leased"])
+async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its_lease_to_end(
+    dispatcher: Dispatcher,
+    publisher: FakePublisher,
+    successor: FakeSuccessor,
+    lease_seconds: float,
+    taken: list[int] | None,
+) -> None:
+    """Without a lease any worker's relay may have claimed it already."""
+    publisher.problem = "away"
+    made = batch(3)
+    dispatcher.dispatch(made, lease_seconds)
+
+    assert successor.taken.get(made.first_id) == taken
+
+
+async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published(
+    dispatcher: Dispatcher, publisher: FakePublisher
+) -> None:
+    published_before: list[int] = []
+    dispatcher.dispatch(batch(), LEASE_SECONDS)
+    # As the futures of the waiting requests are resolved: right after it, in the same round of the loop.
+    asyncio.get_running_loop().call_soon(lambda: published_before.append(len(publisher.tried)))
+    await dispatcher.drain()
+
+    assert (published_before, len(publisher.tried)) == ([0], 1)
 
 
 def test_new_entries_are_leased_unless_the_broker_is_away(
@@ -136,8 +166,8 @@ async def test_failed_publish_is_not_settled_but_handed_over(
 ) -> None:
     failing, fine = batches(2, 3)
     publisher.errors[failing.first_id] = error
-    dispatcher.dispatch(failing)
-    dispatcher.dispatch(fine)
+    dispatcher.dispatch(failing, LEASE_SECONDS)
+    dispatcher.dispatch(fine, LEASE_SECONDS)
     await dispatcher.drain()
 
     assert store.settled == [fine.first_id]
@@ -153,7 +183,7 @@ async def test_publish_that_breaks_unexpectedly_is_logged_and_not_settled(
 ) -> None:
     broken = batch()
     publisher.errors[broken.first_id] = ZeroDivisionError("a bug")  # type: ignore[assignment]
-    dispatcher.dispatch(broken)
+    dispatcher.dispatch(broken, LEASE_SECONDS)
     await until(lambda: "publishing failed unexpectedly" in caplog.text)
 
     assert dispatcher.inflight_events == 0
@@ -165,7 +195,7 @@ async def test_confirmed_batches_settle_with_the_next_commit(
 ) -> None:
     made = batches(SETTLED_ENTRIES_MIN)
     for one in made:
-        dispatcher.dispatch(one)
+        dispatcher.dispatch(one, LEASE_SECONDS)
     await until(lambda: len(publisher.published) == len(made) and dispatcher.inflight_events == 0)
 
     assert dispatcher.take_settled() == [one.first_id for one in made]
@@ -176,7 +206,7 @@ async def test_confirmed_batches_settle_with_the_next_commit(
 
 async def test_batch_is_settled_by_a_timer_when_no_commit_comes(dispatcher: Dispatcher, store: FakeStore) -> None:
     made = batch()
-    dispatcher.dispatch(made)
+    dispatcher.dispatch(made, LEASE_SECONDS)
 
     await until(lambda: store.settled)
 
@@ -222,7 +252,7 @@ async def test_drain_ends_with_all_confirmed_and_settled(
 ) -> None:
     made = batches(3)
     for one in made:
-        dispatcher.dispatch(one)
+        dispatcher.dispatch(one, LEASE_SECONDS)
 
     await dispatcher.drain()
 
@@ -242,7 +272,7 @@ async def test_close_gives_up_what_is_in_flight(
     dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore
 ) -> None:
     publisher.gate.clear()
-    dispatcher.dispatch(batch())
+    dispatcher.dispatch(batch(), LEASE_SECONDS)
     await until(lambda: publisher.tried)
 
     await dispatcher.close()
