@@ -23,8 +23,12 @@ from ingest.store.base import Store
 
 log = logging.getLogger("ingest.relay")
 
-SLICE_ENTRIES = 16
-"""Entries read into memory and published at a time; each is one batch of bounded bytes."""
+SLICE_EVENTS = 1000
+SLICE_BYTES = 4 << 20
+"""Published and settled at a time, once this much is read: an outage at little load leaves entries of a few events
+each, and the broker's fsync, the settling commit and their wake-ups cost the same for few as for many."""
+READ_ENTRIES = 16
+"""Entries read at a time; each is one batch of bounded bytes. So a slice holds at most `SLICE_BYTES` and 16 of them."""
 
 RESTS_MAX = 4096
 """Batches whose unpublished rest (positions; none: only to be settled) is remembered."""
@@ -92,11 +96,11 @@ class Relay:
             self._claimed.extend(await self._store.claim(self._limits.entries_max, self._limits.lease_seconds))
         full = len(self._claimed) == self._limits.entries_max
         while self._claimed and self._monotonic() < self._claimed_until:
-            await self._publish_slice(list(islice(self._claimed, SLICE_ENTRIES)))
+            await self._publish_slice()
         return full
 
-    async def _publish_slice(self, first_ids: Sequence[int]) -> None:
-        batches = await self._store.read(first_ids)
+    async def _publish_slice(self) -> None:
+        first_ids, batches = await self._read_slice()
         outcomes = await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
         failed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is not None]
         for _ in first_ids:
@@ -106,6 +110,22 @@ class Relay:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    async def _read_slice(self) -> tuple[list[int], list[Batch]]:
+        """The next of what is claimed, which stays claimed; and their batches."""
+        first_ids: list[int] = []
+        batches: list[Batch] = []
+        events = size = 0
+        while events < SLICE_EVENTS and size < SLICE_BYTES:
+            part = list(islice(self._claimed, len(first_ids), len(first_ids) + READ_ENTRIES))
+            if not part:
+                break
+            read = await self._store.read(part)
+            first_ids += part
+            batches += read
+            events += sum(len(batch) for batch in read)
+            size += sum(len(event.payload) for batch in read for event in batch.events)
+        return first_ids, batches
 
     async def _settle(self, first_ids: Sequence[int]) -> None:
         if not first_ids:

@@ -8,11 +8,13 @@ from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import Outage
-from ingest.relay import SLICE_ENTRIES, Relay, RelayLimits
+from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
 from tests.unit.making import NOW_US, batch, call_ids
 
+LARGE = SLICE_EVENTS // READ_ENTRIES + 1
+"""Events of an entry so large that as many as are read at a time fill a slice."""
 LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 
@@ -81,27 +83,40 @@ async def test_only_confirmed_batches_are_settled(
 
 
 async def test_few_batches_are_held_in_memory_at_once(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
-    left(store, SLICE_ENTRIES + 3)
+    left(store, READ_ENTRIES + 3, of=LARGE)
     publisher.gate.clear()
     working = asyncio.create_task(relay.round())
-    await until(lambda: len(publisher.tried) == SLICE_ENTRIES)
+    await until(lambda: len(publisher.tried) == READ_ENTRIES)
 
     publisher.gate.set()
     await working
 
-    assert len(store.settled) == SLICE_ENTRIES + 3
+    assert len(store.settled) == READ_ENTRIES + 3
+
+
+async def test_small_entries_are_published_together(relay: Relay, store: FakeStore, publisher: FakePublisher) -> None:
+    """Each wait for the broker costs a fsync of its own: entries of an outage at little load hold few events each."""
+    left(store, READ_ENTRIES * 2 + 3)
+    publisher.gate.clear()
+    working = asyncio.create_task(relay.round())
+    await until(lambda: len(publisher.tried) == READ_ENTRIES * 2 + 3)
+
+    publisher.gate.set()
+    await working
+
+    assert len(store.settled) == READ_ENTRIES * 2 + 3
 
 
 async def test_next_round_goes_on_with_what_a_failed_one_left(
     relay: Relay, store: FakeStore, publisher: FakePublisher
 ) -> None:
     """A lease runs for long: who waited for its end would leave events there while the broker is back."""
-    made = left(store, SLICE_ENTRIES + 3)
+    made = left(store, READ_ENTRIES + 3, of=LARGE)
     publisher.errors[made[0].first_id] = BrokerUnavailable()
 
     with pytest.raises(BrokerUnavailable):
         await relay.round()
-    assert publisher.tried == made[:SLICE_ENTRIES]
+    assert publisher.tried == made[:READ_ENTRIES]
     publisher.errors.clear()
     await relay.round()
 
