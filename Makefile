@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl
 BENCH_PACKAGES := wrk
+PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
+	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
+FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
 PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 
-.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets bench bench-bite wrk lock clean
+.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-parts bench-peers bench-charts peers wrk lock clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -40,7 +43,7 @@ test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers
 	INGEST_TEST_SERVERS=sid $(BIN)/pytest tests/faults
 
-faults: install-dev $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
+faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
 servers:        ## Debian's packages of the servers that the tests start, if they are missing
@@ -64,9 +67,40 @@ budgets: install-dev servers wrk  ## the benchmarks that CI holds to their budge
 bench-bite: install-dev servers wrk  ## show that a known slowdown breaks its budget
 	$(BIN)/python -m bench.bite
 
+bench-compare: install-dev servers wrk  ## BASE=<rev> against the working tree: faster, slower or no difference seen, with spread
+	@test -n "$(BASE)" || { echo "Name a revision: make bench-compare BASE=main"; exit 2; }
+	$(BIN)/python -m bench.compare "$(BASE)"
+
+bench-scenarios: install-dev servers wrk  ## locust's scenarios, 30 s each, on private servers
+	$(BIN)/python -m bench.scenario
+
 bench: install-dev servers sid-servers wrk  ## figures under saturation, on both pairs of servers, into bench/results
 	$(BIN)/python -m bench.saturation
 	INGEST_TEST_SERVERS=sid $(BIN)/python -m bench.saturation
+
+bench-sweep: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput against connections, kept and one-shot (6 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.sweep
+
+bench-latency: install-dev $(FLAVOUR_SERVERS) wrk  ## latency at fixed rates, and while RabbitMQ restarts and the relay drains (8 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.latency --while broker-restarts --while relay-drains
+
+bench-growth: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput as the table grows to 10 million rows, and by workers (15 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.growth
+
+bench-soak: install-dev $(FLAVOUR_SERVERS) wrk  ## memory of a worker over ten minutes, and with a million events backlogged (15 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.soak
+
+bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish cost alone (1 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.parts
+
+bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run
+
+bench-charts: install-dev  ## pictures of the results, beside them
+	$(BIN)/python -m bench.charts
+
+peers:          ## Debian's packages that the rivals are built from, if they are missing
+	@sh tests/setup/debian-packages.sh $(PEER_PACKAGES)
 
 wrk:            ## the load generator, if it is missing
 	@sh tests/setup/debian-packages.sh $(BENCH_PACKAGES)

@@ -7,53 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
+from bench.slowdowns import SLOWDOWNS, Slowdown, apply
 
 ROOT = Path(__file__).parents[1]
+COMPARED = ("--rounds", "6", "--seconds", "1")
+"""Short: what it must see is large."""
 COPIED = ("ingest", "sql", "bench", "tests", "pyproject.toml")
 
 
-class Slowdown(msgspec.Struct, frozen=True):
-    """A change of one line of `file`, the part of the budgets that must see it, and the one it must break."""
-
-    name: str
-    file: str
-    line: str
-    instead: str
-    part: str
-    budget: str
-
-
-SLOWDOWNS = (
-    Slowdown(
-        name="each body is decoded three times",
-        file="ingest/events.py",
-        line="        event = _decode_event(body)\n",
-        instead="        event = [_decode_event(body) for _ in range(3)][0]\n",
-        part="micro",
-        budget="micro.decode",
-    ),
-    Slowdown(
-        name="each batch's rows are assembled three times",
-        file="ingest/store/mysql_statements.py",
-        line="    statements = [insert_events(batch), ",
-        instead="    statements = [[insert_events(batch) for _ in range(3)][0], ",
-        part="micro",
-        budget="micro.statement",
-    ),
-    Slowdown(
-        name="an event's way through the endpoint costs twice as much",
-        file="ingest/endpoint.py",
-        line="            headers = self.admit(scope)\n",
-        instead="            headers = [self.admit(scope) for _ in range(40)][0]\n",
-        part="saturation",
-        budget="saturation.cpu_ratio",
-    ),
-)
-
-
 def main() -> None:
-    passed = [_unmodified_passes(), *(_bites(slowdown) for slowdown in SLOWDOWNS)]
+    passed = [_unmodified_passes(), *(_bites(slowdown) for slowdown in SLOWDOWNS), _compare_bites()]
     print(f"bite: {passed.count(True)} as expected, {passed.count(False)} not")
     sys.exit(0 if all(passed) else 1)
 
@@ -73,18 +36,20 @@ def _bites(slowdown: Slowdown) -> bool:
     return done.returncode == 1 and names_broken(slowdown.budget, done.stdout)
 
 
+def _compare_bites() -> bool:
+    slowdown = next(slowdown for slowdown in SLOWDOWNS if slowdown.budget == "saturation.cpu_ratio")
+    print(f"\n== {slowdown.name}: bench.compare must call it slower than HEAD", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = copy(Path(folder))
+        apply(slowdown, root)
+        options = ["--head", str(root), *COMPARED, "--out", str(Path(folder, "compare.json"))]
+        done = _run(ROOT, "bench.compare", "HEAD", *options)
+    return done.returncode == 1 and "slower: service CPU" in done.stdout
+
+
 def names_broken(budget: str, output: str) -> bool:
     """Whether the output of `bench.budgets` has that budget measured and broken."""
     return f"budget broken: {budget} is " in output
-
-
-def apply(slowdown: Slowdown, root: Path) -> None:
-    """Raises ValueError if the line is not there just once: the code has changed, the slowdown must too."""
-    file = root / slowdown.file
-    before, line, after = file.read_text().partition(slowdown.line)
-    if not line or slowdown.line in after:
-        raise ValueError(f"{slowdown.file} does not have this just once: {slowdown.line!r}")
-    file.write_text(before + slowdown.instead + after)
 
 
 def copy(folder: Path) -> Path:
@@ -99,8 +64,13 @@ def copy(folder: Path) -> Path:
 
 
 def _budgets(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return _run(root, "bench.budgets", *options)
+
+
+def _run(root: Path, module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """The module as it is in that tree."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.budgets", *options],
+        [sys.executable, "-m", module, *words],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},  # before the installed package, which is the original
         check=False,

@@ -12,8 +12,9 @@ from statistics import median
 
 import click
 
-from bench import rounds, scenario, targets
+from bench import rounds, targets
 from bench.micro.figures import measure as measure_micro
+from bench.scenarios import runs
 from bench.verdicts import broken, judge, of_parts, read_budgets, report
 from bench.wrk import Load
 
@@ -37,32 +38,35 @@ def measure_saturation(servers: targets.Servers) -> Figures:
     }
 
 
-def measure_scenario(servers: targets.Servers) -> Figures:
+def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load]) -> Figures:
+    """One after another on the same service; one that fails leaves its own budgets without figures."""
+    figures: Figures = {}
     with targets.service(servers, "quorum") as service:
-        return scenario.measure(service.port, service.token, scenario.Scenario())
+        for name, load in loads.items():
+            figures |= attempt(f"scenario.{name}", partial(runs.measure, service, name, load))
+    return figures
 
 
-SERVED: Mapping[str, Callable[[targets.Servers], Figures]] = {
-    "saturation": measure_saturation,
-    "scenario": measure_scenario,
-}
-PARTS = ("micro", *SERVED)
+PARTS = ("micro", "saturation", "scenario", *(f"scenario.{name}" for name in runs.SCENARIOS))
 
 
 def measure(parts: Sequence[str]) -> Figures:
     """The figures of the parts; one that fails says why, and leaves its budgets without figures."""
     figures: Figures = {}
     if "micro" in parts:
-        figures |= _attempt("micro", measure_micro)
-    served = [name for name in SERVED if name in parts]
-    if served:
+        figures |= attempt("micro", measure_micro)
+    loads = {name: load for name, load in runs.SCENARIOS.items() if {"scenario", f"scenario.{name}"} & {*parts}}
+    if loads or "saturation" in parts:
         with targets.servers() as servers:
-            for name in served:
-                figures |= _attempt(name, partial(SERVED[name], servers))
+            if "saturation" in parts:
+                figures |= attempt("saturation", partial(measure_saturation, servers))
+            if loads:
+                figures |= attempt("scenario", partial(measure_scenarios, servers, loads))
     return figures
 
 
-def _attempt(name: str, part: Callable[[], Figures]) -> Figures:
+def attempt(name: str, part: Callable[[], Figures]) -> Figures:
+    """Its figures; none, and a line that says why, if it failed."""
     try:
         return part()
     except (targets.BenchFailed, subprocess.SubprocessError) as exc:
@@ -73,7 +77,7 @@ def _attempt(name: str, part: Callable[[], Figures]) -> Figures:
 @click.command(help=__doc__)
 @click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="This part; may be repeated.")
 def main(parts: Sequence[str]) -> None:
-    chosen = parts or PARTS
+    chosen = parts or ("micro", "saturation", "scenario")
     absolute = bool(os.environ.get("BENCH_ABSOLUTE"))
     verdicts = judge(of_parts(read_budgets(), chosen), measure(chosen), absolute)
     print(report(verdicts))

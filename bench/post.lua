@@ -1,35 +1,62 @@
 -- wrk's script: each request posts a body of its own, the three steps of one call after another.
--- Arguments: the token. Prints one line of JSON at the end; bench/wrk.py reads it.
+-- Arguments: the token; then, each where it is wanted: `close` (a connection carries one request), `random` (call
+-- ids of no order, as those of SIP are, and others in each run), `pause=MS` (a connection waits before its next
+-- request: that long on average, evenly spread). Prints one line of JSON at the end; bench/wrk.py reads it.
 
 local threads = 0
 local count = 0
 local digits = 12
 local kinds = {}
+local call_of
 
 function setup(thread)
   thread:set("number", threads)
   threads = threads + 1
 end
 
-local function kind_of(token, event_type, more)
+local function counted()
+  return string.format("%02x%010x", number, math.floor(count / 3))
+end
+
+local random_call
+
+local function random()
+  if count % 3 == 0 or not random_call then -- wrk asks thread 0 for one request more, before the first
+    random_call = string.format("%04x%08x", math.random(0, 0xffff), math.random(0, 0xffffffff))
+  end
+  return random_call
+end
+
+local function kind_of(token, event_type, more, connection)
   local before = '{"call_id": "'
   local after = '@pbx.example.com", "from_number": "+15551230001", "to_number": "+15551230002", "event_type": "'
     .. event_type .. '", "timestamp": "2025-01-31T13:45:00Z"' .. more .. '}'
   local length = #before + digits + #after
   local head = "POST /api/call-events HTTP/1.1\r\nHost: localhost\r\nX-API-TOKEN: " .. token
-    .. "\r\nContent-Type: application/json\r\nContent-Length: " .. length .. "\r\n\r\n"
+    .. connection .. "\r\nContent-Type: application/json\r\nContent-Length: " .. length .. "\r\n\r\n"
   return { head .. before, after }
 end
 
 function init(args)
-  kinds[0] = kind_of(args[1], "call_started", "")
-  kinds[1] = kind_of(args[1], "call_answered", "")
-  kinds[2] = kind_of(args[1], "call_ended", ', "duration": 42')
+  local wanted = {}
+  for at = 2, #args do
+    local name, value = args[at]:match("^(%a+)=?(%d*)$")
+    wanted[name] = tonumber(value) or true
+  end
+  local connection = wanted.close and "\r\nConnection: close" or ""
+  kinds[0] = kind_of(args[1], "call_started", "", connection)
+  kinds[1] = kind_of(args[1], "call_answered", "", connection)
+  kinds[2] = kind_of(args[1], "call_ended", ', "duration": 42', connection)
+  call_of = wanted.random and random or counted
+  math.randomseed(os.time() * 16 + number)
+  if wanted.pause then -- wrk asks whether there is a function of this name
+    delay = function() return math.random(0, 2 * wanted.pause) end
+  end
 end
 
 function request()
   local kind = kinds[count % 3]
-  local call = string.format("%02x%010x", number, math.floor(count / 3))
+  local call = call_of()
   count = count + 1
   return kind[1] .. call .. kind[2]
 end

@@ -7,19 +7,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 import click
 import msgspec
 
-from bench import rounds, targets
+from bench import cells, rounds, targets
+from bench.cells import headline
 from bench.noops import Kind
+from bench.records import record
 from bench.rounds import Round
 from bench.stamp import Stamp, stamp
 from bench.tables import table
 from bench.wrk import Load
 
-RESULTS = Path(__file__).with_name("results")
 NOOPS: Mapping[str, Kind] = {"no-op": "asgi", "no-op, RSGI": "rsgi", "no-op, BlackSheep": "blacksheep"}
 NOOP = "no-op"
 """What the others are divided by."""
@@ -57,11 +57,8 @@ def main(
         taken = stamp(servers)
         measured = run(servers, load, count, workers, modes or targets.MODES)
     result = Result(taken, METHOD, load, workers, measured)
-    database = "mariadb" if "MariaDB" in taken.versions["database"] else "mysql"
-    file = out or RESULTS / f"saturation-{database}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-    print(f"{taken.commit} on {taken.machine}; load average before: {taken.load_average:.2f}")
+    record(result, "saturation", taken, out)
+    print(headline(taken))
     print(table(HEAD, [row(name, measured) for name in measured]))
     if failures := sum(round_.failures for each in measured.values() for round_ in each):
         sys.exit(f"{failures} requests were not answered 200")
@@ -90,22 +87,9 @@ def run(
 def row(name: str, measured: Rounds) -> list[str]:
     """Medians of a target's rounds, in the order of `HEAD`; the least and the most events/s beside."""
     own = measured[name]
-    rates = [round_.per_second for round_ in own]
-    return [
-        name,
-        f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})",
-        *(_cpu(own, component) for component in ("service", "database", "broker", "generator")),
-        f"{rounds.ratio(own, measured[NOOP]):.2f}",
-        f"{median(round_.p50_ms for round_ in own):.1f}",
-        f"{median(round_.p99_ms for round_ in own):.1f}",
-        f"{max(round_.drain_seconds for round_ in own):.2f}",
-    ]
-
-
-def _cpu(measured: Sequence[Round], component: str) -> str:
-    if not all(component in round_.cpu_us for round_ in measured):
-        return "-"
-    return f"{median(round_.cpu_us[component] for round_ in measured):.1f}"
+    ratio = f"{rounds.ratio(own, measured[NOOP]):.2f}"
+    drain_seconds = f"{max(round_.drain_seconds for round_ in own):.2f}"
+    return [name, cells.rate(own), *cells.cpu(own), ratio, *cells.latency(own), drain_seconds]
 
 
 if __name__ == "__main__":

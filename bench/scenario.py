@@ -1,86 +1,81 @@
-"""Runs the locust scenario and takes its figures from locust's statistics."""
+"""Runs locust's scenarios one after another, and exits with 1 if a budget of theirs is broken.
 
-import json
+Without --host they load a service with a private database and broker, and every event that was answered 200
+must be in the database and published in the end. With it they load that instance, which keeps what they send.
+
+Each leaves locust's report in bench/results/scenario-NAME.html. Absolute times gate with BENCH_ABSOLUTE=1 only.
+"""
+
 import os
-import subprocess
 import sys
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import click
 import msgspec
 
-from bench.targets import BenchFailed
+from bench import targets
+from bench.budgets import Figures, attempt, measure_scenarios
+from bench.cells import headline
+from bench.records import FOLDER as RESULTS
+from bench.records import record
+from bench.scenarios.figures import figures, named
+from bench.scenarios.runs import SCENARIOS, Load, html, run
+from bench.stamp import Stamp, stamp
+from bench.verdicts import broken, judge, of_parts, read_budgets, report
 
-FOLDER = Path(__file__).parent
-LOCUSTFILE = FOLDER / "locustfile.py"
-HTML = FOLDER / "results" / "scenario.html"
-EVENT = "event"
-"""locust's name of the requests that must be answered 200."""
-MARGIN_SECONDS = 60
-MEDIAN_MS_MIN = 5.0
-"""A smaller median counts as this in the ratio: locust rounds to milliseconds, and any pause is many of them."""
-KEPT, BROKEN = 0, 1
-"""locust's exit codes, as the scenario sets them."""
-
-
-class Scenario(msgspec.Struct, frozen=True):
-    users: int = 40
-    seconds: int = 10
+METHOD = (
+    "locust, a closed loop: a user waits for an answer and then for a while before the next request; times are of "
+    "events that must be answered 200, in whole milliseconds up to 100; failures are of all requests."
+)
 
 
-def measure(port: int, token: str, scenario: Scenario) -> dict[str, float]:
-    """The figures of a run against the service on `port`; its report is left in `HTML`."""
-    HTML.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        stats = Path(folder, "stats")
-        run = subprocess.run(
-            [*_command(port, scenario), "--html", str(HTML), "--json-file", str(stats)],
-            env={**os.environ, "BENCH_TOKEN": token},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=scenario.seconds + MARGIN_SECONDS,
-        )
-        if run.returncode not in (KEPT, BROKEN):
-            raise BenchFailed(f"locust ended with {run.returncode}:\n{run.stderr}")
-        return figures(json.loads(stats.with_suffix(".json").read_text()))
+class Result(msgspec.Struct, frozen=True):
+    stamp: Stamp
+    method: str
+    host: str
+    loads: Mapping[str, Load]
+    figures: Figures
 
 
-def _command(port: int, scenario: Scenario) -> list[str]:
-    load = ["-u", str(scenario.users), "-r", str(scenario.users), "-t", f"{scenario.seconds}s"]
-    quiet = ["--headless", "--only-summary", "--loglevel", "WARNING"]
-    host = f"http://127.0.0.1:{port}"
-    return [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", host, *load, *quiet]
+@click.command(help=__doc__)
+@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="May be repeated.")
+@click.option("--seconds", default=30, show_default=True, type=click.IntRange(min=1), help="Length of each.")
+@click.option("--users", type=click.IntRange(min=1), help="At once, instead of each scenario's own number.")
+@click.option("--host", help="An instance that is there, such as http://localhost:8000.")
+@click.option("--token", envvar="BENCH_TOKEN", help="Of that instance; or in BENCH_TOKEN.")
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(
+    names: Sequence[str], seconds: int, users: int | None, host: str | None, token: str | None, out: Path | None
+) -> None:
+    if host and not token:
+        raise click.UsageError("--host needs the --token that it takes.")
+    loads = {name: Load(users or SCENARIOS[name].users, seconds) for name in names or SCENARIOS}
+    result = _on_host(loads, host, token or "") if host else _on_private_service(loads)
+    file = record(result, "scenarios", result.stamp, out or (RESULTS / "scenarios-host.json" if host else None))
+    budgets = of_parts(read_budgets(), [f"scenario.{name}" for name in loads])
+    verdicts = judge(budgets, result.figures, bool(os.environ.get("BENCH_ABSOLUTE")))
+    print(f"{headline(result.stamp)}; {file.name}, {', '.join(html(name).name for name in loads)}")
+    print(report(verdicts))
+    sys.exit(1 if broken(verdicts) else 0)
 
 
-def figures(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Failures of all requests; times of the events alone. Nothing if no event was answered.
-
-    `entries` are locust's statistics, one a name; `response_times` maps milliseconds to counts.
-    """
-    times: Counter[float] = Counter()
-    for entry in entries:
-        if entry["name"] == EVENT:
-            times.update({float(ms): count for ms, count in entry["response_times"].items()})
-    if not times:
-        return {}
-    median, p99 = percentile(times, 0.5), percentile(times, 0.99)
-    return {
-        "scenario.failures": sum(entry["num_failures"] for entry in entries),
-        "scenario.tail_ratio": p99 / max(median, MEDIAN_MS_MIN),
-        "scenario.median_ms": median,
-        "scenario.p99_ms": p99,
-    }
+def _on_private_service(loads: Mapping[str, Load]) -> Result:
+    with targets.servers() as servers:
+        return Result(stamp(servers), METHOD, "private", loads, measure_scenarios(servers, loads))
 
 
-def percentile(times: Mapping[float, int], share: float) -> float:
-    """The least time that at least `share` of all did not exceed."""
-    left = share * sum(times.values())
-    for time in sorted(times):
-        left -= times[time]
-        if left <= 0:
-            return time
-    return max(times)
+def _on_host(loads: Mapping[str, Load], host: str, token: str) -> Result:
+    measured: Figures = {}
+    for name, load in loads.items():
+        measured |= attempt(f"scenario.{name}", partial(_measure, host, token, name, load))
+    return Result(stamp(None), METHOD, host, loads, measured)
+
+
+def _measure(host: str, token: str, name: str, load: Load) -> Figures:
+    return named(name, figures(run(host, token, name, load)))
+
+
+if __name__ == "__main__":
+    main()

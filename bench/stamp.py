@@ -13,7 +13,7 @@ from bench.targets import Servers
 from tests.services.rabbitmq import PrivateRabbitMQ
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("granian", "uvloop", "msgspec", "asyncmy", "aio-pika", "aiormq", "rstream", "blacksheep")
+PACKAGES = ("granian", "uvloop", "msgspec", "asyncmy", "aio-pika", "aiormq", "rstream", "blacksheep", "locust")
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -26,7 +26,8 @@ class Stamp(msgspec.Struct, frozen=True):
     versions: dict[str, str]
 
 
-def stamp(servers: Servers) -> Stamp:
+def stamp(servers: Servers | None) -> Stamp:
+    """Without servers, the versions of an instance elsewhere are not known."""
     return Stamp(
         commit=commit(),
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -35,11 +36,17 @@ def stamp(servers: Servers) -> Stamp:
         versions={
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
-            "database": str(servers.mysql.query("SELECT VERSION()")[0][0]),
-            "broker": _broker(servers),
-            "wrk": _first_line(["wrk", "-v"]).split()[1],
+            **(_of_servers(servers) if servers else {}),
         },
     )
+
+
+def _of_servers(servers: Servers) -> dict[str, str]:
+    return {
+        "database": str(servers.mysql.query("SELECT VERSION()")[0][0]),
+        "broker": _broker(servers),
+        "wrk": _first_line(["wrk", "-v"]).split()[1],
+    }
 
 
 def commit() -> str:

@@ -120,14 +120,14 @@ class Service:
         self.port = process.port
         self._process = process
         self._servers = servers
-        self._database = database
+        self.database = database
         self._queue = queue
 
     def components(self) -> Components:
         return {
             "service": self._process.worker_pids(),
-            **_if_ours("database", self._servers.mysql),
-            **_if_ours("broker", self._servers.rabbitmq),
+            **if_ours("database", self._servers.mysql),
+            **if_ours("broker", self._servers.rabbitmq),
         }
 
     def drain(self) -> None:
@@ -138,22 +138,26 @@ class Service:
         return self._count(ROWS)
 
     def clear(self) -> None:
-        self._servers.mysql.query(CLEAR, self._database)
+        self._servers.mysql.query(CLEAR, self.database)
+        self.purge()
+
+    def purge(self) -> None:
+        """Empty the queue, if it is one."""
         if self._queue:
-            with _channel(self._servers.rabbitmq) as channel:
+            with broker_channel(self._servers.rabbitmq) as channel:
                 channel.queue_purge(self._queue)
 
     def _count(self, sql: str) -> int:
-        return int(self._servers.mysql.query(sql, self._database)[0][0])
+        return int(self._servers.mysql.query(sql, self.database)[0][0])
 
 
-def _if_ours(name: str, server: Server) -> Components:
+def if_ours(name: str, server: Server) -> Components:
     return {name: [server.pid]} if isinstance(server, PrivateServer) else {}
 
 
 @contextmanager
-def service(servers: Servers, mode: Mode, workers: int = 1) -> Iterator[Target]:
-    """The service with an empty database and an empty queue, both of which are gone afterwards."""
+def service(servers: Servers, mode: Mode, workers: int = 1, tree: Path | None = None) -> Iterator[Service]:
+    """The service, or that of another `tree`, with an empty database and queue, both of which are gone afterwards."""
     url = servers.mysql.fresh_database()
     database = urlsplit(url).path.lstrip("/")
     queue = servers.rabbitmq.fresh_queue_name()
@@ -165,11 +169,11 @@ def service(servers: Servers, mode: Mode, workers: int = 1) -> Iterator[Target]:
         **_publishing(mode, servers.rabbitmq),
     }
     try:
-        with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder), settings) as process:
+        with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder), settings, tree) as process:
             yield Service(process, servers, database, None if mode == "stream" else queue)
     finally:
         servers.mysql.query(f"DROP DATABASE IF EXISTS {database}")
-        with _channel(servers.rabbitmq) as channel:
+        with broker_channel(servers.rabbitmq) as channel:
             channel.queue_delete(queue)
 
 
@@ -180,7 +184,7 @@ def _publishing(mode: Mode, rabbitmq: RabbitMQServer) -> dict[str, str]:
 
 
 @contextmanager
-def _channel(rabbitmq: RabbitMQServer) -> "Iterator[pika.adapters.blocking_connection.BlockingChannel]":
+def broker_channel(rabbitmq: RabbitMQServer) -> "Iterator[pika.adapters.blocking_connection.BlockingChannel]":
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
     try:
         yield connection.channel()

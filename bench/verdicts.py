@@ -1,9 +1,9 @@
 """Budgets and what becomes of them. Pure, but for reading `budgets.toml`."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -55,14 +55,23 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def read_budgets(file: Path = FILE) -> dict[str, Budget]:
-    """`part.figure` → its budget. Raises msgspec.ValidationError."""
-    parts = msgspec.convert(tomllib.loads(file.read_text()), dict[str, dict[str, Budget]])
-    return {f"{part}.{name}": budget for part, budgets in parts.items() for name, budget in budgets.items()}
+    """`part.figure`, or `scenario.name.figure`, → its budget. Raises msgspec.ValidationError."""
+    return msgspec.convert(dict(_leaves("", tomllib.loads(file.read_text()))), dict[str, Budget])
+
+
+def _leaves(name: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """The innermost tables, by the names of all that they are in."""
+    if not isinstance(node, dict) or not any(isinstance(value, dict) for value in node.values()):
+        yield name, node
+        return
+    for key, value in node.items():
+        yield from _leaves(f"{name}.{key}" if name else key, value)
 
 
 def of_parts(budgets: Mapping[str, Budget], parts: Sequence[str]) -> dict[str, Budget]:
-    """The budgets whose names begin with one of `parts`."""
-    return {name: budget for name, budget in budgets.items() if name.partition(".")[0] in parts}
+    """The budgets of `parts`: of `scenario` all that are in it, of `scenario.burst` its own."""
+    within = tuple(f"{part}." for part in parts)
+    return {name: budget for name, budget in budgets.items() if name.startswith(within)}
 
 
 def judge(budgets: Mapping[str, Budget], figures: Mapping[str, float], absolute: bool) -> list[Verdict]:

@@ -13,9 +13,22 @@ MARGIN_SECONDS = 30
 
 
 class Load(msgspec.Struct, frozen=True):
+    """How wrk goes about it: see the script."""
+
     connections: int
     seconds: int
     threads: int = 1
+    one_shot: bool = False
+    """A connection carries one request."""
+    random_calls: bool = False
+    """Call ids of no order, others in each run; else they count up, and each run sends the same."""
+    pause_ms: int = 0
+    """A connection's wait before its next request: that long on average."""
+
+    def words(self) -> list[str]:
+        """The script's arguments after the token."""
+        wanted = {"close": self.one_shot, "random": self.random_calls, f"pause={self.pause_ms}": self.pause_ms > 0}
+        return [word for word, is_wanted in wanted.items() if is_wanted]
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -46,7 +59,7 @@ def run(port: int, token: str, load: Load) -> Answers:
     address = f"http://127.0.0.1:{port}/"
     before = _children_seconds()
     done = subprocess.run(
-        [*command, "-s", str(SCRIPT), address, "--", token],
+        [*command, "-s", str(SCRIPT), address, "--", token, *load.words()],
         check=True,
         capture_output=True,
         text=True,

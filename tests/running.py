@@ -30,9 +30,11 @@ class ServiceProcess:
     """`with ServiceProcess(folder, {...}) as service:` serves on a free port until the block ends.
 
     `settings` are environment variables without their prefix INGEST_. Standard error goes to a file.
+    `tree` is a checkout whose service is run, with its own migrations, instead of the installed one.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, tree: Path | None = None) -> None:
+        self._tree = tree  # the working directory, which `python -m` looks into first
         self.port = free_port()
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +64,7 @@ class ServiceProcess:
         """Begin to serve; see `wait_for_status`."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ingest", "serve"], env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-m", "ingest", "serve"], cwd=self._tree, env=self.environment, stdout=log, stderr=log
             )
 
     def stop(self) -> int | None:
@@ -86,7 +88,9 @@ class ServiceProcess:
     def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run another command of `ingest` with the same settings."""
         argv = [sys.executable, "-m", "ingest", *words]
-        return subprocess.run(argv, env=self.environment, check=check, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=60
+        )
 
     def worker_pids(self) -> list[int]:
         """Process ids of the live workers."""

@@ -12,6 +12,7 @@ from bench.micro.conftest import Beside
 from ingest.batches import Batch
 from ingest.events import decode
 from ingest.ids import IdGenerator
+from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.amqp_frames import Marshaller
 from ingest.store.mysql_statements import commit
 from ingest.tokens import Tokens
@@ -71,6 +72,14 @@ def test_frames_beside_joined_payloads(beside: Beside, batch: Batch) -> None:
         return b"".join([b"%d%b" % (event_id, event.payload) for event_id, event in rows])
 
     beside("frames", lambda: marshaller.marshal(batch), join_payloads)
+
+
+def test_stream_messages_beside_copied_payloads(beside: Beside, batch: Batch) -> None:
+    def copy_payloads() -> list[bytes]:
+        rows = zip(batch.ids, batch.events, strict=True)
+        return [b"%d%b" % (event_id, event.payload) for event_id, event in rows]
+
+    beside("stream_messages", lambda: encode_batch(batch), copy_payloads)
 
 
 def test_token_beside_one_digest(beside: Beside) -> None:

@@ -196,13 +196,13 @@ class MariaDB(PrivateMySQL):
         super().__init__("mariadb", Host())
 
     def _prepare(self) -> None:
-        self.sandbox.folder("tmp")
         command = [
             self._place.find("usr/bin/mariadb-install-db"),
             "--no-defaults",
             *_user_option(),
             "--skip-name-resolve",
             f"--datadir={self.sandbox.folder('data')}",
+            f"--tmpdir={self.sandbox.folder('tmp')}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]

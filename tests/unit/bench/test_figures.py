@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import scenario, wrk
+from bench import wrk
 from bench.micro.figures import ratios
 from bench.rounds import Round, ratio, round_of
 from bench.saturation import HEAD, row
@@ -67,32 +67,3 @@ def test_row_of_the_table_has_a_cell_a_column_and_a_dash_for_what_is_not_known()
     cells = dict(zip(HEAD, row("quorum", measured), strict=True))
 
     assert (cells["÷ no-op"], cells["database"], cells["broker"]) == ("2.50", "10.0", "-")
-
-
-def test_scenario_counts_all_failures_but_times_events_alone() -> None:
-    entries = [
-        {"name": "event", "num_failures": 1, "response_times": {"10": 98, "50": 2}},
-        {"name": "wrong token", "num_failures": 2, "response_times": {"1": 500}},
-    ]
-
-    assert scenario.figures(entries) == {
-        "scenario.failures": 3,
-        "scenario.median_ms": 10.0,
-        "scenario.p99_ms": 50.0,
-        "scenario.tail_ratio": 5.0,
-    }
-
-
-def test_scenario_without_events_has_no_figures() -> None:
-    assert scenario.figures([{"name": "wrong token", "num_failures": 0, "response_times": {"1": 5}}]) == {}
-
-
-def test_tail_ratio_does_not_grow_because_the_median_is_tiny() -> None:
-    entries = [{"name": "event", "num_failures": 0, "response_times": {1: 98, 20: 2}}]
-
-    assert scenario.figures(entries)["scenario.tail_ratio"] == 20 / scenario.MEDIAN_MS_MIN
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.5, 2.0), (0.51, 3.0), (0.99, 4.0), (1.0, 4.0)])
-def test_percentile_is_the_least_time_that_the_share_does_not_exceed(share: float, expected: float) -> None:
-    assert scenario.percentile({1.0: 1, 2.0: 1, 3.0: 1, 4.0: 1}, share) == expected

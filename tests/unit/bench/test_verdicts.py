@@ -51,7 +51,10 @@ def test_last_line_counts_what_gates() -> None:
 
 
 def test_parts_are_chosen_by_name() -> None:
-    assert list(of_parts({"micro.a": AT_MOST, "scenario.b": AT_LEAST}, ["scenario"])) == ["scenario.b"]
+    budgets = {"micro.a": AT_MOST, "scenario.x.a": AT_LEAST, "scenario.xy.a": AT_LEAST}
+
+    assert list(of_parts(budgets, ["scenario"])) == ["scenario.x.a", "scenario.xy.a"]
+    assert list(of_parts(budgets, ["scenario.x"])) == ["scenario.x.a"]
 
 
 def test_every_budget_of_the_file_looks_at_a_place_that_is_there() -> None:
@@ -66,3 +69,10 @@ def test_budget_has_just_one_bound(tmp_path: Path, bounds: str) -> None:
 
     with pytest.raises(msgspec.ValidationError):
         read_budgets(file)
+
+
+def test_budget_is_named_by_all_tables_that_it_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text('[a.b]\nwhat = "x"\nplace = "y"\nat_most = 1\n[a.c.d]\nwhat = "x"\nplace = "y"\nat_least = 1\n')
+
+    assert list(read_budgets(file)) == ["a.b", "a.c.d"]

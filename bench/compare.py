@@ -1,0 +1,115 @@
+"""Compares the working tree with BASE, a revision of it: faster, slower, or no difference seen.
+
+Both run all the time on the same private database server and broker, each with a database and a queue of its
+own, and are loaded in turn for short rounds; who begins alternates. Of each figure the ratio of neighbours counts.
+Ends with 1 if the working tree is slower by more than a figure's bound, and the spread agrees.
+"""
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import msgspec
+
+from bench import rounds, targets
+from bench.cells import headline
+from bench.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
+from bench.records import record
+from bench.rounds import Round
+from bench.stamp import Stamp, stamp
+from bench.tables import table
+from bench.worktrees import ROOT, UnknownRevision, commit_of, worktree
+from bench.wrk import Load
+
+HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most", "verdict")
+METHOD = (
+    "wrk in a closed loop, a body of its own a request; base and head are loaded in turn, on an empty table and queue, "
+    "and begin by turns; the ratio is the median over rounds of head ÷ base; the spread is of those ratios, from one "
+    f"to another between which their median lies with {CONFIDENCE:.0%} confidence (sign test); both run with the same "
+    "installed packages."
+)
+
+
+class Result(msgspec.Struct, frozen=True):
+    stamp: Stamp
+    method: str
+    base: str
+    head: str
+    load: Load
+    comparisons: Mapping[str, Comparison]
+    rounds: Mapping[str, Sequence[Round]]
+
+
+@click.command(help=__doc__)
+@click.argument("base")
+@click.option("--head", type=click.Path(path_type=Path, exists=True), default=ROOT, help="Instead of the working tree.")
+@click.option("--rounds", "count", default=12, show_default=True, type=click.IntRange(min=ROUNDS_MIN))
+@click.option("--seconds", default=2, show_default=True, help="Length of each turn.")
+@click.option("--connections", default=256, show_default=True)
+@click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(
+    base: str, head: Path, count: int, seconds: int, connections: int, mode: targets.Mode, out: Path | None
+) -> None:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the worktree is removed then, too
+    load = Load(connections, seconds)
+    try:
+        commit = commit_of(base)
+    except UnknownRevision as exc:
+        raise click.BadParameter(str(exc), param_hint="BASE") from exc
+    with worktree(commit) as tree, targets.servers() as servers:
+        taken = stamp(servers)
+        measured = run(servers, {"base": tree, "head": head.resolve()}, load, count, mode)
+    compared = {name: compare(figure, measured["base"], measured["head"]) for name, figure in FIGURES.items()}
+    name = "the working tree" if head == ROOT else head.name
+    record(Result(taken, METHOD, commit, name, load, compared, measured), "compare", taken, out)
+    print(f"{headline(taken)}\nbase {commit[:7]}; {count} rounds of {seconds} s, {connections} connections, {mode}")
+    print(report(compared))
+    sys.exit(1 if any(comparison.fails for comparison in compared.values()) else 0)
+
+
+def run(
+    servers: targets.Servers, trees: Mapping[str, Path], load: Load, count: int, mode: targets.Mode
+) -> dict[str, list[Round]]:
+    """Interleaved rounds of the trees; one more, first, warms up."""
+    with ExitStack() as stack:
+        loaded = {name: stack.enter_context(targets.service(servers, mode, tree=tree)) for name, tree in trees.items()}
+        measured: dict[str, list[Round]] = {name: [] for name in loaded}
+        for number in range(count + 1):
+            for name in sorted(loaded, reverse=number % 2 == 1):
+                measured[name].append(rounds.measure(loaded[name], load))
+    return {name: made[1:] for name, made in measured.items()}
+
+
+def report(compared: Mapping[str, Comparison]) -> str:
+    """A table, and a line for each figure that fails."""
+    rows = [_row(name, comparison) for name, comparison in compared.items()]
+    failed = [
+        f"slower: {name} is {comparison.ratio:.2f} times that of base, beyond its bound of {_bound(name)}."
+        for name, comparison in compared.items()
+        if comparison.fails
+    ]
+    return "\n".join([table(HEAD, rows), *failed, f"compare: {len(rows) - len(failed)} passed, {len(failed)} failed"])
+
+
+def _row(name: str, comparison: Comparison) -> list[str]:
+    return [
+        name,
+        f"{comparison.base:,.1f}",
+        f"{comparison.head:,.1f}",
+        f"{comparison.ratio:.3f}",
+        f"{comparison.least:.3f}-{comparison.most:.3f}",
+        _bound(name),
+        comparison.outcome,
+    ]
+
+
+def _bound(name: str) -> str:
+    return f"{FIGURES[name].slower_max:.0%}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""How long answers take at a given rate of events, whatever became of those before (an open loop).
+
+First the rate of saturation is found (wrk, a closed loop). Then come 100 events/s and shares of saturation, in
+interleaved rounds, with single-row commits by a client of its own beside. Prints p50 to p99.9 and writes a JSON file
+to results/. The exit code is 1 if a request was not answered 200. INGEST_TEST_SERVERS chooses the servers.
+"""
+
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from bench import latency_events, latency_steps, rounds, targets
+from bench.latency_commit import commits
+from bench.latency_events import EVENT_NAMES, Event, EventName, Scene
+from bench.latency_steps import Reach, Steps
+from bench.latency_tables import events_table, reach_table, steps_table
+from bench.openloop import generator
+from bench.openloop_plan import Arrivals, Plan
+from bench.stamp import Stamp, stamp
+from bench.wrk import Load
+
+RESULTS = Path(__file__).with_name("results")
+PERCENTS = (10, 25, 50, 75, 90)
+SATURATION_TURNS = 3
+SATURATION_SECONDS = 3
+WARM_SECONDS = 1.0
+METHOD = (
+    "Open loop: a generator in a process of its own sends at the arrivals' times over kept connections, a body of its "
+    "own a request, and times each from when it was due; HdrHistograms of microseconds, three digits. Saturation: wrk "
+    "in a closed loop, median of three turns, before the rounds and after. Rounds are interleaved: single-row commits "
+    "(asyncmy, autocommit, one connection, the service idle), then each rate on an empty table and queue, all "
+    "published before the next. Figures are medians over rounds, ratios medians of the rounds' own, maxima those of "
+    "all rounds."
+)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """See the command's help."""
+
+    rounds: int
+    seconds: float
+    percents: tuple[int, ...]
+    event_names: tuple[EventName, ...]
+    event_seconds: float
+    arrivals: Arrivals
+    connections: int
+    workers: int
+    mode: targets.Mode
+
+
+class Result(msgspec.Struct, frozen=True):
+    stamp: Stamp
+    method: str
+    options: Options
+    saturation_per_second: float
+    saturation_after_per_second: float
+    """Measured again after the rounds: if it is another one, the machine changed its pace meanwhile."""
+    measured: Steps
+    reach: Mapping[str, Reach]
+    events: Mapping[EventName, Event]
+
+    @property
+    def failures(self) -> int:
+        steps = [round_.latency for step in self.measured.steps.values() for round_ in step.rounds]
+        parts = [part.latency for event in self.events.values() for part in (event.within, event.outside)]
+        return sum(figures.failures for figures in steps + parts)
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=5, show_default=True, help="Each runs every rate once.")
+@click.option("--seconds", default=10.0, show_default=True, help="Length of a rate's turn.")
+@click.option("--percent", "percents", multiple=True, default=PERCENTS, show_default=True, help="Of saturation.")
+@click.option(
+    "--while",
+    "event_names",
+    multiple=True,
+    type=click.Choice(EVENT_NAMES),
+    help="After the rounds, a run at half of saturation while this happens; may be repeated.",
+)
+@click.option("--event-seconds", default=30.0, show_default=True, help="Length of such a run.")
+@click.option("--arrivals", default="poisson", show_default=True, type=click.Choice(get_args(Arrivals)))
+@click.option("--connections", default=256, show_default=True, help="Of wrk, and of the open loop.")
+@click.option("--workers", default=1, show_default=True, help="Worker processes of the service.")
+@click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(out: Path | None, **options: Any) -> None:
+    with targets.servers() as servers:
+        result = measure(servers, msgspec.convert(options, Options))
+    write(result, out)
+    print(f"{result.stamp.commit} on {result.stamp.machine}; load average before: {result.stamp.load_average:.2f}")
+    rates = f"{result.saturation_per_second:,.0f} events/s, after the rounds {result.saturation_after_per_second:,.0f}"
+    print(f"saturation: {rates}\n\n{steps_table(result.measured)}\n")
+    if result.events:
+        print(f"{events_table(result.events)}\n")
+    print(reach_table(result.reach))
+    if result.failures:
+        sys.exit(f"{result.failures} requests were not answered 200")
+
+
+def measure(servers: targets.Servers, options: Options) -> Result:
+    taken = stamp(servers)
+    with ExitStack() as stack:
+        service = stack.enter_context(targets.service(servers, options.mode, options.workers))
+        scene = Scene(servers, service, stack.enter_context(generator()))
+        reference = stack.enter_context(commits(servers.mysql))
+        saturation = saturate(service, options.connections)
+        half = Plan(
+            port=service.port,
+            token=service.token,
+            per_second=saturation / 2,
+            seconds=WARM_SECONDS,
+            arrivals=options.arrivals,
+            connections_max=options.connections,
+        )
+        scene.generator.start(half).result()
+        turn = msgspec.structs.replace(half, seconds=options.seconds)
+        rates = latency_steps.rates(saturation, options.percents)
+        steps = latency_steps.measure(service, scene.generator, reference, turn, rates, options.rounds)
+        after = saturate(service, options.connections)
+        run = msgspec.structs.replace(half, seconds=options.event_seconds)
+        events = {name: latency_events.measure(name, scene, run) for name in options.event_names}
+    return Result(taken, METHOD, options, saturation, after, steps, latency_steps.reach(steps), events)
+
+
+def saturate(service: targets.Service, connections: int) -> float:
+    """Events/s of a closed loop; the first turn warms up."""
+    load = Load(connections, SATURATION_SECONDS)
+    turns = [rounds.measure(service, load) for _ in range(SATURATION_TURNS + 1)]
+    return median(turn.per_second for turn in turns[1:])
+
+
+def write(result: Result, out: Path | None) -> None:
+    database = "mariadb" if "MariaDB" in result.stamp.versions["database"] else "mysql"
+    file = out or RESULTS / f"latency-{database}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What latencies are divided by: one event's row, committed durably by a client of its own, and nothing else done."""
+
+import asyncio
+import time
+from array import array
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncmy
+import uvloop
+
+from bench.events import STEPS, bodies
+from ingest.store.mysql_connection import Address
+from ingest.store.mysql_migrations import migrate
+from tests.services import MySQLServer
+
+CONNECT_SECONDS = 3
+INSERT = (
+    "INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) "
+    "VALUES (%s, %s, %s, %s, UTC_TIMESTAMP(6))"
+)
+PAYLOAD = bodies(1)[0].decode()
+
+
+class Commits:
+    """Single-row commits, one after the other, through the service's own driver and event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._address = Address.parse(url)
+        self._made = 0
+
+    def prepare(self) -> None:
+        """Make the tables."""
+        uvloop.run(migrate(self._address, CONNECT_SECONDS))
+
+    def measure(self, seconds: float, per_second: float | None = None) -> "array[float]":
+        """Seconds that each commit took: from the statement's making to the server's answer.
+
+        Back to back, or at an even rate.
+        """
+        return uvloop.run(self._measure(seconds, per_second))
+
+    async def _measure(self, seconds: float, per_second: float | None) -> "array[float]":
+        took = array("d")
+        ends = time.monotonic() + seconds
+        async with self._connected() as connection, connection.cursor() as cursor:
+            while (begun := time.monotonic()) < ends:
+                await cursor.execute(INSERT, self._row())
+                took.append(time.monotonic() - begun)
+                if per_second:
+                    await asyncio.sleep(max(0.0, begun + 1 / per_second - time.monotonic()))
+        return took
+
+    def _row(self) -> tuple[int, str, str, str]:
+        self._made += 1
+        return self._made, f"{self._made:012x}@pbx.example.com", STEPS[0], PAYLOAD
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        address = self._address
+        connection = await asyncmy.connect(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password,
+            database=address.database,
+            autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
+        )
+        try:
+            yield connection
+        finally:
+            await connection.ensure_closed()
+
+
+@contextmanager
+def commits(mysql: MySQLServer) -> Iterator[Commits]:
+    """On a table as the service's, in a database of its own that is gone afterwards."""
+    url = mysql.fresh_database()
+    try:
+        made = Commits(url)
+        made.prepare()
+        yield made
+    finally:
+        mysql.query(f"DROP DATABASE IF EXISTS {urlsplit(url).path.lstrip('/')}")

@@ -1,0 +1,112 @@
+"""Rates from a tenth of saturation up, in interleaved rounds with the single-row commits that they are divided by."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from statistics import median
+
+import msgspec
+
+from bench.latency_commit import Commits
+from bench.latency_figures import Figures, Round, curve, figures, round_of
+from bench.openloop import Generator
+from bench.openloop_plan import Plan, Recording
+from bench.targets import BenchFailed, Service
+
+LOW, HALF = "100/s", "50 %"
+LOW_PER_SECOND = 100.0
+BACK_TO_BACK, PACED = "back to back", LOW
+"""The single-row commits: one at once after the other, or at the lowest rate."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    per_second: float
+    rounds: list[Round]
+    curve: list[tuple[float, float]]
+    """(percentile, ms), of all rounds together."""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    rounds: list[Figures]
+    curve: list[tuple[float, float]]
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """By their names, such as `50 %`; see the constants."""
+
+    steps: Mapping[str, Step]
+    commits: Mapping[str, Commit]
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """A figure, of each round, and what it should be at most."""
+
+    rounds: list[float]
+    at_most: float
+
+    @property
+    def figure(self) -> float:
+        return median(self.rounds)
+
+
+def rates(saturation_per_second: float, percents: Sequence[int]) -> dict[str, float]:
+    shares = {f"{percent} %": saturation_per_second * percent / 100 for percent in percents}
+    return {LOW: LOW_PER_SECOND, **shares}
+
+
+def measure(
+    service: Service, generator: Generator, commits: Commits, plan: Plan, steps: Mapping[str, float], count: int
+) -> Steps:
+    """Each round has other arrivals, the same ones for the same number of rounds."""
+    recorded: dict[str, list[Recording]] = {name: [] for name in steps}
+    committed: dict[str, list[Sequence[float]]] = {BACK_TO_BACK: [], PACED: []}
+    for number in range(count):
+        committed[BACK_TO_BACK].append(commits.measure(plan.seconds))
+        committed[PACED].append(commits.measure(plan.seconds, LOW_PER_SECOND))
+        for name, per_second in steps.items():
+            turn = msgspec.structs.replace(plan, per_second=per_second, seed=number)
+            recorded[name].append(_turn(service, generator, turn))
+    return Steps(
+        steps={name: _step(steps[name], recordings) for name, recordings in recorded.items()},
+        commits={name: _commit(turns) for name, turns in committed.items()},
+    )
+
+
+def _turn(service: Service, generator: Generator, plan: Plan) -> Recording:
+    service.clear()
+    recording = generator.start(plan).result()
+    service.drain()
+    answered = figures(recording.latency).answered
+    if (rows := service.rows()) is not None and rows < answered:
+        raise BenchFailed(f"{answered} events were answered 200, {rows} are in the database")
+    return recording
+
+
+def _step(per_second: float, recordings: Sequence[Recording]) -> Step:
+    return Step(
+        per_second=per_second,
+        rounds=[round_of(recording) for recording in recordings],
+        curve=curve(chain.from_iterable(recording.latency for recording in recordings)),
+    )
+
+
+def _commit(turns: Sequence[Sequence[float]]) -> Commit:
+    return Commit([figures(took) for took in turns], curve(chain.from_iterable(turns)))
+
+
+def reach(measured: Steps) -> dict[str, Reach]:
+    """What issue and README promise, from rounds of one run; nothing for a step that was not run."""
+    commit = measured.commits[BACK_TO_BACK].rounds
+    found: dict[str, Reach] = {}
+    if half := measured.steps.get(HALF):
+        p99 = [round_.latency.p99_ms for round_ in half.rounds]
+        found["p99 at 50 %, ms"] = Reach(p99, 10.0)
+        found["p99 at 50 % ÷ p99 of a commit"] = Reach(_ratios(p99, [each.p99_ms for each in commit]), 5.0)
+    p50 = [round_.latency.p50_ms for round_ in measured.steps[LOW].rounds]
+    paced = measured.commits[PACED].rounds
+    found["p50 at 100/s ÷ p50 of a commit"] = Reach(_ratios(p50, [each.p50_ms for each in commit]), 1.5)
+    found["p50 at 100/s ÷ p50 of a commit at 100/s"] = Reach(_ratios(p50, [each.p50_ms for each in paced]), 1.5)
+    return found
+
+
+def _ratios(values: Sequence[float], references: Sequence[float]) -> list[float]:
+    return [value / reference for value, reference in zip(values, references, strict=True)]

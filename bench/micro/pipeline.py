@@ -1,0 +1,114 @@
+"""The service's own pipeline as `ingest.app` wires it, between clients, a database and a broker that cost nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from ingest.app import make_parts
+from ingest.batches import Batch
+from ingest.clock import unix_us
+from ingest.events import Event
+from ingest.ids import IdGenerator
+from ingest.metrics import Metrics
+from ingest.publisher.base import Lane
+from ingest.rsgi import HttpProtocol, Scope
+from ingest.settings import Settings
+from tests.unit.fakes import FakeHeaders, FakeProtocol, FakePublisher, FakeScope, FakeStore
+
+TOKEN = "a-token-of-the-benchmarks"
+
+
+class Database(FakeStore):
+    """Keeps the last batch alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Batch | None = None
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        self.last = batch
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        """Nothing is kept."""
+
+
+class Broker(FakePublisher):
+    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        """All is confirmed at once."""
+
+
+class Request(FakeProtocol):
+    """Head, body and answer as Granian gives and takes them, as cheap as may be; it can be made many times."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.scope = FakeScope(FakeHeaders({"x-api-token": TOKEN, "content-length": str(len(body))}))
+        self.status = 0
+        self._body = body
+
+    async def __call__(self) -> bytes:
+        return self._body
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.status = status
+
+
+class Silent:
+    """A metric that is not kept."""
+
+    def labels(self, *_: str) -> "Silent":
+        return self
+
+    def inc(self, amount: float = 1) -> None: ...
+
+    def observe(self, amount: float) -> None: ...
+
+
+def silent_metrics() -> Metrics:
+    names = vars(Metrics(CollectorRegistry()))
+    return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, Silent())))
+
+
+class Pipeline:
+    """On a loop of its own, which stands still between the calls."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.database = Database()
+        self._loop = uvloop.new_event_loop()
+        parts = make_parts(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics)
+        self.endpoint, self._batcher, self._dispatcher = parts.endpoint, parts.batcher, parts.dispatcher
+        self.run(self._start())
+
+    def run(self, work: Coroutine[Any, Any, object]) -> None:
+        self._loop.run_until_complete(work)
+
+    async def _start(self) -> None:
+        self._batcher.use_ids(IdGenerator(1, unix_us))
+        self._batcher.start()
+
+    async def submit(self, events: Sequence[Event]) -> None:
+        """From the batcher to the confirm; as many as one batch takes."""
+        for event in events:
+            outcome = self._batcher.submit(event)
+        assert await outcome is None, "all are durable"
+
+    def close(self) -> None:
+        self.run(self._stop())
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        await self._batcher.close()
+        await self._dispatcher.close()
+
+
+async def at_once(lane: Callable[[Scope, HttpProtocol], Awaitable[None]], requests: Sequence[Request]) -> None:
+    """Each in a task of its own, as Granian runs them."""
+
+    async def answer(request: Request) -> None:
+        await lane(request.scope, request)
+
+    await asyncio.gather(*map(answer, requests))

@@ -1,0 +1,90 @@
+"""What the way from the socket's bytes to the confirm costs in this process: drivers, database and broker aside."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from bench import noops
+from bench.events import bodies
+from bench.micro.conftest import Beside
+from bench.micro.pipeline import Pipeline, Request, at_once, silent_metrics
+from ingest.batches import Batch
+from ingest.events import Event, decode
+from ingest.metric_files import MetricFiles
+from ingest.metrics import Metrics
+
+BATCH_EVENTS = 500
+"""As many as a batch takes."""
+USUAL_EVENTS = 50
+"""Of a batch under a usual load; its metrics cost the more, the smaller it is."""
+REQUESTS = 256
+"""At once: the connections of the saturation."""
+
+MakePipeline = Callable[[Metrics], Pipeline]
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory: pytest.TempPathFactory) -> Metrics:
+    """In files, as a worker has them."""
+    MetricFiles(tmp_path_factory.mktemp("metrics")).use_seat(0)
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def make_pipeline() -> Iterator[MakePipeline]:
+    made: list[Pipeline] = []
+
+    def make(metrics: Metrics) -> Pipeline:
+        made.append(Pipeline(metrics))
+        return made[-1]
+
+    yield make
+    for pipeline in made:
+        pipeline.close()
+
+
+def events(count: int) -> list[Event]:
+    return [decode(body) for body in bodies(count)]
+
+
+async def collect(some: Sequence[Event]) -> Batch:
+    """The least of a batch: a list, its size, and a future for all."""
+    collected: list[Event] = []
+    size = 0
+    done = asyncio.get_running_loop().create_future()
+    for event in some:
+        size += len(event.payload)
+        collected.append(event)
+    done.set_result(None)
+    await done
+    return Batch(range(len(collected)), collected, size)
+
+
+def test_assembly_of_a_batch_beside_a_list(beside: Beside, make_pipeline: MakePipeline) -> None:
+    pipeline, some = make_pipeline(silent_metrics()), events(BATCH_EVENTS)
+
+    beside("assembly", lambda: pipeline.run(pipeline.submit(some)), lambda: pipeline.run(collect(some)))
+
+    assert pipeline.database.last is not None
+    assert list(pipeline.database.last.events) == some
+
+
+def test_metrics_of_a_batch_beside_none(beside: Beside, make_pipeline: MakePipeline, metrics: Metrics) -> None:
+    observed, silent, some = make_pipeline(metrics), make_pipeline(silent_metrics()), events(USUAL_EVENTS)
+
+    beside("metrics", lambda: observed.run(observed.submit(some)), lambda: silent.run(silent.submit(some)))
+
+
+def test_endpoint_beside_a_coroutine_that_reads_and_answers(
+    beside: Beside, make_pipeline: MakePipeline, metrics: Metrics
+) -> None:
+    pipeline, requests = make_pipeline(metrics), [Request(body) for body in bodies(REQUESTS)]
+
+    beside(
+        "endpoint",
+        lambda: pipeline.run(at_once(pipeline.endpoint, requests)),
+        lambda: pipeline.run(at_once(noops.rsgi, requests)),
+    )
+    assert {request.status for request in requests} == {200}

@@ -1,0 +1,81 @@
+"""Laravel as it is deployed: nginx before php-fpm, caches made beforehand, and a queue worker."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.peers.stand import Stand
+from tests.services.places import Host
+from tests.services.sandbox import Sandbox
+
+FOLDER = Path(__file__).parent / "laravel"
+COMMAND_SECONDS = 60
+STORAGE = ("cache", "framework/cache/data", "framework/views", "logs")
+CACHES = ("config", "events", "packages", "routes", "services")
+WORKER = ("queue:work", "--sleep=1", "--tries=0", "--memory=512", "--quiet")
+PREPARING: Sequence[Sequence[str]] = (("config:cache",), ("route:cache",), ("migrate", "--force"))
+OPCACHE = ("-d", "opcache.enable=1", "-d", "opcache.validate_timestamps=0")
+TIED = ("setpriv", "--pdeathsig", "TERM", "--")
+"""The kernel tells php-fpm to end when this process ends: it leaves the process group by which others are ended."""
+
+
+class Deployment:
+    """The application on a stand; what it writes goes to the sandbox."""
+
+    def __init__(self, stand: Stand, box: Sandbox) -> None:
+        self._stand = stand
+        self._box = box
+        self._environment = {**os.environ, **stand.environment, **_places(box.folder("storage"))}
+        self._fpm: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> list[int]:
+        """Process ids of php-fpm, nginx and the worker."""
+        for command in PREPARING:
+            self._artisan(*command)
+        self._fpm = self._spawn(self._fpm_command())
+        nginx = self._spawn([Host().find("usr/sbin/nginx"), "-e", "stderr", "-c", self._configured("nginx.conf")])
+        worker = self._spawn(["php", str(FOLDER / "artisan"), *WORKER])
+        return [process.pid for process in (self._fpm, nginx, worker)]
+
+    def stop(self) -> None:
+        """End php-fpm; the rest ends with the sandbox."""
+        if self._fpm is not None:
+            self._fpm.terminate()
+
+    def versions(self) -> dict[str, str]:
+        php = self._box.run(["php", "-r", "echo PHP_VERSION;"], COMMAND_SECONDS)
+        return {"laravel": self._artisan("--version").split()[-1], "php": php}
+
+    def _artisan(self, *command: str) -> str:
+        return self._box.run(["php", str(FOLDER / "artisan"), *command], COMMAND_SECONDS, self._environment)
+
+    def _spawn(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        return self._box.spawn(command, self._box.path / "log", self._environment)
+
+    def _fpm_command(self) -> list[str]:
+        program = Host().find("usr/sbin/php-fpm[0-9]*")
+        as_root = ["--allow-to-run-as-root"] if os.geteuid() == 0 else []
+        return [*TIED, program, "--nodaemonize", *as_root, *OPCACHE, "--fpm-config", self._configured("php-fpm.conf")]
+
+    def _configured(self, name: str) -> str:
+        """A configuration file, made from its template."""
+        user = {"nginx.conf": "user root;", "php-fpm.conf": "user = root"}[name] if os.geteuid() == 0 else ""
+        values = {"user": user, "folder": str(self._box.path), "port": str(self._stand.port), "root": str(FOLDER)}
+        file = self._box.path / name
+        file.write_text(filled((FOLDER / f"{name}.in").read_text(), values))
+        return str(file)
+
+
+def _places(storage: Path) -> dict[str, str]:
+    for name in STORAGE:
+        (storage / name).mkdir(parents=True)
+    caches = {f"APP_{name.upper()}_CACHE": f"{storage}/cache/{name}.php" for name in CACHES}
+    return {**caches, "APP_STORAGE": str(storage)}
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """The template with each @name@ replaced by its value."""
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template

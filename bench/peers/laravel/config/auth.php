@@ -1,0 +1,7 @@
+<?php
+
+return [
+    'defaults' => ['guard' => null],
+    'guards' => [],
+    'providers' => [],
+];

@@ -1,0 +1,17 @@
+"""One POST at a time, for what a load generator does not look at."""
+
+from contextlib import closing
+from http.client import HTTPConnection
+
+from ingest.endpoint import PATH
+
+TIMEOUT_SECONDS = 10
+
+
+def post(port: int, body: bytes, token: str | None, seconds: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
+    """Status and body of the answer, over a connection of its own. Raises OSError, TimeoutError among them."""
+    headers = {"Content-Type": "application/json"} | ({"X-API-TOKEN": token} if token is not None else {})
+    with closing(HTTPConnection("127.0.0.1", port, timeout=seconds)) as connection:
+        connection.request("POST", PATH, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()

@@ -1,0 +1,156 @@
+"""The service beside its rivals, each on a database and a queue of its own: a table, and a JSON file in results/.
+
+Rounds are interleaved: each of them loads every target once. Every peer is checked first: the answers, a row
+committed before each 200, a persistent message of the same body. INGEST_TEST_SERVERS chooses the servers.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import click
+import msgspec
+
+from bench import cells, records, rounds, targets
+from bench.peers import honesty
+from bench.peers.stand import Peer, QueueType, stand
+from bench.peers.starting import STARTS
+from bench.rounds import Round
+from bench.stamp import Stamp, stamp
+from bench.tables import table
+from bench.wrk import Load
+
+NOOP, OURS = "no-op", "call events service"
+SECONDS_MAX: Mapping[str, int] = {"laravel": 5}
+"""Its worker publishes one job at a time: what a longer load leaves in its table would take too long to drain."""
+HEAD = (
+    "target",
+    "events/s",
+    "CPU µs an event:",
+    "database",
+    "broker",
+    "generator",
+    "p50 ms",
+    "p99",
+    "drain s",
+    "our CPU ÷ its",
+    "its ÷ ours",
+)
+METHOD = (
+    "wrk in a closed loop, a body of its own a request; all targets run from the start, and each round loads every one "
+    "of them in turn for the seconds given (laravel for 5 at most), on an empty table and queue; CPU time is utime + "
+    "stime of the process trees, web server and queue worker included, from the first request until as many messages "
+    "are in the queue as rows in the table, divided by these rows, which count requests that were in hand when the "
+    "load ended; a peer's drain includes 0.5 s without a change; ratios are taken round by round."
+)
+
+Rounds = Mapping[str, Sequence[Round]]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """`service_cpu_ratios`: our service's CPU time an event ÷ each peer's, round by round."""
+
+    stamp: Stamp
+    method: str
+    load: Load
+    queue_type: QueueType
+    service_cpu_ratios: Mapping[str, Sequence[float]]
+    rounds: Rounds
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
+@click.option("--seconds", default=5, show_default=True, help="Length of a target's turn; Laravel's is 5 at most.")
+@click.option("--connections", default=256, show_default=True)
+@click.option("--peer", "names", multiple=True, type=click.Choice(list(STARTS)), help="This one; may be repeated.")
+@click.option("--mode", default="quorum", show_default=True, type=click.Choice(["quorum", "classic"]), help="Queue.")
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(count: int, seconds: int, connections: int, names: Sequence[str], mode: QueueType, out: Path | None) -> None:
+    load = Load(connections, seconds)
+    try:
+        with targets.servers() as servers:
+            taken = stamp(servers)
+            measured, versions = run(servers, load, count, names or list(STARTS), mode)
+    except targets.BenchFailed as exc:
+        sys.exit(f"no figures: {exc}")
+    taken = msgspec.structs.replace(taken, versions={**taken.versions, **versions})
+    compared = {name: ratios(measured[OURS], own) for name, own in measured.items() if name not in (NOOP, OURS)}
+    file = records.record(Result(taken, METHOD, load, mode, compared, measured), "peers", taken, out)
+    print(cells.headline(taken))
+    print(table(HEAD, [row(name, measured[name], compared.get(name, [])) for name in measured]))
+    print(file)
+    if failures := sum(round_.failures for each in measured.values() for round_ in each):
+        sys.exit(f"{failures} requests were not answered 200")
+
+
+def run(
+    servers: targets.Servers, load: Load, count: int, names: Sequence[str], mode: QueueType
+) -> tuple[dict[str, list[Round]], dict[str, str]]:
+    """Interleaved rounds of the no-op, the service and the peers; the peers' versions."""
+    with ExitStack() as stack:
+        peers = {name: _start(stack, servers, name, mode) for name in names}
+        loaded: dict[str, targets.Target] = {
+            NOOP: stack.enter_context(targets.noop()),
+            OURS: stack.enter_context(targets.service(servers, mode)),
+            **peers,
+        }
+        for name, target in loaded.items():
+            measure(name, target, msgspec.structs.replace(load, seconds=1))
+        measured: dict[str, list[Round]] = {name: [] for name in loaded}
+        for _ in range(count):
+            for name, target in loaded.items():
+                measured[name].append(measure(name, target, load))
+        return measured, {name: version for peer in peers.values() for name, version in peer.versions.items()}
+
+
+def _start(stack: ExitStack, servers: targets.Servers, name: str, mode: QueueType) -> Peer:
+    """Raises `BenchFailed`, with the peer's name, also if it is not honest."""
+    try:
+        peer = stack.enter_context(STARTS[name](stack.enter_context(stand(servers, mode))))
+        honesty.check(peer)
+    except targets.BenchFailed as exc:
+        raise targets.BenchFailed(f"{name}: {exc}") from exc
+    return peer
+
+
+def measure(name: str, target: targets.Target, load: Load) -> Round:
+    seconds = min(load.seconds, SECONDS_MAX.get(name, load.seconds))
+    round_ = rounds.measure(target, msgspec.structs.replace(load, seconds=seconds))
+    rows = target.rows()
+    return round_ if rows is None else per_row(round_, rows)
+
+
+def per_row(round_: Round, rows: int) -> Round:
+    """CPU time by all that was done for it, not only by what was answered before the generator hung up."""
+    return msgspec.structs.replace(
+        round_, cpu_us={name: cpu * round_.events / rows for name, cpu in round_.cpu_us.items()}
+    )
+
+
+def ratios(ours: Sequence[Round], own: Sequence[Round]) -> list[float]:
+    """Our service's CPU time an event in units of the peer's, round by round."""
+    return [our.cpu_us["service"] / round_.cpu_us["service"] for our, round_ in zip(ours, own, strict=True)]
+
+
+def row(name: str, own: Sequence[Round], compared: Sequence[float]) -> list[str]:
+    """In the order of `HEAD`; `compared` are the target's ratios, none if it is the no-op or ourselves."""
+    return [
+        name,
+        cells.rate(own),
+        *cells.cpu(own),
+        *cells.latency(own),
+        f"{max(round_.drain_seconds for round_ in own):.2f}",
+        _spread(compared),
+        _spread([1 / ratio for ratio in compared]),
+    ]
+
+
+def _spread(figures: Sequence[float]) -> str:
+    """The median, the least and the most; a dash for none."""
+    return f"{median(figures):.3g} ({min(figures):.3g}-{max(figures):.3g})" if figures else "-"
+
+
+if __name__ == "__main__":
+    main()

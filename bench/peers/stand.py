@@ -1,0 +1,125 @@
+"""Where a peer runs: a database with the service's own table, a queue, a port; and the peer as a target of loads."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.cpu import Components
+from bench.targets import CLEAR, DRAIN_SECONDS_MAX, ROWS, BenchFailed, Servers, broker_channel, if_ours
+from tests.running import TOKEN, ServiceProcess
+from tests.services import free_port, wait_until
+
+QueueType = Literal["quorum", "classic"]
+
+QUIET_SECONDS = 0.5
+"""The queue's depth must not change for so long: requests that were in hand when the load ended are done then."""
+
+
+class Stand(msgspec.Struct, frozen=True):
+    servers: Servers
+    database_url: str
+    queue: str
+    port: int
+
+    @property
+    def database(self) -> str:
+        return urlsplit(self.database_url).path.lstrip("/")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every peer is told by."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "AMQP_URL": self.servers.rabbitmq.amqp_url,
+            "QUEUE": self.queue,
+            "API_TOKEN": TOKEN,
+            "PORT": str(self.port),
+        }
+
+
+@contextmanager
+def stand(servers: Servers, queue_type: QueueType) -> Iterator[Stand]:
+    """The table is made by `ingest migrate`, the queue as the service declares it; both are gone afterwards."""
+    made = Stand(servers, servers.mysql.fresh_database(), servers.rabbitmq.fresh_queue_name(), free_port())
+    try:
+        _migrate(made.database_url)
+        with broker_channel(servers.rabbitmq) as channel:
+            channel.queue_declare(made.queue, durable=True, arguments={"x-queue-type": queue_type})
+        yield made
+    finally:
+        servers.mysql.query(f"DROP DATABASE IF EXISTS {made.database}")
+        with broker_channel(servers.rabbitmq) as channel:
+            channel.queue_delete(made.queue)
+
+
+def _migrate(database_url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            ServiceProcess(Path(folder), {"DATABASE_URL": database_url}).command("migrate")
+        except subprocess.CalledProcessError as exc:
+            raise BenchFailed(f"the peers' table could not be made: {exc.stderr}") from exc
+
+
+class Steady:
+    """Says whether what `read` returns has not changed for `quiet_seconds`."""
+
+    def __init__(
+        self, read: Callable[[], int], quiet_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._quiet_seconds = quiet_seconds
+        self._clock = clock
+        self._since = clock()
+        self._value: int | None = None
+
+    def __call__(self) -> bool:
+        value = self._read()
+        if value != self._value:
+            self._value, self._since = value, self._clock()
+        return self._clock() - self._since >= self._quiet_seconds
+
+
+class Peer:
+    """A rival's processes as a target; `versions` are those of what it is made of."""
+
+    token = TOKEN
+
+    def __init__(self, stand: Stand, roots: Sequence[int], versions: Mapping[str, str]) -> None:
+        self.stand = stand
+        self.port = stand.port
+        self.versions = versions
+        self._roots = roots
+
+    def components(self) -> Components:
+        servers = self.stand.servers
+        return {
+            "service": self._roots,
+            **if_ours("database", servers.mysql),
+            **if_ours("broker", servers.rabbitmq),
+        }
+
+    def drain(self) -> None:
+        """It has no outbox to ask: what is committed is published when the queue is as deep as the table."""
+        with broker_channel(self.stand.servers.rabbitmq) as channel:
+
+            def depth() -> int:  # a quorum queue counts the messages that its majority has
+                return int(channel.queue_declare(self.stand.queue, passive=True).method.message_count)
+
+            steady = Steady(depth, QUIET_SECONDS)
+            if not wait_until(lambda: steady() and depth() >= self.rows(), DRAIN_SECONDS_MAX):
+                raise BenchFailed(f"{self.rows() - depth()} events are not published after {DRAIN_SECONDS_MAX} s")
+
+    def rows(self) -> int:
+        return int(self.stand.servers.mysql.query(ROWS, self.stand.database)[0][0])
+
+    def clear(self) -> None:
+        self.stand.servers.mysql.query(CLEAR, self.stand.database)
+        with broker_channel(self.stand.servers.rabbitmq) as channel:
+            channel.queue_purge(self.stand.queue)

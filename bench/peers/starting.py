@@ -1,0 +1,91 @@
+"""Builds and starts each peer in a sandbox, from which nothing is left behind."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from bench.peers.deployment import Deployment
+from bench.peers.posting import post
+from bench.peers.stand import Peer, Stand
+from bench.targets import START_SECONDS, BenchFailed
+from tests.services import wait_until
+from tests.services.places import sid_root
+from tests.services.sandbox import Sandbox, log_tail
+
+FOLDER = Path(__file__).parent
+BUILD_SECONDS = 300
+GO_SETTINGS = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+"""Debian's packages of Go libraries are sources, and nothing is fetched."""
+FASTAPI_PACKAGES = ("fastapi", "pydantic", "sqlalchemy", "uvicorn")
+UVICORN_OPTIONS = ("--host=127.0.0.1", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
+
+
+@contextmanager
+def go(stand: Stand) -> Iterator[Peer]:
+    with closing(Sandbox("peer-go")) as box:
+        program = str(box.path / "peer")
+        environment = {**os.environ, **GO_SETTINGS}
+        build = ["sh", "-ec", 'cd "$1"; exec go build -o "$2" .', "build", str(FOLDER / "go"), program]
+        box.run(build, BUILD_SECONDS, environment)
+        version = box.run(["go", "version"], BUILD_SECONDS, environment).split()[2]
+        process = box.spawn([program], box.path / "log", {**os.environ, **stand.environment})
+        yield _ready(Peer(stand, [process.pid], {"go": version.removeprefix("go")}), box)
+
+
+@contextmanager
+def fastapi(stand: Stand) -> Iterator[Peer]:
+    with closing(Sandbox("peer-fastapi")) as box:
+        python = _environment_of(FOLDER / "fastapi" / "requirements.lock", box)
+        code = f"from importlib.metadata import version; print(*map(version, {FASTAPI_PACKAGES!r}))"
+        versions = box.run([python, "-c", code], BUILD_SECONDS).split()
+        application = ["--app-dir", str(FOLDER / "fastapi"), "main:app", "--port", str(stand.port)]
+        command = [python, "-m", "uvicorn", *application, *UVICORN_OPTIONS]
+        process = box.spawn(command, box.path / "log", {**os.environ, **stand.environment})
+        yield _ready(Peer(stand, [process.pid], dict(zip(FASTAPI_PACKAGES, versions, strict=True))), box)
+
+
+def _environment_of(lock: Path, box: Sandbox) -> str:
+    """The Python of an environment with what the lock file names; it stays in the user's cache."""
+    name = sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = sid_root().parent / f"fastapi-{name}"
+    python = str(folder / "bin" / "python")
+    if not (folder / "installed").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        box.run([sys.executable, "-m", "venv", str(folder)], BUILD_SECONDS)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "-q", "install"]
+        box.run([*pip, "--require-hashes", "--no-deps", "-r", str(lock)], BUILD_SECONDS)
+        (folder / "installed").touch()
+    return python
+
+
+@contextmanager
+def laravel(stand: Stand) -> Iterator[Peer]:
+    with closing(Sandbox("peer-laravel")) as box:
+        deployment = Deployment(stand, box)
+        try:
+            yield _ready(Peer(stand, deployment.start(), deployment.versions()), box)
+        finally:
+            deployment.stop()
+
+
+def _ready(peer: Peer, box: Sandbox) -> Peer:
+    """The peer, once it answers. Raises `BenchFailed` with its log's end."""
+
+    def answers() -> bool:
+        try:
+            return post(peer.port, b"{}", None)[0] < 500  # nginx says 502 before php-fpm is there
+        except OSError:
+            return False
+
+    if not wait_until(answers, START_SECONDS):
+        raise BenchFailed(f"the peer does not answer:\n{log_tail(box.path / 'log')}")
+    return peer
+
+
+Start = Callable[[Stand], AbstractContextManager[Peer]]
+
+STARTS: Mapping[str, Start] = {"go": go, "fastapi": fastapi, "laravel": laravel}

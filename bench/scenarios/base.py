@@ -1,0 +1,97 @@
+"""What all scenarios share: a telephony server that knows what to expect, and the verdict at the end.
+
+A scenario is a locustfile and runs by itself against any instance:
+
+    BENCH_TOKEN=… locust -f bench/scenarios/steady.py --headless -u 40 -r 40 -t 60s --host http://localhost:8000
+
+Its exit code is 1 if one of its budgets in `budgets.toml` is broken, 0 otherwise.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from random import random
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from locust import FastHttpUser, between, events
+from locust.env import Environment
+
+from bench.events import STEPS, step
+from bench.scenarios.figures import BROKEN, EVENT, KEPT, REFERENCE, figures, named
+from bench.verdicts import broken, judge, of_parts, read_budgets, report
+from ingest.endpoint import PATH
+from ingest.settings import WELL_KNOWN_TOKEN
+
+TOKEN = os.environ.get("BENCH_TOKEN", WELL_KNOWN_TOKEN)
+
+HEALTH = "/healthz"
+HEALTH_SHARE = 0.5
+"""How often it is asked for after an event: often enough for a 99th percentile of a few seconds."""
+
+Body = str | Mapping[str, Any]
+
+
+class TelephonyServer(FastHttpUser):
+    """Waits for each answer, then for a while."""
+
+    abstract = True
+    scenario: ClassVar[str]
+    keeps_connection: ClassVar[bool] = True
+    wait_time = between(0.05, 0.15)
+
+    def call(self, name: str = EVENT) -> None:
+        """The three steps of a call, each answered 200, and here and there a look at the service's health."""
+        call = new_call()
+        for event_type in STEPS:
+            self.post(name, step(call, event_type), 200)
+            if random() < HEALTH_SHARE:
+                self._ask("GET", HEALTH, REFERENCE, 200)
+            self.wait()  # type: ignore[no-untyped-call]  # locust gives it no types
+
+    def post(self, name: str, body: Body, expected: int, token: str | None = TOKEN) -> None:
+        """Any other answer than the `expected` status is a failure. Without a token there is no header for it."""
+        headers = {"Content-Type": "application/json", **({} if token is None else {"X-API-TOKEN": token})}
+        self._ask("POST", PATH, name, expected, headers, body if isinstance(body, str) else json.dumps(body))
+
+    def own_headers(self) -> dict[str, str]:
+        """What tells this server from others."""
+        return {}
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        name: str,
+        expected: int,
+        headers: Mapping[str, str] | None = None,
+        data: str | None = None,
+    ) -> None:
+        sent = {**self.own_headers(), **(headers or {})}
+        with self.client.request(method, path, name, data, catch_response=True, headers=sent) as response:
+            if response.status_code == expected:
+                response.success()
+            else:
+                response.failure(f"{response.status_code} instead of {expected}")
+        if not self.keeps_connection:
+            self.client.client.close()
+
+
+def new_call() -> str:
+    return uuid4().hex
+
+
+def judge_run(environment: Environment, **_: Any) -> None:
+    """Print the verdicts and set the exit code by them."""
+    (server,) = environment.user_classes
+    assert issubclass(server, TelephonyServer), "a scenario has no other users"
+    name = server.scenario
+    # Not serialize_stats(), which empties the statistics that locust has still to write.
+    entries = [entry.serialize() for entry in environment.stats.entries.values()]
+    measured = named(name, figures(entries))
+    verdicts = judge(of_parts(read_budgets(), [f"scenario.{name}"]), measured, bool(os.environ.get("BENCH_ABSOLUTE")))
+    print(report(verdicts))
+    environment.process_exit_code = BROKEN if broken(verdicts) else KEPT
+
+
+events.quitting.add_listener(judge_run)  # type: ignore[no-untyped-call]  # locust gives it no types

@@ -1,0 +1,77 @@
+"""The figures of a scenario, taken from locust's statistics. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+EVENT = "event"
+"""The names of all requests that must be answered 200 begin with it; only they are timed."""
+BEFORE, BURST, AFTER = f"{EVENT}, before the burst", f"{EVENT}, in the burst", f"{EVENT}, after the burst"
+REFERENCE = "reference: health"
+"""Requests that need no database, made on the same connections: what they take, an event takes for other reasons."""
+MS_MIN = 5.0
+"""A shorter time counts as this in a ratio's denominator: locust rounds to milliseconds."""
+
+KEPT, BROKEN = 0, 1
+"""locust's exit codes, as the scenarios set them."""
+
+Entries = Sequence[Mapping[str, Any]]
+"""Locust's statistics, one entry a name; `response_times` maps milliseconds to counts."""
+Times = Mapping[float, int]
+
+
+def figures(entries: Entries) -> dict[str, float]:
+    """Failures of all requests, times of the events. Nothing if no event, or no reference, was answered."""
+    times, references = times_of(entries, EVENT), times_of(entries, REFERENCE)
+    if not times or not references:
+        return {}
+    return {
+        "failures": sum(entry["num_failures"] for entry in entries),
+        "wait_ratio": _ratio(times, references, 0.5),
+        "tail_ratio": _ratio(times, references, 0.99),
+        "median_ms": percentile(times, 0.5),
+        "p99_ms": percentile(times, 0.99),
+        **_recovery(times_of(entries, BEFORE), times_of(entries, AFTER)),
+    }
+
+
+def _recovery(before: Times, after: Times) -> dict[str, float]:
+    """How the median changed over a burst; nothing where there was none."""
+    return {"recovery_ratio": _ratio(after, before, 0.5)} if before and after else {}
+
+
+def _ratio(times: Times, references: Times, share: float) -> float:
+    return percentile(times, share) / max(percentile(references, share), MS_MIN)
+
+
+def named(scenario: str, measured: Mapping[str, float]) -> dict[str, float]:
+    """The figures as `budgets.toml` names them: `scenario.NAME.FIGURE`."""
+    return {f"scenario.{scenario}.{figure}": value for figure, value in measured.items()}
+
+
+def events_answered(entries: Entries) -> int:
+    """How many events were answered 200."""
+    return sum(entry["num_requests"] - entry["num_failures"] for entry in entries if _is_event(entry, EVENT))
+
+
+def times_of(entries: Entries, name: str) -> Times:
+    """Milliseconds → count, of all requests whose names begin so."""
+    times: Counter[float] = Counter()
+    for entry in entries:
+        if _is_event(entry, name):
+            times.update({float(ms): count for ms, count in entry["response_times"].items()})
+    return times
+
+
+def _is_event(entry: Mapping[str, Any], name: str) -> bool:
+    return str(entry["name"]).startswith(name)
+
+
+def percentile(times: Times, share: float) -> float:
+    """The least time that at least `share` of all did not exceed."""
+    left = share * sum(times.values())
+    for time in sorted(times):
+        left -= times[time]
+        if left <= 0:
+            return time
+    return max(times)

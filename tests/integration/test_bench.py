@@ -1,0 +1,104 @@
+"""The benchmarks' own machinery, where only running it tells: locust's clients, exit codes, another tree's service."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from bench.scenarios.figures import events_answered
+from bench.scenarios.runs import FOLDER, Load, run
+from ingest.answers import QUEUED
+from tests.running import EVENT, ServiceProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = Load(users=4, seconds=2)
+
+
+class Credulous(BaseHTTPRequestHandler):
+    """Answers 200 to all, keeps connections open, and counts them."""
+
+    protocol_version = "HTTP/1.1"
+    connections = 0
+
+    def setup(self) -> None:
+        type(self).connections += 1
+        super().setup()
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(QUEUED.body)))
+        self.end_headers()
+        self.wfile.write(QUEUED.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def credulous() -> Iterator[str]:
+    """The address of a server that takes everything."""
+    Credulous.connections = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), Credulous) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_reconnecting_clients_make_a_connection_for_each_request(credulous: str) -> None:
+    answered = events_answered(run(credulous, "token", "reconnecting", SHORT))
+
+    assert answered > SHORT.users
+    assert Credulous.connections >= answered
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bench.scenario", "--scenario", "tokens", "--seconds", "2", "--users", "4", "--out", "result.json"],
+        ["locust", "-f", str(FOLDER / "tokens.py"), "--headless", "--only-summary", "-u", "4", "-r", "4", "-t", "2s"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_wrong_answers_break_the_scenarios_budget(command: list[str], credulous: str, tmp_path: Path) -> None:
+    """As a user's CI calls it for an instance that is there; this one takes wrong tokens."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--host", credulous],
+        cwd=tmp_path,
+        env={**os.environ, "BENCH_TOKEN": "token"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1, done.stderr
+    assert "budget broken: scenario.tokens.failures is " in done.stdout
+
+
+def test_service_of_another_tree_runs_its_code_on_its_migrations(tmp_path: Path) -> None:
+    tree, folder = tmp_path / "tree", tmp_path / "folder"
+    folder.mkdir()
+    for part in ("ingest", "sql"):
+        shutil.copytree(ROOT / part, tree / part)
+    answers = tree / "ingest" / "answers.py"
+    answers.write_text(answers.read_text() + '\nQUEUED = Answer.make(200, {"status": "of the tree"})\n')
+    (tree / "sql" / "sqlite" / "9999_more.sql").write_text("CREATE TABLE of_the_tree (id INTEGER);\n")
+
+    with ServiceProcess(folder, tree=tree) as service:
+        assert service.post(EVENT) == (200, b'{"status":"of the tree"}')
+
+    with closing(sqlite3.connect(folder / "events.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM of_the_tree").fetchone() == (0,)
