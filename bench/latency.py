@@ -22,10 +22,10 @@ from bench.latency_steps import Reach, Steps
 from bench.latency_tables import events_table, reach_table, steps_table
 from bench.openloop import generator
 from bench.openloop_plan import Arrivals, Plan
+from bench.records import record
 from bench.stamp import Stamp, stamp
 from bench.wrk import Load
 
-RESULTS = Path(__file__).with_name("results")
 PERCENTS = (10, 25, 50, 75, 90)
 SATURATION_TURNS = 3
 SATURATION_SECONDS = 3
@@ -92,7 +92,7 @@ class Result(msgspec.Struct, frozen=True):
 def main(out: Path | None, **options: Any) -> None:
     with targets.servers() as servers:
         result = measure(servers, msgspec.convert(options, Options))
-    write(result, out)
+    record(result, "latency", result.stamp, out)
     print(f"{result.stamp.commit} on {result.stamp.machine}; load average before: {result.stamp.load_average:.2f}")
     rates = f"{result.saturation_per_second:,.0f} events/s, after the rounds {result.saturation_after_per_second:,.0f}"
     print(f"saturation: {rates}\n\n{steps_table(result.measured)}\n")
@@ -133,13 +133,6 @@ def saturate(service: targets.Service, connections: int) -> float:
     load = Load(connections, SATURATION_SECONDS)
     turns = [rounds.measure(service, load) for _ in range(SATURATION_TURNS + 1)]
     return median(turn.per_second for turn in turns[1:])
-
-
-def write(result: Result, out: Path | None) -> None:
-    database = "mariadb" if "MariaDB" in result.stamp.versions["database"] else "mysql"
-    file = out or RESULTS / f"latency-{database}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
 
 
 if __name__ == "__main__":
