@@ -5,11 +5,11 @@ from array import array
 
 import pytest
 
-from bench.latency_events import event_of
-from bench.latency_figures import CURVE, Figures, Round, curve, figures, round_of, split
-from bench.latency_steps import BACK_TO_BACK, HALF, LOW, PACED, Commit, Reach, Step, Steps, rates, reach
-from bench.latency_tables import STEP_HEAD, TIMES, reach_table, steps_table, time_cells
-from bench.openloop_plan import Plan, Recording
+from bench.latency.events import event_of
+from bench.latency.figures import CURVE, Figures, Round, curve, figures, round_of, split
+from bench.latency.steps import BACK_TO_BACK, HALF, LOW, PACED, Commit, Reach, Step, Steps, rates, reach
+from bench.latency.tables import STEP_HEAD, TIMES, reach_table, steps_table, time_cells
+from bench.openloop.plan import Plan, Recording
 
 WITHIN_A_STEP = 0.001
 """Three digits."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 import msgspec
 import pytest
 
-from bench.openloop import generator, run
-from bench.openloop_plan import Plan, Recording, schedule
+from bench.openloop.generator import generator, run
+from bench.openloop.plan import Plan, Recording, schedule
 from tests.running import TOKEN, ServiceProcess
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from bench.latency_events import Event, EventName, Part
-from bench.latency_figures import Figures
-from bench.latency_steps import Commit, Reach, Step, Steps
+from bench.latency.events import Event, EventName, Part
+from bench.latency.figures import Figures
+from bench.latency.steps import Commit, Reach, Step, Steps
 from bench.tables import table
 
 TIMES = ("p50", "p90", "p99 ms", "p99.9", "max", "failures")

@@ -6,10 +6,10 @@ from statistics import median
 
 import msgspec
 
-from bench.latency_commit import Commits
-from bench.latency_figures import Figures, Round, curve, figures, round_of
-from bench.openloop import Generator
-from bench.openloop_plan import Plan, Recording
+from bench.latency.commit import Commits
+from bench.latency.figures import Figures, Round, curve, figures, round_of
+from bench.openloop.generator import Generator
+from bench.openloop.plan import Plan, Recording
 from bench.targets import BenchFailed, Service
 
 LOW, HALF = "100/s", "50 %"

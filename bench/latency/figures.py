@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]  # it ships no types
 
-from bench.openloop_plan import Recording
+from bench.openloop.plan import Recording
 
 LEAST_US, MOST_US, DIGITS = 1, 600_000_000, 3
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 100.0)

@@ -12,9 +12,9 @@ from typing import Literal, get_args
 import msgspec
 
 from bench import wrk
-from bench.latency_figures import Figures, curve, figures, split
-from bench.openloop import Generator
-from bench.openloop_plan import Plan, Recording
+from bench.latency.figures import Figures, curve, figures, split
+from bench.openloop.generator import Generator
+from bench.openloop.plan import Plan, Recording
 from bench.targets import DRAIN_SECONDS_MAX, BenchFailed, Servers, Service
 from ingest.ids import milliseconds_of
 from tests.services import wait_until

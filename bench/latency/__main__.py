@@ -15,13 +15,15 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from bench import latency_events, latency_steps, rounds, targets
-from bench.latency_commit import commits
-from bench.latency_events import EVENT_NAMES, Event, EventName, Scene
-from bench.latency_steps import Reach, Steps
-from bench.latency_tables import events_table, reach_table, steps_table
-from bench.openloop import generator
-from bench.openloop_plan import Arrivals, Plan
+from bench import rounds, targets
+from bench.latency import events as latency_events
+from bench.latency import steps as latency_steps
+from bench.latency.commit import commits
+from bench.latency.events import EVENT_NAMES, Event, EventName, Scene
+from bench.latency.steps import Reach, Steps
+from bench.latency.tables import events_table, reach_table, steps_table
+from bench.openloop.generator import generator
+from bench.openloop.plan import Arrivals, Plan
 from bench.records import record
 from bench.stamp import Stamp, stamp
 from bench.wrk import Load

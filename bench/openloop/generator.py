@@ -21,8 +21,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 
-from bench.openloop_http import Requests, status_of
-from bench.openloop_plan import Plan, Recording, schedule
+from bench.openloop.http import Requests, status_of
+from bench.openloop.plan import Plan, Recording, schedule
 
 START_SECONDS = 0.1
 """From the last connection made to the beginning of the schedule."""
