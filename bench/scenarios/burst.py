@@ -23,7 +23,7 @@ class BurstShape(LoadTestShape):
 
     def phase(self) -> str | None:
         """The name of the requests that are made now; None after the end."""
-        share = self.get_run_time() / (self._options().run_time or RUN_SECONDS)  # type: ignore[no-untyped-call]
+        share = self.get_run_time() / (self._options().run_time or RUN_SECONDS)  # type: ignore[no-untyped-call]  # locust gives it no types
         return PHASES[int(share * len(PHASES))] if share < 1 else None
 
     def tick(self) -> tuple[int, float] | None:
