@@ -109,6 +109,7 @@ def measure(servers: targets.Servers, options: Options) -> Result:
     taken = stamp(servers)
     with ExitStack() as stack:
         service = stack.enter_context(targets.service(servers, options.mode, options.workers))
+        noop = stack.enter_context(targets.noop("asgi", options.workers))
         scene = Scene(servers, service, stack.enter_context(generator()))
         reference = stack.enter_context(commits(servers.mysql))
         saturation = saturate(service, options.connections)
@@ -122,8 +123,8 @@ def measure(servers: targets.Servers, options: Options) -> Result:
         )
         scene.generator.start(half).result()
         turn = msgspec.structs.replace(half, seconds=options.seconds)
-        rates = latency_steps.rates(saturation, options.percents)
-        steps = latency_steps.measure(service, scene.generator, reference, turn, rates, options.rounds)
+        loads = latency_steps.loads(service, noop, saturation, options.percents)
+        steps = latency_steps.measure(scene.generator, reference, turn, loads, options.rounds)
         after = saturate(service, options.connections)
         run = msgspec.structs.replace(half, seconds=options.event_seconds)
         events = {name: latency_events.measure(name, scene, run) for name in options.event_names}

@@ -33,16 +33,19 @@ class Round(msgspec.Struct, frozen=True):
     late_p99_ms: float
     generator_cpu_us: float
     """A request."""
+    service_cpu_us: float
+    """A request."""
     reasons: dict[str, int]
 
 
-def round_of(recording: Recording) -> Round:
+def round_of(recording: Recording, service_cpu_seconds: float) -> Round:
     lateness = histogram(recording.lateness)
     return Round(
         latency=figures(recording.latency),
         late_p50_ms=_ms(lateness, 50),
         late_p99_ms=_ms(lateness, 99),
         generator_cpu_us=recording.cpu_seconds * 1e6 / max(1, len(recording.due)),
+        service_cpu_us=service_cpu_seconds * 1e6 / max(1, len(recording.due)),
         reasons=dict(recording.failures),
     )
 

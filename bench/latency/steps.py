@@ -6,16 +6,27 @@ from statistics import median
 
 import msgspec
 
+from bench.cpu import cpu_seconds, used
 from bench.latency.commit import Commits
 from bench.latency.figures import Figures, Round, curve, figures, round_of
 from bench.openloop.generator import Generator
 from bench.openloop.plan import Plan, Recording
-from bench.targets import BenchFailed, Service
+from bench.targets import BenchFailed, Target
 
-LOW, HALF = "100/s", "50 %"
+LOW, HALF, NOOP = "100/s", "50 %", "no-op, 50 %"
 LOW_PER_SECOND = 100.0
 BACK_TO_BACK, PACED = "back to back", LOW
 """The single-row commits: one at once after the other, or at the lowest rate."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    target: Target
+    per_second: float
+
+
+class Turn(msgspec.Struct, frozen=True):
+    recording: Recording
+    service_cpu_seconds: float
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -48,44 +59,48 @@ class Reach(msgspec.Struct, frozen=True):
         return median(self.rounds)
 
 
-def rates(saturation_per_second: float, percents: Sequence[int]) -> dict[str, float]:
-    shares = {f"{percent} %": saturation_per_second * percent / 100 for percent in percents}
-    return {LOW: LOW_PER_SECOND, **shares}
+def loads(service: Target, noop: Target, saturation_per_second: float, percents: Sequence[int]) -> dict[str, Load]:
+    """The no-op at half of the service's saturation tells what of the latency is the HTTP server's own."""
+    shares = {f"{percent} %": Load(service, saturation_per_second * percent / 100) for percent in percents}
+    return {LOW: Load(service, LOW_PER_SECOND), **shares, NOOP: Load(noop, saturation_per_second / 2)}
 
 
-def measure(
-    service: Service, generator: Generator, commits: Commits, plan: Plan, steps: Mapping[str, float], count: int
-) -> Steps:
+def measure(generator: Generator, commits: Commits, plan: Plan, steps: Mapping[str, Load], count: int) -> Steps:
     """Each round has other arrivals, the same ones for the same number of rounds."""
-    recorded: dict[str, list[Recording]] = {name: [] for name in steps}
+    turns: dict[str, list[Turn]] = {name: [] for name in steps}
     committed: dict[str, list[Sequence[float]]] = {BACK_TO_BACK: [], PACED: []}
     for number in range(count):
         committed[BACK_TO_BACK].append(commits.measure(plan.seconds))
         committed[PACED].append(commits.measure(plan.seconds, LOW_PER_SECOND))
-        for name, per_second in steps.items():
-            turn = msgspec.structs.replace(plan, per_second=per_second, seed=number)
-            recorded[name].append(_turn(service, generator, turn))
+        for name, load in steps.items():
+            turn = msgspec.structs.replace(
+                plan, port=load.target.port, token=load.target.token, per_second=load.per_second, seed=number
+            )
+            turns[name].append(_turn(load.target, generator, turn))
     return Steps(
-        steps={name: _step(steps[name], recordings) for name, recordings in recorded.items()},
-        commits={name: _commit(turns) for name, turns in committed.items()},
+        steps={name: _step(steps[name].per_second, each) for name, each in turns.items()},
+        commits={name: _commit(each) for name, each in committed.items()},
     )
 
 
-def _turn(service: Service, generator: Generator, plan: Plan) -> Recording:
-    service.clear()
+def _turn(target: Target, generator: Generator, plan: Plan) -> Turn:
+    target.clear()
+    components = {"service": target.components()["service"]}
+    before = cpu_seconds(components)
     recording = generator.start(plan).result()
-    service.drain()
+    target.drain()
+    seconds = used(before, cpu_seconds(components))["service"]
     answered = figures(recording.latency).answered
-    if (rows := service.rows()) is not None and rows < answered:
+    if (rows := target.rows()) is not None and rows < answered:
         raise BenchFailed(f"{answered} events were answered 200, {rows} are in the database")
-    return recording
+    return Turn(recording, seconds)
 
 
-def _step(per_second: float, recordings: Sequence[Recording]) -> Step:
+def _step(per_second: float, turns: Sequence[Turn]) -> Step:
     return Step(
         per_second=per_second,
-        rounds=[round_of(recording) for recording in recordings],
-        curve=curve(chain.from_iterable(recording.latency for recording in recordings)),
+        rounds=[round_of(turn.recording, turn.service_cpu_seconds) for turn in turns],
+        curve=curve(chain.from_iterable(turn.recording.latency for turn in turns)),
     )
 
 

@@ -9,7 +9,7 @@ from bench.latency.steps import Commit, Reach, Step, Steps
 from bench.tables import table
 
 TIMES = ("p50", "p90", "p99 ms", "p99.9", "max", "failures")
-STEP_HEAD = ("load", "events/s", *TIMES, "late p50", "late p99", "generator CPU µs")
+STEP_HEAD = ("load", "events/s", *TIMES, "late p50", "late p99", "generator CPU µs", "service CPU µs")
 EVENT_HEAD = ("event", "events/s", "seconds", "", *TIMES)
 REACH_HEAD = ("reach", "figure", "least-most", "bound", "")
 
@@ -44,12 +44,13 @@ def _step_row(name: str, step: Step) -> list[str]:
         f"{median(round_.late_p50_ms for round_ in step.rounds):.2f}",
         f"{median(round_.late_p99_ms for round_ in step.rounds):.2f}",
         f"{median(round_.generator_cpu_us for round_ in step.rounds):.1f}",
+        f"{median(round_.service_cpu_us for round_ in step.rounds):.1f}",
     ]
     return [name, f"{step.per_second:,.0f}", *time_cells([round_.latency for round_ in step.rounds]), *late]
 
 
 def _commit_row(name: str, commit: Commit) -> list[str]:
-    return [f"a commit, {name}", "", *time_cells(commit.rounds), "", "", ""]
+    return [f"a commit, {name}", "", *time_cells(commit.rounds), "", "", "", ""]
 
 
 def _part_cells(part: Part) -> list[str]:

@@ -5,9 +5,10 @@ from array import array
 
 import pytest
 
+from bench.cpu import Components
 from bench.latency.events import event_of
 from bench.latency.figures import CURVE, Figures, Round, curve, figures, round_of, split
-from bench.latency.steps import BACK_TO_BACK, HALF, LOW, PACED, Commit, Reach, Step, Steps, rates, reach
+from bench.latency.steps import BACK_TO_BACK, HALF, LOW, NOOP, PACED, Commit, Load, Reach, Step, Steps, loads, reach
 from bench.latency.tables import STEP_HEAD, TIMES, reach_table, steps_table, time_cells
 from bench.openloop.plan import Plan, Recording
 
@@ -27,7 +28,7 @@ def figures_with(p50_ms: float, p99_ms: float, failures: int = 0) -> Figures:
 
 def steps_with(low: list[Figures], half: list[Figures], commit: list[Figures], paced: list[Figures]) -> Steps:
     def step(per_second: float, each: list[Figures]) -> Step:
-        return Step(per_second, [Round(one, 0.1, 0.2, 15.0, {}) for one in each], [])
+        return Step(per_second, [Round(one, 0.1, 0.2, 15.0, 60.0, {}) for one in each], [])
 
     commits = {BACK_TO_BACK: Commit(commit, []), PACED: Commit(paced, [])}
     return Steps({LOW: step(100.0, low), HALF: step(5000.0, half)}, commits)
@@ -65,7 +66,7 @@ def test_curve_has_a_point_a_percentile_up_to_the_slowest() -> None:
 
 
 def test_generators_lateness_and_cost_are_told_beside() -> None:
-    found = round_of(recording_of([0.002] * 10))
+    found = round_of(recording_of([0.002] * 10), 0.001)
 
     assert (found.late_p50_ms, found.late_p99_ms) == (1.0, 1.0)
     assert found.generator_cpu_us == pytest.approx(50_000)
@@ -86,8 +87,34 @@ def test_event_tells_its_place_in_the_run() -> None:
     assert event.outside.latency.answered == 2
 
 
-def test_rates_are_shares_of_saturation_beside_the_low_one() -> None:
-    assert rates(8000.0, [10, 50]) == {LOW: 100.0, "10 %": 800.0, HALF: 4000.0}
+class FakeTarget:
+    """What a load needs to know of where it goes."""
+
+    token = "a-token"
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def components(self) -> Components:
+        return {}
+
+    def drain(self) -> None: ...
+
+    def rows(self) -> int | None:
+        return None
+
+    def clear(self) -> None: ...
+
+
+def test_rates_are_shares_of_saturation_beside_the_low_one_and_the_no_op_has_half() -> None:
+    service, noop = FakeTarget(1), FakeTarget(2)
+
+    assert loads(service, noop, 8000.0, [10, 50]) == {
+        LOW: Load(service, 100.0),
+        "10 %": Load(service, 800.0),
+        HALF: Load(service, 4000.0),
+        NOOP: Load(noop, 4000.0),
+    }
 
 
 def test_ratios_are_taken_round_by_round() -> None:
