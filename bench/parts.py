@@ -23,10 +23,10 @@ from bench.tables import table
 from ingest.app import make_publisher, make_store
 from ingest.batches import Batch
 from ingest.clock import unix_us
-from ingest.dispatcher import SETTLED_ENTRIES_MIN
 from ingest.events import decode
 from ingest.ids import IdGenerator
 from ingest.settings import Settings
+from ingest.settler import ENTRIES_MIN
 from ingest.store.mysql_connection import Address, Connection
 from ingest.store.mysql_migrations import migrate
 from ingest.store.mysql_statements import insert_events
@@ -166,7 +166,7 @@ async def _commit(settings: Settings) -> AsyncIterator[Part]:
     unsettled: list[int] = []
 
     async def commit(batch: Batch) -> None:
-        due = list(unsettled) if len(unsettled) >= SETTLED_ENTRIES_MIN else []
+        due = list(unsettled) if len(unsettled) >= ENTRIES_MIN else []
         await store.commit(batch, lease_seconds=settings.lease_seconds, settled=due)
         del unsettled[: len(due)]
         unsettled.append(batch.first_id)

@@ -31,6 +31,7 @@ from ingest.routes import add_routes
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
+from ingest.settler import Settler
 from ingest.slots import SlotKeeper
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
@@ -107,8 +108,10 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
     outage = Outage(time.monotonic)
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     relay = Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic)
-    dispatcher = Dispatcher(store, publisher, relay, _dispatcher_limits(settings), outage, metrics, time.monotonic)
-    committer = Committer(store, dispatcher, settings.commit_timeout_seconds, metrics, time.monotonic)
+    settler = Settler(store)
+    limits = _dispatcher_limits(settings)
+    dispatcher = Dispatcher(publisher, settler, relay, limits, outage, metrics, time.monotonic)
+    committer = Committer(store, settler, dispatcher, settings.commit_timeout_seconds, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     return Parts(
         store=store,
@@ -117,6 +120,7 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         bodies=bodies,
         batcher=batcher,
         dispatcher=dispatcher,
+        settler=settler,
         relay=relay,
         health=Health(store, publisher, metrics),
         slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),

@@ -15,7 +15,7 @@ log = logging.getLogger("ingest.outbox")
 class Batch(msgspec.Struct, frozen=True, array_like=True):
     """Events with their ids (same length, ascending) and the time they were accepted.
 
-    `created_us` is Unix time in microseconds. One batch is one outbox entry, named by its first id.
+    `created_us` is Unix time in microseconds. One batch is one outbox entry, named by its first id; see also `joined`.
     """
 
     ids: Sequence[int]
@@ -37,6 +37,10 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def payload_bytes(self) -> int:
+        return sum(len(event.payload) for event in self.events)
+
     def part(self, start: int, stop: int) -> "Batch":
         """The events `start` to `stop` (exclusive) as a batch of their own."""
         return Batch(self.ids[start:stop], self.events[start:stop], self.created_us)
@@ -46,6 +50,14 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         if len(positions) == len(self):
             return self
         return Batch([self.ids[at] for at in positions], [self.events[at] for at in positions], self.created_us)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The batches as one to be published, in their order: its ids may descend, and its time is the first one's."""
+    if len(batches) == 1:
+        return batches[0]
+    ids = [event_id for batch in batches for event_id in batch.ids]
+    return Batch(ids, [event for batch in batches for event in batch.events], batches[0].created_us)
 
 
 LEVEL = -1

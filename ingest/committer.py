@@ -21,8 +21,13 @@ class Onward(Protocol):
 
     def dispatch(self, batch: Batch, lease_seconds: float) -> None: ...
     def lease_seconds(self) -> float: ...
-    def take_settled(self) -> Sequence[int]: ...
-    def give_back_settled(self, first_ids: Sequence[int]) -> None: ...
+
+
+class Settling(Protocol):
+    """Who has outbox entries that a commit may settle on its way; see `ingest.settler`."""
+
+    def take(self) -> Sequence[int]: ...
+    def add(self, first_ids: Sequence[int]) -> None: ...
 
 
 class Committer:
@@ -32,9 +37,16 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, onward: Onward, isolate_timeout_seconds: float, metrics: Metrics, monotonic: Monotonic
+        self,
+        store: Store,
+        settling: Settling,
+        onward: Onward,
+        isolate_timeout_seconds: float,
+        metrics: Metrics,
+        monotonic: Monotonic,
     ) -> None:
         self._store = store
+        self._settling = settling
         self._onward = onward
         self._isolate_timeout_seconds = isolate_timeout_seconds
         self._metrics = metrics
@@ -77,12 +89,12 @@ class Committer:
         return {}
 
     async def _commit_whole(self, batch: Batch) -> None:
-        settled, lease_seconds = self._onward.take_settled(), self._onward.lease_seconds()
+        settled, lease_seconds = self._settling.take(), self._onward.lease_seconds()
         started = self._monotonic()
         try:
             await self._store.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
-            self._onward.give_back_settled(settled)
+            self._settling.add(settled)  # later, then
             raise
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))

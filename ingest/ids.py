@@ -52,6 +52,12 @@ def milliseconds_of(event_id: int) -> int:
     return (event_id >> _TIME_SHIFT) + EPOCH_MS
 
 
+def ids_of_second(event_id: int) -> range:
+    """All ids that may be made within the same second."""
+    first = (event_id >> _TIME_SHIFT) // 1000 * 1000
+    return range(first << _TIME_SHIFT, first + 1000 << _TIME_SHIFT)
+
+
 def slot_of(event_id: int) -> int:
     """The slot of the worker that made the id."""
     return event_id >> SEQUENCE_BITS & (SLOTS_MAX - 1)

@@ -124,7 +124,7 @@ class Relay:
             first_ids += part
             batches += read
             events += sum(len(batch) for batch in read)
-            size += sum(len(event.payload) for batch in read for event in batch.events)
+            size += sum(batch.payload_bytes for batch in read)
         return first_ids, batches
 
     async def _settle(self, first_ids: Sequence[int]) -> None:
@@ -139,18 +139,21 @@ class Relay:
         if not positions:
             return
         started = self._monotonic()
+        rest: Sequence[int] = positions
         try:
             await self._publisher.publish(batch.picked(positions), "relay")
+            rest = ()
+            self._metrics.publish_seconds.observe(self._monotonic() - started)
+            self._outage.over()
         except PublishError as exc:
-            self._metrics.publish_failed.labels("relay").inc(len(positions))
-            self._outage.left_to_relay(0, str(exc))
             if isinstance(exc, NotConfirmed):
-                self._remember(batch.first_id, [positions[index] for index in exc.positions])
+                rest = [positions[at] for at in exc.positions]
+            self._metrics.publish_failed.labels("relay").inc(len(rest))
+            self._outage.left_to_relay(0, str(exc))
             raise
-        self._metrics.publish_seconds.observe(self._monotonic() - started)
-        self._metrics.published.labels("relay").inc(len(positions))
-        self._outage.over()
-        self._remember(batch.first_id, ())
+        finally:
+            self._metrics.published.labels("relay").inc(len(positions) - len(rest))
+            self._remember(batch.first_id, rest)
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:
         """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""

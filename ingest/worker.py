@@ -19,6 +19,7 @@ from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
+from ingest.settler import Settler
 from ingest.slots import RENEW_SECONDS, SlotKeeper
 from ingest.store.base import Store
 
@@ -40,6 +41,7 @@ class Parts(msgspec.Struct, frozen=True):
     bodies: BodyReader
     batcher: Batcher
     dispatcher: Dispatcher
+    settler: Settler
     relay: Relay
     health: Health
     slots: SlotKeeper
@@ -83,6 +85,7 @@ class Worker:
             async with asyncio.timeout(self._drain_timeout_seconds):
                 await parts.batcher.drain()
                 await parts.dispatcher.drain()
+                await parts.settler.drain()
         except TimeoutError:
             log.warning("the drain took too long; the outbox keeps the rest", extra={"events": self._in_hand()})
         if self._ids:
@@ -92,6 +95,7 @@ class Worker:
         await asyncio.wait(self._tasks)
         await parts.batcher.close()
         await parts.dispatcher.close()
+        await parts.settler.close()
         await parts.publisher.close()
         await parts.store.close()
         parts.slots.release()

@@ -46,7 +46,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         for attempt in range(TRIES_MAX):
             if attempt:
                 await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
-                rest = _picked(batch, positions)
+                rest = batch.picked(positions)
             pending = await connection.channel(lane).write(rest)
             await pending.done
             positions = _untaken(pending, positions)
@@ -62,8 +62,3 @@ def _untaken(pending: Pending, positions: Sequence[int]) -> Sequence[int]:
     if not pending.refused and not pending.returned:
         return ()
     return [positions[index] for index in sorted(pending.refused | pending.returned)]
-
-
-def _picked(batch: Batch, positions: Sequence[int]) -> Batch:
-    ids = [batch.ids[position] for position in positions]
-    return Batch(ids, [batch.events[position] for position in positions], batch.created_us)

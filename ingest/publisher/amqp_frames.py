@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 
 from ingest.batches import Batch
-from ingest.ids import milliseconds_of
+from ingest.ids import ids_of_second, milliseconds_of
 
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
@@ -55,11 +55,13 @@ class Marshaller:
 
     def marshal(self, batch: Batch) -> bytes:
         """All frames of the batch: persistent messages named by their event's id."""
-        timestamp = _u64(milliseconds_of(batch.first_id) // 1000)
         channel, method, properties = self._channel, self._method, self._properties
         types: dict[str, bytes] = {}
+        second, timestamp = range(0), b""
         parts: list[bytes] = []
         for event_id, event in zip(batch.ids, batch.events, strict=True):
+            if event_id not in second:
+                second, types, timestamp = ids_of_second(event_id), {}, _u64(milliseconds_of(event_id) // 1000)
             name = b"%d" % event_id
             kind = types.get(event.event_type)
             if kind is None:

@@ -1,7 +1,6 @@
 """Publisher confirms of one channel: which messages of which batch the broker has taken. Pure."""
 
 import asyncio
-from bisect import bisect_left
 from collections import deque
 
 from ingest.batches import Batch
@@ -64,9 +63,8 @@ class ConfirmWindow:
     def returned(self, event_id: int) -> None:
         """The broker could route the message to no queue; its ack follows."""
         for pending in self._pending:
-            position = bisect_left(pending.batch.ids, event_id)
-            if position < len(pending.batch) and pending.batch.ids[position] == event_id:
-                pending.returned.add(position)
+            if event_id in pending.batch.ids:
+                pending.returned.add(pending.batch.ids.index(event_id))
                 return
 
     def fail(self, reason: str) -> None:

@@ -104,9 +104,8 @@ class EmbeddedPublisher:
             thread.shutdown(wait=False)
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
-        timestamp = milliseconds_of(batch.first_id) // 1000
         messages = [
-            Message(event_id, event.event_type, timestamp, event.payload)
+            Message(event_id, event.event_type, milliseconds_of(event_id) // 1000, event.payload)
             for event_id, event in zip(batch.ids, batch.events, strict=True)
         ]
         try:

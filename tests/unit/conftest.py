@@ -12,7 +12,7 @@ from ingest.endpoint import Endpoint
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.tokens import Tokens
-from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeStore, FakeSuccessor
+from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
 
 Sample = Callable[..., float]
 
@@ -47,6 +47,11 @@ def onward() -> FakeOnward:
 
 
 @pytest.fixture
+def settling() -> FakeSettling:
+    return FakeSettling()
+
+
+@pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
@@ -67,7 +72,9 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
 
 
 @pytest.fixture
-async def batcher(store: FakeStore, onward: FakeOnward, metrics: Metrics, clock: FakeClock) -> AsyncIterator[Batcher]:
+async def batcher(
+    store: FakeStore, settling: FakeSettling, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+) -> AsyncIterator[Batcher]:
     """What the endpoints need behind them: one writer, and all that is queued in one commit."""
     limits = BatcherLimits(
         batch_events_max=QUEUE_EVENTS_MAX,
@@ -78,7 +85,7 @@ async def batcher(store: FakeStore, onward: FakeOnward, metrics: Metrics, clock:
         patience_seconds=60.0,
         queue_timeout_seconds=60.0,
     )
-    committer = Committer(store, onward, 60.0, metrics, clock.monotonic)
+    committer = Committer(store, settling, onward, 60.0, metrics, clock.monotonic)
     batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()

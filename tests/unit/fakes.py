@@ -158,12 +158,10 @@ class FakeSuccessor:
 
 
 class FakeOnward:
-    """The batcher's next stage: takes batches, and has entries to settle."""
+    """The committer's next stage: takes batches."""
 
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
-        self.settled: list[int] = []
-        self.given_back: list[int] = []
 
     def dispatch(self, batch: Batch, lease_seconds: float) -> None:
         self.dispatched.append(batch)
@@ -171,11 +169,19 @@ class FakeOnward:
     def lease_seconds(self) -> float:
         return 30.0
 
-    def take_settled(self) -> Sequence[int]:
+
+class FakeSettling:
+    """Has entries `settled` for the next commit."""
+
+    def __init__(self) -> None:
+        self.settled: list[int] = []
+        self.given_back: list[int] = []
+
+    def take(self) -> Sequence[int]:
         taken, self.settled = self.settled, []
         return taken
 
-    def give_back_settled(self, first_ids: Sequence[int]) -> None:
+    def add(self, first_ids: Sequence[int]) -> None:
         self.given_back += first_ids
 
 

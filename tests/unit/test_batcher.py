@@ -9,7 +9,7 @@ from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.ids import IdGenerator, milliseconds_of
 from ingest.metrics import Metrics
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeOnward, FakeStore, until
+from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import call_ids, event, events
 
 LIMITS = {
@@ -26,14 +26,14 @@ StartBatcher = Callable[..., Batcher]
 
 @pytest.fixture
 async def start_batcher(
-    store: FakeStore, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    store: FakeStore, settling: FakeSettling, onward: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[StartBatcher]:
     """`start_batcher(writers=2)`: a batcher that is closed at the end."""
     started: list[Batcher] = []
 
     def start(isolate_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
-        committer = Committer(store, onward, isolate_timeout_seconds, metrics, clock.monotonic)
+        committer = Committer(store, settling, onward, isolate_timeout_seconds, metrics, clock.monotonic)
         batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
         batcher.start()
@@ -222,13 +222,13 @@ async def test_slot_lost_while_events_queue_fails_them(
 
 
 async def test_entries_settled_meanwhile_ride_with_the_commit(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling
 ) -> None:
-    onward.settled = [11, 12]
+    settling.settled = [11, 12]
     await start_batcher().submit(event())
 
     assert [(commit.settled, commit.lease_seconds) for commit in store.commits] == [([11, 12], 30.0)]
-    assert onward.given_back == []
+    assert settling.given_back == []
 
 
 async def test_drain_waits_for_all_that_was_taken(start_batcher: StartBatcher, store: FakeStore) -> None:

@@ -8,7 +8,7 @@ from ingest.batcher import Batcher, failure_of
 from ingest.errors import BatchRefused, RowRefused, StoreError, StoreUnavailable
 from ingest.events import Event
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeOnward, FakeStore, until
+from tests.unit.fakes import FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import call_ids, event, events
 from tests.unit.test_batcher import StartBatcher, start_batcher
 
@@ -124,28 +124,28 @@ async def test_unexpected_error_is_answered_and_the_writer_goes_on(
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), RowRefused(), ZeroDivisionError()], ids=repr)
 async def test_settled_entries_are_given_back_when_the_commit_fails(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward, error: Exception
+    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling, error: Exception
 ) -> None:
     store.errors.append(error)
-    onward.settled = [11, 12]
+    settling.settled = [11, 12]
 
     await outcomes(start_batcher(), [event()])
 
-    assert onward.given_back == [11, 12]
+    assert settling.given_back == [11, 12]
 
 
 async def test_settled_entries_are_given_back_when_the_commit_is_cancelled(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling
 ) -> None:
     batcher = start_batcher()
-    onward.settled = [11]
+    settling.settled = [11]
     store.gate.clear()
     batcher.submit(event())
     await until(lambda: store.tried)
 
     await batcher.close()
 
-    assert onward.given_back == [11]
+    assert settling.given_back == [11]
 
 
 async def test_failure_of_one_group_is_not_the_next_ones(start_batcher: StartBatcher, store: FakeStore) -> None:

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
-from ingest.batches import Batch
-from ingest.dispatcher import SETTLED_ENTRIES_MAX, SETTLED_ENTRIES_MIN, Dispatcher, DispatcherLimits
-from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
+from ingest.batches import Batch, joined
+from ingest.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
+from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
@@ -20,14 +20,14 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 @pytest.fixture
 async def make_dispatcher(
-    store: FakeStore, publisher: FakePublisher, successor: FakeSuccessor, metrics: Metrics, clock: FakeClock
+    publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[MakeDispatcher]:
     made: list[Dispatcher] = []
 
     def make(**limits: float) -> Dispatcher:
         together = msgspec.structs.replace(LIMITS, **limits)
         outage = Outage(clock.monotonic)
-        made.append(Dispatcher(store, publisher, successor, together, outage, metrics, clock.monotonic))
+        made.append(Dispatcher(publisher, settling, successor, together, outage, metrics, clock.monotonic))
         return made[-1]
 
     yield make
@@ -45,7 +45,7 @@ def batches(count: int, of: int = 1) -> list[Batch]:
 
 
 def published(publisher: FakePublisher) -> list[int]:
-    return [made.first_id for made, _ in publisher.published]
+    return [event_id for made, _ in publisher.published for event_id in made.ids]
 
 
 async def test_batches_are_published_live_in_the_order_of_dispatch(
@@ -54,23 +54,52 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
     made = batches(8)
     for one in made:
         dispatcher.dispatch(one, LEASE_SECONDS)
-    await until(lambda: len(publisher.published) == 8)
+        await asyncio.sleep(0)
+    await dispatcher.drain()
 
-    assert publisher.published == [(one, "live") for one in made]
+    assert published(publisher) == [one.first_id for one in made]
+    assert {lane for _, lane in publisher.published} == {"live"}
 
 
-async def test_the_next_batch_is_written_before_the_first_is_confirmed(
+async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_together(
     dispatcher: Dispatcher, publisher: FakePublisher
 ) -> None:
     publisher.gate.clear()
-    made = batches(3)
-    for one in made:
+    first, second, third = batches(3)
+    dispatcher.dispatch(first, LEASE_SECONDS)
+    await until(lambda: publisher.tried)
+    dispatcher.dispatch(second, LEASE_SECONDS)
+    dispatcher.dispatch(third, LEASE_SECONDS)
+    assert (publisher.tried, dispatcher.inflight_events) == ([first], 3)
+
+    publisher.gate.set()
+    await dispatcher.drain()
+
+    assert publisher.tried == [first, joined([second, third])]
+    assert dispatcher.inflight_events == 0
+
+
+async def test_full_group_does_not_wait_for_confirms(make_dispatcher: MakeDispatcher, publisher: FakePublisher) -> None:
+    dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
+    publisher.gate.clear()
+    first, second, third = batches(3, GROUP_EVENTS // 2)
+    dispatcher.dispatch(first, LEASE_SECONDS)
+    await until(lambda: publisher.tried)
+
+    dispatcher.dispatch(second, LEASE_SECONDS)
+    dispatcher.dispatch(third, LEASE_SECONDS)
+    await until(lambda: len(publisher.tried) == 2)
+
+    assert publisher.tried == [first, joined([second, third])]
+
+
+async def test_group_is_bounded(make_dispatcher: MakeDispatcher, publisher: FakePublisher) -> None:
+    dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
+    for one in batches(5, GROUP_EVENTS // 2):
         dispatcher.dispatch(one, LEASE_SECONDS)
+    await dispatcher.drain()
 
-    await until(lambda: publisher.tried == made)
-
-    assert publisher.published == []
-    assert dispatcher.inflight_events == 3
+    assert [len(made) for made, _ in publisher.published] == [GROUP_EVENTS, GROUP_EVENTS, GROUP_EVENTS // 2]
 
 
 @pytest.mark.parametrize(
@@ -95,23 +124,23 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     publisher.gate.set()
     await dispatcher.drain()
 
-    assert published(publisher) == [first.first_id, second.first_id]
+    assert published(publisher) == [*first.ids, *second.ids]
     assert sample("ingest_events_released_total") == events_each
     assert dispatcher.inflight_events == 0
     dispatcher.dispatch(third, LEASE_SECONDS)
     await dispatcher.drain()
-    assert published(publisher)[2:] == [third.first_id]
+    assert published(publisher)[2 * events_each :] == third.ids
 
 
 async def test_nothing_is_published_while_the_broker_is_away(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore, sample: Sample
+    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, sample: Sample
 ) -> None:
     publisher.problem = "away"
     dispatcher.dispatch(batch(3), LEASE_SECONDS)
     await dispatcher.drain()
 
     assert publisher.tried == []
-    assert store.settled == []
+    assert settling.given_back == []
     assert sample("ingest_events_released_total") == 3
 
 
@@ -154,122 +183,71 @@ def test_new_entries_are_leased_unless_the_broker_is_away(
     assert dispatcher.lease_seconds() == 0.0
 
 
-@pytest.mark.parametrize(("error", "rest"), [(BrokerUnavailable("lost"), [0, 1, 2]), (NotConfirmed("full", [1]), [1])])
-async def test_failed_publish_is_not_settled_but_handed_over(
+@pytest.mark.parametrize(
+    ("error", "taken", "settled", "failed"),
+    [
+        (BrokerUnavailable("lost"), [[0, 1, 2], [0, 1, 2], [0, 1, 2]], [], 9),
+        (NotConfirmed("full", [1, 6, 8]), [[1], None, [0, 2]], [1], 3),
+        (NotConfirmed("full", [3]), [None, [0], None], [0, 2], 1),
+    ],
+)
+async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     dispatcher: Dispatcher,
     publisher: FakePublisher,
-    store: FakeStore,
+    settling: FakeSettling,
     successor: FakeSuccessor,
     sample: Sample,
     error: PublishError,
-    rest: list[int],
+    taken: list[list[int] | None],
+    settled: list[int],
+    failed: int,
 ) -> None:
-    failing, fine = batches(2, 3)
-    publisher.errors[failing.first_id] = error
-    dispatcher.dispatch(failing, LEASE_SECONDS)
-    dispatcher.dispatch(fine, LEASE_SECONDS)
+    group = batches(3, 3)
+    publisher.errors[group[0].first_id] = error
+    for one in group:
+        dispatcher.dispatch(one, LEASE_SECONDS)
     await dispatcher.drain()
 
-    assert store.settled == [fine.first_id]
-    assert successor.taken == {failing.first_id: rest}
-    assert dispatcher.take_settled() == []
+    assert [successor.taken.get(one.first_id) for one in group] == taken
+    assert settling.given_back == [group[number].first_id for number in settled]
     assert dispatcher.inflight_events == 0
-    assert sample("ingest_events_publish_failed_total", route="memory") == 3
-    assert sample("ingest_events_published_total", route="memory") == 3
+    assert sample("ingest_events_publish_failed_total", route="memory") == failed
+    assert sample("ingest_events_published_total", route="memory") == 9 - failed
 
 
-async def test_publish_that_breaks_unexpectedly_is_logged_and_not_settled(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore, caplog: pytest.LogCaptureFixture
+async def test_after_a_failure_the_next_group_is_published(
+    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor
 ) -> None:
-    broken = batch()
+    publisher.gate.clear()
+    failing, fine = batches(2)
+    publisher.errors[failing.first_id] = BrokerUnavailable("lost")
+    dispatcher.dispatch(failing, LEASE_SECONDS)
+    await until(lambda: publisher.tried)
+    dispatcher.dispatch(fine, LEASE_SECONDS)
+    publisher.gate.set()
+    await dispatcher.drain()
+
+    assert (settling.given_back, list(successor.taken)) == ([fine.first_id], [failing.first_id])
+
+
+async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
+    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.gate.clear()
+    broken, fine = batches(2)
     publisher.errors[broken.first_id] = ZeroDivisionError("a bug")  # type: ignore[assignment]
     dispatcher.dispatch(broken, LEASE_SECONDS)
-    await until(lambda: "publishing failed unexpectedly" in caplog.text)
-
-    assert dispatcher.inflight_events == 0
-    assert dispatcher.take_settled() == []
-
-
-async def test_confirmed_batches_settle_with_the_next_commit(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore
-) -> None:
-    made = batches(SETTLED_ENTRIES_MIN)
-    for one in made:
-        dispatcher.dispatch(one, LEASE_SECONDS)
-    await until(lambda: len(publisher.published) == len(made) and dispatcher.inflight_events == 0)
-
-    assert dispatcher.take_settled() == [one.first_id for one in made]
-    assert dispatcher.take_settled() == []
-    await dispatcher.drain()
-    assert store.settled == []
-
-
-async def test_batch_is_settled_by_a_timer_when_no_commit_comes(dispatcher: Dispatcher, store: FakeStore) -> None:
-    made = batch()
-    dispatcher.dispatch(made, LEASE_SECONDS)
-
-    await until(lambda: store.settled)
-
-    assert store.settled == [made.first_id]
-
-
-async def test_entries_given_back_are_settled_later(dispatcher: Dispatcher, store: FakeStore) -> None:
-    dispatcher.give_back_settled([11, 12])
-
-    await until(lambda: store.settled)
-
-    assert store.settled == [11, 12]
-
-
-async def test_settling_is_tried_again_after_a_failure(dispatcher: Dispatcher, store: FakeStore) -> None:
-    store.settle_errors.extend([StoreUnavailable(), StoreUnavailable()])
-    dispatcher.give_back_settled([11])
-
-    await until(lambda: store.settled)
-
-    assert store.settled == [11]
-
-
-async def test_one_commit_settles_a_bounded_number(dispatcher: Dispatcher) -> None:
-    dispatcher.give_back_settled(range(SETTLED_ENTRIES_MAX + SETTLED_ENTRIES_MIN))
-
-    assert dispatcher.take_settled() == list(range(SETTLED_ENTRIES_MAX))
-    assert len(dispatcher.take_settled()) == SETTLED_ENTRIES_MIN
-
-
-async def test_a_commit_does_not_settle_a_few(dispatcher: Dispatcher, store: FakeStore) -> None:
-    few = list(range(SETTLED_ENTRIES_MIN - 1))
-    dispatcher.give_back_settled(few)
-
-    assert dispatcher.take_settled() == []
-    await until(lambda: store.settled)
-
-    assert store.settled == few
-
-
-async def test_drain_ends_with_all_confirmed_and_settled(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore
-) -> None:
-    made = batches(3)
-    for one in made:
-        dispatcher.dispatch(one, LEASE_SECONDS)
-
+    await until(lambda: publisher.tried)
+    dispatcher.dispatch(fine, LEASE_SECONDS)
+    publisher.gate.set()
     await dispatcher.drain()
 
-    assert published(publisher) == store.settled == [one.first_id for one in made]
-
-
-async def test_drain_settles_also_more_than_one_commit_would(dispatcher: Dispatcher, store: FakeStore) -> None:
-    first_ids = list(range(2 * SETTLED_ENTRIES_MAX + 7))
-    dispatcher.give_back_settled(first_ids)
-
-    await dispatcher.drain()
-
-    assert store.settled == first_ids
+    assert "publishing failed unexpectedly" in caplog.text
+    assert (settling.given_back, dispatcher.inflight_events) == ([fine.first_id], 0)
 
 
 async def test_close_gives_up_what_is_in_flight(
-    dispatcher: Dispatcher, publisher: FakePublisher, store: FakeStore
+    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling
 ) -> None:
     publisher.gate.clear()
     dispatcher.dispatch(batch(), LEASE_SECONDS)
@@ -277,4 +255,4 @@ async def test_close_gives_up_what_is_in_flight(
 
     await dispatcher.close()
 
-    assert (publisher.published, store.settled, dispatcher.inflight_events) == ([], [], 0)
+    assert (publisher.published, settling.given_back, dispatcher.inflight_events) == ([], [], 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.ids import EPOCH_MS, SEQUENCE_MAX, SLOTS_MAX, IdGenerator, milliseconds_of, slot_of
+from ingest.ids import EPOCH_MS, SEQUENCE_MAX, SLOTS_MAX, IdGenerator, ids_of_second, milliseconds_of, slot_of
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US
 
@@ -88,3 +88,11 @@ def test_ids_of_one_slot_are_unique_and_ascend_whatever_the_clock_does(steps: li
     assert all(earlier < later for earlier, later in pairwise(ids))
     assert all(slot_of(made) == 3 for made in ids)
     assert all(milliseconds_of(made) <= generator.last_ms for made in ids)
+
+
+@pytest.mark.parametrize("ms", [0, 1, 999, 1000])
+def test_ids_of_a_second_are_those_made_within_it(ms: int) -> None:
+    start = NOW_MS // 1000 * 1000
+    one, other = (IdGenerator(slot, lambda: (start + ms) * 1000).take(1)[0] for slot in (0, SLOTS_MAX - 1))
+    first = IdGenerator(0, lambda: start * 1000).take(1)[0]
+    assert (one in ids_of_second(first), other in ids_of_second(first)) == (ms < 1000, ms < 1000)

@@ -9,11 +9,11 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from ingest.batches import Batch
+from ingest.batches import Batch, joined
 from ingest.events import Event
 from ingest.ids import milliseconds_of
 from ingest.publisher.amqp_frames import FRAME_OVERHEAD_BYTES, Marshaller, short_string
-from tests.unit.making import batch, event
+from tests.unit.making import NOW_US, batch, event
 
 CHANNEL = 7
 QUEUE = "call-events"
@@ -108,3 +108,11 @@ def test_type_of_four_byte_characters_fits() -> None:
     made = batch([Event("call-1", "\N{TELEPHONE RECEIVER}" * 64, b"{}")])
     ((_, header, _),) = messages(made)
     assert header.properties.message_type == "\N{TELEPHONE RECEIVER}" * 63
+
+
+def test_each_message_has_the_second_of_its_own_id_also_where_ids_descend() -> None:
+    early, late = batch(2, us=NOW_US - 3_000_000), batch(2, us=NOW_US)
+    together = joined([late, early, late])
+    seconds = [header.properties.timestamp.timestamp() for _, header, _ in messages(together)]
+    assert seconds == [milliseconds_of(event_id) // 1000 for event_id in together.ids]
+    assert len(set(seconds)) == 2

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ingest.batches import joined
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.confirms import ConfirmWindow, Pending
 from tests.unit.making import NOW_US, batch
@@ -107,3 +108,12 @@ async def test_length_is_the_number_of_messages_in_flight() -> None:
     assert len(window) == 5
     window.answer(4, multiple=True, refused=False)
     assert len(window) == 1
+
+
+async def test_returned_message_is_found_where_ids_descend() -> None:
+    """As when batches of two writers, committed in the other order, are published together."""
+    window = ConfirmWindow()
+    early, late = batch(2, us=NOW_US), batch(2, us=NOW_US + 1000)
+    pending = window.add(joined([late, early]), asyncio.get_running_loop().create_future())
+    window.returned(early.ids[1])
+    assert pending.returned == {3}

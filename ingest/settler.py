@@ -1,0 +1,84 @@
+"""Settles the outbox entries of what is confirmed: on the way with the next commit, or soon by itself."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from ingest.errors import StoreError
+from ingest.store.base import Store
+
+log = logging.getLogger("ingest.settler")
+
+DELAY_SECONDS = 0.1
+"""How long a confirmed batch waits for the next commit to settle it on the way."""
+ENTRIES_MAX = 500
+"""Settled by one statement."""
+ENTRIES_MIN = 8
+"""Fewer wait for the timer: a statement more in a commit costs more than it saves."""
+
+
+class Settler:
+    """Of one store. An entry that is never settled is published again, so nothing here can lose an event."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._first_ids: deque[int] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[bool]] = set()
+
+    def add(self, first_ids: Iterable[int]) -> None:
+        """The broker has all of these entries, or the commit that should have settled them failed."""
+        self._first_ids.extend(first_ids)
+        self._soon()
+
+    def take(self) -> Sequence[int]:
+        """Entries to settle with the commit that is made now."""
+        return self._take() if len(self._first_ids) >= ENTRIES_MIN else []
+
+    async def drain(self) -> None:
+        """Settle all, unless the store fails; the caller bounds the wait."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        while self._first_ids and await self._settle():
+            pass
+
+    async def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _soon(self) -> None:
+        if self._timer is None and self._first_ids:
+            self._timer = asyncio.get_running_loop().call_later(DELAY_SECONDS, self._now)
+
+    def _now(self) -> None:
+        self._timer = None
+        task = asyncio.get_running_loop().create_task(self._settle())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _take(self) -> Sequence[int]:
+        return [self._first_ids.popleft() for _ in range(min(len(self._first_ids), ENTRIES_MAX))]
+
+    async def _settle(self) -> bool:
+        """Settle as many as one statement takes; False if it failed, and is tried again later."""
+        first_ids = self._take()
+        if not first_ids:
+            return True  # a commit has taken them meanwhile
+        try:
+            await self._store.settle(first_ids)
+        except StoreError as exc:
+            log.debug("settling failed; tried again later", extra={"reason": str(exc)})
+            self.add(first_ids)
+            return False
+        self._soon()
+        return True
+
+    def _ended(self, task: "asyncio.Task[bool]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("settling failed unexpectedly", exc_info=task.exception())
