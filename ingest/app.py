@@ -15,13 +15,14 @@ from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.bridge import Bridge
 from ingest.clock import unix_us
-from ingest.committer import Committer
+from ingest.committer import Committer, CommitterLimits
 from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.endpoint import Endpoint
 from ingest.health import Health
+from ingest.homes import Home
 from ingest.metric_files import MetricFiles
 from ingest.metrics import Metrics
-from ingest.outage import Outage
+from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
@@ -33,12 +34,18 @@ from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.settler import Settler
 from ingest.slots import SlotKeeper
+from ingest.spool.adoption import Adoption
+from ingest.spool.drainer import Drainer
+from ingest.spool.files import SpoolFile, take_spool
+from ingest.spool.records import SpoolLimits
+from ingest.spool.store import SpoolStore
+from ingest.spool.watch import SpoolWatch
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Address
 from ingest.store.sqlite import SQLiteStore
 from ingest.tokens import Tokens
-from ingest.worker import Parts, Worker
+from ingest.worker import Parts, SpoolParts, Worker
 
 Lane = Callable[[Scope, HttpProtocol], Awaitable[None]]
 
@@ -105,16 +112,19 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
 
 
 def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
-    outage = Outage(time.monotonic)
+    away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    relay = Relay(store, publisher, _relay_limits(settings), outage, metrics, time.monotonic)
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
     settler = Settler(store)
-    limits = _dispatcher_limits(settings)
-    dispatcher = Dispatcher(publisher, settler, relay, limits, outage, metrics, time.monotonic)
-    committer = Committer(store, settler, dispatcher, settings.commit_timeout_seconds, metrics, time.monotonic)
+    database = Home(store, settler, relay)
+    spool = make_spool(settings, store, publisher, away, lost, metrics)
+    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic)
+    limits = CommitterLimits(settings.commit_timeout_seconds, settings.commit_timeout_seconds)
+    committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     return Parts(
         store=store,
+        spool=spool,
         publisher=publisher,
         metrics=metrics,
         bodies=bodies,
@@ -122,10 +132,32 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         dispatcher=dispatcher,
         settler=settler,
         relay=relay,
-        health=Health(store, publisher, metrics),
+        health=Health(store, spool.watch if spool else None, publisher, metrics),
         slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
         endpoint=Endpoint(Tokens(settings.tokens), bodies, batcher, metrics, settings.body_bytes_max),
     )
+
+
+def make_spool(
+    settings: Settings, database: Store, publisher: Publisher, away: Outage, lost: Outage, metrics: Metrics
+) -> SpoolParts | None:
+    """None where it is off, or as durable as the database: SQLite is on the same disk."""
+    if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
+        return None
+    limits = SpoolLimits(
+        settings.spool_bytes_max // settings.workers, settings.spool_free_bytes_min, settings.lease_seconds
+    )
+
+    def opened(file: SpoolFile) -> SpoolStore:
+        return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
+
+    folder = settings.data_dir / "spool"
+    store = opened(take_spool(folder))
+    adoption = Adoption(folder, store, opened)
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, "spool")
+    drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
+    watch = SpoolWatch(store, away, metrics, unix_us)
+    return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
 
 
 def make_store(settings: Settings) -> Store:
@@ -180,7 +212,6 @@ def _batcher_limits(settings: Settings) -> BatcherLimits:
         queue_bytes_max=settings.queue_bytes_max,
         writers=settings.store_connections_max,
         patience_seconds=settings.writer_patience_seconds,
-        queue_timeout_seconds=settings.commit_timeout_seconds,
     )
 
 

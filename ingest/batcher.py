@@ -30,8 +30,6 @@ class BatcherLimits(msgspec.Struct, frozen=True):
     queue_bytes_max: int
     writers: int
     patience_seconds: float
-    queue_timeout_seconds: float
-    """Events that waited longer than this behind slow commits are answered 500 at once."""
 
 
 class Group:
@@ -164,9 +162,7 @@ class Batcher:
         try:
             waited = self._monotonic() - group.since
             self._metrics.queue_seconds.observe(waited)
-            if waited > self._limits.queue_timeout_seconds:
-                raise StoreUnavailable("The database is too slow. The event was not acknowledged: send it again.")
-            failures = await self._committer.commit(self._seal(group))
+            failures = await self._committer.commit(self._seal(group), waited)
         except StoreError as exc:
             failures = _all(group, exc)
         except asyncio.CancelledError:

@@ -77,15 +77,21 @@ def pack(batch: Batch) -> bytes:
     return _compress(_encode(batch))
 
 
+def unpack_one(packed: bytes) -> Batch | None:
+    """None if the bytes are damaged."""
+    try:
+        return _decode(_decompress(packed))
+    except (msgspec.MsgspecError, ZstdError):
+        return None
+
+
 def unpack(entries: Iterable[tuple[int, bytes]]) -> list[Batch]:
     """The batches in packed entries `(first_id, bytes)`; damaged ones are reported and left out."""
     batches = []
     for first_id, packed in entries:
-        try:
-            batches.append(_decode(_decompress(packed)))
-        except (msgspec.MsgspecError, ZstdError) as exc:
-            log.error(
-                "an outbox entry is damaged; it stays, unpublished",
-                extra={"first_id": first_id, "reason": str(exc), "kept": "its rows are in call_event_logs"},
-            )
+        batch = unpack_one(packed)
+        if batch:
+            batches.append(batch)
+        else:
+            log.error("an outbox entry is damaged; it stays, unpublished", extra={"first_id": first_id})
     return batches

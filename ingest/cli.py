@@ -108,5 +108,39 @@ def doctor() -> None:
     sys.exit(0 if ok else 1)
 
 
+@main.group()
+def spool() -> None:
+    """What is kept on this machine while the database is away."""
+
+
+@spool.command("ls")
+def spool_ls() -> None:
+    """List what waits for the database, what was set aside, and damaged files."""
+    from ingest.spool.commands import ls
+
+    for line in ls(_settings()):
+        click.echo(line)
+
+
+@spool.command("verify")
+def spool_verify() -> None:
+    """Read every record; the exit code is 1 if any is damaged. Changes nothing; the service may run."""
+    from ingest.spool.commands import verify
+
+    ok, lines = verify(_settings())
+    for line in lines:
+        click.echo(line)
+    sys.exit(0 if ok else 1)
+
+
+@spool.command("drain")
+def spool_drain() -> None:
+    """Bring it to the database now, while the service is stopped; the running service does it by itself."""
+    from ingest.spool.commands import drain
+
+    for line in drain(_settings()):
+        click.echo(line)
+
+
 def _settings() -> Settings:
     return read_settings(os.environ)

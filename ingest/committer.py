@@ -1,85 +1,126 @@
-"""Commits a batch; where the database refuses a row of it, all the others."""
+"""Commits a batch to the database, or to the spool while that is away; where a row is refused, all the others."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from ingest.batches import Batch
 from ingest.clock import Monotonic
-from ingest.errors import BatchRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, StoreError, StoreUnavailable
+from ingest.homes import Home
 from ingest.metrics import Metrics
-from ingest.store.base import Store
+from ingest.outage import Outage
 
 Failures = Mapping[int, StoreError]
 """`id()` of an event object → why it could not be made durable."""
 
 TIME_RAN_OUT = "The batch held rows that the database refuses, and time ran out. Send the event again."
+TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
 
 
 class Onward(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float) -> None: ...
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None: ...
     def lease_seconds(self) -> float: ...
 
 
-class Settling(Protocol):
-    """Who has outbox entries that a commit may settle on its way; see `ingest.settler`."""
-
-    def take(self) -> Sequence[int]: ...
-    def add(self, first_ids: Sequence[int]) -> None: ...
+class CommitterLimits(msgspec.Struct, frozen=True):
+    isolate_timeout_seconds: float
+    """To find the rows that poison a batch."""
+    queue_timeout_seconds: float
+    """Events that waited longer than this behind slow commits do not go to the database any more."""
 
 
 class Committer:
     """Passes on what is committed. Each committed part of a batch is a batch of its own.
 
-    `isolate_timeout_seconds` is the time to find the rows that poison a batch.
+    Once a commit has failed for another reason than a row, `outage` lasts, and batches go to the `spool`,
+    if there is one, without trying the database; who brings the spool's batches to it ends the outage.
     """
 
     def __init__(
         self,
-        store: Store,
-        settling: Settling,
+        database: Home,
+        spool: Home | None,
+        outage: Outage,
         onward: Onward,
-        isolate_timeout_seconds: float,
+        limits: CommitterLimits,
         metrics: Metrics,
         monotonic: Monotonic,
     ) -> None:
-        self._store = store
-        self._settling = settling
+        self._database = database
+        self._spool = spool
+        self._outage = outage
         self._onward = onward
-        self._isolate_timeout_seconds = isolate_timeout_seconds
+        self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
 
-    async def commit(self, batch: Batch) -> Failures:
+    async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
         """Who of the batch is not durable. Raises `StoreError` if nobody is."""
+        if waited_seconds > self._limits.queue_timeout_seconds:
+            await self._fall_back(batch, StoreUnavailable(TOO_SLOW))
+        elif self._spool and self._outage.reason:
+            await self._fall_back(batch, StoreUnavailable(self._outage.reason))
+        else:
+            return await self._commit_or_isolate(batch)
+        return {}
+
+    async def _commit_or_isolate(self, batch: Batch) -> Failures:
         try:
-            await self._commit_whole(batch)
+            await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)
+        except StoreError as exc:
+            self._tell(exc)
+            await self._fall_back(batch, exc)
         return {}
+
+    async def _fall_back(self, batch: Batch, reason: StoreError) -> None:
+        """Keep the batch in the spool. Raises the reason if there is none, and `StoreError` if that fails, too."""
+        if self._spool is None or isinstance(reason, IdsTaken):
+            raise reason
+        if self._outage.reason:
+            self._outage.concerns(len(batch), str(reason))
+        await self._commit_whole(batch, self._spool)
+        self._metrics.spooled.inc(len(batch))
+
+    def _tell(self, exc: StoreError) -> None:
+        if self._spool and not isinstance(exc, IdsTaken):
+            self._outage.concerns(0, str(exc))
 
     async def _isolate(self, batch: Batch) -> Failures:
         """Halve the batch until the refused rows stand alone."""
-        parts = _halves(batch)
+        parts = [*_halves(batch)]
         failures: dict[int, StoreError] = {}
-        outcome: StoreError = StoreUnavailable(TIME_RAN_OUT)
         try:
-            async with asyncio.timeout(self._isolate_timeout_seconds):
+            async with asyncio.timeout(self._limits.isolate_timeout_seconds):
                 while parts:
                     failures.update(await self._commit_last(parts))
         except TimeoutError:
-            pass
+            failures |= {id(event): StoreUnavailable(TIME_RAN_OUT) for part in parts for event in part.events}
         except StoreError as exc:
-            outcome = exc
-        return {id(event): outcome for part in parts for event in part.events} | failures
+            self._tell(exc)
+            for part in reversed(parts):
+                failures.update(await self._rest(part, exc))
+        return failures
+
+    async def _rest(self, part: Batch, reason: StoreError) -> Failures:
+        """What became of a part that was not tried before the database went away."""
+        try:
+            await self._fall_back(part, reason)
+        except StoreError as exc:
+            return {id(event): exc for event in part.events}
+        return {}
 
     async def _commit_last(self, parts: list[Batch]) -> Failures:
         """Commit the last part, or put its halves in its place; it stays there if the store fails."""
         part = parts[-1]
         try:
-            await self._commit_whole(part)
+            await self._commit_whole(part, self._database)
             parts.pop()
         except BatchRefused as exc:
             parts.pop()
@@ -88,21 +129,22 @@ class Committer:
             parts += _halves(part)
         return {}
 
-    async def _commit_whole(self, batch: Batch) -> None:
-        settled, lease_seconds = self._settling.take(), self._onward.lease_seconds()
+    async def _commit_whole(self, batch: Batch, home: Home) -> None:
+        settled, lease_seconds = home.settling.take(), self._onward.lease_seconds()
         started = self._monotonic()
         try:
-            await self._store.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
-            self._settling.add(settled)  # later, then
+            home.settling.add(settled)  # later, then
             raise
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
-        self._metrics.stored.inc(len(batch))
-        self._onward.dispatch(batch, lease_seconds)
+        if home is self._database:
+            self._metrics.stored.inc(len(batch))
+        self._onward.dispatch(batch, lease_seconds, home)
 
 
-def _halves(batch: Batch) -> list[Batch]:
+def _halves(batch: Batch) -> Sequence[Batch]:
     """The second half and the first, which is taken off the end first."""
     middle = len(batch) // 2
     return [batch.part(middle, len(batch)), batch.part(0, middle)]

@@ -9,33 +9,23 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from ingest.batches import Batch, joined
 from ingest.clock import Monotonic
 from ingest.errors import NotConfirmed, PublishError
+from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
 
 log = logging.getLogger("ingest.dispatcher")
 
+Group = Sequence[tuple[Batch, Home]]
+
 GROUP_EVENTS = 1000
 """Published at once as soon as so many wait, whatever is unconfirmed; a group has at most a batch more."""
-
-
-class Successor(Protocol):
-    """Who publishes what failed here; see `ingest.relay`."""
-
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
-
-
-class Settling(Protocol):
-    """Who settles the outbox entries of what is confirmed; see `ingest.settler`."""
-
-    def add(self, first_ids: Sequence[int]) -> None: ...
 
 
 class DispatcherLimits(msgspec.Struct, frozen=True):
@@ -50,21 +40,17 @@ class Dispatcher:
     def __init__(
         self,
         publisher: Publisher,
-        settling: Settling,
-        successor: Successor,
         limits: DispatcherLimits,
         outage: Outage,
         metrics: Metrics,
         monotonic: Monotonic,
     ) -> None:
         self._publisher = publisher
-        self._settling = settling
-        self._successor = successor
         self._limits = limits
         self._outage = outage
         self._metrics = metrics
         self._monotonic = monotonic
-        self._waiting: deque[Batch] = deque()
+        self._waiting: deque[tuple[Batch, Home]] = deque()
         self._waiting_events = 0
         self._inflight_events = 0
         self._inflight_bytes = 0
@@ -78,21 +64,21 @@ class Dispatcher:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
-    def dispatch(self, batch: Batch, lease_seconds: float) -> None:
-        """Begin to publish, or leave the batch to the relay. Never waits, never fails.
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None:
+        """Begin to publish, or leave the batch to its home's relay. Never waits, never fails.
 
         With a lease, which the entry was committed with, only this worker's relay may have it before the lease ends.
         """
         size = batch.payload_bytes
         if not self._publisher.ready or self._is_over(len(batch), size):
             self._metrics.released.inc(len(batch))
-            self._outage.left_to_relay(len(batch), self._publisher.problem or "too many events are in flight")
+            self._outage.concerns(len(batch), self._publisher.problem or "too many events are in flight")
             if lease_seconds:
-                self._successor.take_over(batch.first_id, range(len(batch)))
+                home.successor.take_over(batch.first_id, range(len(batch)))
             return
         self._inflight_events += len(batch)
         self._inflight_bytes += size
-        self._waiting.append(batch)
+        self._waiting.append((batch, home))
         self._waiting_events += len(batch)
         if not self._tasks or self._waiting_events >= GROUP_EVENTS:
             task = asyncio.get_running_loop().create_task(self._publish_waiting())
@@ -120,22 +106,22 @@ class Dispatcher:
         await asyncio.sleep(0)  # those who wait for the commit are answered first
         while self._waiting:
             group = self._take_group()
-            together = joined(group)
+            together = joined([batch for batch, _ in group])
             try:
                 refused = await self._publish(together)
-                self._settle_or_hand_over(group, refused)
+                _settle_or_hand_over(group, refused)
             except Exception:
                 log.exception("publishing failed unexpectedly; the relay has the events when their lease is over")
             finally:
                 self._inflight_events -= len(together)
                 self._inflight_bytes -= together.payload_bytes
 
-    def _take_group(self) -> Sequence[Batch]:
-        group: list[Batch] = []
+    def _take_group(self) -> Group:
+        group: list[tuple[Batch, Home]] = []
         events = 0
         while self._waiting and events < GROUP_EVENTS:
             group.append(self._waiting.popleft())
-            events += len(group[-1])
+            events += len(group[-1][0])
         self._waiting_events -= events
         return group
 
@@ -148,23 +134,22 @@ class Dispatcher:
         except PublishError as exc:
             refused = exc.positions if isinstance(exc, NotConfirmed) else range(len(batch))
             self._metrics.publish_failed.labels("memory").inc(len(refused))
-            self._outage.left_to_relay(len(refused), str(exc))
+            self._outage.concerns(len(refused), str(exc))
         else:
             self._metrics.publish_seconds.observe(self._monotonic() - started)
             self._outage.over()
         self._metrics.published.labels("memory").inc(len(batch) - len(refused))
         return refused
 
-    def _settle_or_hand_over(self, group: Sequence[Batch], refused: Sequence[int]) -> None:
-        """`refused` are positions in the whole group."""
-        confirmed: list[int] = []
-        start = 0
-        for batch in group:
-            stop = start + len(batch)
-            positions = [position - start for position in refused if start <= position < stop]
-            if positions:
-                self._successor.take_over(batch.first_id, positions)
-            else:
-                confirmed.append(batch.first_id)
-            start = stop
-        self._settling.add(confirmed)
+
+def _settle_or_hand_over(group: Group, refused: Sequence[int]) -> None:
+    """`refused` are positions in the whole group."""
+    start = 0
+    for batch, home in group:
+        stop = start + len(batch)
+        positions = [position - start for position in refused if start <= position < stop]
+        if positions:
+            home.successor.take_over(batch.first_id, positions)
+        else:
+            home.settling.add([batch.first_id])
+        start = stop

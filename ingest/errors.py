@@ -122,6 +122,27 @@ class RowRefused(BatchRefused):
     retry_helps = False
 
 
+class IdsTaken(StoreError):
+    """Other events have the ids of these. Nothing of this batch was stored."""
+
+    code = "ids_taken"
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(f"Another worker made ids of slot {slot}. Nothing of this batch was stored.")
+
+
+class SpoolFull(StoreUnavailable):
+    """The database is not available, and the spool is full. The event was not acknowledged: send it again."""
+
+    code = "spool_full"
+
+
+class SpoolDamaged(StoreUnavailable):
+    """The spool's file is damaged. It is set aside, and what is whole in it is read out of it."""
+
+    code = "spool_damaged"
+
+
 class SchemaError(StoreError):
     """The database's schema is not the one this version needs."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -29,15 +29,36 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """Whether the service takes events. It does without a broker: they wait in the outbox."""
+        """Whether the service takes events. It does without a broker: they wait in the outbox; and without a
+        database as long as the spool has room."""
         return self.status in ("ready", "degraded")
+
+
+class Spool(Protocol):
+    """See `ingest.spool.watch`."""
+
+    @property
+    def used(self) -> bool:
+        """Whether batches go to it now, as the database takes none."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it takes nothing."""
+
+    @property
+    def waiting(self) -> str | None:
+        """What is in it, for people."""
+
+    async def look(self) -> None:
+        """Never raises."""
 
 
 class Health:
     """Watches store and publisher; `run` works until it is cancelled."""
 
-    def __init__(self, store: Store, publisher: Publisher, metrics: Metrics) -> None:
+    def __init__(self, store: Store, spool: Spool | None, publisher: Publisher, metrics: Metrics) -> None:
         self._store = store
+        self._spool = spool
         self._publisher = publisher
         self._metrics = metrics
         self._database = "not checked yet"
@@ -56,14 +77,19 @@ class Health:
             "broker": "ok" if self._publisher.ready else self._publisher.problem or "not connected",
             "ids": "ok" if self.has_slot else "no id slot yet: one is leased as soon as the database is there",
         }
+        if self._spool:
+            checks["spool"] = self._spool.problem or self._spool.waiting or "ok"
         return Report(self._status(checks), checks)
 
     def _status(self, checks: dict[str, str]) -> Status:
         if self.draining:
             return "draining"
-        if checks["database"] != "ok" or checks["ids"] != "ok":
-            return "unavailable" if self.has_slot else "starting"
-        return "ready" if checks["broker"] == "ok" else "degraded"
+        if not self.has_slot:
+            return "starting"
+        away = checks["database"] != "ok" or (self._spool is not None and self._spool.used)
+        if away and (self._spool is None or self._spool.problem):
+            return "unavailable"
+        return "ready" if checks["broker"] == "ok" and not away else "degraded"
 
     async def run(self) -> None:
         for number in itertools.count():
@@ -83,6 +109,8 @@ class Health:
                 self._backlog = await self._store.backlog()
         except StoreError as exc:
             self._database = str(exc)
+        if self._spool:
+            await self._spool.look()
         self._metrics.database_up.set(self._database == "ok")
         self._metrics.broker_up.set(self._publisher.ready)
         self._metrics.backlog_events.set(self._backlog[0])

@@ -5,9 +5,12 @@ prometheus-client's multiprocess files add up over all workers. A worker's files
 Everything is observed once a batch, or on the rare paths once a request.
 """
 
+from typing import Literal, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-ROUTES = ("memory", "relay")
+Route = Literal["memory", "relay", "spool"]
+ROUTES: tuple[Route, ...] = get_args(Route)
 REFUSAL_CODES = (
     "unauthenticated",
     "malformed",
@@ -23,6 +26,9 @@ REFUSAL_CODES = (
     "store",
     "store_unavailable",
     "schema",
+    "ids_taken",
+    "spool_full",
+    "spool_damaged",
 )
 """The codes of all errors that refuse a request (`ingest.errors`)."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -43,6 +49,17 @@ class Metrics:
             registry=registry,
         )
         self.stored = Counter("ingest_events_stored_total", "Events committed to the database.", registry=registry)
+        self.spooled = Counter(
+            "ingest_events_spooled_total", "Events kept in the spool while the database was away.", registry=registry
+        )
+        self.drained = Counter(
+            "ingest_events_drained_total", "Events brought from the spool to the database.", registry=registry
+        )
+        self.set_aside = Counter(
+            "ingest_events_set_aside_total",
+            "Events of the spool that the database refuses, or that were damaged: see `ingest spool ls`.",
+            registry=registry,
+        )
         self.published = Counter(
             "ingest_events_published_total", "Events confirmed by the broker, by route.", ["route"], registry=registry
         )
@@ -93,6 +110,18 @@ class Metrics:
         self.backlog_age_seconds = Gauge(
             "ingest_backlog_age_seconds",
             "Age of the oldest event in the outbox.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.spool_events = Gauge(
+            "ingest_spool_events", "Events in the spool.", multiprocess_mode="livesum", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "ingest_spool_bytes", "Size of the spool's records.", multiprocess_mode="livesum", registry=registry
+        )
+        self.spool_age_seconds = Gauge(
+            "ingest_spool_age_seconds",
+            "Age of the oldest event in the spool.",
             multiprocess_mode="livemax",
             registry=registry,
         )

@@ -16,10 +16,10 @@ import msgspec
 from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import NotConfirmed, PublishError, StoreError
-from ingest.metrics import Metrics
+from ingest.metrics import Metrics, Route
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
-from ingest.store.base import Store
+from ingest.store.base import Outbox
 
 log = logging.getLogger("ingest.relay")
 
@@ -45,14 +45,16 @@ class Relay:
 
     def __init__(
         self,
-        store: Store,
+        outbox: Outbox,
         publisher: Publisher,
         limits: RelayLimits,
         outage: Outage,
         metrics: Metrics,
         monotonic: Monotonic,
+        route: Route = "relay",
     ) -> None:
-        self._store = store
+        self._outbox = outbox
+        self._route = route
         self._publisher = publisher
         self._limits = limits
         self._outage = outage
@@ -93,7 +95,7 @@ class Relay:
             # Past half of the lease the broker is too slow: the rest is left to whoever claims it then.
             self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
             self._claimed.clear()
-            self._claimed.extend(await self._store.claim(self._limits.entries_max, self._limits.lease_seconds))
+            self._claimed.extend(await self._outbox.claim(self._limits.entries_max, self._limits.lease_seconds))
         full = len(self._claimed) == self._limits.entries_max
         while self._claimed and self._monotonic() < self._claimed_until:
             await self._publish_slice()
@@ -120,7 +122,7 @@ class Relay:
             part = list(islice(self._claimed, len(first_ids), len(first_ids) + READ_ENTRIES))
             if not part:
                 break
-            read = await self._store.read(part)
+            read = await self._outbox.read(part)
             first_ids += part
             batches += read
             events += sum(len(batch) for batch in read)
@@ -130,7 +132,7 @@ class Relay:
     async def _settle(self, first_ids: Sequence[int]) -> None:
         if not first_ids:
             return
-        await self._store.settle(first_ids)
+        await self._outbox.settle(first_ids)
         for first_id in first_ids:
             self._rests.pop(first_id, None)
 
@@ -148,11 +150,11 @@ class Relay:
         except PublishError as exc:
             if isinstance(exc, NotConfirmed):
                 rest = [positions[at] for at in exc.positions]
-            self._metrics.publish_failed.labels("relay").inc(len(rest))
-            self._outage.left_to_relay(0, str(exc))
+            self._metrics.publish_failed.labels(self._route).inc(len(rest))
+            self._outage.concerns(0, str(exc))
             raise
         finally:
-            self._metrics.published.labels("relay").inc(len(positions) - len(rest))
+            self._metrics.published.labels(self._route).inc(len(positions) - len(rest))
             self._remember(batch.first_id, rest)
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:

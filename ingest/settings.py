@@ -54,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_timeout_seconds: Seconds = 2.0
     connect_timeout_seconds: Seconds = 3.0
 
+    # Spool
+    spool_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 1_073_741_824
+    spool_free_bytes_min: Bytes = 268_435_456
+    spool_poll_seconds: Seconds = 1.0
+
     # Publishing
     channels_max: Annotated[int, msgspec.Meta(ge=2, le=64)] = 3
     confirm_timeout_seconds: Seconds = 10.0

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ingest.errors import StoreError
-from ingest.store.base import Store
+from ingest.store.base import Outbox
 
 log = logging.getLogger("ingest.settler")
 
@@ -19,10 +19,10 @@ ENTRIES_MIN = 8
 
 
 class Settler:
-    """Of one store. An entry that is never settled is published again, so nothing here can lose an event."""
+    """Of one outbox. An entry that is never settled is published again, so nothing here can lose an event."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._first_ids: deque[int] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -70,7 +70,7 @@ class Settler:
         if not first_ids:
             return True  # a commit has taken them meanwhile
         try:
-            await self._store.settle(first_ids)
+            await self._outbox.settle(first_ids)
         except StoreError as exc:
             log.debug("settling failed; tried again later", extra={"reason": str(exc)})
             self.add(first_ids)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,7 +14,8 @@ from ingest.clock import NowUs
 from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
-from ingest.health import Health
+from ingest.health import Health, Spool
+from ingest.homes import Home, Keeper
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
@@ -32,10 +33,35 @@ START_SECONDS_MAX = 2.0
 START_POLL_SECONDS = 0.02
 
 
+class SpoolStore(Keeper, Protocol):
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Drainer(Protocol):
+    async def run(self) -> None:
+        """Bring the spool's batches to the database until cancelled."""
+
+
+class SpoolParts(msgspec.Struct, frozen=True):
+    """The spool with its own settler and relay, and who brings its batches to the database."""
+
+    store: SpoolStore
+    settler: Settler
+    relay: Relay
+    drainer: Drainer
+    watch: Spool
+
+    @property
+    def home(self) -> Home:
+        return Home(self.store, self.settler, self.relay)
+
+
 class Parts(msgspec.Struct, frozen=True):
     """What `app` has wired together for one worker."""
 
     store: Store
+    spool: SpoolParts | None
     publisher: Publisher
     metrics: Metrics
     bodies: BodyReader
@@ -67,6 +93,8 @@ class Worker:
         self._run(parts.health.run(), "health")
         self._run(parts.relay.run(), "relay")
         self._run(self._keep_slot(), "id-slot")
+        if parts.spool:
+            await self._start_spool(parts.spool)
         self._run(self._show_levels(), "levels")
         parts.metrics.workers.set(1)
         await self._until_ready()
@@ -85,7 +113,8 @@ class Worker:
             async with asyncio.timeout(self._drain_timeout_seconds):
                 await parts.batcher.drain()
                 await parts.dispatcher.drain()
-                await parts.settler.drain()
+                for settler in self._settlers():
+                    await settler.drain()
         except TimeoutError:
             log.warning("the drain took too long; the outbox keeps the rest", extra={"events": self._in_hand()})
         if self._ids:
@@ -95,9 +124,12 @@ class Worker:
         await asyncio.wait(self._tasks)
         await parts.batcher.close()
         await parts.dispatcher.close()
-        await parts.settler.close()
+        for settler in self._settlers():
+            await settler.close()
         await parts.publisher.close()
         await parts.store.close()
+        if parts.spool:
+            await parts.spool.store.close()
         parts.slots.release()
 
     async def _until_ready(self) -> None:
@@ -107,6 +139,18 @@ class Worker:
                     await asyncio.sleep(START_POLL_SECONDS)
         except TimeoutError:
             log.warning("started without its servers", extra={"checks": self.parts.health.report().checks})
+
+    async def _start_spool(self, spool: SpoolParts) -> None:
+        try:
+            await spool.store.start()
+        except StoreError as exc:
+            log.error("the spool cannot be used; it is tried again with each batch", extra={"reason": str(exc)})
+        self._run(spool.relay.run(), "spool-relay")
+        self._run(spool.drainer.run(), "drainer")
+
+    def _settlers(self) -> list[Settler]:
+        spool = self.parts.spool
+        return [self.parts.settler, spool.settler] if spool else [self.parts.settler]
 
     def _in_hand(self) -> int:
         return self.parts.batcher.queued_events + self.parts.dispatcher.inflight_events

@@ -20,11 +20,25 @@ class SlotLease(msgspec.Struct, frozen=True):
     floor_ms: int
 
 
-class Store(Protocol):
-    """Every method raises `StoreUnavailable` when the database is away, `StoreError` otherwise.
+class Outbox(Protocol):
+    """Batches that are durable and perhaps not published yet: what dispatcher, settler and relay need.
 
-    None waits without a limit: each is bounded by the store's own deadline.
+    Every method raises `StoreUnavailable` when the database is away, `StoreError` otherwise. None waits
+    without a limit: each is bounded by the store's own deadline.
     """
+
+    async def settle(self, first_ids: Sequence[int]) -> None:
+        """The entries' messages are confirmed; unknown entries are ignored."""
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
+        """Lease up to `limit` entries whose lease ran out, oldest first, by their first id; no two callers get one."""
+
+    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
+        """The entries' batches, oldest first; those settled meanwhile are left out."""
+
+
+class Store(Outbox, Protocol):
+    """The database. Errors and deadlines as in `Outbox`."""
 
     async def start(self) -> None:
         """Begin to connect. Never raises because the database is away."""
@@ -35,22 +49,15 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Return if a commit could succeed now: connected, schema as this version needs it."""
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
-        The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
-        event: `RowRefused`) if the database refuses the content; nothing of the batch is kept then.
+        The outbox entry is nobody's to claim for `lease_seconds`; with None, of a batch that is
+        published already, there is none. Raises `BatchRefused` (of one event: `RowRefused`) if the
+        database refuses the content, `IdsTaken` if other events have the ids; nothing of the batch
+        is kept then.
         """
-
-    async def settle(self, first_ids: Sequence[int]) -> None:
-        """Forget outbox entries whose messages are confirmed; unknown ones are ignored."""
-
-    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
-        """Lease up to `limit` entries whose lease ran out, oldest first, by their first id; no two callers get one."""
-
-    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
-        """The entries' batches, oldest first; those settled meanwhile are left out."""
 
     async def backlog(self) -> tuple[int, float]:
         """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""

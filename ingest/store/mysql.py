@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.batches import Batch, unpack
-from ingest.errors import SchemaError, StoreError, StoreUnavailable
+from ingest.errors import IdsTaken, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import SlotLease
@@ -49,14 +49,14 @@ class MySQLStore:
         if version < newest_version("mysql"):
             raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
         statement = sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
-            for attempt in range(RETRIES_MAX):
-                if attempt:
-                    await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
-                if await self._committed(statement, batch, last=attempt == RETRIES_MAX - 1):
-                    return
+            try:
+                await self._insist(statement)
+            except Duplicate:
+                await self._check_own(batch)
+                await self.settle(settled)
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if first_ids:
@@ -101,26 +101,26 @@ class MySQLStore:
             changed = await connection.change(sql.RENEW_SLOT % values)
         return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
 
-    async def _committed(self, statement: bytes, batch: Batch, *, last: bool) -> bool:
-        """Try once; False if it is worth another try with the same ids."""
-        try:
-            async with self._writers.connection() as connection:
-                try:
-                    await connection.run(statement)
-                except StoreUnavailable:
+    async def _insist(self, statement: bytes) -> None:
+        """A lost connection leaves the outcome unknown; the same ids make further tries safe."""
+        for attempt in range(1, RETRIES_MAX + 1):
+            try:
+                await self._commit_once(statement)
+                return
+            except (Retry, StoreUnavailable):
+                if attempt == RETRIES_MAX:
                     raise
-                except StoreError:
-                    await connection.run(b"ROLLBACK")
-                    raise
-            return True
-        except Duplicate:
-            await self._check_own(batch)
-            return True
-        except (Retry, StoreUnavailable):
-            # A lost connection leaves the outcome unknown; the same ids make a second try safe.
-            if last:
+            await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
+
+    async def _commit_once(self, statement: bytes) -> None:
+        async with self._writers.connection() as connection:
+            try:
+                await connection.run(statement)
+            except StoreUnavailable:
                 raise
-            return False
+            except StoreError:
+                await connection.run(b"ROLLBACK")
+                raise
 
     async def _check_own(self, batch: Batch) -> None:
         """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""
@@ -128,7 +128,7 @@ class MySQLStore:
             rows = await connection.run(sql.read_keys(batch))
             await connection.run(b"ROLLBACK")
         if rows != sql.keys_of(batch):
-            raise StoreError(f"Another worker made ids of slot {batch.slot}. Nothing of this batch was stored.")
+            raise IdsTaken(batch.slot)
 
     @asynccontextmanager
     async def _other(self) -> AsyncIterator[Connection]:

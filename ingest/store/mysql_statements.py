@@ -84,14 +84,16 @@ def insert_events(batch: Batch) -> bytes:
     return b"".join(parts)
 
 
-def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
-    """A batch's transaction: its rows, its outbox entry, and the entries settled meanwhile.
+def commit(batch: Batch, lease_seconds: float | None, settled: Sequence[int]) -> bytes:
+    """A batch's transaction: its rows, its outbox entry unless the lease is None, and the entries settled meanwhile.
 
     For a session without autocommit. The server answers each statement by itself, and each answer wakes
     the client, so there are as few as can be.
     """
-    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
-    statements = [insert_events(batch), INSERT_ENTRY % entry]
+    statements = [insert_events(batch)]
+    if lease_seconds is not None:
+        entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
+        statements.append(INSERT_ENTRY % entry)
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")

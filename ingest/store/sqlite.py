@@ -1,19 +1,16 @@
-"""The store on SQLite: the embedded default. Durable: WAL with an fsync at every commit.
+"""The store on SQLite: the embedded default."""
 
-SQLite blocks, so one thread of its own runs every call, in the order they came.
-"""
-
-import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from ingest.batches import Batch, pack, unpack
-from ingest.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, milliseconds_of
+from ingest.sqlite import Database, connect
 from ingest.store.base import SlotLease
 from ingest.store.migrations import migrations, newest_version
 
@@ -48,15 +45,6 @@ def utc_text(us: int) -> str:
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
-    """A connection that is durable at each commit and waits for other writers for a bounded time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
 def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
     """Bring the database to this release's schema; the names of the migrations applied now."""
     connection = connect(path, timeout_seconds)
@@ -82,43 +70,39 @@ class SQLiteStore:
     """See `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
 
     def __init__(self, path: Path, timeout_seconds: float, now_us: Callable[[], int]) -> None:
-        self._path = path
-        self._timeout_seconds = timeout_seconds
         self._now_us = now_us
-        self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, "sqlite-store")
-        self._closed = False
+        self._database = Database(path, timeout_seconds)
 
     async def start(self) -> None:
-        pass  # opens at first use, in the store's thread
+        pass  # opens at first use, in its thread
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-            self._thread.shutdown(wait=False)
+        await self._database.close()
 
     async def ping(self) -> None:
-        await self._run(self._check_schema)
+        await self._run(_check_schema)
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
         created = utc_text(batch.created_us)
         rows = [
             (event_id, event.call_id, event.event_type, event.payload.decode(), created)
             for event_id, event in zip(batch.ids, batch.events, strict=True)
         ]
-        lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
-        entry = (batch.first_id, len(batch), lease_until, pack(batch))
+        entry = None if lease_seconds is None else self._entry(batch, lease_seconds)
 
         def write(connection: sqlite3.Connection) -> None:
             new = connection.executemany(INSERT_EVENT, rows).rowcount
             if new == len(rows):
-                connection.execute(INSERT_ENTRY, entry)
+                connection.executemany(INSERT_ENTRY, [entry] if entry else [])
             elif new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
-                raise StoreError(f"Another worker made ids of slot {batch.slot}. Nothing of this batch was stored.")
+                raise IdsTaken(batch.slot)
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
+
+    def _entry(self, batch: Batch, lease_seconds: float) -> tuple[int, int, int, bytes]:
+        lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
+        return batch.first_id, len(batch), lease_until, pack(batch)
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         keys = [(first_id,) for first_id in first_ids]
@@ -166,48 +150,31 @@ class SQLiteStore:
         changed = await self._transact(lambda connection: connection.execute(RENEW_SLOT, values).rowcount)
         return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
 
-    # Below: everything runs in the store's thread.
-
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def transaction(connection: sqlite3.Connection) -> T:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-                return result
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-        return await self._run(transaction)
+        with _translated():
+            return await self._database.transact(work)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def call() -> T:
-            return work(self._opened())
+        with _translated():
+            return await self._database.run(work)
 
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except sqlite3.OperationalError as exc:
-            if str(exc).startswith(("no such table", "no such column")):
-                raise SchemaError(f"The schema is not this version's ({exc}): run `ingest migrate`.") from exc
-            raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
-        except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
-            raise RowRefused(f"SQLite refused the event: {exc}.") from exc
-        except (sqlite3.Error, OSError) as exc:
-            raise StoreUnavailable(f"SQLite: {exc}.") from exc
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self._path, self._timeout_seconds)
-        return self._connection
+def _check_schema(connection: sqlite3.Connection) -> None:
+    version = connection.execute(VERSION).fetchone()[0] or 0
+    if version < newest_version("sqlite"):
+        raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
 
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute(VERSION).fetchone()[0] or 0
-        if version < newest_version("sqlite"):
-            raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
+@contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        if str(exc).startswith(("no such table", "no such column")):
+            raise SchemaError(f"The schema is not this version's ({exc}): run `ingest migrate`.") from exc
+        raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
+    except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
+        raise RowRefused(f"SQLite refused the event: {exc}.") from exc
+    except (sqlite3.Error, OSError) as exc:
+        raise StoreUnavailable(f"SQLite: {exc}.") from exc

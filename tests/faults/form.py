@@ -10,12 +10,31 @@ class Form(msgspec.Struct, frozen=True):
     """Of the queue; each is accounted for by itself."""
     outage_seconds: float
     """How long RabbitMQ is stopped."""
+    database_outage_seconds: float
+    """How long the database is stopped."""
+    database_outage_events_per_second: float
     freeze_seconds: float
     """How long a server is frozen; above 10 s RabbitMQ's confirms are given up."""
     lease_seconds: float
     """After a worker's death, or a batch whose confirm is unknown, its outbox entries wait this long."""
 
 
-SHORT = Form(rounds=1, deletions=1, outage_seconds=6, freeze_seconds=2.5, lease_seconds=3)
-LONG = Form(rounds=10, deletions=3, outage_seconds=60, freeze_seconds=13, lease_seconds=30)
+SHORT = Form(
+    rounds=1,
+    deletions=1,
+    outage_seconds=6,
+    database_outage_seconds=3,
+    database_outage_events_per_second=300,
+    freeze_seconds=2.5,
+    lease_seconds=3,
+)
+LONG = Form(
+    rounds=10,
+    deletions=3,
+    outage_seconds=60,
+    database_outage_seconds=300,
+    database_outage_events_per_second=2000,
+    freeze_seconds=13,
+    lease_seconds=30,
+)
 """With the service's own default lease."""

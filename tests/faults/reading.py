@@ -16,6 +16,7 @@ from tests.faults.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
+SPOOLED = "SELECT COALESCE(SUM(count), 0) FROM spool"
 ID_MAX = (1 << 63) - 1
 MESSAGES = "SELECT message_id, body FROM messages"
 QUIET_SECONDS = 0.5
@@ -30,6 +31,11 @@ def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:
     """Events committed and not known to be published; of those only that came before this Unix time."""
     before = ID_MAX if accepted_before_ms is None else first_id_at(accepted_before_ms)
     return int(_query(database_url, BACKLOG.format(before=before))[0][0])
+
+
+def spooled(data_dir: Path) -> int:
+    """Events in the spools of all workers."""
+    return sum(_sqlite(path, SPOOLED)[0][0] for path in (data_dir / "spool").glob("spool-*.db"))
 
 
 def first_id_at(unix_ms: int) -> int:

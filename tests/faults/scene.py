@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.ledger import Ledger, Message, Result, compare
-from tests.faults.load import Load
-from tests.faults.reading import backlog_of, rows_of, take_messages
+from tests.faults.load import EVENTS_PER_SECOND, Load
+from tests.faults.reading import backlog_of, rows_of, spooled, take_messages
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.services.server import Server
@@ -19,6 +19,7 @@ WORKERS = 2
 RECOVERY_SECONDS = 30.0
 PUBLISHED_SECONDS = 60.0
 """The promise: within a minute of the broker's return there is no backlog."""
+DRAINED_SECONDS = 300.0
 STEADY_SECONDS = 0.7
 """This many seconds' worth of events answered 200 are between any two faults."""
 WORKER_DEATHS_APART_SECONDS = 6.0
@@ -35,14 +36,23 @@ class Scene:
         self.database_url = service.environment["INGEST_DATABASE_URL"]
         self.queue = service.environment["INGEST_QUEUE"]
 
-    def load(self) -> Load:
-        return Load(self.service.port)
+    def load(self, events_per_second: float = EVENTS_PER_SECOND) -> Load:
+        return Load(self.service.port, events_per_second)
 
     def wait_for_steady(self, load: Load) -> None:
         """Wait until `STEADY_SECONDS` of further events was answered 200."""
         wanted = len(load.ledger.ok) + int(STEADY_SECONDS * load.events_per_second)
         if not wait_until(lambda: len(load.ledger.ok) >= wanted, RECOVERY_SECONDS):
             raise AssertionError(f"events are not accepted (again):\n{self.service.log()}")
+
+    def wait_until_drained(self) -> None:
+        """Wait until the spools are empty: all that was accepted is in the database."""
+
+        def left() -> int:
+            return spooled(Path(self.service.environment["INGEST_DATA_DIR"]))
+
+        if not wait_until(lambda: left() == 0, DRAINED_SECONDS):
+            raise AssertionError(f"{left()} events are in the spool still:\n{self.service.log()}")
 
     def wait_until_published(self, accepted_before_ms: int | None = None) -> None:
         """Wait until the outbox is empty, or holds nothing that came before this Unix time."""
@@ -57,10 +67,11 @@ class Scene:
         return take_messages(self.rabbitmq.amqp_url, self.queue)
 
     def account(self, ledger: Ledger, taken: Sequence[Message] = (), *, sent_since: float = 0.0) -> Result:
-        """Wait until all is published, then take the queue's messages and compare.
+        """Wait until all is in the database and published, then take the queue's messages and compare.
 
         `taken` are messages that were taken from the queue before.
         """
+        self.wait_until_drained()
         self.wait_until_published()
         messages = [*taken, *self.take_messages()]
         return compare(ledger, rows_of(self.database_url), messages, sent_since)

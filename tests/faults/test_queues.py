@@ -40,7 +40,7 @@ def test_full_queue_delays_messages_until_a_consumer_makes_room(
             here.wait_for_steady(load)
             let_pass(FULL_SECONDS)
             waiting = backlog_of(here.database_url)
-            said = here.logged("ingest.publish")
+            said = here.logged("ingest.outage")
 
         def emptied() -> bool:
             taken.extend(here.take_messages())

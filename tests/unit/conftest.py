@@ -7,10 +7,12 @@ from prometheus_client import CollectorRegistry
 
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
-from ingest.committer import Committer
+from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
+from ingest.homes import Home
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
+from ingest.outage import COMMIT, Outage
 from ingest.tokens import Tokens
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
 
@@ -52,6 +54,18 @@ def settling() -> FakeSettling:
 
 
 @pytest.fixture
+def home(store: FakeStore, settling: FakeSettling, successor: FakeSuccessor) -> Home:
+    """The database."""
+    return Home(store, settling, successor)
+
+
+@pytest.fixture
+def outage(clock: FakeClock) -> Outage:
+    """The database's."""
+    return Outage(COMMIT, clock.monotonic)
+
+
+@pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
@@ -73,7 +87,7 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
 
 @pytest.fixture
 async def batcher(
-    store: FakeStore, settling: FakeSettling, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[Batcher]:
     """What the endpoints need behind them: one writer, and all that is queued in one commit."""
     limits = BatcherLimits(
@@ -83,9 +97,8 @@ async def batcher(
         queue_bytes_max=100_000,
         writers=1,
         patience_seconds=60.0,
-        queue_timeout_seconds=60.0,
     )
-    committer = Committer(store, settling, onward, 60.0, metrics, clock.monotonic)
+    committer = Committer(home, None, outage, onward, CommitterLimits(60.0, 60.0), metrics, clock.monotonic)
     batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()

@@ -10,6 +10,7 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError
+from ingest.homes import Home
 from ingest.publisher.base import Lane
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import SlotLease
@@ -45,7 +46,7 @@ class FakeClock:
 
 class Commit(msgspec.Struct, frozen=True):
     batch: Batch
-    lease_seconds: float
+    lease_seconds: float | None
     settled: Sequence[int]
 
 
@@ -78,7 +79,7 @@ class FakeStore:
 
     async def ping(self) -> None: ...
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
         self.tried.append(batch)
         await self.gates.get(batch.events[0].call_id, self.gate).wait()
         if self.errors:
@@ -162,9 +163,11 @@ class FakeOnward:
 
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
+        self.homes: list[Home] = []
 
-    def dispatch(self, batch: Batch, lease_seconds: float) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None:
         self.dispatched.append(batch)
+        self.homes.append(home)
 
     def lease_seconds(self) -> float:
         return 30.0

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from ingest.batcher import Batcher, BatcherLimits, failure_of
-from ingest.committer import Committer
+from ingest.committer import Committer, CommitterLimits
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
+from ingest.homes import Home
 from ingest.ids import IdGenerator, milliseconds_of
 from ingest.metrics import Metrics
+from ingest.outage import Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import call_ids, event, events
@@ -19,21 +21,21 @@ LIMITS = {
     "queue_bytes_max": 10_000_000,
     "writers": 1,
     "patience_seconds": 0.0,
-    "queue_timeout_seconds": 10.0,
 }
 StartBatcher = Callable[..., Batcher]
 
 
 @pytest.fixture
 async def start_batcher(
-    store: FakeStore, settling: FakeSettling, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[StartBatcher]:
     """`start_batcher(writers=2)`: a batcher that is closed at the end."""
     started: list[Batcher] = []
 
-    def start(isolate_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
+    def start(isolate_timeout_seconds: float = 10.0, queue_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
-        committer = Committer(store, settling, onward, isolate_timeout_seconds, metrics, clock.monotonic)
+        bounds = CommitterLimits(isolate_timeout_seconds, queue_timeout_seconds)
+        committer = Committer(home, None, outage, onward, bounds, metrics, clock.monotonic)
         batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
         batcher.start()

@@ -7,8 +7,9 @@ import pytest
 from ingest.batches import Batch, joined
 from ingest.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
+from ingest.homes import Home
 from ingest.metrics import Metrics
-from ingest.outage import Outage
+from ingest.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch
@@ -20,14 +21,14 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 @pytest.fixture
 async def make_dispatcher(
-    publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor, metrics: Metrics, clock: FakeClock
+    publisher: FakePublisher, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[MakeDispatcher]:
     made: list[Dispatcher] = []
 
     def make(**limits: float) -> Dispatcher:
         together = msgspec.structs.replace(LIMITS, **limits)
-        outage = Outage(clock.monotonic)
-        made.append(Dispatcher(publisher, settling, successor, together, outage, metrics, clock.monotonic))
+        outage = Outage(PUBLISH, clock.monotonic)
+        made.append(Dispatcher(publisher, together, outage, metrics, clock.monotonic))
         return made[-1]
 
     yield make
@@ -49,11 +50,11 @@ def published(publisher: FakePublisher) -> list[int]:
 
 
 async def test_batches_are_published_live_in_the_order_of_dispatch(
-    dispatcher: Dispatcher, publisher: FakePublisher
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
 ) -> None:
     made = batches(8)
     for one in made:
-        dispatcher.dispatch(one, LEASE_SECONDS)
+        dispatcher.dispatch(one, LEASE_SECONDS, home)
         await asyncio.sleep(0)
     await dispatcher.drain()
 
@@ -62,14 +63,14 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
 
 
 async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_together(
-    dispatcher: Dispatcher, publisher: FakePublisher
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
 ) -> None:
     publisher.gate.clear()
     first, second, third = batches(3)
-    dispatcher.dispatch(first, LEASE_SECONDS)
+    dispatcher.dispatch(first, LEASE_SECONDS, home)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(second, LEASE_SECONDS)
-    dispatcher.dispatch(third, LEASE_SECONDS)
+    dispatcher.dispatch(second, LEASE_SECONDS, home)
+    dispatcher.dispatch(third, LEASE_SECONDS, home)
     assert (publisher.tried, dispatcher.inflight_events) == ([first], 3)
 
     publisher.gate.set()
@@ -79,24 +80,26 @@ async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_tog
     assert dispatcher.inflight_events == 0
 
 
-async def test_full_group_does_not_wait_for_confirms(make_dispatcher: MakeDispatcher, publisher: FakePublisher) -> None:
+async def test_full_group_does_not_wait_for_confirms(
+    make_dispatcher: MakeDispatcher, home: Home, publisher: FakePublisher
+) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     publisher.gate.clear()
     first, second, third = batches(3, GROUP_EVENTS // 2)
-    dispatcher.dispatch(first, LEASE_SECONDS)
+    dispatcher.dispatch(first, LEASE_SECONDS, home)
     await until(lambda: publisher.tried)
 
-    dispatcher.dispatch(second, LEASE_SECONDS)
-    dispatcher.dispatch(third, LEASE_SECONDS)
+    dispatcher.dispatch(second, LEASE_SECONDS, home)
+    dispatcher.dispatch(third, LEASE_SECONDS, home)
     await until(lambda: len(publisher.tried) == 2)
 
     assert publisher.tried == [first, joined([second, third])]
 
 
-async def test_group_is_bounded(make_dispatcher: MakeDispatcher, publisher: FakePublisher) -> None:
+async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: Home, publisher: FakePublisher) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     for one in batches(5, GROUP_EVENTS // 2):
-        dispatcher.dispatch(one, LEASE_SECONDS)
+        dispatcher.dispatch(one, LEASE_SECONDS, home)
     await dispatcher.drain()
 
     assert [len(made) for made, _ in publisher.published] == [GROUP_EVENTS, GROUP_EVENTS, GROUP_EVENTS // 2]
@@ -109,6 +112,7 @@ async def test_group_is_bounded(make_dispatcher: MakeDispatcher, publisher: Fake
 )
 async def test_what_is_over_the_bound_is_left_to_the_relay(
     make_dispatcher: MakeDispatcher,
+    home: Home,
     publisher: FakePublisher,
     sample: Sample,
     limits: dict[str, float],
@@ -119,7 +123,7 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     first, second, third = batches(3, events_each)
     assert 127 < len(first.events[0].payload) <= 190
     for one in (first, second, third):
-        dispatcher.dispatch(one, LEASE_SECONDS)
+        dispatcher.dispatch(one, LEASE_SECONDS, home)
 
     publisher.gate.set()
     await dispatcher.drain()
@@ -127,16 +131,16 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     assert published(publisher) == [*first.ids, *second.ids]
     assert sample("ingest_events_released_total") == events_each
     assert dispatcher.inflight_events == 0
-    dispatcher.dispatch(third, LEASE_SECONDS)
+    dispatcher.dispatch(third, LEASE_SECONDS, home)
     await dispatcher.drain()
     assert published(publisher)[2 * events_each :] == third.ids
 
 
 async def test_nothing_is_published_while_the_broker_is_away(
-    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, sample: Sample
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling, sample: Sample
 ) -> None:
     publisher.problem = "away"
-    dispatcher.dispatch(batch(3), LEASE_SECONDS)
+    dispatcher.dispatch(batch(3), LEASE_SECONDS, home)
     await dispatcher.drain()
 
     assert publisher.tried == []
@@ -147,6 +151,7 @@ async def test_nothing_is_published_while_the_broker_is_away(
 @pytest.mark.parametrize(("lease_seconds", "taken"), [(30.0, [0, 1, 2]), (0.0, None)], ids=["leased", "not leased"])
 async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its_lease_to_end(
     dispatcher: Dispatcher,
+    home: Home,
     publisher: FakePublisher,
     successor: FakeSuccessor,
     lease_seconds: float,
@@ -155,16 +160,16 @@ async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its
     """Without a lease any worker's relay may have claimed it already."""
     publisher.problem = "away"
     made = batch(3)
-    dispatcher.dispatch(made, lease_seconds)
+    dispatcher.dispatch(made, lease_seconds, home)
 
     assert successor.taken.get(made.first_id) == taken
 
 
 async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published(
-    dispatcher: Dispatcher, publisher: FakePublisher
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
 ) -> None:
     published_before: list[int] = []
-    dispatcher.dispatch(batch(), LEASE_SECONDS)
+    dispatcher.dispatch(batch(), LEASE_SECONDS, home)
     # As the futures of the waiting requests are resolved: right after it, in the same round of the loop.
     asyncio.get_running_loop().call_soon(lambda: published_before.append(len(publisher.tried)))
     await dispatcher.drain()
@@ -193,6 +198,7 @@ def test_new_entries_are_leased_unless_the_broker_is_away(
 )
 async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     dispatcher: Dispatcher,
+    home: Home,
     publisher: FakePublisher,
     settling: FakeSettling,
     successor: FakeSuccessor,
@@ -205,7 +211,7 @@ async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     group = batches(3, 3)
     publisher.errors[group[0].first_id] = error
     for one in group:
-        dispatcher.dispatch(one, LEASE_SECONDS)
+        dispatcher.dispatch(one, LEASE_SECONDS, home)
     await dispatcher.drain()
 
     assert [successor.taken.get(one.first_id) for one in group] == taken
@@ -216,14 +222,14 @@ async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
 
 
 async def test_after_a_failure_the_next_group_is_published(
-    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor
 ) -> None:
     publisher.gate.clear()
     failing, fine = batches(2)
     publisher.errors[failing.first_id] = BrokerUnavailable("lost")
-    dispatcher.dispatch(failing, LEASE_SECONDS)
+    dispatcher.dispatch(failing, LEASE_SECONDS, home)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(fine, LEASE_SECONDS)
+    dispatcher.dispatch(fine, LEASE_SECONDS, home)
     publisher.gate.set()
     await dispatcher.drain()
 
@@ -231,14 +237,18 @@ async def test_after_a_failure_the_next_group_is_published(
 
 
 async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
-    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling, caplog: pytest.LogCaptureFixture
+    dispatcher: Dispatcher,
+    home: Home,
+    publisher: FakePublisher,
+    settling: FakeSettling,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     publisher.gate.clear()
     broken, fine = batches(2)
     publisher.errors[broken.first_id] = ZeroDivisionError("a bug")  # type: ignore[assignment]
-    dispatcher.dispatch(broken, LEASE_SECONDS)
+    dispatcher.dispatch(broken, LEASE_SECONDS, home)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(fine, LEASE_SECONDS)
+    dispatcher.dispatch(fine, LEASE_SECONDS, home)
     publisher.gate.set()
     await dispatcher.drain()
 
@@ -247,10 +257,10 @@ async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
 
 
 async def test_close_gives_up_what_is_in_flight(
-    dispatcher: Dispatcher, publisher: FakePublisher, settling: FakeSettling
+    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling
 ) -> None:
     publisher.gate.clear()
-    dispatcher.dispatch(batch(), LEASE_SECONDS)
+    dispatcher.dispatch(batch(), LEASE_SECONDS, home)
     await until(lambda: publisher.tried)
 
     await dispatcher.close()

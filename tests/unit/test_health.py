@@ -36,7 +36,7 @@ def store() -> PingedStore:
 
 @pytest.fixture
 def health(store: PingedStore, publisher: FakePublisher, metrics: Metrics) -> Health:
-    return Health(store, publisher, metrics)
+    return Health(store, None, publisher, metrics)
 
 
 def status(health: Health) -> tuple[str, bool]:

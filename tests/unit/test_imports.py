@@ -10,11 +10,25 @@ import ingest
 
 PACKAGE = Path(ingest.__file__).parent
 FOUNDATION = {"errors", "events", "ids", "metrics", "settings"}
-PIPELINE = {"batch_endpoint", "batcher", "bodies", "committer", "dispatcher", "endpoint", "health", "relay", "worker"}
-ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream", "publisher.embedded"}
+PIPELINE = {
+    *(
+        "batch_endpoint",
+        "batcher",
+        "bodies",
+        "committer",
+        "dispatcher",
+        "endpoint",
+        "health",
+        "homes",
+        "relay",
+        "settler",
+    ),
+    *("outage", "worker"),
+}
+ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream", "publisher.embedded", "spool"}
 DRIVERS = {
     "asyncmy": {"store.mysql"},
-    "sqlite3": {"store.sqlite", "publisher.embedded"},
+    "sqlite3": {"sqlite", "store.sqlite", "publisher.embedded", "spool"},
     "aio_pika": {"publisher.amqp"},
     "aiormq": {"publisher.amqp"},
     "pamqp": {"publisher.amqp"},
@@ -48,8 +62,9 @@ def own_imports(name: str) -> set[str]:
 
 
 def adapter_of(name: str) -> str | None:
-    """`store.mysql_errors` belongs to the adapter `store.mysql`."""
-    return next((adapter for adapter in ADAPTERS if name == adapter or name.startswith(f"{adapter}_")), None)
+    """`store.mysql_errors` belongs to the adapter `store.mysql`, all of the package `spool` to `spool`."""
+    own = (adapter for adapter in ADAPTERS if name == adapter or name.startswith((f"{adapter}_", f"{adapter}.")))
+    return next(own, None)
 
 
 @pytest.mark.parametrize("name", sorted(FOUNDATION))

@@ -7,7 +7,7 @@ import pytest
 from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.metrics import Metrics
-from ingest.outage import Outage
+from ingest.outage import PUBLISH, Outage
 from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
@@ -20,7 +20,7 @@ LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 @pytest.fixture
 def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
-    return Relay(store, publisher, LIMITS, Outage(clock.monotonic), metrics, clock.monotonic)
+    return Relay(store, publisher, LIMITS, Outage(PUBLISH, clock.monotonic), metrics, clock.monotonic)
 
 
 @asynccontextmanager

@@ -1,0 +1,33 @@
+"""Where a batch is durable, and who publishes and settles it there: the database, or the spool."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest.batches import Batch
+
+
+class Keeper(Protocol):
+    """What makes a batch durable; see `ingest.store.base.Store`."""
+
+    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None: ...
+
+
+class Settling(Protocol):
+    """Who settles outbox entries, also on the way with a commit; see `ingest.settler`."""
+
+    def take(self) -> Sequence[int]: ...
+    def add(self, first_ids: Sequence[int]) -> None: ...
+
+
+class Successor(Protocol):
+    """Who publishes what could not be published from memory; see `ingest.relay`."""
+
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
+
+
+class Home(msgspec.Struct, frozen=True):
+    keeper: Keeper
+    settling: Settling
+    successor: Successor

@@ -1,0 +1,51 @@
+"""What is in the spool, and whether it works: for `/readyz` and the gauges."""
+
+from ingest.clock import NowUs
+from ingest.errors import StoreError
+from ingest.metrics import Metrics
+from ingest.outage import Outage
+from ingest.spool.records import Usage
+from ingest.spool.store import SpoolStore
+
+
+class SpoolWatch:
+    """See `ingest.health.Spool`. `outage` is the database's."""
+
+    def __init__(self, store: SpoolStore, outage: Outage, metrics: Metrics, now_us: NowUs) -> None:
+        self._store = store
+        self._outage = outage
+        self._metrics = metrics
+        self._now_us = now_us
+        self._usage = Usage()
+        self._problem: str | None = None
+
+    @property
+    def used(self) -> bool:
+        return self._outage.reason is not None
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
+    @property
+    def waiting(self) -> str | None:
+        if self._usage.events:
+            return f"{self._usage.events} events wait for the database"
+        if self._usage.refused_events:
+            return f"{self._usage.refused_events} events are set aside: see `ingest spool ls`"
+        return None
+
+    async def look(self) -> None:
+        """Never raises."""
+        try:
+            await self._store.check_room()
+            self._usage = await self._store.usage()
+            oldest_ms = await self._store.oldest_ms()
+            self._problem = None
+        except StoreError as exc:
+            self._problem = str(exc)
+            return
+        age_ms = 0 if oldest_ms is None else self._now_us() // 1000 - oldest_ms
+        self._metrics.spool_events.set(self._usage.events)
+        self._metrics.spool_bytes.set(self._usage.bytes)
+        self._metrics.spool_age_seconds.set(max(0, age_ms) / 1000)

@@ -1,0 +1,96 @@
+"""SQLite on a thread of its own: it blocks, so the event loop must not wait for it. Durable at each commit."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
+    """A connection that is durable at each commit and waits for other writers for a bounded time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Do the work in one transaction, which is rolled back if it fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+        return result
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class Database:
+    """One connection, opened by the first call and after each failure to open. Calls run in their order.
+
+    All methods raise `sqlite3.Error` and `OSError`. `prepare` is given each new connection.
+    """
+
+    def __init__(
+        self, path: Path, timeout_seconds: float, prepare: Callable[[sqlite3.Connection], object] = lambda _: None
+    ) -> None:
+        self.path = path
+        self._timeout_seconds = timeout_seconds
+        self._prepare = prepare
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, f"sqlite-{path.stem}")
+        self._closed = False
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._in_thread(lambda: work(self._opened()))
+
+    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self.run(lambda connection: transact(connection, work))
+
+    async def reopen(self, meanwhile: Callable[[], object]) -> None:
+        """Close the connection, do something with its file, and let the next call open it anew."""
+
+        def between() -> None:
+            self._close()
+            meanwhile()
+
+        await self._in_thread(between)
+
+    async def close(self) -> None:
+        """Safe to call twice; no call may follow."""
+        if not self._closed:
+            await self._in_thread(self._close)
+            self._closed = True
+            self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise sqlite3.ProgrammingError(f"{self.path.name} is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = connect(self.path, self._timeout_seconds)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,30 @@
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from ingest.spool.files import SpoolFile, take_spool
+from ingest.spool.records import SpoolLimits
+from ingest.spool.store import SpoolStore
+from tests.unit.fakes import FakeClock
+
+LIMITS = SpoolLimits(bytes_max=1_000_000, free_bytes_min=1, lease_seconds=30.0)
+Opened = Callable[[SpoolFile], SpoolStore]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def opened(clock: FakeClock) -> Opened:
+    return lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us)
+
+
+@pytest.fixture
+async def spool(folder: Path, opened: Opened) -> AsyncIterator[SpoolStore]:
+    spool = opened(take_spool(folder))
+    await spool.start()
+    yield spool
+    await spool.close()

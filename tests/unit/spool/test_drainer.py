@@ -1,0 +1,200 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.errors import IdsTaken, RowRefused, StoreUnavailable
+from ingest.metrics import Metrics
+from ingest.outage import COMMIT, Outage
+from ingest.spool.adoption import Adoption
+from ingest.spool.drainer import TAKE_RECORDS, Drainer
+from ingest.spool.records import Record
+from ingest.spool.store import SpoolStore
+from tests.unit.conftest import Sample
+from tests.unit.fakes import Commit, FakeClock, FakeStore, FakeSuccessor, until
+from tests.unit.making import NOW_US, batch, event
+from tests.unit.spool.conftest import Opened
+
+LEASE_SECONDS = 10.0
+
+
+class Database(FakeStore):
+    """Counts pings, which fail while it is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pings = 0
+
+    async def ping(self) -> None:
+        self.pings += 1
+        if self.errors:
+            raise self.errors[0]
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+def outage(clock: FakeClock) -> Outage:
+    return Outage(COMMIT, clock.monotonic)
+
+
+@pytest.fixture
+def drainer(
+    spool: SpoolStore,
+    folder: Path,
+    opened: Opened,
+    database: Database,
+    successor: FakeSuccessor,
+    outage: Outage,
+    metrics: Metrics,
+) -> Drainer:
+    return Drainer(spool, Adoption(folder, spool, opened), database, successor, outage, 0.01, metrics)
+
+
+async def keep(spool: SpoolStore, made: Batch, *, published: bool = True) -> Batch:
+    await spool.commit(made, lease_seconds=None if published else 0.0, settled=[])
+    return made
+
+
+async def left(spool: SpoolStore) -> int:
+    return len(await spool.after(0, 100))
+
+
+async def test_published_batch_is_brought_over_without_an_outbox_entry(
+    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
+) -> None:
+    made = await keep(spool, batch(3))
+
+    assert await drainer.round()
+
+    assert database.commits == [Commit(made, None, [made.first_id])]
+    assert await left(spool) == 0
+    assert sample("ingest_events_drained_total") == sample("ingest_events_stored_total") == 3
+
+
+async def test_unpublished_batch_gets_an_entry_that_a_relay_may_have_at_once(
+    drainer: Drainer, spool: SpoolStore, database: Database
+) -> None:
+    made = await keep(spool, batch(3), published=False)
+
+    await drainer.round()
+
+    assert database.commits == [Commit(made, 0.0, [])]
+    assert await left(spool) == 0
+
+
+async def test_batch_that_is_being_published_is_left_alone(
+    drainer: Drainer, spool: SpoolStore, database: Database
+) -> None:
+    await spool.commit(batch(1), lease_seconds=LEASE_SECONDS, settled=[])
+
+    assert not await drainer.round()
+
+    assert database.tried == []
+
+
+async def test_oldest_come_first_and_all_come(drainer: Drainer, spool: SpoolStore, database: Database) -> None:
+    count = TAKE_RECORDS * 2 + 1
+    made = [batch(us=NOW_US + number * 1000) for number in range(count)]
+    for one in reversed(made):
+        await keep(spool, one)
+
+    while await drainer.round():
+        pass
+
+    assert [commit.batch for commit in database.commits] == made
+
+
+async def test_first_batch_that_arrives_ends_the_outage(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
+) -> None:
+    outage.concerns(0, "away")
+    await keep(spool, batch(1))
+    database.errors.append(StoreUnavailable("still away"))
+    with pytest.raises(StoreUnavailable):
+        await drainer.round()
+    assert (outage.reason, await left(spool)) == ("away", 1)
+
+    database.errors.clear()
+    await drainer.round()
+
+    assert outage.reason is None
+
+
+async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, database: Database, outage: Outage) -> None:
+    await drainer.round()
+    assert database.pings == 0
+    outage.concerns(0, "away")
+    database.errors.append(StoreUnavailable("still away"))
+    with pytest.raises(StoreUnavailable):
+        await drainer.round()
+    assert outage.reason
+
+    database.errors.clear()
+    await drainer.round()
+
+    assert outage.reason is None
+
+
+@pytest.mark.parametrize("error", [RowRefused("invalid JSON"), IdsTaken(1)])
+async def test_refused_event_is_set_aside_and_all_others_come_over(
+    drainer: Drainer,
+    spool: SpoolStore,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    sample: Sample,
+    error: Exception,
+) -> None:
+    database.poison = {"bad"}
+    await keep(spool, batch([event("call-1"), event("bad"), event("call-2")]))
+    behind = await keep(spool, batch(us=NOW_US + 1000))
+
+    await drainer.round()
+
+    stored = [stored.call_id for commit in database.commits for stored in commit.batch.events]
+    assert stored == ["call-1", "call-2", *(stored.call_id for stored in behind.events)]
+    (refused,) = await spool.refused()
+    kept = Record(refused.first_id, refused.count, None, refused.batch).unpacked()
+    assert kept is not None
+    assert [kept.call_id for kept in kept.events] == ["bad"]
+    assert await left(spool) == 0
+    assert "could not be brought to the database" in caplog.text
+    assert sample("ingest_events_set_aside_total") == 1
+    assert sample("ingest_events_drained_total") == 3
+
+
+async def test_refused_batch_is_published_before_any_of_it_is_set_aside(
+    drainer: Drainer, spool: SpoolStore, database: Database, successor: FakeSuccessor
+) -> None:
+    database.poison = {"bad"}
+    made = await keep(spool, batch([event("call-1"), event("bad")]), published=False)
+
+    await drainer.round()
+
+    assert successor.taken == {made.first_id: [0, 1]}
+    assert (database.commits, await spool.refused(), await left(spool)) == ([], [], 1)
+
+
+async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, database: Database) -> None:
+    await spool.add([Record(7, 2, None, b"not what it was")])
+    fine = await keep(spool, batch(1))
+
+    await drainer.round()
+
+    (refused,) = await spool.refused()
+    assert (refused.first_id, refused.count, refused.reason) == (7, 2, "the record is damaged")
+    assert [commit.batch for commit in database.commits] == [fine]
+
+
+async def test_work_goes_on_after_failures(drainer: Drainer, spool: SpoolStore, database: Database) -> None:
+    database.errors.extend([StoreUnavailable("away"), ZeroDivisionError("a bug")])
+    await keep(spool, batch(1))
+    working = asyncio.create_task(drainer.run())
+
+    await spool.start()  # frees the lease that the failed round holds
+    await until(lambda: not database.errors)
+    working.cancel()
