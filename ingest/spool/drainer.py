@@ -60,9 +60,13 @@ class Drainer:
 
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
-        records = await self._spool.take_oldest(TAKE_RECORDS)
-        for record in records:
-            await self._bring(record)
+        records = await self._spool.take_oldest(1 if self._outage.reason else TAKE_RECORDS)
+        for number, record in enumerate(records):
+            try:
+                await self._bring(record)
+            except BaseException:
+                await self._spool.give_back(records[number:])
+                raise
             self._outage.over()
         if not records:
             await self._spool.give_room_back()

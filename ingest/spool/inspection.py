@@ -17,8 +17,8 @@ State = Literal["in use", "left behind", "damaged", "salvaged"]
 
 TOTALS = """SELECT COUNT(*), COALESCE(SUM(count), 0), COALESCE(SUM(LENGTH(batch)), 0),
     COALESCE(SUM(count) FILTER (WHERE lease_until IS NOT NULL), 0), MIN(first_id) FROM spool"""
-RECORDS = "SELECT first_id, count, lease_until, batch FROM spool ORDER BY first_id"
-REFUSED = "SELECT first_id, count, reason, batch FROM refused ORDER BY first_id"
+RECORDS = "SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool ORDER BY first_id"
+REFUSED = "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused ORDER BY first_id"
 WAIT_SECONDS = 5.0
 
 

@@ -38,10 +38,10 @@ SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
 CLAIMABLE = "SELECT first_id FROM spool WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"
 LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"
 READ = "SELECT first_id, batch FROM spool WHERE first_id = ?"
-OLDEST = """SELECT first_id, count, lease_until, batch FROM spool
+OLDEST = """SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool
     WHERE lease_until IS NULL OR lease_until <= ? ORDER BY first_id LIMIT ?"""
-ALL = "SELECT first_id, count, lease_until, batch FROM spool WHERE first_id > ? ORDER BY first_id LIMIT ?"
-ALL_REFUSED = "SELECT first_id, count, reason, batch FROM refused ORDER BY first_id"
+ALL = "SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool WHERE first_id > ? ORDER BY first_id LIMIT ?"
+ALL_REFUSED = "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused ORDER BY first_id"
 FREE = "UPDATE spool SET lease_until = 0 WHERE lease_until IS NOT NULL"
 REMOVE = "DELETE FROM spool WHERE first_id = ?"
 REFUSE = "INSERT OR REPLACE INTO refused (first_id, count, reason, batch) VALUES (?, ?, ?, ?)"
@@ -140,6 +140,11 @@ class SpoolStore:
             return records
 
         return await self._transact(take)
+
+    async def give_back(self, records: Sequence[Record]) -> None:
+        """The database did not take these: whoever is first may publish or bring them over."""
+        keys = [(record.lease_until, record.first_id) for record in records]
+        await self._transact(lambda connection: connection.executemany(LEASE, keys))
 
     async def remove(self, records: Sequence[Record]) -> None:
         """The batches are in the database."""

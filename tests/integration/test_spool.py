@@ -1,0 +1,225 @@
+"""The spool of the real service: MySQL takes nothing, events are taken all the same, and all come over afterwards."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.spool.files import damaged, salvaged, spools
+from tests.conftest import StartService
+from tests.faults.reading import spooled, take_messages
+from tests.running import EVENT, ServiceProcess
+from tests.services import MySQLServer, wait_until
+
+SECONDS = 20.0
+PAGE_BYTES = 4096
+
+
+class Database:
+    """The service's own one, whose table can be hidden: every commit fails then."""
+
+    def __init__(self, server: MySQLServer, url: str) -> None:
+        self._server = server
+        self._name = url.rpartition("/")[2]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.hide()
+        try:
+            yield
+        finally:
+            self.show()
+
+    def hide(self) -> None:
+        self._server.query("RENAME TABLE call_event_logs TO hidden", self._name)
+
+    def show(self) -> None:
+        self._server.query("RENAME TABLE hidden TO call_event_logs", self._name)
+
+    def call_ids(self) -> Counter[str]:
+        return Counter(row[0] for row in self._server.query("SELECT call_id FROM call_event_logs", self._name))
+
+
+@pytest.fixture
+def database(mysql: MySQLServer, full_settings: Mapping[str, str]) -> Database:
+    return Database(mysql, full_settings["DATABASE_URL"])
+
+
+def data_dir(service: ServiceProcess) -> Path:
+    return Path(service.environment["INGEST_DATA_DIR"])
+
+
+def folder_of(service: ServiceProcess) -> Path:
+    return data_dir(service) / "spool"
+
+
+def post(service: ServiceProcess, count: int, start: int = 0, **more: Any) -> list[str]:
+    """So many events answered 200, one after the other; their call ids."""
+    call_ids = [f"spooled-{number}@tests.example.com" for number in range(start, start + count)]
+    for call_id in call_ids:
+        assert service.post({**EVENT, "call_id": call_id, **more})[0] == 200, service.log()
+    return call_ids
+
+
+def report(service: ServiceProcess) -> dict[str, Any]:
+    return dict(json.loads(service.request("GET", "/readyz")[1]))
+
+
+def wait_until_drained(service: ServiceProcess) -> None:
+    assert wait_until(lambda: spooled(data_dir(service)) == 0, SECONDS), service.log()
+
+
+def test_events_are_taken_published_and_brought_over_once(
+    start_service: StartService, database: Database, full_settings: Mapping[str, str]
+) -> None:
+    service = start_service()
+    before = post(service, 2)
+    with database.away():
+        during = post(service, 5, start=2)
+
+        messages = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
+        assert [json.loads(body)["call_id"] for _, body in messages] == before + during
+        service.wait_for_status("degraded")
+        assert wait_until(lambda: report(service)["checks"]["spool"] == "5 events wait for the database", SECONDS)
+        assert database_said(service) == ["MySQL commit failed"]
+
+    wait_until_drained(service)
+    service.wait_for_status("ready")
+    after = post(service, 2, start=7)
+
+    assert database.call_ids() == Counter(before + during + after)
+    assert database_said(service) == ["MySQL commit failed", "MySQL commit works again"]
+    later = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
+    assert [json.loads(body)["call_id"] for _, body in later] == after
+
+
+def database_said(service: ServiceProcess) -> list[str]:
+    return [line["message"] for line in service.log_lines() if line["message"].startswith("MySQL commit")]
+
+
+def test_service_that_starts_without_its_database_has_what_the_last_one_kept(
+    start_service: StartService, database: Database
+) -> None:
+    service = start_service(WORKERS="2")
+    sent = post(service, 2)
+    with database.away():
+        sent += post(service, 4, start=2)
+        service.kill()
+        service.start()
+        service.wait_for_status("degraded", "ready")
+        sent += post(service, 4, start=6)
+
+    wait_until_drained(service)
+    service.stop()
+
+    assert database.call_ids() == Counter(sent)
+
+
+@pytest.mark.parametrize("settings", [{"SPOOL_BYTES_MAX": "0"}, {"SPOOL_BYTES_MAX": "100"}], ids=["off", "full"])
+def test_without_room_the_answer_is_500_and_the_service_is_not_ready(
+    start_service: StartService, database: Database, settings: Mapping[str, str]
+) -> None:
+    service = start_service(**settings)
+    kept = post(service, 1)
+    with database.away():
+        status, answer = service.post({**EVENT, "call_id": "refused"})
+        assert (status, set(json.loads(answer))) == (500, {"message"})
+        if settings["SPOOL_BYTES_MAX"] != "0":
+            assert "spool is full" in json.loads(answer)["message"]
+
+    assert wait_until(lambda: service.post({**EVENT, "call_id": "taken"})[0] == 200, SECONDS)
+    assert database.call_ids() == Counter([*kept, "taken"])
+
+
+def test_disk_that_must_keep_room_is_told_by_readyz(start_service: StartService, database: Database) -> None:
+    service = start_service(SPOOL_FREE_BYTES_MIN=str(1 << 60))
+    with database.away():
+        assert service.post(EVENT)[0] == 500
+        service.wait_for_status("unavailable")
+        assert "bytes free" in report(service)["checks"]["spool"]
+    service.wait_for_status("ready")
+
+
+def test_damaged_spool_costs_only_what_is_damaged(start_service: StartService, database: Database) -> None:
+    service = start_service()
+    service.post(EVENT)
+    with database.away():
+        sent = post(service, 40, note="x" * 100)
+        service.stop()
+        (path,) = spools(folder_of(service))
+        damage(path)
+        service.start()
+        service.wait_for_status("degraded", "ready")
+
+    wait_until_drained(service)
+    assert wait_until(lambda: bool(salvaged(folder_of(service))) and not damaged(folder_of(service)), SECONDS)
+    wait_until_drained(service)
+
+    found = database.call_ids()
+    assert found - Counter([*sent, EVENT["call_id"]]) == Counter()
+    assert 20 <= len(found) < 41
+    assert "the spool's file is damaged" in service.log()
+
+
+def damage(path: Path) -> None:
+    """The file's head, so that SQLite refuses it, and one page of records."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(path.read_bytes())
+    leaves = [at for at in range(PAGE_BYTES, len(content), PAGE_BYTES) if content[at] == 0x0D and content[at + 4]]
+    assert len(leaves) > 1
+    content[leaves[0] : leaves[0] + PAGE_BYTES] = bytes(PAGE_BYTES)
+    content[:100] = bytes(100)
+    path.write_bytes(content)
+
+
+def test_commands_list_verify_and_drain_it(start_service: StartService, database: Database) -> None:
+    service = start_service()
+    assert "empty" in service.command("spool", "ls").stdout
+    with database.away():
+        sent = post(service, 3)
+        in_use = service.command("spool", "drain", check=False)
+        assert (in_use.returncode, in_use.stderr) == (
+            1,
+            "ingest: The service is running, and brings its spool to the database itself.\n",
+        )
+        service.stop()
+        listed = service.command("spool", "ls").stdout
+        assert "left behind; 3 events" in listed
+        assert "0 events unpublished" in listed
+        assert service.command("spool", "verify").stdout.endswith("3 events are whole\n")
+        assert service.command("spool", "drain", check=False).returncode == 1
+
+    assert service.command("spool", "drain").stdout == "3 events were brought to the database.\n"
+
+    assert database.call_ids() == Counter(sent)
+    assert "empty" in service.command("spool", "ls").stdout
+
+
+def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
+    start_service: StartService, database: Database
+) -> None:
+    service = start_service()
+    with database.away():
+        sent = post(service, 3)
+        service.stop()
+        (path,) = spools(folder_of(service))
+        with closing(sqlite3.connect(path)) as connection, connection:
+            (first_id,) = connection.execute("SELECT MIN(first_id) FROM spool").fetchone()
+            connection.execute("UPDATE spool SET batch = substr(batch, 2) WHERE first_id = ?", (first_id,))
+        verified = service.command("spool", "verify", check=False)
+        assert (verified.returncode, f"damaged records: {first_id}" in verified.stdout) == (1, True)
+        service.start()
+        service.wait_for_status("degraded", "ready")
+
+    wait_until_drained(service)
+
+    assert database.call_ids() == Counter(sent[1:])
+    assert "could not be brought to the database" in service.log()
+    assert wait_until(lambda: "set aside" in report(service)["checks"]["spool"], SECONDS)
+    assert f"id {first_id} on: the record is damaged" in service.command("spool", "ls").stdout
