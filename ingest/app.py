@@ -119,7 +119,9 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
     database = Home(store, settler, relay)
     spool = make_spool(settings, store, publisher, away, lost, metrics)
     dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic)
-    limits = CommitterLimits(settings.commit_timeout_seconds, settings.commit_timeout_seconds)
+    limits = CommitterLimits(
+        settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
+    )
     committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     return Parts(
@@ -210,6 +212,7 @@ def _batcher_limits(settings: Settings) -> BatcherLimits:
         batch_bytes_max=settings.batch_bytes_max,
         queue_events_max=settings.queue_events_max,
         queue_bytes_max=settings.queue_bytes_max,
+        queue_seconds_max=settings.queue_seconds_max,
         writers=settings.store_connections_max,
         patience_seconds=settings.writer_patience_seconds,
     )

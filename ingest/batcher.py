@@ -28,6 +28,8 @@ class BatcherLimits(msgspec.Struct, frozen=True):
     batch_bytes_max: int
     queue_events_max: int
     queue_bytes_max: int
+    queue_seconds_max: float
+    """Nobody joins a queue whose first event has waited for so long: better refused at once than answered too late."""
     writers: int
     patience_seconds: float
 
@@ -119,8 +121,11 @@ class Batcher:
         return asyncio.ensure_future(asyncio.sleep(0.01))
 
     def _open_group(self) -> Group:
+        now = self._monotonic()
+        if self._groups and now - self._groups[0].since > self._limits.queue_seconds_max:
+            raise Overloaded
         loop = asyncio.get_running_loop()
-        group = Group(loop.create_future(), self._monotonic())
+        group = Group(loop.create_future(), now)
         if self._groups or not self._busy:
             self._wake_writer()  # a full group waits, or nobody works
         else:

@@ -17,6 +17,7 @@ Failures = Mapping[int, StoreError]
 """`id()` of an event object → why it could not be made durable."""
 
 TIME_RAN_OUT = "The batch held rows that the database refuses, and time ran out. Send the event again."
+GIVEN_UP = "The database did not commit within {:g} s."
 TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
 
 
@@ -32,6 +33,8 @@ class CommitterLimits(msgspec.Struct, frozen=True):
     """To find the rows that poison a batch."""
     queue_timeout_seconds: float
     """Events that waited longer than this behind slow commits do not go to the database any more."""
+    spool_after_seconds: float
+    """A commit that takes longer is given up for the spool's, so that clients are answered in time."""
 
 
 class Committer:
@@ -71,13 +74,20 @@ class Committer:
 
     async def _commit_or_isolate(self, batch: Batch) -> Failures:
         try:
-            await self._commit_whole(batch, self._database)
+            async with asyncio.timeout(self._limits.spool_after_seconds if self._spool else None):
+                await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)
+        except TimeoutError:
+            await self._give_up(batch, StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds)))
         except StoreError as exc:
-            self._tell(exc)
-            await self._fall_back(batch, exc)
+            await self._give_up(batch, exc)
         return {}
+
+    async def _give_up(self, batch: Batch, reason: StoreError) -> None:
+        """The database may yet make the commit that was given up: the ids tell, when the batch is brought to it."""
+        self._tell(reason)
+        await self._fall_back(batch, reason)
 
     async def _fall_back(self, batch: Batch, reason: StoreError) -> None:
         """Keep the batch in the spool. Raises the reason if there is none, and `StoreError` if that fails, too."""

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: Count = 4096
     queue_events_max: Count = 20_000
     queue_bytes_max: Bytes = 67_108_864
+    queue_seconds_max: Seconds = 0.4
 
     # Commits
     batch_events_max: Count = 500
@@ -57,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Spool
     spool_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 1_073_741_824
     spool_free_bytes_min: Bytes = 268_435_456
+    spool_after_seconds: Seconds = 0.25
     spool_poll_seconds: Seconds = 1.0
 
     # Publishing

@@ -95,10 +95,11 @@ async def batcher(
         batch_bytes_max=100_000,
         queue_events_max=QUEUE_EVENTS_MAX,
         queue_bytes_max=100_000,
+        queue_seconds_max=60.0,
         writers=1,
         patience_seconds=60.0,
     )
-    committer = Committer(home, None, outage, onward, CommitterLimits(60.0, 60.0), metrics, clock.monotonic)
+    committer = Committer(home, None, outage, onward, CommitterLimits(60.0, 60.0, 60.0), metrics, clock.monotonic)
     batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()

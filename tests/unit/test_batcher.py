@@ -20,6 +20,7 @@ LIMITS = {
     "queue_events_max": 1000,
     "queue_bytes_max": 10_000_000,
     "writers": 1,
+    "queue_seconds_max": 10.0,
     "patience_seconds": 0.0,
 }
 StartBatcher = Callable[..., Batcher]
@@ -34,7 +35,7 @@ async def start_batcher(
 
     def start(isolate_timeout_seconds: float = 10.0, queue_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
-        bounds = CommitterLimits(isolate_timeout_seconds, queue_timeout_seconds)
+        bounds = CommitterLimits(isolate_timeout_seconds, queue_timeout_seconds, 10.0)
         committer = Committer(home, None, outage, onward, bounds, metrics, clock.monotonic)
         batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
@@ -183,6 +184,25 @@ async def test_queue_is_bounded_in_bytes(start_batcher: StartBatcher, store: Fak
     store.gate.set()
     await asyncio.gather(*answers)
     assert await batcher.submit(event()) is None
+
+
+async def test_nobody_joins_a_queue_that_waits_too_long(
+    start_batcher: StartBatcher, store: FakeStore, clock: FakeClock
+) -> None:
+    batcher = start_batcher(batch_events_max=2, queue_seconds_max=0.4)
+    store.gate.clear()
+    first = batcher.submit(event("call-0"))
+    await until(lambda: store.tried)
+    waiting = [batcher.submit(made) for made in events(3)]
+    clock.advance(0.5)
+    waiting.append(batcher.submit(event("call-3")))  # fills a batch that waits already
+
+    with pytest.raises(Overloaded):
+        batcher.submit(event("call-4"))
+
+    store.gate.set()
+    await asyncio.gather(first, *waiting)
+    await batcher.submit(event("call-5"))
 
 
 async def test_events_have_ascending_ids_and_the_time_of_their_batch(

@@ -12,6 +12,7 @@ from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, Fak
 from tests.unit.making import batch, event
 
 QUEUE_SECONDS = 2.0
+SPOOL_AFTER_SECONDS = 0.02
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def spool(spool_store: FakeStore) -> Home:
 def committer(
     home: Home, spool: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> Committer:
-    return Committer(home, spool, outage, onward, CommitterLimits(10.0, QUEUE_SECONDS), metrics, clock.monotonic)
+    return Committer(
+        home, spool, outage, onward, CommitterLimits(10.0, QUEUE_SECONDS, SPOOL_AFTER_SECONDS), metrics, clock.monotonic
+    )
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), SchemaError("no such table"), StoreError("odd")])
@@ -52,6 +55,19 @@ async def test_batch_that_the_database_does_not_take_is_kept_in_the_spool(
     assert outage.reason == str(error)
     assert sample("ingest_events_spooled_total") == 3
     assert sample("ingest_events_stored_total") == 0
+
+
+async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward, spool: Home, outage: Outage
+) -> None:
+    store.gate.clear()
+    made = batch(3)
+
+    assert await committer.commit(made, 0.0) == {}
+
+    assert [commit.batch for commit in spool_store.commits] == [made]
+    assert (onward.dispatched, onward.homes, store.commits) == ([made], [spool], [])
+    assert outage.reason == "The database did not commit within 0.02 s."
 
 
 async def test_second_batch_of_an_outage_does_not_try_the_database(
