@@ -12,7 +12,7 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
 PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 
-.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-parts bench-peers bench-charts peers wrk lock clean
+.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-peers bench-charts peers wrk lock clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -89,6 +89,9 @@ bench-growth: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput as the table gro
 
 bench-soak: install-dev $(FLAVOUR_SERVERS) wrk  ## memory of a worker over ten minutes, and with a million events backlogged (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.soak
+
+bench-overload: install-dev $(FLAVOUR_SERVERS) wrk  ## five times the clients that saturate the service, for two minutes; FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.overload
 
 bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish cost alone (1 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.parts

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Self
 
@@ -84,3 +85,10 @@ def thinned(samples: Sequence[Sample], points_max: int) -> list[Sample]:
     group = -(-len(samples) // points_max)
     starts = range(0, len(samples), group or 1)
     return [max(samples[start : start + group], key=lambda sample: sample.rss_mib) for start in starts]
+
+
+def tenth(samples: Sequence[Sample], number: int) -> float:
+    """Median RSS in MiB of the first (0) to last (9) tenth of the samples."""
+    count = len(samples)
+    part = samples[count * number // 10 : max(count * (number + 1) // 10, count * number // 10 + 1)]
+    return median(sample.rss_mib for sample in part)

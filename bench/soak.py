@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 import click
 import msgspec
 
 from bench import cells, targets, wrk
 from bench.cpu import cpu_seconds, used
-from bench.memory import Sample, Watch, thinned
+from bench.memory import Sample, Watch, tenth, thinned
 from bench.records import record
 from bench.stamp import Stamp, stamp
 from bench.tables import table
@@ -55,16 +54,11 @@ class Soak(msgspec.Struct, frozen=True):
 
     @property
     def growth(self) -> float:
-        return self.last_mib / self._tenth(1) - 1
+        return self.last_mib / tenth(self.samples, 1) - 1
 
     @property
     def last_mib(self) -> float:
-        return self._tenth(9)
-
-    def _tenth(self, number: int) -> float:
-        count = len(self.samples)
-        part = self.samples[count * number // 10 : max(count * (number + 1) // 10, count * number // 10 + 1)]
-        return median(sample.rss_mib for sample in part)
+        return tenth(self.samples, 9)
 
 
 class Backlog(msgspec.Struct, frozen=True):
