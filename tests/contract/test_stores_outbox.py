@@ -169,3 +169,22 @@ async def test_age_of_an_entry_from_a_clock_ahead_is_zero(store: Store) -> None:
     await store.commit(batch(1, us=unix_us() + 3_600_000_000), lease_seconds=0, settled=[])
 
     assert await store.backlog() == (1, 0.0)
+
+
+async def test_batch_that_is_published_already_gets_rows_and_no_entry(store: Store, database: Database) -> None:
+    made = batch(3)
+    await store.commit(made, lease_seconds=None, settled=[made.first_id])
+
+    assert [row[0] for row in database.rows()] == made.ids
+    assert database.entries() == []
+
+
+async def test_published_batch_takes_along_the_entry_of_an_earlier_try(store: Store, database: Database) -> None:
+    """That try's outcome was unknown, so the batch went to the spool, and was published from there."""
+    made = batch(3)
+    await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
+
+    await store.commit(made, lease_seconds=None, settled=[made.first_id])
+
+    assert [row[0] for row in database.rows()] == made.ids
+    assert database.entries() == []
