@@ -11,7 +11,7 @@ from ingest.batches import Batch
 class Keeper(Protocol):
     """What makes a batch durable; see `ingest.store.base.Store`."""
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None: ...
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None: ...
 
 
 class Settling(Protocol):

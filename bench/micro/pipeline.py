@@ -29,7 +29,7 @@ class Database(FakeStore):
         super().__init__()
         self.last: Batch | None = None
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         self.last = batch
 
     async def settle(self, first_ids: Sequence[int]) -> None:

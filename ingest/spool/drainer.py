@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import logging
 import random
+from collections import deque
+from collections.abc import Sequence
 
 from ingest.batches import Batch, pack
 from ingest.errors import BatchRefused, IdsTaken, StoreError
@@ -17,8 +19,11 @@ from ingest.store.base import Store
 
 log = logging.getLogger("ingest.drainer")
 
-TAKE_RECORDS = 16
+TAKE_RECORDS = 64
 """Brought over at a time; each is one batch of bounded bytes."""
+GROUP_BYTES = 256 << 10
+"""Of packed records that share a transaction: an outage at little load leaves many small ones. As a statement they are
+some eight times as long, which every server's `max_allowed_packet` has room for."""
 ADOPT_ROUNDS = 5
 """Dead workers' spools are looked for in every fifth round."""
 
@@ -61,13 +66,17 @@ class Drainer:
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
         records = await self._spool.take_oldest(1 if self._outage.reason else TAKE_RECORDS)
-        for number, record in enumerate(records):
-            try:
-                await self._bring(record)
-            except BaseException:
-                await self._spool.give_back(records[number:])
-                raise
-            self._outage.over()
+        left = deque(records)
+        try:
+            while left:
+                group = _next_group(left)
+                await self._bring(group)
+                for _ in group:
+                    left.popleft()
+                self._outage.over()
+        finally:
+            if left:
+                await self._spool.give_back(left)
         if not records:
             await self._spool.give_room_back()
             if self._outage.reason:
@@ -75,44 +84,45 @@ class Drainer:
                 self._outage.over()
         return bool(records)
 
-    async def _bring(self, record: Record) -> None:
-        batch = record.unpacked()
-        if batch is None:
-            await self._set_aside(Refused(record.first_id, record.count, "the record is damaged", record.batch))
-            return
-        if record.lease_until is None:
-            refused = await self._commit_published(batch)
-        elif await self._commit_unpublished(batch):
+    async def _bring(self, group: Sequence[Record]) -> None:
+        batches = [(record, batch) for record in group if (batch := record.unpacked())]
+        for record in group:
+            if all(record is not whole for whole, _ in batches):
+                await self._set_aside(Refused(record.first_id, record.count, "the record is damaged", record.batch))
+        if group[0].lease_until is None:
+            refused = await self._restore([batch for _, batch in batches])
+        elif await self._commit([batch for _, batch in batches]):
             refused = []
         else:
             return
         for part, reason in refused:
             await self._set_aside(Refused(part.first_id, len(part), reason, pack(part)))
-        await self._spool.remove([record])
-        self._metrics.stored.inc(len(batch) - len(refused))
-        self._metrics.drained.inc(len(batch) - len(refused))
+        await self._spool.remove([record for record, _ in batches])
+        brought = sum(len(batch) for _, batch in batches) - len(refused)
+        self._metrics.stored.inc(brought)
+        self._metrics.drained.inc(brought)
 
-    async def _commit_unpublished(self, batch: Batch) -> bool:
-        """Rows and outbox entry. If the database refuses it, it is published from here first: it was acknowledged."""
-        try:
-            await self._database.commit(batch, lease_seconds=0.0, settled=[])
-        except (BatchRefused, IdsTaken):
-            self._successor.take_over(batch.first_id, range(len(batch)))
-            return False
+    async def _commit(self, batches: Sequence[Batch]) -> bool:
+        """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
+        for batch in batches:
+            try:
+                await self._database.commit(batch, lease_seconds=0.0, settled=[])
+            except (BatchRefused, IdsTaken):
+                self._successor.take_over(batch.first_id, range(len(batch)))
+                return False
         return True
 
-    async def _commit_published(self, batch: Batch) -> list[tuple[Batch, str]]:
+    async def _restore(self, batches: Sequence[Batch]) -> list[tuple[Batch, str]]:
         """The events, as batches of one, that the database refuses, and why; all others are in it then."""
+        if not batches:
+            return []
         try:
-            # An earlier try, with an outcome that was unknown, may have left an outbox entry.
-            await self._database.commit(batch, lease_seconds=None, settled=[batch.first_id])
+            await self._database.restore(batches)
             return []
         except (BatchRefused, IdsTaken) as exc:
-            if len(batch) == 1:
-                return [(batch, str(exc))]
-        middle = len(batch) // 2
-        halves = batch.part(0, middle), batch.part(middle, len(batch))
-        return [found for half in halves for found in await self._commit_published(half)]
+            if len(batches) == 1 and len(batches[0]) == 1:
+                return [(batches[0], str(exc))]
+        return [found for half in _halves(batches) for found in await self._restore(half)]
 
     async def _set_aside(self, refused: Refused) -> None:
         log.error(
@@ -126,3 +136,24 @@ class Drainer:
         )
         await self._spool.set_aside(refused)
         self._metrics.set_aside.inc(refused.count)
+
+
+def _next_group(left: Sequence[Record]) -> Sequence[Record]:
+    """Published records go together, as many as one statement may hold; an unpublished one goes alone."""
+    group: list[Record] = []
+    size = 0
+    for record in left:
+        size += record.bytes
+        if group and (record.lease_until is not None or size > GROUP_BYTES):
+            break
+        group.append(record)
+        if record.lease_until is not None:
+            break
+    return group
+
+
+def _halves(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:
+    if len(batches) > 1:
+        return batches[: len(batches) // 2], batches[len(batches) // 2 :]
+    (batch,) = batches
+    return [batch.part(0, len(batch) // 2)], [batch.part(len(batch) // 2, len(batch))]

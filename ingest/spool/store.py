@@ -82,10 +82,9 @@ class SpoolStore:
         self._file.remove()
         self._file.release()
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         """Make the batch durable here. Raises `SpoolFull` at a bound, or when the disk is full."""
-        lease_until = None if lease_seconds is None else self._lease_until(lease_seconds)
-        record = Record(batch.first_id, len(batch), lease_until, pack(batch))
+        record = Record(batch.first_id, len(batch), self._lease_until(lease_seconds), pack(batch))
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self.check_room(record.bytes)

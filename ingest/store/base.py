@@ -49,14 +49,18 @@ class Store(Outbox, Protocol):
     async def ping(self) -> None:
         """Return if a commit could succeed now: connected, schema as this version needs it."""
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
-        The outbox entry is nobody's to claim for `lease_seconds`; with None, of a batch that is
-        published already, there is none. Raises `BatchRefused` (of one event: `RowRefused`) if the
-        database refuses the content, `IdsTaken` if other events have the ids; nothing of the batch
-        is kept then.
+        The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
+        event: `RowRefused`) if the database refuses the content, `IdsTaken` if other events have
+        the ids; nothing of the batch is kept then.
+        """
+
+    async def restore(self, batches: Sequence[Batch]) -> None:
+        """Make rows of batches durable that are published already: without outbox entries, also without those that
+        an earlier `commit`, of unknown outcome, may have left. Otherwise as `commit`; what raises may keep some.
         """
 
     async def backlog(self) -> tuple[int, float]:

@@ -49,14 +49,30 @@ class MySQLStore:
         if version < newest_version("mysql"):
             raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         statement = sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
                 await self._insist(statement)
             except Duplicate:
                 await self._check_own(batch)
-                await self.settle(settled)
+
+    async def restore(self, batches: Sequence[Batch]) -> None:
+        statement = sql.restore(batches)
+        async with self._deadline():
+            try:
+                await self._insist(statement)
+            except Duplicate:
+                for batch in batches:
+                    await self._restore_again(batch)
+
+    async def _restore_again(self, batch: Batch) -> None:
+        """One of several batches, of which some are there, or parts of them."""
+        try:
+            await self._insist(sql.restore([batch]))
+        except Duplicate:
+            await self._check_own(batch)
+            await self.settle([batch.first_id])
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if first_ids:

@@ -66,38 +66,43 @@ def _created(us: int) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(second))}.{fraction:06}"
 
 
-def insert_events(batch: Batch) -> bytes:
-    """One multi-row INSERT of the batch's events."""
-    end = b"'," + created_literal(batch.created_us) + b"),"
+def insert_events(*batches: Batch) -> bytes:
+    """One multi-row INSERT of the batches' events."""
     parts = [INSERT_EVENTS]
     add = parts.append
-    for event_id, event in zip(batch.ids, batch.events, strict=True):
-        add(b"(%d,'" % event_id)
-        # Order matters: the backslashes that escape quotes must not be escaped themselves.
-        add(event.call_id.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
-        add(b"','")
-        add(event.event_type.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
-        add(b"','")
-        add(event.payload.replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
-        add(end)
-    parts[-1] = end[:-1]
+    for batch in batches:
+        end = b"'," + created_literal(batch.created_us) + b"),"
+        for event_id, event in zip(batch.ids, batch.events, strict=True):
+            add(b"(%d,'" % event_id)
+            # Order matters: the backslashes that escape quotes must not be escaped themselves.
+            add(event.call_id.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+            add(b"','")
+            add(event.event_type.encode().replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+            add(b"','")
+            add(event.payload.replace(b"\\", b"\\\\").replace(b"'", b"\\'"))
+            add(end)
+    parts[-1] = parts[-1][:-1]
     return b"".join(parts)
 
 
-def commit(batch: Batch, lease_seconds: float | None, settled: Sequence[int]) -> bytes:
-    """A batch's transaction: its rows, its outbox entry unless the lease is None, and the entries settled meanwhile.
+def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
+    """A batch's transaction: its rows, its outbox entry, and the entries settled meanwhile.
 
     For a session without autocommit. The server answers each statement by itself, and each answer wakes
     the client, so there are as few as can be.
     """
-    statements = [insert_events(batch)]
-    if lease_seconds is not None:
-        entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
-        statements.append(INSERT_ENTRY % entry)
+    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
+    statements = [insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")
     return b";".join(statements)
+
+
+def restore(batches: Sequence[Batch]) -> bytes:
+    """The transaction of batches that are published: their rows, and no outbox entries, not even earlier ones."""
+    first_ids = [batch.first_id for batch in batches]
+    return b";".join([insert_events(*batches), delete_entries(first_ids), b"COMMIT"])
 
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:

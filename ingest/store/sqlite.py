@@ -82,27 +82,24 @@ class SQLiteStore:
     async def ping(self) -> None:
         await self._run(_check_schema)
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
-        created = utc_text(batch.created_us)
-        rows = [
-            (event_id, event.call_id, event.event_type, event.payload.decode(), created)
-            for event_id, event in zip(batch.ids, batch.events, strict=True)
-        ]
-        entry = None if lease_seconds is None else self._entry(batch, lease_seconds)
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
+        entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
         def write(connection: sqlite3.Connection) -> None:
-            new = connection.executemany(INSERT_EVENT, rows).rowcount
-            if new == len(rows):
-                connection.executemany(INSERT_ENTRY, [entry] if entry else [])
-            elif new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
-                raise IdsTaken(batch.slot)
+            if _insert(connection, batch):
+                connection.execute(INSERT_ENTRY, entry)
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
 
-    def _entry(self, batch: Batch, lease_seconds: float) -> tuple[int, int, int, bytes]:
-        lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
-        return batch.first_id, len(batch), lease_until, pack(batch)
+    async def restore(self, batches: Sequence[Batch]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            for batch in batches:
+                _insert(connection, batch)
+            connection.executemany(SETTLE, [(batch.first_id,) for batch in batches])
+
+        await self._transact(write)
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         keys = [(first_id,) for first_id in first_ids]
@@ -157,6 +154,21 @@ class SQLiteStore:
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _translated():
             return await self._database.run(work)
+
+
+def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
+    """Insert the rows; False if just they are there already."""
+    created = utc_text(batch.created_us)
+    rows = [
+        (event_id, event.call_id, event.event_type, event.payload.decode(), created)
+        for event_id, event in zip(batch.ids, batch.events, strict=True)
+    ]
+    new = connection.executemany(INSERT_EVENT, rows).rowcount
+    if new == len(rows):
+        return True
+    if new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
+        raise IdsTaken(batch.slot)
+    return False
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from ingest.batches import Batch
 from ingest.clock import unix_us
+from ingest.errors import IdsTaken
 from ingest.store.base import Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event
@@ -173,7 +174,7 @@ async def test_age_of_an_entry_from_a_clock_ahead_is_zero(store: Store) -> None:
 
 async def test_batch_that_is_published_already_gets_rows_and_no_entry(store: Store, database: Database) -> None:
     made = batch(3)
-    await store.commit(made, lease_seconds=None, settled=[made.first_id])
+    await store.restore([made])
 
     assert [row[0] for row in database.rows()] == made.ids
     assert database.entries() == []
@@ -184,7 +185,29 @@ async def test_published_batch_takes_along_the_entry_of_an_earlier_try(store: St
     made = batch(3)
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
 
-    await store.commit(made, lease_seconds=None, settled=[made.first_id])
+    await store.restore([made])
 
     assert [row[0] for row in database.rows()] == made.ids
     assert database.entries() == []
+
+
+async def test_batches_of_which_some_are_there_are_restored_together(store: Store, database: Database) -> None:
+    made = [batch(2, us=NOW_US + number * 1000) for number in range(3)]
+    await store.commit(made[1], lease_seconds=LEASE_SECONDS, settled=[])
+
+    await store.restore(made)
+    await store.restore(made)
+
+    assert [row[0] for row in database.rows()] == [event_id for one in made for event_id in one.ids]
+    assert [row[4] for row in database.rows()][::2] == sorted({row[4] for row in database.rows()})
+    assert database.entries() == []
+
+
+async def test_restore_takes_no_ids_of_other_events(store: Store, database: Database) -> None:
+    theirs, ours = batch([event("call-1")]), batch([event("call-2")])
+    await store.restore([theirs])
+
+    with pytest.raises(IdsTaken):
+        await store.restore([ours])
+
+    assert database.call_ids() == ["call-1"]

@@ -46,7 +46,7 @@ class FakeClock:
 
 class Commit(msgspec.Struct, frozen=True):
     batch: Batch
-    lease_seconds: float | None
+    lease_seconds: float
     settled: Sequence[int]
 
 
@@ -65,6 +65,8 @@ class FakeStore:
         self.riddles: set[str] = set()
         self.tried: list[Batch] = []
         self.commits: list[Commit] = []
+        self.restored: list[Batch] = []
+        self.restores = 0
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
         self.claims: deque[list[int] | Exception] = deque()
@@ -79,16 +81,25 @@ class FakeStore:
 
     async def ping(self) -> None: ...
 
-    async def commit(self, batch: Batch, *, lease_seconds: float | None, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         self.tried.append(batch)
         await self.gates.get(batch.events[0].call_id, self.gate).wait()
+        self._raise_for([batch])
+        self.commits.append(Commit(batch, lease_seconds, list(settled)))
+
+    async def restore(self, batches: Sequence[Batch]) -> None:
+        self._raise_for(batches)
+        self.restored += batches
+        self.restores += 1
+
+    def _raise_for(self, batches: Sequence[Batch]) -> None:
         if self.errors:
             raise self.errors.popleft()
-        if any(event.call_id in self.poison for event in batch.events):
+        call_ids = {event.call_id for batch in batches for event in batch.events}
+        if call_ids & self.poison:
             raise RowRefused
-        if any(event.call_id in self.riddles for event in batch.events):
+        if call_ids & self.riddles:
             raise BatchRefused
-        self.commits.append(Commit(batch, lease_seconds, list(settled)))
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if self.settle_errors:

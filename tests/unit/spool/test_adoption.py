@@ -22,7 +22,9 @@ async def leave(folder: Path, opened: Opened, count: int) -> list[int]:
     dead = opened(take_spool(folder))
     made = [batch(2, us=NOW_US + number * 1000) for number in range(count)]
     for number, one in enumerate(made):
-        await dead.commit(one, lease_seconds=None if number < count // 2 else LEASE_SECONDS, settled=[])
+        await dead.commit(one, lease_seconds=LEASE_SECONDS, settled=[])
+        if number < count // 2:
+            await dead.settle([one.first_id])
     await dead.set_aside(Refused(1, 1, "refused", b"?"))
     await dead.close()
     return [one.first_id for one in made]

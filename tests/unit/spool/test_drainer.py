@@ -1,10 +1,11 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ingest.batches import Batch
-from ingest.errors import IdsTaken, RowRefused, StoreUnavailable
+from ingest.errors import IdsTaken, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from ingest.spool.adoption import Adoption
@@ -25,6 +26,12 @@ class Database(FakeStore):
     def __init__(self) -> None:
         super().__init__()
         self.pings = 0
+        self.taken: set[int] = set()
+
+    async def restore(self, batches: Sequence[Batch]) -> None:
+        if any(event_id in self.taken for batch in batches for event_id in batch.ids):
+            raise IdsTaken(1)
+        await super().restore(batches)
 
     async def ping(self) -> None:
         self.pings += 1
@@ -56,7 +63,9 @@ def drainer(
 
 
 async def keep(spool: SpoolStore, made: Batch, *, published: bool = True) -> Batch:
-    await spool.commit(made, lease_seconds=None if published else 0.0, settled=[])
+    await spool.commit(made, lease_seconds=0.0, settled=[])
+    if published:
+        await spool.settle([made.first_id])
     return made
 
 
@@ -71,7 +80,7 @@ async def test_published_batch_is_brought_over_without_an_outbox_entry(
 
     assert await drainer.round()
 
-    assert database.commits == [Commit(made, None, [made.first_id])]
+    assert (database.restored, database.commits) == ([made], [])
     assert await left(spool) == 0
     assert sample("ingest_events_drained_total") == sample("ingest_events_stored_total") == 3
 
@@ -106,7 +115,8 @@ async def test_oldest_come_first_and_all_come(drainer: Drainer, spool: SpoolStor
     while await drainer.round():
         pass
 
-    assert [commit.batch for commit in database.commits] == made
+    assert database.restored == made
+    assert database.restores == 3
 
 
 async def test_first_batch_that_arrives_ends_the_outage(
@@ -153,23 +163,28 @@ async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, datab
     assert outage.reason is None
 
 
-@pytest.mark.parametrize("error", [RowRefused("invalid JSON"), IdsTaken(1)])
-async def test_refused_event_is_set_aside_and_all_others_come_over(
+@pytest.mark.parametrize("reason", ["refused", "taken"])
+async def test_event_that_cannot_come_is_set_aside_and_all_others_come(
     drainer: Drainer,
     spool: SpoolStore,
     database: Database,
     caplog: pytest.LogCaptureFixture,
     sample: Sample,
-    error: Exception,
+    reason: str,
 ) -> None:
-    database.poison = {"bad"}
-    await keep(spool, batch([event("call-1"), event("bad"), event("call-2")]))
-    behind = await keep(spool, batch(us=NOW_US + 1000))
+    before, behind = batch(us=NOW_US - 1000), batch(us=NOW_US + 1000)
+    bad = batch([event("call-1"), event("bad"), event("call-2")])
+    if reason == "refused":
+        database.poison = {"bad"}
+    else:
+        database.taken = {bad.ids[1]}
+    for one in (before, bad, behind):
+        await keep(spool, one)
 
     await drainer.round()
 
-    stored = [stored.call_id for commit in database.commits for stored in commit.batch.events]
-    assert stored == ["call-1", "call-2", *(stored.call_id for stored in behind.events)]
+    stored = [event_id for restored in database.restored for event_id in restored.ids]
+    assert stored == [*before.ids, bad.ids[0], bad.ids[2], *behind.ids]
     (refused,) = await spool.refused()
     kept = Record(refused.first_id, refused.count, None, refused.batch).unpacked()
     assert kept is not None
@@ -177,7 +192,7 @@ async def test_refused_event_is_set_aside_and_all_others_come_over(
     assert await left(spool) == 0
     assert "could not be brought to the database" in caplog.text
     assert sample("ingest_events_set_aside_total") == 1
-    assert sample("ingest_events_drained_total") == 3
+    assert sample("ingest_events_drained_total") == 4
 
 
 async def test_refused_batch_is_published_before_any_of_it_is_set_aside(
@@ -200,7 +215,7 @@ async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, 
 
     (refused,) = await spool.refused()
     assert (refused.first_id, refused.count, refused.reason) == (7, 2, "the record is damaged")
-    assert [commit.batch for commit in database.commits] == [fine]
+    assert database.restored == [fine]
 
 
 async def test_work_goes_on_after_failures(drainer: Drainer, spool: SpoolStore, database: Database) -> None:
@@ -208,5 +223,5 @@ async def test_work_goes_on_after_failures(drainer: Drainer, spool: SpoolStore, 
     await keep(spool, batch(1))
     working = asyncio.create_task(drainer.run())
 
-    await until(lambda: database.commits)
+    await until(lambda: database.restored)
     working.cancel()

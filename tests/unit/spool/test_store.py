@@ -16,7 +16,7 @@ from tests.unit.spool.conftest import LIMITS, Opened
 LEASE_SECONDS = 10.0
 
 
-async def keep(spool: SpoolStore, number: int = 0, of: int = 1, lease_seconds: float | None = 0.0) -> int:
+async def keep(spool: SpoolStore, number: int = 0, of: int = 1, lease_seconds: float = 0.0) -> int:
     made = batch(of, us=NOW_US + number * 1_000_000)
     await spool.commit(made, lease_seconds=lease_seconds, settled=[])
     return made.first_id
