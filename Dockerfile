@@ -31,7 +31,7 @@ USER 10001:10001
 EXPOSE 8000
 # Alive, not ready: starting the container again does not bring a database back.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('INGEST_PORT', '8000') + '/healthz', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request; ports = map(os.environ.get, ('INGEST_ADMIN_PORT', 'INGEST_PORT')); urllib.request.urlopen('http://127.0.0.1:' + next((p for p in ports if p not in (None, '', '0')), '8000') + '/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["ingest"]
 CMD ["serve"]

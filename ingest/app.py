@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from blacksheep import Application
+from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
 from ingest import batch_endpoint, endpoint
+from ingest.admin import Admin
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
@@ -28,7 +29,7 @@ from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
-from ingest.routes import add_routes
+from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
@@ -99,16 +100,32 @@ def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApp
     # Laravel does not mind a slash at the end, so some clients may send one.
     application = IngestApplication({**lanes, **{f"{path}/": lane for path, lane in lanes.items()}})
 
+    admin = _add_pages(application, settings, parts.health, files)
+
     async def start(_: Application) -> None:
         await worker.start()
+        if admin:
+            await admin.start()
 
     async def stop(_: Application) -> None:
         await worker.stop()
+        if admin:
+            await admin.stop()
 
     application.on_start += start
     application.on_stop += stop
-    add_routes(application, parts.health, files.exposition)
     return application
+
+
+def _add_pages(application: Application, settings: Settings, health: Health, files: MetricFiles) -> Admin | None:
+    """Where events come in, or on an address of their own; then there is only what a balancer asks on the former."""
+    if not settings.admin_port:
+        add_routes(application, health, files.exposition)
+        return None
+    add_probes(application, health)
+    pages = Application(router=Router())  # without one of their own BlackSheep's applications share theirs
+    add_routes(pages, health, files.exposition)
+    return Admin(pages, settings)
 
 
 def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:

@@ -142,5 +142,22 @@ def spool_drain() -> None:
         click.echo(line)
 
 
+@main.group()
+def tokens() -> None:
+    """The tokens that clients may send."""
+
+
+@tokens.command("hash", short_help="Make an entry of INGEST_API_TOKENS that does not show the token.")
+def tokens_hash() -> None:
+    """Read a token from standard input and print the entry for INGEST_API_TOKENS that stands for it.
+
+    Clients send the token as before; who reads the configuration cannot.
+    """
+    from ingest.tokens import entry_of
+
+    line = click.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    click.echo(entry_of(line))
+
+
 def _settings() -> Settings:
     return read_settings(os.environ)

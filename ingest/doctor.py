@@ -9,10 +9,12 @@ import aiormq.exceptions
 import msgspec
 
 from ingest.app import make_store
-from ingest.errors import IngestError, SchemaError, StoreError
+from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.seats import take_seat
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql_connection import Address, Connection
+from ingest.tls import check_tls
+from ingest.tokens import warning_about
 
 Check = Callable[[Settings], Awaitable[str]]
 """What was found; raises `IngestError`, or its driver's errors, if it is not as it should be."""
@@ -33,6 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(settings: Settings) -> Iterator[Finding]:
     """Each finding as soon as it is there; nothing is changed anywhere."""
     yield Finding("settings", True, "they fit together")
+    yield from _exposure(settings)
     yield _data_folder(settings)
     for server in (_database_checks(settings), _broker_checks(settings)):
         for name, check in server.items():
@@ -68,6 +71,17 @@ def _run(name: str, check: Check, settings: Settings) -> Finding:
         return Finding(name, False, "no answer in time: is the address right, and the server up?")
     except (OSError, aiormq.exceptions.AMQPError, RuntimeError) as exc:
         return Finding(name, False, f"{type(exc).__name__}: {exc}")
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    """Plain tokens are no failure: they work."""
+    if not settings.embedded:
+        yield Finding("tokens", True, warning_about(settings.api_tokens) or "all are hashed")
+    if settings.tls_cert:
+        try:
+            yield Finding("tls", True, check_tls(settings))
+        except SettingsError as exc:
+            yield Finding("tls", False, str(exc))
 
 
 def _data_folder(settings: Settings) -> Finding:

@@ -1,8 +1,51 @@
-"""Logs: one JSON object a line on standard error."""
+"""Logs: one JSON object a line on standard error, in which neither passwords nor whole phone numbers stand."""
 
+import re
 from typing import Any
 
+from pythonjsonlogger.core import LogData
+from pythonjsonlogger.json import JsonFormatter
+
 LEVEL_NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR"}
+OURS = ("time", "level", "logger")
+"""What the formatter makes itself."""
+
+_PASSWORD = re.compile(r"(://[^\s:/?#@]*):\S*@")
+"""Of a URL, up to the last @, as one that is not escaped may hold any character."""
+_JSON = re.compile(r"\{\s*\\?[\"'][^\n]*")
+"""From where an event begins, which a server's or a driver's message may quote, to the end of the line."""
+_NUMBER = re.compile(r"\+?\d{5,}(\d\d)|\+\d(?:[ ().-]{0,2}\d){4,}[ ().-]{0,2}(\d[ .-]?\d)")
+"""Seven digits or more; with blanks between them only after a +, as dates and addresses look so, too."""
+
+
+class MaskingFormatter(JsonFormatter):
+    """Masks the texts of a record at the last moment: message, extras, and the trace, which is made here.
+
+    Numbers that are given as numbers, such as ids, ports and durations, are left.
+    """
+
+    def process_log_record(self, log_data: LogData) -> LogData:
+        return {name: value if name in OURS else masked(value) for name, value in log_data.items()}
+
+
+def masked(value: Any) -> Any:
+    """`value` with every text in it fit to be logged."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {masked(name): masked(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [masked(one) for one in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return mask_text(str(value))
+
+
+def mask_text(text: str) -> str:
+    """Without passwords of URLs and JSON objects; of a phone number only the last two digits."""
+    text = _PASSWORD.sub(r"\1:***@", text)
+    text = _JSON.sub("{…}", text)
+    return _NUMBER.sub(lambda number: f"***{number[1] or number[2]}", text)
 
 
 def log_config(level: str) -> dict[str, Any]:
@@ -13,7 +56,7 @@ def log_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
-                "()": "pythonjsonlogger.json.JsonFormatter",
+                "()": "ingest.logs.MaskingFormatter",
                 "fmt": "{asctime}{levelname}{name}{message}",
                 "style": "{",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},

@@ -1,7 +1,7 @@
 """All HTTP but the hot lanes, on BlackSheep: health, metrics, the API's description, a status page."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,55 +10,86 @@ from blacksheep import Application, Content, Request, Response
 from ingest.errors import MethodNotAllowed
 from ingest.health import Health
 from ingest.openapi import document
-from ingest.pages import DOCS, STATUS
+from ingest.pages import DOCS, STATUS, Page
+
+Handler = Callable[[Request], Awaitable[Response]]
+Exposition = Callable[[], bytes]
+"""Makes the metrics' text; it reads files, so a thread runs it."""
 
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
+JSON = b"application/json"
 PAGES_ALLOW = "GET, HEAD"
 
+# Every answer here has these. Those of the hot lanes have not: no browser asks them, and there each byte counts.
+PROTECTION = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+NO_PAGE = b"default-src 'none'; frame-ancestors 'none'"
+"""The Content-Security-Policy of what is no page, should a browser take it for one."""
 
-def add_routes(application: Application, health: Health, exposition: Callable[[], bytes]) -> None:
-    """Register the handlers. `exposition` makes the metrics' text; it reads files, so a thread runs it."""
 
+def add_routes(application: Application, health: Health, exposition: Exposition) -> None:
+    """Register everything."""
+    _add(application, _probes(health, detailed=True) | _pages(exposition))
+
+
+def add_probes(application: Application, health: Health) -> None:
+    """Register only what a balancer asks, which does not learn why the service is not ready."""
+    _add(application, _probes(health, detailed=False))
+
+
+def _probes(health: Health, *, detailed: bool) -> dict[str, Handler]:
     async def healthz(request: Request) -> Response:
         return _json(200, {"status": "alive"})
 
     async def readyz(request: Request) -> Response:
         report = health.report()
-        return _json(200 if report.ready else 503, report)
+        return _json(200 if report.ready else 503, report if detailed else {"status": report.status})
 
+    return {"/healthz": healthz, "/readyz": readyz}
+
+
+def _pages(exposition: Exposition) -> dict[str, Handler]:
     async def metrics(request: Request) -> Response:
-        text = await asyncio.to_thread(exposition)
-        return Response(200, None, Content(EXPOSITION, text))
+        return _answer(200, EXPOSITION, await asyncio.to_thread(exposition))
 
     async def openapi(request: Request) -> Response:
         return _json(200, document())
 
     async def docs(request: Request) -> Response:
-        return Response(200, None, Content(HTML, DOCS))
+        return _page(DOCS)
 
     async def status(request: Request) -> Response:
-        return Response(200, None, Content(HTML, STATUS))
+        return _page(STATUS)
 
-    handlers: dict[str, Any] = {
-        "/healthz": healthz,
-        "/readyz": readyz,
-        "/metrics": metrics,
-        "/openapi.json": openapi,
-        "/docs": docs,
-        "/": status,
-    }
+    return {"/metrics": metrics, "/openapi.json": openapi, "/docs": docs, "/": status}
+
+
+def _add(application: Application, handlers: Mapping[str, Handler]) -> None:
     for path, handler in handlers.items():
         application.router.add_get(path, handler)
         application.router.add_head(path, handler)
+    hint = "; see /docs." if "/docs" in handlers else "."
 
     async def otherwise(request: Request) -> Response:
         if request.scope["path"] in handlers:
             return _json(405, {"message": str(MethodNotAllowed(PAGES_ALLOW))}, (b"allow", PAGES_ALLOW.encode()))
-        return _json(404, {"message": "Not found. Events go to POST /api/call-events; see /docs."})
+        return _json(404, {"message": "Not found. Events go to POST /api/call-events" + hint})
 
     application.router.fallback = otherwise
 
 
+def _page(page: Page) -> Response:
+    return _answer(200, HTML, page.body, page.policy)
+
+
 def _json(status: int, content: Any, *headers: tuple[bytes, bytes]) -> Response:
-    return Response(status, list(headers), Content(b"application/json", msgspec.json.encode(content)))
+    return _answer(status, JSON, msgspec.json.encode(content), NO_PAGE, *headers)
+
+
+def _answer(status: int, kind: bytes, body: bytes, policy: bytes = NO_PAGE, *headers: tuple[bytes, bytes]) -> Response:
+    return Response(status, [*PROTECTION, (b"content-security-policy", policy), *headers], Content(kind, body))

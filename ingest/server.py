@@ -1,10 +1,9 @@
 """`ingest serve`: Granian with the workers, logs and limits that the settings ask for."""
 
-import ipaddress
 import json
+import logging
 import os
 import signal
-import socket
 from typing import Any
 
 import msgspec
@@ -14,12 +13,16 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
+from ingest.addresses import check_free, literal
 from ingest.app import make_store, metric_files
-from ingest.errors import SettingsError
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
+from ingest.tls import check_tls, tls_options
+from ingest.tokens import warning_about
+
+log = logging.getLogger("ingest.server")
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle or half-sent request head may hold a connection."""
@@ -29,8 +32,12 @@ KILL_MARGIN_SECONDS = 5
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `SettingsError` before anything is started."""
-    address = _address(settings.host)
-    _check_free(address, settings.port)
+    address = literal("INGEST_HOST", settings.host)
+    check_free("INGEST_HOST, INGEST_PORT", address, settings.port)
+    if settings.admin_port:
+        admin = literal("INGEST_ADMIN_HOST", settings.admin_host)
+        check_free("INGEST_ADMIN_HOST, INGEST_ADMIN_PORT", admin, settings.admin_port)
+    check_tls(settings)
     make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
@@ -38,6 +45,8 @@ def serve(settings: Settings) -> None:
     server = make_server("ingest.app:create", msgspec.structs.replace(settings, host=address), Interfaces.RSGI)
     if settings.embedded:
         print(_invitation(settings), flush=True)
+    elif warning := warning_about(settings.api_tokens):
+        log.warning(warning)  # after `make_server`, which sets up the log
     server.serve()
 
 
@@ -59,6 +68,7 @@ def make_server(target: str, settings: Settings, interface: Interfaces, *, facto
         log_dictconfig=log_config(settings.log_level),
         respawn_failed_workers=True,
         workers_kill_timeout=int(settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS,
+        **tls_options(settings),
     )
 
 
@@ -68,35 +78,11 @@ def _obey_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _address(host: str) -> str:
-    """Granian wants an IP literal."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
-    try:
-        return socket.gethostbyname(host)
-    except OSError as exc:
-        raise SettingsError(f"INGEST_HOST={host}: no such address ({exc.strerror}).") from exc
-
-
-def _check_free(address: str, port: int) -> None:
-    """Granian itself ends with a trace when the port is taken."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-        except OSError as exc:
-            raise SettingsError(
-                f"INGEST_HOST, INGEST_PORT: cannot listen on {address}:{port} ({exc.strerror})."
-            ) from exc
-
-
 def _invitation(settings: Settings) -> str:
     """The one line that lets a newcomer try it."""
     token = WELL_KNOWN_TOKEN if not settings.api_tokens else "YOUR-TOKEN"
+    scheme = "https" if settings.tls_cert else "http"
     return (
-        f"Try: curl -H 'X-API-TOKEN: {token}' http://localhost:{settings.port}/api/call-events "
+        f"Try: curl -H 'X-API-TOKEN: {token}' {scheme}://localhost:{settings.port}/api/call-events "
         f"-d '{json.dumps(EXAMPLE)}'"
     )

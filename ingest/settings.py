@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from ingest.errors import SettingsError
+from ingest.tokens import Tokens, problem_of
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"
@@ -36,6 +37,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Count = 1
     data_dir: Path = Path("var")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # Exposure
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+    admin_host: str = "127.0.0.1"
+    admin_port: Port = 0
 
     # Requests
     body_bytes_max: Bytes = 1_000_000
@@ -135,10 +143,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"INGEST_BODY_BYTES_MAX={settings.body_bytes_max}: a stream takes {STREAM_BODY_BYTES_MAX} at most."
         )
-    if not all(token.isascii() and token.isprintable() for token in settings.api_tokens):
-        raise SettingsError("INGEST_API_TOKENS: tokens are of visible ASCII characters, as all that a header may hold.")
+    for problem in filter(None, map(problem_of, settings.api_tokens)):
+        raise SettingsError(f"INGEST_API_TOKENS: {problem}")
     if not settings.embedded:
         _check_tokens(settings.api_tokens)
+    _check_exposure(settings)
 
 
 def _check_server(variable: str, url: str) -> None:
@@ -160,10 +169,19 @@ def _check_server(variable: str, url: str) -> None:
 def _check_tokens(tokens: tuple[str, ...]) -> None:
     if not tokens:
         raise SettingsError("INGEST_API_TOKENS is empty: with a real database or broker, set tokens of your own.")
-    if WELL_KNOWN_TOKEN in tokens:
+    if Tokens(tokens).accepts(WELL_KNOWN_TOKEN):
         raise SettingsError(
             "INGEST_API_TOKENS holds the well-known token, which works in embedded mode only: choose one of your own."
         )
+
+
+def _check_exposure(settings: Settings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise SettingsError("INGEST_TLS_CERT and INGEST_TLS_KEY go together: set both, or none for plain HTTP.")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise SettingsError("INGEST_TLS_CLIENT_CA needs TLS: set INGEST_TLS_CERT and INGEST_TLS_KEY too.")
+    if settings.admin_port and settings.admin_port == settings.port:
+        raise SettingsError("INGEST_ADMIN_PORT must be another one than INGEST_PORT, or 0 for the same.")
 
 
 def masked(settings: Settings) -> dict[str, str]:

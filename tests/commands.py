@@ -19,12 +19,19 @@ class Ingest:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def __call__(self, *words: str, **settings: str) -> Ran:
+    def __call__(self, *words: str, typed: str = "", **settings: str) -> Ran:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         given = {f"INGEST_{name}": value for name, value in settings.items()}
         argv = [sys.executable, "-m", "ingest", *words]
         return subprocess.run(
-            argv, cwd=self._folder, env=inherited | given, check=False, capture_output=True, text=True, timeout=60
+            argv,
+            cwd=self._folder,
+            env=inherited | given,
+            check=False,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
 

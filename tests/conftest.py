@@ -11,7 +11,7 @@ from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_s
 
 StartService = Callable[..., ServiceProcess]
 
-SERVER_FIXTURES = {"mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server"}
+SERVER_FIXTURES = {"mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server", "tls_rabbitmq"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

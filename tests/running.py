@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.services import free_port, wait_until
 
@@ -49,7 +49,7 @@ class ServiceProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}
 
-    def __enter__(self) -> "ServiceProcess":
+    def __enter__(self) -> Self:
         self.command("migrate", check=False)
         self.start()
         self.wait_for_status("ready", "degraded")
@@ -120,10 +120,13 @@ class ServiceProcess:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """One request on a connection of its own: status, body, headers (names in lower case)."""
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with contextlib.closing(self.connect()) as connection:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
             return response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
+
+    def connect(self) -> HTTPConnection:
+        return HTTPConnection("127.0.0.1", self.port, timeout=10)
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""

@@ -9,7 +9,7 @@ from ingest import __version__
 from ingest.settings import WELL_KNOWN_TOKEN
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
-COMMANDS = ("config", "doctor", "migrate", "serve", "tail")
+COMMANDS = ("config", "doctor", "migrate", "serve", "spool", "tail", "tokens")
 
 
 def test_version_is_told(ingest: Ingest) -> None:
@@ -114,3 +114,12 @@ def test_migrate_says_when_there_is_no_database(ingest: Ingest) -> None:
 
     assert "MySQL" in told
     assert PASSWORD not in told
+
+
+def test_token_is_hashed_for_the_configuration(ingest: Ingest) -> None:
+    ran = ingest("tokens", "hash", typed="abc\n")
+
+    assert (ran.returncode, ran.stdout) == (
+        0,
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n",
+    )

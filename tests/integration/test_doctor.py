@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.tokens import entry_of
 from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
 from tests.faults.reading import channel_to
 from tests.services import MySQLServer, RabbitMQServer
@@ -46,9 +47,19 @@ def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) 
     found = findings(ingest("doctor", **real))
 
     assert [name for name, (ok, _) in found.items() if not ok] == []
-    assert list(found) == ["settings", "data folder", "database", "schema", "durability", "broker", "queue"]
+    assert list(found) == ["settings", "tokens", "data folder", "database", "schema", "durability", "broker", "queue"]
     assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it"
     assert found["durability"][1] == "each commit is flushed"
+
+
+def test_doctor_tells_tokens_in_plain_text_without_failing(ingest: Ingest, real: dict[str, str]) -> None:
+    plain, entry = "first-secret", entry_of("second-secret")
+
+    ok, text = findings(ingest("doctor", **{**real, "API_TOKENS": f"{plain},{entry}"}))["tokens"]
+    assert ok
+    assert text.startswith("1 of 2 tokens in INGEST_API_TOKENS are in plain text")
+    assert "`ingest tokens hash`" in text
+    assert findings(ingest("doctor", **{**real, "API_TOKENS": entry}))["tokens"] == (True, "all are hashed")
 
 
 def test_doctor_says_that_a_missing_queue_will_be_declared(ingest: Ingest, real: dict[str, str]) -> None:

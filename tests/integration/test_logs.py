@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.tokens import entry_of
 from tests.commands import PASSWORD, nowhere
 from tests.conftest import StartService
 from tests.integration.test_http_abuse import POISON
@@ -50,14 +51,19 @@ def use(service: ServiceProcess) -> None:
             connection.send(start, body(**numbers))
 
 
+@pytest.mark.parametrize(("spool_bytes_max", "status"), [("0", 500), ("10000000", 200)], ids=["without spool", "spool"])
 def test_log_has_json_lines_and_no_secrets(
-    start_service: StartService, mysql: MySQLServer, full_settings: Mapping[str, str]
+    start_service: StartService,
+    mysql: MySQLServer,
+    full_settings: Mapping[str, str],
+    spool_bytes_max: str,
+    status: int,
 ) -> None:
-    service = start_service(LOG_LEVEL="debug", WORKERS="2")
+    service = start_service(LOG_LEVEL="debug", WORKERS="2", SPOOL_BYTES_MAX=spool_bytes_max)
     service.wait_for_status("ready")
     use(service)
     mysql.query("DROP TABLE ingest_outbox", full_settings["DATABASE_URL"].rpartition("/")[2])
-    assert service.post(body(from_number=FROM))[0] == 500
+    assert service.post(body(from_number=FROM))[0] == status
     use(service)
     assert service.stop() == 0
 
@@ -80,6 +86,29 @@ def test_log_of_a_service_without_its_servers_tells_no_password(tmp_path: Path) 
     assert any(line["level"] == "WARNING" for line in lines_of(service))
     assert told(service, TOKEN, PASSWORD, FROM, "Traceback") == []
     assert PASSWORD not in page
+
+
+def test_what_mysql_quotes_is_masked(tmp_path: Path, mysql: MySQLServer) -> None:
+    """A user named like a caller stands for any value that a server's message may hold."""
+    settings = {"DATABASE_URL": mysql.url_of("calls", FROM.removeprefix("+"), PASSWORD), "LOG_LEVEL": "debug"}
+    service = ServiceProcess(tmp_path, settings)
+    service.start()
+    try:
+        assert wait_until(lambda: "Access denied for user '***01'" in service.log(), WAIT_SECONDS)
+    finally:
+        assert service.stop() == 0
+
+    assert told(service, PASSWORD, FROM[1:], "Traceback") == []
+
+
+def test_hashed_tokens_let_their_tokens_in_and_plain_ones_are_warned_of(start_service: StartService) -> None:
+    service = start_service(API_TOKENS=f"{entry_of(TOKEN)},{WRONG_TOKEN}")
+
+    assert service.post(body())[0] == 200
+    assert ask(service.port, post(body(), token=entry_of(TOKEN))).status == 401
+    warnings = [line for line in lines_of(service) if line["logger"] == "ingest.server"]
+    assert [str(line["message"]).partition(" in ")[0] for line in warnings] == ["1 of 2 tokens"]
+    assert told(service, TOKEN, WRONG_TOKEN, entry_of(TOKEN)) == []
 
 
 @pytest.mark.parametrize("level", ["debug", "error"])

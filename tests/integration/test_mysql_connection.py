@@ -14,8 +14,9 @@ import pytest
 
 from ingest.errors import StoreUnavailable
 from ingest.store.mysql_connection import Address, Connection, Row
+from tests.certificates import Authority
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL
-from tests.integration.tls_mysql import Authority, tls_mysql
+from tests.integration.tls_mysql import tls_mysql
 from tests.services import MySQLServer, free_port
 
 TLS_VERSION = b"SHOW SESSION STATUS LIKE 'Ssl_version'"

@@ -123,17 +123,19 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         for name in ("home", "mnesia", "log", "config"):
             self.sandbox.folder(name)
         plugins = ["rabbitmq_stream"]
-        config = _CONFIG.format(amqp=self.port, stream=self.stream_port)
         if self.management_port:
             plugins.append("rabbitmq_management")
-            config += _MANAGEMENT_CONFIG.format(management=self.management_port)
         installed = self._place.find("usr/lib/rabbitmq/lib/rabbitmq_server-*")
         link_plugins(self.sandbox.path / "rabbitmq", self._place.root, installed, plugins)
-        self._write("rabbitmq.conf", config)
+        self._write("rabbitmq.conf", self._config())
         self._write("enabled_plugins", f"[{','.join(plugins)}].\n")
         self._write("inetrc", _INETRC)
         self._write("rabbitmq-env.conf", "")
         self._write("advanced.config", "[].\n")
+
+    def _config(self) -> str:
+        config = _CONFIG.format(amqp=self.port, stream=self.stream_port)
+        return config + (_MANAGEMENT_CONFIG.format(management=self.management_port) if self.management_port else "")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         if self._epmd is None:
@@ -187,10 +189,15 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
 
 def private_rabbitmq(flavour: str, management: bool = False) -> PrivateRabbitMQ:
     """A node of flavour `debian` (this machine's) or `sid` (the chroot's), not started."""
+    return PrivateRabbitMQ(*place_of(flavour), management)
+
+
+def place_of(flavour: str) -> tuple[str, Place]:
+    """Arguments of `PrivateRabbitMQ`."""
     if flavour == "debian":
-        return PrivateRabbitMQ("rabbitmq", Host(), management)
+        return "rabbitmq", Host()
     if flavour == "sid":
-        return PrivateRabbitMQ("rabbitmq-sid", SidChroot(sid_root()), management)
+        return "rabbitmq-sid", SidChroot(sid_root())
     raise ServerFailed(f"no RabbitMQ server is of flavour {flavour!r}: debian or sid")
 
 

@@ -9,7 +9,7 @@ import pytest
 import ingest
 
 PACKAGE = Path(ingest.__file__).parent
-FOUNDATION = {"errors", "events", "ids", "metrics", "settings"}
+FOUNDATION = {"errors", "events", "ids", "metrics", "settings", "tokens"}
 PIPELINE = {
     *(
         "batch_endpoint",

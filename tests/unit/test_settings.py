@@ -4,6 +4,7 @@ import pytest
 
 from ingest.errors import SettingsError
 from ingest.settings import WELL_KNOWN_TOKEN, Settings, mask_url, masked, read_settings
+from ingest.tokens import entry_of
 
 MYSQL = {"INGEST_DATABASE_URL": "mysql://ingest:secret@db:3306/calls", "INGEST_API_TOKENS": "a-token"}
 AMQP = {"INGEST_BROKER_URL": "amqp://guest:secret@rabbit/", "INGEST_API_TOKENS": "a-token"}
@@ -69,7 +70,7 @@ def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None
     assert read_settings(environ).tokens == ("a-token",)
     assert not read_settings(environ).embedded
 
-    for tokens in ("", " , ", WELL_KNOWN_TOKEN, f"a-token,{WELL_KNOWN_TOKEN}"):
+    for tokens in ("", " , ", WELL_KNOWN_TOKEN, f"a-token,{WELL_KNOWN_TOKEN}", entry_of(WELL_KNOWN_TOKEN)):
         with pytest.raises(SettingsError, match="INGEST_API_TOKENS"):
             read_settings({**environ, "INGEST_API_TOKENS": tokens})
 
@@ -78,6 +79,35 @@ def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None
 def test_token_that_no_header_can_hold_is_refused(token: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_API_TOKENS: tokens are of visible ASCII"):
         read_settings({"INGEST_API_TOKENS": f"a-token,{token}"})
+
+
+def test_hashed_tokens_stand_beside_plain_ones() -> None:
+    entry = entry_of("another")
+
+    assert read_settings({"INGEST_API_TOKENS": f"a-token, {entry}"}).tokens == ("a-token", entry)
+
+
+def test_malformed_hash_is_refused_by_its_variable_and_not_shown() -> None:
+    entry = entry_of("another")[:-1]
+
+    with pytest.raises(SettingsError, match="INGEST_API_TOKENS: after sha256: come 64") as refused:
+        read_settings({**MYSQL, "INGEST_API_TOKENS": f"a-token,{entry}"})
+    assert entry.removeprefix("sha256:") not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"INGEST_TLS_CERT": "cert.pem"}, "INGEST_TLS_KEY"),
+        ({"INGEST_TLS_KEY": "key.pem"}, "INGEST_TLS_CERT"),
+        ({"INGEST_TLS_CLIENT_CA": "ca.pem"}, "INGEST_TLS_CLIENT_CA needs TLS"),
+        ({"INGEST_ADMIN_PORT": "8000"}, "INGEST_ADMIN_PORT"),
+        ({"INGEST_ADMIN_PORT": "-1"}, "INGEST_ADMIN_PORT"),
+    ],
+)
+def test_settings_of_exposure_must_fit_together(environ: dict[str, str], variable: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        read_settings(environ)
 
 
 def test_stream_mode_needs_the_streams_url() -> None:
@@ -89,12 +119,12 @@ def test_stream_mode_needs_the_streams_url() -> None:
 
 
 def test_effective_settings_are_shown_without_secrets() -> None:
-    shown = masked(read_settings({**MYSQL, **AMQP, **STREAM, "INGEST_API_TOKENS": "token-1,token-2"}))
+    shown = masked(read_settings({**MYSQL, **AMQP, **STREAM, "INGEST_API_TOKENS": f"token-1,{entry_of('t')}"}))
 
     assert shown["INGEST_DATABASE_URL"] == "mysql://ingest:***@db:3306/calls"
     assert shown["INGEST_API_TOKENS"] == "***,***"
     assert shown["INGEST_PORT"] == "8000"
-    assert not [text for text in shown.values() if "secret" in text or "token-" in text]
+    assert not [text for text in shown.values() if "secret" in text or "token-" in text or "sha256" in text]
     assert set(shown) == {"INGEST_" + name.upper() for name in Settings.__struct_fields__}
 
 

@@ -1,0 +1,64 @@
+"""The pages and metrics on an address of their own, for those who run the service, apart from where events come in."""
+
+import asyncio
+import logging
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from ingest.addresses import literal
+from ingest.bridge import Application
+from ingest.logs import log_config
+from ingest.settings import Settings
+
+log = logging.getLogger("ingest.admin")
+
+CONNECTIONS_MAX = 64
+HEAD_SECONDS = 15
+STOP_SECONDS = 2.0
+
+
+class Admin:
+    """A listener in each worker, on the loop that it has: Granian's sockets share a port, as those for events do.
+
+    So it lives and dies with its worker, whose state `/readyz` tells, and needs no process of its own.
+    """
+
+    def __init__(self, application: Application, settings: Settings) -> None:
+        self._application = application
+        self._settings = settings
+        self._server: Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen; the application is told by ASGI's lifespan messages."""
+        self._server = _server(self._application, self._settings)
+        self._serving = asyncio.create_task(self._server.serve(), name="admin")
+        self._serving.add_done_callback(_ended)
+
+    async def stop(self) -> None:
+        """Last of all, so that the drain can be watched."""
+        if self._server and self._serving:
+            self._server.stop()  # type: ignore[no-untyped-call] # Granian has no types here
+            await asyncio.wait([self._serving], timeout=STOP_SECONDS)
+
+
+def _server(application: Application, settings: Settings) -> Server:
+    return Server(
+        application,
+        address=literal("INGEST_ADMIN_HOST", settings.admin_host),
+        port=settings.admin_port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        backpressure=CONNECTIONS_MAX,
+        http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
+        log_level=LogLevels.error,  # it would tell of its own start and stop beside the worker's
+        log_dictconfig=log_config(settings.log_level),
+    )
+
+
+def _ended(serving: asyncio.Task[None]) -> None:
+    if not serving.cancelled() and (failure := serving.exception()):
+        log.error("the admin address is not served by this worker", exc_info=failure)

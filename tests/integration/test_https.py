@@ -1,0 +1,144 @@
+"""HTTPS, with and without certificates of clients."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import HOST, Authority
+from tests.running import EVENT, ServiceProcess
+
+QUEUED = (200, b'{"status":"queued"}')
+REFUSED = (ssl.SSLError, ConnectionError)
+"""A client of TLS 1.3 learns that its certificate is not wanted only when it reads."""
+
+
+class SecureService(ServiceProcess):
+    """Asked over TLS, as `context` says."""
+
+    def __init__(self, folder: Path, settings: dict[str, str], context: ssl.SSLContext) -> None:
+        super().__init__(folder, settings)
+        self.context = context
+
+    def connect(self) -> HTTPConnection:
+        return HTTPSConnection(HOST, self.port, timeout=10, context=self.context)
+
+    def post_with(self, context: ssl.SSLContext) -> tuple[int, bytes]:
+        usual, self.context = self.context, context
+        try:
+            return self.post(EVENT)
+        finally:
+            self.context = usual
+
+
+def trusting(authority: Authority, client: Path | None = None) -> ssl.SSLContext:
+    """A client's side, with the certificate `<client>.pem` and its key `<client>.key`, if any."""
+    context = ssl.create_default_context(cafile=authority.path)
+    if client:
+        context.load_cert_chain(client.with_suffix(".pem"), client.with_suffix(".key"))
+    return context
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    """It has signed for the service, and for `client`."""
+    authority = Authority(folder / "ca.pem")
+    for name in ("service", "client"):
+        authority.sign_for(HOST, folder / f"{name}.pem", folder / f"{name}.key")
+    return authority
+
+
+@pytest.fixture(scope="module")
+def foreign(folder: Path) -> Authority:
+    """One that nobody trusts; it has signed for `foreigner`."""
+    authority = Authority(folder / "foreign-ca.pem")
+    authority.sign_for(HOST, folder / "foreigner.pem", folder / "foreigner.key")
+    return authority
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {"TLS_CERT": str(folder / "service.pem"), "TLS_KEY": str(folder / "service.key")}
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
+    """Any client may connect."""
+    with SecureService(tmp_path_factory.mktemp("https"), files(folder), trusting(authority)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def strict(folder: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
+    """Only clients with a certificate of `authority` may."""
+    settings = {**files(folder), "TLS_CLIENT_CA": str(authority.path)}
+    context = trusting(authority, folder / "client")
+    with SecureService(tmp_path_factory.mktemp("mtls"), settings, context) as running:
+        yield running
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_events_are_taken_over_tls(service: SecureService, authority: Authority, version: ssl.TLSVersion) -> None:
+    context = trusting(authority)
+    context.minimum_version = context.maximum_version = version
+
+    assert service.post_with(context) == QUEUED
+
+
+def test_weaker_tls_is_refused(service: SecureService, authority: Authority) -> None:
+    context = trusting(authority)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    with pytest.raises(ssl.SSLError, match="ALERT"):
+        service.post_with(context)
+
+
+def test_plain_http_is_refused(service: SecureService) -> None:
+    with closing(HTTPConnection(HOST, service.port, timeout=10)) as connection:
+        connection.request("GET", "/healthz")
+        with pytest.raises((HTTPException, ConnectionError)):
+            connection.getresponse()
+
+
+def test_the_services_certificate_is_the_configured_one(service: SecureService, foreign: Authority) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        service.post_with(trusting(foreign))
+
+
+def test_client_with_a_certificate_of_the_authority_is_let_in(strict: SecureService) -> None:
+    assert strict.post(EVENT) == QUEUED
+
+
+def test_client_without_a_certificate_is_refused(strict: SecureService, authority: Authority) -> None:
+    with pytest.raises(REFUSED):
+        strict.post_with(trusting(authority))
+
+
+def test_client_with_a_certificate_of_another_authority_is_refused(
+    strict: SecureService, authority: Authority, foreign: Authority, folder: Path
+) -> None:
+    with pytest.raises(REFUSED):
+        strict.post_with(trusting(authority, folder / "foreigner"))
+
+
+def test_service_does_not_start_with_files_that_do_not_fit(
+    tmp_path: Path, folder: Path, authority: Authority, foreign: Authority
+) -> None:
+    service = ServiceProcess(tmp_path, {**files(folder), "TLS_KEY": str(folder / "foreigner.key")})
+
+    ran = service.command("serve", check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("ingest: INGEST_TLS_CERT=")
+    assert ran.stderr.count("\n") == 1
+    doctor = service.command("doctor", check=False)
+    assert "FAIL  tls: INGEST_TLS_CERT=" in doctor.stdout

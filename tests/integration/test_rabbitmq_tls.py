@@ -1,0 +1,70 @@
+"""Verified TLS to RabbitMQ: to a queue, and to a stream."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from ingest.publisher.amqp import AmqpPublisher
+from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.base import Publisher
+from ingest.publisher.stream import StreamPublisher
+from tests.certificates import Authority
+from tests.contract.publishers import LIMITS, publishing, until
+from tests.integration.tls_rabbitmq import TLSRabbitMQ
+from tests.unit.making import batch
+
+SCHEMES = ["amqps", "rabbitmq-stream+tls"]
+
+
+@pytest.fixture(scope="module")
+def tls_rabbitmq() -> Iterator[TLSRabbitMQ]:
+    if os.environ.get("INGEST_TEST_AMQP_URL"):
+        pytest.skip("INGEST_TEST_AMQP_URL names a server whose certificate is not ours")
+    with TLSRabbitMQ() as server:
+        yield server
+
+
+def publisher_to(url: str, name: str) -> Publisher:
+    limits: Mapping[str, float] = LIMITS
+    if url.startswith("amqps:"):
+        return AmqpPublisher(url, QueueDeclaration(name, "classic"), channels_max=2, **limits)
+    return StreamPublisher(url, name, **limits)
+
+
+async def refusal(url: str) -> str:
+    """Why there is no connection."""
+    publisher = publisher_to(url, "calls")
+    await publisher.start()
+    try:
+        await until(lambda: "certificate" in (publisher.problem or ""))
+        return publisher.problem or ""
+    finally:
+        await publisher.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_server_with_a_certificate_of_the_given_authority_is_published_to(
+    tls_rabbitmq: TLSRabbitMQ, scheme: str
+) -> None:
+    publisher = publisher_to(tls_rabbitmq.url(scheme, tls_rabbitmq.ca_path), f"calls-{scheme}")
+
+    async with publishing(publisher):
+        await publisher.publish(batch(3))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_server_with_a_certificate_of_another_authority_is_not(
+    tls_rabbitmq: TLSRabbitMQ, scheme: str, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "ca.pem")
+
+    assert "CERTIFICATE_VERIFY_FAILED" in await refusal(tls_rabbitmq.url(scheme, other.path))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_server_is_who_it_is_said_to_be(tls_rabbitmq: TLSRabbitMQ, scheme: str) -> None:
+    url = tls_rabbitmq.url(scheme, tls_rabbitmq.ca_path, host="127.0.0.1")
+
+    assert "IP address mismatch" in await refusal(url)
