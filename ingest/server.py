@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import time
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ log = logging.getLogger("ingest.server")
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle or half-sent request head may hold a connection."""
+PAUSE_SECONDS = 1.0
+"""Between two starts, so that workers that cannot start do not keep a core busy."""
 KILL_MARGIN_SECONDS = 5
 """A worker that is not gone this long after its own drain limit is killed."""
 
@@ -42,12 +45,29 @@ def serve(settings: Settings) -> None:
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
     os.register_at_fork(after_in_child=_obey_signals)
-    server = make_server("ingest.app:create", msgspec.structs.replace(settings, host=address), Interfaces.RSGI)
+    resolved = msgspec.structs.replace(settings, host=address)
+    server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
     if settings.embedded:
         print(_invitation(settings), flush=True)
     elif warning := warning_about(settings.api_tokens):
         log.warning(warning)  # after `make_server`, which sets up the log
-    server.serve()
+    while _gave_up(server):
+        log.error("workers died one soon after the other; the service starts again", extra={"pause": PAUSE_SECONDS})
+        time.sleep(PAUSE_SECONDS)
+        if server.interrupt_signal:
+            return  # told to stop meanwhile
+        server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
+
+
+def _gave_up(server: AbstractServer[Any]) -> bool:
+    """Serve; True if Granian ended because a worker died soon after it had taken another's place (within 5.5 s)."""
+    try:
+        server.serve()
+    except SystemExit as exc:
+        if server.interrupt_signal or not exc.code:
+            raise
+        return True
+    return False
 
 
 def make_server(target: str, settings: Settings, interface: Interfaces, *, factory: bool = True) -> AbstractServer[Any]:
