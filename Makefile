@@ -12,7 +12,7 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
 PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 
-.PHONY: help install install-dev run test test-mysql faults servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-peers bench-charts peers wrk lock clean
+.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-peers bench-charts peers wrk lock clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -45,6 +45,12 @@ test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
+
+fuzz: install-dev  ## a million inputs to all that reads a client's bytes, guided by coverage (about 10 min)
+	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock
+	@mkdir -p var/fuzz
+	$(BIN)/python -m tests.fuzz.decode -runs=1000000 -max_len=2000 -timeout=10 -rss_limit_mb=512 \
+		-dict=tests/fuzz/json.dict -artifact_prefix=var/fuzz/ var/fuzz tests/fuzz/corpus
 
 servers:        ## Debian's packages of the servers that the tests start, if they are missing
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)

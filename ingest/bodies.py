@@ -10,6 +10,8 @@ from ingest.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
 """How late a body's deadline may be noticed."""
+LENGTH_DIGITS_MAX = 20
+"""Granian takes a Content-Length of 64 bits: before these digits are zeros, which Python may find too many of."""
 CUT_OFF = "The connection ended before the body did. Nothing was kept."
 CHUNKS_CUT_OFF = "The connection ended before the body did, or trailers followed it. Nothing was kept."
 
@@ -70,8 +72,9 @@ def _body(protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Awaitable
     length = headers.get("content-length", "")
     if not length.isdecimal():
         return _parts(protocol, bytes_max)
-    if int(length) > bytes_max:
-        raise BodyTooLarge(f"The body has {length} bytes; the service takes {bytes_max} at most.")
+    size = int(length[-LENGTH_DIGITS_MAX:])
+    if size > bytes_max:
+        raise BodyTooLarge(f"The body has {size} bytes; the service takes {bytes_max} at most.")
     return protocol()
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from ingest import __version__, batch_endpoint, endpoint
-from ingest.events import CallEvent
+from ingest.events import CALL_ENDED, CallEvent
+from ingest.health import Report
 
 EXAMPLE = {
     "call_id": "a84b4c76e66710@pbx.example.com",
@@ -17,7 +18,7 @@ EXAMPLE = {
     "timestamp": "2025-01-31T13:45:00Z",
     "duration": 42,
 }
-JSON, NDJSON = "application/json", "application/x-ndjson"
+JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -34,6 +35,11 @@ _QUEUED = _object(status={"const": "queued"})
 _INVALID = _object(message=_TEXT, errors=_ERRORS)
 _BATCH_QUEUED = _object(status={"const": "queued"}, accepted=_COUNT, rejected=_REJECTED)
 _BATCH_INVALID = _object(message=_TEXT, accepted={"const": 0}, rejected=_REJECTED)
+_ALIVE = _object(status={"const": "alive"})
+_ENDED_HAS_DURATION = {
+    "if": {"properties": {"event_type": {"const": CALL_ENDED}}, "required": ["event_type"]},
+    "then": {"properties": {"duration": {"type": "integer"}}, "required": ["duration"]},
+}
 _REFUSALS = {
     "400": "The body is not JSON, not UTF-8, or nested too deep.",
     "401": "The token is missing or wrong.",
@@ -44,13 +50,20 @@ _REFUSALS = {
     "500": "The event could not be made durable: send it again.",
     "503": "Overload, or the service is stopping: send it again after Retry-After.",
 }
+_HEADERS = {
+    "401": {"WWW-Authenticate": {"required": True, "schema": _TEXT}},
+    "405": {"Allow": {"required": True, "schema": {"const": "POST"}}},
+    "503": {"Retry-After": {"description": "Seconds.", "required": True, "schema": _COUNT}},
+}
 
 
 @cache
 def document() -> dict[str, Any]:
     """OpenAPI 3.1, as JSON-ready objects."""
-    (event,), components = msgspec.json.schema_components([CallEvent], ref_template="#/components/schemas/{name}")
-    components["CallEvent"]["examples"] = [EXAMPLE]
+    (event, report), components = msgspec.json.schema_components(
+        [CallEvent, Report], ref_template="#/components/schemas/{name}"
+    )
+    components["CallEvent"] |= {"examples": [EXAMPLE], **_ENDED_HAS_DURATION}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,14 +76,14 @@ def document() -> dict[str, Any]:
             batch_endpoint.PATH: {
                 "post": _post(
                     "Take many events: a JSON array or NDJSON.",
-                    {JSON: {"type": "array", "items": event}, NDJSON: {"type": "string"}},
+                    {JSON: {"type": "array", "items": event, "minItems": 1}, NDJSON: {"type": "string"}},
                     _BATCH_QUEUED,
                     _BATCH_INVALID,
                 )
             },
-            "/healthz": _get("The process is alive."),
-            "/readyz": _get("Whether events are taken, and what is wrong if not.", "503"),
-            "/metrics": _get("Metrics of all workers, for Prometheus."),
+            "/healthz": _get("The process is alive.", JSON, _ALIVE),
+            "/readyz": _get("Whether events are taken, and what is wrong if not.", JSON, report, "503"),
+            "/metrics": _get("Metrics of all workers, for Prometheus.", TEXT, _TEXT),
         },
         "components": {
             "schemas": components,
@@ -85,6 +98,8 @@ def _post(summary: str, bodies: Mapping[str, Any], queued: Any, invalid: Any) ->
         "422": _response("No event is valid.", invalid),
     }
     responses |= {status: _response(text, _MESSAGE) for status, text in _REFUSALS.items()}
+    for status, headers in _HEADERS.items():
+        responses[status]["headers"] = headers
     return {
         "summary": summary,
         "security": [{"token": []}],
@@ -93,11 +108,14 @@ def _post(summary: str, bodies: Mapping[str, Any], queued: Any, invalid: Any) ->
     }
 
 
-def _get(summary: str, *further: str) -> dict[str, Any]:
+def _get(summary: str, kind: str, schema: Any, *further: str) -> dict[str, Any]:
     return {
-        "get": {"summary": summary, "responses": {status: {"description": summary} for status in ("200", *further)}}
+        "get": {
+            "summary": summary,
+            "responses": {status: _response(summary, schema, kind) for status in ("200", *further)},
+        }
     }
 
 
-def _response(description: str, schema: Any) -> dict[str, Any]:
-    return {"description": description, "content": {JSON: {"schema": schema}}}
+def _response(description: str, schema: Any, kind: str = JSON) -> dict[str, Any]:
+    return {"description": description, "content": {kind: {"schema": schema}}}

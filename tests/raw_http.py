@@ -1,7 +1,10 @@
 """An HTTP client that sends exactly the bytes it is given, and reads whatever comes."""
 
+import contextlib
 import json
+import select
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -106,9 +109,27 @@ class RawConnection:
         except ConnectionResetError:
             return True
 
+    def has_answer(self) -> bool:
+        """Whether something has come, or the other side has closed."""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def read_to_end(self) -> bytes:
+        """All that comes until the other side closes. Raises TimeoutError."""
+        try:
+            return self._input.read()
+        except ConnectionResetError:
+            return b""
+
+    def reset(self) -> None:
+        """Break off with RST, as a client does whose process dies."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._input.close()
+        self._socket.close()
+
     def half_close(self) -> None:
         """Send no more."""
-        self._socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the other side may have closed
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _line(self) -> str:
         line = self._input.readline()

@@ -146,7 +146,7 @@ def test_more_events_than_a_batch_may_have_are_refused(service: ServiceProcess) 
     reply = ask(service.port, post(b"{}\n" * 10_001, path=BATCH))
 
     assert reply.status == 413
-    assert reply.json == {"message": "The body has 10001 events; the service takes 10000 at once."}
+    assert reply.json == {"message": "The body has more than the 10000 events that the service takes at once."}
 
 
 @pytest.fixture(scope="module")

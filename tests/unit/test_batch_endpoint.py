@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ingest.batch_endpoint import BatchEndpoint, BatchLimits, split
+from ingest.batch_endpoint import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchEndpoint, BatchLimits, split
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
@@ -126,6 +126,19 @@ async def test_an_item_has_the_limit_of_a_single_event(batches: BatchEndpoint) -
     answered = await post(batches, [body(), large])
 
     assert rejected(answered) == {1: {"event": [f"The event has {len(large)} bytes; the service takes 500."]}}
+
+
+async def test_other_events_come_in_between_those_of_a_large_batch(
+    endpoint: Endpoint, bodies: BodyReader, batcher: Batcher, store: FakeStore
+) -> None:
+    wrong = [b"{}"] * (TURN_BYTES_MAX // ITEM_OVERHEAD_BYTES)
+    batches = BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, len(wrong) + 1, ITEM_BYTES_MAX))
+    large = asyncio.create_task(post(batches, [*wrong, body(call_id="the last of many")]))
+    other = asyncio.create_task(request(endpoint, body(call_id="another"), x_api_token=TOKEN))
+
+    assert [(await answering).status for answering in (large, other)] == [200, 200]
+
+    assert [name for commit in store.commits for name in call_ids(commit.batch)] == ["another", "the last of many"]
 
 
 async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, sample: Sample) -> None:

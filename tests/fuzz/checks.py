@@ -1,0 +1,83 @@
+"""What must hold of any bytes at all that are sent as an event, or as a batch of them."""
+
+import contextlib
+import json
+
+from ingest.answers import answer_to
+from ingest.batch_endpoint import split
+from ingest.errors import BodyTooLarge, Invalid, Malformed, Rejected
+from ingest.events import Event, decode
+from tests.fuzz.oracle import judge, parsed
+
+ITEMS_MAX = 100
+FEW_ITEMS = 3
+JSON_BLANKS = b" \t\r\n"
+
+
+def check_event(body: bytes) -> None:
+    """Kept byte for byte, or refused in the contract's form: as the oracle says, and with its fields."""
+    verdict = judge(body)
+    outcome = _outcome(body)
+    if isinstance(outcome, Event):
+        assert not verdict.malformed, body
+        assert verdict.wrong == set(), body
+        assert outcome.payload == body
+        assert (outcome.call_id, outcome.event_type) == (verdict.document["call_id"], verdict.document["event_type"])
+        return
+    check_refusal(outcome)
+    assert verdict.wrong == set(outcome.errors) if isinstance(outcome, Invalid) else verdict.malformed, (body, outcome)
+
+
+def _outcome(body: bytes) -> Event | Rejected:
+    try:
+        return decode(body)
+    except Rejected as exc:
+        return exc
+
+
+def check_refusal(error: Rejected) -> None:
+    answer = answer_to(error)
+    content = json.loads(answer.body)
+    assert content["message"]
+    if isinstance(error, Invalid):
+        assert (answer.status, list(content)) == (422, ["message", "errors"])
+        assert all(len(texts) == 1 and texts[0].endswith(".") for texts in content["errors"].values())
+    else:
+        assert isinstance(error, Malformed)
+        assert (answer.status, list(content)) == (400, ["message"])
+
+
+def check_batch(body: bytes) -> None:
+    """All items are there, in order, and as they were written; a limit changes nothing but how many may be."""
+    try:
+        items = split(body, ITEMS_MAX)
+    except (Malformed, BodyTooLarge) as exc:
+        _check_unsplit(body, exc)
+        return
+    assert 0 < len(items) <= ITEMS_MAX
+    if body.strip(JSON_BLANKS).startswith(b"["):
+        with contextlib.suppress(UnicodeDecodeError):  # that is told of the item that has it
+            assert parsed(b"[" + b",".join(items) + b"]") == parsed(body)
+    else:
+        assert items == _lines(body)
+    for item in items[:FEW_ITEMS]:
+        check_event(item)
+    if len(items) > FEW_ITEMS:
+        with contextlib.suppress(BodyTooLarge):
+            raise AssertionError(split(body, FEW_ITEMS))
+    assert split(body, len(items)) == items
+
+
+def _check_unsplit(body: bytes, error: Malformed | BodyTooLarge) -> None:
+    if not body.strip(JSON_BLANKS).startswith(b"["):
+        assert len(_lines(body)) > ITEMS_MAX if isinstance(error, BodyTooLarge) else not _lines(body)
+        return
+    try:
+        document = parsed(body)
+    except (ValueError, RecursionError):
+        return
+    assert len(document) > ITEMS_MAX if isinstance(error, BodyTooLarge) else not document, body
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in (line.strip(JSON_BLANKS) for line in body.split(b"\n")) if line]

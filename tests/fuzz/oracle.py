@@ -1,0 +1,107 @@
+"""The contract of an event (DESIGN.md, section 3) said a second time, with none of the service's code or libraries."""
+
+import calendar
+import json
+import math
+import re
+from typing import Any, NamedTuple, NoReturn
+
+TEXTS = {"call_id": 255, "from_number": 128, "to_number": 128, "event_type": 64}
+LEVELS_MAX = 31
+DIGITS_MAX = 4000
+"""Of a whole number; Python's `int` has a limit of its own above it."""
+TIMESTAMP = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})[Tt ]"
+    r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?P<offset_hour>[0-9]{2}):?(?P<offset_minute>[0-9]{2}))"
+)
+
+
+class Verdict(NamedTuple):
+    """What an event's bytes are: no JSON object of the contract, or one with these fields wrong."""
+
+    malformed: bool
+    wrong: set[str]
+    document: dict[str, Any]
+
+
+def judge(body: bytes) -> Verdict:
+    try:
+        document = parsed(body)
+    except (ValueError, RecursionError):
+        return Verdict(True, set(), {})
+    if not isinstance(document, dict):
+        return Verdict(True, set(), {})
+    return Verdict(_levels(_lists(body)) > LEVELS_MAX, _wrong_fields(document), document)
+
+
+def parsed(body: bytes) -> Any:
+    """As RFC 8259 has it. Raises ValueError (so do its subclasses of json and of codecs) or RecursionError."""
+    return _in_utf8(
+        json.loads(
+            body.decode(), parse_constant=_no_number, parse_int=_whole, parse_float=float, object_pairs_hook=_last_wins
+        )
+    )
+
+
+def _in_utf8(value: Any) -> Any:
+    """No UTF-8 has half of a surrogate pair, which may be written as an escape."""
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) < DIGITS_MAX else math.inf
+
+
+def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(_in_utf8(pairs))
+
+
+def _lists(body: bytes) -> Any:
+    """JSON with lists in place of objects, so that it has the values of repeated keys, too."""
+    return json.loads(body, parse_int=_whole, object_pairs_hook=lambda pairs: [value for _, value in pairs])
+
+
+def _levels(value: Any) -> int:
+    return 1 + max(map(_levels, value), default=0) if isinstance(value, list) else 0
+
+
+def _wrong_fields(document: dict[str, Any]) -> set[str]:
+    wrong = {name for name, longest in TEXTS.items() if not _is_text(document.get(name), longest)}
+    if not _is_timestamp(document.get("timestamp")):
+        wrong.add("timestamp")
+    if not _is_duration(document.get("duration"), needed=document.get("event_type") == "call_ended"):
+        wrong.add("duration")
+    return wrong
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest
+
+
+def _is_timestamp(value: Any) -> bool:
+    match = TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return False
+    part = {name: int(digits) for name, digits in match.groupdict(default="0").items()}
+    return (
+        part["year"] >= 1
+        and 1 <= part["month"] <= 12
+        and 1 <= part["day"] <= calendar.monthrange(part["year"], part["month"])[1]
+        and max(part["hour"], part["offset_hour"]) <= 23
+        and max(part["minute"], part["offset_minute"]) <= 59
+        and part["second"] <= 60  # leap seconds
+    )
+
+
+def _is_duration(value: Any, *, needed: bool) -> bool:
+    if value is None:
+        return not needed
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value == int(value) and 0 <= value < 2**31

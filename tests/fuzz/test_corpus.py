@@ -1,0 +1,20 @@
+"""The kept inputs of the fuzzer, as quick tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.checks import check_batch, check_event
+
+CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_kept_input_is_taken_or_refused_as_the_contract_says(path: Path) -> None:
+    content = path.read_bytes()
+    check_event(content)
+    check_batch(content)
+
+
+def test_there_is_a_corpus() -> None:
+    assert CORPUS

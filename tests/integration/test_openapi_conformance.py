@@ -1,0 +1,39 @@
+"""The service keeps to its own `/openapi.json`, whatever requests are made from it: right ones and wrong ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.raw_http import ask, head
+from tests.running import TOKEN, ServiceProcess
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+EXAMPLES = "25"
+"""Random requests of each operation, besides those that are made for every rule of its schema."""
+
+
+def test_generated_requests_are_answered_as_described(service: ServiceProcess, tmp_path: Path) -> None:
+    workers = service.worker_pids()
+    address = f"http://127.0.0.1:{service.port}/openapi.json"
+    command = [str(SCHEMATHESIS), "--config-file", str(CONFIGURATION), "run", address]
+    command += ["--header", f"X-API-TOKEN: {TOKEN}", "--phases", "coverage,fuzzing", "--max-examples", EXAMPLES]
+
+    run = subprocess.run([*command, "--no-color"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert service.worker_pids() == workers
+
+
+def test_every_operation_is_described(service: ServiceProcess) -> None:
+    described = ask(service.port, head("GET", "/openapi.json")).json["paths"]
+
+    operations = {path: sorted(item) for path, item in described.items()}
+
+    assert operations == {
+        "/api/call-events": ["post"],
+        "/api/call-events/batch": ["post"],
+        "/healthz": ["get"],
+        "/metrics": ["get"],
+        "/readyz": ["get"],
+    }
