@@ -15,6 +15,14 @@ class Form(msgspec.Struct, frozen=True):
     database_outage_events_per_second: float
     freeze_seconds: float
     """How long a server is frozen; above 10 s RabbitMQ's confirms are given up."""
+    restarts: int
+    """Of the database, and of one of two nodes."""
+    cuts: int
+    """Of all connections on a wire, half a second apart."""
+    slow_seconds: float
+    """How long a wire is slow, or RabbitMQ's memory alarm lasts."""
+    steps: int
+    """Of the clock, back by an hour and by 2 s each."""
     lease_seconds: float
     """After a worker's death, or a batch whose confirm is unknown, its outbox entries wait this long."""
 
@@ -26,6 +34,10 @@ SHORT = Form(
     database_outage_seconds=3,
     database_outage_events_per_second=300,
     freeze_seconds=2.5,
+    restarts=1,
+    cuts=4,
+    slow_seconds=2,
+    steps=1,
     lease_seconds=3,
 )
 LONG = Form(
@@ -35,6 +47,10 @@ LONG = Form(
     database_outage_seconds=300,
     database_outage_events_per_second=2000,
     freeze_seconds=13,
+    restarts=10,
+    cuts=60,
+    slow_seconds=30,
+    steps=3,
     lease_seconds=30,
 )
 """With the service's own default lease."""

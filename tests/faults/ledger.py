@@ -54,6 +54,17 @@ class Ledger:
         self.unknown.add(key)
 
 
+def joined(one: Ledger, other: Ledger) -> Ledger:
+    """The ledger of both loads; their keys differ."""
+    both = Ledger()
+    both.ok = one.ok | other.ok
+    both.refused = one.refused | other.refused
+    both.unknown = one.unknown | other.unknown
+    both.unreached = one.unreached + other.unreached
+    both.longest_seconds = max(one.longest_seconds, other.longest_seconds)
+    return both
+
+
 def body_of(key: Key) -> bytes:
     """The one body that is ever sent under this key."""
     return BODY.replace("KEY", key).encode()

@@ -30,7 +30,7 @@ SCRAPE_SECONDS = 0.5
 DATA_SECONDS = 30.0
 VARIABLES = {"$__rate_interval": "10s", "$__range": "10s", "$instance": ".*"}
 """What Grafana would put into the queries: all hosts, a short time."""
-UNITS = {"seconds", "events", "requests", "processes", "0 or 1"}
+UNITS = {"bytes", "seconds", "events", "requests", "processes", "0 or 1"}
 
 
 def queries() -> list[str]:
