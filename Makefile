@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
-SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl
+SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl libfaketime
 BENCH_PACKAGES := wrk
 PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ingest.batches import Batch, pack
-from ingest.errors import BatchRefused, IdsTaken, StoreError
+from ingest.errors import BatchRefused, IdsTaken, SpoolFull, StoreError
 from ingest.homes import Successor
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -65,7 +65,11 @@ class Drainer:
 
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
-        records = await self._spool.take_oldest(1 if self._outage.reason else TAKE_RECORDS)
+        try:
+            records = await self._spool.take_oldest(1 if self._outage.reason else TAKE_RECORDS)
+        except SpoolFull:
+            await self._ask_database()  # what is in the spool waits for room on its disk; new events need not
+            raise
         left = deque(records)
         try:
             while left:
@@ -73,16 +77,19 @@ class Drainer:
                 await self._bring(group)
                 for _ in group:
                     left.popleft()
-                self._outage.over()
         finally:
             if left:
                 await self._spool.give_back(left)
         if not records:
             await self._spool.give_room_back()
-            if self._outage.reason:
-                await self._database.ping()
-                self._outage.over()
+            await self._ask_database()
         return bool(records)
+
+    async def _ask_database(self) -> None:
+        """With nothing to bring over, whether it answers must tell that it is back."""
+        if self._outage.reason:
+            await self._database.ping()
+            self._outage.over()
 
     async def _bring(self, group: Sequence[Record]) -> None:
         batches = [(record, batch) for record in group if (batch := record.unpacked())]
@@ -95,6 +102,7 @@ class Drainer:
             refused = []
         else:
             return
+        self._outage.over()  # before the spool is written, whose disk may be full
         for part, reason in refused:
             await self._set_aside(Refused(part.first_id, len(part), reason, pack(part)))
         await self._spool.remove([record for record, _ in batches])

@@ -20,10 +20,13 @@ class SpoolFile:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        os.close(self._descriptor)
+        """Safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def remove(self) -> None:
         """An empty spool of a dead worker; its lock stays, as another worker may be waiting for it."""

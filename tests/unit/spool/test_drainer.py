@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 
 from ingest.batches import Batch
-from ingest.errors import IdsTaken, StoreUnavailable
+from ingest.errors import IdsTaken, SpoolFull, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
+from ingest.spool.files import take_spool
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from tests.unit.conftest import Sample
 from tests.unit.fakes import Commit, FakeClock, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch, event
-from tests.unit.spool.conftest import Opened
+from tests.unit.spool.conftest import LIMITS, Opened
 
 LEASE_SECONDS = 10.0
 
@@ -161,6 +162,44 @@ async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, datab
     await drainer.round()
 
     assert outage.reason is None
+
+
+class FullSpool(SpoolStore):
+    """Published records can be read of a full disk; a lease cannot be written to it, and nothing be removed."""
+
+    async def take_oldest(self, limit: int) -> list[Record]:
+        records = await self.after(0, limit)
+        if any(record.lease_until is not None for record in records):
+            raise SpoolFull
+        return records
+
+    async def remove(self, records: Sequence[Record]) -> None:
+        raise SpoolFull
+
+
+@pytest.mark.parametrize("published", [True, False])
+async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_used(
+    folder: Path,
+    clock: FakeClock,
+    database: Database,
+    successor: FakeSuccessor,
+    outage: Outage,
+    metrics: Metrics,
+    published: bool,
+) -> None:
+    spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
+    adoption = Adoption(folder, spool, lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us))
+    drainer = Drainer(spool, adoption, database, successor, outage, 0.01, metrics)
+    made = await keep(spool, batch(1), published=published)
+    outage.concerns(0, "away")
+
+    with pytest.raises(SpoolFull):
+        await drainer.round()
+
+    assert outage.reason is None
+    assert await left(spool) == 1
+    assert database.restored == ([made] if published else [])
+    await spool.close()
 
 
 @pytest.mark.parametrize("reason", ["refused", "taken"])
