@@ -54,6 +54,8 @@ class Dispatcher:
         self._waiting_events = 0
         self._inflight_events = 0
         self._inflight_bytes = 0
+        self._publishing = 0
+        """Tasks that look for what waits. Not the set's size: a task is in it for a moment after it has looked last."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -80,7 +82,8 @@ class Dispatcher:
         self._inflight_bytes += size
         self._waiting.append((batch, home))
         self._waiting_events += len(batch)
-        if not self._tasks or self._waiting_events >= GROUP_EVENTS:
+        if not self._publishing or self._waiting_events >= GROUP_EVENTS:
+            self._publishing += 1
             task = asyncio.get_running_loop().create_task(self._publish_waiting())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -103,7 +106,13 @@ class Dispatcher:
         )
 
     async def _publish_waiting(self) -> None:
-        await asyncio.sleep(0)  # those who wait for the commit are answered first
+        try:
+            await asyncio.sleep(0)  # those who wait for the commit are answered first
+            await self._publish_groups()
+        finally:
+            self._publishing -= 1
+
+    async def _publish_groups(self) -> None:
         while self._waiting:
             group = self._take_group()
             together = joined([batch for batch, _ in group])

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import pytest
@@ -11,7 +11,7 @@ from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeSuccessor, until
+from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
@@ -77,6 +77,32 @@ async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_tog
     await dispatcher.drain()
 
     assert publisher.tried == [first, joined([second, third])]
+    assert dispatcher.inflight_events == 0
+
+
+class Following(FakeSettling):
+    """What is confirmed is followed by the next commit, in the same round of the loop as the publish ends."""
+
+    def __init__(self, follow: Callable[[], None]) -> None:
+        super().__init__()
+        self._follow = follow
+
+    def add(self, first_ids: Sequence[int]) -> None:
+        if not self.given_back:
+            asyncio.get_running_loop().call_soon(self._follow)
+        super().add(first_ids)
+
+
+async def test_batch_that_comes_as_a_publish_ends_does_not_wait_for_the_next(
+    dispatcher: Dispatcher, publisher: FakePublisher, successor: FakeSuccessor, store: FakeStore
+) -> None:
+    first, second = batches(2)
+    following = Following(lambda: dispatcher.dispatch(second, LEASE_SECONDS, home))
+    home = Home(store, following, successor)
+    dispatcher.dispatch(first, LEASE_SECONDS, home)
+
+    await until(lambda: len(publisher.published) == 2)
+
     assert dispatcher.inflight_events == 0
 
 
