@@ -12,7 +12,8 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
 PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
-# Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all.
+# Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all. For the same reason the benchmarks'
+# own tests and the spool's are `make test`'s alone.
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
 .PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-peers bench-charts peers wrk lock clean
@@ -43,7 +44,7 @@ test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ 
 	$(PYTEST_FAULTS) tests/faults
 
 test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
-	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers
+	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/test_bench*' --ignore tests/integration/test_spool.py
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
