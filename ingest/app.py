@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from ingest.bridge import Bridge
 from ingest.clock import unix_us
 from ingest.committer import Committer, CommitterLimits
 from ingest.dispatcher import Dispatcher, DispatcherLimits
+from ingest.draining import closing, delay_sigterm
 from ingest.endpoint import Endpoint
 from ingest.health import Health
 from ingest.homes import Home
@@ -30,7 +32,7 @@ from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
 from ingest.routes import add_probes, add_routes
-from ingest.rsgi import HttpProtocol, Scope
+from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.settler import Settler
@@ -46,18 +48,19 @@ from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Address
 from ingest.store.sqlite import SQLiteStore
 from ingest.tokens import Tokens
+from ingest.watchdog import beat
 from ingest.worker import Parts, SpoolParts, Worker
-
-Lane = Callable[[Scope, HttpProtocol], Awaitable[None]]
 
 
 class IngestApplication(Application):
     """BlackSheep for all paths but the hot ones, which are answered before it sees them; served through RSGI."""
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, Lane], health: Health, drain_delay_seconds: float) -> None:
         super().__init__()
         self._lanes = lanes
-        self._other = Bridge(self)
+        self._other: Lane = Bridge(self)
+        self._health = health
+        self._drain_delay_seconds = drain_delay_seconds
         self.seat: Seat | None = None
 
     def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
@@ -67,6 +70,13 @@ class IngestApplication(Application):
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before Granian takes requests."""
         loop.run_until_complete(self.start())  # type: ignore[no-untyped-call] # BlackSheep has no types here
+        delay_sigterm(loop, self._drain_delay_seconds, self.drain)
+
+    def drain(self) -> None:
+        """Send clients elsewhere, but go on to answer them."""
+        self._health.draining = True
+        self._lanes = {path: closing(lane) for path, lane in self._lanes.items()}
+        self._other = closing(self._other)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """After it has answered the last one."""
@@ -90,15 +100,24 @@ def metric_files(settings: Settings) -> MetricFiles:
     return MetricFiles(settings.data_dir / "run" / "metrics")
 
 
+def beats_folder(settings: Settings) -> Path:
+    folder = settings.data_dir / "run" / "beats"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
-    worker = Worker(parts, unix_us, settings.drain_timeout_seconds)
+    worker = Worker(
+        parts, partial(beat, beats_folder(settings), time.monotonic), unix_us, settings.drain_timeout_seconds
+    )
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
     lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
-    application = IngestApplication({**lanes, **{f"{path}/": lane for path, lane in lanes.items()}})
+    lanes |= {f"{path}/": lane for path, lane in lanes.items()}
+    application = IngestApplication(lanes, parts.health, settings.drain_delay_seconds)
 
     admin = _add_pages(application, settings, parts.health, files)
 

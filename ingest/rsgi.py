@@ -4,12 +4,12 @@ An ASGI call costs two fifths more CPU than an RSGI one on the same server (benc
 take requests as they come, and `ingest.bridge` makes ASGI of all others.
 """
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # Granian has no other public name of it
 
-__all__ = ["Headers", "HttpProtocol", "ProtocolClosed", "Scope"]
+__all__ = ["Headers", "HttpProtocol", "Lane", "ProtocolClosed", "Scope", "Transport"]
 
 
 class Headers(Protocol):
@@ -61,3 +61,7 @@ class HttpProtocol(Protocol):
     def client_disconnect(self) -> Awaitable[None]: ...
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
     def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport: ...
+
+
+Lane = Callable[[Scope, HttpProtocol], Awaitable[None]]
+"""Answers the requests of one path."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -15,13 +16,14 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
 from ingest.addresses import check_free, literal
-from ingest.app import make_store, metric_files
+from ingest.app import beats_folder, make_store, metric_files
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.tls import check_tls, tls_options
 from ingest.tokens import warning_about
+from ingest.watchdog import watch
 
 log = logging.getLogger("ingest.server")
 
@@ -45,6 +47,8 @@ def serve(settings: Settings) -> None:
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
     os.register_at_fork(after_in_child=_obey_signals)
+    if settings.watchdog_seconds:
+        watch(beats_folder(settings), settings.watchdog_seconds)
     resolved = msgspec.structs.replace(settings, host=address)
     server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
     if settings.embedded:
@@ -87,9 +91,14 @@ def make_server(target: str, settings: Settings, interface: Interfaces, *, facto
         log_level=LogLevels(settings.log_level),
         log_dictconfig=log_config(settings.log_level),
         respawn_failed_workers=True,
-        workers_kill_timeout=int(settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS,
+        workers_kill_timeout=stop_seconds_max(settings),
         **tls_options(settings),
     )
+
+
+def stop_seconds_max(settings: Settings) -> int:
+    """From SIGTERM to the end of the last worker, whatever hangs."""
+    return math.ceil(settings.drain_delay_seconds + settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS
 
 
 def _obey_signals() -> None:

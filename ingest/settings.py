@@ -18,6 +18,7 @@ STREAM_BODY_BYTES_MAX = 1_047_552
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Bytes = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -81,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     embedded_queue_events_max: Count = 1_000_000
 
     # Stopping
+    watchdog_seconds: SecondsOrNone = 4.0
+    drain_delay_seconds: SecondsOrNone = 3.0
     drain_timeout_seconds: Seconds = 20.0
 
     @property

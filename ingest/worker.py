@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -77,8 +77,12 @@ class Parts(msgspec.Struct, frozen=True):
 class Worker:
     """Starts also while database or broker is away: it takes events as soon as both ids and store are there."""
 
-    def __init__(self, parts: Parts, now_us: NowUs, drain_timeout_seconds: float) -> None:
+    def __init__(
+        self, parts: Parts, beat: Callable[[], Coroutine[Any, Any, None]], now_us: NowUs, drain_timeout_seconds: float
+    ) -> None:
+        """`beat` tells the supervisor, until it is cancelled, that this worker does not stand still."""
         self.parts = parts
+        self._beat = beat
         self._now_us = now_us
         self._drain_timeout_seconds = drain_timeout_seconds
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,6 +90,7 @@ class Worker:
 
     async def start(self) -> None:
         parts = self.parts
+        self._run(self._beat(), "beat")
         await parts.store.start()
         await parts.publisher.start()
         parts.batcher.start()

@@ -44,6 +44,7 @@ class ServiceProcess:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "API_TOKENS": TOKEN,
+            "DRAIN_DELAY_SECONDS": "0",
         }
         values = {**defaults, **(settings or {})}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
@@ -84,6 +85,12 @@ class ServiceProcess:
         process, self._process = self._process, None
         if process is not None:
             self._kill(process)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to the supervisor and all workers."""
+        assert self._process is not None
+        for pid in [self._process.pid, *_children(self._process.pid)]:
+            os.kill(pid, number)
 
     def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run another command of `ingest` with the same settings."""

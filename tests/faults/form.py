@@ -15,8 +15,10 @@ class Form(msgspec.Struct, frozen=True):
     database_outage_events_per_second: float
     freeze_seconds: float
     """How long a server is frozen; above 10 s RabbitMQ's confirms are given up."""
+    freezes: int
+    """Of a worker, and of the service."""
     restarts: int
-    """Of the database, and of one of two nodes."""
+    """Of the database, of one of two nodes, and of both in turn."""
     cuts: int
     """Of all connections on a wire, half a second apart."""
     slow_seconds: float
@@ -34,6 +36,7 @@ SHORT = Form(
     database_outage_seconds=3,
     database_outage_events_per_second=300,
     freeze_seconds=2.5,
+    freezes=1,
     restarts=1,
     cuts=4,
     slow_seconds=2,
@@ -47,6 +50,7 @@ LONG = Form(
     database_outage_seconds=300,
     database_outage_events_per_second=2000,
     freeze_seconds=13,
+    freezes=3,
     restarts=10,
     cuts=60,
     slow_seconds=30,

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -20,7 +21,7 @@ STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
 class Client:
     """One keep-alive HTTP/1.1 connection, opened anew after it was lost."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: Callable[[], int]) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -30,7 +31,7 @@ class Client:
             await self.close()
         if self._streams is None:
             async with asyncio.timeout(CONNECT_SECONDS):
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                self._streams = await asyncio.open_connection("127.0.0.1", self._port())
 
     async def post(self, body: bytes) -> int:
         """The status of the answer. Raises OSError (also TimeoutError) or EOFError if none comes."""
@@ -62,10 +63,16 @@ class Load:
     late does not add to the rate of the next: an outage is not followed by a flood.
     """
 
-    def __init__(self, port: int, events_per_second: float = EVENTS_PER_SECOND, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        port: int | Callable[[], int],
+        events_per_second: float = EVENTS_PER_SECOND,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        """`port` may be a balancer's choice for each new connection."""
         self.ledger = Ledger()
         self.events_per_second = events_per_second
-        self._port = port
+        self._port = port if callable(port) else lambda: port
         self._connections = connections
         self._interval_seconds = connections / events_per_second
         self._stopping = threading.Event()

@@ -80,13 +80,37 @@ class Scene:
         """kill -9 of one worker; returns when another one has taken its place."""
         victim = min(self.service.worker_pids())
         os.kill(victim, signal.SIGKILL)
+        self._wait_until_replaced([victim])
 
+    def kill_all_workers(self) -> None:
+        """kill -9 of every worker; returns when others have taken their places."""
+        victims = self.service.worker_pids()
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        self._wait_until_replaced(victims)
+
+    def freeze_worker(self) -> None:
+        """SIGSTOP of one worker, for good; returns when another one has taken its place."""
+        victim = min(self.service.worker_pids())
+        os.kill(victim, signal.SIGSTOP)
+        self._wait_until_replaced([victim])
+
+    @contextmanager
+    def frozen_service(self) -> Iterator[None]:
+        """SIGSTOP of supervisor and workers, for the block."""
+        self.service.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.service.signal(signal.SIGCONT)
+
+    def _wait_until_replaced(self, victims: Sequence[int]) -> None:
         def replaced() -> bool:
             pids = self.service.worker_pids()
-            return victim not in pids and len(pids) == WORKERS
+            return set(pids).isdisjoint(victims) and len(pids) == WORKERS
 
         if not wait_until(replaced, RECOVERY_SECONDS):
-            raise AssertionError(f"no worker took the killed one's place:\n{self.service.log()}")
+            raise AssertionError(f"no worker took the dead one's place:\n{self.service.log()}")
         self.service.wait_for_status("ready")
 
     def kill_mysql(self) -> None:

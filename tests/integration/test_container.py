@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ingest.server import stop_seconds_max
 from ingest.settings import Settings, read_settings
 from tests.dockerfile import BUILD, IMAGE, ROOT, only
 
@@ -106,7 +107,7 @@ def test_services_are_watched_and_come_back() -> None:
             assert service["restart"] == "unless-stopped", name
             assert service["healthcheck"]["test"], name
     grace = int(SERVICES["app"]["stop_grace_period"].removesuffix("s"))
-    assert grace > effective_settings().drain_timeout_seconds + 5
+    assert grace > stop_seconds_max(effective_settings())
 
 
 def mounts() -> Iterator[tuple[str, str]]:

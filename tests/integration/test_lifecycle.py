@@ -148,6 +148,30 @@ def test_sigterm_under_load_answers_all_and_loses_nothing(
     assert backlog_of(full_settings["DATABASE_URL"]) == 0
 
 
+def test_sigterm_sends_clients_elsewhere_before_it_ends(tmp_path: Path) -> None:
+    with (
+        ServiceProcess(tmp_path, {"DRAIN_DELAY_SECONDS": "3600"}) as service,
+        ThreadPoolExecutor() as threads,
+        RawConnection(service.port) as kept,
+    ):
+        kept.send(post(body()))
+        assert "connection" not in kept.reply().headers
+
+        (worker,) = service.worker_pids()
+        stopping = threads.submit(service.stop)
+        assert wait_until(lambda: service.status() == "draining", WAIT_SECONDS)
+
+        kept.send(post(body()))
+        reply = kept.reply()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert kept.is_closed()
+        status, _, headers = service.request("GET", "/healthz")
+        assert (status, headers["connection"]) == (200, "close")
+
+        os.kill(worker, signal.SIGTERM)  # a second one: at once, please
+        assert stopping.result(STOP_SECONDS) == 0
+
+
 def test_requests_in_hand_are_answered_at_the_end(tmp_path: Path) -> None:
     text = body()
     with (

@@ -5,7 +5,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from ingest.cli import main
-from ingest.server import KILL_MARGIN_SECONDS
+from ingest.server import stop_seconds_max
 from ingest.settings import PREFIX, Settings
 
 UNIT = Path(__file__).parents[2] / "docs" / "systemd" / "call-events.service"
@@ -23,7 +23,7 @@ def test_it_is_started_again_whatever_ends_it() -> None:
 
 
 def test_it_has_the_time_to_stop_that_the_service_takes() -> None:
-    assert int(unit()["Service"]["TimeoutStopSec"]) > Settings().drain_timeout_seconds + KILL_MARGIN_SECONDS
+    assert int(unit()["Service"]["TimeoutStopSec"]) > stop_seconds_max(Settings())
 
 
 def test_its_command_and_its_settings_are_the_services() -> None:

@@ -1,0 +1,99 @@
+"""A worker whose event loop stands still is killed, so that its clients do not wait, and another takes its place.
+
+Each worker writes the time into a file of its own, and the supervisor reads them. Nothing is lost by the kill: what was
+acknowledged is durable, and of the rest the clients learn by the closed connection that it was not.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ingest.clock import Monotonic
+from ingest.seats import lock
+
+log = logging.getLogger("ingest.watchdog")
+
+BEAT_SECONDS = 0.5
+LOOK_SECONDS = 0.5
+STALL_SECONDS = 2.0
+"""A watchdog that was held up for so long, as its whole machine may be, gives the workers time to beat again."""
+
+_BEAT = struct.Struct("d")
+
+
+async def beat(folder: Path, monotonic: Monotonic) -> None:
+    """Tell that this process's event loop turns, until cancelled.
+
+    The file's lock, which ends with the process, tells that the process in its name is no other one yet.
+    """
+    path = folder / str(os.getpid())
+    while (descriptor := lock(path)) is None:  # noqa: ASYNC110 - another process's lock tells nobody of its end
+        await asyncio.sleep(BEAT_SECONDS)  # the supervisor looks at what an earlier process of this number left
+    try:
+        while True:
+            os.pwrite(descriptor, _BEAT.pack(monotonic()), 0)
+            await asyncio.sleep(BEAT_SECONDS)
+    finally:
+        path.unlink()
+        os.close(descriptor)
+
+
+class Watchdog:
+    """Looks after the workers that have begun to beat. `monotonic` is the same clock in all processes."""
+
+    def __init__(self, folder: Path, limit_seconds: float, kill: Callable[[int], None], monotonic: Monotonic) -> None:
+        self._folder = folder
+        self._limit_seconds = limit_seconds
+        self._kill = kill
+        self._monotonic = monotonic
+        self._looked = self._fair_from = monotonic()
+
+    def look(self) -> None:
+        """Kill whoever has not beaten for the limit."""
+        now = self._monotonic()
+        if now - self._looked > STALL_SECONDS:
+            self._fair_from = now
+        self._looked = now
+        for path in self._folder.iterdir():
+            beaten = _last_beat(path)
+            if beaten is not None and now - max(beaten, self._fair_from) > self._limit_seconds:
+                log.error("a worker stands still and is killed", extra={"worker": int(path.name)})
+                self._kill(int(path.name))
+
+
+def _last_beat(path: Path) -> float | None:
+    """None if there is none yet, or its process is dead; then its file is removed."""
+    content = path.read_bytes()
+    if len(content) < _BEAT.size:
+        return None
+    descriptor = lock(path)
+    if descriptor is None:
+        return float(_BEAT.unpack(content)[0])
+    path.unlink()
+    os.close(descriptor)
+    return None
+
+
+def watch(folder: Path, limit_seconds: float) -> None:
+    """Look after the workers in a thread, as long as this process lives."""
+    watchdog = Watchdog(folder, limit_seconds, _kill, time.monotonic)
+    threading.Thread(target=_look_for_ever, args=(watchdog,), name="watchdog", daemon=True).start()
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def _look_for_ever(watchdog: Watchdog) -> None:
+    while True:
+        time.sleep(LOOK_SECONDS)
+        try:
+            watchdog.look()
+        except OSError:
+            log.exception("the watchdog could not look after the workers; it goes on")

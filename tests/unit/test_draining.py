@@ -1,0 +1,92 @@
+"""A lane whose answers close their connections."""
+
+import asyncio
+import os
+import signal
+
+from ingest.draining import closing, delay_sigterm
+from ingest.rsgi import HttpProtocol, Scope
+from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope, until
+
+
+async def echo(scope: Scope, protocol: HttpProtocol) -> None:
+    """Reads a body whole; in parts if it is to be PUT, and answers in a stream then."""
+    if scope.method == "PUT":
+        transport = protocol.response_stream(201, [("a", "b")])
+        async for part in protocol:
+            await transport.send_bytes(part)
+    else:
+        protocol.response_bytes(200, [("a", "b")], await protocol())
+
+
+async def close_itself(_: Scope, protocol: HttpProtocol) -> None:
+    protocol.response_bytes(413, [("connection", "close")], b"")
+
+
+async def test_answer_closes_the_connection() -> None:
+    protocol = FakeProtocol([b"abc"])
+    await closing(echo)(FakeScope(FakeHeaders({}), "POST"), protocol)
+
+    assert protocol.answered
+    assert protocol.answered.headers == {"a": "b", "connection": "close"}
+    assert protocol.answered.body == b"abc"
+
+
+async def test_streamed_answer_closes_the_connection() -> None:
+    protocol = FakeProtocol([b"ab", b"c"])
+    await closing(echo)(FakeScope(FakeHeaders({}), "PUT"), protocol)
+
+    assert protocol.answered
+    assert protocol.answered.headers == {"a": "b", "connection": "close"}
+    assert b"".join(protocol.streamed) == b"abc"
+
+
+async def test_it_is_said_once() -> None:
+    answers: list[list[tuple[str, str]]] = []
+
+    class Recording(FakeProtocol):
+        def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+            answers.append(headers)
+
+    await closing(close_itself)(FakeScope(FakeHeaders({}), "POST"), Recording())
+
+    assert answers == [[("connection", "close")]]
+
+
+async def test_http_2_has_no_such_header() -> None:
+    protocol = FakeProtocol()
+    await closing(echo)(FakeScope(FakeHeaders({}), "POST", http_version="2"), protocol)
+
+    assert protocol.answered
+    assert protocol.answered.headers == {"a": "b"}
+
+
+async def test_sigterm_drains_first_and_passes_on_a_sigint() -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[str] = []
+    loop.add_signal_handler(signal.SIGINT, seen.append, "stop")
+    try:
+        delay_sigterm(loop, 0.01, lambda: seen.append("drain"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: len(seen) > 1)
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+
+    assert seen == ["drain", "stop"]
+
+
+async def test_second_sigterm_stops_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[str] = []
+    loop.add_signal_handler(signal.SIGINT, seen.append, "stop")
+    try:
+        delay_sigterm(loop, 3600, lambda: seen.append("drain"))
+        for expected in (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await until(lambda: len(seen) >= expected)  # noqa: B023 - awaited within the turn
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+
+    assert seen == ["drain", "stop"]
