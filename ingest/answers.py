@@ -28,6 +28,19 @@ STATUSES: Mapping[type[errors.IngestError], int] = {
 """Any other error is a 500."""
 
 
+_CLOSE: Header = ("connection", "close")
+_LATER: Header = ("retry-after", str(RETRY_AFTER_SECONDS))
+
+HEADERS: Mapping[type[errors.IngestError], tuple[Header, ...]] = {
+    errors.Unauthenticated: (("www-authenticate", 'Token realm="call-events"'),),
+    errors.UnsupportedEncoding: (("accept-encoding", "gzip, zstd"),),
+    errors.BodyTooLarge: (_CLOSE,),  # the rest of the body is not read
+    errors.BodyTimeout: (_CLOSE,),
+    errors.Overloaded: (_LATER,),
+    errors.Draining: (_LATER, _CLOSE),
+}
+
+
 class Answer(msgspec.Struct, frozen=True):
     """Status, headers and body. Granian adds the length."""
 
@@ -61,14 +74,6 @@ def answer_to(error: errors.IngestError) -> Answer:
 
 
 def _headers(error: errors.IngestError) -> tuple[Header, ...]:
-    if isinstance(error, errors.Unauthenticated):
-        return (("www-authenticate", 'Token realm="call-events"'),)
     if isinstance(error, errors.MethodNotAllowed):
         return (("allow", error.allow),)
-    if isinstance(error, errors.Draining):
-        return (("retry-after", str(RETRY_AFTER_SECONDS)), ("connection", "close"))
-    if isinstance(error, errors.Overloaded):
-        return (("retry-after", str(RETRY_AFTER_SECONDS)),)
-    if isinstance(error, errors.BodyTooLarge | errors.BodyTimeout):
-        return (("connection", "close"),)  # the rest of the body is not read
-    return ()
+    return HEADERS.get(type(error), ())

@@ -1,15 +1,18 @@
 """Reading request bodies, bounded in bytes and in time."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from ingest.clock import Monotonic
+from ingest.encodings import Undo, bound_of, undo_of
 from ingest.errors import BodyTimeout, BodyTooLarge
 from ingest.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
 """How late a body's deadline may be noticed."""
+INLINE_BYTES_MAX = 1_048_576
+"""What may become larger than that is decompressed in a thread, as it takes longer than other requests should wait."""
 LENGTH_DIGITS_MAX = 20
 """Granian takes a Content-Length of 64 bits: before these digits are zeros, which Python may find too many of."""
 CUT_OFF = "The connection ended before the body did. Nothing was kept."
@@ -29,12 +32,23 @@ class BodyReader:
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
 
-    async def read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> bytes:
-        """The body.
+    def read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Coroutine[Any, Any, bytes]:
+        """The body's content, of at most `bytes_max` bytes before and after its Content-Encoding is undone.
 
-        Raises `BodyTooLarge` as soon as that is known, `BodyTimeout` if it is not all there in time or the
-        client has gone.
+        Raises `UnsupportedEncoding` and `BodyTooLarge` as soon as that is known, `BodyTimeout` if it is not all
+        there in time or the client has gone, `Malformed` if it is not what its encoding says.
         """
+        if "content-encoding" in headers and (undo := undo_of(headers)):
+            return self._read_encoded(protocol, headers, bytes_max, undo)
+        return self._read(protocol, headers, bytes_max)
+
+    async def _read_encoded(self, protocol: HttpProtocol, headers: Headers, bytes_max: int, undo: Undo) -> bytes:
+        body = await self._read(protocol, headers, bytes_max)
+        if bound_of(body, bytes_max) > INLINE_BYTES_MAX:
+            return await asyncio.to_thread(undo, body, bytes_max)
+        return undo(body, bytes_max)
+
+    async def _read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> bytes:
         body = _body(protocol, headers, bytes_max)
         # With the loop at hand this is a dictionary look-up; without, CPython asks for the process id.
         self._loop = self._loop or asyncio.get_running_loop()

@@ -7,7 +7,7 @@ this module's work is paid; all behind `submit` is paid by the batch.
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
-from ingest.errors import Draining, IngestError, MethodNotAllowed, Unauthenticated, UnsupportedEncoding
+from ingest.errors import Draining, IngestError, MethodNotAllowed, Unauthenticated
 from ingest.events import decode
 from ingest.metrics import Metrics
 from ingest.rsgi import Headers, HttpProtocol, Scope
@@ -54,8 +54,6 @@ class Endpoint:
             raise Unauthenticated
         if self._draining:
             raise Draining
-        if "content-encoding" in headers and not _is_identity(headers):
-            raise UnsupportedEncoding
         return headers
 
     def refuse(self, error: IngestError) -> Answer:
@@ -65,8 +63,3 @@ class Endpoint:
 
     def count_refused(self, error: IngestError) -> None:
         self._refused.labels(error.code).inc()
-
-
-def _is_identity(headers: Headers) -> bool:
-    """Whether the named encoding is none; one that is not readable is none of ours."""
-    return str(headers.get("content-encoding", "?")).strip().lower() in ("", "identity")

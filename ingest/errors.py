@@ -78,7 +78,7 @@ class MethodNotAllowed(Rejected):
 
 
 class UnsupportedEncoding(Rejected):
-    """The body's Content-Encoding is not supported. Send it uncompressed."""
+    """The body's Content-Encoding is not supported: send it as gzip, as zstd, or uncompressed."""
 
     code = "unsupported_encoding"
 

@@ -46,11 +46,12 @@ _REFUSALS = {
     "405": "The method is not POST.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "The Content-Encoding is not supported.",
+    "415": "The Content-Encoding is neither gzip nor zstd.",
     "500": "The event could not be made durable: send it again.",
     "503": "Overload, or the service is stopping: send it again after Retry-After.",
 }
 _HEADERS = {
+    "415": {"Accept-Encoding": {"required": True, "schema": {"const": "gzip, zstd"}}},
     "401": {"WWW-Authenticate": {"required": True, "schema": _TEXT}},
     "405": {"Allow": {"required": True, "schema": {"const": "POST"}}},
     "503": {"Retry-After": {"description": "Seconds.", "required": True, "schema": _COUNT}},

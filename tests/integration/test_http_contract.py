@@ -152,12 +152,14 @@ def test_the_body_is_json_whatever_its_label_says(service: ServiceProcess, kind:
 
 
 @pytest.mark.parametrize("path", [API, BATCH])
-@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
-def test_an_encoded_body_is_refused(service: ServiceProcess, path: str, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["br", "deflate, gzip"])
+def test_unknown_encoding_is_refused(service: ServiceProcess, path: str, encoding: str) -> None:
     reply = ask(service.port, post(body(), f"Content-Encoding: {encoding}", path=path))
 
-    assert reply.status == 415
-    assert reply.json == {"message": "The body's Content-Encoding is not supported. Send it uncompressed."}
+    assert (reply.status, reply.headers["accept-encoding"]) == (415, "gzip, zstd")
+    assert reply.json == {
+        "message": "The body's Content-Encoding is not supported: send it as gzip, as zstd, or uncompressed."
+    }
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", ""])

@@ -113,7 +113,7 @@ async def test_events_beyond_the_queue_are_rejected_one_by_one(
     [
         ({}, 401),
         ({"x_api_token": TOKEN, "content_length": str(BODY_BYTES_MAX + 1)}, 413),
-        ({"x_api_token": TOKEN, "content_encoding": "gzip"}, 415),
+        ({"x_api_token": TOKEN, "content_encoding": "br"}, 415),
     ],
 )
 async def test_batch_is_admitted_as_an_event_is(batches: BatchEndpoint, headers: dict[str, str], status: int) -> None:

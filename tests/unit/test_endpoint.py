@@ -67,7 +67,9 @@ async def test_length_and_encoding_are_looked_at_before_the_body(endpoint: Endpo
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("", 200), (" Identity ", 200), (None, 415), ("identity, gzip", 415)])
-async def test_only_bodies_without_an_encoding_are_taken(endpoint: Endpoint, encoding: str | None, status: int) -> None:
+async def test_encodings_that_are_none_and_that_are_none_of_ours(
+    endpoint: Endpoint, encoding: str | None, status: int
+) -> None:
     """None is one whose bytes are no text."""
     assert (await request(endpoint, body(), x_api_token=TOKEN, content_encoding=encoding)).status == status
 

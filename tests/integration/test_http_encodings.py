@@ -1,0 +1,78 @@
+"""Compressed bodies over real HTTP, among them those that are made to grow."""
+
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.integration.hostile import count_of
+from tests.raw_http import ask, post
+from tests.running import ServiceProcess
+from tests.unit.making import body
+
+API, BATCH = "/api/call-events", "/api/call-events/batch"
+BOMB_BYTES = 200_000_000
+BOMBS = 20
+RSS_GROWTH_BYTES_MAX = 100_000_000
+"""A batch's body may become 16 MiB; a bomb would take `BOMB_BYTES`."""
+
+ENCODERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+Encode = Callable[[bytes], bytes]
+
+pytestmark = pytest.mark.parametrize("encoding", ENCODERS)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path_factory.mktemp("encodings")) as running:
+        yield running
+
+
+def encoded(content: bytes, encoding: str, path: str = API) -> bytes:
+    return post(ENCODERS[encoding](content), f"Content-Encoding: {encoding}", path=path)
+
+
+def test_event_is_kept_as_it_was_before_it_was_compressed(service: ServiceProcess, encoding: str) -> None:
+    event = body(call_id=f"one {encoding}", note="  as  it is ")
+
+    assert ask(service.port, encoded(event, encoding)).status == 200
+    assert event.decode() in service.command("tail", "--limit", "1", "--timeout", "5").stdout
+
+
+def test_batch_is_taken(service: ServiceProcess, encoding: str) -> None:
+    events = b"\n".join(body(call_id=f"many {encoding}", number=number) for number in range(1000))
+
+    reply = ask(service.port, encoded(events, encoding, BATCH))
+
+    assert (reply.status, reply.json["accepted"]) == (200, 1000)
+    assert count_of(service, f"many {encoding}") == 1000
+
+
+def test_what_is_not_encoded_so_is_refused(service: ServiceProcess, encoding: str) -> None:
+    reply = ask(service.port, post(body(), f"Content-Encoding: {encoding}"))
+
+    assert reply.status == 400
+    assert "The body is not" in reply.json["message"]
+
+
+@pytest.mark.parametrize("path", [API, BATCH])
+def test_bombs_are_refused_in_little_memory(service: ServiceProcess, encoding: str, path: str) -> None:
+    bomb = encoded(b"[" + bytes(BOMB_BYTES), encoding, path)
+    (worker,) = service.worker_pids()
+    before = peak_bytes(worker)
+
+    for _ in range(BOMBS):
+        reply = ask(service.port, bomb)
+        assert reply.status == 413
+        assert "decompresses to more than" in reply.json["message"]
+
+    assert peak_bytes(worker) - before < RSS_GROWTH_BYTES_MAX
+    assert service.post(body())[0] == 200
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that the process ever had in use."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

@@ -1,0 +1,114 @@
+"""Compressed bodies: what is taken, what is refused, and in how much memory."""
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.encodings import GZIP_MEMBERS_MAX, RATIO_MAX, Undo, gunzip, undo_of, unzstd
+from ingest.errors import BodyTooLarge, Malformed, UnsupportedEncoding
+from tests.unit.fakes import FakeHeaders
+
+BYTES_MAX = 1_000_000
+Encode = Callable[[bytes], bytes]
+
+
+def zstd_without_size(content: bytes) -> bytes:
+    """As a client makes it that compresses what it streams."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    return compressor.compress(content) + compressor.flush()
+
+
+ENCODINGS = [
+    pytest.param(gzip.compress, gunzip, id="gzip"),
+    pytest.param(zstandard.ZstdCompressor().compress, unzstd, id="zstd"),
+    pytest.param(zstd_without_size, unzstd, id="zstd, streamed"),
+]
+
+
+@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+@given(content=st.binary(max_size=2000))
+def test_content_comes_back(encode: Encode, undo: Undo, content: bytes) -> None:
+    assert undo(encode(content), BYTES_MAX) == content
+
+
+@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+def test_content_of_the_largest_size_is_taken_and_a_byte_more_is_not(encode: Encode, undo: Undo) -> None:
+    content = bytes(range(256)) * 4
+
+    assert undo(encode(content), len(content)) == content
+    with pytest.raises(BodyTooLarge, match="more than the 1023 bytes"):
+        undo(encode(content), len(content) - 1)
+
+
+@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+@given(data=st.data())
+def test_what_ends_early_is_malformed(encode: Encode, undo: Undo, data: st.DataObject) -> None:
+    body = encode(b'{"call_id":"a"}')
+    length = data.draw(st.integers(0, len(body) - 1))
+
+    with pytest.raises(Malformed):
+        undo(body[:length], BYTES_MAX)
+
+
+@pytest.mark.parametrize("undo", [gunzip, unzstd])
+@given(body=st.binary(max_size=200))
+def test_any_bytes_are_taken_or_refused(undo: Undo, body: bytes) -> None:
+    with suppress(Malformed, BodyTooLarge):
+        undo(body, BYTES_MAX)
+
+
+@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+def test_bomb_takes_no_more_memory_than_its_bound(encode: Encode, undo: Undo) -> None:
+    bomb = encode(bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match=f"{RATIO_MAX} times"):
+            undo(bomb, 64_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 3 * RATIO_MAX * len(bomb)
+    finally:
+        tracemalloc.stop()
+
+
+def test_gzip_of_several_members_is_one_body() -> None:
+    assert gunzip(gzip.compress(b"a") * GZIP_MEMBERS_MAX, BYTES_MAX) == b"a" * GZIP_MEMBERS_MAX
+    with pytest.raises(Malformed, match="more than 64 gzip members"):
+        gunzip(gzip.compress(b"a") * (GZIP_MEMBERS_MAX + 1), BYTES_MAX)
+
+
+def test_members_have_one_bound_together() -> None:
+    with pytest.raises(BodyTooLarge):
+        gunzip(gzip.compress(b"abcd") * 3, 11)
+
+
+@pytest.mark.parametrize(
+    "body", [zlib.compress(b"a"), gzip.compress(b"a")[:-1] + b"x", b""], ids=["zlib", "sum", "none"]
+)
+def test_what_is_no_gzip_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed, match="not valid gzip"):
+        gunzip(body, BYTES_MAX)
+
+
+def test_zstd_of_two_frames_is_malformed() -> None:
+    frame = zstandard.ZstdCompressor().compress(b"a")
+    with pytest.raises(Malformed, match="not one whole Zstandard frame"):
+        unzstd(frame * 2, BYTES_MAX)
+
+
+@pytest.mark.parametrize(
+    ("name", "undo"), [("", None), (" Identity", None), ("GZIP", gunzip), ("x-gzip", gunzip), ("zstd", unzstd)]
+)
+def test_names(name: str, undo: Undo | None) -> None:
+    assert undo_of(FakeHeaders({"content-encoding": name})) is undo
+
+
+@pytest.mark.parametrize("name", ["br", "deflate", "gzip, zstd", None])
+def test_names_that_are_none_of_ours(name: str | None) -> None:
+    with pytest.raises(UnsupportedEncoding):
+        undo_of(FakeHeaders({"content-encoding": name}))
