@@ -16,6 +16,7 @@ import pika
 from bench.cpu import Components, descendants
 from bench.noops import Kind
 from ingest.endpoint import PATH
+from tests.faults.reading import spooled
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
 from tests.services.server import PrivateServer, Server
@@ -49,7 +50,7 @@ class Target(Protocol):
         """The processes whose CPU time counts, those of this machine."""
 
     def drain(self) -> None:
-        """Return when all that was answered is published. Raises `BenchFailed` when that takes too long."""
+        """Return when all that was answered is in the database and published. Raises `BenchFailed` when that takes too long."""
 
     def rows(self) -> int | None:
         """Events in the database since the last `clear`; None if there is no database."""
@@ -131,6 +132,9 @@ class Service:
         }
 
     def drain(self) -> None:
+        spools = Path(self._process.environment["INGEST_DATA_DIR"])
+        if not wait_until(lambda: spooled(spools) == 0, DRAIN_SECONDS_MAX):
+            raise BenchFailed(f"{spooled(spools)} events are in the spool after {DRAIN_SECONDS_MAX} s")
         if not wait_until(lambda: self._count(UNPUBLISHED) == 0, DRAIN_SECONDS_MAX):
             raise BenchFailed(f"{self._count(UNPUBLISHED)} batches are not published after {DRAIN_SECONDS_MAX} s")
 

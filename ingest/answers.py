@@ -1,5 +1,6 @@
 """HTTP answers: the one map from our errors to statuses, and the contract's bodies."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ STATUSES: Mapping[type[errors.IngestError], int] = {
     errors.BodyTimeout: 408,
     errors.UnsupportedEncoding: 415,
     errors.MethodNotAllowed: 405,
+    errors.RateLimited: 429,
     errors.Draining: 503,
     errors.Overloaded: 503,
 }
@@ -76,4 +78,6 @@ def answer_to(error: errors.IngestError) -> Answer:
 def _headers(error: errors.IngestError) -> tuple[Header, ...]:
     if isinstance(error, errors.MethodNotAllowed):
         return (("allow", error.allow),)
+    if isinstance(error, errors.RateLimited):
+        return (("retry-after", str(max(1, math.ceil(error.wait_seconds)))),)
     return HEADERS.get(type(error), ())

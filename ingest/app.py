@@ -21,6 +21,7 @@ from ingest.committer import Committer, CommitterLimits
 from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.draining import closing, delay_sigterm
 from ingest.endpoint import Endpoint
+from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home
 from ingest.metric_files import MetricFiles
@@ -30,6 +31,7 @@ from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
+from ingest.rates import Sharing
 from ingest.relay import Relay, RelayLimits
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
@@ -47,9 +49,9 @@ from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Address
 from ingest.store.sqlite import SQLiteStore
-from ingest.tokens import Tokens
+from ingest.token_watch import TokenWatch
 from ingest.watchdog import beat
-from ingest.worker import Parts, SpoolParts, Worker
+from ingest.worker import BackgroundTask, Parts, SpoolParts, Worker
 
 
 class IngestApplication(Application):
@@ -91,7 +93,7 @@ def create() -> IngestApplication:
     succeeds = files.use_seat(seat.number)
     metrics = Metrics(CollectorRegistry())
     metrics.worker_restarts.inc(succeeds)
-    application = build(settings, metrics, files)
+    application = build(settings, seat.number, metrics, files)
     application.seat = seat  # keeps its lock as long as the process lives
     return application
 
@@ -106,12 +108,14 @@ def beats_folder(settings: Settings) -> Path:
     return folder
 
 
-def build(settings: Settings, metrics: Metrics, files: MetricFiles) -> IngestApplication:
+def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
-    worker = Worker(
-        parts, partial(beat, beats_folder(settings), time.monotonic), unix_us, settings.drain_timeout_seconds
-    )
+    background: dict[str, BackgroundTask] = {
+        "beat": partial(beat, beats_folder(settings), time.monotonic),
+        "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
+    }
+    worker = Worker(parts, background, unix_us, settings.drain_timeout_seconds)
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
     lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
@@ -149,6 +153,7 @@ def _add_pages(application: Application, settings: Settings, health: Health, fil
 
 def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
     away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
+    grants = Grants(settings.tokens, time.monotonic)
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
     settler = Settler(store)
@@ -172,7 +177,9 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         relay=relay,
         health=Health(store, spool.watch if spool else None, publisher, metrics),
         slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
-        endpoint=Endpoint(Tokens(settings.tokens), bodies, batcher, metrics, settings.body_bytes_max),
+        grants=grants,
+        token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
+        endpoint=Endpoint(grants, bodies, batcher, metrics, settings.body_bytes_max),
     )
 
 

@@ -51,14 +51,18 @@ class BatchEndpoint:
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         try:
-            headers = self._single.admit(scope)
+            headers, grant = self._single.admit(scope)
             body = await self._bodies.read(protocol, headers, self._limits.body_bytes_max)
-            outcomes = await self._take(split(body, self._limits.items_max))
+            items = split(body, self._limits.items_max)
+            if grant.bucket:
+                grant.bucket.take(len(items))
+            outcomes = await self._take(items)
+            grant.events += outcomes.count(None)
             answer = _answer(outcomes)
             for error in filter(None, outcomes):
                 self._single.count_refused(error)
         except IngestError as exc:
-            answer = self._single.refuse(exc)
+            answer = await self._single.refuse(exc)
         answer.send(protocol)
 
     async def _take(self, items: Sequence[bytes]) -> list[IngestError | None]:

@@ -4,30 +4,38 @@ A BlackSheep handler costs twice the CPU of a bare one, and ASGI more than RSGI 
 this module's work is paid; all behind `submit` is paid by the batch.
 """
 
+import asyncio
+
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
-from ingest.errors import Draining, IngestError, MethodNotAllowed, Unauthenticated
+from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events import decode
+from ingest.grants import Grant, Grants
 from ingest.metrics import Metrics
 from ingest.rsgi import Headers, HttpProtocol, Scope
-from ingest.tokens import Tokens
 
 PATH = "/api/call-events"
+
+DELAY_SECONDS = 0.25
+"""How long a client waits that sends above its rate; the most impatient ones wait for an answer twice as long."""
+DELAYED_MAX = 2000
+"""Requests that wait so; further ones are refused at once."""
 
 
 class Endpoint:
     """Answers one request: 200 after the event is durable, the error's answer otherwise."""
 
     def __init__(
-        self, tokens: Tokens, bodies: BodyReader, batcher: Batcher, metrics: Metrics, body_bytes_max: int
+        self, grants: Grants, bodies: BodyReader, batcher: Batcher, metrics: Metrics, body_bytes_max: int
     ) -> None:
-        self._tokens = tokens
+        self._grants = grants
         self._bodies = bodies
         self._batcher = batcher
         self._refused = metrics.refused
         self._body_bytes_max = body_bytes_max
         self._draining = False
+        self._delayed = 0
 
     def drain(self) -> None:
         """From now on refuse events: 503, so that clients go elsewhere."""
@@ -35,31 +43,48 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         try:
-            headers = self.admit(scope)
+            headers, grant = self.admit(scope)
             event = decode(await self._bodies.read(protocol, headers, self._body_bytes_max))
+            if grant.bucket:
+                grant.bucket.take(1)
             failures = await self._batcher.submit(event)
             if failures and (failure := failure_of(event, failures)):
                 raise failure
+            grant.events += 1
             answer = QUEUED
         except IngestError as exc:
-            answer = self.refuse(exc)
+            answer = await self.refuse(exc)
         answer.send(protocol)
 
-    def admit(self, scope: Scope) -> Headers:
+    def admit(self, scope: Scope) -> tuple[Headers, Grant]:
         """Check all that is known before the body. Raises `Rejected` or `Draining`."""
         if scope.method != "POST":
             raise MethodNotAllowed("POST")
         headers = scope.headers  # each access copies them
-        if not self._tokens.accepts(headers.get("x-api-token")):
+        grant = self._grants.of(headers.get("x-api-token"))
+        if grant is None:
             raise Unauthenticated
         if self._draining:
             raise Draining
-        return headers
+        if grant.bucket and (wait_seconds := grant.bucket.wait_seconds()):
+            grant.limited += 1
+            raise RateLimited(wait_seconds)
+        return headers, grant
 
-    def refuse(self, error: IngestError) -> Answer:
+    async def refuse(self, error: IngestError) -> Answer:
         """Count the refusal and make its answer."""
         self.count_refused(error)
+        if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
+            await self._delay()
         return answer_to(error)
+
+    async def _delay(self) -> None:
+        """A client that does nothing but wait for answers is slowed down by them; its connection costs nothing."""
+        self._delayed += 1
+        try:
+            await asyncio.sleep(DELAY_SECONDS)
+        finally:
+            self._delayed -= 1
 
     def count_refused(self, error: IngestError) -> None:
         self._refused.labels(error.code).inc()

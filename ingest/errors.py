@@ -67,6 +67,17 @@ class BodyTimeout(Rejected):
     retry_helps = True
 
 
+class RateLimited(Rejected):
+    """The token's rate is exceeded. Nothing was kept: send the event again later."""
+
+    code = "rate_limited"
+    retry_helps = True
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__()
+        self.wait_seconds = wait_seconds
+
+
 class MethodNotAllowed(Rejected):
     """The method is not allowed here."""
 

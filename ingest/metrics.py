@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingest.tokens import CONFIGURED
+
 Route = Literal["memory", "relay", "spool"]
 ROUTES: tuple[Route, ...] = get_args(Route)
 REFUSAL_CODES = (
@@ -21,6 +23,7 @@ REFUSAL_CODES = (
     "body_timeout",
     "unsupported_encoding",
     "method_not_allowed",
+    "rate_limited",
     "overloaded",
     "draining",
     "store",
@@ -46,6 +49,15 @@ class Metrics:
             "ingest_requests_refused_total",
             "Requests, and items of batches, that were not queued, by the error's code.",
             ["code"],
+            registry=registry,
+        )
+        self.token_events = Counter(
+            "ingest_token_events_total", "Events accepted, by the name of the token.", ["token"], registry=registry
+        )
+        self.token_limited = Counter(
+            "ingest_token_limited_total",
+            "Requests refused for the rate of their token, by its name.",
+            ["token"],
             registry=registry,
         )
         self.stored = Counter("ingest_events_stored_total", "Events committed to the database.", registry=registry)
@@ -146,6 +158,8 @@ class Metrics:
         """Show every label's series from the start: `rate` does not see the first event of a new one."""
         for code in REFUSAL_CODES:
             self.refused.labels(code)
+        self.token_events.labels(CONFIGURED)
+        self.token_limited.labels(CONFIGURED)
         for route in ROUTES:
             self.published.labels(route)
             self.publish_failed.labels(route)

@@ -47,6 +47,7 @@ _REFUSALS = {
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The Content-Encoding is neither gzip nor zstd.",
+    "429": "The token's rate is exceeded: send it again after Retry-After.",
     "500": "The event could not be made durable: send it again.",
     "503": "Overload, or the service is stopping: send it again after Retry-After.",
 }
@@ -54,6 +55,7 @@ _HEADERS = {
     "415": {"Accept-Encoding": {"required": True, "schema": {"const": "gzip, zstd"}}},
     "401": {"WWW-Authenticate": {"required": True, "schema": _TEXT}},
     "405": {"Allow": {"required": True, "schema": {"const": "POST"}}},
+    "429": {"Retry-After": {"description": "Seconds.", "required": True, "schema": _COUNT}},
     "503": {"Retry-After": {"description": "Seconds.", "required": True, "schema": _COUNT}},
 }
 

@@ -1,42 +1,51 @@
-"""Which tokens clients may send; compared in constant time, all of them, without an early exit."""
+"""Tokens: how they are written in the configuration, and as the database keeps those that are made at run time."""
 
-import hmac
 import re
+import secrets
 from collections.abc import Iterable
-from hashlib import blake2s, sha256
+from hashlib import sha256
+
+import msgspec
 
 from ingest.errors import SettingsError
 
 PREFIX = "sha256:"
 """Begins an entry that is the SHA-256 of a token, so that who reads the configuration cannot send it."""
+SECRET_BYTES = 32
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+CONFIGURED = "configured"
+"""The name of all tokens of INGEST_API_TOKENS."""
 
 _HASHED = re.compile(PREFIX + "[0-9a-fA-F]{64}")
 
 
-class Tokens:
-    """Keeps digests only, so that neither length nor content of a token shows in the time taken.
+class Token(msgspec.Struct, frozen=True):
+    """A token by its SHA-256. Times are Unix microseconds; no limit where `events_per_second` is None."""
 
-    Of tokens in plain text a BLAKE2s, because Python has it built in: a SHA-256 goes through OpenSSL, which takes
-    longer to find it than to compute it. It is made only where an entry asks for it.
-    """
+    digest: bytes
+    name: str
+    created_us: int
+    expires_us: int | None = None
+    events_per_second: int | None = None
+    burst: int | None = None
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        plain, hashed = split(entries)
-        self._plain = [blake2s(token.encode()).digest() for token in plain]
-        self._hashed = [bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed]
+    @property
+    def number(self) -> str:
+        """What people call it by: eight hexadecimal digits of its hash."""
+        return self.digest.hex()[:8]
 
-    def accepts(self, token: str | None) -> bool:
-        """Whether `token`, as sent, is one of ours."""
-        encoded = (token or "").encode()
-        found = False
-        given = blake2s(encoded).digest()
-        for digest in self._plain:
-            found |= hmac.compare_digest(digest, given)
-        if self._hashed:
-            given = sha256(encoded).digest()
-            for digest in self._hashed:
-                found |= hmac.compare_digest(digest, given)
-        return found and token is not None
+    def is_valid(self, now_us: int) -> bool:
+        return self.expires_us is None or now_us < self.expires_us
+
+
+def new_secret() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def digest_of(token: str) -> bytes:
+    """Without salt: a random token is no easier to find from its hash than by guessing it."""
+    return sha256(token.encode()).digest()
 
 
 def split(entries: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -48,11 +57,14 @@ def split(entries: Iterable[str]) -> tuple[list[str], list[str]]:
     return plain, hashed
 
 
-def entry_of(line: str) -> str:
-    """The hashed entry of the token in `line`, as `ingest tokens hash` reads it. Raises `SettingsError`.
+def digests_of(entries: Iterable[str]) -> list[bytes]:
+    """The SHA-256 of each entry's token."""
+    plain, hashed = split(entries)
+    return [*map(digest_of, plain), *(bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed)]
 
-    Without salt: a random token is no easier to find from its hash than by guessing it.
-    """
+
+def entry_of(line: str) -> str:
+    """The hashed entry of the token in `line`, as `ingest tokens hash` reads it. Raises `SettingsError`."""
     token = line.strip()
     if not token:
         raise SettingsError("There is no token on standard input: type one and press Enter.")
@@ -60,7 +72,7 @@ def entry_of(line: str) -> str:
         raise SettingsError(f"This begins with {PREFIX}, so it is an entry already, and no token.")
     if problem := problem_of(token):
         raise SettingsError(f"This is no token: {problem}")
-    return PREFIX + sha256(token.encode()).hexdigest()
+    return PREFIX + digest_of(token).hex()
 
 
 def problem_of(entry: str) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from ingest.clock import NowUs
 from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
+from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.ids import IdGenerator
@@ -23,6 +24,7 @@ from ingest.relay import Relay
 from ingest.settler import Settler
 from ingest.slots import RENEW_SECONDS, SlotKeeper
 from ingest.store.base import Store
+from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")
 
@@ -31,6 +33,8 @@ LEVELS_SECONDS = 1.0
 START_SECONDS_MAX = 2.0
 """Requests that come before there are ids are refused, so the first ones wait this long for ids and servers."""
 START_POLL_SECONDS = 0.02
+
+BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 
 
 class SpoolStore(Keeper, Protocol):
@@ -71,6 +75,8 @@ class Parts(msgspec.Struct, frozen=True):
     relay: Relay
     health: Health
     slots: SlotKeeper
+    grants: Grants
+    token_watch: TokenWatch
     endpoint: Endpoint
 
 
@@ -78,11 +84,11 @@ class Worker:
     """Starts also while database or broker is away: it takes events as soon as both ids and store are there."""
 
     def __init__(
-        self, parts: Parts, beat: Callable[[], Coroutine[Any, Any, None]], now_us: NowUs, drain_timeout_seconds: float
+        self, parts: Parts, background: Mapping[str, BackgroundTask], now_us: NowUs, drain_timeout_seconds: float
     ) -> None:
-        """`beat` tells the supervisor, until it is cancelled, that this worker does not stand still."""
+        """`background` are run, each until it is cancelled, as long as the worker lives."""
         self.parts = parts
-        self._beat = beat
+        self._background = background
         self._now_us = now_us
         self._drain_timeout_seconds = drain_timeout_seconds
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,7 +96,8 @@ class Worker:
 
     async def start(self) -> None:
         parts = self.parts
-        self._run(self._beat(), "beat")
+        for name, task in self._background.items():
+            self._run(task(), name)
         await parts.store.start()
         await parts.publisher.start()
         parts.batcher.start()
@@ -98,6 +105,8 @@ class Worker:
         self._run(parts.health.run(), "health")
         self._run(parts.relay.run(), "relay")
         self._run(self._keep_slot(), "id-slot")
+        parts.token_watch.recall()
+        self._run(parts.token_watch.run(), "tokens")
         if parts.spool:
             await self._start_spool(parts.spool)
         self._run(self._show_levels(), "levels")
@@ -127,6 +136,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        parts.token_watch.count()
         await parts.batcher.close()
         await parts.dispatcher.close()
         for settler in self._settlers():

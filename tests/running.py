@@ -44,8 +44,9 @@ class ServiceProcess:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "API_TOKENS": TOKEN,
-            "DRAIN_DELAY_SECONDS": "0",
         }
+        if tree is None:
+            defaults["DRAIN_DELAY_SECONDS"] = "0"  # not known to every older tree
         values = {**defaults, **(settings or {})}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}

@@ -1,5 +1,6 @@
 """What one event or one batch costs in each step, with nothing but the step's own work in its reference."""
 
+import time
 from collections.abc import Iterator
 from hashlib import blake2s
 from itertools import count
@@ -11,11 +12,11 @@ from bench.events import bodies
 from bench.micro.conftest import Beside
 from ingest.batches import Batch
 from ingest.events import decode
+from ingest.grants import Grants
 from ingest.ids import IdGenerator
 from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.amqp_frames import Marshaller
 from ingest.store.mysql_statements import commit
-from ingest.tokens import Tokens
 
 BATCH_EVENTS = 500
 SETTLED = range(1, 9)
@@ -83,9 +84,9 @@ def test_stream_messages_beside_copied_payloads(beside: Beside, batch: Batch) ->
 
 
 def test_token_beside_one_digest(beside: Beside) -> None:
-    tokens, encoded = Tokens([TOKEN]), TOKEN.encode()
+    grants, encoded = Grants([TOKEN], time.monotonic), TOKEN.encode()
     beside(
         "token",
-        lambda: [tokens.accepts(TOKEN) for _ in range(BATCH_EVENTS)],
+        lambda: [grants.of(TOKEN) for _ in range(BATCH_EVENTS)],
         lambda: [blake2s(encoded).digest() for _ in range(BATCH_EVENTS)],
     )

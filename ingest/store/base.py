@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.batches import Batch
+from ingest.tokens import Token
 
 
 class SlotLease(msgspec.Struct, frozen=True):
@@ -37,7 +38,22 @@ class Outbox(Protocol):
         """The entries' batches, oldest first; those settled meanwhile are left out."""
 
 
-class Store(Outbox, Protocol):
+class TokenTable(Protocol):
+    """Tokens that are made and withdrawn while the service runs. Errors and deadlines as in `Outbox`."""
+
+    async def tokens(self) -> list[Token]:
+        """All of them, expired ones too, oldest first."""
+
+    async def add_token(self, token: Token) -> None: ...
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        """Let them be valid until then, at most; unknown ones are ignored."""
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        """Unknown ones are ignored."""
+
+
+class Store(Outbox, TokenTable, Protocol):
     """The database. Errors and deadlines as in `Outbox`."""
 
     async def start(self) -> None:

@@ -12,6 +12,7 @@ from ingest.store.base import SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Address, Connection, Pool
 from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.tokens import Token
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
@@ -116,6 +117,24 @@ class MySQLStore:
         async with self._other() as connection:
             changed = await connection.change(sql.RENEW_SLOT % values)
         return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+
+    async def tokens(self) -> list[Token]:
+        async with self._other() as connection:
+            return [Token(*row) for row in await connection.run(sql.TOKENS)]
+
+    async def add_token(self, token: Token) -> None:
+        async with self._other() as connection:
+            await connection.run(sql.add_token(token))
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        if digests:
+            async with self._other() as connection:
+                await connection.run(sql.expire_tokens(digests, expires_us))
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        if digests:
+            async with self._other() as connection:
+                await connection.run(sql.remove_tokens(digests))
 
     async def _insist(self, statement: bytes) -> None:
         """A lost connection leaves the outcome unknown; the same ids make further tries safe."""

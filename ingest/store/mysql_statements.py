@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
+from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 INSERT_ENTRY = (
@@ -44,6 +45,17 @@ RENEW_SLOT = (
     b"UPDATE ingest_slots SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
     b"floor_ms = GREATEST(floor_ms, %d) WHERE slot = %d AND node = %s"
 )
+TOKENS = (
+    b"SELECT digest, name, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_time), "
+    b"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', expires_time), events_per_second, burst "
+    b"FROM ingest_tokens ORDER BY created_time, digest"
+)
+ADD_TOKEN = (
+    b"INSERT INTO ingest_tokens (digest, name, created_time, expires_time, events_per_second, burst) "
+    b"VALUES (x'%b', %b, %b, %b, %b, %b)"
+)
+EXPIRE_TOKENS = b"UPDATE ingest_tokens SET expires_time = LEAST(COALESCE(expires_time, %b), %b) WHERE digest IN (%b)"
+REMOVE_TOKENS = b"DELETE FROM ingest_tokens WHERE digest IN (%b)"
 VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
 
 
@@ -126,6 +138,25 @@ def keys_of(batch: Batch) -> list[tuple[int, str, str, str]]:
     """What `read_keys` finds when the rows are the batch's own."""
     created = _created(batch.created_us)
     return [(i, event.call_id, event.event_type, created) for i, event in zip(batch.ids, batch.events, strict=True)]
+
+
+def add_token(token: Token) -> bytes:
+    created = created_literal(token.created_us)
+    expires = b"NULL" if token.expires_us is None else created_literal(token.expires_us)
+    limits = (b"NULL" if limit is None else b"%d" % limit for limit in (token.events_per_second, token.burst))
+    return ADD_TOKEN % (token.digest.hex().encode(), quoted(token.name.encode()), created, expires, *limits)
+
+
+def expire_tokens(digests: Iterable[bytes], expires_us: int) -> bytes:
+    return EXPIRE_TOKENS % (created_literal(expires_us), created_literal(expires_us), _hex_listed(digests))
+
+
+def remove_tokens(digests: Iterable[bytes]) -> bytes:
+    return REMOVE_TOKENS % _hex_listed(digests)
+
+
+def _hex_listed(values: Iterable[bytes]) -> bytes:
+    return b",".join(b"x'%b'" % value.hex().encode() for value in values)
 
 
 def _listed(first_ids: Iterable[int]) -> bytes:

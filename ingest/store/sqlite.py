@@ -13,6 +13,7 @@ from ingest.ids import SLOTS_MAX, milliseconds_of
 from ingest.sqlite import Database, connect
 from ingest.store.base import SlotLease
 from ingest.store.migrations import migrations, newest_version
+from ingest.tokens import Token
 
 T = TypeVar("T")
 
@@ -31,6 +32,12 @@ NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
 TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, lease_until, floor_ms) VALUES (?, ?, ?, ?)"
 RENEW_SLOT = """UPDATE ingest_slots SET lease_until = ?, floor_ms = MAX(floor_ms, ?)
     WHERE slot = ? AND node = ?"""
+TOKENS = """SELECT digest, name, created_time, expires_time, events_per_second, burst
+    FROM ingest_tokens ORDER BY created_time, digest"""
+ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_time, events_per_second, burst)
+    VALUES (?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
+EXPIRE_TOKEN = """UPDATE ingest_tokens SET expires_time = MIN(COALESCE(expires_time, ?1), ?1) WHERE digest = ?2"""  # noqa: S105
+REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
 VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
@@ -43,6 +50,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def utc_text(us: int) -> str:
     """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC for Unix microseconds, as the table keeps it."""
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def us_of(text: str) -> int:
+    """The inverse of `utc_text`."""
+    return (datetime.fromisoformat(f"{text}+00:00") - _EPOCH) // timedelta(microseconds=1)
 
 
 def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
@@ -146,6 +158,26 @@ class SQLiteStore:
         values = (until_ms, lease.floor_ms, lease.slot, lease.node)
         changed = await self._transact(lambda connection: connection.execute(RENEW_SLOT, values).rowcount)
         return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+
+    async def tokens(self) -> list[Token]:
+        rows = await self._run(lambda connection: connection.execute(TOKENS).fetchall())
+        return [
+            Token(digest, name, us_of(created), expires and us_of(expires), *limits)
+            for digest, name, created, expires, *limits in rows
+        ]
+
+    async def add_token(self, token: Token) -> None:
+        expires = token.expires_us and utc_text(token.expires_us)
+        row = (token.digest, token.name, utc_text(token.created_us), expires, token.events_per_second, token.burst)
+        await self._transact(lambda connection: connection.execute(ADD_TOKEN, row))
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        rows = [(utc_text(expires_us), digest) for digest in digests]
+        await self._transact(lambda connection: connection.executemany(EXPIRE_TOKEN, rows))
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        rows = [(digest,) for digest in digests]
+        await self._transact(lambda connection: connection.executemany(REMOVE_TOKEN, rows))
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _translated():

@@ -9,11 +9,11 @@ from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
+from ingest.grants import Grants
 from ingest.homes import Home
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
-from ingest.tokens import Tokens
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
 
 Sample = Callable[..., float]
@@ -113,5 +113,5 @@ def bodies(clock: FakeClock) -> BodyReader:
 
 
 @pytest.fixture
-def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics) -> Endpoint:
-    return Endpoint(Tokens([TOKEN]), bodies, batcher, metrics, BODY_BYTES_MAX)
+def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics, clock: FakeClock) -> Endpoint:
+    return Endpoint(Grants([TOKEN], clock.monotonic), bodies, batcher, metrics, BODY_BYTES_MAX)

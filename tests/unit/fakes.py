@@ -9,11 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 from ingest.batches import Batch
-from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError
+from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.publisher.base import Lane
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import SlotLease
+from ingest.tokens import Token
 from tests.unit.making import NOW_US
 
 WAIT_SECONDS = 10
@@ -50,7 +51,28 @@ class Commit(msgspec.Struct, frozen=True):
     settled: Sequence[int]
 
 
-class FakeStore:
+class FakeTokens:
+    """The database's tokens; it is away while they are None."""
+
+    def __init__(self, *held: Token) -> None:
+        self.held: Sequence[Token] | None = held
+
+    async def tokens(self) -> list[Token]:
+        if self.held is None:
+            raise StoreUnavailable
+        return list(self.held)
+
+    async def add_token(self, token: Token) -> None:
+        self.held = [*(self.held or ()), token]
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        raise NotImplementedError
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        raise NotImplementedError
+
+
+class FakeStore(FakeTokens):
     """A store in memory.
 
     Commits wait while `gate` (or the one of `gates` for their first call_id) is closed, then fail with
@@ -58,6 +80,7 @@ class FakeStore:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate = opened()
         self.gates: dict[str, asyncio.Event] = {}
         self.errors: deque[Exception] = deque()

@@ -18,12 +18,13 @@ PIPELINE = {
         "committer",
         "dispatcher",
         "endpoint",
+        "grants",
         "health",
         "homes",
         "relay",
         "settler",
     ),
-    *("outage", "worker"),
+    *("outage", "rates", "token_watch", "worker"),
 }
 ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream", "publisher.embedded", "spool"}
 DRIVERS = {
@@ -35,7 +36,7 @@ DRIVERS = {
     "rstream": {"publisher.stream"},
     "blacksheep": {"app", "routes"},
 }
-COMMANDS = {"cli", "doctor", "tail"}
+COMMANDS = {"cli", "doctor", "tail", "token_commands"}
 """They speak to servers themselves, apart from the service."""
 
 

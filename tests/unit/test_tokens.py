@@ -3,43 +3,9 @@ from hashlib import sha256
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.tokens import Tokens, entry_of, problem_of, warning_about
+from ingest.tokens import Token, digests_of, entry_of, new_secret, problem_of, warning_about
 
-FIRST, SECOND, THIRD = "first-token", "second.token", "third token"
-OURS = Tokens([FIRST, entry_of(SECOND), entry_of(THIRD).upper().replace("SHA256:", "sha256:")])
-PLAIN = Tokens([FIRST, SECOND])
-
-
-@pytest.mark.parametrize("token", [FIRST, SECOND, THIRD])
-def test_each_token_is_accepted(token: str) -> None:
-    assert OURS.accepts(token)
-
-
-@pytest.mark.parametrize("tokens", [OURS, PLAIN], ids=["some hashed", "all plain"])
-@pytest.mark.parametrize(
-    "token", [None, "", "first-token ", "first-toke", "FIRST-TOKEN", "first-token,second.token", "\xff\x00"]
-)
-def test_anything_else_is_not(tokens: Tokens, token: str | None) -> None:
-    assert not tokens.accepts(token)
-
-
-@pytest.mark.parametrize("sent", [entry_of(SECOND), sha256(SECOND.encode()).hexdigest()])
-def test_what_stands_in_the_configuration_is_no_token(sent: str) -> None:
-    assert not OURS.accepts(sent)
-
-
-@pytest.mark.parametrize("token", [None, "", "any"])
-def test_without_tokens_nobody_is_let_in(token: str | None) -> None:
-    assert not Tokens([]).accepts(token)
-
-
-def test_no_token_is_not_the_empty_token() -> None:
-    assert not Tokens([""]).accepts(None)
-    assert not Tokens(["sha256:" + sha256(b"").hexdigest()]).accepts(None)
-
-
-def test_tokens_are_not_kept_as_such() -> None:
-    assert FIRST not in repr(vars(OURS))
+FIRST, SECOND = "first-token", "second.token"
 
 
 @pytest.mark.parametrize("line", ["abc", "abc\n", "  abc\r\n"])
@@ -66,3 +32,21 @@ def test_malformed_hash_is_told_without_showing_it(digits: str) -> None:
 def test_tokens_in_plain_text_are_counted() -> None:
     assert warning_about([entry_of(FIRST)]) is None
     assert str(warning_about([FIRST, entry_of(SECOND)])).startswith("1 of 2 tokens in INGEST_API_TOKENS are in plain")
+
+
+def test_digests_are_those_of_the_tokens_however_they_are_written() -> None:
+    assert digests_of([FIRST, entry_of(SECOND)]) == [sha256(FIRST.encode()).digest(), sha256(SECOND.encode()).digest()]
+
+
+def test_new_tokens_differ_and_may_stand_in_a_header_or_a_path() -> None:
+    made = {new_secret() for _ in range(100)}
+
+    assert len(made) == 100
+    assert all(len(token) == 43 and token.replace("-", "").replace("_", "").isalnum() for token in made)
+
+
+def test_token_is_valid_until_it_expires() -> None:
+    token = Token(b"d" * 32, "pbx", created_us=1, expires_us=5)
+
+    assert (token.is_valid(4), token.is_valid(5)) == (True, False)
+    assert Token(b"d" * 32, "pbx", created_us=1).is_valid(10**18)

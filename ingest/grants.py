@@ -1,0 +1,93 @@
+"""Who may send: the tokens of the configuration and of the database, and what each name has sent."""
+
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2s, sha256
+
+from ingest.clock import Monotonic
+from ingest.rates import Bucket
+from ingest.tokens import CONFIGURED, PREFIX, Token, split
+
+
+class Grant:
+    """What the tokens of one name may do, and have done in this worker."""
+
+    __slots__ = ("bucket", "events", "limited", "name")
+
+    def __init__(self, name: str, bucket: Bucket | None = None) -> None:
+        self.name = name
+        self.bucket = bucket
+        self.events = 0
+        """Accepted."""
+        self.limited = 0
+        """Requests refused for their rate."""
+
+
+class Grants:
+    """Finds the grant of a token.
+
+    The tokens of the configuration are compared in constant time, all of them. Those of the database may be many: they
+    are looked up by their digest, so that the time it takes tells nothing about a token either. Only digests are kept.
+
+    Of tokens in plain text that is a BLAKE2s, because Python has it built in: a SHA-256 goes through OpenSSL, which
+    takes longer to find it than to compute it. It is made where a hashed entry asks for it, once for each valid token.
+    """
+
+    def __init__(self, configured: Iterable[str], monotonic: Monotonic) -> None:
+        plain, hashed = split(configured)
+        self._monotonic = monotonic
+        self._configured = Grant(CONFIGURED)
+        self._plain = [blake2s(token.encode()).digest() for token in plain]
+        self._hashed = [bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed]
+        self._named: dict[str, Grant] = {}
+        self._table: dict[bytes, Grant] = {}
+        """By SHA-256."""
+        self._quick: dict[bytes, Grant] = {}
+        """The same by BLAKE2s, as far as they were sent."""
+
+    @property
+    def all(self) -> Sequence[Grant]:
+        return [self._configured, *self._named.values()]
+
+    def of(self, token: str | None) -> Grant | None:
+        """None if `token`, as sent, is no valid one."""
+        encoded = (token or "").encode()
+        given = blake2s(encoded).digest()
+        found = False
+        for digest in self._plain:
+            found |= hmac.compare_digest(digest, given)
+        if self._hashed or self._table:
+            grant = self._quick.get(given)
+            if grant:
+                return grant
+            return self._by_sha256(encoded, given, found) if token is not None else None
+        return self._configured if found and token is not None else None
+
+    def _by_sha256(self, encoded: bytes, quick: bytes, found: bool) -> Grant | None:
+        given = sha256(encoded).digest()
+        for digest in self._hashed:
+            found |= hmac.compare_digest(digest, given)
+        grant = self._configured if found else self._table.get(given)
+        if grant:
+            self._quick[quick] = grant
+        return grant
+
+    def use(self, tokens: Sequence[Token]) -> None:
+        """From now on these tokens of the database are valid, and no others. What a name has sent is kept."""
+        self._named = {token.name: self._grant(token) for token in tokens}
+        self._table = {token.digest: self._named[token.name] for token in tokens}
+        self._quick.clear()
+
+    def buckets(self) -> Mapping[str, Bucket]:
+        """Of the names that have a rate."""
+        return {name: grant.bucket for name, grant in self._named.items() if grant.bucket}
+
+    def _grant(self, token: Token) -> Grant:
+        """All tokens of a name share the rate of its newest one."""
+        grant = self._named.get(token.name) or Grant(token.name)
+        rate, burst = token.events_per_second, token.burst
+        if rate is None:
+            grant.bucket = None
+        elif grant.bucket is None or (grant.bucket.rate, grant.bucket.burst) != (rate, burst or rate):
+            grant.bucket = Bucket(rate, burst or rate, self._monotonic)
+        return grant

@@ -1,0 +1,122 @@
+"""`ingest tokens create|list|revoke|rotate`: what they do to the table, and what they say."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from ingest.app import make_store
+from ingest.clock import unix_us
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from ingest.store.base import TokenTable
+from ingest.token_watch import POLL_SECONDS
+from ingest.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
+
+T = TypeVar("T")
+
+EFFECTIVE_SECONDS = 2 * POLL_SECONDS
+"""All workers have looked by then."""
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+
+
+def seconds_of(text: str) -> int:
+    """`90s`, `15m`, `12h`, `30d` in seconds. Raises `SettingsError`."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise SettingsError(f"{text!r} is no time: write a number and one of s, m, h, d, such as 30d.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def create(settings: Settings, name: str, expires: str | None, rate: int | None, burst: int | None) -> str:
+    """The new token, which is shown this once."""
+    if not NAME.fullmatch(name) or name == CONFIGURED:
+        raise SettingsError(
+            f"{name!r} is no name: 1 to 64 letters, digits, dots, dashes and underscores, and not {CONFIGURED!r}."
+        )
+    if burst is not None and rate is None:
+        raise SettingsError("--burst is of a rate: give --events-per-second, too.")
+    secret, now_us = new_secret(), unix_us()
+    token = Token(digest_of(secret), name, now_us, _expiry(now_us, expires), rate, burst)
+
+    async def add(table: TokenTable) -> None:
+        await table.add_token(token)
+        await asyncio.sleep(EFFECTIVE_SECONDS)
+
+    _with_table(settings, add)
+    return secret
+
+
+def rotate(settings: Settings, name: str, grace: str) -> str:
+    """A new token of this name, with the rate of its newest; the older ones expire after the grace."""
+    secret, now_us = new_secret(), unix_us()
+
+    async def replace(table: TokenTable) -> None:
+        old = [token for token in await table.tokens() if token.name == name and token.is_valid(now_us)]
+        if not old:
+            raise SettingsError(f"There is no valid token named {name!r}; `ingest tokens list` shows all.")
+        limits = (old[-1].events_per_second, old[-1].burst)
+        await table.add_token(Token(digest_of(secret), name, now_us, None, *limits))
+        await table.expire_tokens([token.digest for token in old], now_us + seconds_of(grace) * 1_000_000)
+        await asyncio.sleep(EFFECTIVE_SECONDS)
+
+    _with_table(settings, replace)
+    return secret
+
+
+def revoke(settings: Settings, what: str) -> list[str]:
+    """Remove the token of that number, or all of that name. A line for each."""
+
+    async def remove(table: TokenTable) -> Sequence[Token]:
+        found = [token for token in await table.tokens() if what in (token.name, token.number)]
+        if not found:
+            raise SettingsError(f"No token has the name or number {what!r}; `ingest tokens list` shows all.")
+        await table.remove_tokens([token.digest for token in found])
+        await asyncio.sleep(EFFECTIVE_SECONDS)
+        return found
+
+    return [f"revoked {token.number} ({token.name})" for token in _with_table(settings, remove)]
+
+
+def listed(settings: Settings) -> list[str]:
+    """A line for each token, under a head."""
+
+    async def read(table: TokenTable) -> Sequence[Token]:
+        return await table.tokens()
+
+    now_us = unix_us()
+    tokens = _with_table(settings, read)
+    rows: list[Sequence[str]] = [("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")]
+    rows += [_row(token, now_us) for token in tokens]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(token: Token, now_us: int) -> Sequence[str]:
+    expires = "never" if token.expires_us is None else _minute(token.expires_us)
+    if not token.is_valid(now_us):
+        expires += " (expired)"
+    limits = ("" if limit is None else str(limit) for limit in (token.events_per_second, token.burst))
+    return (token.number, token.name, _minute(token.created_us), expires, *limits)
+
+
+def _minute(us: int) -> str:
+    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _expiry(now_us: int, expires: str | None) -> int | None:
+    return None if expires is None else now_us + seconds_of(expires) * 1_000_000
+
+
+def _with_table(settings: Settings, work: Callable[[TokenTable], Awaitable[T]]) -> T:
+    async def run() -> T:
+        store = make_store(settings)
+        await store.start()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())

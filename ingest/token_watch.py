@@ -1,0 +1,97 @@
+"""Keeps a worker's grants as the database has them: a change there is a change here within a second.
+
+They are remembered in the data folder: a worker that starts while the database is away lets the same clients in.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ingest.clock import NowUs
+from ingest.errors import StoreError
+from ingest.grants import Grant, Grants
+from ingest.metrics import Metrics
+from ingest.store.base import TokenTable
+from ingest.tokens import Token
+
+log = logging.getLogger("ingest.tokens")
+
+POLL_SECONDS = 0.5
+LABELS_MAX = 200
+"""Names that have series of their own; all others share one."""
+OTHERS = "(others)"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Token]).decode
+
+
+class TokenWatch:
+    """`run` works until it is cancelled."""
+
+    def __init__(self, table: TokenTable, grants: Grants, file: Path, metrics: Metrics, now_us: NowUs) -> None:
+        self._table = table
+        self._grants = grants
+        self._file = file
+        self._metrics = metrics
+        self._now_us = now_us
+        self._tokens: Sequence[Token] = ()
+        self._used: Sequence[Token] = ()
+        self._counted: dict[str, tuple[int, int]] = {}
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except OSError:
+                log.exception("the tokens could not be remembered in the data folder")
+            self.count()
+            await asyncio.sleep(POLL_SECONDS)
+
+    def recall(self) -> None:
+        """Use what was remembered, until the database is there."""
+        with suppress(FileNotFoundError, msgspec.MsgspecError):
+            self._tokens = _decode(self._file.read_bytes())
+        self._use_valid()
+
+    async def look(self) -> None:
+        """Use what the database has; what it last had, if it is away."""
+        try:
+            tokens = await self._table.tokens()
+        except StoreError as exc:
+            log.debug("tokens not read", extra={"reason": str(exc)})
+        else:
+            if tokens != self._tokens:
+                self._tokens = tokens
+                self._remember()
+        self._use_valid()
+
+    def count(self) -> None:
+        """Bring the metrics up to what was sent."""
+        for grant in self._grants.all:
+            events, limited = self._counted.get(grant.name, (0, 0))
+            label = self._label(grant)
+            self._metrics.token_events.labels(label).inc(grant.events - events)
+            self._metrics.token_limited.labels(label).inc(grant.limited - limited)
+            self._counted[grant.name] = (grant.events, grant.limited)
+
+    def _label(self, grant: Grant) -> str:
+        return grant.name if grant.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS
+
+    def _use_valid(self) -> None:
+        now_us = self._now_us()
+        valid = [token for token in self._tokens if token.is_valid(now_us)]
+        if valid != self._used:
+            self._grants.use(valid)
+            self._used = valid
+
+    def _remember(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        draft.touch(0o600)
+        draft.write_bytes(_encode(self._tokens))
+        draft.replace(self._file)

@@ -1,0 +1,183 @@
+"""Tokens made, rotated and withdrawn while real clients send, and rates over all workers."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import StartService
+from tests.exposition import Exposition
+from tests.raw_http import ask, post
+from tests.running import TOKEN, ServiceProcess
+from tests.services import wait_until
+from tests.unit.making import body
+
+WORKERS = 2
+CLIENTS = 8
+REVOKED_SECONDS_MAX = 1.0
+RATE = 50
+BATCH = "/api/call-events/batch"
+
+
+@pytest.fixture
+def service(start_service: StartService) -> ServiceProcess:
+    running = start_service(WORKERS=str(WORKERS))
+    running.wait_for_status("ready")
+    return running
+
+
+def made(service: ServiceProcess, *words: str) -> str:
+    """The token that `ingest tokens` prints."""
+    return service.command("tokens", *words).stdout.strip()
+
+
+def status_with(service: ServiceProcess, token: str) -> int:
+    """On a connection of its own, so of either worker."""
+    return ask(service.port, post(body(), token=token)).status
+
+
+class Clients:
+    """`with Clients(send) as clients:` several send until the block ends, each one after the other."""
+
+    def __init__(self, send: Callable[[], int]) -> None:
+        self._send = send
+        self._pool = ThreadPoolExecutor(CLIENTS)
+        self._going = True
+        self.seen: Counter[int] = Counter()
+        """Status → how many answers, at the end."""
+
+    def __enter__(self) -> "Clients":
+        self._ended = [self._pool.submit(self._run) for _ in range(CLIENTS)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._going = False
+        for one in self._ended:
+            self.seen += one.result(30)
+        self._pool.shutdown()
+
+    def _run(self) -> Counter[int]:
+        seen: Counter[int] = Counter()
+        while self._going:
+            seen[self._send()] += 1
+        return seen
+
+
+def test_rotation_under_load_refuses_nobody(service: ServiceProcess) -> None:
+    used = [made(service, "create", "pbx")]
+    with Clients(lambda: status_with(service, used[-1])) as clients:
+        for _ in range(3):
+            used.append(made(service, "rotate", "pbx", "--grace", "1h"))
+
+    assert set(clients.seen) == {200}
+    assert {status_with(service, token) for token in used} == {200}
+
+
+def test_revoked_token_is_refused_by_all_workers_within_a_second(service: ServiceProcess) -> None:
+    token = made(service, "create", "pbx")
+    assert {status_with(service, token) for _ in range(20)} == {200}
+
+    said = service.command("tokens", "revoke", "pbx").stdout
+
+    assert said.startswith("revoked ")
+    assert {status_with(service, token) for _ in range(20)} == {401}
+    assert status_with(service, TOKEN) == 200
+
+
+def test_old_tokens_expire_after_the_grace(service: ServiceProcess) -> None:
+    old = made(service, "create", "pbx", "--events-per-second", "100", "--burst", "300")
+    new = made(service, "rotate", "pbx", "--grace", "0s")
+
+    assert {status_with(service, old) for _ in range(20)} == {401}
+    assert status_with(service, new) == 200
+    listed = service.command("tokens", "list").stdout.splitlines()
+    assert [line.split()[1] for line in listed[1:]] == ["pbx", "pbx"]
+    assert [line.split()[-2:] for line in listed[1:]] == [["100", "300"]] * 2
+    assert "(expired)" in listed[1]
+    assert old not in "".join(listed)
+
+
+def test_rate_is_that_of_all_workers_together_and_others_do_not_feel_it(service: ServiceProcess) -> None:
+    noisy = made(service, "create", "noisy", "--events-per-second", str(RATE))
+    began = time.monotonic()
+    with Clients(lambda: status_with(service, noisy)) as clients:
+        assert wait_until(lambda: time.monotonic() - began > 5, seconds=20)
+        assert {status_with(service, TOKEN) for _ in range(20)} == {200}
+    seconds = time.monotonic() - began
+
+    assert set(clients.seen) == {200, 429}
+    # At the start each worker allows the burst, a second's worth, before it has learnt what the other took of it.
+    assert RATE * seconds / 2 <= clients.seen[200] <= RATE * seconds + WORKERS * RATE + CLIENTS
+    assert wait_until(lambda: told(service, "ingest_token_events_total") == clients.seen[200], seconds=10)
+    assert told(service, "ingest_token_limited_total") == clients.seen[429]
+
+
+def told(service: ServiceProcess, metric: str) -> float | None:
+    return Exposition(service.request("GET", "/metrics")[1]).value(metric, token="noisy")
+
+
+def test_refusal_says_when_to_come_again(service: ServiceProcess) -> None:
+    token = made(service, "create", "slow", "--events-per-second", "1", "--burst", "1")
+    assert status_with(service, token) == 200
+
+    replies = [ask(service.port, post(body(), token=token)) for _ in range(4)]
+
+    refused = [reply for reply in replies if reply.status == 429]
+    assert refused
+    assert {reply.headers["retry-after"] for reply in refused} <= {"1", "2"}
+    assert refused[0].json["message"].startswith("The token's rate is exceeded. Nothing was kept")
+
+
+def test_batch_above_the_rate_is_taken_whole_and_paid_for_afterwards(service: ServiceProcess) -> None:
+    token = made(service, "create", "batches", "--events-per-second", "100", "--burst", "1")
+    batch = b"\n".join([body()] * 1000)
+
+    first = ask(service.port, post(batch, token=token, path=BATCH))
+    assert (first.status, first.json["accepted"]) == (200, 1000)
+
+    # By then both workers know of it.
+    assert wait_until(lambda: {status_with(service, token) for _ in range(5)} == {429}, seconds=5)
+
+
+def test_tokens_are_known_while_the_database_is_away(
+    service: ServiceProcess, restarted: Callable[[ServiceProcess], ServiceProcess]
+) -> None:
+    token = made(service, "create", "pbx")
+
+    again = restarted(service)
+
+    assert status_with(again, token) == 200
+
+
+@pytest.fixture
+def restarted() -> Callable[[ServiceProcess], ServiceProcess]:
+    """The same service, started anew with a database that is not there."""
+
+    def restart(service: ServiceProcess) -> ServiceProcess:
+        service.stop()
+        service.environment["INGEST_DATABASE_URL"] = "mysql://nobody:nothing@127.0.0.1:9/away"
+        service.start()
+        service.wait_for_status("degraded")
+        return service
+
+    return restart
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["create", "a name"], "is no name"),
+        (["create", "configured"], "is no name"),
+        (["create", "pbx", "--expires", "soon"], "is no time"),
+        (["create", "pbx", "--burst", "5"], "--burst is of a rate"),
+        (["rotate", "nobody"], "There is no valid token named 'nobody'"),
+        (["revoke", "nobody"], "No token has the name or number 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(embedded_service: ServiceProcess, words: list[str], said: str) -> None:
+    done = embedded_service.command("tokens", *words, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr

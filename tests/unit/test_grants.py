@@ -1,0 +1,108 @@
+"""Whose token it is, if anybody's."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import pytest
+
+from ingest.grants import Grants
+from ingest.tokens import CONFIGURED, Token, digest_of, entry_of
+
+FIRST, SECOND, THIRD = "first-token", "second.token", "third token"
+WRONG = [None, "", "first-token ", "first-toke", "FIRST-TOKEN", "first-token,second.token", "\xff\x00"]
+
+
+def grants_of(entries: Sequence[str], *tokens: Token) -> Grants:
+    grants = Grants(entries, lambda: 0.0)
+    grants.use(tokens)
+    return grants
+
+
+def kept(secret: str, name: str = "pbx", rate: int | None = None, burst: int | None = None) -> Token:
+    """As the database has it."""
+    return Token(digest_of(secret), name, created_us=0, events_per_second=rate, burst=burst)
+
+
+OURS = grants_of([FIRST, entry_of(SECOND), entry_of(THIRD).upper().replace("SHA256:", "sha256:")])
+PLAIN = grants_of([FIRST, SECOND])
+KEPT = grants_of([FIRST], kept(SECOND), kept(THIRD, "other"))
+
+
+@pytest.mark.parametrize("token", [FIRST, SECOND, THIRD] * 2)
+def test_each_configured_token_is_accepted(token: str) -> None:
+    grant = OURS.of(token)
+    assert grant
+    assert grant.name == CONFIGURED
+
+
+@pytest.mark.parametrize(("token", "name"), [(FIRST, CONFIGURED), (SECOND, "pbx"), (THIRD, "other")] * 2)
+def test_tokens_of_the_database_have_their_names(token: str, name: str) -> None:
+    grant = KEPT.of(token)
+    assert grant
+    assert grant.name == name
+
+
+@pytest.mark.parametrize("grants", [OURS, PLAIN, KEPT], ids=["some hashed", "all plain", "some kept"])
+@pytest.mark.parametrize("token", WRONG)
+def test_anything_else_is_not(grants: Grants, token: str | None) -> None:
+    assert grants.of(token) is None
+
+
+@pytest.mark.parametrize("sent", [entry_of(SECOND), sha256(SECOND.encode()).hexdigest()])
+def test_what_stands_in_the_configuration_is_no_token(sent: str) -> None:
+    assert OURS.of(sent) is None
+
+
+@pytest.mark.parametrize("token", [None, "", "any"])
+def test_without_tokens_nobody_is_let_in(token: str | None) -> None:
+    assert grants_of([]).of(token) is None
+
+
+def test_no_token_is_not_the_empty_token() -> None:
+    assert grants_of([""]).of(None) is None
+    assert grants_of(["sha256:" + sha256(b"").hexdigest()]).of(None) is None
+    assert grants_of([], kept("")).of(None) is None
+
+
+def test_tokens_are_not_kept_as_such() -> None:
+    grants = grants_of([FIRST], kept(SECOND))
+    grants.of(SECOND)
+
+    assert FIRST not in repr(vars(grants))
+    assert SECOND not in repr(vars(grants))
+
+
+def test_withdrawn_token_is_none_at_once() -> None:
+    grants = grants_of([FIRST], kept(SECOND), kept(THIRD))
+    assert grants.of(SECOND)
+
+    grants.use([kept(THIRD)])
+
+    assert grants.of(SECOND) is None
+    assert grants.of(FIRST)
+    assert grants.of(THIRD)
+
+
+def test_tokens_of_one_name_share_its_rate_and_its_counts() -> None:
+    grants = grants_of([], kept(FIRST, rate=5), kept(SECOND, rate=7, burst=70))
+    first, second = grants.of(FIRST), grants.of(SECOND)
+
+    assert first is second
+    assert first
+    assert first.bucket
+    assert (first.bucket.rate, first.bucket.burst) == (7, 70)
+
+
+def test_counts_and_an_unchanged_rate_outlast_a_change_of_tokens() -> None:
+    grants = grants_of([], kept(FIRST, rate=5))
+    before = grants.of(FIRST)
+    assert before
+    before.events, bucket = 3, before.bucket
+
+    grants.use([kept(FIRST, rate=5), kept(SECOND, "other")])
+
+    after = grants.of(FIRST)
+    assert after is before
+    assert after.bucket is bucket
+    grants.use([kept(FIRST)])
+    assert before.bucket is None

@@ -1,0 +1,114 @@
+"""How a worker comes to know the database's tokens, and what it tells of them."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingest.grants import Grants
+from ingest.metrics import Metrics
+from ingest.token_watch import LABELS_MAX, OTHERS, TokenWatch
+from ingest.tokens import Token, digest_of
+from tests.unit.conftest import Sample
+from tests.unit.fakes import FakeClock, FakeTokens
+
+SECRET = "a-secret"
+
+
+class Watched:
+    def __init__(self, table: FakeTokens, file: Path, clock: FakeClock, metrics: Metrics) -> None:
+        self.grants = Grants([], clock.monotonic)
+        self.watch = TokenWatch(table, self.grants, file, metrics, clock.now_us)
+
+
+@pytest.fixture
+def table() -> FakeTokens:
+    return FakeTokens(Token(digest_of(SECRET), "pbx", created_us=0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "tokens"
+
+
+@pytest.fixture
+def watched(table: FakeTokens, file: Path, clock: FakeClock, metrics: Metrics) -> Watched:
+    return Watched(table, file, clock, metrics)
+
+
+async def test_tokens_of_the_database_are_valid_and_withdrawn_ones_are_not(watched: Watched, table: FakeTokens) -> None:
+    await watched.watch.look()
+    assert watched.grants.of(SECRET)
+
+    table.held = ()
+    await watched.watch.look()
+    assert watched.grants.of(SECRET) is None
+
+
+async def test_token_expires_also_while_the_database_is_away(
+    watched: Watched, table: FakeTokens, clock: FakeClock
+) -> None:
+    table.held = [Token(digest_of(SECRET), "pbx", created_us=0, expires_us=clock.us + 1_000_000)]
+    await watched.watch.look()
+    table.held = None
+    await watched.watch.look()
+    assert watched.grants.of(SECRET)
+
+    clock.advance(1)
+    await watched.watch.look()
+    assert watched.grants.of(SECRET) is None
+
+
+async def test_worker_that_starts_without_the_database_knows_the_last_ones(
+    watched: Watched, file: Path, clock: FakeClock
+) -> None:
+    await watched.watch.look()
+
+    successor = Watched(FakeTokens(), file, clock, Metrics(CollectorRegistry()))
+    successor.watch.recall()
+
+    assert successor.grants.of(SECRET)
+    assert mode_of(file) == 0o600
+
+
+def mode_of(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xc1"])
+def test_nothing_readable_remembered_is_nobody_known(watched: Watched, file: Path, content: bytes | None) -> None:
+    if content is not None:
+        file.parent.mkdir()
+        file.write_bytes(content)
+
+    watched.watch.recall()
+
+    assert watched.grants.of(SECRET) is None
+
+
+async def test_metrics_follow_what_was_sent(watched: Watched, sample: Sample) -> None:
+    await watched.watch.look()
+    grant = watched.grants.of(SECRET)
+    assert grant
+    grant.events, grant.limited = 5, 2
+    watched.watch.count()
+    grant.events = 6
+    watched.watch.count()
+
+    assert sample("ingest_token_events_total", token="pbx") == 6
+    assert sample("ingest_token_limited_total", token="pbx") == 2
+
+
+async def test_names_beyond_the_limit_share_a_series(watched: Watched, table: FakeTokens, sample: Sample) -> None:
+    names = [f"pbx-{number}" for number in range(LABELS_MAX + 5)]
+    table.held = [Token(digest_of(name), name, created_us=0) for name in names]
+    await watched.watch.look()
+    for name in names:
+        grant = watched.grants.of(name)
+        assert grant
+        grant.events += 1
+    watched.watch.count()
+
+    labelled = sum(sample("ingest_token_events_total", token=name) or 0 for name in names)
+    assert labelled + (sample("ingest_token_events_total", token=OTHERS) or 0) == len(names)
+    assert sample("ingest_token_events_total", token=OTHERS) == 6
