@@ -50,7 +50,7 @@ class Target(Protocol):
         """The processes whose CPU time counts, those of this machine."""
 
     def drain(self) -> None:
-        """Return when all that was answered is in the database and published. Raises `BenchFailed` when that takes too long."""
+        """Return when all that was answered is in the database and published. Raises `BenchFailed` after a time."""
 
     def rows(self) -> int | None:
         """Events in the database since the last `clear`; None if there is no database."""
