@@ -19,6 +19,7 @@ STATUSES: Mapping[type[errors.IngestError], int] = {
     errors.Malformed: 400,
     errors.Invalid: 422,
     errors.RowRefused: 422,
+    errors.KeyReused: 422,
     errors.BodyTooLarge: 413,
     errors.BodyTimeout: 408,
     errors.UnsupportedEncoding: 415,

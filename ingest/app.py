@@ -24,6 +24,8 @@ from ingest.endpoint import Endpoint
 from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home
+from ingest.key_cleaner import KeyCleaner
+from ingest.keys import Keys
 from ingest.metric_files import MetricFiles
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, PUBLISH, Outage
@@ -117,7 +119,7 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     }
     worker = Worker(parts, background, unix_us, settings.drain_timeout_seconds)
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
-    batches = BatchEndpoint(parts.endpoint, parts.bodies, parts.batcher, limits)
+    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
     lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
     lanes |= {f"{path}/": lane for path, lane in lanes.items()}
@@ -154,6 +156,7 @@ def _add_pages(application: Application, settings: Settings, health: Health, fil
 def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
     away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
     grants = Grants(settings.tokens, time.monotonic)
+    keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
     settler = Settler(store)
@@ -178,8 +181,10 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         health=Health(store, spool.watch if spool else None, publisher, metrics),
         slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
         grants=grants,
+        keys=keys,
+        key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
         token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
-        endpoint=Endpoint(grants, bodies, batcher, metrics, settings.body_bytes_max),
+        endpoint=Endpoint(grants, keys, bodies, batcher, metrics, settings.body_bytes_max),
     )
 
 

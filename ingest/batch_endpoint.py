@@ -13,8 +13,9 @@ from ingest.answers import Answer
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
-from ingest.errors import BodyTooLarge, IngestError, Invalid, Malformed, Rejected, RowRefused, StoreError
+from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Malformed, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
+from ingest.keys import Keys
 from ingest.rsgi import HttpProtocol, Scope
 
 PATH = "/api/call-events/batch"
@@ -43,8 +44,9 @@ class BatchLimits(msgspec.Struct, frozen=True):
 class BatchEndpoint:
     """Answers one batch: which items are durable, and what is wrong with the others."""
 
-    def __init__(self, single: Endpoint, bodies: BodyReader, batcher: Batcher, limits: BatchLimits) -> None:
+    def __init__(self, single: Endpoint, keys: Keys, bodies: BodyReader, batcher: Batcher, limits: BatchLimits) -> None:
         self._single = single
+        self._keys = keys
         self._bodies = bodies
         self._batcher = batcher
         self._limits = limits
@@ -56,7 +58,7 @@ class BatchEndpoint:
             items = split(body, self._limits.items_max)
             if grant.bucket:
                 grant.bucket.take(len(items))
-            outcomes = await self._take(items)
+            outcomes = await self._take(items, self._single.key_given(headers, grant))
             grant.events += outcomes.count(None)
             answer = _answer(outcomes)
             for error in filter(None, outcomes):
@@ -65,10 +67,10 @@ class BatchEndpoint:
             answer = await self._single.refuse(exc)
         answer.send(protocol)
 
-    async def _take(self, items: Sequence[bytes]) -> list[IngestError | None]:
+    async def _take(self, items: Sequence[bytes], key: bytes | None) -> list[IngestError | None]:
         """Queue every valid item, then wait for all: an error an item, None where it is durable."""
         outcomes: list[IngestError | None] = []
-        for submitted in await self._submit_all(items):
+        for submitted in await self._submit_all(items, key):
             if isinstance(submitted, IngestError):
                 outcomes.append(submitted)
             else:
@@ -76,25 +78,31 @@ class BatchEndpoint:
                 outcomes.append(failure_of(event, await done))
         return outcomes
 
-    async def _submit_all(self, items: Sequence[bytes]) -> list[Submitted]:
+    async def _submit_all(self, items: Sequence[bytes], key: bytes | None) -> list[Submitted]:
         submitted: list[Submitted] = []
         turn_bytes = 0
-        for item in items:
-            submitted.append(self._submit(item))
+        for index, item in enumerate(items):
+            submitted.append(self._submit(item, index, key))
             turn_bytes += ITEM_OVERHEAD_BYTES + len(item)
             if turn_bytes > TURN_BYTES_MAX:
                 turn_bytes = 0
                 await asyncio.sleep(0)
         return submitted
 
-    def _submit(self, item: bytes) -> Submitted:
+    def _submit(self, item: bytes, index: int, key: bytes | None) -> Submitted:
         try:
             if len(item) > self._limits.item_bytes_max:
                 raise BodyTooLarge(f"The event has {len(item)} bytes; the service takes {self._limits.item_bytes_max}.")
             event = decode(item)
+            if key or self._keys.natural:
+                event.key = self._keys.of(event, key, index)
             return event, self._batcher.submit(event)
         except IngestError as exc:
             return exc
+
+
+REFUSED = RowRefused | KeyReused
+"""Store errors that are the event's fault."""
 
 
 def split(body: bytes, items_max: int) -> list[bytes]:
@@ -144,7 +152,7 @@ def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
     accepted = outcomes.count(None)
     if not accepted:
         for error in outcomes:
-            if error is not None and not isinstance(error, Rejected | RowRefused):
+            if error is not None and not isinstance(error, Rejected | REFUSED):
                 raise error  # not the client's fault: the whole batch may be sent again
     rejected = [{"index": index, "errors": _errors(error)} for index, error in enumerate(outcomes) if error is not None]
     if not accepted:
@@ -155,6 +163,6 @@ def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
 def _errors(error: IngestError) -> Any:
     if isinstance(error, Invalid):
         return error.errors
-    if isinstance(error, StoreError) and not isinstance(error, RowRefused):
+    if isinstance(error, StoreError) and not isinstance(error, REFUSED):
         return {"event": ["It could not be made durable: send it again."]}
     return {"event": [str(error)]}

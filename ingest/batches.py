@@ -1,13 +1,14 @@
 """The unit of work behind the endpoint: events that are committed and published together."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 import msgspec
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from ingest.events import Event
 from ingest.ids import slot_of
+from ingest.keys import digest_of, fingerprint_of
 
 log = logging.getLogger("ingest.outbox")
 
@@ -37,6 +38,10 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def keyed(self) -> Iterator[tuple[int, bytes]]:
+        """Id and key of the events that have one."""
+        return ((i, event.key) for i, event in zip(self.ids, self.events, strict=True) if event.key)
+
     @property
     def payload_bytes(self) -> int:
         return sum(len(event.payload) for event in self.events)
@@ -50,6 +55,34 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         if len(positions) == len(self):
             return self
         return Batch([self.ids[at] for at in positions], [self.events[at] for at in positions], self.created_us)
+
+
+def twins_of(batch: Batch) -> dict[int, int]:
+    """Position of each event whose key an earlier one of the batch has → that one's position."""
+    firsts: dict[bytes, int] = {}
+    twins = {}
+    for position, event in enumerate(batch.events):
+        if event.key:
+            first = firsts.setdefault(digest_of(event.key), position)
+            if first != position:
+                twins[position] = first
+    return twins
+
+
+def repeats_in(batch: Batch, held: Iterable[tuple[bytes, bytes, int]]) -> dict[int, bool]:
+    """Position of each event whose key is another's → is it the same event. `held`: (digest, fingerprint, id)."""
+    own = set(batch.ids)
+    others = {digest: fingerprint for digest, fingerprint, event_id in held if event_id not in own}
+    return {
+        position: others[digest_of(event.key)] == fingerprint_of(event.key)
+        for position, event in enumerate(batch.events)
+        if event.key and digest_of(event.key) in others
+    }
+
+
+def without(batch: Batch, positions: Container[int]) -> Batch:
+    """All but the events at these positions."""
+    return batch.picked([position for position in range(len(batch)) if position not in positions])
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

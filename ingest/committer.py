@@ -6,9 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch
+from ingest.batches import Batch, twins_of, without
 from ingest.clock import Monotonic
-from ingest.errors import BatchRefused, IdsTaken, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -64,39 +64,52 @@ class Committer:
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
         """Who of the batch is not durable. Raises `StoreError` if nobody is."""
+        twins = twins_of(batch)
+        if not twins:
+            return await self._commit(batch, waited_seconds)
+        failures = await self._commit(without(batch, twins), waited_seconds)
+        of_twins = _failures_of_twins(batch, twins, failures)
+        self._metrics.repeated.inc(len(twins) - len(of_twins))
+        return {**failures, **of_twins}
+
+    async def _commit(self, batch: Batch, waited_seconds: float) -> Failures:
         if waited_seconds > self._limits.queue_timeout_seconds:
-            await self._fall_back(batch, StoreUnavailable(TOO_SLOW))
-        elif self._spool and self._outage.reason:
-            await self._fall_back(batch, StoreUnavailable(self._outage.reason))
-        else:
-            return await self._commit_or_isolate(batch)
-        return {}
+            return await self._fall_back(batch, StoreUnavailable(TOO_SLOW))
+        if self._spool and self._outage.reason:
+            return await self._fall_back(batch, StoreUnavailable(self._outage.reason))
+        return await self._commit_or_isolate(batch)
 
     async def _commit_or_isolate(self, batch: Batch) -> Failures:
         try:
-            async with asyncio.timeout(self._limits.spool_after_seconds if self._spool else None):
-                await self._commit_whole(batch, self._database)
+            async with asyncio.timeout(self._patience_with(batch)):
+                return await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)
         except TimeoutError:
-            await self._give_up(batch, StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds)))
+            return await self._give_up(batch, StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds)))
         except StoreError as exc:
-            await self._give_up(batch, exc)
-        return {}
+            return await self._give_up(batch, exc)
 
-    async def _give_up(self, batch: Batch, reason: StoreError) -> None:
+    def _patience_with(self, batch: Batch) -> float | None:
+        """Only the database knows every key, so a batch with keys has the store's own deadline for it."""
+        if self._spool is None or any(batch.keyed()):
+            return None
+        return self._limits.spool_after_seconds
+
+    async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
         """The database may yet make the commit that was given up: the ids tell, when the batch is brought to it."""
         self._tell(reason)
-        await self._fall_back(batch, reason)
+        return await self._fall_back(batch, reason)
 
-    async def _fall_back(self, batch: Batch, reason: StoreError) -> None:
+    async def _fall_back(self, batch: Batch, reason: StoreError) -> Failures:
         """Keep the batch in the spool. Raises the reason if there is none, and `StoreError` if that fails, too."""
         if self._spool is None or isinstance(reason, IdsTaken):
             raise reason
         if self._outage.reason:
             self._outage.concerns(len(batch), str(reason))
-        await self._commit_whole(batch, self._spool)
-        self._metrics.spooled.inc(len(batch))
+        failures = await self._commit_whole(batch, self._spool)
+        self._metrics.spooled.inc(len(batch) - len(failures))
+        return failures
 
     def _tell(self, exc: StoreError) -> None:
         if self._spool and not isinstance(exc, IdsTaken):
@@ -121,17 +134,17 @@ class Committer:
     async def _rest(self, part: Batch, reason: StoreError) -> Failures:
         """What became of a part that was not tried before the database went away."""
         try:
-            await self._fall_back(part, reason)
+            return await self._fall_back(part, reason)
         except StoreError as exc:
             return {id(event): exc for event in part.events}
-        return {}
 
     async def _commit_last(self, parts: list[Batch]) -> Failures:
         """Commit the last part, or put its halves in its place; it stays there if the store fails."""
         part = parts[-1]
         try:
-            await self._commit_whole(part, self._database)
+            failures = await self._commit_whole(part, self._database)
             parts.pop()
+            return failures
         except BatchRefused as exc:
             parts.pop()
             if len(part) == 1:
@@ -139,7 +152,20 @@ class Committer:
             parts += _halves(part)
         return {}
 
-    async def _commit_whole(self, batch: Batch, home: Home) -> None:
+    async def _commit_whole(self, batch: Batch, home: Home) -> Failures:
+        """Commit all of the batch but its repeats, which need nothing but an answer."""
+        failures: dict[int, StoreError] = {}
+        while batch:
+            try:
+                await self._commit_new(batch, home)
+                break
+            except Repeats as exc:
+                failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
+                self._metrics.repeated.inc(sum(exc.same.values()))
+                batch = without(batch, exc.same)
+        return failures
+
+    async def _commit_new(self, batch: Batch, home: Home) -> None:
         settled, lease_seconds = home.settling.take(), self._onward.lease_seconds()
         started = self._monotonic()
         try:
@@ -152,6 +178,18 @@ class Committer:
         if home is self._database:
             self._metrics.stored.inc(len(batch))
         self._onward.dispatch(batch, lease_seconds, home)
+
+
+def _failures_of_twins(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:
+    """A twin fares as the first event with its key did, if it is the same event."""
+    found: dict[int, StoreError] = {}
+    for position, first in twins.items():
+        one, other = batch.events[first], batch.events[position]
+        if one.key != other.key:
+            found[id(other)] = KeyReused()
+        elif id(one) in failures:
+            found[id(other)] = failures[id(one)]
+    return found
 
 
 def _halves(batch: Batch) -> Sequence[Batch]:

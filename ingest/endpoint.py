@@ -12,6 +12,8 @@ from ingest.bodies import BodyReader
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events import decode
 from ingest.grants import Grant, Grants
+from ingest.keys import HEADER as KEY_HEADER
+from ingest.keys import Keys
 from ingest.metrics import Metrics
 from ingest.rsgi import Headers, HttpProtocol, Scope
 
@@ -27,9 +29,16 @@ class Endpoint:
     """Answers one request: 200 after the event is durable, the error's answer otherwise."""
 
     def __init__(
-        self, grants: Grants, bodies: BodyReader, batcher: Batcher, metrics: Metrics, body_bytes_max: int
+        self,
+        grants: Grants,
+        keys: Keys,
+        bodies: BodyReader,
+        batcher: Batcher,
+        metrics: Metrics,
+        body_bytes_max: int,
     ) -> None:
         self._grants = grants
+        self._keys = keys
         self._bodies = bodies
         self._batcher = batcher
         self._refused = metrics.refused
@@ -47,6 +56,8 @@ class Endpoint:
             event = decode(await self._bodies.read(protocol, headers, self._body_bytes_max))
             if grant.bucket:
                 grant.bucket.take(1)
+            if KEY_HEADER in headers or self._keys.natural:
+                event.key = self._keys.of(event, self.key_given(headers, grant))
             failures = await self._batcher.submit(event)
             if failures and (failure := failure_of(event, failures)):
                 raise failure
@@ -70,6 +81,10 @@ class Endpoint:
             grant.limited += 1
             raise RateLimited(wait_seconds)
         return headers, grant
+
+    def key_given(self, headers: Headers, grant: Grant) -> bytes | None:
+        """What the request's head gives as its key. Raises `Malformed`."""
+        return self._keys.given(headers.get(KEY_HEADER), grant.name) if KEY_HEADER in headers else None
 
     async def refuse(self, error: IngestError) -> Answer:
         """Count the refusal and make its answer."""

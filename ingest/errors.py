@@ -142,6 +142,26 @@ class IdsTaken(StoreError):
         super().__init__(f"Another worker made ids of slot {slot}. Nothing of this batch was stored.")
 
 
+class KeyReused(StoreError):
+    """The Idempotency-Key was used with another event. This one was not kept: send it with a key of its own."""
+
+    code = "key_reused"
+    retry_helps = False
+
+
+class Repeats(IngestError):
+    """Events with these keys are there already. Nothing of the batch was stored.
+
+    `same` tells for each of the batch's positions that is one whether the key was given to the same event.
+    """
+
+    code = "repeats"
+
+    def __init__(self, same: Mapping[int, bool]) -> None:
+        super().__init__()
+        self.same = same
+
+
 class SpoolFull(StoreUnavailable):
     """The database is not available, and the spool is full. The event was not acknowledged: send it again."""
 

@@ -43,11 +43,15 @@ class CallEvent(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False, array_like=True):
-    """A valid event: the two columns of its own, and the JSON exactly as received (UTF-8)."""
+    """A valid event: the two columns of its own, and the JSON exactly as received (UTF-8).
+
+    `key` tells a repeat, see `ingest.keys`. What older versions packed ends before it.
+    """
 
     call_id: str
     event_type: str
     payload: bytes
+    key: bytes | None = None
 
 
 _BRACKET = ord("[")

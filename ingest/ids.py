@@ -52,6 +52,11 @@ def milliseconds_of(event_id: int) -> int:
     return (event_id >> _TIME_SHIFT) + EPOCH_MS
 
 
+def first_id_of(ms: int) -> int:
+    """No id made before this Unix millisecond is as large."""
+    return max(0, ms - EPOCH_MS) << _TIME_SHIFT
+
+
 def ids_of_second(event_id: int) -> range:
     """All ids that may be made within the same second."""
     first = (event_id >> _TIME_SHIFT) // 1000 * 1000

@@ -19,6 +19,7 @@ REFUSAL_CODES = (
     "invalid",
     "batch_refused",
     "row_refused",
+    "key_reused",
     "body_too_large",
     "body_timeout",
     "unsupported_encoding",
@@ -61,6 +62,11 @@ class Metrics:
             registry=registry,
         )
         self.stored = Counter("ingest_events_stored_total", "Events committed to the database.", registry=registry)
+        self.repeated = Counter(
+            "ingest_events_repeated_total",
+            "Events accepted, and not stored again, as an earlier one had their key.",
+            registry=registry,
+        )
         self.spooled = Counter(
             "ingest_events_spooled_total", "Events kept in the spool while the database was away.", registry=registry
         )

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_items_max: Count = 10_000
     body_timeout_seconds: Seconds = 5.0
     connections_max: Count = 4096
+    idempotency_key: Literal["header", "natural"] = "header"
+    idempotency_seconds: Seconds = 86_400.0
     queue_events_max: Count = 20_000
     queue_bytes_max: Bytes = 67_108_864
     queue_seconds_max: Seconds = 0.4

@@ -18,6 +18,8 @@ from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.ids import IdGenerator
+from ingest.key_cleaner import KeyCleaner
+from ingest.keys import Keys
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
@@ -76,6 +78,8 @@ class Parts(msgspec.Struct, frozen=True):
     health: Health
     slots: SlotKeeper
     grants: Grants
+    keys: Keys
+    key_cleaner: KeyCleaner
     token_watch: TokenWatch
     endpoint: Endpoint
 
@@ -105,6 +109,7 @@ class Worker:
         self._run(parts.health.run(), "health")
         self._run(parts.relay.run(), "relay")
         self._run(self._keep_slot(), "id-slot")
+        self._run(parts.key_cleaner.run(), "keys")
         parts.token_watch.recall()
         self._run(parts.token_watch.run(), "tokens")
         if parts.spool:

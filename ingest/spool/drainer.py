@@ -7,8 +7,8 @@ import random
 from collections import deque
 from collections.abc import Sequence
 
-from ingest.batches import Batch, pack
-from ingest.errors import BatchRefused, IdsTaken, SpoolFull, StoreError
+from ingest.batches import Batch, pack, without
+from ingest.errors import BatchRefused, IdsTaken, Repeats, SpoolFull, StoreError
 from ingest.homes import Successor
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -113,12 +113,23 @@ class Drainer:
     async def _commit(self, batches: Sequence[Batch]) -> bool:
         """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
         for batch in batches:
+            new = batch
             try:
-                await self._database.commit(batch, lease_seconds=0.0, settled=[])
+                while new:
+                    try:
+                        await self._database.commit(new, lease_seconds=0.0, settled=[])
+                        break
+                    except Repeats as exc:
+                        new = self._without_repeats(new, exc)
             except (BatchRefused, IdsTaken):
                 self._successor.take_over(batch.first_id, range(len(batch)))
                 return False
         return True
+
+    def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
+        """What another worker or node had accepted while the database, which knows, was away."""
+        self._metrics.repeated.inc(len(repeats.same))
+        return without(batch, repeats.same)
 
     async def _restore(self, batches: Sequence[Batch]) -> list[tuple[Batch, str]]:
         """The events, as batches of one, that the database refuses, and why; all others are in it then."""
@@ -130,6 +141,10 @@ class Drainer:
         except (BatchRefused, IdsTaken) as exc:
             if len(batches) == 1 and len(batches[0]) == 1:
                 return [(batches[0], str(exc))]
+        except Repeats as exc:
+            if len(batches) == 1:
+                new = self._without_repeats(batches[0], exc)
+                return await self._restore([new] if new else [])
         return [found for half in _halves(batches) for found in await self._restore(half)]
 
     async def _set_aside(self, refused: Refused) -> None:

@@ -20,7 +20,7 @@ from ingest.errors import SpoolDamaged, SpoolFull, StoreUnavailable
 from ingest.ids import milliseconds_of
 from ingest.spool.files import SpoolFile
 from ingest.spool.records import RECORD_BYTES, Record, Refused, SpoolLimits, Usage
-from ingest.sqlite import Database, transact
+from ingest.sqlite import Database, keep_keys, transact
 
 T = TypeVar("T")
 log = logging.getLogger("ingest.spool")
@@ -29,6 +29,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
     first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL, lease_until INTEGER, batch BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS spool_lease_until ON spool (lease_until);
+CREATE TABLE IF NOT EXISTS keys (digest BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, event_id INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS keys_event_id ON keys (event_id);
 CREATE TABLE IF NOT EXISTS refused (first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL, reason TEXT NOT NULL,
     batch BLOB NOT NULL);
 """
@@ -88,14 +90,18 @@ class SpoolStore:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self.check_room(record.bytes)
-                await self.add([record], settled)
+                await self._add([record], settled, batch)
         except TimeoutError as exc:
             raise StoreUnavailable(f"The spool's disk did not answer within {self._timeout_seconds:g} s.") from exc
 
-    async def add(self, records: Sequence[Record], settled: Sequence[int] = ()) -> None:
+    async def add(self, records: Sequence[Record]) -> None:
         """Records of another spool, whatever the bounds: their bytes are on this disk already."""
+        await self._add(records, ())
 
+    async def _add(self, records: Sequence[Record], settled: Sequence[int], new: Batch | None = None) -> None:
         def write(connection: sqlite3.Connection) -> None:
+            if new:
+                keep_keys(connection, "keys", new)
             connection.executemany(INSERT, [msgspec.structs.astuple(record) for record in records])
             connection.executemany(SETTLE, _keys(settled))
 
@@ -178,10 +184,13 @@ class SpoolStore:
         return None if first_id is None else milliseconds_of(first_id)
 
     async def give_room_back(self) -> None:
-        """Shrink the file of an empty spool."""
+        """Shrink the file of an empty spool, and forget its keys."""
 
         def vacuum(connection: sqlite3.Connection) -> None:
-            if self._file.path.stat().st_size > VACUUM_BYTES and connection.execute(USAGE).fetchone()[0] == 0:
+            if connection.execute(USAGE).fetchone()[0]:
+                return
+            connection.execute("DELETE FROM keys")  # the database has them by now
+            if self._file.path.stat().st_size > VACUUM_BYTES:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

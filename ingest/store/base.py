@@ -71,13 +71,17 @@ class Store(Outbox, TokenTable, Protocol):
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
         The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
         event: `RowRefused`) if the database refuses the content, `IdsTaken` if other events have
-        the ids; nothing of the batch is kept then.
+        the ids, `Repeats` if other events have keys of these; nothing of the batch is kept then.
+        No two events of the batch have the same key.
         """
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         """Make rows of batches durable that are published already: without outbox entries, also without those that
         an earlier `commit`, of unknown outcome, may have left. Otherwise as `commit`; what raises may keep some.
         """
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        """Forget up to `limit` keys of events accepted before that Unix time; how many."""
 
     async def backlog(self) -> tuple[int, float]:
         """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""

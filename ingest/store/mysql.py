@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from ingest.batches import Batch, unpack
-from ingest.errors import IdsTaken, SchemaError, StoreError, StoreUnavailable
-from ingest.ids import SLOTS_MAX, milliseconds_of
+from ingest.batches import Batch, repeats_in, unpack
+from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
+from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import SlotLease
 from ingest.store.migrations import newest_version
@@ -56,6 +56,7 @@ class MySQLStore:
             try:
                 await self._insist(statement)
             except Duplicate:
+                await self._check_repeats(batch)
                 await self._check_own(batch)
 
     async def restore(self, batches: Sequence[Batch]) -> None:
@@ -72,6 +73,7 @@ class MySQLStore:
         try:
             await self._insist(sql.restore([batch]))
         except Duplicate:
+            await self._check_repeats(batch)
             await self._check_own(batch)
             await self.settle([batch.first_id])
 
@@ -93,6 +95,10 @@ class MySQLStore:
         async with self._other() as connection:
             rows = await connection.run(sql.read_entries(first_ids))
         return unpack((row[0], row[1]) for row in rows)
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        async with self._other() as connection:
+            return await connection.change(sql.FORGET_KEYS % (first_id_of(before_ms), limit))
 
     async def backlog(self) -> tuple[int, float]:
         async with self._other() as connection:
@@ -156,6 +162,15 @@ class MySQLStore:
             except StoreError:
                 await connection.run(b"ROLLBACK")
                 raise
+
+    async def _check_repeats(self, batch: Batch) -> None:
+        """The keys exist, or the ids."""
+        if (statement := sql.read_held_keys(batch)) is not None:
+            async with self._writers.connection() as connection:
+                held = await connection.run(statement)
+                await connection.run(b"ROLLBACK")
+            if same := repeats_in(batch, held):
+                raise Repeats(same)
 
     async def _check_own(self, batch: Batch) -> None:
         """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""

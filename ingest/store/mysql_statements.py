@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
+from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
@@ -45,6 +46,9 @@ RENEW_SLOT = (
     b"UPDATE ingest_slots SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
     b"floor_ms = GREATEST(floor_ms, %d) WHERE slot = %d AND node = %s"
 )
+INSERT_KEYS = b"INSERT INTO ingest_keys (digest, fingerprint, event_id) VALUES "
+READ_KEYS_HELD = b"SELECT digest, fingerprint, event_id FROM ingest_keys WHERE digest IN (%b)"
+FORGET_KEYS = b"DELETE FROM ingest_keys WHERE event_id < %d ORDER BY event_id LIMIT %d"
 TOKENS = (
     b"SELECT digest, name, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_time), "
     b"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', expires_time), events_per_second, burst "
@@ -104,7 +108,7 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     the client, so there are as few as can be.
     """
     entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
-    statements = [insert_events(batch), INSERT_ENTRY % entry]
+    statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")
@@ -114,7 +118,28 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
 def restore(batches: Sequence[Batch]) -> bytes:
     """The transaction of batches that are published: their rows, and no outbox entries, not even earlier ones."""
     first_ids = [batch.first_id for batch in batches]
-    return b";".join([insert_events(*batches), delete_entries(first_ids), b"COMMIT"])
+    return b";".join([*insert_keys(*batches), insert_events(*batches), delete_entries(first_ids), b"COMMIT"])
+
+
+def insert_keys(*batches: Batch) -> Sequence[bytes]:
+    """The statement that notes the keys of the batches' events; none if there are none.
+
+    In the order of the keys, so that two transactions with the same ones wait for each other instead of dying.
+    """
+    keys = [(key, event_id) for batch in batches for event_id, key in batch.keyed()]
+    if not keys:
+        return ()
+    rows = (
+        b"(x'%b',x'%b',%d)" % (digest_of(key).hex().encode(), fingerprint_of(key).hex().encode(), event_id)
+        for key, event_id in sorted(keys)
+    )
+    return (INSERT_KEYS + b",".join(rows),)
+
+
+def read_held_keys(batch: Batch) -> bytes | None:
+    """Asks for what is noted of the keys of the batch's events; None if they have none."""
+    digests = [digest_of(key) for _, key in batch.keyed()]
+    return READ_KEYS_HELD % _hex_listed(digests) if digests else None
 
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.ids import SLOTS_MAX, milliseconds_of
-from ingest.sqlite import Database, connect
+from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
+from ingest.sqlite import Database, connect, keep_keys
 from ingest.store.base import SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.tokens import Token
@@ -26,6 +26,8 @@ CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"""
 LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
+FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
+    (SELECT digest FROM ingest_keys WHERE event_id < ? ORDER BY event_id LIMIT ?)"""
 BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
 FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
@@ -99,6 +101,7 @@ class SQLiteStore:
         entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
         def write(connection: sqlite3.Connection) -> None:
+            keep_keys(connection, "ingest_keys", batch)
             if _insert(connection, batch):
                 connection.execute(INSERT_ENTRY, entry)
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
@@ -108,6 +111,7 @@ class SQLiteStore:
     async def restore(self, batches: Sequence[Batch]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             for batch in batches:
+                keep_keys(connection, "ingest_keys", batch)
                 _insert(connection, batch)
             connection.executemany(SETTLE, [(batch.first_id,) for batch in batches])
 
@@ -133,6 +137,10 @@ class SQLiteStore:
             return [row for first_id in sorted(first_ids) for row in connection.execute(READ, (first_id,))]
 
         return unpack(await self._run(packed))
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        values = (first_id_of(before_ms), limit)
+        return await self._transact(lambda connection: connection.execute(FORGET_KEYS, values).rowcount)
 
     async def backlog(self) -> tuple[int, float]:
         count, first_id = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())

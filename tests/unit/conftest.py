@@ -12,6 +12,7 @@ from ingest.endpoint import Endpoint
 from ingest.grants import Grants
 from ingest.homes import Home
 from ingest.ids import IdGenerator
+from ingest.keys import Keys
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
@@ -114,4 +115,4 @@ def bodies(clock: FakeClock) -> BodyReader:
 
 @pytest.fixture
 def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics, clock: FakeClock) -> Endpoint:
-    return Endpoint(Grants([TOKEN], clock.monotonic), bodies, batcher, metrics, BODY_BYTES_MAX)
+    return Endpoint(Grants([TOKEN], clock.monotonic), Keys(natural=False), bodies, batcher, metrics, BODY_BYTES_MAX)

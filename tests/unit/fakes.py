@@ -129,6 +129,9 @@ class FakeStore(FakeTokens):
             raise self.settle_errors.popleft()
         self.settled += first_ids
 
+    async def forget_keys(self, before_ms: int, limit: int) -> int:
+        raise NotImplementedError
+
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         """The next of `claims`, then nothing."""
         claim = self.claims.popleft() if self.claims else []

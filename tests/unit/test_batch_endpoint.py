@@ -9,6 +9,7 @@ from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, Malformed, StoreUnavailable
+from ingest.keys import Keys
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
 from tests.unit.making import body, call_ids, event
@@ -20,7 +21,9 @@ ITEM_BYTES_MAX = 500
 
 @pytest.fixture
 def batches(endpoint: Endpoint, bodies: BodyReader, batcher: Batcher) -> BatchEndpoint:
-    return BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX, ITEM_BYTES_MAX))
+    return BatchEndpoint(
+        endpoint, Keys(natural=False), bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX, ITEM_BYTES_MAX)
+    )
 
 
 async def post(batches: BatchEndpoint, items: Sequence[bytes]) -> Answered:
@@ -132,7 +135,9 @@ async def test_other_events_come_in_between_those_of_a_large_batch(
     endpoint: Endpoint, bodies: BodyReader, batcher: Batcher, store: FakeStore
 ) -> None:
     wrong = [b"{}"] * (TURN_BYTES_MAX // ITEM_OVERHEAD_BYTES)
-    batches = BatchEndpoint(endpoint, bodies, batcher, BatchLimits(BODY_BYTES_MAX, len(wrong) + 1, ITEM_BYTES_MAX))
+    batches = BatchEndpoint(
+        endpoint, Keys(natural=False), bodies, batcher, BatchLimits(BODY_BYTES_MAX, len(wrong) + 1, ITEM_BYTES_MAX)
+    )
     large = asyncio.create_task(post(batches, [*wrong, body(call_id="the last of many")]))
     other = asyncio.create_task(request(endpoint, body(call_id="another"), x_api_token=TOKEN))
 

@@ -9,7 +9,7 @@ import pytest
 import ingest
 
 PACKAGE = Path(ingest.__file__).parent
-FOUNDATION = {"errors", "events", "ids", "metrics", "settings", "tokens"}
+FOUNDATION = {"errors", "events", "ids", "keys", "metrics", "settings", "tokens"}
 PIPELINE = {
     *(
         "batch_endpoint",
@@ -24,7 +24,7 @@ PIPELINE = {
         "relay",
         "settler",
     ),
-    *("outage", "rates", "token_watch", "worker"),
+    *("key_cleaner", "outage", "rates", "token_watch", "worker"),
 }
 ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream", "publisher.embedded", "spool"}
 DRIVERS = {

@@ -1,0 +1,38 @@
+"""Forgets the keys that tell repeats once they are older than they have to be remembered."""
+
+import asyncio
+import logging
+import random
+
+from ingest.clock import NowUs
+from ingest.errors import StoreError
+from ingest.store.base import Store
+
+log = logging.getLogger("ingest.keys")
+
+ROUND_SECONDS = 60.0
+FORGET_MAX = 5000
+"""In one transaction, so that no commit waits for long."""
+PAUSE_SECONDS = 0.1
+
+
+class KeyCleaner:
+    """`run` works until it is cancelled; every worker has one, and they do not hinder each other."""
+
+    def __init__(self, store: Store, remember_seconds: float, now_us: NowUs) -> None:
+        self._store = store
+        self._remember_ms = int(remember_seconds * 1000)
+        self._now_us = now_us
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            try:
+                while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause is for the others
+                    await asyncio.sleep(PAUSE_SECONDS)
+            except StoreError as exc:
+                log.debug("keys not forgotten", extra={"reason": str(exc)})
+
+    async def forget(self) -> int:
+        """Some of those that are due; how many."""
+        return await self._store.forget_keys(self._now_us() // 1000 - self._remember_ms, FORGET_MAX)

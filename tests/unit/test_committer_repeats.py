@@ -1,0 +1,123 @@
+"""Events whose key is an earlier one's: answered, and neither stored nor passed on again."""
+
+import asyncio
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.committer import Committer, CommitterLimits
+from ingest.errors import KeyReused, Repeats, RowRefused, StoreUnavailable
+from ingest.events import Event
+from ingest.homes import Home
+from ingest.metrics import Metrics
+from ingest.outage import Outage
+from tests.unit.conftest import Sample
+from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor
+from tests.unit.making import batch, call_ids, event
+
+SAME, OTHER = b"s" * 16, b"o" * 16
+
+
+@pytest.fixture
+def committer(home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock) -> Committer:
+    return Committer(home, None, outage, onward, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
+
+
+def keyed(call_id: str, key: bytes, fingerprint: bytes = SAME) -> Event:
+    made = event(call_id)
+    made.key = key.ljust(16) + fingerprint
+    return made
+
+
+def committed(store: FakeStore) -> list[list[str]]:
+    return [call_ids(commit.batch) for commit in store.commits]
+
+
+async def test_repeats_are_left_out_and_answered(
+    committer: Committer, store: FakeStore, onward: FakeOnward, sample: Sample
+) -> None:
+    made = batch([keyed("call-1", b"1"), event("call-2"), keyed("call-3", b"3")])
+    store.errors.append(Repeats({0: True}))
+
+    assert await committer.commit(made, 0.0) == {}
+
+    assert committed(store) == [["call-2", "call-3"]]
+    assert [call_ids(one) for one in onward.dispatched] == [["call-2", "call-3"]]
+    assert store.commits[0].batch.ids == made.ids[1:]
+    assert sample("ingest_events_repeated_total") == 1
+    assert sample("ingest_events_stored_total") == 2
+
+
+async def test_batch_of_nothing_but_repeats_is_not_committed(committer: Committer, store: FakeStore) -> None:
+    store.errors.append(Repeats({0: True, 1: True}))
+
+    assert await committer.commit(batch([keyed("call-1", b"1"), keyed("call-2", b"2")]), 0.0) == {}
+
+    assert not store.commits
+
+
+async def test_another_event_under_the_same_key_is_refused(committer: Committer, store: FakeStore) -> None:
+    made = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
+    store.errors.append(Repeats({1: False}))
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {key: type(error) for key, error in failures.items()} == {id(made.events[1]): KeyReused}
+    assert committed(store) == [["call-1"]]
+
+
+async def test_twins_of_one_batch_fare_as_the_first_does(
+    committer: Committer, store: FakeStore, sample: Sample
+) -> None:
+    made = batch([keyed("call-1", b"1"), keyed("twin", b"1"), keyed("bad", b"2"), keyed("bad twin", b"2")])
+    store.poison = {"bad"}
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {key: type(error) for key, error in failures.items()} == {
+        id(made.events[2]): RowRefused,
+        id(made.events[3]): RowRefused,
+    }
+    assert committed(store) == [["call-1"]]
+    assert sample("ingest_events_repeated_total") == 1
+
+
+async def test_twin_that_is_another_event_is_refused(committer: Committer, store: FakeStore) -> None:
+    made = batch([keyed("call-1", b"1"), keyed("call-2", b"1", OTHER)])
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {key: type(error) for key, error in failures.items()} == {id(made.events[1]): KeyReused}
+    assert committed(store) == [["call-1"]]
+
+
+async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_them(
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+) -> None:
+    spool = FakeStore()
+    store.gate.clear()
+    second_home = Home(spool, FakeSettling(), FakeSuccessor())
+    limits = CommitterLimits(10.0, 10.0, spool_after_seconds=0.0)
+    committer = Committer(home, second_home, outage, onward, limits, metrics, clock.monotonic)
+    done = asyncio.create_task(committer.commit(batch([keyed("call-1", b"1")]), 0.0))
+    await asyncio.sleep(0.01)  # past the limit
+    store.gate.set()
+
+    assert await done == {}
+    assert not spool.commits
+    assert committed(store) == [["call-1"]]
+
+
+async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+) -> None:
+    spool = FakeStore()
+    store.errors.append(StoreUnavailable("away"))
+    spool.errors.append(Repeats({0: True}))
+    second_home = Home(spool, FakeSettling(), FakeSuccessor())
+    committer = Committer(home, second_home, outage, onward, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic)
+    made: Batch = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
+
+    assert await committer.commit(made, 0.0) == {}
+
+    assert committed(spool) == [["call-2"]]
