@@ -19,7 +19,7 @@ from ingest.bridge import Bridge
 from ingest.clock import unix_us
 from ingest.committer import Committer, CommitterLimits
 from ingest.dispatcher import Dispatcher, DispatcherLimits
-from ingest.draining import closing, delay_sigterm
+from ingest.draining import Sigterm, closing
 from ingest.endpoint import Endpoint
 from ingest.grants import Grants
 from ingest.health import Health
@@ -73,8 +73,12 @@ class IngestApplication(Application):
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before Granian takes requests."""
+        sigterm = Sigterm(loop, self._drain_delay_seconds, self.drain)
         loop.run_until_complete(self.start())  # type: ignore[no-untyped-call] # BlackSheep has no types here
-        delay_sigterm(loop, self._drain_delay_seconds, self.drain)
+        if sigterm.received:
+            self.__rsgi_del__(loop)
+            raise SystemExit
+        sigterm.serving()
 
     def drain(self) -> None:
         """Send clients elsewhere, but go on to answer them."""

@@ -19,6 +19,7 @@ from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
+from ingest.tasks import end
 
 log = logging.getLogger("ingest.batcher")
 
@@ -109,10 +110,7 @@ class Batcher:
             await asyncio.wait([group.done for group in self._groups] or [self._soon()])
 
     async def close(self) -> None:
-        for writer in self._writers:
-            writer.cancel()
-        if self._writers:
-            await asyncio.wait(self._writers)
+        await end(self._writers)
         for group in self._groups:
             self._answer(group, _all(group, StoreUnavailable()))
         self._groups.clear()

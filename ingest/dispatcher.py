@@ -19,6 +19,7 @@ from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
+from ingest.tasks import end
 
 log = logging.getLogger("ingest.dispatcher")
 
@@ -94,10 +95,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(self._tasks)
 
     def _is_over(self, events: int, size: int) -> bool:
         return (

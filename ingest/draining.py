@@ -17,22 +17,33 @@ log = logging.getLogger("ingest.draining")
 CLOSE = ("connection", "close")
 
 
-def delay_sigterm(loop: asyncio.AbstractEventLoop, seconds: float, drain: Callable[[], None]) -> None:
-    """On SIGTERM call `drain`, and stop `seconds` later; a second one, and any SIGINT, stops at once.
+class Sigterm:
+    """Takes SIGTERM away from Granian: `drain` is called, and `seconds` later the worker stops.
 
-    Granian stops a worker on either signal: this takes SIGTERM away from it and passes it on as a SIGINT.
+    A second one stops it at once. Granian stops a worker on SIGINT, too, and that is how it is passed on. Before
+    `serving` it is only noted: Granian's server does not see a signal that came before its own start.
     """
 
-    def stop() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, drain: Callable[[], None]) -> None:
+        self.received = False
+        self._loop = loop
+        self._seconds = seconds
+        self._drain = drain
+        self._serving = False
+        loop.add_signal_handler(signal.SIGTERM, self._receive)
 
-    def begin() -> None:
-        loop.add_signal_handler(signal.SIGTERM, stop)
-        log.info("draining", extra={"seconds": seconds})
-        drain()
-        loop.call_later(seconds, stop)
+    def serving(self) -> None:
+        """From now on do as it says."""
+        self._serving = True
 
-    loop.add_signal_handler(signal.SIGTERM, begin)
+    def _receive(self) -> None:
+        first, self.received = not self.received, True
+        if not self._serving:
+            return
+        if first:
+            log.info("draining", extra={"seconds": self._seconds})
+            self._drain()
+        self._loop.call_later(self._seconds if first else 0.0, os.kill, os.getpid(), signal.SIGINT)
 
 
 def closing(lane: Lane) -> Lane:

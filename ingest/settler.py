@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ingest.errors import StoreError
 from ingest.store.base import Outbox
+from ingest.tasks import end
 
 log = logging.getLogger("ingest.settler")
 
@@ -46,10 +47,7 @@ class Settler:
     async def close(self) -> None:
         if self._timer:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(self._tasks)
 
     def _soon(self) -> None:
         if self._timer is None and self._first_ids:

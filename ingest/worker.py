@@ -26,6 +26,7 @@ from ingest.relay import Relay
 from ingest.settler import Settler
 from ingest.slots import RENEW_SECONDS, SlotKeeper
 from ingest.store.base import Store
+from ingest.tasks import end
 from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")
@@ -138,9 +139,7 @@ class Worker:
             log.warning("the drain took too long; the outbox keeps the rest", extra={"events": self._in_hand()})
         if self._ids:
             parts.slots.record(self._ids.last_ms)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        await end(self._tasks)
         parts.token_watch.count()
         await parts.batcher.close()
         await parts.dispatcher.close()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from ingest.errors import BrokerUnavailable
+from ingest.tasks import end
 
 log = logging.getLogger("ingest.publisher")
 
@@ -91,8 +92,7 @@ class Supervisor(Generic[C]):
         """Close the connection and make no other; safe to call twice."""
         task, self._task = self._task, None
         if task:
-            task.cancel()
-            await asyncio.wait([task])
+            await end([task])
             self._problem = "The connection to RabbitMQ is closed."
 
     async def _run(self) -> None:

@@ -165,6 +165,16 @@ class Connection:
 
 
 async def _connect(address: Address, timeout_seconds: float, autocommit: bool) -> Any:
+    try:
+        return await _connected(address, timeout_seconds, autocommit)
+    except asyncmy.errors.MySQLError:
+        # asyncmy waits by `asyncio.wait_for`, which until Python 3.12 lost a cancellation that came with an error.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
+
+
+async def _connected(address: Address, timeout_seconds: float, autocommit: bool) -> Any:
     return await asyncmy.connect(
         host=address.host,
         port=address.port,

@@ -148,6 +148,17 @@ def test_sigterm_under_load_answers_all_and_loses_nothing(
     assert backlog_of(full_settings["DATABASE_URL"]) == 0
 
 
+def test_worker_that_still_waits_for_its_servers_obeys_sigterm(tmp_path: Path) -> None:
+    # As above; that it beats tells that it has begun to start.
+    away = {"DATABASE_URL": "mysql://nobody:nothing@127.0.0.1:9/away", "DRAIN_TIMEOUT_SECONDS": "1000"}
+    service = ServiceProcess(tmp_path, away)
+    service.start()
+    assert wait_until(lambda: any((tmp_path / "var" / "run").glob("beats/*")), WAIT_SECONDS)
+
+    assert service.stop() == 0
+    assert "started without its servers" in service.log()
+
+
 def test_sigterm_sends_clients_elsewhere_before_it_ends(tmp_path: Path) -> None:
     with (
         ServiceProcess(tmp_path, {"DRAIN_DELAY_SECONDS": "3600"}) as service,

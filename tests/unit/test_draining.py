@@ -3,8 +3,11 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 
-from ingest.draining import closing, delay_sigterm
+import pytest
+
+from ingest.draining import Sigterm, closing
 from ingest.rsgi import HttpProtocol, Scope
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope, until
 
@@ -61,32 +64,40 @@ async def test_http_2_has_no_such_header() -> None:
     assert protocol.answered.headers == {"a": "b"}
 
 
-async def test_sigterm_drains_first_and_passes_on_a_sigint() -> None:
+@pytest.fixture
+async def seen() -> AsyncIterator[list[str]]:
+    """What came of the signals; SIGINT is Granian's to handle."""
     loop = asyncio.get_running_loop()
-    seen: list[str] = []
-    loop.add_signal_handler(signal.SIGINT, seen.append, "stop")
-    try:
-        delay_sigterm(loop, 0.01, lambda: seen.append("drain"))
-        os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: len(seen) > 1)
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
+    made: list[str] = []
+    loop.add_signal_handler(signal.SIGINT, made.append, "stop")
+    yield made
+    loop.remove_signal_handler(signal.SIGTERM)
+    loop.remove_signal_handler(signal.SIGINT)
+
+
+async def test_sigterm_drains_first_and_passes_on_a_sigint(seen: list[str]) -> None:
+    sigterm = Sigterm(asyncio.get_running_loop(), 0.01, lambda: seen.append("drain"))
+    sigterm.serving()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: len(seen) > 1)
 
     assert seen == ["drain", "stop"]
 
 
-async def test_second_sigterm_stops_at_once() -> None:
-    loop = asyncio.get_running_loop()
-    seen: list[str] = []
-    loop.add_signal_handler(signal.SIGINT, seen.append, "stop")
-    try:
-        delay_sigterm(loop, 3600, lambda: seen.append("drain"))
-        for expected in (1, 2):
-            os.kill(os.getpid(), signal.SIGTERM)
-            await until(lambda: len(seen) >= expected)  # noqa: B023 - awaited within the turn
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGINT)
+async def test_second_sigterm_stops_at_once(seen: list[str]) -> None:
+    sigterm = Sigterm(asyncio.get_running_loop(), 3600, lambda: seen.append("drain"))
+    sigterm.serving()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: seen)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: len(seen) > 1)
 
     assert seen == ["drain", "stop"]
+
+
+async def test_sigterm_before_the_server_is_there_is_noted(seen: list[str]) -> None:
+    sigterm = Sigterm(asyncio.get_running_loop(), 0.0, lambda: seen.append("drain"))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: sigterm.received)
+
+    assert seen == []

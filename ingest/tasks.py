@@ -1,0 +1,27 @@
+"""Ending tasks for certain."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+log = logging.getLogger("ingest.tasks")
+
+INSIST_SECONDS = 0.5
+TRIES_MAX = 10
+
+
+async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel the tasks, and return when they have ended; those that go on after `TRIES_MAX` tries are left and told.
+
+    `asyncio.wait_for` of Python 3.11, by which the drivers wait, may lose a cancellation: so it is said again.
+    """
+    left = set(tasks)
+    for _ in range(TRIES_MAX):
+        for task in left:
+            task.cancel()
+        if not left:
+            return
+        _, left = await asyncio.wait(left, timeout=INSIST_SECONDS)
+    if left:
+        log.error("tasks do not end", extra={"tasks": sorted(task.get_name() for task in left)})

@@ -1,0 +1,53 @@
+"""A cancellation that meets the driver in the midst of something is not lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ingest.errors import StoreUnavailable
+from ingest.store.mysql_connection import Address, Connection
+
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[tuple[Address, asyncio.Event]]:
+    """A server that takes connections and never says a word; the event tells that one is there."""
+    there = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield Address.parse(f"mysql://user:pass@127.0.0.1:{port}/calls"), there
+    server.close()
+
+
+async def test_connecting_is_cancelled(silent: tuple[Address, asyncio.Event]) -> None:
+    address, there = silent
+    task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS))
+    await there.wait()
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_connecting_that_fails_at_that_moment_is_cancelled_all_the_same() -> None:
+    # Of the two, the driver's way of waiting for the socket would tell the failure alone.
+    address = Address.parse("mysql://user:pass@127.0.0.1:9/calls")
+    for turns in range(10):
+        task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            assert isinstance(task.exception(), StoreUnavailable)
+            break
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
