@@ -20,7 +20,6 @@ from bench.events import bodies
 from bench.records import record
 from bench.stamp import Stamp, stamp
 from bench.tables import table
-from ingest.app import make_publisher, make_store
 from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.events import decode
@@ -30,6 +29,7 @@ from ingest.settler import ENTRIES_MIN
 from ingest.store.mysql_connection import Address, Connection
 from ingest.store.mysql_migrations import migrate
 from ingest.store.mysql_statements import insert_events
+from ingest.wiring import make_publisher, make_store
 
 INSERT, COMMIT = "plain insert", "commit"
 HEAD = ("part", "ms a batch", "client CPU µs an event", "database", "broker", "÷ plain insert: time", "server CPU")

@@ -17,6 +17,7 @@ RETRY_AFTER_SECONDS = 1
 STATUSES: Mapping[type[errors.IngestError], int] = {
     errors.Unauthenticated: 401,
     errors.Malformed: 400,
+    errors.UnknownClient: 404,
     errors.Invalid: 422,
     errors.RowRefused: 422,
     errors.KeyReused: 422,

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
@@ -13,56 +12,40 @@ from prometheus_client import CollectorRegistry
 from ingest import batch_endpoint, endpoint
 from ingest.admin import Admin
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
-from ingest.batcher import Batcher, BatcherLimits
-from ingest.bodies import BodyReader
 from ingest.bridge import Bridge
+from ingest.clients import endpoint as clients
+from ingest.clients.base import Client
+from ingest.clients.endpoint import ClientEndpoint
+from ingest.clients.freeswitch import FreeSwitch
+from ingest.clients.jambonz import Jambonz
+from ingest.clients.plain import Plain
+from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
-from ingest.committer import Committer, CommitterLimits
-from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.draining import Sigterm, closing
-from ingest.endpoint import Endpoint
-from ingest.grants import Grants
 from ingest.health import Health
-from ingest.homes import Home
-from ingest.key_cleaner import KeyCleaner
-from ingest.keys import Keys
 from ingest.metric_files import MetricFiles
 from ingest.metrics import Metrics
-from ingest.outage import COMMIT, PUBLISH, Outage
-from ingest.publisher.amqp import AmqpPublisher
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Publisher
-from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.rates import Sharing
-from ingest.relay import Relay, RelayLimits
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
-from ingest.settler import Settler
-from ingest.slots import SlotKeeper
-from ingest.spool.adoption import Adoption
-from ingest.spool.drainer import Drainer
-from ingest.spool.files import SpoolFile, take_spool
-from ingest.spool.records import SpoolLimits
-from ingest.spool.store import SpoolStore
-from ingest.spool.watch import SpoolWatch
-from ingest.store.base import Store
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Address
-from ingest.store.sqlite import SQLiteStore
-from ingest.token_watch import TokenWatch
 from ingest.watchdog import beat
-from ingest.worker import BackgroundTask, Parts, SpoolParts, Worker
+from ingest.wiring import make_parts, make_publisher, make_store
+from ingest.worker import BackgroundTask, Parts, Worker
+
+CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
 
 
 class IngestApplication(Application):
     """BlackSheep for all paths but the hot ones, which are answered before it sees them; served through RSGI."""
 
-    def __init__(self, lanes: Mapping[str, Lane], health: Health, drain_delay_seconds: float) -> None:
+    def __init__(self, lanes: Mapping[str, Lane], inbound: Lane, health: Health, drain_delay_seconds: float) -> None:
         super().__init__()
         self._lanes = lanes
-        self._other: Lane = Bridge(self)
+        self._inbound = inbound
+        self._pages = Bridge(self)
+        self._other: Lane = self._elsewhere
         self._health = health
         self._drain_delay_seconds = drain_delay_seconds
         self.seat: Seat | None = None
@@ -70,6 +53,11 @@ class IngestApplication(Application):
     def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
         """Not async itself: the lane's coroutine is the only one that a hot request pays."""
         return self._lanes.get(scope.path, self._other)(scope, protocol)
+
+    async def _elsewhere(self, scope: Scope, protocol: HttpProtocol) -> None:
+        """Paths that are not hot, or not one path each."""
+        lane = self._inbound if scope.path.startswith(clients.PREFIX) else self._pages
+        await lane(scope, protocol)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before Granian takes requests."""
@@ -127,7 +115,7 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
     lanes |= {f"{path}/": lane for path, lane in lanes.items()}
-    application = IngestApplication(lanes, parts.health, settings.drain_delay_seconds)
+    application = IngestApplication(lanes, make_clients(settings, parts), parts.health, settings.drain_delay_seconds)
 
     admin = _add_pages(application, settings, parts.health, files)
 
@@ -146,6 +134,19 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     return application
 
 
+def make_clients(settings: Settings, parts: Parts) -> ClientEndpoint:
+    return ClientEndpoint(
+        parts.endpoint,
+        parts.keys,
+        parts.bodies,
+        parts.batcher,
+        CLIENTS,
+        dict(secret.split("=", 1) for secret in settings.client_secrets),
+        settings.public_url,
+        settings.body_bytes_max,
+    )
+
+
 def _add_pages(application: Application, settings: Settings, health: Health, files: MetricFiles) -> Admin | None:
     """Where events come in, or on an address of their own; then there is only what a balancer asks on the former."""
     if not settings.admin_port:
@@ -155,132 +156,3 @@ def _add_pages(application: Application, settings: Settings, health: Health, fil
     pages = Application(router=Router())  # without one of their own BlackSheep's applications share theirs
     add_routes(pages, health, files.exposition)
     return Admin(pages, settings)
-
-
-def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
-    away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
-    grants = Grants(settings.tokens, time.monotonic)
-    keys = Keys(natural=settings.idempotency_key == "natural")
-    bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
-    settler = Settler(store)
-    database = Home(store, settler, relay)
-    spool = make_spool(settings, store, publisher, away, lost, metrics)
-    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic)
-    limits = CommitterLimits(
-        settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
-    )
-    committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
-    batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
-    return Parts(
-        store=store,
-        spool=spool,
-        publisher=publisher,
-        metrics=metrics,
-        bodies=bodies,
-        batcher=batcher,
-        dispatcher=dispatcher,
-        settler=settler,
-        relay=relay,
-        health=Health(store, spool.watch if spool else None, publisher, metrics),
-        slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
-        grants=grants,
-        keys=keys,
-        key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
-        token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
-        endpoint=Endpoint(grants, keys, bodies, batcher, metrics, settings.body_bytes_max),
-    )
-
-
-def make_spool(
-    settings: Settings, database: Store, publisher: Publisher, away: Outage, lost: Outage, metrics: Metrics
-) -> SpoolParts | None:
-    """None where it is off, or as durable as the database: SQLite is on the same disk."""
-    if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
-        return None
-    limits = SpoolLimits(
-        settings.spool_bytes_max // settings.workers, settings.spool_free_bytes_min, settings.lease_seconds
-    )
-
-    def opened(file: SpoolFile) -> SpoolStore:
-        return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
-
-    folder = settings.data_dir / "spool"
-    store = opened(take_spool(folder))
-    adoption = Adoption(folder, store, opened)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, "spool")
-    drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
-    watch = SpoolWatch(store, away, metrics, unix_us)
-    return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
-
-
-def make_store(settings: Settings) -> Store:
-    if settings.database_url.startswith("sqlite:"):
-        return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
-    return MySQLStore(
-        Address.parse(settings.database_url),
-        connections_max=settings.store_connections_max,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        commit_timeout_seconds=settings.commit_timeout_seconds,
-        now_us=unix_us,
-    )
-
-
-def sqlite_path(settings: Settings) -> Path:
-    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them."""
-    return Path(urlsplit(settings.database_url).path[1:])
-
-
-def make_publisher(settings: Settings) -> Publisher:
-    if settings.publish_to == "stream":
-        from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
-
-        return StreamPublisher(
-            settings.stream_url,
-            settings.queue,
-            confirm_timeout_seconds=settings.confirm_timeout_seconds,
-            connect_timeout_seconds=settings.connect_timeout_seconds,
-            reconnect_seconds_max=settings.reconnect_seconds_max,
-        )
-    if settings.broker_url == "embedded:":
-        return EmbeddedPublisher(
-            settings.data_dir / FILE_NAME,
-            events_max=settings.embedded_queue_events_max,
-            timeout_seconds=settings.commit_timeout_seconds,
-        )
-    return AmqpPublisher(
-        settings.broker_url,
-        QueueDeclaration(settings.queue, settings.queue_type),
-        channels_max=settings.channels_max,
-        confirm_timeout_seconds=settings.confirm_timeout_seconds,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        reconnect_seconds_max=settings.reconnect_seconds_max,
-    )
-
-
-def _batcher_limits(settings: Settings) -> BatcherLimits:
-    return BatcherLimits(
-        batch_events_max=settings.batch_events_max,
-        batch_bytes_max=settings.batch_bytes_max,
-        queue_events_max=settings.queue_events_max,
-        queue_bytes_max=settings.queue_bytes_max,
-        queue_seconds_max=settings.queue_seconds_max,
-        writers=settings.store_connections_max,
-        patience_seconds=settings.writer_patience_seconds,
-    )
-
-
-def _dispatcher_limits(settings: Settings) -> DispatcherLimits:
-    return DispatcherLimits(
-        inflight_events_max=settings.publish_inflight_events_max,
-        inflight_bytes_max=settings.publish_inflight_bytes_max,
-        lease_seconds=settings.lease_seconds,
-    )
-
-
-def _relay_limits(settings: Settings) -> RelayLimits:
-    return RelayLimits(
-        poll_seconds=settings.relay_poll_seconds,
-        entries_max=settings.relay_entries_max,
-        lease_seconds=settings.lease_seconds,
-    )

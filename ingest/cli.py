@@ -67,8 +67,8 @@ def migrate() -> None:
 
 def _migrate(settings: Settings) -> list[str]:
     if settings.database_url.startswith("sqlite:"):
-        from ingest.app import sqlite_path
         from ingest.store.sqlite import migrate
+        from ingest.wiring import sqlite_path
 
         return migrate(sqlite_path(settings))
     from ingest.store import mysql_migrations

@@ -8,13 +8,13 @@ import aio_pika
 import aiormq.exceptions
 import msgspec
 
-from ingest.app import make_store
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.seats import take_seat
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql_connection import Address, Connection
 from ingest.tls import check_tls
 from ingest.tokens import warning_about
+from ingest.wiring import make_store
 
 Check = Callable[[Settings], Awaitable[str]]
 """What was found; raises `IngestError`, or its driver's errors, if it is not as it should be."""

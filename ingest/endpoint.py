@@ -67,12 +67,15 @@ class Endpoint:
             answer = await self.refuse(exc)
         answer.send(protocol)
 
-    def admit(self, scope: Scope) -> tuple[Headers, Grant]:
-        """Check all that is known before the body. Raises `Rejected` or `Draining`."""
+    def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Grant]:
+        """Check all that is known before the body; `token` if it is not where events have it.
+
+        Raises `Rejected` or `Draining`.
+        """
         if scope.method != "POST":
             raise MethodNotAllowed("POST")
         headers = scope.headers  # each access copies them
-        grant = self._grants.of(headers.get("x-api-token"))
+        grant = self._grants.of(token or headers.get("x-api-token"))
         if grant is None:
             raise Unauthenticated
         if self._draining:

@@ -38,6 +38,12 @@ class Unauthenticated(Rejected):
     code = "unauthenticated"
 
 
+class UnknownClient(Rejected):
+    """There is no such client."""
+
+    code = "unknown_client"
+
+
 class Malformed(Rejected):
     """The body is not valid JSON."""
 

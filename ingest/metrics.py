@@ -15,6 +15,7 @@ Route = Literal["memory", "relay", "spool"]
 ROUTES: tuple[Route, ...] = get_args(Route)
 REFUSAL_CODES = (
     "unauthenticated",
+    "unknown_client",
     "malformed",
     "invalid",
     "batch_refused",

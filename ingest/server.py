@@ -16,7 +16,7 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
 from ingest.addresses import check_free, literal
-from ingest.app import beats_folder, make_store, metric_files
+from ingest.app import beats_folder, metric_files
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.seats import take_seat
@@ -24,6 +24,7 @@ from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.tls import check_tls, tls_options
 from ingest.tokens import warning_about
 from ingest.watchdog import watch
+from ingest.wiring import make_store
 
 log = logging.getLogger("ingest.server")
 

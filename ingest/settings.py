@@ -13,6 +13,7 @@ from ingest.tokens import digest_of, digests_of, problem_of
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"
+SIGNING_CLIENTS = ("jambonz", "twilio")
 STREAM_BODY_BYTES_MAX = 1_047_552
 """A message of a stream must fit one frame of 1 MiB (RabbitMQ's default), with up to 1 KiB around the body."""
 
@@ -45,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_client_ca: str = ""
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
+
+    # Clients
+    client_secrets: tuple[str, ...] = ()
+    public_url: str = ""
 
     # Requests
     body_bytes_max: Bytes = 1_000_000
@@ -150,6 +155,12 @@ def _check(settings: Settings) -> None:
         )
     for problem in filter(None, map(problem_of, settings.api_tokens)):
         raise SettingsError(f"INGEST_API_TOKENS: {problem}")
+    for secret in settings.client_secrets:
+        name, _, value = secret.partition("=")
+        if name not in SIGNING_CLIENTS or not value:
+            raise SettingsError(
+                f"INGEST_CLIENT_SECRETS is name=secret, separated by commas; names are {', '.join(SIGNING_CLIENTS)}."
+            )
     if not settings.embedded:
         _check_tokens(settings.api_tokens)
     _check_exposure(settings)
@@ -196,6 +207,8 @@ def masked(settings: Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if name == "api_tokens":
             text = ",".join("***" for _ in settings.tokens)
+        elif name == "client_secrets":
+            text = ",".join(f"{secret.partition('=')[0]}=***" for secret in value)
         elif name.endswith("_url"):
             text = mask_url(value)
         else:

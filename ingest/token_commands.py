@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from ingest.app import make_store
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.store.base import TokenTable
 from ingest.token_watch import POLL_SECONDS
 from ingest.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
+from ingest.wiring import make_store
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The service's own pipeline as `ingest.app` wires it, between clients, a database and a broker that cost nothing."""
+"""The pipeline as `ingest.wiring` makes it, between clients, a database and a broker that cost nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -8,7 +8,6 @@ from typing import Any, cast
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from ingest.app import make_parts
 from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.events import Event
@@ -17,6 +16,7 @@ from ingest.metrics import Metrics
 from ingest.publisher.base import Lane
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.settings import Settings
+from ingest.wiring import make_parts
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakePublisher, FakeScope, FakeStore
 
 TOKEN = "a-token-of-the-benchmarks"

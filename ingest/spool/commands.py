@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from ingest.app import make_store
 from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
@@ -18,6 +17,7 @@ from ingest.spool.files import SpoolFile, is_held, spools, take_spool
 from ingest.spool.inspection import Contents, Listed, listed, verified
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
+from ingest.wiring import make_store
 
 EMPTY = "The spool is empty: nothing waits for the database."
 LEAVE_TO_SERVICE = "The service is running, and brings its spool to the database itself."

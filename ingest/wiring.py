@@ -1,0 +1,168 @@
+"""Makes a worker's parts of its settings: the only place that knows every adapter. Nothing is connected yet."""
+
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ingest.batcher import Batcher, BatcherLimits
+from ingest.bodies import BodyReader
+from ingest.clock import unix_us
+from ingest.committer import Committer, CommitterLimits
+from ingest.dispatcher import Dispatcher, DispatcherLimits
+from ingest.endpoint import Endpoint
+from ingest.grants import Grants
+from ingest.health import Health
+from ingest.homes import Home
+from ingest.key_cleaner import KeyCleaner
+from ingest.keys import Keys
+from ingest.metrics import Metrics
+from ingest.outage import COMMIT, PUBLISH, Outage
+from ingest.publisher.amqp import AmqpPublisher
+from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.base import Publisher
+from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
+from ingest.relay import Relay, RelayLimits
+from ingest.settings import Settings
+from ingest.settler import Settler
+from ingest.slots import SlotKeeper
+from ingest.spool.adoption import Adoption
+from ingest.spool.drainer import Drainer
+from ingest.spool.files import SpoolFile, take_spool
+from ingest.spool.records import SpoolLimits
+from ingest.spool.store import SpoolStore
+from ingest.spool.watch import SpoolWatch
+from ingest.store.base import Store
+from ingest.store.mysql import MySQLStore
+from ingest.store.mysql_connection import Address
+from ingest.store.sqlite import SQLiteStore
+from ingest.token_watch import TokenWatch
+from ingest.worker import Parts, SpoolParts
+
+
+def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
+    away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
+    grants = Grants(settings.tokens, time.monotonic)
+    keys = Keys(natural=settings.idempotency_key == "natural")
+    bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
+    settler = Settler(store)
+    database = Home(store, settler, relay)
+    spool = make_spool(settings, store, publisher, away, lost, metrics)
+    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic)
+    limits = CommitterLimits(
+        settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
+    )
+    committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
+    batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
+    return Parts(
+        store=store,
+        spool=spool,
+        publisher=publisher,
+        metrics=metrics,
+        bodies=bodies,
+        batcher=batcher,
+        dispatcher=dispatcher,
+        settler=settler,
+        relay=relay,
+        health=Health(store, spool.watch if spool else None, publisher, metrics),
+        slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
+        grants=grants,
+        keys=keys,
+        key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
+        token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
+        endpoint=Endpoint(grants, keys, bodies, batcher, metrics, settings.body_bytes_max),
+    )
+
+
+def make_spool(
+    settings: Settings, database: Store, publisher: Publisher, away: Outage, lost: Outage, metrics: Metrics
+) -> SpoolParts | None:
+    """None where it is off, or as durable as the database: SQLite is on the same disk."""
+    if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
+        return None
+    limits = SpoolLimits(
+        settings.spool_bytes_max // settings.workers, settings.spool_free_bytes_min, settings.lease_seconds
+    )
+
+    def opened(file: SpoolFile) -> SpoolStore:
+        return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
+
+    folder = settings.data_dir / "spool"
+    store = opened(take_spool(folder))
+    adoption = Adoption(folder, store, opened)
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, "spool")
+    drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
+    watch = SpoolWatch(store, away, metrics, unix_us)
+    return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
+
+
+def make_store(settings: Settings) -> Store:
+    if settings.database_url.startswith("sqlite:"):
+        return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
+    return MySQLStore(
+        Address.parse(settings.database_url),
+        connections_max=settings.store_connections_max,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        commit_timeout_seconds=settings.commit_timeout_seconds,
+        now_us=unix_us,
+    )
+
+
+def sqlite_path(settings: Settings) -> Path:
+    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them."""
+    return Path(urlsplit(settings.database_url).path[1:])
+
+
+def make_publisher(settings: Settings) -> Publisher:
+    if settings.publish_to == "stream":
+        from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+
+        return StreamPublisher(
+            settings.stream_url,
+            settings.queue,
+            confirm_timeout_seconds=settings.confirm_timeout_seconds,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            reconnect_seconds_max=settings.reconnect_seconds_max,
+        )
+    if settings.broker_url == "embedded:":
+        return EmbeddedPublisher(
+            settings.data_dir / FILE_NAME,
+            events_max=settings.embedded_queue_events_max,
+            timeout_seconds=settings.commit_timeout_seconds,
+        )
+    return AmqpPublisher(
+        settings.broker_url,
+        QueueDeclaration(settings.queue, settings.queue_type),
+        channels_max=settings.channels_max,
+        confirm_timeout_seconds=settings.confirm_timeout_seconds,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        reconnect_seconds_max=settings.reconnect_seconds_max,
+    )
+
+
+def _batcher_limits(settings: Settings) -> BatcherLimits:
+    return BatcherLimits(
+        batch_events_max=settings.batch_events_max,
+        batch_bytes_max=settings.batch_bytes_max,
+        queue_events_max=settings.queue_events_max,
+        queue_bytes_max=settings.queue_bytes_max,
+        queue_seconds_max=settings.queue_seconds_max,
+        writers=settings.store_connections_max,
+        patience_seconds=settings.writer_patience_seconds,
+    )
+
+
+def _dispatcher_limits(settings: Settings) -> DispatcherLimits:
+    return DispatcherLimits(
+        inflight_events_max=settings.publish_inflight_events_max,
+        inflight_bytes_max=settings.publish_inflight_bytes_max,
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+def _relay_limits(settings: Settings) -> RelayLimits:
+    return RelayLimits(
+        poll_seconds=settings.relay_poll_seconds,
+        entries_max=settings.relay_entries_max,
+        lease_seconds=settings.lease_seconds,
+    )

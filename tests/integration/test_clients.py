@@ -1,0 +1,146 @@
+"""Clients as they post, over real HTTP: where they put their token, what they are answered, what becomes an event."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from tests.raw_http import Reply, ask
+from tests.running import TOKEN, ServiceProcess
+from tests.unit.clients.records import JSON, UUID
+
+JAMBONZ_SECRET, TWILIO_SECRET = "a-secret-of-jambonz", "a-secret-of-twilio"
+PUBLIC_URL = "https://events.example.com"
+FORM = "application/x-www-form-urlencoded"
+TWILIO = urlencode({"CallSid": "CA1", "From": "+1555", "To": "+1556", "CallStatus": "completed", "CallDuration": "9"})
+JAMBONZ = b'{"call_sid":"6e2a","from":"+1555","to":"+1556","call_status":"in-progress"}'
+PLAIN = {"call_id": "1@pbx", "from_number": "100", "to_number": "200", "event_type": "call_started"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    secrets = f"jambonz={JAMBONZ_SECRET},twilio={TWILIO_SECRET}"
+    settings = {"CLIENT_SECRETS": secrets, "PUBLIC_URL": PUBLIC_URL}
+    with ServiceProcess(tmp_path_factory.mktemp("clients"), settings) as running:
+        yield running
+
+
+def send(service: ServiceProcess, target: str, body: bytes, *lines: str, method: str = "POST") -> Reply:
+    head = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *lines]
+    return ask(service.port, "\r\n".join([*head, "", ""]).encode() + body)
+
+
+def next_event(service: ServiceProcess) -> dict[str, Any]:
+    told = service.command("tail", "--limit", "1", "--timeout", "5").stdout
+    return dict(json.loads(told))
+
+
+def basic(credentials: str) -> str:
+    return f"Authorization: Basic {base64.b64encode(credentials.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        (f"/in/freeswitch/{TOKEN}?uuid={UUID}", []),
+        (f"/in/freeswitch/{quote(TOKEN)}/?uuid={UUID}", []),
+        (f"/in/freeswitch?token={TOKEN}?uuid={UUID}", []),
+        (f"/in/freeswitch?uuid={UUID}", [basic(f"pbx:{TOKEN}")]),
+        (f"/in/freeswitch?uuid={UUID}", [basic(f"{TOKEN}:")]),
+        (f"/in/freeswitch?uuid={UUID}", [f"X-API-TOKEN: {TOKEN}"]),
+    ],
+    ids=["path", "path, slash", "query", "password", "user", "header"],
+)
+def test_token_is_taken_from_wherever_a_client_can_put_it(
+    service: ServiceProcess, target: str, lines: list[str]
+) -> None:
+    reply = send(service, target, JSON, f"Content-Type: {FORM}", *lines)
+
+    assert (reply.status, reply.json) == (200, {"status": "queued"})
+    event = next_event(service)
+    assert (event["call_id"], event["event_type"], event["client"]) == (UUID, "call_ended", "freeswitch")
+    assert event["original"] == json.loads(JSON)
+
+
+@pytest.mark.parametrize("lines", [[], [basic("pbx:wrong")], ["Authorization: Basic !"], ["Authorization: Bearer x"]])
+def test_client_without_a_good_token_is_asked_for_one(service: ServiceProcess, lines: list[str]) -> None:
+    reply = send(service, "/in/freeswitch", JSON, *lines)
+
+    assert (reply.status, reply.json) == (401, {"message": "Unauthenticated."})
+    assert reply.headers["www-authenticate"] == 'Basic realm="call-events"'
+
+
+def test_event_written_by_a_configuration_is_taken_as_a_form(service: ServiceProcess) -> None:
+    reply = send(service, f"/in/asterisk/{TOKEN}", urlencode(PLAIN).encode(), f"Content-Type: {FORM}")
+
+    assert reply.status == 200
+    event = next_event(service)
+    assert {name: event[name] for name in PLAIN} == PLAIN
+    assert event["timestamp"].endswith("Z")
+
+
+def test_what_a_call_lacks_is_told_as_of_any_event(service: ServiceProcess) -> None:
+    reply = send(service, f"/in/kamailio/{TOKEN}", b'{"call_id":"1"}')
+
+    assert reply.status == 422
+    assert list(reply.json["errors"]) == ["from_number", "to_number", "event_type"]
+
+
+def twilio_signature(url: str) -> str:
+    fields = dict(pair.split("=") for pair in TWILIO.replace("%2B", "+").split("&"))
+    signed = url + "".join(name + fields[name] for name in sorted(fields))
+    digest = hmac.new(TWILIO_SECRET.encode(), signed.encode(), hashlib.sha1).digest()
+    return f"X-Twilio-Signature: {base64.b64encode(digest).decode()}"
+
+
+def test_twilio_is_known_by_its_signature_and_answered_204(service: ServiceProcess) -> None:
+    target = f"/in/twilio/{TOKEN}?a=1"
+
+    reply = send(service, target, TWILIO.encode(), twilio_signature(PUBLIC_URL + target))
+
+    assert (reply.status, reply.body) == (204, b"")
+    assert "content-length" not in reply.headers
+    assert next_event(service)["duration"] == 9
+    assert send(service, target, TWILIO.encode(), twilio_signature(target)).status == 401
+    assert send(service, target, TWILIO.encode()).status == 401
+
+
+def test_jambonz_is_known_by_its_signature(service: ServiceProcess) -> None:
+    now = int(time.time())
+    digest = hmac.new(JAMBONZ_SECRET.encode(), b"%d.%b" % (now, JAMBONZ), hashlib.sha256).hexdigest()
+
+    reply = send(service, f"/in/jambonz/{TOKEN}", JAMBONZ, f"Jambonz-Signature: t={now},v1={digest}")
+
+    assert reply.status == 200
+    assert next_event(service)["event_type"] == "call_answered"
+    assert send(service, f"/in/jambonz/{TOKEN}", JAMBONZ).status == 401
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "said"),
+    [
+        ("/in/nobody/x", 404, "There is no client 'nobody'; known are asterisk, freeswitch, jambonz"),
+        ("/in/", 404, "There is no client ''"),
+        (f"/in/freeswitch/{TOKEN}", 400, "The body is not valid JSON"),
+    ],
+)
+def test_what_is_wrong_is_said(service: ServiceProcess, target: str, status: int, said: str) -> None:
+    reply = send(service, target, b"{")
+
+    assert (reply.status, reply.json["message"][: len(said)]) == (status, said)
+
+
+def test_only_posts_are_taken(service: ServiceProcess) -> None:
+    reply = send(service, f"/in/freeswitch/{TOKEN}", b"", method="GET")
+
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+
+
+def test_no_token_is_in_the_log(service: ServiceProcess) -> None:
+    assert TOKEN not in service.log()

@@ -1,0 +1,106 @@
+"""Every form in which FreeSWITCH's mod_json_cdr and mod_format_cdr post a call's record."""
+
+import base64
+import json
+from urllib.parse import quote, quote_plus
+
+import msgspec
+import pytest
+
+from ingest.clients.base import Call, Posted
+from ingest.clients.freeswitch import FreeSwitch
+from ingest.errors import Malformed
+from tests.unit.clients.records import JSON, UUID, XML
+
+FORMS = {
+    "JSON": JSON,
+    "JSON, as if a form": b"  " + JSON,
+    "form": b"cdr=" + quote(JSON).encode(),
+    "form, blanks as plus signs": b"cdr=" + quote_plus(JSON).encode(),
+    "plain form": b"cdr=" + JSON,
+    "Base64": b"cdr=" + base64.b64encode(JSON),
+    "Base64, escaped": b"cdr=" + quote(base64.b64encode(JSON)).encode(),
+    "XML": XML,
+    "XML in a form": b"cdr=" + quote(XML).encode(),
+    "XML in a plain form": b"cdr=" + XML,
+    "XML in Base64": b"cdr=" + base64.b64encode(XML),
+}
+
+
+def call_of(body: bytes, query: str = f"uuid={UUID}") -> Call:
+    (call,) = FreeSwitch().calls(Posted("http://localhost/in/freeswitch/t", query, {}, body))
+    return call
+
+
+@pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
+def test_record_is_a_call_that_ended(body: bytes) -> None:
+    call = call_of(body)
+
+    assert (call.call_id, call.from_number, call.to_number) == (UUID, "+15551230001", "+15551230002")
+    assert (call.event_type, call.timestamp, call.duration) == ("call_ended", "2025-01-31T13:45:00.000000Z", 40)
+
+
+def test_original_is_kept_as_it_was() -> None:
+    assert msgspec.json.encode(call_of(JSON).original) == JSON
+    assert call_of(XML).original == XML.decode()
+
+
+def changed(**variables: object) -> bytes:
+    record = json.loads(JSON)
+    record["variables"] |= variables
+    return json.dumps(record).encode()
+
+
+def test_prefix_of_the_first_leg_is_taken_off() -> None:
+    assert call_of(changed(uuid=f"a_{UUID}")).call_id == UUID
+
+
+def test_uuid_of_the_query_stands_in() -> None:
+    assert call_of(changed(uuid=""), f"token=x?uuid={UUID}").call_id == UUID
+
+
+@pytest.mark.parametrize(
+    ("variables", "duration"), [({"billsec": "0"}, 0), ({"billsec": ""}, 42), ({"billsec": None, "duration": "x"}, 0)]
+)
+def test_duration_is_what_was_talked(variables: dict[str, object], duration: int) -> None:
+    assert call_of(changed(**variables)).duration == duration
+
+
+def test_values_that_are_not_encoded_are_taken_too() -> None:
+    assert call_of(JSON.replace(b"%2B", b"+")).from_number == "+15551230001"
+
+
+@pytest.mark.parametrize("end", ["0", "", "-1", "99999999999999999999", "soon"])
+def test_time_that_is_none_is_that_of_the_request(end: str) -> None:
+    timestamp = call_of(changed(end_epoch=end)).timestamp
+
+    assert timestamp
+    assert timestamp > "2026"
+
+
+@pytest.mark.parametrize("record", [b"{}", b'{"variables":[],"callflow":{}}', b'{"callflow":[{"caller_profile":7}]}'])
+def test_record_without_anything_has_numbers_nobody_has(record: bytes) -> None:
+    call = call_of(record)
+
+    assert (call.from_number, call.to_number) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"cdr=",
+        b"cdr=!",
+        b"[]",
+        b"{",
+        b"<cdr>",
+        b"<cdr/",
+        b"cdr=%7B",
+        b"text",
+        b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
+        b"<a>" * 30 + b"</a>" * 30,
+    ],
+)
+def test_what_is_no_record_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        call_of(body)

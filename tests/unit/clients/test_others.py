@@ -1,0 +1,159 @@
+"""jambonz, Twilio, and those whose configuration writes the event."""
+
+import hashlib
+import hmac
+import json
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+
+from ingest.clients.base import Posted
+from ingest.clients.jambonz import AGE_SECONDS_MAX, Jambonz
+from ingest.clients.plain import Plain
+from ingest.clients.twilio import Twilio
+from ingest.errors import Malformed
+
+JAMBONZ = {
+    "call_sid": "6e2a1ff2-44b1-4e5f-8e3c-1b1c6d4f8a11",
+    "direction": "inbound",
+    "from": "+15551230001",
+    "to": "+15551230002",
+    "call_id": "84b1f0aa@198.51.100.7",
+    "sip_status": 200,
+    "call_status": "completed",
+    "duration": 17,
+    "account_sid": "9351f46a-678c-43f5-b8a6-d4eb58d131af",
+    "originating_sip_ip": "198.51.100.7",
+}
+TWILIO = {
+    "CallSid": "CA1234567890ABCDE",
+    "Caller": "+14158675310",
+    "Digits": "1234",
+    "From": "+14158675310",
+    "To": "+18005551212",
+}
+"""The parameters of the example in Twilio's documentation of its signature, whose outcome is published there."""
+
+
+def posted(body: bytes, url: str = "http://localhost/", **headers: str) -> Posted:
+    return Posted(url, "", {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "event_type", "duration"),
+    [
+        ("trying", "call_started", 17),
+        ("ringing", "call_ringing", 17),
+        ("in-progress", "call_answered", 17),
+        ("completed", "call_ended", 17),
+        ("no-answer", "call_ended", 17),
+        ("transferred", "transferred", 17),
+    ],
+)
+def test_jambonz_tells_steps_of_a_call(status: str, event_type: str, duration: int) -> None:
+    body = json.dumps({**JAMBONZ, "call_status": status}).encode()
+
+    (call,) = Jambonz().calls(posted(body))
+
+    assert (call.call_id, call.from_number, call.to_number) == (JAMBONZ["call_sid"], "+15551230001", "+15551230002")
+    assert (call.event_type, call.duration) == (event_type, duration)
+    assert msgspec.json.encode(call.original) == body
+
+
+def test_call_that_was_never_answered_lasted_no_time() -> None:
+    without = {name: value for name, value in JAMBONZ.items() if name != "duration"}
+
+    (call,) = Jambonz().calls(posted(json.dumps(without).encode()))
+
+    assert call.duration == 0
+
+
+SECRET = b"0123456789"
+SIGNED_AT = 1_738_331_100
+
+
+@pytest.mark.parametrize(
+    ("late", "good"), [(0, True), (AGE_SECONDS_MAX, True), (AGE_SECONDS_MAX + 1, False), (-400, False)]
+)
+def test_signature_of_jambonz_is_good_for_a_time(late: float, good: bool) -> None:
+    body = b'{"call_sid":"1"}'
+    digest = hmac.new(SECRET, b"%d.%b" % (SIGNED_AT, body), hashlib.sha256).hexdigest()
+    jambonz = Jambonz(lambda: SIGNED_AT + late)
+
+    assert jambonz.is_signed(posted(body, jambonz_signature=f"t={SIGNED_AT},v1={digest}"), SECRET) is good
+    assert not jambonz.is_signed(posted(body + b" ", jambonz_signature=f"t={SIGNED_AT},v1={digest}"), SECRET)
+    assert not jambonz.is_signed(posted(body, jambonz_signature=f"t={SIGNED_AT},v1={digest}"), b"another")
+
+
+@pytest.mark.parametrize("signature", ["", "t=1,v1=", "v1=00", "t=1738331100,v1=" + "g" * 64])
+def test_signature_of_jambonz_that_is_none_is_wrong(signature: str) -> None:
+    assert not Jambonz(lambda: SIGNED_AT).is_signed(posted(b"{}", jambonz_signature=signature), SECRET)
+
+
+@pytest.mark.parametrize(
+    ("status", "event_type", "duration"),
+    [
+        ("initiated", "call_started", None),
+        ("ringing", "call_ringing", None),
+        ("in-progress", "call_answered", None),
+        ("busy", "call_ended", 0),
+    ],
+)
+def test_twilio_tells_steps_of_a_call(status: str, event_type: str, duration: int | None) -> None:
+    fields = {**TWILIO, "CallStatus": status, "Timestamp": "Fri, 31 Jan 2025 13:45:00 +0000"}
+
+    (call,) = Twilio().calls(posted(urlencode(fields).encode()))
+
+    assert (call.call_id, call.from_number, call.to_number) == ("CA1234567890ABCDE", "+14158675310", "+18005551212")
+    assert (call.event_type, call.duration) == (event_type, duration)
+    assert call.timestamp == "2025-01-31T13:45:00.000000Z"
+    assert call.original == fields
+
+
+def test_twilio_tells_how_long_a_call_lasted() -> None:
+    (call,) = Twilio().calls(posted(urlencode({**TWILIO, "CallStatus": "completed", "CallDuration": "42"}).encode()))
+
+    assert call.duration == 42
+
+
+def test_signature_of_twilio_is_that_of_its_documentation() -> None:
+    body = urlencode(TWILIO).encode()
+    url = "https://example.com/myapp.php?foo=1&bar=2"
+    signature = "L/OH5YylLD5NRKLltdqwSvS0BnU="
+
+    assert Twilio().is_signed(posted(body, url, x_twilio_signature=signature), b"12345")
+    assert not Twilio().is_signed(posted(body, url + "&", x_twilio_signature=signature), b"12345")
+    assert not Twilio().is_signed(posted(body + b"&x=1", url, x_twilio_signature=signature), b"12345")
+    assert not Twilio().is_signed(posted(body, url), b"12345")
+
+
+FIELDS = {
+    "call_id": "1@pbx",
+    "from_number": "100",
+    "to_number": "200",
+    "event_type": "call_ended",
+    "timestamp": "2025-01-31T13:45:00Z",
+    "duration": "7",
+}
+
+
+@pytest.mark.parametrize("body", [json.dumps(FIELDS).encode(), urlencode(FIELDS).encode()], ids=["JSON", "form"])
+def test_events_written_by_a_configuration_are_taken_in_both_forms(body: bytes) -> None:
+    (call,) = Plain("asterisk").calls(posted(body))
+
+    assert (call.call_id, call.event_type, call.timestamp) == ("1@pbx", "call_ended", FIELDS["timestamp"])
+    assert (call.duration, call.client) == (7, "asterisk")
+
+
+def test_further_fields_are_kept() -> None:
+    (call,) = Plain("kamailio").calls(posted(b'{"call_id":"1","sip_code":200}'))
+
+    assert msgspec.json.encode(call.original) == b'{"call_id":"1","sip_code":200}'
+    assert call.from_number is None
+
+
+@pytest.mark.parametrize("body", [b"", b"text", b"[1]", b"{", b"a=%ff", "ä=1".encode(), b"&".join([b"a=1"] * 501)])
+def test_what_is_neither_json_nor_a_form_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        Plain("asterisk").calls(posted(body))
