@@ -157,3 +157,13 @@ def test_further_fields_are_kept() -> None:
 def test_what_is_neither_json_nor_a_form_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         Plain("asterisk").calls(posted(body))
+
+
+def test_form_of_asterisks_dial_plan_in_the_documentation_is_taken() -> None:
+    body = b"call_id=1738331058.7&from_number=%2B15551230001&to_number=2000&event_type=call_ended&duration=40"
+
+    (call,) = Plain("asterisk").calls(posted(body))
+
+    assert (call.call_id, call.from_number, call.to_number) == ("1738331058.7", "+15551230001", "2000")
+    assert (call.event_type, call.duration) == ("call_ended", 40)
+    assert call.timestamp

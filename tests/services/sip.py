@@ -1,0 +1,75 @@
+"""A real SIP proxy, Kamailio with a configuration of docs/clients, and calls through it by sipp."""
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.services.sandbox import wait_until
+
+START_SECONDS = 20.0
+CALLS_SECONDS = 120.0
+STOP_SECONDS = 10.0
+
+
+def free_udp_port() -> int:
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> Iterator[int]:
+    """The proxy, before a server that takes every call; the port it listens on. `defines` are values of its file."""
+    port, next_hop = free_udp_port(), free_udp_port()
+    given = {"LISTEN": f"udp:127.0.0.1:{port}", "NEXT_HOP": f'"sip:127.0.0.1:{next_hop}"', **defines}
+    options = [word for name, value in given.items() for word in ("-A", f"{name}={value}")]
+    log = folder / "kamailio.log"
+    command = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder), "-f", str(configuration), *options]
+    with log.open("wb") as stderr, _running(command, folder, stderr), _running(_sipp("uas", next_hop), folder):
+        if not wait_until(lambda: _answers(port), START_SECONDS):
+            raise AssertionError(f"Kamailio does not answer:\n{log.read_text()[-3000:]}")
+        yield port
+
+
+def call(port: int, calls: int, per_second: int, folder: Path) -> None:
+    """Make calls through the proxy, and return when all have ended."""
+    command = [*_sipp("uac", free_udp_port()), f"127.0.0.1:{port}", "-m", str(calls), "-r", str(per_second)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=CALLS_SECONDS, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def _sipp(scenario: str, port: int) -> list[str]:
+    return ["sipp", "-sn", scenario, "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
+
+
+@contextmanager
+def _running(command: list[str], folder: Path, stderr: object = subprocess.DEVNULL) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)  # type: ignore[call-overload] # a file, or DEVNULL
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    """Whether somebody answers a SIP request there."""
+    request = (
+        f"OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;rport;branch=z9hG4bK1\r\n"
+        "From: <sip:a@127.0.0.1>;tag=1\r\nTo: <sip:b@127.0.0.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"
+        "Max-Forwards: 0\r\nContent-Length: 0\r\n\r\n"
+    )
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
+        asking.settimeout(0.5)
+        try:
+            asking.sendto(request.encode(), ("127.0.0.1", port))
+            return asking.recv(2000).startswith(b"SIP/2.0")
+        except OSError:
+            return False
