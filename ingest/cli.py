@@ -5,6 +5,7 @@ import logging.config
 import os
 import sqlite3
 import sys
+from pathlib import Path
 
 import click
 
@@ -106,6 +107,32 @@ def doctor() -> None:
         ok &= finding.ok
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
     sys.exit(0 if ok else 1)
+
+
+@main.command(short_help="Post the events of a file.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--url", default="http://localhost:8000", show_default=True, help="Of the service.")
+@click.option("--token", envvar="CALL_EVENTS_TOKEN", required=True, help="Better in the variable CALL_EVENTS_TOKEN.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second; as fast as it goes without."
+)
+@click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Events a request.")
+def send(file: Path, url: str, token: str, rate: float | None, batch: int) -> None:
+    """Post the events of FILE: NDJSON, or CSV (by its name) whose first row names the fields.
+
+    How far it came is kept in FILE.sent: after an interruption the same command goes on from there, and nothing is
+    stored twice. Events that the service refuses are in FILE.rejected, with lines and errors; the exit code is 1 then.
+    """
+    from ingest.send import Poster, Sending
+
+    sending = Sending(file, Poster(url, token), batch, rate)
+    with click.progressbar(length=file.stat().st_size, label=file.name, file=sys.stderr) as bar:
+        progress = sending.run(lambda read: bar.update(read - bar.pos))
+    click.echo(
+        f"{progress.accepted} accepted, {progress.rejected} rejected; {sending.sent} of them now, "
+        f"{sending.sent / max(sending.seconds, 1e-3):.0f} a second"
+    )
+    sys.exit(1 if progress.rejected else 0)
 
 
 @main.group()

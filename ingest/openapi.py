@@ -40,6 +40,7 @@ _ENDED_HAS_DURATION = {
     "if": {"properties": {"event_type": {"const": CALL_ENDED}}, "required": ["event_type"]},
     "then": {"properties": {"duration": {"type": "integer"}}, "required": ["duration"]},
 }
+_MORE_OF_EVENTS = {"examples": [EXAMPLE], **_ENDED_HAS_DURATION}
 _REFUSALS = {
     "400": "The body is not JSON, not UTF-8, or nested too deep.",
     "401": "The token is missing or wrong.",
@@ -66,7 +67,7 @@ def document() -> dict[str, Any]:
     (event, report), components = msgspec.json.schema_components(
         [CallEvent, Report], ref_template="#/components/schemas/{name}"
     )
-    components["CallEvent"] |= {"examples": [EXAMPLE], **_ENDED_HAS_DURATION}
+    components["CallEvent"] |= _MORE_OF_EVENTS
     return {
         "openapi": "3.1.0",
         "info": {
@@ -122,3 +123,14 @@ def _get(summary: str, kind: str, schema: Any, *further: str) -> dict[str, Any]:
 
 def _response(description: str, schema: Any, kind: str = JSON) -> dict[str, Any]:
     return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def message_schema() -> dict[str, Any]:
+    """JSON Schema of a message's body, as docs/message.schema.json has it."""
+    (event,), components = msgspec.json.schema_components([CallEvent], ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Body of a message of the queue call-events",
+        "$defs": {"CallEvent": components["CallEvent"] | _MORE_OF_EVENTS},
+        **event,
+    }

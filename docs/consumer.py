@@ -1,0 +1,69 @@
+"""An example consumer: takes the events of the queue, discards repeats, and acknowledges what it has handled.
+
+    pip install aio-pika && python consumer.py amqp://guest:guest@localhost/
+
+Every event comes at least once. A repeat has the `message_id` of the first, so it is enough to remember those of the
+last while: a repeat follows within seconds of the broker's or a worker's return. Remember them in your database, in
+the transaction of what you do with the event, if nothing may happen twice even when this process is killed.
+"""
+
+import asyncio
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+
+QUEUE = "call-events"
+PREFETCH = 500
+"""Messages that are on their way here at a time."""
+REMEMBERED_MAX = 1_000_000
+"""Ids, some 100 MB; at 10,000 events a second that is the last 100 s."""
+
+Handle = Callable[[dict[str, object]], Awaitable[None]]
+
+
+class Seen:
+    """The newest ids."""
+
+    def __init__(self, ids_max: int = REMEMBERED_MAX) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._ids_max = ids_max
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._ids
+
+    def add(self, message_id: str) -> None:
+        self._ids[message_id] = None
+        if len(self._ids) > self._ids_max:
+            self._ids.popitem(last=False)
+
+
+async def consume(url: str, queue_name: str, handle: Handle) -> None:
+    """Until cancelled. A message is acknowledged after `handle` returned, and given back if it raised."""
+    seen = Seen()
+    connection = await aio_pika.connect_robust(url)
+    async with connection:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=PREFETCH)
+        queue = await channel.get_queue(queue_name)  # the service declares it
+        async with queue.iterator() as messages:
+            async for message in messages:
+                await take(message, seen, handle)
+
+
+async def take(message: AbstractIncomingMessage, seen: Seen, handle: Handle) -> None:
+    async with message.process(requeue=True):
+        if message.message_id and message.message_id not in seen:
+            await handle(json.loads(message.body))
+            seen.add(message.message_id)
+
+
+async def show(event: dict[str, object]) -> None:
+    print(event["call_id"], event["event_type"], event["timestamp"], flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(consume(sys.argv[1], QUEUE, show))
