@@ -48,7 +48,7 @@ test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/test_bench*' --ignore tests/integration/test_spool.py --ignore tests/integration/test_kamailio.py
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
-faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault and outages of a minute (10 minutes); FLAVOUR=sid for real MySQL
+faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long outages (25 minutes); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
 fuzz: install-dev  ## a million inputs to all that reads a client's bytes, guided by coverage (about 10 min)

@@ -15,7 +15,7 @@ REPORT = pytest.StashKey[Report]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, outages of a minute (10 minutes)")
+    parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, and long outages (25 minutes)")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
