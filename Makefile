@@ -15,9 +15,10 @@ PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all. For the same reason the benchmarks'
 # own tests and the spool's are `make test`'s alone.
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
-.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-peers bench-charts peers wrk lock clean
+.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -45,7 +46,7 @@ test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ 
 	$(PYTEST_FAULTS) tests/faults
 
 test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
-	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/test_bench*' --ignore tests/integration/test_spool.py --ignore tests/integration/test_kamailio.py
+	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long outages (25 minutes); FLAVOUR=sid for real MySQL
@@ -106,6 +107,9 @@ bench-overload: install-dev $(FLAVOUR_SERVERS) wrk  ## five times the clients th
 
 bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish cost alone (1 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.parts
+
+bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a plain multi-row insert (2 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.batches
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

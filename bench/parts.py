@@ -144,11 +144,11 @@ def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Pa
         f"publish, {mode}": _publish(msgspec.structs.replace(settings, queue=servers.rabbitmq.fresh_queue_name()), mode)
         for mode in targets.MODES
     }
-    return {INSERT: _insert(url), COMMIT: _commit(settings), **publishing}
+    return {INSERT: plain_insert(url), COMMIT: _commit(settings), **publishing}
 
 
 @asynccontextmanager
-async def _insert(url: str) -> AsyncIterator[Part]:
+async def plain_insert(url: str) -> AsyncIterator[Part]:
     """The same rows without the outbox, as one could write them by hand; comes first, so it makes the tables."""
     address = Address.parse(url)
     await migrate(address, CONNECT_SECONDS)

@@ -1,7 +1,8 @@
 -- wrk's script: each request posts a body of its own, the three steps of one call after another.
 -- Arguments: the token; then, each where it is wanted: `close` (a connection carries one request), `random` (call
 -- ids of no order, as those of SIP are, and others in each run), `pause=MS` (a connection waits before its next
--- request: that long on average, evenly spread). Prints one line of JSON at the end; bench/wrk.py reads it.
+-- request: that long on average, evenly spread), `batch=ITEMS` (a request carries so many events, as lines; it is one
+-- of a few made at the start). Prints one line of JSON at the end; bench/wrk.py reads it.
 
 local threads = 0
 local count = 0
@@ -27,6 +28,21 @@ local function random()
   return random_call
 end
 
+local BATCHES = 20
+local batches = {}
+
+local function batch_of(token, items)
+  local lines = {}
+  for item = 0, items - 1 do
+    local kind = kinds[count % 3]
+    lines[#lines + 1] = kind.before .. counted() .. kind.after
+    count = count + 1
+  end
+  local body = table.concat(lines, "\n")
+  return "POST /api/call-events/batch HTTP/1.1\r\nHost: localhost\r\nX-API-TOKEN: " .. token
+    .. "\r\nContent-Type: application/x-ndjson\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
 local function kind_of(token, event_type, more, connection)
   local before = '{"call_id": "'
   local after = '@pbx.example.com", "from_number": "+15551230001", "to_number": "+15551230002", "event_type": "'
@@ -34,7 +50,7 @@ local function kind_of(token, event_type, more, connection)
   local length = #before + digits + #after
   local head = "POST /api/call-events HTTP/1.1\r\nHost: localhost\r\nX-API-TOKEN: " .. token
     .. connection .. "\r\nContent-Type: application/json\r\nContent-Length: " .. length .. "\r\n\r\n"
-  return { head .. before, after }
+  return { head .. before, after, before = before, after = after }
 end
 
 function init(args)
@@ -47,6 +63,9 @@ function init(args)
   kinds[0] = kind_of(args[1], "call_started", "", connection)
   kinds[1] = kind_of(args[1], "call_answered", "", connection)
   kinds[2] = kind_of(args[1], "call_ended", ', "duration": 42', connection)
+  for at = 1, wanted.batch and BATCHES or 0 do
+    batches[at] = batch_of(args[1], wanted.batch)
+  end
   call_of = wanted.random and random or counted
   math.randomseed(os.time() * 16 + number)
   if wanted.pause then -- wrk asks whether there is a function of this name
@@ -55,6 +74,10 @@ function init(args)
 end
 
 function request()
+  if #batches > 0 then
+    count = count + 1
+    return batches[count % #batches + 1]
+  end
   local kind = kinds[count % 3]
   local call = call_of()
   count = count + 1

@@ -24,10 +24,13 @@ class Load(msgspec.Struct, frozen=True):
     """Call ids of no order, others in each run; else they count up, and each run sends the same."""
     pause_ms: int = 0
     """A connection's wait before its next request: that long on average."""
+    batch_items: int = 0
+    """Each request is a batch of so many events."""
 
     def words(self) -> list[str]:
         """The script's arguments after the token."""
         wanted = {"close": self.one_shot, "random": self.random_calls, f"pause={self.pause_ms}": self.pause_ms > 0}
+        wanted[f"batch={self.batch_items}"] = self.batch_items > 0
         return [word for word, is_wanted in wanted.items() if is_wanted]
 
 
