@@ -28,6 +28,7 @@ from ingest.metrics import Metrics
 from ingest.rates import Sharing
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
+from ingest.runtime_metrics import RuntimeMetrics
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.watchdog import beat
@@ -107,6 +108,7 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
     background: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
+        "runtime": runtime_metrics(settings, metrics.registry).run,
         "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
     }
     worker = Worker(parts, background, unix_us, settings.drain_timeout_seconds)
@@ -132,6 +134,15 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     application.on_start += start
     application.on_stop += stop
     return application
+
+
+def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeMetrics:
+    limits = {
+        "ingest_queued_events_max": settings.queue_events_max,
+        "ingest_publish_inflight_events_max": settings.publish_inflight_events_max,
+        "ingest_spool_bytes_max": settings.spool_bytes_max // settings.workers,
+    }
+    return RuntimeMetrics(registry, settings.data_dir, settings.workers, limits)
 
 
 def make_clients(settings: Settings, parts: Parts) -> ClientEndpoint:

@@ -38,10 +38,12 @@ class BatcherLimits(msgspec.Struct, frozen=True):
 class Group:
     """Events that wait for the same commit. `done` tells all of them: None, or who failed and why."""
 
-    __slots__ = ("bytes", "done", "events", "help", "since")
+    __slots__ = ("bytes", "done", "events", "help", "received", "since")
 
     def __init__(self, done: "asyncio.Future[Failures | None]", since: float) -> None:
         self.events: list[Event] = []
+        self.received: list[float] = []
+        """When each came."""
         self.bytes = 0
         self.done = done
         self.since = since
@@ -99,6 +101,7 @@ class Batcher:
         if group is None or len(group.events) >= limits.batch_events_max or group.bytes + size > limits.batch_bytes_max:
             group = self._open_group()
         group.events.append(event)
+        group.received.append(self._monotonic())
         group.bytes += size
         self._queued_events += 1
         self._queued_bytes += size
@@ -185,6 +188,7 @@ class Batcher:
     def _answer(self, group: Group, failures: Failures) -> None:
         if not group.done.done():
             self._metrics.accepted.inc(len(group.events) - len(failures))
+            self._metrics.ack_seconds.observe_since(self._monotonic(), group.received)
             group.done.set_result(failures or None)
 
 

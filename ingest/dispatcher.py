@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ingest.batches import Batch, joined
-from ingest.clock import Monotonic
+from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
 from ingest.homes import Home
 from ingest.metrics import Metrics
@@ -45,12 +45,15 @@ class Dispatcher:
         outage: Outage,
         metrics: Metrics,
         monotonic: Monotonic,
+        now_us: NowUs,
     ) -> None:
         self._publisher = publisher
         self._limits = limits
         self._outage = outage
         self._metrics = metrics
+        self._latency = metrics.end_to_end_seconds.labels("memory")
         self._monotonic = monotonic
+        self._now_us = now_us
         self._waiting: deque[tuple[Batch, Home]] = deque()
         self._waiting_events = 0
         self._inflight_events = 0
@@ -116,7 +119,7 @@ class Dispatcher:
             together = joined([batch for batch, _ in group])
             try:
                 refused = await self._publish(together)
-                _settle_or_hand_over(group, refused)
+                self._settle_or_hand_over(group, refused)
             except Exception:
                 log.exception("publishing failed unexpectedly; the relay has the events when their lease is over")
             finally:
@@ -148,15 +151,15 @@ class Dispatcher:
         self._metrics.published.labels("memory").inc(len(batch) - len(refused))
         return refused
 
-
-def _settle_or_hand_over(group: Group, refused: Sequence[int]) -> None:
-    """`refused` are positions in the whole group."""
-    start = 0
-    for batch, home in group:
-        stop = start + len(batch)
-        positions = [position - start for position in refused if start <= position < stop]
-        if positions:
-            home.successor.take_over(batch.first_id, positions)
-        else:
-            home.settling.add([batch.first_id])
-        start = stop
+    def _settle_or_hand_over(self, group: Group, refused: Sequence[int]) -> None:
+        """`refused` are positions in the whole group."""
+        start, now_us = 0, self._now_us()
+        for batch, home in group:
+            stop = start + len(batch)
+            positions = [position - start for position in refused if start <= position < stop]
+            if positions:
+                home.successor.take_over(batch.first_id, positions)
+            else:
+                home.settling.add([batch.first_id])
+            self._latency.observe_times((now_us - batch.created_us) / 1e6, len(batch) - len(positions))
+            start = stop

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingest.batch_histogram import BatchHistogram
 from ingest.tokens import CONFIGURED
 
 Route = Literal["memory", "relay", "spool"]
@@ -37,6 +38,7 @@ REFUSAL_CODES = (
 )
 """The codes of all errors that refuse a request (`ingest.errors`)."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+END_TO_END_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
@@ -44,6 +46,7 @@ class Metrics:
     """All metrics of one worker. Counters count events, never batches, unless they say otherwise."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self.accepted = Counter(
             "ingest_events_accepted_total", "Events answered 200: durable in the database.", registry=registry
         )
@@ -91,6 +94,19 @@ class Metrics:
         self.released = Counter(
             "ingest_events_released_total",
             "Events left to the relay at once: broker away, or too many in flight.",
+            registry=registry,
+        )
+        self.ack_seconds = BatchHistogram(
+            "ingest_ack_seconds",
+            "Time from an event's receipt, whole, until it is durable or refused by the database; of every event.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.end_to_end_seconds = BatchHistogram(
+            "ingest_end_to_end_seconds",
+            "Time from an event's acceptance until the broker confirmed it, of every event, by route.",
+            ["route"],
+            buckets=END_TO_END_SECONDS,
             registry=registry,
         )
         self.batch_events = Histogram(
@@ -170,3 +186,4 @@ class Metrics:
         for route in ROUTES:
             self.published.labels(route)
             self.publish_failed.labels(route)
+            self.end_to_end_seconds.labels(route)

@@ -14,7 +14,7 @@ from itertools import islice
 import msgspec
 
 from ingest.batches import Batch
-from ingest.clock import Monotonic
+from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics, Route
 from ingest.outage import Outage
@@ -51,6 +51,7 @@ class Relay:
         outage: Outage,
         metrics: Metrics,
         monotonic: Monotonic,
+        now_us: NowUs,
         route: Route = "relay",
     ) -> None:
         self._outbox = outbox
@@ -60,6 +61,7 @@ class Relay:
         self._outage = outage
         self._metrics = metrics
         self._monotonic = monotonic
+        self._now_us = now_us
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
@@ -154,7 +156,9 @@ class Relay:
             self._outage.concerns(0, str(exc))
             raise
         finally:
-            self._metrics.published.labels(self._route).inc(len(positions) - len(rest))
+            seconds, published = (self._now_us() - batch.created_us) / 1e6, len(positions) - len(rest)
+            self._metrics.published.labels(self._route).inc(published)
+            self._metrics.end_to_end_seconds.labels(self._route).observe_times(seconds, published)
             self._remember(batch.first_id, rest)
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:

@@ -44,11 +44,11 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
     grants = Grants(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic)
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us)
     settler = Settler(store)
     database = Home(store, settler, relay)
     spool = make_spool(settings, store, publisher, away, lost, metrics)
-    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic)
+    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic, unix_us)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
     )
@@ -90,7 +90,7 @@ def make_spool(
     folder = settings.data_dir / "spool"
     store = opened(take_spool(folder))
     adoption = Adoption(folder, store, opened)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, "spool")
+    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us, "spool")
     drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
     watch = SpoolWatch(store, away, metrics, unix_us)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)

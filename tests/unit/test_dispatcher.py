@@ -28,7 +28,7 @@ async def make_dispatcher(
     def make(**limits: float) -> Dispatcher:
         together = msgspec.structs.replace(LIMITS, **limits)
         outage = Outage(PUBLISH, clock.monotonic)
-        made.append(Dispatcher(publisher, together, outage, metrics, clock.monotonic))
+        made.append(Dispatcher(publisher, together, outage, metrics, clock.monotonic, clock.now_us))
         return made[-1]
 
     yield make

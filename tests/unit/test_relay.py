@@ -20,7 +20,7 @@ LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 @pytest.fixture
 def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
-    return Relay(store, publisher, LIMITS, Outage(PUBLISH, clock.monotonic), metrics, clock.monotonic)
+    return Relay(store, publisher, LIMITS, Outage(PUBLISH, clock.monotonic), metrics, clock.monotonic, clock.now_us)
 
 
 @asynccontextmanager

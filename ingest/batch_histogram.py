@@ -1,0 +1,27 @@
+"""A histogram that takes many observations at once: what a batch cost, told of each of its events."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from prometheus_client import Histogram
+
+
+class BatchHistogram(Histogram):
+    """prometheus-client takes one amount a call. Here a batch costs some microseconds, however many events it has."""
+
+    def observe_times(self, amount: float, times: int) -> None:
+        """The same amount so many times."""
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
+        self._sum.inc(amount * times)
+
+    def observe_since(self, now: float, moments: Sequence[float]) -> None:
+        """How long ago each of the moments was, of which none is before the last one."""
+        left = len(moments)
+        for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
+            older = bisect_left(moments, now - bound, 0, left)  # than the bucket's bound; the others are its own
+            if older < left:
+                bucket.inc(left - older)
+                left = older
+            if not left:
+                break
+        self._sum.inc(now * len(moments) - sum(moments))
