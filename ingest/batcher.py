@@ -38,9 +38,11 @@ class BatcherLimits(msgspec.Struct, frozen=True):
 class Group:
     """Events that wait for the same commit. `done` tells all of them: None, or who failed and why."""
 
-    __slots__ = ("bytes", "done", "events", "help", "received", "since")
+    __slots__ = ("bytes", "bytes_max", "done", "events", "events_max", "help", "received", "since")
 
-    def __init__(self, done: "asyncio.Future[Failures | None]", since: float) -> None:
+    def __init__(self, done: "asyncio.Future[Failures | None]", since: float, events_max: int, bytes_max: int) -> None:
+        self.events_max = events_max
+        self.bytes_max = bytes_max
         self.events: list[Event] = []
         self.received: list[float] = []
         """When each came."""
@@ -68,15 +70,19 @@ class Batcher:
         self._monotonic = monotonic
         self._ids: IdGenerator | None = None
         self._groups: deque[Group] = deque()
-        self._queued_events = 0
-        self._queued_bytes = 0
+        self._last: Group | None = None
+        """The one that may take more."""
         self._idle: list[asyncio.Future[None]] = []
         self._writers: list[asyncio.Task[None]] = []
         self._busy = 0
 
     @property
     def queued_events(self) -> int:
-        return self._queued_events
+        return sum(len(group.events) for group in self._groups)
+
+    @property
+    def _queued_bytes(self) -> int:
+        return sum(group.bytes for group in self._groups)
 
     def start(self) -> None:
         self._writers = [asyncio.create_task(self._write(), name=f"writer-{n}") for n in range(self._limits.writers)]
@@ -91,20 +97,14 @@ class Batcher:
         Its result is None once all is durable, else `Failures`. Raises `Overloaded` or, before the
         first id slot is there, `StoreUnavailable`.
         """
-        limits = self._limits
         size = len(event.payload)
-        if self._ids is None:
-            raise StoreUnavailable
-        if self._queued_events >= limits.queue_events_max or self._queued_bytes + size > limits.queue_bytes_max:
-            raise Overloaded
-        group = self._groups[-1] if self._groups else None
-        if group is None or len(group.events) >= limits.batch_events_max or group.bytes + size > limits.batch_bytes_max:
-            group = self._open_group()
+        group = self._last
+        # What limits the queue is looked at when a group is opened, and limits the group from then on.
+        if group is None or len(group.events) >= group.events_max or group.bytes + size > group.bytes_max:
+            group = self._open_group(size)
         group.events.append(event)
         group.received.append(self._monotonic())
         group.bytes += size
-        self._queued_events += 1
-        self._queued_bytes += size
         return group.done
 
     async def drain(self) -> None:
@@ -117,21 +117,35 @@ class Batcher:
         for group in self._groups:
             self._answer(group, _all(group, StoreUnavailable()))
         self._groups.clear()
+        self._last = None
 
     def _soon(self) -> "asyncio.Future[None]":
         return asyncio.ensure_future(asyncio.sleep(0.01))
 
-    def _open_group(self) -> Group:
+    def _open_group(self, size: int) -> Group:
+        """For an event of so many bytes, which may be larger than a batch should be: then it goes alone."""
+        limits = self._limits
+        if self._ids is None:
+            raise StoreUnavailable
+        events_left = limits.queue_events_max - self.queued_events
+        bytes_left = limits.queue_bytes_max - self._queued_bytes
         now = self._monotonic()
-        if self._groups and now - self._groups[0].since > self._limits.queue_seconds_max:
+        late = self._groups and now - self._groups[0].since > limits.queue_seconds_max
+        if events_left < 1 or bytes_left < size or late:
             raise Overloaded
         loop = asyncio.get_running_loop()
-        group = Group(loop.create_future(), now)
+        group = Group(
+            loop.create_future(),
+            now,
+            min(limits.batch_events_max, events_left),
+            min(limits.batch_bytes_max, bytes_left),
+        )
         if self._groups or not self._busy:
             self._wake_writer()  # a full group waits, or nobody works
         else:
-            group.help = loop.call_later(self._limits.patience_seconds, self._wake_writer)
+            group.help = loop.call_later(limits.patience_seconds, self._wake_writer)
         self._groups.append(group)
+        self._last = group
         return group
 
     def _wake_writer(self) -> None:
@@ -153,10 +167,10 @@ class Batcher:
             if not self._groups:
                 continue  # another writer took it
             group = self._groups.popleft()
+            if group is self._last:
+                self._last = None
             if group.help:
                 group.help.cancel()
-            self._queued_events -= len(group.events)
-            self._queued_bytes -= group.bytes
             self._busy += 1
             try:
                 await self._commit_group(group)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
+from operator import attrgetter
 
 import msgspec
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
@@ -11,6 +12,8 @@ from ingest.ids import slot_of
 from ingest.keys import digest_of, fingerprint_of
 
 log = logging.getLogger("ingest.outbox")
+
+_key_of = attrgetter("key")
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +40,11 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def has_keys(self) -> bool:
+        """Most have none, and need not pay for it."""
+        return any(map(_key_of, self.events))
 
     def keyed(self) -> Iterator[tuple[int, bytes]]:
         """Id and key of the events that have one."""

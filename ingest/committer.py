@@ -64,7 +64,7 @@ class Committer:
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
         """Who of the batch is not durable. Raises `StoreError` if nobody is."""
-        twins = twins_of(batch)
+        twins = twins_of(batch) if batch.has_keys else {}
         if not twins:
             return await self._commit(batch, waited_seconds)
         failures = await self._commit(without(batch, twins), waited_seconds)
@@ -92,7 +92,7 @@ class Committer:
 
     def _patience_with(self, batch: Batch) -> float | None:
         """Only the database knows every key, so a batch with keys has the store's own deadline for it."""
-        if self._spool is None or any(batch.keyed()):
+        if self._spool is None or batch.has_keys:
             return None
         return self._limits.spool_after_seconds
 

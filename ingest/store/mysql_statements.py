@@ -126,7 +126,7 @@ def insert_keys(*batches: Batch) -> Sequence[bytes]:
 
     In the order of the keys, so that two transactions with the same ones wait for each other instead of dying.
     """
-    keys = [(key, event_id) for batch in batches for event_id, key in batch.keyed()]
+    keys = [(key, event_id) for batch in batches if batch.has_keys for event_id, key in batch.keyed()]
     if not keys:
         return ()
     rows = (
