@@ -15,7 +15,7 @@ PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all. For the same reason the benchmarks'
 # own tests and the spool's are `make test`'s alone.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer)
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer repeats)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
 .PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean

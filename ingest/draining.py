@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FrameType
 
 from ingest.rsgi import HttpProtocol, Lane, Scope, Transport
 
@@ -21,7 +22,8 @@ class Sigterm:
     """Takes SIGTERM away from Granian: `drain` is called, and `seconds` later the worker stops.
 
     A second one stops it at once. Granian stops a worker on SIGINT, too, and that is how it is passed on. Before
-    `serving` it is only noted: Granian's server does not see a signal that came before its own start.
+    `serving` it is only noted: Granian's server does not see a signal that came before its own start, and uvloop
+    none that comes while it does not run.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, drain: Callable[[], None]) -> None:
@@ -30,20 +32,28 @@ class Sigterm:
         self._seconds = seconds
         self._drain = drain
         self._serving = False
-        loop.add_signal_handler(signal.SIGTERM, self._receive)
+        self._draining = False
+        loop.add_signal_handler(signal.SIGTERM, self._obey)
+        signal.signal(signal.SIGTERM, self._note)  # the loop learns of signals by another way, which is left to it
 
     def serving(self) -> None:
-        """From now on do as it says."""
+        """From now on do as it says, and as it said: the loop runs again only when the server is there."""
         self._serving = True
+        if self.received:
+            self._loop.call_soon(self._obey)
 
-    def _receive(self) -> None:
-        first, self.received = not self.received, True
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True
+
+    def _obey(self) -> None:
+        self.received = True
         if not self._serving:
             return
-        if first:
+        if not self._draining:
             log.info("draining", extra={"seconds": self._seconds})
             self._drain()
-        self._loop.call_later(self._seconds if first else 0.0, os.kill, os.getpid(), signal.SIGINT)
+        self._loop.call_later(0.0 if self._draining else self._seconds, os.kill, os.getpid(), signal.SIGINT)
+        self._draining = True
 
 
 def closing(lane: Lane) -> Lane:

@@ -98,7 +98,7 @@ def test_the_client_is_told_to_go_on(service: ServiceProcess) -> None:
     [
         (post_head(100, CONTINUE, token="wrong"), 401),
         (post_head(BODY_BYTES_MAX + 1, CONTINUE), 413),
-        (post_head(100, CONTINUE, "Content-Encoding: gzip"), 415),
+        (post_head(100, CONTINUE, "Content-Encoding: br"), 415),
         (head("PUT", "/api/call-events", "Content-Length: 100", CONTINUE), 405),
     ],
 )

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from ingest.draining import Sigterm, closing
 from ingest.rsgi import HttpProtocol, Scope
@@ -101,3 +102,22 @@ async def test_sigterm_before_the_server_is_there_is_noted(seen: list[str]) -> N
     await until(lambda: sigterm.received)
 
     assert seen == []
+
+
+def test_sigterm_while_the_loop_stands_still_is_not_lost() -> None:
+    seen: list[str] = []
+    loop = uvloop.new_event_loop()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        loop.add_signal_handler(signal.SIGINT, seen.append, "stop")
+        sigterm = Sigterm(loop, 0.0, lambda: seen.append("drain"))
+        loop.run_until_complete(asyncio.sleep(0))
+        os.kill(os.getpid(), signal.SIGTERM)
+        sigterm.serving()
+        loop.run_until_complete(asyncio.wait_for(until(lambda: len(seen) > 1), 10))
+    finally:
+        loop.close()
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    assert seen == ["drain", "stop"]
