@@ -13,7 +13,7 @@ START_SECONDS = 20.0
 CALLS_SECONDS = 120.0
 STOP_SECONDS = 10.0
 CALL_MS = "100"
-"""How long a call lasts: with none at all the proxy's workers may let its end overtake its beginning."""
+"""How long a call lasts."""
 
 
 def free_udp_port() -> int:
@@ -26,7 +26,8 @@ def free_udp_port() -> int:
 def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> Iterator[int]:
     """The proxy, before a server that takes every call; the port it listens on. `defines` are values of its file."""
     port, next_hop = free_udp_port(), free_udp_port()
-    given = {"LISTEN": f"udp:127.0.0.1:{port}", "NEXT_HOP": f'"sip:127.0.0.1:{next_hop}"', **defines}
+    # Several workers may let one answer overtake another, which real phones take and sipp does not.
+    given = {"CHILDREN": "1", "LISTEN": f"udp:127.0.0.1:{port}", "NEXT_HOP": f'"sip:127.0.0.1:{next_hop}"', **defines}
     options = [word for name, value in given.items() for word in ("-A", f"{name}={value}")]
     log = folder / "kamailio.log"
     command = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder), "-f", str(configuration), *options]
