@@ -19,14 +19,14 @@ def test_broker_outage_costs_no_answer_and_its_backlog_is_gone_within_a_minute(
 ) -> None:
     with here.load() as load:
         here.wait_for_steady(load)
-        said = Counter(here.logged("ingest.outage"))
+        said = said_of_rabbitmq(here)
         with stopped(here.rabbitmq):
             let_pass(form.outage_seconds)
             backlog = len(load.ledger.ok)
         returned = time.time()
         here.wait_until_published(accepted_before_ms=int(returned * 1000))
         gone_seconds = time.time() - returned
-        said = Counter(here.logged("ingest.outage")) - said
+        said = said_of_rabbitmq(here) - said
     remark = f"backlog gone {gone_seconds:.1f} s after its return"
     result = report.add(f"RabbitMQ stopped {form.outage_seconds:g} s", 1, here.account(load.ledger), remark=remark)
     assert backlog
@@ -37,6 +37,11 @@ def test_broker_outage_costs_no_answer_and_its_backlog_is_gone_within_a_minute(
     assert said.pop("RabbitMQ publish works again") <= WORKERS
     assert said.pop("RabbitMQ publish still fails", 0) <= WORKERS * math.ceil(form.outage_seconds / SUMMARY_SECONDS)
     assert not said
+
+
+def said_of_rabbitmq(here: Scene) -> Counter[str]:
+    """A machine that is busy with all this may be too slow for a commit meanwhile, which is told, too."""
+    return Counter(message for message in here.logged("ingest.outage") if message.startswith("RabbitMQ"))
 
 
 def test_database_outage_costs_no_answer_and_consumers_see_its_events_meanwhile(
