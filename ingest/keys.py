@@ -41,7 +41,7 @@ class Keys:
     def given(self, text: str | None, name: str) -> bytes:
         """The key in a request's head, as one of the token's name alone. Raises `Malformed`, also if it is no text."""
         if not text or not text.strip() or len(text) > KEY_CHARS_MAX:
-            raise Malformed(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} visible ASCII characters.")
+            raise Malformed(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} ASCII characters, and not blanks alone.")
         return _SEPARATOR.join((name.encode(), text.encode()))
 
     def of(self, event: Event, given: bytes | None, index: int = 0) -> bytes | None:
