@@ -31,6 +31,8 @@ from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.runtime_metrics import RuntimeMetrics
 from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
+from ingest.status import Limits
+from ingest.status_source import StatusSource
 from ingest.watchdog import beat
 from ingest.wiring import make_parts, make_publisher, make_store
 from ingest.worker import BackgroundTask, Parts, Worker
@@ -106,20 +108,23 @@ def beats_folder(settings: Settings) -> Path:
 def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
+    limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
+    source = StatusSource(settings.data_dir / "run" / "status", seat, files, limits, parts.health.report)
     background: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, metrics.registry).run,
         "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
+        "status": source.run,
     }
     worker = Worker(parts, background, unix_us, settings.drain_timeout_seconds)
-    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
-    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
+    batch_limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
+    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, batch_limits)
     lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
     lanes |= {f"{path}/": lane for path, lane in lanes.items()}
     application = IngestApplication(lanes, make_clients(settings, parts), parts.health, settings.drain_delay_seconds)
 
-    admin = _add_pages(application, settings, parts.health, files)
+    admin = _add_pages(application, settings, parts.health, files, source)
 
     async def start(_: Application) -> None:
         await worker.start()
@@ -158,12 +163,14 @@ def make_clients(settings: Settings, parts: Parts) -> ClientEndpoint:
     )
 
 
-def _add_pages(application: Application, settings: Settings, health: Health, files: MetricFiles) -> Admin | None:
+def _add_pages(
+    application: Application, settings: Settings, health: Health, files: MetricFiles, source: StatusSource
+) -> Admin | None:
     """Where events come in, or on an address of their own; then there is only what a balancer asks on the former."""
     if not settings.admin_port:
-        add_routes(application, health, files.exposition)
+        add_routes(application, health, files.exposition, source.status)
         return None
     add_probes(application, health)
     pages = Application(router=Router())  # without one of their own BlackSheep's applications share theirs
-    add_routes(pages, health, files.exposition)
+    add_routes(pages, health, files.exposition, source.status)
     return Admin(pages, settings)

@@ -11,10 +11,12 @@ from ingest.errors import MethodNotAllowed
 from ingest.health import Health
 from ingest.openapi import document
 from ingest.pages import DOCS, STATUS, Page
+from ingest.status import Status
 
 Handler = Callable[[Request], Awaitable[Response]]
 Exposition = Callable[[], bytes]
 """Makes the metrics' text; it reads files, so a thread runs it."""
+AskStatus = Callable[[], Awaitable[Status]]
 
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
@@ -32,9 +34,9 @@ NO_PAGE = b"default-src 'none'; frame-ancestors 'none'"
 """The Content-Security-Policy of what is no page, should a browser take it for one."""
 
 
-def add_routes(application: Application, health: Health, exposition: Exposition) -> None:
+def add_routes(application: Application, health: Health, exposition: Exposition, ask_status: AskStatus) -> None:
     """Register everything."""
-    _add(application, _probes(health, detailed=True) | _pages(exposition))
+    _add(application, _probes(health, detailed=True) | _pages(exposition, ask_status))
 
 
 def add_probes(application: Application, health: Health) -> None:
@@ -53,7 +55,7 @@ def _probes(health: Health, *, detailed: bool) -> dict[str, Handler]:
     return {"/healthz": healthz, "/readyz": readyz}
 
 
-def _pages(exposition: Exposition) -> dict[str, Handler]:
+def _pages(exposition: Exposition, ask_status: AskStatus) -> dict[str, Handler]:
     async def metrics(request: Request) -> Response:
         return _answer(200, EXPOSITION, await asyncio.to_thread(exposition))
 
@@ -63,10 +65,13 @@ def _pages(exposition: Exposition) -> dict[str, Handler]:
     async def docs(request: Request) -> Response:
         return _page(DOCS)
 
+    async def figures(request: Request) -> Response:
+        return _json(200, await ask_status())
+
     async def status(request: Request) -> Response:
         return _page(STATUS)
 
-    return {"/metrics": metrics, "/openapi.json": openapi, "/docs": docs, "/": status}
+    return {"/metrics": metrics, "/openapi.json": openapi, "/docs": docs, "/status.json": figures, "/": status}
 
 
 def _add(application: Application, handlers: Mapping[str, Handler]) -> None:

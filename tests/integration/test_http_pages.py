@@ -14,6 +14,7 @@ PAGES = {
     "/readyz": "application/json",
     "/metrics": "text/plain; version=0.0.4; charset=utf-8",
     "/openapi.json": "application/json",
+    "/status.json": "application/json",
     "/docs": "text/html; charset=utf-8",
     "/": "text/html; charset=utf-8",
 }

@@ -1,5 +1,6 @@
 """The service keeps to its own `/openapi.json`, whatever requests are made from it: right ones and wrong ones."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from tests.running import TOKEN, ServiceProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+HOOKS = "tests.integration.schemathesis_hooks"
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = "25"
 """Random requests of each operation, besides those that are made for every rule of its schema."""
 
@@ -17,9 +20,12 @@ def test_generated_requests_are_answered_as_described(service: ServiceProcess, t
     workers = service.worker_pids()
     address = f"http://127.0.0.1:{service.port}/openapi.json"
     command = [str(SCHEMATHESIS), "--config-file", str(CONFIGURATION), "run", address]
-    command += ["--header", f"X-API-TOKEN: {TOKEN}", "--phases", "coverage,fuzzing", "--max-examples", EXAMPLES]
+    command += ["--phases", "coverage,fuzzing", "--max-examples", EXAMPLES]
 
-    run = subprocess.run([*command, "--no-color"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": HOOKS, "SERVICE_TOKEN": TOKEN}
+    run = subprocess.run(
+        [*command, "--no-color"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert service.worker_pids() == workers
@@ -36,4 +42,5 @@ def test_every_operation_is_described(service: ServiceProcess) -> None:
         "/healthz": ["get"],
         "/metrics": ["get"],
         "/readyz": ["get"],
+        "/status.json": ["get"],
     }

@@ -4,7 +4,7 @@ import pytest
 
 from tests.running import ServiceProcess
 
-PATHS = ["/", "/docs", "/openapi.json", "/metrics", "/healthz", "/readyz", "/nowhere"]
+PATHS = ["/", "/docs", "/openapi.json", "/status.json", "/metrics", "/healthz", "/readyz", "/nowhere"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 
+from ingest.openapi import document
 from ingest.settings import Settings
 from tests.services import free_port, wait_until
 
@@ -115,6 +116,12 @@ def test_the_first_commands_store_an_event_and_print_it(
     assert json.loads(shell(command(".venv/bin/ingest tail"))) == sent
     rows = sqlite3.connect(checkout / "var" / "call-events.db").execute("SELECT payload FROM call_event_logs")
     assert [json.loads(payload) for (payload,) in rows] == [sent]
+
+
+def test_curl_is_the_one_of_the_api_description() -> None:
+    (sample,) = document()["paths"]["/api/call-events"]["post"]["x-codeSamples"]
+
+    assert command("curl") == sample["source"]
 
 
 def test_make_run_prints_the_curl_to_try(running: Path) -> None:

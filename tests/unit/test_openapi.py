@@ -1,4 +1,5 @@
 import json
+import shlex
 from typing import Any
 
 import jsonschema
@@ -6,7 +7,7 @@ import pytest
 
 from ingest.answers import QUEUED, STATUSES
 from ingest.errors import UnknownClient
-from ingest.openapi import EXAMPLE, document
+from ingest.openapi import EXAMPLE, SERVER, document
 from tests.unit.making import ABSENT, body
 
 POSTS = [path for path, methods in document()["paths"].items() if "post" in methods]
@@ -44,6 +45,22 @@ def test_example_and_answer_fit_their_schemas() -> None:
 
     jsonschema.validate(json.loads(QUEUED.body), schema)
     jsonschema.validate(EXAMPLE, event_schema())
+
+
+def test_every_body_has_an_example_that_fits_its_schema() -> None:
+    for path in POSTS:
+        post = document()["paths"][path]["post"]
+        for name, content in {"body": post["requestBody"], **post["responses"]}.items():
+            for media in content["content"].values():
+                assert "example" in media, (path, name)
+                jsonschema.validate(media["example"], {**media["schema"], "components": document()["components"]})
+
+
+def test_every_operation_has_a_curl_of_its_own() -> None:
+    for path, methods in document()["paths"].items():
+        for operation in methods.values():
+            (sample,) = operation["x-codeSamples"]
+            assert f"{SERVER}{path}" in shlex.split(sample["source"])
 
 
 @pytest.mark.parametrize(

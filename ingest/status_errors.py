@@ -1,0 +1,65 @@
+"""The log's last warnings and errors of each worker, in a file that all workers read."""
+
+import logging
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from ingest.logs import mask_text
+from ingest.status import Error
+
+ERRORS_MAX = 20
+TEXT_MAX = 300
+"""Characters."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[Error]).decode
+
+
+class Errors(logging.Handler):
+    """The last few of this worker, masked as in the log; its seat's earlier worker began the file."""
+
+    def __init__(self, folder: Path, seat: int) -> None:
+        super().__init__(logging.WARNING)
+        self._folder = folder
+        self._path = folder / f"{seat}.errors"
+        self._seat = seat
+        self._last = deque(_read(self._path), ERRORS_MAX)
+        self._changed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = mask_text(_text(record))[:TEXT_MAX]
+        self._last.append(Error(round(record.created, 3), record.levelname.lower(), record.name, text, self._seat))
+        self._changed = True
+
+    def save(self) -> None:
+        """Tell the other workers, if there is something new."""
+        if self._changed:
+            self._changed = False
+            draft = self._path.with_suffix(".draft")
+            draft.write_bytes(_encode(list(self._last)))
+            draft.replace(self._path)
+
+    def of_all(self) -> list[Error]:
+        """Those of all workers, the latest first."""
+        others = (_read(path) for path in self._folder.glob("*.errors") if path != self._path)
+        every = [*self._last, *(error for errors in others for error in errors)]
+        return sorted(every, key=lambda error: error.time)[: -ERRORS_MAX - 1 : -1]
+
+
+def _text(record: logging.LogRecord) -> str:
+    """The message, with its reason and the exception, if it has them."""
+    parts = [record.getMessage()]
+    if reason := getattr(record, "reason", None):
+        parts.append(str(reason))
+    if record.exc_info and (exception := record.exc_info[1]):
+        parts.append(f"{type(exception).__name__}: {exception}")
+    return ": ".join(parts)
+
+
+def _read(path: Path) -> list[Error]:
+    try:
+        return _decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return []

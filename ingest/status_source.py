@@ -1,0 +1,85 @@
+"""Keeps the last minutes' samples, and answers with the service's state."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ingest.health import Report
+from ingest.metric_files import MetricFiles
+from ingest.seats import lock
+from ingest.status import Limits, Status, status_of
+from ingest.status_errors import Errors
+from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of
+
+log = logging.getLogger("ingest.status")
+
+CACHE_SECONDS = 1.0
+SAVE_SECONDS = 1.0
+RETRY_SECONDS = 60.0
+
+
+class StatusSource:
+    """One of the workers takes the samples: the one that has the lock, which ends with its process."""
+
+    def __init__(
+        self, folder: Path, seat: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = files
+        self._limits = limits
+        self._report = report
+        self._errors = Errors(folder, seat)
+        self._history = History(folder / "history")
+        self._lock_path = folder / "recorder.lock"
+        self._lock: int | None = None
+        self._asking = asyncio.Lock()
+        self._status: Status | None = None
+        self._made_at = 0.0
+
+    async def status(self) -> Status:
+        """At most a second old, however many ask."""
+        async with self._asking:
+            if self._status is None or time.monotonic() >= self._made_at + CACHE_SECONDS:
+                self._status = await asyncio.to_thread(self._make)
+                self._made_at = time.monotonic()
+            return self._status
+
+    async def run(self) -> None:
+        """Tell the other workers of this one's errors, and take samples, until cancelled."""
+        root = logging.getLogger()
+        root.addHandler(self._errors)
+        try:
+            await self._keep()
+        finally:
+            root.removeHandler(self._errors)
+
+    async def _keep(self) -> None:
+        due = time.monotonic()
+        while True:
+            try:
+                self._errors.save()
+                if time.monotonic() >= due and self._is_recorder():
+                    due = time.monotonic() + SAMPLE_SECONDS
+                    await asyncio.to_thread(self._record)
+                await asyncio.sleep(SAVE_SECONDS)
+            except OSError:
+                log.exception("the status page has no history for now")
+                await asyncio.sleep(RETRY_SECONDS)
+                due = time.monotonic()
+
+    def _is_recorder(self) -> bool:
+        if self._lock is None:
+            self._lock = lock(self._lock_path)
+        return self._lock is not None
+
+    def _record(self) -> None:
+        self._history.add(self._sample())
+
+    def _sample(self) -> Sample:
+        return sample_of(self._files.collect(), time.time())
+
+    def _make(self) -> Status:
+        now = self._sample()
+        return status_of(self._report(), self._limits, now, self._history.read(now), self._errors.of_all())

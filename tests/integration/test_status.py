@@ -1,0 +1,85 @@
+"""`/status.json` of a service with two workers: the same figures, whichever answers."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ingest.openapi import document
+from tests.commands import PASSWORD, nowhere
+from tests.raw_http import ask, head
+from tests.running import EVENT, TOKEN, ServiceProcess
+from tests.services import wait_until
+
+EVENTS = 20
+SEEN_SECONDS = 20.0
+ASKED = 12
+"""So often that both workers have answered, but for one time in two thousand."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    settings = {"WORKERS": "2", "BROKER_URL": nowhere("amqp", "%2F"), "API_TOKENS": TOKEN}
+    with ServiceProcess(tmp_path_factory.mktemp("status"), settings) as running:
+        for _ in range(EVENTS):
+            assert running.post(EVENT)[0] == 200
+        assert running.post(b"{")[0] == 400
+        yield running
+
+
+def status(service: ServiceProcess) -> dict[str, Any]:
+    found: dict[str, Any] = ask(service.port, head("GET", "/status.json"), to="GET").json
+    return found
+
+
+def test_counts_are_of_all_workers_whichever_answers(service: ServiceProcess) -> None:
+    assert wait_until(lambda: all(status(service)["totals"]["accepted"] == EVENTS for _ in range(ASKED)), SEEN_SECONDS)
+    assert {status(service)["workers"]["alive"] for _ in range(ASKED)} == {2}
+
+
+def test_answer_is_as_described(service: ServiceProcess) -> None:
+    described = document()
+    schema = described["paths"]["/status.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    jsonschema.validate(status(service), {**schema, "components": described["components"]})
+
+
+def test_refusals_and_warnings_are_told_by_both_without_secrets(service: ServiceProcess) -> None:
+    def told() -> bool:
+        seen = [status(service) for _ in range(ASKED)]
+        return all(
+            [one["code"] for one in state["refusals"]] == ["malformed"]
+            and {error["worker"] for error in state["errors"]} == {0, 1}
+            for state in seen
+        )
+
+    assert wait_until(told, SEEN_SECONDS)
+    assert PASSWORD not in str(status(service))
+
+
+def test_absent_broker_is_told_with_what_waits(service: ServiceProcess) -> None:
+    assert wait_until(lambda: status(service)["backlog"]["events"] == EVENTS, SEEN_SECONDS)
+    state = status(service)
+    assert (state["status"], state["checks"]["database"]) == ("degraded", "ok")
+    assert state["checks"]["broker"] != "ok"
+
+
+def test_history_goes_on_after_each_worker_was_killed(service: ServiceProcess) -> None:
+    for pid in service.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: all_there(service, EVENTS), SEEN_SECONDS)
+    killed_at = time.time()
+
+    assert wait_until(lambda: status(service)["history"][-1]["time"] > killed_at, SEEN_SECONDS)
+
+
+def all_there(service: ServiceProcess, events: int) -> bool:
+    try:
+        state = status(service)
+    except (OSError, EOFError):
+        return False  # asked the one that was just killed
+    return bool(state["workers"]["alive"] == 2 and state["totals"]["accepted"] == events)
