@@ -5,6 +5,7 @@ import logging.config
 import os
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ First steps:
   ingest serve              take events on http://localhost:8000/api/call-events
   ingest tail --limit 1     take one message off the queue and print it
   ingest doctor             check everything, and say what to do
+  ingest top                watch a running service
 """
 
 
@@ -107,6 +109,25 @@ def doctor() -> None:
         ok &= finding.ok
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
     sys.exit(0 if ok else 1)
+
+
+@main.command(short_help="Watch a running service's figures.")
+@click.option("--url", default="http://localhost:8000", show_default=True, help="Of the service's pages.")
+@click.option("--interval", type=click.FloatRange(min=0.5), default=2.0, show_default=True, help="Seconds.")
+@click.option("--once", is_flag=True, help="Print them once; so it is, too, if the output is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print them once, as the service tells them.")
+def top(url: str, interval: float, once: bool, as_json: bool) -> None:
+    """Watch a running service: rate, latency, backlog, health and last errors of all its workers, until Ctrl-C."""
+    from ingest.top import PRINTED_WIDTH, Service, plain, screen, watch
+
+    service = Service(url)
+    if as_json:
+        click.echo(service.ask())
+    elif once or not sys.stdout.isatty():
+        for line in screen(service.status(), plain, PRINTED_WIDTH):
+            click.echo(line)
+    else:
+        watch(service, interval, sys.stdout, time.sleep)
 
 
 @main.command(short_help="Post the events of a file.")

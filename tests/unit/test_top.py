@@ -1,0 +1,43 @@
+"""The lines that `ingest top` draws."""
+
+import pytest
+
+from ingest.health import Report
+from ingest.status import Error, Limits, Status, status_of
+from ingest.status_samples import Sample
+from ingest.top import cut, lasting, plain, screen, sparkline
+
+ERROR = Error(0.0, "error", "ingest.tests", "a \x1b[31mred\x1b[0m text\nof two lines " + "x" * 300, 0)
+
+
+@pytest.fixture
+def status() -> Status:
+    samples = [Sample(float(time), {"ingest_events_accepted_total": time**2}, {}, {}) for time in range(0, 100, 5)]
+    return status_of(Report("ready", {"database": "ok"}), Limits(1, 0, 10), samples[-1], samples[:-1], [ERROR])
+
+
+@pytest.mark.parametrize("width", [20, 50, 80, 200])
+def test_no_line_is_wider_than_the_terminal(status: Status, width: int) -> None:
+    wide = [line for line in screen(status, plain, width) if len(line) > max(width, 42)]
+
+    assert wide == []
+
+
+def test_texts_of_others_cannot_write_to_the_terminal(status: Status) -> None:
+    assert all(line.isprintable() for line in screen(status, plain, 500))
+
+
+def test_sparkline_shows_the_latest_against_the_largest_of_them() -> None:
+    assert sparkline([100.0, 0.0, 4.0, 8.0], 3) == "▁▅█"
+    assert sparkline([0.0, 0.0], 5) == "▁▁"
+    assert sparkline([], 5) == sparkline([1.0], 0) == ""
+
+
+def test_long_text_is_cut_with_a_mark() -> None:
+    assert cut("a text", 6) == "a text"
+    assert cut("a longer text", 6) == "a lon…"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.00123, "1.23 ms"), (1.5, "1.5 s"), (300.0, "5 min")])
+def test_durations_have_units_that_fit(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text
