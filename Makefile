@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl libfaketime \
-	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester
+	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester \
+	chromium fonts-dejavu-core
 BENCH_PACKAGES := wrk
 PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
@@ -18,7 +19,7 @@ PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer repeats)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
-.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean
+.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -122,6 +123,9 @@ peers:          ## Debian's packages that the rivals are built from, if they are
 
 wrk:            ## the load generator, if it is missing
 	@sh tests/setup/debian-packages.sh $(BENCH_PACKAGES)
+
+pictures: install-dev servers  ## docs/*.png of the pages, from a real service under load, in Chromium (2 min)
+	$(BIN)/python -m tests.browser.pictures
 
 lock: install-dev  ## make the lock files anew from pyproject.toml: hashes, no addresses
 	sh .ci/lock

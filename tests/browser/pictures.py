@@ -1,0 +1,73 @@
+"""`make pictures`: docs/*.png, of a service on real servers under load, as Chromium draws it."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.conftest import CHROMIUM
+from tests.faults.load import Load
+from tests.running import ServiceProcess
+from tests.services import mysql_server, rabbitmq_server
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EVENTS_PER_SECOND = 300.0
+COLOURS = 128
+OUTAGE_SECONDS = 12
+QUIET_SECONDS = 40
+"""Before and after the outage, so that the charts have something to show."""
+
+
+@contextmanager
+def shown_service(folder: Path) -> Iterator[str]:
+    """The URL of a service that has just had an outage of RabbitMQ, and some wrong requests."""
+    with ExitStack() as stack:
+        mysql, rabbitmq = stack.enter_context(mysql_server()), stack.enter_context(rabbitmq_server())
+        settings = {"DATABASE_URL": mysql.fresh_database(), "BROKER_URL": rabbitmq.amqp_url, "WORKERS": "2"}
+        service = stack.enter_context(ServiceProcess(folder, settings))
+        stack.enter_context(Load(service.port, EVENTS_PER_SECOND))
+        time.sleep(QUIET_SECONDS)
+        rabbitmq.stop()
+        time.sleep(OUTAGE_SECONDS)
+        rabbitmq.start()
+        service.post(b"{")
+        service.request("POST", "/api/call-events", b"{}")
+        service.wait_for_status("ready")
+        time.sleep(QUIET_SECONDS)
+        yield f"http://127.0.0.1:{service.port}"
+
+
+def opened(browser: Browser, url: str, height: int, scheme: str) -> Page:
+    size = {"width": 1000, "height": height}
+    page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type] # one of its literals
+    page.goto(url)
+    expect(page.get_by_role("status")).not_to_contain_text("…")
+    return page
+
+
+def take(browser: Browser, url: str) -> None:
+    for scheme in "light", "dark":
+        keep(opened(browser, url, 1100, scheme), f"status-{scheme}.png")
+    keep(opened(browser, f"{url}/docs", 1000, "light"), "api.png")
+
+
+def keep(page: Page, name: str) -> None:
+    """With a palette: a third of the bytes, and nothing that is seen is lost."""
+    drawn = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    drawn.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, shown_service(Path(folder)) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        take(browser, url)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The status page of a real service, in Chromium."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.looks import faint_texts, nameless, overflow, tab_stops
+from tests.commands import nowhere
+from tests.faults.load import Load
+from tests.running import TOKEN, ServiceProcess
+from tests.services import MySQLServer, mysql_server
+
+SHOWN_MS = 15_000
+LINKS = 4
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """Two workers under a little load; its broker is away, so it has a warning to tell of."""
+    settings = {"WORKERS": "2", "BROKER_URL": nowhere("amqp", "%2F"), "API_TOKENS": TOKEN}
+    with ServiceProcess(tmp_path_factory.mktemp("shown"), settings) as running, Load(running.port, 100):
+        yield running
+
+
+@pytest.fixture
+def database_server() -> Iterator[MySQLServer]:
+    """One that may be stopped. No fixture of `make test-mysql`, where there is no browser."""
+    with mysql_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(service: ServiceProcess) -> str:
+    return f"http://127.0.0.1:{service.port}/"
+
+
+def row(page: Page, table: str, head: str) -> str:
+    return page.locator(f"#{table} tr", has_text=head).inner_text()
+
+
+def test_page_shows_live_figures(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+
+    expect(page.locator("#rate")).to_have_text(re.compile(r"^[1-9]\d"), timeout=SHOWN_MS)
+    expect(page.locator("#backlog")).to_have_text(re.compile(r"^[1-9][\d,]*$"))
+    assert "ms" in row(page, "times", "Answer")
+    before = page.locator("#about").inner_text()
+    expect(page.locator("#about")).not_to_have_text(before, timeout=SHOWN_MS)
+
+
+def test_charts_are_drawn_and_told_in_words(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+
+    for chart in "rate", "latency", "backlog":
+        expect(page.locator(f"#{chart}-chart path.trace").first).to_be_attached(timeout=SHOWN_MS)
+        assert "at most" in (page.locator(f"#{chart}-chart").get_attribute("aria-label") or "")
+
+
+def test_absent_broker_is_told_with_its_reason(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+
+    expect(page.locator("#state")).to_have_text("Events are taken, but something is away", timeout=SHOWN_MS)
+    assert "✓ ok" in row(page, "health", "Database")
+    assert "refused" in row(page, "health", "Broker").lower()
+    expect(page.locator("#errors tr").first).to_contain_text("warning")
+
+
+def test_refusals_are_told_by_their_reason(open_page: OpenPage, url: str, service: ServiceProcess) -> None:
+    service.post(b"{")
+    page = open_page(url)
+
+    expect(page.locator("#refusals tr", has_text="malformed")).to_be_visible(timeout=SHOWN_MS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_for_everyone(open_page: OpenPage, url: str, scheme: str) -> None:
+    page = open_page(url, color_scheme=scheme, reduced_motion="reduce")
+    expect(page.locator("#state")).to_contain_text("Events are taken", timeout=SHOWN_MS)
+
+    assert faint_texts(page) == {}
+    assert nameless(page) == []
+    assert tab_stops(page, LINKS) == [True] * LINKS
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).transitionDuration") == "0s"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 24)"
+    assert dark == (scheme == "dark")
+
+
+def test_page_fits_a_telephone(open_page: OpenPage, url: str) -> None:
+    page = open_page(url, viewport={"width": 360, "height": 740})
+    expect(page.locator("#times")).to_contain_text("ms", timeout=SHOWN_MS)
+
+    assert overflow(page) <= 0
+
+
+def test_service_that_went_away_is_told_and_its_return_too(
+    open_page: OpenPage, tmp_path: Path, complaints: list[str]
+) -> None:
+    with ServiceProcess(tmp_path) as service:
+        page = open_page(f"http://127.0.0.1:{service.port}/")
+        expect(page.locator("#state")).to_have_text("Events are taken", timeout=SHOWN_MS)
+
+        service.kill()
+        expect(page.locator("#state")).to_have_text("The service does not answer", timeout=SHOWN_MS)
+        service.start()
+        expect(page.locator("#state")).to_have_text("Events are taken", timeout=SHOWN_MS)
+    assert all("ERR_" in complaint for complaint in complaints)
+    complaints.clear()  # the browser tells of requests that nobody answers
+
+
+def test_absent_database_is_told(open_page: OpenPage, tmp_path: Path, database_server: MySQLServer) -> None:
+    settings = {"DATABASE_URL": database_server.fresh_database(), "BROKER_URL": "embedded:"}
+    with ServiceProcess(tmp_path, settings) as service:
+        page = open_page(f"http://127.0.0.1:{service.port}/")
+        expect(page.locator("#health")).to_contain_text("✓ ok", timeout=SHOWN_MS)
+
+        database_server.stop()
+        expect(page.locator("#health tr", has_text="Database")).to_contain_text("✕", timeout=SHOWN_MS)
