@@ -11,7 +11,7 @@ INSIST_SECONDS = 0.5
 TRIES_MAX = 10
 
 
-async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSIST_SECONDS) -> None:
     """Cancel the tasks, and return when they have ended; those that go on after `TRIES_MAX` tries are left and told.
 
     `asyncio.wait_for` of Python 3.11, by which the drivers wait, may lose a cancellation: so it is said again.
@@ -22,6 +22,6 @@ async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
             task.cancel()
         if not left:
             return
-        _, left = await asyncio.wait(left, timeout=INSIST_SECONDS)
+        _, left = await asyncio.wait(left, timeout=insist_seconds)
     if left:
         log.error("tasks do not end", extra={"tasks": sorted(task.get_name() for task in left)})

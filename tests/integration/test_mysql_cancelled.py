@@ -8,7 +8,7 @@ import pytest
 from ingest.errors import StoreUnavailable
 from ingest.store.mysql_connection import Address, Connection
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 1.0
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ async def test_task_that_never_ends_is_left_and_told(caplog: pytest.LogCaptureFi
     task = await started(tasks.TRIES_MAX)
 
     with caplog.at_level(logging.ERROR):
-        await tasks.end([task])
+        await tasks.end([task], insist_seconds=0.01)
 
     assert [record.__dict__["tasks"] for record in caplog.records] == [[f"deaf-{tasks.TRIES_MAX}"]]
     task.cancel()
