@@ -88,7 +88,7 @@ def create() -> IngestApplication:
     seat = take_seat(settings.data_dir / "run")
     files = metric_files(settings)
     succeeds = files.use_seat(seat.number)
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), files.ledger_of(seat.number))
     metrics.worker_restarts.inc(succeeds)
     application = build(settings, seat.number, metrics, files)
     application.seat = seat  # keeps its lock as long as the process lives
@@ -113,6 +113,7 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     background: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, metrics.registry).run,
+        "ledger": partial(metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
         "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
         "status": source.run,
     }

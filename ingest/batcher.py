@@ -201,7 +201,6 @@ class Batcher:
 
     def _answer(self, group: Group, failures: Failures) -> None:
         if not group.done.done():
-            self._metrics.accepted.inc(len(group.events) - len(failures))
             self._metrics.ack_seconds.observe_since(self._monotonic(), group.received)
             group.done.set_result(failures or None)
 

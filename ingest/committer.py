@@ -69,7 +69,7 @@ class Committer:
             return await self._commit(batch, waited_seconds)
         failures = await self._commit(without(batch, twins), waited_seconds)
         of_twins = _failures_of_twins(batch, twins, failures)
-        self._metrics.repeated.inc(len(twins) - len(of_twins))
+        self._count_repeated(len(twins) - len(of_twins))
         return {**failures, **of_twins}
 
     async def _commit(self, batch: Batch, waited_seconds: float) -> Failures:
@@ -161,22 +161,28 @@ class Committer:
                 break
             except Repeats as exc:
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
-                self._metrics.repeated.inc(sum(exc.same.values()))
+                self._count_repeated(sum(exc.same.values()))
                 batch = without(batch, exc.same)
         return failures
 
+    def _count_repeated(self, events: int) -> None:
+        self._metrics.ledger.count(None, accepted=events, repeated=events)
+
     async def _commit_new(self, batch: Batch, home: Home) -> None:
         settled, lease_seconds = home.settling.take(), self._onward.lease_seconds()
+        ledger = self._metrics.ledger
+        # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
+        note = ledger.begin(batch.first_id, batch.last_id) if home is self._database else None
         started = self._monotonic()
         try:
             await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
             home.settling.add(settled)  # later, then
+            ledger.strike(note)
             raise
+        ledger.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
-        if home is self._database:
-            self._metrics.stored.inc(len(batch))
         self._onward.dispatch(batch, lease_seconds, home)
 
 

@@ -36,6 +36,10 @@ class MetricFiles(Collector):
         values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]
         return succeeds
 
+    def ledger_of(self, seat: int) -> Path:
+        """Where the seat's workers keep their notes (`ingest.ledger`)."""
+        return self._folder / f"{seat}.ledger"
+
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus's text format."""
         registry = CollectorRegistry()

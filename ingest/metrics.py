@@ -5,11 +5,13 @@ prometheus-client's multiprocess files add up over all workers. A worker's files
 Everything is observed once a batch, or on the rare paths once a request.
 """
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest.batch_histogram import BatchHistogram
+from ingest.ledger import Ledger
 from ingest.tokens import CONFIGURED
 
 Route = Literal["memory", "relay", "spool"]
@@ -45,7 +47,7 @@ BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 class Metrics:
     """All metrics of one worker. Counters count events, never batches, unless they say otherwise."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, ledger_file: Path | None = None) -> None:
         self.registry = registry
         self.accepted = Counter(
             "ingest_events_accepted_total", "Events answered 200: durable in the database.", registry=registry
@@ -175,6 +177,7 @@ class Metrics:
         self.worker_restarts = Counter(
             "ingest_worker_restarts_total", "Workers that took the place of one that died.", registry=registry
         )
+        self.ledger = Ledger(self.accepted, self.stored, self.repeated, ledger_file)
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:

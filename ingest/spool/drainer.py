@@ -107,7 +107,7 @@ class Drainer:
             await self._set_aside(Refused(part.first_id, len(part), reason, pack(part)))
         await self._spool.remove([record for record, _ in batches])
         brought = sum(len(batch) for _, batch in batches) - len(refused)
-        self._metrics.stored.inc(brought)
+        self._metrics.ledger.count(None, stored=brought)
         self._metrics.drained.inc(brought)
 
     async def _commit(self, batches: Sequence[Batch]) -> bool:
@@ -128,7 +128,7 @@ class Drainer:
 
     def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
         """What another worker or node had accepted while the database, which knows, was away."""
-        self._metrics.repeated.inc(len(repeats.same))
+        self._metrics.ledger.count(None, repeated=len(repeats.same))
         return without(batch, repeats.same)
 
     async def _restore(self, batches: Sequence[Batch]) -> list[tuple[Batch, str]]:

@@ -83,6 +83,9 @@ class Store(Outbox, TokenTable, Protocol):
     async def forget_keys(self, before_ms: int, limit: int) -> int:
         """Forget up to `limit` keys of events accepted before that Unix time; how many."""
 
+    async def count_rows(self, first_id: int, last_id: int) -> int:
+        """How many events with ids from the first to the last, of the same slot, are durable."""
+
     async def backlog(self) -> tuple[int, float]:
         """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""
 

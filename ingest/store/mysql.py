@@ -100,6 +100,10 @@ class MySQLStore:
         async with self._other() as connection:
             return await connection.change(sql.FORGET_KEYS % (first_id_of(before_ms), limit))
 
+    async def count_rows(self, first_id: int, last_id: int) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.count_rows(first_id, last_id)))[0][0])
+
     async def backlog(self) -> tuple[int, float]:
         async with self._other() as connection:
             count, first_id = (await connection.run(sql.BACKLOG))[0]

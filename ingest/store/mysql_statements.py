@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
+from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
 
@@ -30,6 +31,11 @@ LEASE = (
 )
 READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
 BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+COUNT_ROWS = (
+    b"SELECT COUNT(*) FROM call_event_logs WHERE id BETWEEN %d AND %d AND id >> "
+    + str(SEQUENCE_BITS).encode()
+    + b" & %d = %d"
+)
 FREE_SLOT = (
     b"SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < UTC_TIMESTAMP(6) "
     b"ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED"
@@ -140,6 +146,10 @@ def read_held_keys(batch: Batch) -> bytes | None:
     """Asks for what is noted of the keys of the batch's events; None if they have none."""
     digests = [digest_of(key) for _, key in batch.keyed()]
     return READ_KEYS_HELD % _hex_listed(digests) if digests else None
+
+
+def count_rows(first_id: int, last_id: int) -> bytes:
+    return COUNT_ROWS % (first_id, last_id, SLOTS_MAX - 1, slot_of(first_id))
 
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
+from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import Database, connect, keep_keys
 from ingest.store.base import SlotLease
 from ingest.store.migrations import migrations, newest_version
@@ -29,6 +29,7 @@ READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
     (SELECT digest FROM ingest_keys WHERE event_id < ? ORDER BY event_id LIMIT ?)"""
 BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+IDS_BETWEEN = "SELECT id FROM call_event_logs WHERE id BETWEEN ? AND ?"
 FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
 TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, lease_until, floor_ms) VALUES (?, ?, ?, ?)"
@@ -141,6 +142,11 @@ class SQLiteStore:
     async def forget_keys(self, before_ms: int, limit: int) -> int:
         values = (first_id_of(before_ms), limit)
         return await self._transact(lambda connection: connection.execute(FORGET_KEYS, values).rowcount)
+
+    async def count_rows(self, first_id: int, last_id: int) -> int:
+        ids = (first_id, last_id)
+        rows = await self._run(lambda connection: connection.execute(IDS_BETWEEN, ids).fetchall())
+        return sum(slot_of(row[0]) == slot_of(first_id) for row in rows)
 
     async def backlog(self) -> tuple[int, float]:
         count, first_id = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())

@@ -7,6 +7,7 @@ import pytest
 from ingest.batches import Batch
 from ingest.errors import SchemaError, StoreError
 from ingest.events import Event
+from ingest.ids import SEQUENCE_BITS
 from ingest.store.base import Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, call_ids, event, events
@@ -152,6 +153,16 @@ async def test_large_batch_is_one_commit(store: Store, database: Database) -> No
 
     assert database.call_ids() == call_ids(made)
     assert database.entries() == [(made.first_id, 500, 0)]
+
+
+async def test_rows_are_counted_between_two_ids_of_a_slot(store: Store) -> None:
+    made = batch(5)
+    await commit(store, made)
+    await commit(store, Batch([made.ids[2] ^ 1 << SEQUENCE_BITS], [event("call-6")], made.created_us))  # another slot
+
+    assert await store.count_rows(made.ids[1], made.ids[3]) == 3
+    assert await store.count_rows(made.first_id, made.last_id) == 5
+    assert await store.count_rows(made.last_id + 1, made.last_id + 9) == 0
 
 
 async def test_ping_asks_for_migrations_first(empty_database: Database) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from tests.faults.ledger import Ledger, body_of
+from tests.faults.ledger import Key, Ledger, body_of
 from tests.running import TOKEN
 
 ANSWER_SECONDS = 10.0
@@ -68,12 +68,16 @@ class Load:
         port: int | Callable[[], int],
         events_per_second: float = EVENTS_PER_SECOND,
         connections: int = CONNECTIONS,
+        *,
+        insisting: bool = False,
     ) -> None:
-        """`port` may be a balancer's choice for each new connection."""
+        """`port` may be a balancer's choice for each new connection; who is `insisting` sends again what is not
+        answered, until it is, also after the end."""
         self.ledger = Ledger()
         self.events_per_second = events_per_second
         self._port = port if callable(port) else lambda: port
         self._connections = connections
+        self._insisting = insisting
         self._interval_seconds = connections / events_per_second
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
@@ -104,21 +108,25 @@ class Load:
         while not self._stopping.is_set():
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + self._interval_seconds, time.monotonic())
-            await self._post(client)
+            key = await self._post(client)
+            while key and self._insisting:
+                key = await self._post(client, key)
         await client.close()
 
-    async def _post(self, client: Client) -> None:
+    async def _post(self, client: Client, again: Key | None = None) -> Key | None:
+        """Send a new event, or an old one again; its key if there was no answer."""
         try:
             await client.connect()
         except OSError:
             self.ledger.unreached += 1
-            return
-        key = self.ledger.new_key()
+            return again
+        key = again or self.ledger.new_key()
         sent_at = time.monotonic()
         try:
             status = await client.post(body_of(key))
         except (OSError, EOFError):
             self.ledger.unanswered(key)
             await client.close()
-        else:
-            self.ledger.answered(key, status, sent_at, time.monotonic() - sent_at)
+            return key
+        self.ledger.answered(key, status, sent_at, time.monotonic() - sent_at)
+        return None

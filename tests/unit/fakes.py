@@ -129,6 +129,9 @@ class FakeStore(FakeTokens):
             raise self.settle_errors.popleft()
         self.settled += first_ids
 
+    async def count_rows(self, first_id: int, last_id: int) -> int:
+        return sum(first_id <= one <= last_id for commit in self.commits for one in commit.batch.ids)
+
     async def forget_keys(self, before_ms: int, limit: int) -> int:
         raise NotImplementedError
 

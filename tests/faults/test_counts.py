@@ -1,0 +1,68 @@
+"""Ten workers are killed under load: what the metrics tell equals what the load and the table tell, exactly."""
+
+import os
+import signal
+
+import pytest
+import yaml
+
+from tests.faults.load import Load
+from tests.faults.reading import rows_of
+from tests.faults.scene import scene
+from tests.integration.test_metrics import scrape, scrape_or_none
+from tests.running import ServiceProcess
+from tests.services import MySQLServer, PrometheusServer, RabbitMQServer, wait_until
+
+KILLS = 10
+WORKERS = 2
+EVENTS_BETWEEN = 100
+EVENTS_PER_SECOND = 600.0
+SECONDS = 30.0
+SCRAPE_MS = 100
+WINDOW = "[10m]"
+
+
+def prometheus_of(service: ServiceProcess) -> PrometheusServer:
+    job = {"job_name": "call-events", "static_configs": [{"targets": [f"127.0.0.1:{service.port}"]}]}
+    return PrometheusServer(yaml.safe_dump({"global": {"scrape_interval": f"{SCRAPE_MS}ms"}, "scrape_configs": [job]}))
+
+
+def kill_oldest_worker(service: ServiceProcess) -> None:
+    """kill -9; returns when another has its place. No worker dies soon after it began, which Granian would not bear."""
+    victim = min(service.worker_pids())
+    os.kill(victim, signal.SIGKILL)
+    replaced = wait_until(
+        lambda: victim not in service.worker_pids() and scrape_or_none(service, "ingest_workers") == WORKERS, SECONDS
+    )
+    assert replaced, service.log()
+
+
+def wait_for_more(load: Load, service: ServiceProcess) -> None:
+    reached = len(load.ledger.ok) + EVENTS_BETWEEN
+    assert wait_until(lambda: len(load.ledger.ok) >= reached, SECONDS), service.log()
+
+
+@pytest.mark.servers
+def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
+    """Clients send again what was not answered, so each event is answered in the end, and its key makes it one."""
+    with scene(mysql, rabbitmq, {"WORKERS": str(WORKERS), "IDEMPOTENCY_KEY": "natural"}) as here:
+        service = here.service
+        with prometheus_of(service) as prometheus:
+            with Load(service.port, EVENTS_PER_SECOND, insisting=True) as load:
+                for _ in range(KILLS):
+                    wait_for_more(load, service)
+                    kill_oldest_worker(service)
+                wait_for_more(load, service)
+            sent, rows = load.ledger.ok, rows_of(here.database_url)
+            assert not load.ledger.refused
+            assert sorted(key for _, key in rows) == sorted(sent)
+            assert wait_until(lambda: scrape(service).value("ingest_events_stored_total") == len(rows), SECONDS)
+            found = scrape(service)
+            accepted, repeated = (found.total(f"ingest_events_{name}_total") for name in ("accepted", "repeated"))
+            assert accepted - repeated == len(rows)
+            assert repeated <= len(load.ledger.unknown)
+            assert found.value("ingest_worker_restarts_total") == KILLS
+            assert prometheus.query(f"min_over_time(up{WINDOW})")[0]["value"][1] == "1", "a scrape failed"
+            assert prometheus.query(f"count_over_time(up{WINDOW}) > {KILLS}")
+            names = {name for name, _ in found.counters()}
+            assert [name for name in names if prometheus.query(f"resets({name}{WINDOW}) > 0")] == [], "they went down"

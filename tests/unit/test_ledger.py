@@ -1,0 +1,145 @@
+"""Workers here are processes of their own, killed at the worst moments: between any two of the ledger's writes."""
+
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingest.errors import StoreError, StoreUnavailable
+from ingest.ledger import NOTES_MAX, Ledger
+from ingest.metrics import Metrics
+from tests.unit.conftest import Sample
+
+KILLING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from ingest.metric_files import MetricFiles
+from ingest.metrics import Metrics
+
+class Table:
+    def __init__(self, file):
+        self.file = file
+
+    async def count_rows(self, first_id, last_id):
+        return last_id - first_id + 1 if self.file.exists() and first_id else 0
+
+def worker(folder, last_step):
+    files, table, step = MetricFiles(folder), Table(folder / "committed"), 0
+    files.use_seat(0)
+    ledger = Metrics(CollectorRegistry(), files.ledger_of(0)).ledger
+
+    def kill_at(frame, event, argument):
+        nonlocal step
+        if event == "line" and frame.f_code.co_filename.endswith(("ledger.py", "mmap_dict.py", "values.py")):
+            step += 1
+            if step == last_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return kill_at
+
+    sys.settrace(kill_at)
+    note = ledger.begin(100, 104)
+    table.file.touch()
+    ledger.count(note, accepted=5, stored=5)
+    ledger.count(None, accepted=2, repeated=2)
+    sys.settrace(None)
+
+def successor(folder):
+    files = MetricFiles(folder)
+    files.use_seat(0)
+    metrics = Metrics(CollectorRegistry(), files.ledger_of(0))
+    asyncio.run(metrics.ledger.recover(Table(folder / "committed"), 0.0))
+    counters = metrics.accepted, metrics.stored, metrics.repeated
+    counts = [int(counter.collect()[0].samples[0].value) for counter in counters]
+    print(int((folder / "committed").exists()), *counts, flush=True)
+
+def in_a_process_of_its_own(work, *arguments):
+    child = os.fork()
+    if not child:
+        work(*arguments)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+for step in range(1, 1000):
+    folder = Path(sys.argv[1]) / str(step)
+    ended = in_a_process_of_its_own(worker, folder, step)
+    in_a_process_of_its_own(successor, folder)
+    if not ended:
+        break
+"""
+"""Workers that commit five events and answer two repeats; each is killed a line later than the one before, until one
+lives. Prints of each whether it had committed, and what its successor counts."""
+
+
+class Table:
+    """What the database answers, in turn."""
+
+    def __init__(self, *answers: int | StoreError) -> None:
+        self.answers = deque(answers)
+        self.asked: list[tuple[int, int]] = []
+
+    async def count_rows(self, first_id: int, last_id: int) -> int:
+        self.asked.append((first_id, last_id))
+        answer = self.answers.popleft() if self.answers else 0
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def ledger(metrics: Metrics) -> Ledger:
+    return metrics.ledger
+
+
+def counts(sample: Sample) -> tuple[float, ...]:
+    return tuple(sample(f"ingest_events_{name}_total") for name in ("accepted", "stored", "repeated"))
+
+
+def test_events_are_counted_once_with_and_without_a_note(ledger: Ledger, sample: Sample) -> None:
+    ledger.count(ledger.begin(1, 3), accepted=3, stored=3)
+    ledger.count(None, accepted=2, repeated=2)
+    ledger.strike(ledger.begin(4, 9))
+
+    assert counts(sample) == (5, 3, 2)
+
+
+def test_more_commits_than_there_are_notes_are_counted_all_the_same(ledger: Ledger, sample: Sample) -> None:
+    notes = [ledger.begin(at, at) for at in range(NOTES_MAX + 2)]
+    for note in notes:
+        ledger.count(note, accepted=1, stored=1)
+
+    assert notes[-2:] == [None, None]
+    assert counts(sample) == (NOTES_MAX + 2, NOTES_MAX + 2, 0)
+
+
+async def test_commit_that_nobody_counted_is_asked_for_until_the_database_tells(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    killed = Metrics(CollectorRegistry(), tmp_path / "0.ledger").ledger
+    killed.begin(100, 104)
+    killed.begin(200, 209)
+    successor, table = Metrics(registry, tmp_path / "0.ledger").ledger, Table(StoreUnavailable(), 10, 0)
+
+    successor.count(successor.begin(300, 300), accepted=1, stored=1)
+    await successor.recover(table, 0.0)
+
+    assert table.asked == [(200, 209), (200, 209), (100, 104)]
+    assert registry.get_sample_value("ingest_events_stored_total") == 11
+    again = Table()
+    await Metrics(CollectorRegistry(), tmp_path / "0.ledger").ledger.recover(again, 0.0)
+    assert again.asked == []
+
+
+def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", KILLING, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+
+    assert len(found) > 50
+    assert {(5 * committed, accepted - repeated) for committed, accepted, stored, repeated in found} == {(0, 0), (5, 5)}
+    assert all(stored == 5 * committed for committed, _, stored, _ in found)
+    assert {repeated for *_, repeated in found} == {0, 2}
+    assert found[-1] == (1, 7, 5, 2)
