@@ -9,7 +9,7 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest import batch_endpoint, endpoint
+from ingest import batch_endpoint, endpoint, granian_metrics
 from ingest.admin import Admin
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.bridge import Bridge
@@ -107,7 +107,9 @@ def beats_folder(settings: Settings) -> Path:
 
 def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
-    parts = make_parts(settings, make_store(settings), make_publisher(settings), metrics)
+    parts = make_parts(
+        settings, make_store(settings, metrics.database), make_publisher(settings, metrics.broker), metrics
+    )
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
     source = StatusSource(settings.data_dir / "run" / "status", seat, files, limits, parts.health.report)
     background: dict[str, BackgroundTask] = {
@@ -164,14 +166,20 @@ def make_clients(settings: Settings, parts: Parts) -> ClientEndpoint:
     )
 
 
+def exposition(files: MetricFiles, granian_port: int) -> bytes:
+    """What `/metrics` shows: all workers' metrics, and those of the server around them."""
+    return files.exposition() + (granian_metrics.read(granian_port) if granian_port else b"")
+
+
 def _add_pages(
     application: Application, settings: Settings, health: Health, files: MetricFiles, source: StatusSource
 ) -> Admin | None:
     """Where events come in, or on an address of their own; then there is only what a balancer asks on the former."""
+    expose = partial(exposition, files, settings.server_metrics_port)
     if not settings.admin_port:
-        add_routes(application, health, files.exposition, source.status)
+        add_routes(application, health, expose, source.status)
         return None
     add_probes(application, health)
     pages = Application(router=Router())  # without one of their own BlackSheep's applications share theirs
-    add_routes(pages, health, files.exposition, source.status)
+    add_routes(pages, health, expose, source.status)
     return Admin(pages, settings)

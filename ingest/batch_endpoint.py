@@ -64,7 +64,9 @@ class BatchEndpoint:
             for error in filter(None, outcomes):
                 self._single.count_refused(error)
         except IngestError as exc:
-            answer = await self._single.refuse(exc)
+            answer = await self._single.refuse(exc, "batch")
+        else:
+            self._single.count_answered("batch", answer.status)
         answer.send(protocol)
 
     async def _take(self, items: Sequence[bytes], key: bytes | None) -> list[IngestError | None]:

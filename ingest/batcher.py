@@ -38,7 +38,7 @@ class BatcherLimits(msgspec.Struct, frozen=True):
 class Group:
     """Events that wait for the same commit. `done` tells all of them: None, or who failed and why."""
 
-    __slots__ = ("bytes", "bytes_max", "done", "events", "events_max", "help", "received", "since")
+    __slots__ = ("bytes", "bytes_max", "done", "events", "events_max", "help", "received", "requests", "since")
 
     def __init__(self, done: "asyncio.Future[Failures | None]", since: float, events_max: int, bytes_max: int) -> None:
         self.events_max = events_max
@@ -47,6 +47,8 @@ class Group:
         self.received: list[float] = []
         """When each came."""
         self.bytes = 0
+        self.requests = 0
+        """Answered with this group, if it is whole: those of one event."""
         self.done = done
         self.since = since
         self.help: asyncio.TimerHandle | None = None
@@ -91,10 +93,11 @@ class Batcher:
         """From now on events get ids of this generator; without one none are taken."""
         self._ids = ids
 
-    def submit(self, event: Event) -> "asyncio.Future[Failures | None]":
+    def submit(self, event: Event, requests: int = 0) -> "asyncio.Future[Failures | None]":
         """Queue an event. The future is shared by its whole group: never cancel it.
 
-        Its result is None once all is durable, else `Failures`. Raises `Overloaded` or, before the
+        Its result is None once all is durable, else `Failures`. `requests` (0 or 1) are counted as queued with a
+        group without failures. Raises `Overloaded` or, before the
         first id slot is there, `StoreUnavailable`.
         """
         size = len(event.payload)
@@ -105,6 +108,7 @@ class Batcher:
         group.events.append(event)
         group.received.append(self._monotonic())
         group.bytes += size
+        group.requests += requests
         return group.done
 
     async def drain(self) -> None:
@@ -201,6 +205,8 @@ class Batcher:
 
     def _answer(self, group: Group, failures: Failures) -> None:
         if not group.done.done():
+            if group.requests and not failures:
+                self._metrics.single_queued.inc(group.requests)
             self._metrics.ack_seconds.observe_since(self._monotonic(), group.received)
             group.done.set_result(failures or None)
 

@@ -141,6 +141,7 @@ class Committer:
     async def _commit_last(self, parts: list[Batch]) -> Failures:
         """Commit the last part, or put its halves in its place; it stays there if the store fails."""
         part = parts[-1]
+        self._metrics.commit_retries.inc()
         try:
             failures = await self._commit_whole(part, self._database)
             parts.pop()

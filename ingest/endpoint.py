@@ -14,7 +14,7 @@ from ingest.events import decode
 from ingest.grants import Grant, Grants
 from ingest.keys import HEADER as KEY_HEADER
 from ingest.keys import Keys
-from ingest.metrics import Metrics
+from ingest.metrics import Metrics, Way
 from ingest.rsgi import Headers, HttpProtocol, Scope
 
 PATH = "/api/call-events"
@@ -42,6 +42,7 @@ class Endpoint:
         self._bodies = bodies
         self._batcher = batcher
         self._refused = metrics.refused
+        self.count_answered = metrics.answered
         self._body_bytes_max = body_bytes_max
         self._draining = False
         self._delayed = 0
@@ -58,13 +59,15 @@ class Endpoint:
                 grant.bucket.take(1)
             if KEY_HEADER in headers or self._keys.natural:
                 event.key = self._keys.of(event, self.key_given(headers, grant))
-            failures = await self._batcher.submit(event)
-            if failures and (failure := failure_of(event, failures)):
-                raise failure
+            failures = await self._batcher.submit(event, 1)
+            if failures:
+                if failure := failure_of(event, failures):
+                    raise failure
+                self.count_answered("single", 200)
             grant.events += 1
             answer = QUEUED
         except IngestError as exc:
-            answer = await self.refuse(exc)
+            answer = await self.refuse(exc, "single")
         answer.send(protocol)
 
     def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Grant]:
@@ -89,12 +92,14 @@ class Endpoint:
         """What the request's head gives as its key. Raises `Malformed`."""
         return self._keys.given(headers.get(KEY_HEADER), grant.name) if KEY_HEADER in headers else None
 
-    async def refuse(self, error: IngestError) -> Answer:
+    async def refuse(self, error: IngestError, way: Way) -> Answer:
         """Count the refusal and make its answer."""
         self.count_refused(error)
+        answer = answer_to(error)
+        self.count_answered(way, answer.status)
         if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
             await self._delay()
-        return answer_to(error)
+        return answer
 
     async def _delay(self) -> None:
         """A client that does nothing but wait for answers is slowed down by them; its connection costs nothing."""

@@ -10,7 +10,7 @@ import msgspec
 from ingest.errors import StoreError
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
-from ingest.store.base import Store
+from ingest.store.base import Backlog, Store
 
 log = logging.getLogger("ingest.health")
 
@@ -62,13 +62,13 @@ class Health:
         self._publisher = publisher
         self._metrics = metrics
         self._database = "not checked yet"
-        self._backlog = (0, 0.0)
+        self._backlog = Backlog()
         self.has_slot = False
         self.draining = False
 
     @property
-    def backlog(self) -> tuple[int, float]:
-        """Events in the outbox and the age of the oldest in seconds, as last looked at."""
+    def backlog(self) -> Backlog:
+        """As last looked at."""
         return self._backlog
 
     def report(self) -> Report:
@@ -113,5 +113,7 @@ class Health:
             await self._spool.look()
         self._metrics.database_up.set(self._database == "ok")
         self._metrics.broker_up.set(self._publisher.ready)
-        self._metrics.backlog_events.set(self._backlog[0])
-        self._metrics.backlog_age_seconds.set(self._backlog[1])
+        self._metrics.broker_blocked.set(await self._publisher.blocked())
+        self._metrics.backlog_events.set(self._backlog.events)
+        self._metrics.outbox_entries.set(self._backlog.entries)
+        self._metrics.backlog_age_seconds.set(self._backlog.age_seconds)

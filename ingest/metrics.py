@@ -12,10 +12,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest.batch_histogram import BatchHistogram
 from ingest.ledger import Ledger
+from ingest.links import CountedLink
 from ingest.tokens import CONFIGURED
 
 Route = Literal["memory", "relay", "spool"]
 ROUTES: tuple[Route, ...] = get_args(Route)
+Way = Literal["single", "batch", "client"]
+"""Which endpoint a request came to; `client` is all below `/in/`."""
+Outcome = Literal["queued", "refused", "unavailable"]
+"""Answered 2xx, 4xx, 5xx."""
 REFUSAL_CODES = (
     "unauthenticated",
     "unknown_client",
@@ -52,6 +57,13 @@ class Metrics:
         self.accepted = Counter(
             "ingest_events_accepted_total", "Events answered 200: durable in the database.", registry=registry
         )
+        self.requests = Counter(
+            "ingest_requests_total",
+            "Requests answered, by the endpoint and by what became of them.",
+            ["endpoint", "outcome"],
+            registry=registry,
+        )
+        self.single_queued = self.requests.labels("single", "queued")
         self.refused = Counter(
             "ingest_requests_refused_total",
             "Requests, and items of batches, that were not queued, by the error's code.",
@@ -97,6 +109,22 @@ class Metrics:
             "ingest_events_released_total",
             "Events left to the relay at once: broker away, or too many in flight.",
             registry=registry,
+        )
+        self.commit_retries = Counter(
+            "ingest_commit_retries_total",
+            "Commits tried again: after a lost connection or a deadlock, or in parts as a row was refused.",
+            registry=registry,
+        )
+        self.publish_retries = Counter(
+            "ingest_publish_retries_total", "Events published again after a try that failed.", registry=registry
+        )
+        self.database = CountedLink(
+            Counter("ingest_database_connects_total", "Connections made to the database.", registry=registry),
+            self.commit_retries,
+        )
+        self.broker = CountedLink(
+            Counter("ingest_broker_connects_total", "Connections made to the broker.", registry=registry),
+            self.publish_retries,
         )
         self.ack_seconds = BatchHistogram(
             "ingest_ack_seconds",
@@ -144,6 +172,12 @@ class Metrics:
         self.backlog_events = Gauge(
             "ingest_backlog_events", "Events in the outbox.", multiprocess_mode="livemax", registry=registry
         )
+        self.outbox_entries = Gauge(
+            "ingest_outbox_entries",
+            "Batches in the outbox.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.backlog_age_seconds = Gauge(
             "ingest_backlog_age_seconds",
             "Age of the oldest event in the outbox.",
@@ -171,6 +205,12 @@ class Metrics:
         self.broker_up = Gauge(
             "ingest_broker_up", "1 if the broker is connected.", multiprocess_mode="livemin", registry=registry
         )
+        self.broker_blocked = Gauge(
+            "ingest_broker_blocked",
+            "1 while the broker lets this worker publish nothing.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.workers = Gauge(
             "ingest_workers", "Worker processes alive.", multiprocess_mode="livesum", registry=registry
         )
@@ -180,12 +220,20 @@ class Metrics:
         self.ledger = Ledger(self.accepted, self.stored, self.repeated, ledger_file)
         self._begin_at_zero()
 
+    def answered(self, way: Way, status: int) -> None:
+        """Count a request; those that are queued one by one are counted by the batch."""
+        outcome: Outcome = "queued" if status < 400 else "refused" if status < 500 else "unavailable"
+        self.requests.labels(way, outcome).inc()
+
     def _begin_at_zero(self) -> None:
         """Show every label's series from the start: `rate` does not see the first event of a new one."""
         for code in REFUSAL_CODES:
             self.refused.labels(code)
         self.token_events.labels(CONFIGURED)
         self.token_limited.labels(CONFIGURED)
+        for way in get_args(Way):
+            for outcome in get_args(Outcome):
+                self.requests.labels(way, outcome)
         for route in ROUTES:
             self.published.labels(route)
             self.publish_failed.labels(route)

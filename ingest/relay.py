@@ -142,6 +142,8 @@ class Relay:
         positions = self._rests.get(batch.first_id, range(len(batch)))
         if not positions:
             return
+        if batch.first_id in self._rests:
+            self._metrics.publish_retries.inc(len(positions))
         started = self._monotonic()
         rest: Sequence[int] = positions
         try:

@@ -15,6 +15,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
+from ingest import granian_metrics
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
 from ingest.logs import log_config
@@ -50,7 +51,9 @@ def serve(settings: Settings) -> None:
     os.register_at_fork(after_in_child=_obey_signals)
     if settings.watchdog_seconds:
         watch(beats_folder(settings), settings.watchdog_seconds)
-    resolved = msgspec.structs.replace(settings, host=address)
+    metrics_port = settings.server_metrics_port or granian_metrics.free_port()
+    os.environ["INGEST_SERVER_METRICS_PORT"] = str(metrics_port)  # for the workers
+    resolved = msgspec.structs.replace(settings, host=address, server_metrics_port=metrics_port)
     server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
     if settings.embedded:
         print(_invitation(settings), flush=True)
@@ -93,6 +96,10 @@ def make_server(target: str, settings: Settings, interface: Interfaces, *, facto
         log_dictconfig=log_config(settings.log_level),
         respawn_failed_workers=True,
         workers_kill_timeout=stop_seconds_max(settings),
+        metrics_enabled=bool(settings.server_metrics_port),
+        metrics_address=granian_metrics.HOST,
+        metrics_port=settings.server_metrics_port,
+        metrics_scrape_interval=granian_metrics.COLLECT_SECONDS,
         **tls_options(settings),
     )
 

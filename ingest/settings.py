@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_client_ca: str = ""
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
+    server_metrics_port: Port = 0
 
     # Clients
     client_secrets: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from ingest.health import Health
 from ingest.homes import Home
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
+from ingest.links import UNHEARD, Link
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
@@ -96,7 +97,7 @@ def make_spool(
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
 
 
-def make_store(settings: Settings) -> Store:
+def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
     if settings.database_url.startswith("sqlite:"):
         return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
     return MySQLStore(
@@ -105,6 +106,7 @@ def make_store(settings: Settings) -> Store:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         commit_timeout_seconds=settings.commit_timeout_seconds,
         now_us=unix_us,
+        link=link,
     )
 
 
@@ -113,13 +115,14 @@ def sqlite_path(settings: Settings) -> Path:
     return Path(urlsplit(settings.database_url).path[1:])
 
 
-def make_publisher(settings: Settings) -> Publisher:
+def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
 
         return StreamPublisher(
             settings.stream_url,
             settings.queue,
+            link,
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             reconnect_seconds_max=settings.reconnect_seconds_max,
@@ -133,6 +136,7 @@ def make_publisher(settings: Settings) -> Publisher:
     return AmqpPublisher(
         settings.broker_url,
         QueueDeclaration(settings.queue, settings.queue_type),
+        link,
         channels_max=settings.channels_max,
         confirm_timeout_seconds=settings.confirm_timeout_seconds,
         connect_timeout_seconds=settings.connect_timeout_seconds,

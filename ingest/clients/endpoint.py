@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ingest.answers import QUEUED, Answer, answer_to
+from ingest.answers import QUEUED, Answer
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.clients.base import Call, Client, Posted
@@ -53,11 +53,12 @@ class ClientEndpoint:
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         try:
             answer = await self._take(scope, protocol)
+            self._single.count_answered("client", answer.status)
         except Unauthenticated as exc:
-            self._single.count_refused(exc)
-            answer = Answer(401, [*answer_to(exc).headers[:1], CHALLENGE], answer_to(exc).body)
+            refusal = await self._single.refuse(exc, "client")
+            answer = Answer(401, [*refusal.headers[:1], CHALLENGE], refusal.body)
         except IngestError as exc:
-            answer = await self._single.refuse(exc)
+            answer = await self._single.refuse(exc, "client")
         answer.send(protocol)
 
     async def _take(self, scope: Scope, protocol: HttpProtocol) -> Answer:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.links import UNHEARD, Link
 from ingest.publisher.amqp_connection import AmqpConnection
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Lane
@@ -23,6 +24,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         self,
         url: str,
         declaration: QueueDeclaration,
+        link: Link = UNHEARD,
         *,
         channels_max: int,
         confirm_timeout_seconds: float,
@@ -32,7 +34,9 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         super().__init__(
             lambda: AmqpConnection.open(url, declaration, channels_max, connect_timeout_seconds),
             reconnect_seconds_max,
+            link,
         )
+        self._link = link
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
@@ -47,6 +51,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
             if attempt:
                 await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
                 rest = batch.picked(positions)
+                self._link.retried(len(rest))
             pending = await connection.channel(lane).write(rest)
             await pending.done
             positions = _untaken(pending, positions)

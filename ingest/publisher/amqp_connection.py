@@ -16,6 +16,8 @@ from ingest.publisher.supervisor import Connection, raise_if_cancelled, text_of
 log = logging.getLogger("ingest.publisher")
 
 HEARTBEAT_SECONDS = 10
+BLOCKED_SECONDS = 0.01
+"""A connection that is not ready after so long is blocked; one that is not takes no time to say so."""
 ERRORS = (TimeoutError, OSError, aiormq.exceptions.AMQPError, RuntimeError)
 
 
@@ -54,6 +56,17 @@ class AmqpConnection(Connection):
                 await _close(raw, timeout_seconds)
                 raise
         return cls(raw, channels, declaration, timeout_seconds)
+
+    async def blocked(self) -> bool:
+        transport = self._raw.transport
+        if transport is None:
+            return False
+        try:
+            async with asyncio.timeout(BLOCKED_SECONDS):
+                await transport.connection.ready()  # waits as long as RabbitMQ blocks it
+        except TimeoutError:
+            return True
+        return False
 
     def channel(self, lane: Lane) -> ConfirmingChannel:
         if lane == "live":

@@ -19,6 +19,9 @@ class Publisher(Protocol):
     def problem(self) -> str | None:
         """Why `ready` is False, for people; None if it is True."""
 
+    async def blocked(self) -> bool:
+        """Whether the broker lets nothing be published now, for an alarm of its own."""
+
     async def start(self) -> None:
         """Begin to connect, and to connect again after every loss. Never raises for an absent broker."""
 

@@ -79,6 +79,9 @@ class EmbeddedPublisher:
     def problem(self) -> str | None:
         return self._problem
 
+    async def blocked(self) -> bool:
+        return False
+
     async def start(self) -> None:
         pass  # opens at first use, in its thread
 

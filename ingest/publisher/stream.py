@@ -2,6 +2,7 @@
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Lane
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
@@ -15,13 +16,16 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self,
         url: str,
         stream: str,
+        link: Link = UNHEARD,
         *,
         confirm_timeout_seconds: float,
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
         address = StreamAddress.parse(url)
-        super().__init__(lambda: StreamConnection.open(address, stream, connect_timeout_seconds), reconnect_seconds_max)
+        super().__init__(
+            lambda: StreamConnection.open(address, stream, connect_timeout_seconds), reconnect_seconds_max, link
+        )
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:

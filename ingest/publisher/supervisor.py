@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from ingest.errors import BrokerUnavailable
+from ingest.links import UNHEARD, Link
 from ingest.tasks import end
 
 log = logging.getLogger("ingest.publisher")
@@ -54,6 +55,10 @@ class Connection(ABC):
             self.drop(reason)
             raise BrokerUnavailable(reason) from exc
 
+    async def blocked(self) -> bool:
+        """See `ingest.publisher.base.Publisher`; streams are not told of it."""
+        return False
+
     @abstractmethod
     async def close(self) -> None:
         """Close what is left, within a bound: a frozen broker answers nothing. Does not raise."""
@@ -65,8 +70,9 @@ C = TypeVar("C", bound=Connection)
 class Supervisor(Generic[C]):
     """Holds the one live connection that `connect` makes. `connect` bounds its own time."""
 
-    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link = UNHEARD) -> None:
         self._connect = connect
+        self._link = link
         self._reconnect_seconds_max = reconnect_seconds_max
         self._connection: C | None = None
         self._problem = "Not connected to RabbitMQ yet."
@@ -122,6 +128,7 @@ class Supervisor(Generic[C]):
             return None
         self._failure_said = False
         log.info("RabbitMQ connected")
+        self._link.connected()
         return connection
 
     async def _held(self, connection: C) -> bool:
@@ -142,8 +149,8 @@ class Supervisor(Generic[C]):
 class SupervisedPublisher(Generic[C]):
     """What the publishers to RabbitMQ share of `ingest.publisher.base.Publisher`."""
 
-    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float) -> None:
-        self._supervisor = Supervisor(connect, reconnect_seconds_max)
+    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link) -> None:
+        self._supervisor = Supervisor(connect, reconnect_seconds_max, link)
 
     @property
     def ready(self) -> bool:
@@ -152,6 +159,12 @@ class SupervisedPublisher(Generic[C]):
     @property
     def problem(self) -> str | None:
         return self._supervisor.problem
+
+    async def blocked(self) -> bool:
+        try:
+            return await self._supervisor.connection().blocked()
+        except BrokerUnavailable:
+            return False  # it is away, which is worse
 
     async def start(self) -> None:
         self._supervisor.start()

@@ -21,6 +21,14 @@ class SlotLease(msgspec.Struct, frozen=True):
     floor_ms: int
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """What is in the outbox: events, in so many entries, and the age of the oldest in seconds (0.0 without any)."""
+
+    events: int = 0
+    age_seconds: float = 0.0
+    entries: int = 0
+
+
 class Outbox(Protocol):
     """Batches that are durable and perhaps not published yet: what dispatcher, settler and relay need.
 
@@ -86,8 +94,8 @@ class Store(Outbox, TokenTable, Protocol):
     async def count_rows(self, first_id: int, last_id: int) -> int:
         """How many events with ids from the first to the last, of the same slot, are durable."""
 
-    async def backlog(self) -> tuple[int, float]:
-        """Unpublished events in the outbox, and the age in seconds of the oldest (0.0 if none)."""
+    async def backlog(self) -> Backlog:
+        """What is not known to be published."""
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         """Lease a slot that nobody holds to `node`. Raises `StoreError` if all are taken."""

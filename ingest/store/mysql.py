@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from ingest.batches import Batch, repeats_in, unpack
 from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
+from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
-from ingest.store.base import SlotLease
+from ingest.store.base import Backlog, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Address, Connection, Pool
 from ingest.store.mysql_errors import Duplicate, Retry
@@ -30,12 +31,14 @@ class MySQLStore:
         connect_timeout_seconds: float,
         commit_timeout_seconds: float,
         now_us: Callable[[], int],
+        link: Link = UNHEARD,
     ) -> None:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
-        self._writers = Pool(address, connections_max, connect_timeout_seconds, autocommit=False)
-        self._others = Pool(address, 1, connect_timeout_seconds, autocommit=True)
+        self._writers = Pool(address, connections_max, connect_timeout_seconds, link, autocommit=False)
+        self._others = Pool(address, 1, connect_timeout_seconds, link, autocommit=True)
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
+        self._link = link
 
     async def start(self) -> None:
         pass  # connects at first use
@@ -104,11 +107,11 @@ class MySQLStore:
         async with self._other() as connection:
             return int((await connection.run(sql.count_rows(first_id, last_id)))[0][0])
 
-    async def backlog(self) -> tuple[int, float]:
+    async def backlog(self) -> Backlog:
         async with self._other() as connection:
-            count, first_id = (await connection.run(sql.BACKLOG))[0]
+            count, first_id, entries = (await connection.run(sql.BACKLOG))[0]
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
-        return int(count), max(0, age_ms) / 1000
+        return Backlog(int(count), max(0, age_ms) / 1000, entries)
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
@@ -155,6 +158,7 @@ class MySQLStore:
             except (Retry, StoreUnavailable):
                 if attempt == RETRIES_MAX:
                     raise
+            self._link.retried(1)
             await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
 
     async def _commit_once(self, statement: bytes) -> None:

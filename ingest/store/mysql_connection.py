@@ -16,6 +16,7 @@ import asyncmy.errors
 import msgspec
 
 from ingest.errors import RowRefused, SettingsError, StoreError, StoreUnavailable
+from ingest.links import UNHEARD, Link
 from ingest.store.mysql_errors import Duplicate, Retry, sentence, translate
 
 Row = tuple[Any, ...]
@@ -192,9 +193,16 @@ class Pool:
     """At most `connections_max` connections; idle ones are kept, broken ones replaced at next use."""
 
     def __init__(
-        self, address: Address, connections_max: int, connect_timeout_seconds: float, *, autocommit: bool
+        self,
+        address: Address,
+        connections_max: int,
+        connect_timeout_seconds: float,
+        link: Link = UNHEARD,
+        *,
+        autocommit: bool,
     ) -> None:
         self._autocommit = autocommit
+        self._link = link
         self._address = address
         self._connect_timeout_seconds = connect_timeout_seconds
         self._free = asyncio.Semaphore(connections_max)
@@ -225,7 +233,9 @@ class Pool:
             await self._idle.pop().end()
 
     async def _open(self) -> Connection:
-        return await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)
+        connection = await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)
+        self._link.connected()
+        return connection
 
     def _keep(self, connection: Connection) -> None:
         if self._closed:

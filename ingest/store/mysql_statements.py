@@ -30,7 +30,7 @@ LEASE = (
     b"attempts = attempts + 1 WHERE first_id IN (%s)"
 )
 READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
-BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM ingest_outbox"
 COUNT_ROWS = (
     b"SELECT COUNT(*) FROM call_event_logs WHERE id BETWEEN %d AND %d AND id >> "
     + str(SEQUENCE_BITS).encode()

@@ -11,7 +11,7 @@ from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import Database, connect, keep_keys
-from ingest.store.base import SlotLease
+from ingest.store.base import Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.tokens import Token
 
@@ -28,7 +28,7 @@ LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
     (SELECT digest FROM ingest_keys WHERE event_id < ? ORDER BY event_id LIMIT ?)"""
-BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id) FROM ingest_outbox"
+BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM ingest_outbox"
 IDS_BETWEEN = "SELECT id FROM call_event_logs WHERE id BETWEEN ? AND ?"
 FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
@@ -148,10 +148,10 @@ class SQLiteStore:
         rows = await self._run(lambda connection: connection.execute(IDS_BETWEEN, ids).fetchall())
         return sum(slot_of(row[0]) == slot_of(first_id) for row in rows)
 
-    async def backlog(self) -> tuple[int, float]:
-        count, first_id = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())
+    async def backlog(self) -> Backlog:
+        count, first_id, entries = await self._run(lambda connection: connection.execute(BACKLOG).fetchone())
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
-        return count, max(0, age_ms) / 1000
+        return Backlog(count, max(0, age_ms) / 1000, entries)
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         now_ms = self._now_us() // 1000

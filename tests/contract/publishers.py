@@ -12,6 +12,7 @@ import msgspec
 import pika
 from rstream import Consumer, amqp_decoder
 
+from ingest.links import UNHEARD
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
@@ -104,7 +105,9 @@ class Queue(Broker):
         self.url = server.amqp_url
 
     def publisher(self, **limits: float) -> Publisher:
-        return AmqpPublisher(self.url, QueueDeclaration(self.name, self.kind), channels_max=3, **{**LIMITS, **limits})
+        return AmqpPublisher(
+            self.url, QueueDeclaration(self.name, self.kind), UNHEARD, channels_max=3, **{**LIMITS, **limits}
+        )
 
     async def read(self, enough: Enough) -> list[Received]:
         return await asyncio.to_thread(self._read, enough)
@@ -152,7 +155,7 @@ class Stream(Broker):
         }
 
     def publisher(self, **limits: float) -> Publisher:
-        return StreamPublisher(self.url, self.name, **{**LIMITS, **limits})
+        return StreamPublisher(self.url, self.name, UNHEARD, **{**LIMITS, **limits})
 
     async def read(self, enough: Enough) -> list[Received]:
         found: list[Received] = []

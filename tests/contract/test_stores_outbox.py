@@ -8,7 +8,7 @@ import pytest
 from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import IdsTaken
-from ingest.store.base import Store
+from ingest.store.base import Backlog, Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event
 
@@ -154,22 +154,22 @@ async def test_commit_settles_earlier_entries(store: Store, database: Database) 
 
 
 async def test_backlog_counts_events_and_tells_the_age_of_the_oldest(store: Store) -> None:
-    assert await store.backlog() == (0, 0.0)
+    assert await store.backlog() == Backlog()
     now = unix_us()
     for count, age_seconds in ((3, OLD_SECONDS), (2, 1)):
         made = batch(count, us=now - age_seconds * 1_000_000)
         await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
 
-    events, seconds = await store.backlog()
+    backlog = await store.backlog()
 
-    assert events == 5
-    assert OLD_SECONDS <= seconds < OLD_SECONDS + WAIT_SECONDS
+    assert (backlog.events, backlog.entries) == (5, 2)
+    assert OLD_SECONDS <= backlog.age_seconds < OLD_SECONDS + WAIT_SECONDS
 
 
 async def test_age_of_an_entry_from_a_clock_ahead_is_zero(store: Store) -> None:
     await store.commit(batch(1, us=unix_us() + 3_600_000_000), lease_seconds=0, settled=[])
 
-    assert await store.backlog() == (1, 0.0)
+    assert await store.backlog() == Backlog(1, 0.0, 1)
 
 
 async def test_batch_that_is_published_already_gets_rows_and_no_entry(store: Store, database: Database) -> None:

@@ -39,7 +39,10 @@ SCRAPE_SECONDS = 0.5
 DATA_SECONDS = 30.0
 VARIABLES = {"$__rate_interval": "10s", "$__range": "10s", "$instance": ".*"}
 """What Grafana would put into the queries: all hosts, a short time."""
-UNITS = {"bytes", "seconds", "events", "requests", "processes", "files", "collections", "0 or 1", "1"}
+UNITS = {
+    *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),
+    *("tasks", "files", "collections", "0 or 1", "1"),
+}
 
 
 def queries() -> list[str]:
@@ -63,6 +66,19 @@ def catalogue() -> dict[str, tuple[str, set[str]]]:
         labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
         found[name] = (metric.type, labels)
     return found
+
+
+@pytest.fixture
+def granian(start_service: StartService) -> Iterator[dict[str, tuple[str, set[str]]]]:
+    """The same of Granian's own metrics."""
+    service = start_service()
+    service.wait_for_status("ready")
+    text = service.request("GET", "/metrics")[1].decode()
+    yield {
+        family.name: (family.type, {label for sample in family.samples for label in sample.labels})
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("granian_")
+    }
 
 
 def status_of_codes() -> dict[str, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.links import UNHEARD
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
@@ -29,8 +30,8 @@ def tls_rabbitmq() -> Iterator[TLSRabbitMQ]:
 def publisher_to(url: str, name: str) -> Publisher:
     limits: Mapping[str, float] = LIMITS
     if url.startswith("amqps:"):
-        return AmqpPublisher(url, QueueDeclaration(name, "classic"), channels_max=2, **limits)
-    return StreamPublisher(url, name, **limits)
+        return AmqpPublisher(url, QueueDeclaration(name, "classic"), UNHEARD, channels_max=2, **limits)
+    return StreamPublisher(url, name, UNHEARD, **limits)
 
 
 async def refusal(url: str) -> str:

@@ -13,7 +13,7 @@ from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefu
 from ingest.homes import Home
 from ingest.publisher.base import Lane
 from ingest.rsgi import ProtocolClosed
-from ingest.store.base import SlotLease
+from ingest.store.base import Backlog, SlotLease
 from ingest.tokens import Token
 from tests.unit.making import NOW_US
 
@@ -145,8 +145,8 @@ class FakeStore(FakeTokens):
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
         return [self.entries[first_id] for first_id in first_ids if first_id in self.entries]
 
-    async def backlog(self) -> tuple[int, float]:
-        return 0, 0.0
+    async def backlog(self) -> Backlog:
+        return Backlog()
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         """The next of `leases`, as leased to `node`."""
@@ -173,6 +173,9 @@ class FakePublisher:
     @property
     def ready(self) -> bool:
         return self.problem is None
+
+    async def blocked(self) -> bool:
+        return False
 
     async def start(self) -> None: ...
 

@@ -5,6 +5,7 @@ import pytest
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.health import Health
 from ingest.metrics import Metrics
+from ingest.store.base import Backlog
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakePublisher, FakeStore, until
 
@@ -18,14 +19,14 @@ class PingedStore(FakeStore):
         super().__init__()
         self.problem: Exception | None = None
         self.pings = 0
-        self.waiting = (0, 0.0)
+        self.waiting = Backlog()
 
     async def ping(self) -> None:
         self.pings += 1
         if self.problem:
             raise self.problem
 
-    async def backlog(self) -> tuple[int, float]:
+    async def backlog(self) -> Backlog:
         return self.waiting
 
 
@@ -92,16 +93,16 @@ async def test_draining_goes_before_all(health: Health) -> None:
 async def test_gauges_follow_the_checks(
     health: Health, store: PingedStore, publisher: FakePublisher, sample: Sample
 ) -> None:
-    store.waiting = (12, 3.5)
+    store.waiting = Backlog(12, 3.5, 4)
     await health.check(with_backlog=True)
-    assert health.backlog == (12, 3.5)
+    assert health.backlog == Backlog(12, 3.5, 4)
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [1, 1]
     assert [sample(f"ingest_backlog_{name}") for name in ("events", "age_seconds")] == [12, 3.5]
 
     store.problem, publisher.problem = StoreError(AWAY), "RabbitMQ is away."
     await health.check(with_backlog=True)
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [0, 0]
-    assert health.backlog == (12, 3.5)  # as last looked at
+    assert health.backlog == Backlog(12, 3.5, 4)  # as last looked at
 
 
 async def test_unexpected_failure_does_not_end_the_checks(health: Health, store: PingedStore) -> None:

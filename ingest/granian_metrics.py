@@ -1,0 +1,38 @@
+"""Granian's own metrics: its supervisor exports them on a loopback port, and `/metrics` shows them beside ours."""
+
+import logging
+import re
+import socket
+from http.client import HTTPConnection, HTTPException
+
+log = logging.getLogger("ingest.server")
+
+HOST = "127.0.0.1"
+COLLECT_SECONDS = 1
+"""How often a worker tells the supervisor its figures."""
+ANSWER_SECONDS = 0.5
+"""Without them after so long `/metrics` goes without."""
+
+_UNUSED = re.compile(rb"^(?:# TYPE )?granian_static_.*\n", re.MULTILINE)
+"""Of files that Granian could serve."""
+
+
+def free_port() -> int:
+    """A port nobody listens to now."""
+    with socket.create_server((HOST, 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def read(port: int) -> bytes:
+    """In Prometheus's text format; nothing if the supervisor does not answer in time."""
+    connection = HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read()
+    except (OSError, HTTPException) as exc:
+        log.debug("Granian's metrics are missing", extra={"reason": str(exc)})
+        return b""
+    finally:
+        connection.close()
+    return _UNUSED.sub(b"", text.rstrip(b"\n") + b"\n")

@@ -1,0 +1,34 @@
+"""The README's tables of metrics and codes, and what the service really shows."""
+
+from tests.conftest import StartService
+from tests.observability import Catalogue, catalogue, described, granian_catalogue, rows, status_of_codes
+from tests.services import wait_until
+
+SECONDS = 10.0
+"""Granian's workers tell their figures once a second."""
+UNITS = {
+    *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),
+    *("tasks", "files", "collections", "0 or 1", "1"),
+}
+
+
+def test_every_metric_is_in_the_readme_and_no_other(start_service: StartService) -> None:
+    service = start_service(WORKERS="2")
+    service.wait_for_status("ready")
+
+    def shown() -> Catalogue:
+        return granian_catalogue(service.request("GET", "/metrics")[1])
+
+    assert wait_until(lambda: described() == catalogue() | shown(), SECONDS), shown()
+
+
+def test_every_metric_has_a_unit_a_meaning_and_advice() -> None:
+    for name, _, unit, _, meaning, advice in rows("Metrics", 6):
+        assert unit in UNITS, name
+        assert (unit == "seconds") == ("_seconds" in name or name == "granian_worker_lifetime"), name
+        assert meaning, name
+        assert advice, name
+
+
+def test_every_code_of_a_refusal_is_in_the_readme_with_its_status() -> None:
+    assert {code: int(status) for code, status, _ in rows("Codes of refusals", 3)} == status_of_codes()

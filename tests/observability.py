@@ -1,0 +1,105 @@
+"""The files of `observability/`, read for tests: dashboards, rules, catalogue of metrics."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingest.answers import STATUSES
+from ingest.app import runtime_metrics
+from ingest.metrics import REFUSAL_CODES, Metrics
+from ingest.settings import Settings
+
+FOLDER = Path(__file__).resolve().parents[1] / "observability"
+README = (FOLDER / "README.md").read_text("utf-8")
+RULE_FILES = ("alerts.yml", "slo.yml")
+
+Catalogue = dict[str, tuple[str, set[str]]]
+"""Name → type and labels of a metric."""
+
+
+def catalogue() -> Catalogue:
+    """Every metric of ours."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    runtime_metrics(Settings(), registry)
+    found = {}
+    for metric in registry.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        found[name] = (metric.type, labels)
+    return found
+
+
+def granian_catalogue(exposition: bytes) -> Catalogue:
+    """Granian's own of a scrape."""
+    return {
+        family.name: (family.type, {label for sample in family.samples for label in sample.labels})
+        for family in text_string_to_metric_families(exposition.decode())
+        if family.name.startswith("granian_")
+    }
+
+
+def described() -> Catalogue:
+    """What the README's tables say of metrics."""
+    return {row[0]: (row[1], set(re.findall(r"`(\w+)`", row[3]))) for row in rows("Metrics", 6)}
+
+
+def rows(heading: str, cells: int) -> Iterator[list[str]]:
+    """The rows of the README's tables below a heading, without the backquotes of the first cell."""
+    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            row = [cell.strip() for cell in line.strip("|").split(" | ")]
+            assert len(row) == cells, line
+            yield [row[0].strip("`"), *row[1:]]
+
+
+def status_of_codes() -> dict[str, int]:
+    """The status of each refusal's code."""
+    statuses = {kind.code: status for kind, status in STATUSES.items()}
+    return {code: statuses.get(code, 500) for code in REFUSAL_CODES}
+
+
+def all_rules() -> list[dict[str, Any]]:
+    """Alerts and recordings."""
+    files = [yaml.safe_load((FOLDER / name).read_text("utf-8")) for name in RULE_FILES]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in all_rules() if "alert" in rule]
+
+
+def configuration() -> Any:
+    """Prometheus's."""
+    return yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
+
+
+def dashboards() -> dict[str, Any]:
+    """File name → dashboard."""
+    files = sorted((FOLDER / "grafana/dashboards").glob("*.json"))
+    return {file.name: json.loads(file.read_text("utf-8")) for file in files}
+
+
+def panels(dashboard: Any) -> list[Any]:
+    """Without the rows that group them."""
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def queries(dashboard: Any) -> list[str]:
+    """Every query of the dashboard's panels, variables and annotations."""
+    listed = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    for variable in dashboard["templating"]["list"]:
+        listed += re.findall(r"label_values\((.+), \w+\)", variable["query"]["query"])
+    return listed + [one["expr"] for one in dashboard["annotations"]["list"] if "expr" in one]
+
+
+def metrics_named(text: str) -> set[str]:
+    """Of ours and Granian's, without the suffixes of a histogram's series."""
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:ingest|granian)_\w+", text)}
