@@ -1,10 +1,12 @@
 # Every package by version and hash, and as a wheel: nothing is compiled.
 FROM python:3.13-slim AS build
 WORKDIR /build
+# otel: with OpenTelemetry, for INGEST_TRACING.
+ARG EXTRA=
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/ingest
-COPY requirements.lock requirements-build.lock ./
+COPY requirements.lock requirements-otel.lock requirements-build.lock ./
 RUN tools/bin/pip --python /opt/ingest/bin/python install --no-cache-dir --only-binary :all: \
-        --require-hashes --no-deps -r requirements.lock \
+        --require-hashes --no-deps -r requirements.lock ${EXTRA:+-r requirements-$EXTRA.lock} \
     && tools/bin/pip install --no-cache-dir --only-binary :all: \
         --require-hashes --no-deps -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./

@@ -34,8 +34,8 @@ $(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
-	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock requirements-otel.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
 
 run: install    ## serve on port 8000 with SQLite and the embedded queue

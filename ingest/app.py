@@ -34,7 +34,7 @@ from ingest.settings import Settings, read_settings
 from ingest.status import Limits
 from ingest.status_source import StatusSource
 from ingest.watchdog import beat
-from ingest.wiring import make_parts, make_publisher, make_store
+from ingest.wiring import make_parts, make_publisher, make_store, make_tracing
 from ingest.worker import BackgroundTask, Parts, Worker
 
 CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
@@ -107,26 +107,16 @@ def beats_folder(settings: Settings) -> Path:
 
 def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
-    parts = make_parts(
-        settings, make_store(settings, metrics.database), make_publisher(settings, metrics.broker), metrics
-    )
+    tracing = make_tracing(settings)
+    store, publisher = make_store(settings, metrics.database), make_publisher(settings, metrics.broker)
+    parts = make_parts(settings, store, publisher, metrics, tracing)
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
     source = StatusSource(settings.data_dir / "run" / "status", seat, files, limits, parts.health.report)
-    background: dict[str, BackgroundTask] = {
-        "beat": partial(beat, beats_folder(settings), time.monotonic),
-        "runtime": runtime_metrics(settings, metrics.registry).run,
-        "ledger": partial(metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
-        "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
-        "status": source.run,
-    }
-    worker = Worker(parts, background, unix_us, settings.drain_timeout_seconds)
-    batch_limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
-    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, batch_limits)
-    lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
-    # Laravel does not mind a slash at the end, so some clients may send one.
-    lanes |= {f"{path}/": lane for path, lane in lanes.items()}
-    application = IngestApplication(lanes, make_clients(settings, parts), parts.health, settings.drain_delay_seconds)
-
+    worker = Worker(parts, _background(settings, seat, parts, source), unix_us, settings.drain_timeout_seconds)
+    lanes, inbound = make_lanes(settings, parts), make_clients(settings, parts)
+    if tracing:
+        lanes, inbound = {path: tracing.lane(lane) for path, lane in lanes.items()}, tracing.lane(inbound)
+    application = IngestApplication(lanes, inbound, parts.health, settings.drain_delay_seconds)
     admin = _add_pages(application, settings, parts.health, files, source)
 
     async def start(_: Application) -> None:
@@ -138,10 +128,32 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
         await worker.stop()
         if admin:
             await admin.stop()
+        if tracing:
+            await tracing.stop()
 
     application.on_start += start
     application.on_stop += stop
     return application
+
+
+def _background(settings: Settings, seat: int, parts: Parts, source: StatusSource) -> Mapping[str, BackgroundTask]:
+    """What a worker does beside its events."""
+    return {
+        "beat": partial(beat, beats_folder(settings), time.monotonic),
+        "runtime": runtime_metrics(settings, parts.metrics.registry).run,
+        "ledger": partial(parts.metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
+        "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
+        "status": source.run,
+    }
+
+
+def make_lanes(settings: Settings, parts: Parts) -> dict[str, Lane]:
+    """The hot lanes by their paths."""
+    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
+    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
+    lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
+    # Laravel does not mind a slash at the end, so some clients may send one.
+    return lanes | {f"{path}/": lane for path, lane in lanes.items()}
 
 
 def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeMetrics:
@@ -153,7 +165,7 @@ def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeM
     return RuntimeMetrics(registry, settings.data_dir, settings.workers, limits)
 
 
-def make_clients(settings: Settings, parts: Parts) -> ClientEndpoint:
+def make_clients(settings: Settings, parts: Parts) -> Lane:
     return ClientEndpoint(
         parts.endpoint,
         parts.keys,

@@ -12,6 +12,7 @@ import msgspec
 from ingest.answers import Answer
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
+from ingest.carried import Carried
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Malformed, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
@@ -58,7 +59,8 @@ class BatchEndpoint:
             items = split(body, self._limits.items_max)
             if grant.bucket:
                 grant.bucket.take(len(items))
-            outcomes = await self._take(items, self._single.key_given(headers, grant))
+            carried = self._single.carry(headers, grant.carried)
+            outcomes = await self._take(items, self._single.key_given(headers, grant), carried)
             grant.events += outcomes.count(None)
             answer = _answer(outcomes)
             for error in filter(None, outcomes):
@@ -69,10 +71,12 @@ class BatchEndpoint:
             self._single.count_answered("batch", answer.status)
         answer.send(protocol)
 
-    async def _take(self, items: Sequence[bytes], key: bytes | None) -> list[IngestError | None]:
+    async def _take(
+        self, items: Sequence[bytes], key: bytes | None, carried: Carried | None
+    ) -> list[IngestError | None]:
         """Queue every valid item, then wait for all: an error an item, None where it is durable."""
         outcomes: list[IngestError | None] = []
-        for submitted in await self._submit_all(items, key):
+        for submitted in await self._submit_all(items, key, carried):
             if isinstance(submitted, IngestError):
                 outcomes.append(submitted)
             else:
@@ -80,24 +84,25 @@ class BatchEndpoint:
                 outcomes.append(failure_of(event, await done))
         return outcomes
 
-    async def _submit_all(self, items: Sequence[bytes], key: bytes | None) -> list[Submitted]:
+    async def _submit_all(self, items: Sequence[bytes], key: bytes | None, carried: Carried | None) -> list[Submitted]:
         submitted: list[Submitted] = []
         turn_bytes = 0
         for index, item in enumerate(items):
-            submitted.append(self._submit(item, index, key))
+            submitted.append(self._submit(item, index, key, carried))
             turn_bytes += ITEM_OVERHEAD_BYTES + len(item)
             if turn_bytes > TURN_BYTES_MAX:
                 turn_bytes = 0
                 await asyncio.sleep(0)
         return submitted
 
-    def _submit(self, item: bytes, index: int, key: bytes | None) -> Submitted:
+    def _submit(self, item: bytes, index: int, key: bytes | None, carried: Carried | None) -> Submitted:
         try:
             if len(item) > self._limits.item_bytes_max:
                 raise BodyTooLarge(f"The event has {len(item)} bytes; the service takes {self._limits.item_bytes_max}.")
             event = decode(item)
             if key or self._keys.natural:
                 event.key = self._keys.of(event, key, index)
+            event.headers = carried
             return event, self._batcher.submit(event)
         except IngestError as exc:
             return exc

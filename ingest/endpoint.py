@@ -9,6 +9,7 @@ import asyncio
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
+from ingest.carried import Carry, carry
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events import decode
 from ingest.grants import Grant, Grants
@@ -36,6 +37,7 @@ class Endpoint:
         batcher: Batcher,
         metrics: Metrics,
         body_bytes_max: int,
+        carry: Carry = carry,
     ) -> None:
         self._grants = grants
         self._keys = keys
@@ -44,6 +46,7 @@ class Endpoint:
         self._refused = metrics.refused
         self.count_answered = metrics.answered
         self._body_bytes_max = body_bytes_max
+        self.carry = carry
         self._draining = False
         self._delayed = 0
 
@@ -59,6 +62,7 @@ class Endpoint:
                 grant.bucket.take(1)
             if KEY_HEADER in headers or self._keys.natural:
                 event.key = self._keys.of(event, self.key_given(headers, grant))
+            event.headers = self.carry(headers, grant.carried)
             failures = await self._batcher.submit(event, 1)
             if failures:
                 if failure := failure_of(event, failures):

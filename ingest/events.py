@@ -45,13 +45,15 @@ class CallEvent(msgspec.Struct, gc=False):
 class Event(msgspec.Struct, gc=False, array_like=True):
     """A valid event: the two columns of its own, and the JSON exactly as received (UTF-8).
 
-    `key` tells a repeat, see `ingest.keys`. What older versions packed ends before it.
+    `key` tells a repeat, see `ingest.keys`; `headers` are its message's, see `ingest.carried`. What older versions
+    packed ends before the one or the other.
     """
 
     call_id: str
     event_type: str
     payload: bytes
     key: bytes | None = None
+    headers: dict[str, str] | None = None
 
 
 _BRACKET = ord("[")

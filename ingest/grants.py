@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s, sha256
 
+from ingest.carried import TOKEN, Carried
 from ingest.clock import Monotonic
 from ingest.rates import Bucket
 from ingest.tokens import CONFIGURED, PREFIX, Token, split
@@ -12,10 +13,12 @@ from ingest.tokens import CONFIGURED, PREFIX, Token, split
 class Grant:
     """What the tokens of one name may do, and have done in this worker."""
 
-    __slots__ = ("bucket", "events", "limited", "name")
+    __slots__ = ("bucket", "carried", "events", "limited", "name")
 
     def __init__(self, name: str, bucket: Bucket | None = None) -> None:
         self.name = name
+        self.carried: Carried | None = None if name == CONFIGURED else {TOKEN: name}
+        """By every message of its events."""
         self.bucket = bucket
         self.events = 0
         """Accepted."""

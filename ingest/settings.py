@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
     server_metrics_port: Port = 0
+    tracing: Literal["off", "otlp"] = "off"
 
     # Clients
     client_secrets: tuple[str, ...] = ()

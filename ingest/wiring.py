@@ -2,17 +2,20 @@
 
 import time
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
+from ingest.carried import Carried, carry
 from ingest.clock import unix_us
 from ingest.committer import Committer, CommitterLimits
 from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.endpoint import Endpoint
+from ingest.errors import SettingsError
 from ingest.grants import Grants
 from ingest.health import Health
-from ingest.homes import Home
+from ingest.homes import Home, Keeper
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
@@ -23,6 +26,7 @@ from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
+from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
 from ingest.settler import Settler
 from ingest.slots import SlotKeeper
@@ -40,14 +44,28 @@ from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
 
 
-def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: Metrics) -> Parts:
+class Tracing(Protocol):
+    """See `ingest.tracing`, which only those have who want it."""
+
+    def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None: ...
+    def keeper(self, keeper: Keeper) -> Keeper: ...
+    def publisher(self, publisher: Publisher) -> Publisher: ...
+    def lane(self, lane: Lane) -> Lane: ...
+    async def stop(self) -> None: ...
+
+
+def make_parts(
+    settings: Settings, store: Store, publisher: Publisher, metrics: Metrics, tracing: Tracing | None = None
+) -> Parts:
+    if tracing:
+        publisher = tracing.publisher(publisher)
     away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
     grants = Grants(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us)
     settler = Settler(store)
-    database = Home(store, settler, relay)
+    database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     spool = make_spool(settings, store, publisher, away, lost, metrics)
     dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic, unix_us)
     limits = CommitterLimits(
@@ -71,7 +89,9 @@ def make_parts(settings: Settings, store: Store, publisher: Publisher, metrics: 
         keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
         token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
-        endpoint=Endpoint(grants, keys, bodies, batcher, metrics, settings.body_bytes_max),
+        endpoint=Endpoint(
+            grants, keys, bodies, batcher, metrics, settings.body_bytes_max, tracing.carry if tracing else carry
+        ),
     )
 
 
@@ -142,6 +162,17 @@ def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         reconnect_seconds_max=settings.reconnect_seconds_max,
     )
+
+
+def make_tracing(settings: Settings) -> Tracing | None:
+    """None if it is off. Raises `SettingsError` if it is on and not installed."""
+    if settings.tracing == "off":
+        return None
+    try:
+        from ingest import tracing  # nobody else shall need OpenTelemetry, or wait for its import
+    except ImportError as exc:
+        raise SettingsError(f"INGEST_TRACING needs {exc.name}: pip install 'call-events-ingest[otel]'.") from exc
+    return tracing.Tracing(settings.queue)
 
 
 def _batcher_limits(settings: Settings) -> BatcherLimits:

@@ -10,6 +10,7 @@ import msgspec
 from ingest.answers import QUEUED, Answer
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
+from ingest.carried import Carried
 from ingest.clients.base import Call, Client, Posted
 from ingest.clients.forms import query_value
 from ingest.endpoint import Endpoint
@@ -72,14 +73,16 @@ class ClientEndpoint:
         events = [_event(call) for call in client.calls(posted)]
         if grant.bucket:
             grant.bucket.take(len(events))
-        await self._submit(events, self._single.key_given(headers, grant))
+        carried = self._single.carry(headers, grant.carried)
+        await self._submit(events, self._single.key_given(headers, grant), carried)
         grant.events += len(events)
         return NOTHING if client.status == NOTHING.status else QUEUED
 
-    async def _submit(self, events: Sequence[Event], key: bytes | None) -> None:
+    async def _submit(self, events: Sequence[Event], key: bytes | None, carried: Carried | None) -> None:
         """Raises why the first that failed did."""
         for index, event in enumerate(events):
             event.key = self._keys.of(event, key, index)
+            event.headers = carried
         for event, done in [(event, self._batcher.submit(event)) for event in events]:
             if failure := failure_of(event, await done):
                 raise failure

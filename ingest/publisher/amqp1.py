@@ -5,6 +5,7 @@ of OASIS AMQP 1.0, part 1 (types) and part 3, section 3.2 (message format). Ther
 section: what a stream has confirmed is durable without it.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
 
@@ -13,10 +14,11 @@ from ingest.ids import milliseconds_of
 
 CONTENT_TYPE = b"application/json"
 
-_PROPERTIES, _DATA = b"\x00\x53\x73", b"\x00\x53\x75"
+_PROPERTIES, _APPLICATION, _DATA = b"\x00\x53\x73", b"\x00\x53\x74", b"\x00\x53\x75"
 _NULL = b"\x40"
 _STR8, _STR32, _SYM8 = b"\xa1", b"\xb1", b"\xa3"
 _LIST8, _LIST32 = b"\xc0", b"\xd0"
+_MAP32 = b"\xd1"
 _TIMESTAMP, _BIN32 = b"\x83", b"\xb0"
 
 _FIELDS = 10
@@ -25,18 +27,26 @@ _BYTE_MAX = 255
 _TYPES_MAX = 1024
 """Event types whose bytes are remembered: a bound, as clients make types up."""
 
-# What follows the subject and is different in each message: the creation time, and the data
-# section's length. The 32-bit length suits every payload: one path for the price of three bytes.
+# What follows the subject and is different in each message: the creation time, and behind the application properties,
+# if there are any, the data section's length. The 32-bit length suits every payload: one path for three bytes.
+_pack_time = Struct(">c q").pack
+_pack_data = Struct(f">{len(_DATA)}s c I").pack
 _pack_end = Struct(f">c q {len(_DATA)}s c I").pack
 
 
-def encode(event_id: int, event_type: str, payload: bytes, created_ms: int) -> bytes:
+def encode(
+    event_id: int, event_type: str, payload: bytes, created_ms: int, headers: Mapping[str, str] | None = None
+) -> bytes:
     """One message: the event's id (decimal, a string) as message-id, its type as subject.
 
-    `payload` is JSON and becomes the data section as it is; `created_ms` is Unix time in milliseconds.
+    `payload` is JSON and becomes the data section as it is; `created_ms` is Unix time in milliseconds;
+    `headers` become application properties.
     """
     message_id = b"%d" % event_id
     before, after = _around_id(event_type, len(message_id))
+    if headers:
+        time, data = _pack_time(_TIMESTAMP, created_ms), _pack_data(_DATA, _BIN32, len(payload))
+        return b"".join((before, message_id, after, time, _application(headers), data, payload))
     return b"".join(
         (before, message_id, after, _pack_end(_TIMESTAMP, created_ms, _DATA, _BIN32, len(payload)), payload)
     )
@@ -45,7 +55,7 @@ def encode(event_id: int, event_type: str, payload: bytes, created_ms: int) -> b
 def encode_batch(batch: Batch) -> list[bytes]:
     """The batch's messages in its order, each created when its id was made."""
     return [
-        encode(event_id, event.event_type, event.payload, milliseconds_of(event_id))
+        encode(event_id, event.event_type, event.payload, milliseconds_of(event_id), event.headers)
         for event_id, event in zip(batch.ids, batch.events, strict=True)
     ]
 
@@ -60,6 +70,13 @@ def _around_id(event_type: str, id_length: int) -> tuple[bytes, bytes]:
     before = _STR8 + bytes([id_length])
     fields_bytes = len(before) + id_length + len(after) + len(_TIMESTAMP) + 8
     return _PROPERTIES + _list_head(fields_bytes) + before, after
+
+
+def _application(headers: Mapping[str, str]) -> bytes:
+    """The section of application properties."""
+    fields = b"".join(_string(text.encode()) for pair in headers.items() for text in pair)
+    size = (len(fields) + 4).to_bytes(4, "big")
+    return _APPLICATION + _MAP32 + size + (2 * len(headers)).to_bytes(4, "big") + fields
 
 
 def _string(utf8: bytes) -> bytes:

@@ -5,7 +5,7 @@ is a method frame, a content header frame (2.3.5.2) and as many body frames as t
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ingest.batches import Batch
 from ingest.ids import ids_of_second, milliseconds_of
@@ -19,11 +19,13 @@ PERSISTENT = 2
 
 # Property flags of class basic, highest bit first: those that a message here carries.
 _FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 5
+_HEADERS_FLAG = 1 << 13
 _CONTENT_TYPE = b"application/json"
 
 _frame_start = struct.Struct(">BHI").pack
 _header_start = struct.Struct(">HHQH").pack
 _u64 = struct.Struct(">Q").pack
+_u32 = struct.Struct(">I").pack
 
 
 def short_string(value: bytes) -> bytes:
@@ -42,6 +44,21 @@ def publish_method(channel: int, routing_key: str) -> bytes:
         + bytes((MANDATORY,))
     )
     return _frame_start(METHOD, channel, len(payload)) + payload + FRAME_END
+
+
+def headers_table(headers: Mapping[str, str]) -> bytes:
+    """A field table (4.2.5.5) of long strings."""
+    fields = b"".join(
+        short_string(name.encode()) + b"S" + _u32(len(value)) + value
+        for name, value in ((name, text.encode()) for name, text in headers.items())
+    )
+    return _u32(len(fields)) + fields
+
+
+def _with_headers(values: bytes, headers: Mapping[str, str]) -> bytes:
+    """The properties with a table of headers in its place, behind the content type."""
+    at = len(_CONTENT_TYPE) + 1
+    return values[:at] + headers_table(headers) + values[at:]
 
 
 class Marshaller:
@@ -67,11 +84,15 @@ class Marshaller:
             if kind is None:
                 kind = types[event.event_type] = timestamp + short_string(event.event_type.encode())
             values = b"%b%c%b%b" % (properties, len(name), name, kind)
+            flags = _FLAGS
+            if event.headers:
+                values = _with_headers(values, event.headers)
+                flags |= _HEADERS_FLAG
             body = event.payload
             size = len(body)
             parts.append(method)
             parts.append(_frame_start(HEADER, channel, 14 + len(values)))
-            parts.append(_header_start(CLASS_BASIC, 0, size, _FLAGS))
+            parts.append(_header_start(CLASS_BASIC, 0, size, flags))
             parts.append(values)
             if size <= self._body_bytes_max:
                 parts.append(FRAME_END + _frame_start(BODY, channel, size))

@@ -38,6 +38,7 @@ class Received(msgspec.Struct, frozen=True):
     body: bytes
     content_type: str | None = None
     persistent: bool | None = None
+    headers: Mapping[str, str] | None = None
 
 
 Enough = Callable[[Sequence[Received]], bool]
@@ -195,6 +196,7 @@ def _received(properties: Any, body: bytes) -> Received:
         body=body,
         content_type=properties.content_type,
         persistent=properties.delivery_mode == 2,
+        headers=properties.headers or {},
     )
 
 
@@ -206,6 +208,7 @@ def _received_of_stream(message: Any) -> Received:
         timestamp=properties.creation_time // 1000,
         body=message.body,
         content_type=properties.content_type.decode(),
+        headers={name.decode(): text.decode() for name, text in (message.application_properties or {}).items()},
     )
 
 

@@ -81,6 +81,15 @@ async def test_message_tells_id_type_time_and_content_type(broker: Broker, publi
     assert first.persistent is (True if isinstance(broker, Queue) else None)
 
 
+async def test_headers_of_an_event_are_its_messages(broker: Broker, publisher: Publisher) -> None:
+    published = batch(2)
+    published.events[1].headers = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "token": "Zürich"}
+    await publisher.publish(published)
+    first, second = await broker.received(2)
+    if not isinstance(broker, Embedded):  # it keeps none
+        assert [first.headers, second.headers] == [{}, published.events[1].headers]
+
+
 async def test_live_batches_keep_the_order_of_the_calls(broker: Broker, publisher: Publisher) -> None:
     batches = numbered(40, of=20)
     await asyncio.gather(*(publisher.publish(each) for each in batches))

@@ -96,6 +96,13 @@ def test_message_is_the_one_that_rstream_would_make() -> None:
     assert ours.body == theirs.body
 
 
+def test_headers_are_application_properties() -> None:
+    headers = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "token": "Zürich " + "z" * 300}
+    read = decoded(encode(EVENT_ID, "call_started", b"{}", CREATED_MS, headers))
+    assert {name.decode(): text.decode() for name, text in read.application_properties.items()} == headers
+    assert (read.body, read.properties.creation_time) == (b"{}", CREATED_MS)
+
+
 def test_batch_keeps_its_order_and_takes_times_from_the_ids() -> None:
     events = [event("call-1", "call_started"), event("call-2", "call_ended"), event("call-3", "перевод")]
     made = batch(events)

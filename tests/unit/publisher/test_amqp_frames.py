@@ -62,6 +62,18 @@ def test_no_other_property_is_set() -> None:
     assert {name for name, value in header.properties if value} == ours  # pamqp has "" for one that is not set
 
 
+def test_headers_of_an_event_are_its_messages_alone() -> None:
+    headers = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "token": "Zürich " + "z" * 300}
+    first, second, third = batch(3).events
+    second.headers = headers
+    read = messages(batch([first, second, third]))
+    assert [header.properties.headers for _, header, _ in read] == [None, headers, None]
+    for _, header, body in read:
+        assert header.properties.content_type == "application/json"
+        assert header.properties.delivery_mode == 2
+        assert len(body) == header.body_size
+
+
 def test_message_goes_to_the_queue_by_the_default_exchange_and_must_be_routed() -> None:
     for method, _, _ in messages(batch(3)):
         assert (method.exchange, method.routing_key, method.mandatory) == ("", QUEUE, True)

@@ -68,19 +68,6 @@ def catalogue() -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-@pytest.fixture
-def granian(start_service: StartService) -> Iterator[dict[str, tuple[str, set[str]]]]:
-    """The same of Granian's own metrics."""
-    service = start_service()
-    service.wait_for_status("ready")
-    text = service.request("GET", "/metrics")[1].decode()
-    yield {
-        family.name: (family.type, {label for sample in family.samples for label in sample.labels})
-        for family in text_string_to_metric_families(text)
-        if family.name.startswith("granian_")
-    }
-
-
 def status_of_codes() -> dict[str, int]:
     statuses = {kind.code: status for kind, status in STATUSES.items()}
     return {code: statuses.get(code, 500) for code in REFUSAL_CODES}

@@ -1,0 +1,200 @@
+"""Spans of OpenTelemetry, where `INGEST_TRACING` asks for them: receive, commit and publish.
+
+A request's span continues its client's trace, and its own context goes on to the message, so that a consumer's span
+follows it. Commits and publishes are of many requests: spans of their own, linked to the requests' spans, and made
+where one of these is sampled. Nothing of this is imported, and nothing wrapped, while it is off. Where spans go, and
+which, OpenTelemetry's own variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and others.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes
+
+from ingest import __version__
+from ingest.batches import Batch
+from ingest.carried import TRACEPARENT, Carried
+from ingest.clients.endpoint import PREFIX
+from ingest.events import Event
+from ingest.homes import Keeper
+from ingest.publisher.base import Lane as PublishLane
+from ingest.publisher.base import Publisher
+from ingest.rsgi import Headers, HttpProtocol, Lane, Scope
+
+log = logging.getLogger("ingest.tracing")
+
+SERVICE = "call-events-ingest"
+LINKS_MAX = 1000
+"""Of a span; further events of a batch are in it without a link."""
+SHUTDOWN_SECONDS_MAX = 5.0
+"""For the last spans to be exported; a collector that is away must not hold up the end."""
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class Linked(Sampler):
+    """Spans of requests are sampled as the variables say, those of batches if they have links: to sampled ones."""
+
+    def __init__(self, requests: Sampler) -> None:
+        self._requests = requests
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        if kind is SpanKind.SERVER:
+            return self._requests.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if links else Decision.DROP, attributes, trace_state)
+
+    def get_description(self) -> str:
+        return f"Linked({self._requests.get_description()})"
+
+
+class Tracing:
+    """The spans of one worker; made after the fork, as its exporter has a thread."""
+
+    def __init__(self, queue: str) -> None:
+        resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
+        self._provider = TracerProvider(resource=resource, span_limits=SpanLimits(max_links=LINKS_MAX))
+        self._provider.sampler = Linked(self._provider.sampler)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer(SERVICE, __version__)
+        self._queue = queue
+
+    def lane(self, lane: Lane) -> Lane:
+        """The lane, with a span around each of its requests."""
+        return TracedLane(lane, self._tracer)
+
+    def keeper(self, keeper: Keeper) -> Keeper:
+        return TracedKeeper(keeper, self._tracer)
+
+    def publisher(self, publisher: Publisher) -> Publisher:
+        return TracedPublisher(publisher, self._tracer, self._queue)
+
+    def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None:
+        """In place of the request's own context its span's; see `ingest.carried`."""
+        carried = dict(of_token or {})
+        _propagator.inject(carried)
+        return carried or None
+
+    async def stop(self) -> None:
+        """Export what is left."""
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS_MAX):
+                await asyncio.to_thread(self._provider.shutdown)
+        except TimeoutError:
+            log.warning("the last spans could not be exported in time", extra={"seconds": SHUTDOWN_SECONDS_MAX})
+
+
+class TracedLane:
+    def __init__(self, lane: Lane, tracer: trace.Tracer) -> None:
+        self._lane = lane
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        context = _propagator.extract(dict(scope.headers.items()))
+        route = _route_of(scope.path)
+        attributes = {"http.request.method": scope.method, "http.route": route, "url.scheme": scope.scheme}
+        with self._tracer.start_as_current_span(
+            f"{scope.method} {route}", context, SpanKind.SERVER, attributes
+        ) as span:
+            await self._lane(scope, WatchedProtocol(protocol, span))
+
+
+def _route_of(path: str) -> str:
+    """Without what a client's path may hold beside its name: a token."""
+    if path.startswith(PREFIX):
+        return f"{PREFIX}{path.removeprefix(PREFIX).partition('/')[0]}/{{token}}"
+    return path.rstrip("/")
+
+
+class WatchedProtocol:
+    """Tells the span how the request was answered. Hot lanes answer at once, and in one piece."""
+
+    def __init__(self, protocol: HttpProtocol, span: trace.Span) -> None:
+        self._span = span
+        self._protocol = protocol
+        self.client_disconnect = protocol.client_disconnect
+        self.response_stream = protocol.response_stream
+
+    def __call__(self) -> Awaitable[bytes]:
+        return self._protocol()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._protocol.__aiter__()
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._protocol.response_bytes(status, headers, body)
+
+
+class TracedKeeper:
+    def __init__(self, keeper: Keeper, tracer: trace.Tracer) -> None:
+        self._keeper = keeper
+        self._tracer = tracer
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+        attributes: Attributes = {"db.collection.name": "call_event_logs", "db.operation.batch.size": len(batch)}
+        with self._tracer.start_as_current_span(
+            "commit call_event_logs", Context(), SpanKind.CLIENT, attributes, links_of(batch.events)
+        ):
+            await self._keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
+
+
+class TracedPublisher:
+    """See `ingest.publisher.base.Publisher`."""
+
+    def __init__(self, publisher: Publisher, tracer: trace.Tracer, queue: str) -> None:
+        self._publisher = publisher
+        self._tracer = tracer
+        self._attributes = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": queue,
+        }
+        self.blocked = publisher.blocked
+        self.start = publisher.start
+        self.close = publisher.close
+
+    @property
+    def ready(self) -> bool:
+        return self._publisher.ready
+
+    @property
+    def problem(self) -> str | None:
+        return self._publisher.problem
+
+    async def publish(self, batch: Batch, lane: PublishLane = "live") -> None:
+        attributes: Attributes = {**self._attributes, "messaging.batch.message_count": len(batch), "ingest.lane": lane}
+        queue = self._attributes["messaging.destination.name"]
+        with self._tracer.start_as_current_span(
+            f"send {queue}", Context(), SpanKind.PRODUCER, attributes, links_of(batch.events)
+        ):
+            await self._publisher.publish(batch, lane)
+
+
+def links_of(events: Iterable[Event]) -> Sequence[Link]:
+    """To the sampled spans of the events' requests, each once, in their order."""
+    parents = dict.fromkeys(
+        event.headers[TRACEPARENT] for event in events if event.headers and TRACEPARENT in event.headers
+    )
+    contexts = (trace.get_current_span(_propagator.extract({TRACEPARENT: one})).get_span_context() for one in parents)
+    return [Link(context) for context in contexts if context.is_valid and context.trace_flags.sampled][:LINKS_MAX]
