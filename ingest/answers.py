@@ -56,6 +56,11 @@ class Answer(msgspec.Struct, frozen=True):
     def make(cls, status: int, content: Any, headers: tuple[Header, ...] = ()) -> "Answer":
         return cls(status, [JSON, *headers], msgspec.json.encode(content))
 
+    def having(self, header: Header) -> "Answer":
+        """The same with the header in place of another of its name."""
+        others = [other for other in self.headers if other[0] != header[0]]
+        return Answer(self.status, [*others, header], self.body)
+
     def send(self, protocol: HttpProtocol) -> None:
         protocol.response_bytes(self.status, self.headers, self.body)
 

@@ -1,6 +1,7 @@
 """The composition root: settings in, the BlackSheep application of one worker out."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest import batch_endpoint, endpoint, granian_metrics
+from ingest import batch_endpoint, endpoint, granian_metrics, log_level
 from ingest.admin import Admin
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.bridge import Bridge
@@ -23,6 +24,7 @@ from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.health import Health
+from ingest.log_level import LevelWatch
 from ingest.metric_files import MetricFiles
 from ingest.metrics import Metrics
 from ingest.rates import Sharing
@@ -37,6 +39,7 @@ from ingest.watchdog import beat
 from ingest.wiring import make_parts, make_publisher, make_store, make_tracing
 from ingest.worker import BackgroundTask, Parts, Worker
 
+INGEST_LOG = logging.getLogger("ingest")
 CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
 
 
@@ -144,6 +147,7 @@ def _background(settings: Settings, seat: int, parts: Parts, source: StatusSourc
         "ledger": partial(parts.metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
         "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
         "status": source.run,
+        "log-level": LevelWatch(log_level.folder_of(settings), settings.log_level, unix_us, INGEST_LOG.setLevel).run,
     }
 
 

@@ -66,7 +66,7 @@ class BatchEndpoint:
             for error in filter(None, outcomes):
                 self._single.count_refused(error)
         except IngestError as exc:
-            answer = await self._single.refuse(exc, "batch")
+            answer = await self._single.refuse(exc, "batch", scope)
         else:
             self._single.count_answered("batch", answer.status)
         answer.send(protocol)

@@ -92,6 +92,21 @@ def tail(limit: int | None, timeout: float | None, properties: bool) -> None:
     sys.exit(tail(_settings(), limit, timeout, Printer(properties)))
 
 
+@main.command("log-level", short_help="Change the log's level while the service runs.")
+@click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "usual"]))
+@click.option(
+    "--for", "duration", metavar="TIME", default="15m", show_default=True, help="How long, such as 90s or 2h."
+)
+def log_level(level: str, duration: str) -> None:
+    """Let all workers of this host's service log at LEVEL for some time, then at INGEST_LOG_LEVEL again.
+
+    `usual` ends that at once. Workers follow within a second, and those that start meanwhile, too.
+    """
+    from ingest.log_level import change
+
+    click.echo(change(_settings(), level, duration))
+
+
 @main.command(short_help="Print the effective settings, secrets masked.")
 def config() -> None:
     """Print the effective settings, secrets masked, as lines of an environment file."""

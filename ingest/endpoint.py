@@ -5,6 +5,7 @@ this module's work is paid; all behind `submit` is paid by the batch.
 """
 
 import asyncio
+import logging
 
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
@@ -16,7 +17,11 @@ from ingest.grants import Grant, Grants
 from ingest.keys import HEADER as KEY_HEADER
 from ingest.keys import Keys
 from ingest.metrics import Metrics, Way
+from ingest.request_ids import HEADER as REQUEST_ID
+from ingest.request_ids import request_id_of
 from ingest.rsgi import Headers, HttpProtocol, Scope
+
+log = logging.getLogger("ingest.requests")
 
 PATH = "/api/call-events"
 
@@ -71,7 +76,7 @@ class Endpoint:
             grant.events += 1
             answer = QUEUED
         except IngestError as exc:
-            answer = await self.refuse(exc, "single")
+            answer = await self.refuse(exc, "single", scope)
         answer.send(protocol)
 
     def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Grant]:
@@ -96,11 +101,14 @@ class Endpoint:
         """What the request's head gives as its key. Raises `Malformed`."""
         return self._keys.given(headers.get(KEY_HEADER), grant.name) if KEY_HEADER in headers else None
 
-    async def refuse(self, error: IngestError, way: Way) -> Answer:
-        """Count the refusal and make its answer."""
+    async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Answer:
+        """Count the refusal, log it, and make its answer."""
         self.count_refused(error)
-        answer = answer_to(error)
+        request_id = request_id_of(scope.headers)
+        answer = answer_to(error).having((REQUEST_ID, request_id))
         self.count_answered(way, answer.status)
+        told = {"code": error.code, "status": answer.status, "request_id": request_id, "client": scope.client}
+        log.info("request refused", extra=told)
         if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
             await self._delay()
         return answer

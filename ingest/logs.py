@@ -1,15 +1,18 @@
 """Logs: one JSON object a line on standard error, in which neither passwords nor whole phone numbers stand."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
-LEVEL_NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR"}
+Level = Literal["debug", "info", "warning", "error"]
+LEVEL_NAMES: dict[Level, str] = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR"}
 OURS = ("time", "level", "logger")
 """What the formatter makes itself."""
 
+_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A request's id that is one for certain, of a trace or a UUID, and no phone number."""
 _PASSWORD = re.compile(r"(://[^\s:/?#@]*):\S*@")
 """Of a URL, up to the last @, as one that is not escaped may hold any character."""
 _JSON = re.compile(r"\{\s*\\?[\"'][^\n]*")
@@ -25,7 +28,13 @@ class MaskingFormatter(JsonFormatter):
     """
 
     def process_log_record(self, log_data: LogData) -> LogData:
-        return {name: value if name in OURS else masked(value) for name, value in log_data.items()}
+        return {
+            name: value if name in OURS or _is_id(name, value) else masked(value) for name, value in log_data.items()
+        }
+
+
+def _is_id(name: str, value: Any) -> bool:
+    return name == "request_id" and isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def masked(value: Any) -> Any:
@@ -48,7 +57,7 @@ def mask_text(text: str) -> str:
     return _NUMBER.sub(lambda number: f"***{number[1] or number[2]}", text)
 
 
-def log_config(level: str) -> dict[str, Any]:
+def log_config(level: Level) -> dict[str, Any]:
     """`logging.config.dictConfig`'s argument; Granian hands it to every worker."""
     quiet = {"level": "CRITICAL", "propagate": False}
     return {
@@ -63,7 +72,15 @@ def log_config(level: str) -> dict[str, Any]:
                 "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "filters": {"repeats": {"()": "ingest.log_repeats.RepeatFilter"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "filters": ["repeats"],
+                "stream": "ext://sys.stderr",
+            }
+        },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "ingest": {"level": LEVEL_NAMES[level]},

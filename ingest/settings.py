@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from ingest.errors import SettingsError
+from ingest.logs import Level
 from ingest.tokens import digest_of, digests_of, problem_of
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
@@ -38,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 8000
     workers: Count = 1
     data_dir: Path = Path("var")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Level = "info"
 
     # Exposure
     tls_cert: str = ""

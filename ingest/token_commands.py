@@ -1,12 +1,12 @@
 """`ingest tokens create|list|revoke|rotate`: what they do to the table, and what they say."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from ingest.clock import unix_us
+from ingest.durations import seconds_of
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.store.base import TokenTable
@@ -18,16 +18,6 @@ T = TypeVar("T")
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have looked by then."""
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(\d{1,6})([smhd])")
-
-
-def seconds_of(text: str) -> int:
-    """`90s`, `15m`, `12h`, `30d` in seconds. Raises `SettingsError`."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise SettingsError(f"{text!r} is no time: write a number and one of s, m, h, d, such as 30d.")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def create(settings: Settings, name: str, expires: str | None, rate: int | None, burst: int | None) -> str:

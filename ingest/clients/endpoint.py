@@ -56,10 +56,9 @@ class ClientEndpoint:
             answer = await self._take(scope, protocol)
             self._single.count_answered("client", answer.status)
         except Unauthenticated as exc:
-            refusal = await self._single.refuse(exc, "client")
-            answer = Answer(401, [*refusal.headers[:1], CHALLENGE], refusal.body)
+            answer = (await self._single.refuse(exc, "client", scope)).having(CHALLENGE)
         except IngestError as exc:
-            answer = await self._single.refuse(exc, "client")
+            answer = await self._single.refuse(exc, "client", scope)
         answer.send(protocol)
 
     async def _take(self, scope: Scope, protocol: HttpProtocol) -> Answer:

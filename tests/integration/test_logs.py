@@ -118,3 +118,40 @@ def test_log_level_is_obeyed(tmp_path: Path, level: str) -> None:
 
     levels = {line["level"] for line in lines_of(service)}
     assert ("INFO" in levels) == (level == "debug")
+
+
+def test_refusal_is_found_in_the_log_by_the_id_its_answer_has(embedded_service: ServiceProcess) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    sent = [{"X-Request-Id": "my-request-7"}, {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}, {}]
+    ids = []
+    for headers in sent:
+        status, _, answered = embedded_service.request(
+            "POST", "/api/call-events", b"{}", {"X-API-TOKEN": TOKEN, **headers}
+        )
+        assert status == 422
+        ids.append(answered["x-request-id"])
+    assert ids[:2] == ["my-request-7", trace]
+    refused = [line for line in lines_of(embedded_service) if line["message"] == "request refused"]
+    assert [line["request_id"] for line in refused] == ids
+    assert {(line["code"], line["status"]) for line in refused} == {("invalid", 422)}
+
+
+def test_request_id_that_may_be_a_phone_number_is_masked(embedded_service: ServiceProcess) -> None:
+    embedded_service.post(b"{}", **{"X-Request-Id": FROM.removeprefix("+")})
+    (refused,) = (line for line in lines_of(embedded_service) if line["message"] == "request refused")
+    assert FROM[1:] not in str(refused)
+
+
+def test_level_is_changed_while_the_service_runs(embedded_service: ServiceProcess) -> None:
+    def lines(message: str) -> int:
+        return sum(line["message"] == message for line in lines_of(embedded_service))
+
+    said = embedded_service.command("log-level", "error", "--for", "90s").stdout
+    assert said == "the log's level is error for 90s, then info\n"
+    assert wait_until(lambda: lines("log level changed") == 1, WAIT_SECONDS)
+    embedded_service.post(b"{}")
+    embedded_service.command("log-level", "usual")
+    assert wait_until(lambda: lines("log level changed") == 2, WAIT_SECONDS)
+    assert lines("request refused") == 0
+    embedded_service.post(b"{}")
+    assert lines("request refused") == 1

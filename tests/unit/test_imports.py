@@ -9,7 +9,9 @@ import pytest
 import ingest
 
 PACKAGE = Path(ingest.__file__).parent
-FOUNDATION = {"batch_histogram", "errors", "events", "ids", "keys", "ledger", "links", "metrics", "settings", "tokens"}
+FOUNDATION = {
+    *("batch_histogram", "errors", "events", "ids", "keys", "ledger", "links", "logs", "metrics", "settings", "tokens"),
+}
 PIPELINE = {
     *(
         "batch_endpoint",

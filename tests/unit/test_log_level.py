@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import SettingsError
+from ingest.log_level import FILE_NAME, LevelWatch, change, folder_of
+from ingest.settings import Settings
+from tests.unit.fakes import FakeClock
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> None:
+    said: list[str] = []
+    now_us = 0
+    watch = LevelWatch(folder_of(settings), "info", lambda: now_us, said.append)
+    watch.look()
+    assert said == []
+
+    change(settings, "debug", "15m")
+    watch.look()
+    watch.look()
+    assert said == ["DEBUG"]
+
+    now_us = 1 << 62
+    watch.look()
+    assert said == ["DEBUG", "INFO"]
+
+
+def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, clock: FakeClock) -> None:
+    said: list[str] = []
+    watch = LevelWatch(folder_of(settings), "warning", clock.now_us, said.append)
+    change(settings, "error", "2h")
+    watch.look()
+    assert change(settings, "usual", "15m") == "the log's level is info again"
+    watch.look()
+    (folder_of(settings) / FILE_NAME).write_text("loud")
+    watch.look()
+    assert said == ["ERROR", "WARNING"]
+
+
+def test_time_that_is_none_is_refused(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="no time"):
+        change(settings, "debug", "soon")
