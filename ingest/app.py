@@ -87,6 +87,7 @@ class IngestApplication(Application):
 
 def create() -> IngestApplication:
     """Granian's factory: the application of this worker process, by the environment's settings."""
+    logging.captureWarnings(capture=True)  # drivers' and Python's own are lines of the log, too
     settings = read_settings()
     seat = take_seat(settings.data_dir / "run")
     files = metric_files(settings)
