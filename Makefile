@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
-SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus curl libfaketime \
+SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus prometheus-mysqld-exporter curl libfaketime \
 	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester \
 	chromium fonts-dejavu-core
 BENCH_PACKAGES := wrk
@@ -19,7 +19,7 @@ PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer repeats)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
-.PHONY: help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -114,6 +114,9 @@ bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run
+
+dashboards: install-dev  ## write Grafana's dashboards from their code
+	$(BIN)/python -m observability.dashboards
 
 bench-charts: install-dev  ## pictures of the results, beside them
 	$(BIN)/python -m bench.charts

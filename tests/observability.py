@@ -88,16 +88,20 @@ def dashboards() -> dict[str, Any]:
 
 
 def panels(dashboard: Any) -> list[Any]:
-    """Without the rows that group them."""
-    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    """Those with queries."""
+    return [panel for panel in dashboard["panels"] if panel["type"] not in ("row", "text")]
 
 
 def queries(dashboard: Any) -> list[str]:
     """Every query of the dashboard's panels, variables and annotations."""
     listed = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
     for variable in dashboard["templating"]["list"]:
-        listed += re.findall(r"label_values\((.+), \w+\)", variable["query"]["query"])
+        listed += re.findall(r"label_values\((.+), \w+\)", variable["query"])
     return listed + [one["expr"] for one in dashboard["annotations"]["list"] if "expr" in one]
+
+
+def alerts_named(text: str) -> set[str]:
+    return set(re.findall(r"\b(?:CallEvents|RabbitMQ|MySQL)[A-Z]\w+", text))
 
 
 def metrics_named(text: str) -> set[str]:

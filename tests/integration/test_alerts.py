@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.observability import FOLDER, alerts, all_rules, catalogue, configuration, metrics_named, status_of_codes
+from ingest.cli import main
+from observability.dashboards.runbooks import sections
+from tests.observability import (
+    FOLDER,
+    alerts,
+    alerts_named,
+    all_rules,
+    catalogue,
+    configuration,
+    dashboards,
+    metrics_named,
+)
 
 
 def test_rules_name_only_metrics_and_jobs_that_there_are() -> None:
@@ -22,17 +33,10 @@ def test_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert len(rule["annotations"]["description"]) > 100
 
 
-def test_codes_of_5xx_are_told_from_the_others_in_every_rule() -> None:
-    """A new code of an error would else be counted as the clients' fault."""
-    own = {code for code, status in status_of_codes().items() if status >= 500}
-    selections = re.findall(r'code[=!]~"([^"]+)"', " ".join(rule["expr"] for rule in all_rules()))
-    assert all(set(selection.split("|")) == own for selection in selections)
-
-
 def test_every_alert_is_tested_and_those_named_in_texts_are_there() -> None:
     names = {rule["alert"] for rule in alerts()}
     texts = " ".join(rule["annotations"]["description"] for rule in alerts())
-    assert set(re.findall(r"\bCallEvents[A-Z]\w+", texts)) <= names
+    assert alerts_named(texts) <= names
     tested = "".join(file.read_text("utf-8") for file in FOLDER.glob("*.test.yml"))
     assert [name for name in names if name not in tested] == []
 
@@ -48,3 +52,38 @@ def test_every_alert_is_tested_and_those_named_in_texts_are_there() -> None:
 def test_promtool_passes(command: list[str]) -> None:
     done = subprocess.run(["promtool", *command], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+RUNBOOKS = sections()
+URL = re.compile(r"http://localhost:3000/d/call-events-runbooks\?viewPanel=(\d+)")
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_alert_has_a_runbook_of_its_own_or_of_its_objective(rule: dict[str, Any]) -> None:
+    number = URL.fullmatch(rule["annotations"]["runbook_url"])
+    assert number
+    title, text = RUNBOOKS[int(number[1]) - 1]
+    assert rule["alert"] == title or f"{rule['alert']}" in text.partition("**Means:**")[0]
+
+
+def test_runbooks_are_in_the_order_of_the_alerts_and_are_whole() -> None:
+    numbers = [int(URL.findall(rule["annotations"]["runbook_url"])[0]) for rule in alerts()]
+    assert sorted(set(numbers)) == list(range(1, len(RUNBOOKS) + 1))
+    for title, text in RUNBOOKS:
+        for part in ("**Means:**", "**Impact:**", "\n1. ", "**Over when**"):
+            assert part in text, title
+
+
+def test_runbooks_name_only_what_there_is() -> None:
+    shown = {panel["title"] for board in dashboards().values() for panel in board["panels"]}
+    boards = {board["title"].removeprefix("Call events: ").capitalize() for board in dashboards().values()}
+    names = {rule["alert"] for rule in alerts()} | {title for title, _ in RUNBOOKS}
+    texts = " ".join(text for _, text in RUNBOOKS)
+    assert alerts_named(texts) <= names
+    in_panels = set(re.findall(r"[Pp]anels? \*([^*]+)\*", texts)) | set(re.findall(r"and \*([^*]+)\*", texts))
+    assert in_panels - shown == set()
+    assert {name.capitalize() for name in re.findall(r"\*([A-Z][^*,]+)\*[,:]", texts)} <= boards | {
+        title.capitalize() for title in shown
+    }
+    commands = {" ".join(words.split()[:2]) for words in re.findall(r"`ingest ([^`]+)`", texts)}
+    assert {words.split()[0] for words in commands} <= set(main.commands)

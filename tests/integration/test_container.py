@@ -86,7 +86,12 @@ def test_hosts_and_users_in_urls_are_those_of_the_services() -> None:
     assert settings.stream_url == f"rabbitmq-stream://{login}@rabbitmq:5552/"
     prometheus = yaml.safe_load((ROOT / "observability/prometheus.yml").read_text("utf-8"))
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]}
-    assert targets == {"call-events": [f"app:{settings.port}"], "rabbitmq": ["rabbitmq:15692"]}
+    assert targets == {
+        "call-events": [f"app:{settings.port}"],
+        "rabbitmq": ["rabbitmq:15692"],
+        "mysql": ["mysqld-exporter:9104"],
+    }
+    assert values("mysqld-exporter")["MYSQLD_EXPORTER_PASSWORD"] == mysql["EXPORTER_PASSWORD"]
     source = yaml.safe_load((ROOT / "observability/grafana/provisioning/datasources/prometheus.yml").read_text("utf-8"))
     assert urlsplit(source["datasources"][0]["url"]).hostname in SERVICES
 

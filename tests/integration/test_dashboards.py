@@ -1,133 +1,95 @@
-"""Prometheus's configuration, the alerts, the dashboard, and their README: of one piece with the service's metrics."""
+"""The dashboards: made by their code, of one piece with metrics, alerts and the data source, and full of data."""
 
 import itertools
-import json
 import math
-import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from ingest.answers import STATUSES
-from ingest.app import runtime_metrics
-from ingest.metrics import REFUSAL_CODES, Metrics
-from ingest.settings import Settings
-from tests.conftest import StartService
+from observability.dashboards.__main__ import made
 from tests.faults.load import Load
-from tests.services import PrometheusServer, free_port, wait_until
+from tests.faults.scene import scene
+from tests.observability import (
+    FOLDER,
+    RULE_FILES,
+    alerts_named,
+    all_rules,
+    catalogue,
+    configuration,
+    dashboards,
+    described,
+    metrics_named,
+    panels,
+    queries,
+)
+from tests.services import (
+    MysqldExporter,
+    MySQLServer,
+    PrometheusServer,
+    RabbitMQServer,
+    mysql_server,
+    rabbitmq_server,
+    wait_until,
+)
 
-FOLDER = Path(__file__).resolve().parents[2] / "observability"
-README = (FOLDER / "README.md").read_text("utf-8")
-DASHBOARD = json.loads((FOLDER / "grafana/dashboards/overview.json").read_text("utf-8"))
 DATASOURCE = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yml").read_text("utf-8"))
-RULE_FILES = ("alerts.yml", "slo.yml")
-ALL_RULES = [
-    rule
-    for name in RULE_FILES
-    for group in yaml.safe_load((FOLDER / name).read_text("utf-8"))["groups"]
-    for rule in group["rules"]
-]
-RULES = [rule for rule in ALL_RULES if "alert" in rule]
-PANELS = DASHBOARD["panels"]
+BOARDS = dashboards()
 GRID_COLUMNS = 24
 SCRAPE_SECONDS = 0.5
-DATA_SECONDS = 30.0
+DATA_SECONDS = 40.0
 VARIABLES = {"$__rate_interval": "10s", "$__range": "10s", "$instance": ".*"}
 """What Grafana would put into the queries: all hosts, a short time."""
-UNITS = {
-    *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),
-    *("tasks", "files", "collections", "0 or 1", "1"),
+HISTORY = "benchmarks.json"
+"""Its data is not a running service's."""
+QUIET = {
+    "changes(ingest_start_time_seconds[1m]) > 0": "the service starts before Prometheus does",
+    "increase(ingest_worker_restarts_total[1m]) > 0": "no worker dies",
+    'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}': "all is well",
 }
+"""Annotations that a healthy service has none of; why."""
+board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
-def queries() -> list[str]:
-    """Every query of the dashboard, and that of its variable."""
-    listed = [target["expr"] for panel in PANELS for target in panel["targets"]]
-    (variable,) = DASHBOARD["templating"]["list"]
-    (label_values,) = re.findall(r"label_values\((.+), \w+\)", variable["query"]["query"])
+def filled_in(query: str) -> str:
     for name, value in VARIABLES.items():
-        listed = [query.replace(name, value) for query in listed]
-    return [label_values, *listed]
+        query = query.replace(name, value)
+    return query
 
 
-def catalogue() -> dict[str, tuple[str, set[str]]]:
-    """Name → type and labels of every metric there is."""
-    registry = CollectorRegistry()
-    Metrics(registry)
-    runtime_metrics(Settings(), registry)
-    found = {}
-    for metric in registry.collect():
-        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-        labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
-        found[name] = (metric.type, labels)
-    return found
+def test_files_are_what_the_code_makes() -> None:
+    """Run `make dashboards` after a change of the code; never change the files."""
+    assert {file.name: file.read_text("utf-8") for file in (FOLDER / "grafana/dashboards").iterdir()} == {
+        file.name: text for file, text in made().items()
+    }
 
 
-def status_of_codes() -> dict[str, int]:
-    statuses = {kind.code: status for kind, status in STATUSES.items()}
-    return {code: statuses.get(code, 500) for code in REFUSAL_CODES}
+def test_they_name_only_metrics_jobs_and_alerts_that_there_are() -> None:
+    listed = [query for dashboard in BOARDS.values() for query in queries(dashboard)]
+    assert metrics_named(" ".join(listed)) - described().keys() == set()
+    texts = " ".join(panel["description"] for dashboard in BOARDS.values() for panel in panels(dashboard))
+    assert alerts_named(texts) <= {rule["alert"] for rule in all_rules() if "alert" in rule}
 
 
-def rows(heading: str, cells: int) -> Iterator[list[str]]:
-    """The rows of the README's table below a heading, without the backquotes of the first cell."""
-    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    for line in section.splitlines():
-        if line.startswith("| `"):
-            row = [cell.strip() for cell in line.strip("|").split(" | ")]
-            assert len(row) == cells, line
-            yield [row[0].strip("`"), *row[1:]]
+def test_they_show_every_metric() -> None:
+    shown = metrics_named(" ".join(query for dashboard in BOARDS.values() for query in queries(dashboard)))
+    assert catalogue().keys() - shown == set()
+    assert described().keys() - shown == set()
 
 
-def test_every_metric_is_in_the_readme_and_no_other() -> None:
-    described = {}
-    for name, kind, unit, labels, meaning, advice in rows("Metrics", 6):
-        assert unit in UNITS, name
-        assert (unit == "seconds") == ("_seconds" in name), name
-        assert meaning, name
-        assert advice, name
-        described[name] = (kind, set(re.findall(r"`(\w+)`", labels)))
-    assert described == catalogue()
-
-
-def test_every_code_of_a_refusal_is_in_the_readme_with_its_status() -> None:
-    assert {code: int(status) for code, status, _ in rows("Codes of refusals", 3)} == status_of_codes()
-
-
-def test_dashboard_and_alerts_name_only_metrics_that_there_are() -> None:
-    text = " ".join([*queries(), *(rule["expr"] for rule in ALL_RULES)])
-    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bingest_\w+", text)}
-    assert named - catalogue().keys() == set()
-    assert set(re.findall(r'job="([^"]+)"', text)) <= {job["job_name"] for job in configuration()["scrape_configs"]}
-
-
-def test_dashboard_shows_every_metric() -> None:
-    text = " ".join(queries())
-    assert [name for name in catalogue() if name not in text] == []
-
-
-def test_codes_of_5xx_are_told_from_the_others_everywhere() -> None:
-    """A new code of an error would else be counted as the clients' fault."""
-    own = {code for code, status in status_of_codes().items() if status >= 500}
-    selections = re.findall(r'code[=!]~"([^"]+)"', " ".join([*queries(), *(rule["expr"] for rule in ALL_RULES)]))
-    assert len(selections) == 9
-    assert all(set(selection.split("|")) == own for selection in selections)
-
-
-def test_panels_have_ids_units_and_room_of_their_own() -> None:
-    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
-    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
-    for panel in PANELS:
+@board
+def test_panels_have_ids_units_and_room_of_their_own(board: Any) -> None:
+    shown = panels(board)
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert len({panel["title"] for panel in shown}) == len(shown)
+    for panel in shown:
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert panel["description"], panel["title"]
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= GRID_COLUMNS, panel["title"]
         references = [target["refId"] for target in panel["targets"]]
         assert len(set(references)) == len(references), panel["title"]
-    for one, other in itertools.combinations(PANELS, 2):
+    for one, other in itertools.combinations(board["panels"], 2):
         assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
 
 
@@ -137,74 +99,73 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     return not (beside or above)
 
 
-def test_everything_on_the_dashboard_asks_the_provisioned_data_source() -> None:
+@board
+def test_everything_asks_the_provisioned_data_source(board: Any) -> None:
     (source,) = DATASOURCE["datasources"]
-    asking = [*PANELS, *(target for panel in PANELS for target in panel["targets"]), *DASHBOARD["templating"]["list"]]
+    asking = [*panels(board), *(target for panel in panels(board) for target in panel["targets"])]
+    asking += [*board["templating"]["list"], *board["annotations"]["list"]]
     assert {(thing["datasource"]["type"], thing["datasource"]["uid"]) for thing in asking} == {
         (source["type"], source["uid"])
     }
     assert source["jsonData"]["timeInterval"] == configuration()["global"]["scrape_interval"]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert rule["labels"]["severity"] in ("critical", "warning")
-    assert rule["annotations"]["summary"]
-    assert len(rule["annotations"]["description"]) > 100
+@board
+def test_each_leads_to_the_others(board: Any) -> None:
+    (tag,) = {tag for one in BOARDS.values() for tag in one["tags"]}
+    assert [link["tags"] for link in board["links"] if link["type"] == "dashboards"] == [[tag]]
 
 
-def test_alerts_named_by_panels_and_texts_are_there_and_each_is_tested() -> None:
-    alerts = {rule["alert"] for rule in RULES}
-    texts = [*(panel["description"] for panel in PANELS), *(rule["annotations"]["description"] for rule in RULES)]
-    assert set(re.findall(r"\bCallEvents[A-Z]\w+", " ".join(texts))) <= alerts
-    tested = "".join(file.read_text("utf-8") for file in FOLDER.glob("*.test.yml"))
-    assert [alert for alert in alerts if alert not in tested] == []
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["check", "config", "--lint-fatal", "prometheus.yml"],
-        *(["test", "rules", file.name] for file in sorted(FOLDER.glob("*.test.yml"))),
-    ],
-    ids=" ".join,
-)
-def test_promtool_passes(command: list[str]) -> None:
-    done = subprocess.run(["promtool", *command], cwd=FOLDER, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def configuration() -> Any:
-    return yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
-
-
-def configuration_for(port: int) -> str:
-    """The file itself, with another target, more often, and RabbitMQ's plugin (here: nobody) elsewhere."""
+def configuration_for(ports: dict[str, int]) -> str:
+    """The file itself, with other targets, more often."""
     config = configuration()
     config["global"] = {"scrape_interval": f"{SCRAPE_SECONDS * 1000:.0f}ms", "evaluation_interval": "1s"}
     config["rule_files"] = [str(FOLDER / name) for name in RULE_FILES]
-    targets = {"call-events": port, "rabbitmq": free_port()}
     for job in config["scrape_configs"]:
-        job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
     return str(yaml.safe_dump(config))
 
 
+@pytest.fixture(scope="module")
+def own_mysql() -> Iterator[MySQLServer]:
+    with mysql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_rabbitmq() -> Iterator[RabbitMQServer]:
+    with rabbitmq_server(metrics=True) as server:
+        yield server
+
+
+@pytest.fixture
+def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator[PrometheusServer]:
+    """Prometheus, which watches a service at work, and its servers."""
+    user, password = own_mysql.fresh_user()
+    own_mysql.query(f"GRANT PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'%'")
+    with (
+        scene(own_mysql, own_rabbitmq, {"WORKERS": "2"}) as here,
+        MysqldExporter(own_mysql, user, password) as exporter,
+        Load(here.service.port),
+    ):
+        ports = {"call-events": here.service.port, "rabbitmq": own_rabbitmq.metrics_port, "mysql": exporter.port}
+        with PrometheusServer(configuration_for(ports)) as server:
+            yield server
+
+
 def has_data(prometheus: PrometheusServer, query: str) -> bool:
-    series = prometheus.query(query)
+    series = prometheus.query(filled_in(query))
     return not all(math.isnan(float(one["value"][1])) for one in series)  # a route that is not used has none
 
 
-def test_every_query_of_dashboard_and_alerts_finds_data_of_a_service_at_work(start_service: StartService) -> None:
-    # An alert is silent while all is well: what it compares must be there all the same.
-    compared = [part for rule in RULES for part in re.split(r" (?:==|>) [\d. *]+(?:\n +and\n)?", rule["expr"])]
-    waiting = [*queries(), *filter(str.strip, compared)]
-    service = start_service(WORKERS="2")
-    service.wait_for_status("ready")
-    with PrometheusServer(configuration_for(service.port)) as prometheus, Load(service.port):
+def test_every_query_finds_data_of_a_service_at_work(prometheus: PrometheusServer) -> None:
+    boards = {name: board for name, board in BOARDS.items() if name != HISTORY}
+    waiting = {query for one in boards.values() for query in queries(one)} - QUIET.keys()
 
-        def all_found() -> bool:
-            waiting[:] = [query for query in waiting if not has_data(prometheus, query)]
-            return not waiting
+    def all_found() -> bool:
+        waiting.intersection_update({query for query in waiting if not has_data(prometheus, query)})
+        return not waiting
 
-        assert wait_until(all_found, DATA_SECONDS), waiting
-        assert prometheus.query('ALERTS{alertstate="firing"}') == []
+    assert wait_until(all_found, DATA_SECONDS), sorted(waiting)
+    for query in QUIET:
+        assert prometheus.query(query) == [], query

@@ -17,11 +17,13 @@ MySQLServer      host port user password ca_path url; query(sql, database) -> ro
                  fresh_database() -> url, fresh_user() -> (name, password), url_of(...)
 RabbitMQServer   host port amqp_url stream_url; fresh_queue_name(), ctl(*args) -> output
 PrometheusServer(config_text)   port url; query(expression) -> series
+MysqldExporter(mysql, user, password)   port
 """
 
 import os
 
 from .mysql import ExternalMySQL, MySQLServer, private_mysql
+from .mysqld_exporter import MysqldExporter
 from .ports import free_port
 from .prometheus import PrometheusServer
 from .rabbitmq import ExternalRabbitMQ, RabbitMQServer, private_rabbitmq
@@ -29,6 +31,7 @@ from .sandbox import ServerFailed, wait_until
 
 __all__ = [
     "MySQLServer",
+    "MysqldExporter",
     "PrometheusServer",
     "RabbitMQServer",
     "ServerFailed",
@@ -45,12 +48,12 @@ def mysql_server() -> MySQLServer:
     return ExternalMySQL(url) if url else private_mysql(_flavour())
 
 
-def rabbitmq_server(management: bool = False) -> RabbitMQServer:
+def rabbitmq_server(metrics: bool = False) -> RabbitMQServer:
     """The RabbitMQ server that the environment selects, to be started by `with`."""
     url = os.environ.get("INGEST_TEST_AMQP_URL")
     if url:
         return ExternalRabbitMQ(url, os.environ.get("INGEST_TEST_STREAM_URL", ""))
-    return private_rabbitmq(_flavour(), management)
+    return private_rabbitmq(_flavour(), metrics)
 
 
 def _flavour() -> str:

@@ -30,9 +30,9 @@ stream.advertised_host = 127.0.0.1
 stream.advertised_port = {stream}
 disk_free_limit.absolute = 50MB
 """
-_MANAGEMENT_CONFIG = """\
-management.tcp.ip = 127.0.0.1
-management.tcp.port = {management}
+_METRICS_CONFIG = """\
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {metrics}
 """
 # Erlang finds `localhost` also where no /etc/hosts says it.
 _INETRC = '{host, {127,0,0,1}, ["localhost"]}.\n{lookup, [file, native]}.\n'
@@ -42,13 +42,14 @@ class RabbitMQServer(Server):
     """A RabbitMQ server that tests may use, with the stream plugin.
 
     Attributes: `host`, `port` (AMQP 0-9-1), `amqp_url`, `stream_url` ("" when an
-    external server was given without one).
+    external server was given without one), `metrics_port` (0 unless it was asked for).
     """
 
     host: str
     port: int
     amqp_url: str
     stream_url: str
+    metrics_port: int = 0
 
     def fresh_queue_name(self) -> str:
         """A unique name for a queue, exchange or stream. Nothing is declared; what a test
@@ -88,17 +89,17 @@ class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
 class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
     """A node of our own, with its own name, cookie, name server (epmd) and ports.
 
-    `management_port` is 0 unless the management plugin was asked for (it makes the
+    `metrics_port` is 0 unless the plugin rabbitmq_prometheus was asked for (it makes the
     start slower).
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, name: str, place: Place, management: bool = False) -> None:
+    def __init__(self, name: str, place: Place, metrics: bool = False) -> None:
         super().__init__(name, place)
         self.port = free_port()
         self.stream_port = free_port()
-        self.management_port = free_port() if management else 0
+        self.metrics_port = free_port() if metrics else 0
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self.stream_url = f"rabbitmq-stream://guest:guest@127.0.0.1:{self.stream_port}/"
         self._epmd_port = free_port()
@@ -123,8 +124,8 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         for name in ("home", "mnesia", "log", "config"):
             self.sandbox.folder(name)
         plugins = ["rabbitmq_stream"]
-        if self.management_port:
-            plugins.append("rabbitmq_management")
+        if self.metrics_port:
+            plugins.append("rabbitmq_prometheus")
         installed = self._place.find("usr/lib/rabbitmq/lib/rabbitmq_server-*")
         link_plugins(self.sandbox.path / "rabbitmq", self._place.root, installed, plugins)
         self._write("rabbitmq.conf", self._config())
@@ -135,7 +136,7 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
 
     def _config(self) -> str:
         config = _CONFIG.format(amqp=self.port, stream=self.stream_port)
-        return config + (_MANAGEMENT_CONFIG.format(management=self.management_port) if self.management_port else "")
+        return config + (_METRICS_CONFIG.format(metrics=self.metrics_port) if self.metrics_port else "")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         if self._epmd is None:
@@ -187,9 +188,9 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         }
 
 
-def private_rabbitmq(flavour: str, management: bool = False) -> PrivateRabbitMQ:
+def private_rabbitmq(flavour: str, metrics: bool = False) -> PrivateRabbitMQ:
     """A node of flavour `debian` (this machine's) or `sid` (the chroot's), not started."""
-    return PrivateRabbitMQ(*place_of(flavour), management)
+    return PrivateRabbitMQ(*place_of(flavour), metrics)
 
 
 def place_of(flavour: str) -> tuple[str, Place]:

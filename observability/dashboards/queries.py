@@ -1,0 +1,67 @@
+"""PromQL, as the panels need it: of the hosts chosen, over Grafana's own rate interval."""
+
+from typing import NamedTuple
+
+RATE = "$__rate_interval"
+HOSTS = 'instance=~"$instance"'
+
+
+class Query(NamedTuple):
+    expr: str
+    legend: str = ""
+
+
+def of(metric: str, *selectors: str) -> str:
+    """The metric's series of the hosts chosen."""
+    return f"{metric}{{{', '.join((HOSTS, *selectors))}}}"
+
+
+def total(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
+    return Query(f"sum{_by(by)}({of(metric, *selectors)})", legend)
+
+
+def most(metric: str, legend: str, by: str = "") -> Query:
+    return Query(f"max{_by(by)}({of(metric)})", legend)
+
+
+def least(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
+    return Query(f"min{_by(by)}({of(metric, *selectors)})", legend)
+
+
+def rate(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
+    """Of a counter, a second."""
+    return Query(f"sum{_by(by)}(rate({of(metric, *selectors)}[{RATE}]))", legend)
+
+
+def increase(metric: str, legend: str, by: str = "") -> Query:
+    """Of a counter, in the time shown."""
+    return Query(f"sum{_by(by)}(increase({of(metric)}[$__range]))", legend)
+
+
+def share(part: str, whole: str, legend: str) -> Query:
+    """Of two gauges."""
+    return Query(f"sum({of(part)}) / sum({of(whole)})", legend)
+
+
+def mean(histogram: str, legend: str) -> Query:
+    return Query(f"sum(rate({of(f'{histogram}_sum')}[{RATE}])) / sum(rate({of(f'{histogram}_count')}[{RATE}]))", legend)
+
+
+def quantiles(histogram: str, *wanted: float, by: str = "") -> list[Query]:
+    """Of a histogram: p50, p95 and p99 unless others are wanted."""
+    labels = f"le, {by}" if by else "le"
+    buckets = f"sum by ({labels}) (rate({of(f'{histogram}_bucket')}[{RATE}]))"
+    legend = f" {{{{{by}}}}}" if by else ""
+    return [
+        Query(f"histogram_quantile({quantile}, {buckets})", f"p{quantile * 100:g}{legend}")
+        for quantile in wanted or (0.5, 0.95, 0.99)
+    ]
+
+
+def buckets(histogram: str) -> Query:
+    """For a heatmap."""
+    return Query(f"sum by (le) (increase({of(f'{histogram}_bucket')}[{RATE}]))", "{{le}}")
+
+
+def _by(labels: str) -> str:
+    return f" by ({labels}) " if labels else ""
