@@ -12,14 +12,14 @@ PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-r
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
-PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
+PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/alerts
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all. For the same reason the benchmarks'
 # own tests and the spool's are `make test`'s alone.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer repeats)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
 
-.PHONY: dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -52,6 +52,9 @@ test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long outages (25 minutes); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
+
+alerts: install-dev servers  ## every alert by its fault, and ten minutes of a healthy service without any (20 min)
+	$(BIN)/pytest tests/alerts
 
 fuzz: install-dev  ## a million inputs to all that reads a client's bytes, guided by coverage (about 10 min)
 	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock

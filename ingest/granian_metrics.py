@@ -10,7 +10,7 @@ log = logging.getLogger("ingest.server")
 HOST = "127.0.0.1"
 COLLECT_SECONDS = 1
 """How often a worker tells the supervisor its figures."""
-ANSWER_SECONDS = 0.5
+ANSWER_SECONDS = 0.2
 """Without them after so long `/metrics` goes without."""
 
 _UNUSED = re.compile(rb"^(?:# TYPE )?granian_static_.*\n", re.MULTILINE)

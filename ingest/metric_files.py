@@ -66,7 +66,16 @@ class MetricFiles(Collector):
 
     def _alive(self, seat: str) -> bool:
         try:
-            os.kill(int((self._folder / f"{seat}.pid").read_text()), 0)
+            pid = int((self._folder / f"{seat}.pid").read_text())
+            os.kill(pid, 0)
         except (OSError, ValueError):
             return False
-        return True
+        return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it is dead, and only its supervisor has not noticed yet. Of Linux's /proc; False elsewhere."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False

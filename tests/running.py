@@ -100,6 +100,12 @@ class ServiceProcess:
             argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=60
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        assert self._process is not None
+        return self._process.pid
+
     def worker_pids(self) -> list[int]:
         """Process ids of the live workers."""
         assert self._process is not None

@@ -10,6 +10,8 @@ import pytest
 
 from ingest.metric_files import MetricFiles
 from tests.exposition import Exposition
+from tests.services import wait_until
+from tests.services.processes import process_state
 
 StartWorker = Callable[[int, int], "subprocess.Popen[str]"]
 
@@ -89,6 +91,14 @@ def test_counters_of_a_killed_worker_go_on_and_its_levels_end(files: MetricFiles
     assert afterwards.value("ingest_events_accepted_total") == 39
     assert afterwards.value("ingest_workers") == 2
     assert afterwards.value("ingest_backlog_events") == 5
+
+
+def test_worker_that_is_dead_and_not_missed_yet_has_no_levels(files: MetricFiles, start_worker: StartWorker) -> None:
+    worker = start_worker(0, 3)
+    said(worker)
+    worker.kill()  # who started it does not ask for its end: the process is a zombie
+    assert wait_until(lambda: scrape(files).value("ingest_workers") is None, 10)
+    assert process_state(worker.pid) == "Z"
 
 
 @pytest.mark.parametrize("content", [b"", bytes(65_536)], ids=["empty", "zeros"])

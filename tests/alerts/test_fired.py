@@ -1,0 +1,236 @@
+"""Each alert is fired by its fault: on a real service, seen by a real Prometheus."""
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.alerts.conftest import StartScene, StartWatch
+from tests.alerts.watch import Watch
+from tests.faults.disk import small_disk
+from tests.faults.load import Load
+from tests.faults.reading import declare_full_queue, delete_queue
+from tests.faults.scene import Scene, let_pass, stopped
+from tests.faults.wire import Wire
+from tests.observability import alerts
+from tests.raw_http import ask, post
+from tests.running import TOKEN
+from tests.services import MySQLServer, RabbitMQServer
+from tests.unit.making import body
+
+pytestmark = pytest.mark.timeout(300)
+
+SECONDS = 30.0
+SCRAPED_SECONDS = 2.0
+DEATHS = 6
+SLOW_SECONDS = 0.3
+STOPPED_SECONDS = 0.3
+TINY_SPOOL_BYTES = 60_000
+SMALL_DISK_BYTES = 100 << 20
+UNAVAILABLE = ("CallEventsUnavailableFast", "CallEventsUnavailableSteady", "CallEventsUnavailableCreeping")
+SLOW = ("CallEventsSlowFast", "CallEventsSlowSteady", "CallEventsSlowCreeping")
+STALE = ("CallEventsStaleFast", "CallEventsStaleSteady", "CallEventsStaleCreeping")
+
+
+def seen_at_rest(seen: Watch) -> None:
+    """Counters that begin to count before they were scraped would tell of nothing."""
+    let_pass(SCRAPED_SECONDS)
+    assert seen.firing() == set()
+
+
+def test_dying_workers(start_scene: StartScene, watch: StartWatch) -> None:
+    here = start_scene()
+    with watch(here) as seen, here.load():
+        seen_at_rest(seen)
+        for _ in range(DEATHS):
+            here.kill_worker()
+        seen.wait_until_fired("CallEventsWorkerRestarted", "CallEventsWorkersDying")
+        with supervisor_frozen(here):
+            os.kill(min(here.service.worker_pids()), signal.SIGKILL)
+            seen.wait_until_fired("CallEventsWorkersMissing")
+        seen.wait_until_silent("CallEventsWorkersMissing", "CallEventsWorkersDying")
+
+
+@contextmanager
+def supervisor_frozen(here: Scene) -> Iterator[None]:
+    os.kill(here.service.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(here.service.pid, signal.SIGCONT)
+
+
+def test_service_that_is_gone(start_scene: StartScene, watch: StartWatch) -> None:
+    here = start_scene()
+    with watch(here) as seen:
+        seen_at_rest(seen)
+        here.service.stop()
+        seen.wait_until_fired("CallEventsDown")
+        here.service.start()
+        seen.wait_until_silent("CallEventsDown")
+
+
+def test_database_away_until_the_spool_is_full(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+    here = start_scene(SPOOL_BYTES_MAX=str(TINY_SPOOL_BYTES))
+    with watch(here) as seen, here.load():
+        seen_at_rest(seen)
+        with stopped(mysql):
+            seen.wait_until_fired("CallEventsDatabaseAway", "MySQLMetricsMissing", "CallEventsSpoolFilling")
+            seen.wait_until_fired("CallEventsRefusedByService", *UNAVAILABLE)
+        seen.wait_until_silent("CallEventsDatabaseAway", "CallEventsSpoolFilling", "CallEventsRefusedByService")
+
+
+def test_broker_away(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+    here = start_scene()
+    with watch(here) as seen, here.load():
+        seen_at_rest(seen)
+        rabbitmq.wait_until_crash_safe(here.queue)
+        with stopped(rabbitmq):
+            seen.wait_until_fired("CallEventsBrokerAway", "CallEventsBacklogOld", "RabbitMQMetricsMissing")
+            let_pass(10.0)  # events that are late, for what follows
+        seen.wait_until_fired(*STALE)
+        seen.wait_until_silent("CallEventsBrokerAway", "CallEventsBacklogOld", "RabbitMQMetricsMissing")
+
+
+def test_broker_with_an_alarm(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+    here = start_scene()
+    with watch(here) as seen, here.load():
+        seen_at_rest(seen)
+        rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            seen.wait_until_fired("CallEventsBrokerBlocked")
+        finally:
+            rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+        seen.wait_until_silent("CallEventsBrokerBlocked")
+
+
+def test_queue_that_refuses(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+    queue = rabbitmq.fresh_queue_name()
+    declare_full_queue(rabbitmq.amqp_url, queue, 10)
+    here = start_scene(QUEUE=queue)
+    with watch(here) as seen, here.load():
+        seen.wait_until_fired("CallEventsPublishFailing")
+    delete_queue(rabbitmq.amqp_url, queue)
+
+
+def test_clients_that_are_wrong(start_scene: StartScene, watch: StartWatch) -> None:
+    here = start_scene()
+    with watch(here) as seen:
+        seen_at_rest(seen)
+        with Requests(here, post(b"{}", token=TOKEN), post(body(), token="a-token-of-nobody")):
+            seen.wait_until_fired("CallEventsRefusedForClients", "CallEventsTokenFailures")
+        seen.wait_until_silent("CallEventsTokenFailures")
+
+
+class Requests:
+    """Sends these again and again, in a thread, until its block ends."""
+
+    def __init__(self, here: Scene, *requests: bytes) -> None:
+        self._port = here.service.port
+        self._requests = requests
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for request in self._requests:
+                ask(self._port, request)
+
+
+def test_slow_database(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+    with Wire(mysql.fresh_database()) as wire:
+        here = start_scene(
+            DATABASE_URL=wire.url,
+            SPOOL_BYTES_MAX="0",
+            QUEUE_EVENTS_MAX="20",
+            QUEUE_SECONDS_MAX="10",
+            BATCH_EVENTS_MAX="5",
+            STORE_CONNECTIONS_MAX="1",
+        )
+        with watch(here) as seen, Load(here.service.port, connections=64):
+            seen_at_rest(seen)
+            with wire.delayed(SLOW_SECONDS):
+                seen.wait_until_fired("CallEventsCommitSlow", "CallEventsQueueFilling", *SLOW)
+            seen.wait_until_silent("CallEventsCommitSlow", "CallEventsQueueFilling")
+
+
+def test_workers_that_stand_still(start_scene: StartScene, watch: StartWatch) -> None:
+    here = start_scene()
+    with watch(here) as seen, here.load():
+        seen_at_rest(seen)
+        with limping(here):
+            seen.wait_until_fired("CallEventsLoopLag")
+        seen.wait_until_silent("CallEventsLoopLag")
+
+
+@contextmanager
+def limping(here: Scene) -> Iterator[None]:
+    """All workers stand still for a third of a second, again and again, within the block."""
+    workers, ending = here.service.worker_pids(), threading.Event()
+
+    def limp() -> None:
+        while not ending.is_set():
+            for number in signal.SIGSTOP, signal.SIGCONT:
+                for pid in workers:
+                    os.kill(pid, number)
+                ending.wait(STOPPED_SECONDS)
+
+    thread = threading.Thread(target=limp)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(SECONDS)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_database_that_takes_no_rows(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+    here = start_scene()
+    database = here.database_url.rpartition("/")[2]
+    with watch(here) as seen:
+        seen_at_rest(seen)
+        mysql.query("RENAME TABLE call_event_logs TO elsewhere", database)
+        with here.load():
+            seen.wait_until_fired("CallEventsSpoolUsed")
+        damage_a_record(Path(here.service.environment["INGEST_DATA_DIR"]))
+        mysql.query("RENAME TABLE elsewhere TO call_event_logs", database)
+        seen.wait_until_fired("CallEventsSetAside")
+        seen.wait_until_silent("CallEventsSpoolUsed", "CallEventsSetAside")
+
+
+def damage_a_record(data_dir: Path) -> None:
+    """In one of the spools."""
+    for path in (data_dir / "spool").glob("spool-*.db"):
+        with closing(sqlite3.connect(path, timeout=SECONDS)) as connection, connection:
+            found = connection.execute("SELECT MAX(first_id) FROM spool").fetchone()
+            if found[0] is not None:
+                connection.execute("UPDATE spool SET batch = substr(batch, 2) WHERE first_id = ?", found)
+                return
+    raise AssertionError("nothing is in the spools")
+
+
+def test_disk_that_is_nearly_full(start_scene: StartScene, watch: StartWatch, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", SMALL_DISK_BYTES) as disk:
+        here = start_scene(DATA_DIR=str(disk.folder), SPOOL_FREE_BYTES_MIN="1000000")
+        with watch(here) as seen:
+            seen.wait_until_fired("CallEventsDiskFilling")
+        here.service.stop()
+
+
+def test_every_alert_was_fired(fired: set[str]) -> None:
+    """The tests before this one, as a whole."""
+    assert fired == {rule["alert"] for rule in alerts()}
