@@ -68,7 +68,9 @@ class BatchEndpoint:
         except IngestError as exc:
             answer = await self._single.refuse(exc, "batch", scope)
         else:
-            self._single.count_answered("batch", answer.status)
+            # Who has to send some of it again was not served, whatever the answer's status.
+            unavailable = any(error is not None and _is_ours(error) for error in outcomes)
+            self._single.count_answered("batch", 503 if unavailable else answer.status)
         answer.send(protocol)
 
     async def _take(
@@ -159,12 +161,17 @@ def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
     accepted = outcomes.count(None)
     if not accepted:
         for error in outcomes:
-            if error is not None and not isinstance(error, Rejected | REFUSED):
-                raise error  # not the client's fault: the whole batch may be sent again
+            if error is not None and _is_ours(error):
+                raise error  # the whole batch may be sent again
     rejected = [{"index": index, "errors": _errors(error)} for index, error in enumerate(outcomes) if error is not None]
     if not accepted:
         return Answer.make(422, {"message": str(Invalid({})), "accepted": 0, "rejected": rejected})
     return Answer.make(200, {"status": "queued", "accepted": accepted, "rejected": rejected})
+
+
+def _is_ours(error: IngestError) -> bool:
+    """Not the client's fault."""
+    return not isinstance(error, Rejected | REFUSED)
 
 
 def _errors(error: IngestError) -> Any:

@@ -1,5 +1,6 @@
 """The dashboards: made by their code, of one piece with metrics, alerts and the data source, and full of data."""
 
+import io
 import itertools
 import math
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench import history
 from observability.dashboards.__main__ import made
 from tests.faults.load import Load
 from tests.faults.scene import scene
@@ -153,8 +155,8 @@ def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator
             yield server
 
 
-def has_data(prometheus: PrometheusServer, query: str) -> bool:
-    series = prometheus.query(filled_in(query))
+def has_data(prometheus: PrometheusServer, query: str, time: float | None = None) -> bool:
+    series = prometheus.query(filled_in(query), time)
     return not all(math.isnan(float(one["value"][1])) for one in series)  # a route that is not used has none
 
 
@@ -169,3 +171,12 @@ def test_every_query_finds_data_of_a_service_at_work(prometheus: PrometheusServe
     assert wait_until(all_found, DATA_SECONDS), sorted(waiting)
     for query in QUIET:
         assert prometheus.query(query) == [], query
+
+
+def test_every_query_of_the_history_finds_the_results_that_are_kept() -> None:
+    output = io.StringIO()
+    history.main(output)
+    newest = max(float(line.split()[-1]) for line in output.getvalue().splitlines() if not line.startswith("#"))
+    with PrometheusServer("global: {}", output.getvalue()) as prometheus:
+        asked = [query for query in queries(BOARDS[HISTORY]) if query not in QUIET]
+        assert [query for query in asked if not has_data(prometheus, query, newest)] == []

@@ -12,35 +12,44 @@ from .ports import free_port
 from .server import PrivateServer
 
 ANSWER_SECONDS = 5.0
+HISTORY_SECONDS = 60.0
 
 
 class PrometheusServer(PrivateServer):
     """This machine's prometheus with the given configuration (YAML text)."""
 
-    def __init__(self, config_text: str) -> None:
+    def __init__(self, config_text: str, history: str = "") -> None:
+        """`history`, in OpenMetrics, is what it knows already."""
         super().__init__("prometheus", Host())
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config_text = config_text
+        self._history = history
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate an expression now: the API's `result`, one `{metric, value}` a series.
+    def query(self, expression: str, time: float | None = None) -> list[dict[str, Any]]:
+        """Evaluate an expression at a Unix time, or now: the API's `result`, one `{metric, value}` a series.
 
         Raises urllib.error.HTTPError when the expression is wrong.
         """
-        arguments = urllib.parse.urlencode({"query": expression})
+        at = {} if time is None else {"time": f"{time:.3f}"}
+        arguments = urllib.parse.urlencode({"query": expression, **at})
         reply = json.loads(self._get(f"/api/v1/query?{arguments}"))
         result: list[dict[str, Any]] = reply["data"]["result"]
         return result
 
     def _prepare(self) -> None:
         (self.sandbox.path / "prometheus.yml").write_text(self._config_text)
+        if self._history:
+            (self.sandbox.path / "history.om").write_text(self._history)
+            command = ["tsdb", "create-blocks-from", "openmetrics", self._inside("history.om"), self._inside("data")]
+            self.sandbox.run(self._argv(self._place.find("usr/bin/promtool"), *command), HISTORY_SECONDS)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         command = [
             self._place.find("usr/bin/prometheus"),
             f"--config.file={self._inside('prometheus.yml')}",
             f"--storage.tsdb.path={self._inside('data')}",
+            "--storage.tsdb.retention.time=10y",
             f"--web.listen-address=127.0.0.1:{self.port}",
         ]
         return self.sandbox.spawn(self._argv(*command), self.log)

@@ -131,6 +131,9 @@ async def test_an_item_has_the_limit_of_a_single_event(batches: BatchEndpoint) -
     assert rejected(answered) == {1: {"event": [f"The event has {len(large)} bytes; the service takes 500."]}}
 
 
+OUTCOMES = ("queued", "refused", "unavailable")
+
+
 async def test_other_events_come_in_between_those_of_a_large_batch(
     endpoint: Endpoint, bodies: BodyReader, batcher: Batcher, store: FakeStore
 ) -> None:
@@ -151,6 +154,18 @@ async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, 
 
     assert sample("ingest_requests_refused_total", code="malformed") == 1
     assert sample("ingest_requests_refused_total", code="invalid") == 2
+
+
+async def test_batch_of_which_some_must_be_sent_again_was_not_served(batches: BatchEndpoint, sample: Sample) -> None:
+    async def counted(items: list[bytes]) -> list[float]:
+        before = [sample("ingest_requests_total", endpoint="batch", outcome=outcome) for outcome in OUTCOMES]
+        await post(batches, items)
+        after = [sample("ingest_requests_total", endpoint="batch", outcome=outcome) for outcome in OUTCOMES]
+        return [later - earlier for later, earlier in zip(after, before, strict=True)]
+
+    assert await counted([body(), b"{"]) == [1, 0, 0]
+    assert await counted([b"{"]) == [0, 1, 0]
+    assert await counted([body()] * (QUEUE_EVENTS_MAX + 1)) == [0, 0, 1]
 
 
 async def test_a_batch_that_fails_as_a_whole_is_counted_once(
