@@ -14,12 +14,11 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
 PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/alerts
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
-# Those that depend most on what the servers are; `make faults FLAVOUR=sid` has all. For the same reason the benchmarks'
-# own tests and the spool's are `make test`'s alone.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,spool kamailio tokens consumer repeats)
-FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py queues.py restarts.py)
+# What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards kamailio logs metric_catalogue metrics repeats spool tokens tracing)
+FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
-.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-watching bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -114,6 +113,9 @@ bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish 
 
 bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a plain multi-row insert (2 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.batches
+
+bench-watching: install-dev $(FLAVOUR_SERVERS) wrk  ## what metrics and tracing cost (3 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.watching
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -160,8 +160,18 @@ def if_ours(name: str, server: Server) -> Components:
 
 
 @contextmanager
-def service(servers: Servers, mode: Mode, workers: int = 1, tree: Path | None = None) -> Iterator[Service]:
-    """The service, or that of another `tree`, with an empty database and queue, both of which are gone afterwards."""
+def service(
+    servers: Servers,
+    mode: Mode,
+    workers: int = 1,
+    tree: Path | None = None,
+    module: str = "ingest",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
+    """The service, or that of another `tree`, with an empty database and queue, both of which are gone afterwards.
+
+    `module` is one that serves in place of the service's command; `environment` goes beside its settings.
+    """
     url = servers.mysql.fresh_database()
     database = urlsplit(url).path.lstrip("/")
     queue = servers.rabbitmq.fresh_queue_name()
@@ -173,7 +183,11 @@ def service(servers: Servers, mode: Mode, workers: int = 1, tree: Path | None = 
         **_publishing(mode, servers.rabbitmq),
     }
     try:
-        with tempfile.TemporaryDirectory() as folder, ServiceProcess(Path(folder), settings, tree) as process:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            process = ServiceProcess(Path(folder), settings, tree, module)
+            process.environment |= environment or {}
+            stack.enter_context(process)
             yield Service(process, servers, database, None if mode == "stream" else queue)
     finally:
         servers.mysql.query(f"DROP DATABASE IF EXISTS {database}")

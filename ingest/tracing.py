@@ -9,6 +9,7 @@ which, OpenTelemetry's own variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRAC
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -16,14 +17,15 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceState
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 
 from ingest import __version__
 from ingest.batches import Batch
-from ingest.carried import TRACEPARENT, Carried
+from ingest.carried import TRACEPARENT, Carried, carry
 from ingest.clients.endpoint import PREFIX
 from ingest.events import Event
 from ingest.homes import Keeper
@@ -40,30 +42,7 @@ SHUTDOWN_SECONDS_MAX = 5.0
 """For the last spans to be exported; a collector that is away must not hold up the end."""
 
 _propagator = TraceContextTextMapPropagator()
-
-
-class Linked(Sampler):
-    """Spans of requests are sampled as the variables say, those of batches if they have links: to sampled ones."""
-
-    def __init__(self, requests: Sampler) -> None:
-        self._requests = requests
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        if kind is SpanKind.SERVER:
-            return self._requests.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if links else Decision.DROP, attributes, trace_state)
-
-    def get_description(self) -> str:
-        return f"Linked({self._requests.get_description()})"
+_new_ids = RandomIdGenerator()
 
 
 class Tracing:
@@ -72,14 +51,15 @@ class Tracing:
     def __init__(self, queue: str) -> None:
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
         self._provider = TracerProvider(resource=resource, span_limits=SpanLimits(max_links=LINKS_MAX))
-        self._provider.sampler = Linked(self._provider.sampler)
+        # Whether a request is traced is decided before its span is made, which costs more than all else of it.
+        self._sampler, self._provider.sampler = self._provider.sampler, ALWAYS_ON
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
         self._queue = queue
 
     def lane(self, lane: Lane) -> Lane:
         """The lane, with a span around each of its requests."""
-        return TracedLane(lane, self._tracer)
+        return TracedLane(lane, self._tracer, self._sampler)
 
     def keeper(self, keeper: Keeper) -> Keeper:
         return TracedKeeper(keeper, self._tracer)
@@ -88,10 +68,12 @@ class Tracing:
         return TracedPublisher(publisher, self._tracer, self._queue)
 
     def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None:
-        """In place of the request's own context its span's; see `ingest.carried`."""
+        """In place of the request's own context its span's, if it has one; see `ingest.carried`."""
+        if not trace.get_current_span().is_recording():
+            return carry(headers, of_token)
         carried = dict(of_token or {})
         _propagator.inject(carried)
-        return carried or None
+        return carried
 
     async def stop(self) -> None:
         """Export what is left."""
@@ -103,13 +85,27 @@ class Tracing:
 
 
 class TracedLane:
-    def __init__(self, lane: Lane, tracer: trace.Tracer) -> None:
+    def __init__(self, lane: Lane, tracer: trace.Tracer, sampler: Sampler) -> None:
         self._lane = lane
         self._tracer = tracer
+        self._sampler = sampler
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
-        context = _propagator.extract(dict(scope.headers.items()))
+        headers = scope.headers  # each access copies them
+        context = _propagator.extract(dict(headers.items())) if TRACEPARENT in headers else Context()
         route = _route_of(scope.path)
+        if self._is_sampled(context, route):
+            await self._traced(scope, protocol, context, route)
+        else:
+            await self._lane(scope, protocol)
+
+    def _is_sampled(self, context: Context, route: str) -> bool:
+        parent = trace.get_current_span(context).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else _new_ids.generate_trace_id()
+        decision = self._sampler.should_sample(context, trace_id, route, SpanKind.SERVER).decision
+        return decision is Decision.RECORD_AND_SAMPLE
+
+    async def _traced(self, scope: Scope, protocol: HttpProtocol, context: Context, route: str) -> None:
         attributes = {"http.request.method": scope.method, "http.route": route, "url.scheme": scope.scheme}
         with self._tracer.start_as_current_span(
             f"{scope.method} {route}", context, SpanKind.SERVER, attributes
@@ -153,9 +149,7 @@ class TracedKeeper:
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
         attributes: Attributes = {"db.collection.name": "call_event_logs", "db.operation.batch.size": len(batch)}
-        with self._tracer.start_as_current_span(
-            "commit call_event_logs", Context(), SpanKind.CLIENT, attributes, links_of(batch.events)
-        ):
+        with _span_of(self._tracer, "commit call_event_logs", SpanKind.CLIENT, attributes, batch):
             await self._keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
 
 
@@ -184,11 +178,17 @@ class TracedPublisher:
 
     async def publish(self, batch: Batch, lane: PublishLane = "live") -> None:
         attributes: Attributes = {**self._attributes, "messaging.batch.message_count": len(batch), "ingest.lane": lane}
-        queue = self._attributes["messaging.destination.name"]
-        with self._tracer.start_as_current_span(
-            f"send {queue}", Context(), SpanKind.PRODUCER, attributes, links_of(batch.events)
-        ):
+        name = f"send {self._attributes['messaging.destination.name']}"
+        with _span_of(self._tracer, name, SpanKind.PRODUCER, attributes, batch):
             await self._publisher.publish(batch, lane)
+
+
+def _span_of(
+    tracer: trace.Tracer, name: str, kind: SpanKind, attributes: Attributes, batch: Batch
+) -> AbstractContextManager[object]:
+    """A root span, linked to the batch's requests; none if none of them is sampled."""
+    links = links_of(batch.events)
+    return tracer.start_as_current_span(name, Context(), kind, attributes, links) if links else nullcontext()
 
 
 def links_of(events: Iterable[Event]) -> Sequence[Link]:

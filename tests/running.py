@@ -30,10 +30,18 @@ class ServiceProcess:
     """`with ServiceProcess(folder, {...}) as service:` serves on a free port until the block ends.
 
     `settings` are environment variables without their prefix INGEST_. Standard error goes to a file.
-    `tree` is a checkout whose service is run, with its own migrations, instead of the installed one.
+    `tree` is a checkout whose service is run, with its own migrations, instead of the installed one; `module` serves in
+    place of the command.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, tree: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        tree: Path | None = None,
+        module: str = "ingest",
+    ) -> None:
+        self._module = module
         self._tree = tree  # the working directory, which `python -m` looks into first
         self.port = free_port()
         self._log = folder / "service.log"
@@ -66,7 +74,11 @@ class ServiceProcess:
         """Begin to serve; see `wait_for_status`."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ingest", "serve"], cwd=self._tree, env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-m", self._module, "serve"],
+                cwd=self._tree,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
 
     def stop(self) -> int | None:

@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from ingest.batches import Batch
 from ingest.clock import unix_us
@@ -55,27 +53,6 @@ class Request(FakeProtocol):
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.status = status
-
-
-class Silent:
-    """A metric that is not kept, and the ledger."""
-
-    def labels(self, *_: str) -> "Silent":
-        return self
-
-    def inc(self, amount: float = 1) -> None: ...
-
-    def begin(self, first_id: int, last_id: int) -> None: ...
-    def strike(self, note: None) -> None: ...
-    def count(self, note: None, **events: int) -> None: ...
-    def observe(self, amount: float) -> None: ...
-    def observe_times(self, amount: float, times: int) -> None: ...
-    def observe_since(self, now: float, moments: Sequence[float]) -> None: ...
-
-
-def silent_metrics() -> Metrics:
-    names = vars(Metrics(CollectorRegistry()))
-    return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, Silent())))
 
 
 class Pipeline:

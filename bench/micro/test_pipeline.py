@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from bench import noops
 from bench.events import bodies
 from bench.micro.conftest import Beside
-from bench.micro.pipeline import Pipeline, Request, at_once, silent_metrics
+from bench.micro.pipeline import Pipeline, Request, at_once
+from bench.silent import silent_metrics
 from ingest.batches import Batch
 from ingest.events import Event, decode
 from ingest.metric_files import MetricFiles

@@ -1,0 +1,36 @@
+"""Metrics that are not kept: what the service costs without them."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from ingest.ledger import Rows
+from ingest.metrics import Metrics
+
+
+class Silent:
+    """A metric that is not kept, the ledger, and the links."""
+
+    def labels(self, *_: str) -> "Silent":
+        return self
+
+    def inc(self, amount: float = 1) -> None: ...
+    def set(self, value: float) -> None: ...
+    def begin(self, first_id: int, last_id: int) -> None: ...
+    def strike(self, note: None) -> None: ...
+    def count(self, note: None, **events: int) -> None: ...
+    async def recover(self, rows: Rows, after_seconds: float) -> None: ...
+    def connected(self) -> None: ...
+    def retried(self, count: int) -> None: ...
+    def observe(self, amount: float) -> None: ...
+    def observe_times(self, amount: float, times: int) -> None: ...
+    def observe_since(self, now: float, moments: Sequence[float]) -> None: ...
+    def __call__(self, way: str, status: int) -> None:
+        """In place of `Metrics.answered`."""
+
+
+def silent_metrics() -> Metrics:
+    names = {*vars(Metrics(CollectorRegistry())), "answered"} - {"registry"}
+    return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, Silent()), registry=CollectorRegistry()))

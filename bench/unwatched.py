@@ -1,0 +1,24 @@
+"""`python -m bench.unwatched serve`: the service with metrics that are not kept, and without Granian's."""
+
+import sys
+
+from granian.constants import Interfaces
+
+from bench.silent import silent_metrics
+from ingest.app import IngestApplication, build, metric_files
+from ingest.seats import take_seat
+from ingest.server import make_server
+from ingest.settings import read_settings
+
+
+def create() -> IngestApplication:
+    settings = read_settings()
+    seat = take_seat(settings.data_dir / "run")
+    application = build(settings, seat.number, silent_metrics(), metric_files(settings))
+    application.seat = seat
+    return application
+
+
+if __name__ == "__main__":
+    assert sys.argv[1:] == ["serve"], __doc__
+    make_server("bench.unwatched:create", read_settings(), Interfaces.RSGI).serve()
