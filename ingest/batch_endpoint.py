@@ -1,20 +1,20 @@
 """`POST /api/call-events/batch`: a JSON array of events, or NDJSON, each item as if posted alone."""
 
 import asyncio
-import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from itertools import islice
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from ingest.answers import Answer
+from ingest.batch_items import Items, split
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.carried import Carried
+from ingest.committer import Failures
 from ingest.endpoint import Endpoint
-from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Malformed, Rejected, RowRefused, StoreError
+from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
 from ingest.keys import Keys
 from ingest.rsgi import HttpProtocol, Scope
@@ -25,14 +25,12 @@ TURN_BYTES_MAX = 131_072
 """After so much of a batch, about 5 ms of work, other requests have their turn."""
 ITEM_OVERHEAD_BYTES = 300
 """An item costs as much as so many bytes, however short it is."""
-JSON_BLANKS = b" \t\r\n"
+WINDOW_ITEMS = 2_000
+WINDOW_BYTES = 8 << 20
+"""Of one batch, queued at a time: several commits' worth, so that a larger batch keeps all writers busy."""
 
-_LINE = re.compile(rb"[^ \t\r\n](?:[^\n]*[^ \t\r\n])?")
-"""A line that is not blank, without the blanks around it: NDJSON's lines end with a line feed, and only with it."""
-
-_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-Submitted = tuple[Event, Any] | IngestError
+Done = asyncio.Future[Failures | None]
+Submitted = tuple[Event, Done] | IngestError
 """An event and what waits for it to be durable, or why it was not taken."""
 
 
@@ -40,6 +38,31 @@ class BatchLimits(msgspec.Struct, frozen=True):
     body_bytes_max: int
     items_max: int
     item_bytes_max: int
+
+
+class Window:
+    """Items of a batch that are queued and not known to be durable: bounded, as each is in memory twice."""
+
+    def __init__(self, outcomes: list[IngestError | None]) -> None:
+        """`outcomes`, by the item's index, are told why one failed."""
+        self._outcomes = outcomes
+        self._waiting: deque[tuple[int, Event, Done]] = deque()
+        self._bytes = 0
+
+    async def add(self, index: int, event: Event, done: Done) -> None:
+        self._waiting.append((index, event, done))
+        self._bytes += len(event.payload)
+        while len(self._waiting) > WINDOW_ITEMS or self._bytes > WINDOW_BYTES:
+            await self._first()
+
+    async def drain(self) -> None:
+        while self._waiting:
+            await self._first()
+
+    async def _first(self) -> None:
+        index, event, done = self._waiting.popleft()
+        self._bytes -= len(event.payload)
+        self._outcomes[index] = failure_of(event, await done)
 
 
 class BatchEndpoint:
@@ -58,7 +81,7 @@ class BatchEndpoint:
             body = await self._bodies.read(protocol, headers, self._limits.body_bytes_max)
             items = split(body, self._limits.items_max)
             if grant.bucket:
-                grant.bucket.take(len(items))
+                grant.bucket.take(items.count())
             carried = self._single.carry(headers, grant.carried)
             outcomes = await self._take(items, self._single.key_given(headers, grant), carried)
             grant.events += outcomes.count(None)
@@ -73,29 +96,24 @@ class BatchEndpoint:
             self._single.count_answered("batch", 503 if unavailable else answer.status)
         answer.send(protocol)
 
-    async def _take(
-        self, items: Sequence[bytes], key: bytes | None, carried: Carried | None
-    ) -> list[IngestError | None]:
-        """Queue every valid item, then wait for all: an error an item, None where it is durable."""
+    async def _take(self, items: Items, key: bytes | None, carried: Carried | None) -> list[IngestError | None]:
+        """Queue every valid item, a window of them at a time: an error an item, None where it is durable."""
         outcomes: list[IngestError | None] = []
-        for submitted in await self._submit_all(items, key, carried):
+        window = Window(outcomes)
+        turn_bytes = 0
+        for index, item in enumerate(items):
+            submitted = self._submit(item, index, key, carried)
             if isinstance(submitted, IngestError):
                 outcomes.append(submitted)
             else:
-                event, done = submitted
-                outcomes.append(failure_of(event, await done))
-        return outcomes
-
-    async def _submit_all(self, items: Sequence[bytes], key: bytes | None, carried: Carried | None) -> list[Submitted]:
-        submitted: list[Submitted] = []
-        turn_bytes = 0
-        for index, item in enumerate(items):
-            submitted.append(self._submit(item, index, key, carried))
+                outcomes.append(None)
+                await window.add(index, *submitted)
             turn_bytes += ITEM_OVERHEAD_BYTES + len(item)
             if turn_bytes > TURN_BYTES_MAX:
                 turn_bytes = 0
                 await asyncio.sleep(0)
-        return submitted
+        await window.drain()
+        return outcomes
 
     def _submit(self, item: bytes, index: int, key: bytes | None, carried: Carried | None) -> Submitted:
         try:
@@ -112,49 +130,6 @@ class BatchEndpoint:
 
 REFUSED = RowRefused | KeyReused
 """Store errors that are the event's fault."""
-
-
-def split(body: bytes, items_max: int) -> list[bytes]:
-    """The items of an array or of NDJSON lines. Raises `Malformed` or `BodyTooLarge`."""
-    text = body.strip(JSON_BLANKS)
-    items = _array(text, items_max) if text.startswith(b"[") else _lines(text, items_max)
-    if not items:
-        raise Malformed("The body holds no events; it must be a JSON array or NDJSON.")
-    return items
-
-
-def _array(text: bytes, items_max: int) -> list[bytes]:
-    bounded = text.count(b",") >= items_max  # with fewer commas it cannot be too long
-    try:
-        items = _decode_bounded(items_max)(text) if bounded else _decode_items(text)
-    except msgspec.ValidationError as exc:
-        raise _too_many(items_max) from exc
-    except (msgspec.MsgspecError, RecursionError) as exc:
-        raise Malformed(f"The body is not a valid JSON array: {exc}") from exc
-    return [bytes(raw) for raw in items]
-
-
-@cache
-def _decode_bounded(items_max: int) -> Callable[[bytes], Iterator[msgspec.Raw]]:
-    """Decodes an array and stops at the first item too many, before memory is given to millions of them.
-
-    A list knows no such limit while it grows, but an array of fields does: one field an item.
-    """
-    fields = [(f"item_{number}", msgspec.Raw, None) for number in range(items_max)]
-    items = msgspec.defstruct("Items", fields, array_like=True, forbid_unknown_fields=True, gc=False)
-    decoder = msgspec.json.Decoder(items)
-    return lambda text: (item for item in msgspec.structs.astuple(decoder.decode(text)) if item is not None)
-
-
-def _lines(text: bytes, items_max: int) -> list[bytes]:
-    lines = [line[0] for line in islice(_LINE.finditer(text), items_max + 1)]
-    if len(lines) > items_max:
-        raise _too_many(items_max)
-    return lines
-
-
-def _too_many(items_max: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body has more than the {items_max} events that the service takes at once.")
 
 
 def _answer(outcomes: Sequence[IngestError | None]) -> Answer:

@@ -4,7 +4,7 @@ import contextlib
 import json
 
 from ingest.answers import answer_to
-from ingest.batch_endpoint import split
+from ingest.batch_items import split
 from ingest.errors import BodyTooLarge, Invalid, Malformed, Rejected
 from ingest.events import Event, decode
 from tests.fuzz.oracle import judge, parsed
@@ -50,7 +50,7 @@ def check_refusal(error: Rejected) -> None:
 def check_batch(body: bytes) -> None:
     """All items are there, in order, and as they were written; a limit changes nothing but how many may be."""
     try:
-        items = split(body, ITEMS_MAX)
+        items = [*split(body, ITEMS_MAX)]
     except (Malformed, BodyTooLarge) as exc:
         _check_unsplit(body, exc)
         return
@@ -64,8 +64,8 @@ def check_batch(body: bytes) -> None:
         check_event(item)
     if len(items) > FEW_ITEMS:
         with contextlib.suppress(BodyTooLarge):
-            raise AssertionError(split(body, FEW_ITEMS))
-    assert split(body, len(items)) == items
+            raise AssertionError([*split(body, FEW_ITEMS)])
+    assert [*split(body, len(items))] == items
 
 
 def _check_unsplit(body: bytes, error: Malformed | BodyTooLarge) -> None:

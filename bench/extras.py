@@ -1,4 +1,4 @@
-"""What it costs to be seen: throughput with and without metrics, with and without tracing.
+"""What the extras cost: throughput with and without metrics, tracing, and keys that tell repeats.
 
 Rounds are interleaved, as in the saturation. INGEST_TEST_SERVERS chooses the servers.
 """
@@ -22,8 +22,9 @@ from tests.collector import collecting
 
 AS_IT_IS = "as it is"
 SHARE = "0.01"
+KEYS = {"INGEST_IDEMPOTENCY_KEY": "natural"}
 METHOD = (
-    "The service in four variants under wrk's closed loop, in interleaved rounds; without metrics none is kept, by the "
+    "The service in variants under wrk's closed loop, in interleaved rounds; without metrics none is kept, by the "
     "ledger neither, and Granian exports none. Traced requests begin a trace each; spans go to a collector in the "
     "benchmark's own process, which is on the same two cores. Ratios are medians of each round's own."
 )
@@ -49,7 +50,7 @@ def main(count: int, seconds: int, connections: int, out: Path | None) -> None:
     with targets.servers() as servers:
         taken = stamp(servers)
         measured = run(servers, load, count)
-    record(Result(taken, METHOD, load, measured), "watching", taken, out)
+    record(Result(taken, METHOD, load, measured), "extras", taken, out)
     print(headline(taken))
     print(table(HEAD, [row(name, measured) for name in measured]))
 
@@ -62,6 +63,7 @@ def run(servers: targets.Servers, load: Load, count: int) -> dict[str, list[Roun
         variants: dict[str, targets.Target] = {
             AS_IT_IS: stack.enter_context(targets.service(servers, "quorum")),
             "without metrics": stack.enter_context(targets.service(servers, "quorum", module="bench.unwatched")),
+            "natural keys": stack.enter_context(targets.service(servers, "quorum", environment=KEYS)),
             "1 % traced": stack.enter_context(targets.service(servers, "quorum", environment=traced | share)),
             "all traced": stack.enter_context(targets.service(servers, "quorum", environment=traced)),
         }

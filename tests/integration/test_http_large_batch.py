@@ -1,0 +1,40 @@
+"""A batch of 64 MiB: taken, in memory that is bounded by the body's own size."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartService
+from tests.faults.reading import rows_of
+from tests.integration.hostile import peak_resident_bytes
+from tests.running import ServiceProcess
+from tests.unit.making import body
+
+BODY_BYTES = 64 << 20
+ITEM_BYTES = 8_000
+GROWTH_MAX = 3.5
+"""Times the body: what the server gathers, the body, and what is queued of it."""
+
+
+@pytest.fixture
+def service(start_service: StartService) -> ServiceProcess:
+    service = start_service(BATCH_BODY_BYTES_MAX=str(BODY_BYTES), BATCH_ITEMS_MAX="100000")
+    service.wait_for_status("ready")
+    return service
+
+
+@pytest.mark.parametrize("kind", ["array", "lines"])
+def test_batch_of_64_mib_is_taken_in_bounded_memory(service: ServiceProcess, kind: str) -> None:
+    (worker,) = service.worker_pids()
+    assert service.post(b"[" + body() + b"]", "/api/call-events/batch")[0] == 200
+    before = peak_resident_bytes(worker)
+    event = body(note="x" * ITEM_BYTES)
+    count = BODY_BYTES // (len(event) + 1) - 1
+    items = [event] * count
+    batch = b"[" + b",".join(items) + b"]" if kind == "array" else b"\n".join(items)
+
+    status, answer = service.post(batch, "/api/call-events/batch")
+
+    assert (status, f'"accepted":{count}' in answer.decode()) == (200, True)
+    assert len(rows_of(service.environment["INGEST_DATABASE_URL"])) == count + 1
+    assert peak_resident_bytes(worker) - before < GROWTH_MAX * BODY_BYTES
