@@ -18,7 +18,7 @@ PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards kamailio logs metric_catalogue metrics repeats spool tokens tracing)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
-.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -116,6 +116,9 @@ bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a
 
 bench-extras: install-dev $(FLAVOUR_SERVERS) wrk  ## what metrics, tracing and keys cost (4 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.extras
+
+bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## a quiet token's latency beside a noisy one (3 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.fairness
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

@@ -46,7 +46,7 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--connections", default=256, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(count: int, seconds: int, connections: int, out: Path | None) -> None:
-    load = Load(connections, seconds)
+    load = Load(connections, seconds, random_calls=True)  # repeats of the rounds before would cost something else
     with targets.servers() as servers:
         taken = stamp(servers)
         measured = run(servers, load, count)

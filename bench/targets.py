@@ -145,6 +145,10 @@ class Service:
         self._servers.mysql.query(CLEAR, self.database)
         self.purge()
 
+    def new_token(self, name: str, *options: str) -> str:
+        """A token of the database."""
+        return self._process.command("tokens", "create", name, *options).stdout.strip()
+
     def purge(self) -> None:
         """Empty the queue, if it is one."""
         if self._queue:
