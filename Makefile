@@ -11,8 +11,8 @@ PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-r
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
-# Two processes, each with servers of its own; the faults, which want the machine for themselves, come after.
-PYTEST_SHARED := $(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults --ignore tests/alerts
+# Three processes, each with servers of its own, as many wait for something; the faults, which want the machine for themselves, come after.
+PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards kamailio logs metric_catalogue metrics repeats spool tokens tracing)

@@ -1,6 +1,6 @@
-"""A quiet token's latency, alone and beside a noisy one that is held to its rate: interleaved rounds.
+"""A quiet token's latency: alone, beside one that keeps to its rate, and beside one that is held to it.
 
-INGEST_TEST_SERVERS chooses the servers.
+Rounds are interleaved. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import threading
@@ -22,19 +22,29 @@ from bench.stamp import Stamp, stamp
 from bench.tables import table
 
 METHOD = (
-    "The quiet token sends at a fixed rate (open loop, timed from when each request was due); the noisy one, which has "
-    "a rate, sends as fast as its connections are answered, mostly 429. Rounds are interleaved; ratios are medians of "
-    "each round's own."
+    "The quiet token sends at a fixed rate (open loop, timed from when each request was due). The other has a rate: "
+    "as a polite one it sends just that, as a noisy one as fast as its connections are answered, mostly 429. Rounds "
+    "are interleaved; ratios are medians of each round's own."
 )
-ALONE, BESIDE = "alone", "beside a noisy token"
-HEAD = ("quiet token", "p50 ms", "p99 ms", "p99 ÷ alone", "failures", "noisy: taken/s", "noisy: refused/s")
+ALONE, POLITE, NOISY = "alone", "beside a polite token", "beside a noisy token"
+HEAD = (
+    "quiet token",
+    "p50 ms",
+    "p99 ms",
+    "p99 ÷ beside a polite one",
+    "failures",
+    "other: taken/s",
+    "other: refused/s",
+)
 NOISY_SECONDS_MORE = 2
+WITHIN = 0.98
+"""Of its rate: a polite token is never refused."""
 
 
 class Round(msgspec.Struct, frozen=True):
     latency: Figures
-    noisy_taken_per_second: float = 0.0
-    noisy_refused_per_second: float = 0.0
+    other_taken_per_second: float = 0.0
+    other_refused_per_second: float = 0.0
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -65,18 +75,21 @@ def main(count: int, seconds: int, quiet: float, rate: int, connections: int, ou
 def run(
     servers: targets.Servers, count: int, seconds: int, quiet: float, rate: int, connections: int
 ) -> dict[str, list[Round]]:
-    measured: dict[str, list[Round]] = {ALONE: [], BESIDE: []}
-    with targets.service(servers, "quorum", workers=2) as service, generator() as loop:
+    measured: dict[str, list[Round]] = {ALONE: [], POLITE: [], NOISY: []}
+    with targets.service(servers, "quorum", workers=2) as service, generator() as loop, generator() as other:
         plan = Plan(service.port, service.new_token("quiet"), quiet, seconds)
-        noisy = service.new_token("noisy", "--events-per-second", str(rate))
+        token = service.new_token("other", "--events-per-second", str(rate))
+        within = Plan(service.port, token, rate * WITHIN, seconds, "even")
         for number in range(count + 1):
             alone = Round(latency(loop, plan))
-            with flood(service.port, noisy, connections, seconds + NOISY_SECONDS_MORE) as answers:
-                beside = latency(loop, plan)
-            taken, refused = answers[0].events / answers[0].seconds, answers[0].not_2xx / answers[0].seconds
+            polite = other.start(within)
+            beside = Round(latency(loop, plan), figures(polite.result().latency).answered / seconds)
+            with flood(service.port, token, connections, seconds + NOISY_SECONDS_MORE) as answers:
+                held = latency(loop, plan)
+            noisy = Round(held, answers[0].events / answers[0].seconds, answers[0].not_2xx / answers[0].seconds)
             if number:  # the first one warms up
-                measured[ALONE].append(alone)
-                measured[BESIDE].append(Round(beside, taken, refused))
+                for name, found in zip(measured, (alone, beside, noisy), strict=True):
+                    measured[name].append(found)
             service.drain()
             service.clear()
     return measured
@@ -101,15 +114,15 @@ def flood(port: int, token: str, connections: int, seconds: int) -> Iterator[lis
 
 def row(name: str, measured: Mapping[str, Sequence[Round]]) -> list[str]:
     own = measured[name]
-    moved = median(one.latency.p99_ms / other.latency.p99_ms for one, other in zip(own, measured[ALONE], strict=True))
+    moved = median(one.latency.p99_ms / other.latency.p99_ms for one, other in zip(own, measured[POLITE], strict=True))
     return [
         name,
         f"{median(one.latency.p50_ms for one in own):.1f}",
         f"{median(one.latency.p99_ms for one in own):.1f}",
         f"{moved:.2f}",
         f"{sum(one.latency.failures for one in own)}",
-        f"{median(one.noisy_taken_per_second for one in own):,.0f}",
-        f"{median(one.noisy_refused_per_second for one in own):,.0f}",
+        f"{median(one.other_taken_per_second for one in own):,.0f}",
+        f"{median(one.other_refused_per_second for one in own):,.0f}",
     ]
 
 

@@ -6,6 +6,7 @@ this module's work is paid; all behind `submit` is paid by the batch.
 
 import asyncio
 import logging
+import random
 
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
@@ -27,6 +28,8 @@ PATH = "/api/call-events"
 
 DELAY_SECONDS = 0.25
 """How long a client waits that sends above its rate; the most impatient ones wait for an answer twice as long."""
+DELAY_SPREAD = (0.5, 1.5)
+"""Answered together, clients would come back together, and all others would have to wait behind them."""
 DELAYED_MAX = 2000
 """Requests that wait so; further ones are refused at once."""
 
@@ -117,7 +120,7 @@ class Endpoint:
         """A client that does nothing but wait for answers is slowed down by them; its connection costs nothing."""
         self._delayed += 1
         try:
-            await asyncio.sleep(DELAY_SECONDS)
+            await asyncio.sleep(DELAY_SECONDS * random.uniform(*DELAY_SPREAD))  # noqa: S311 - jitter, not a secret
         finally:
             self._delayed -= 1
 
