@@ -1,7 +1,5 @@
 """A batch of 64 MiB: taken, in memory that is bounded by the body's own size."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import StartService
