@@ -15,7 +15,7 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards http_large_batch kamailio logs metric_catalogue metrics repeats spool tokens tracing)
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards doctor http_abuse http_large_batch kamailio logs metric_catalogue metrics repeats services spool tail tokens tracing)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
 .PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-peers bench-charts peers wrk lock clean pictures
@@ -33,8 +33,9 @@ $(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
+# Most of it is never imported here, so nothing is compiled before it is.
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock requirements-otel.lock
-	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
+	@$(PIP) install --no-compile --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
 
 run: install    ## serve on port 8000 with SQLite and the embedded queue
