@@ -2,7 +2,6 @@
 
 import logging
 import re
-import socket
 from http.client import HTTPConnection, HTTPException
 
 log = logging.getLogger("ingest.server")
@@ -15,13 +14,6 @@ ANSWER_SECONDS = 0.2
 
 _UNUSED = re.compile(rb"^(?:# TYPE )?granian_static_.*\n", re.MULTILINE)
 """Of files that Granian could serve."""
-
-
-def free_port() -> int:
-    """A port nobody listens to now."""
-    with socket.create_server((HOST, 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def read(port: int) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import time
@@ -51,9 +52,10 @@ def serve(settings: Settings) -> None:
     os.register_at_fork(after_in_child=_obey_signals)
     if settings.watchdog_seconds:
         watch(beats_folder(settings), settings.watchdog_seconds)
-    metrics_port = settings.server_metrics_port or granian_metrics.free_port()
-    os.environ["INGEST_SERVER_METRICS_PORT"] = str(metrics_port)  # for the workers
-    resolved = msgspec.structs.replace(settings, host=address, server_metrics_port=metrics_port)
+    if settings.server_metrics_port:
+        # Granian's exporter has threads before it makes its workers: a forked one may never accept a connection.
+        multiprocessing.set_start_method("spawn")
+    resolved = msgspec.structs.replace(settings, host=address)
     server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
     if settings.embedded:
         print(_invitation(settings), flush=True)

@@ -31,6 +31,7 @@ from tests.services import (
     MySQLServer,
     PrometheusServer,
     RabbitMQServer,
+    free_port,
     mysql_server,
     rabbitmq_server,
     wait_until,
@@ -146,7 +147,7 @@ def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator
     user, password = own_mysql.fresh_user()
     own_mysql.query(f"GRANT PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'%'")
     with (
-        scene(own_mysql, own_rabbitmq, {"WORKERS": "2"}) as here,
+        scene(own_mysql, own_rabbitmq, {"WORKERS": "2", "SERVER_METRICS_PORT": str(free_port())}) as here,
         MysqldExporter(own_mysql, user, password) as exporter,
         Load(here.service.port),
     ):

@@ -2,7 +2,7 @@
 
 from tests.conftest import StartService
 from tests.observability import Catalogue, catalogue, described, granian_catalogue, rows, status_of_codes
-from tests.services import wait_until
+from tests.services import free_port, wait_until
 
 SECONDS = 10.0
 """Granian's workers tell their figures once a second."""
@@ -13,7 +13,7 @@ UNITS = {
 
 
 def test_every_metric_is_in_the_readme_and_no_other(start_service: StartService) -> None:
-    service = start_service(WORKERS="2")
+    service = start_service(WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
     service.wait_for_status("ready")
 
     def shown() -> Catalogue:
