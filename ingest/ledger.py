@@ -10,7 +10,6 @@ import asyncio
 import logging
 import mmap
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -48,7 +47,7 @@ class Ledger:
     def __init__(self, accepted: Counter, stored: Counter, repeated: Counter, file: Path | None = None) -> None:
         """Carry on where the seat's last worker was killed, if it was; without a file notes die with their process."""
         self._counters = (accepted, stored, repeated)
-        self._counts: Counts = tuple(map(_value, self._counters))  # type: ignore[assignment]  # of three
+        self._counts: Counts = (_value(accepted), _value(stored), _value(repeated))
         self._map = _mapped(file)
         self._left = [note for note in range(NOTES_MAX) if self._state(note) == COMMITTING]
         for note in range(NOTES_MAX):
@@ -115,11 +114,9 @@ class Ledger:
 
 
 def _value(counter: Counter) -> int:
-    return int(next(_samples(counter)))
-
-
-def _samples(counter: Counter) -> Iterator[float]:
-    return (sample.value for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+    """What it begins with: in a dead worker's files, what that one had counted."""
+    (metric,) = counter.collect()
+    return int(next(sample.value for sample in metric.samples if sample.name.endswith("_total")))
 
 
 def _mapped(file: Path | None) -> mmap.mmap:

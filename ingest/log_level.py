@@ -73,4 +73,4 @@ class LevelWatch:
         if level != self._level:
             self._level = level
             self._set_level(LEVEL_NAMES[level])
-            log.log(logging.INFO if level != "error" else logging.ERROR, "log level changed", extra={"to": level})
+            log.log(max(logging.INFO, log.getEffectiveLevel()), "log level changed", extra={"to": level})

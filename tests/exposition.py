@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.running import ServiceProcess
+
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
 
@@ -29,3 +31,10 @@ class Exposition:
     def counters(self) -> dict[Key, float]:
         """What may never go down."""
         return {key: value for key, value in self.samples.items() if key[0].endswith(("_total", "_bucket", "_count"))}
+
+
+def scrape(service: ServiceProcess) -> Exposition:
+    """Of any of its workers, for all."""
+    status, text, headers = service.request("GET", "/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    return Exposition(text)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import Any, Self
 from tests.services import free_port, wait_until
 
 TOKEN = "a-token-of-the-tests"
+WORKER = re.compile(rb"serve|spawn_main")
+"""In the command line of a forked worker, and of a spawned one."""
 START_SECONDS = 20
 STOP_SECONDS = 40
 EVENT = {
@@ -121,7 +124,7 @@ class ServiceProcess:
     def worker_pids(self) -> list[int]:
         """Process ids of the live workers."""
         assert self._process is not None
-        return [pid for pid in _children(self._process.pid) if b"serve" in _command_line(pid)]
+        return [pid for pid in _children(self._process.pid) if WORKER.search(_command_line(pid))]
 
     def wait_for_status(self, *statuses: str, seconds: float = START_SECONDS) -> None:
         if not wait_until(lambda: self.status() in statuses, seconds):

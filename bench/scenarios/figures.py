@@ -21,12 +21,15 @@ Times = Mapping[float, int]
 
 
 def figures(entries: Entries) -> dict[str, float]:
-    """Failures of all requests, times of the events. Nothing if no event, or no reference, was answered."""
+    """Failures of all requests, nothing if there was none; times of the events, if events and references were answered."""
+    if not entries:
+        return {}
+    failures = float(sum(entry["num_failures"] for entry in entries))
     times, references = times_of(entries, EVENT), times_of(entries, REFERENCE)
     if not times or not references:
-        return {}
+        return {"failures": failures}
     return {
-        "failures": sum(entry["num_failures"] for entry in entries),
+        "failures": failures,
         "wait_ratio": _ratio(times, references, 0.5),
         "tail_ratio": _ratio(times, references, 0.99),
         "median_ms": percentile(times, 0.5),

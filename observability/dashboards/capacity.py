@@ -80,7 +80,7 @@ def _room(made: Board) -> None:
 
 
 def _server(made: Board) -> None:
-    made.row("Granian")
+    made.row("Granian (with INGEST_SERVER_METRICS_PORT)")
     connections = Query(f"sum by (instance, worker) ({of(GRANIAN)})", "{{instance}} worker {{worker}}")
     made.add(chart("Connections", "short", [connections], "Open; INGEST_CONNECTIONS_MAX is a worker's limit."))
     handled = [

@@ -45,9 +45,7 @@ def rabbitmq() -> Iterator[RabbitMQServer]:
 
 @pytest.fixture(scope="package")
 def exporter(mysql: MySQLServer) -> Iterator[MysqldExporter]:
-    user, password = mysql.fresh_user()
-    mysql.query(f"GRANT PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'%'")
-    with MysqldExporter(mysql, user, password) as server:
+    with MysqldExporter(mysql) as server:
         yield server
 
 

@@ -1,7 +1,6 @@
 """`make pictures`: docs/*.png, of a service on real servers under load, as Chromium draws it."""
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -12,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
 from tests.faults.load import Load
+from tests.faults.scene import let_pass
 from tests.running import ServiceProcess
 from tests.services import mysql_server, rabbitmq_server
 
@@ -31,14 +31,14 @@ def shown_service(folder: Path) -> Iterator[str]:
         settings = {"DATABASE_URL": mysql.fresh_database(), "BROKER_URL": rabbitmq.amqp_url, "WORKERS": "2"}
         service = stack.enter_context(ServiceProcess(folder, settings))
         stack.enter_context(Load(service.port, EVENTS_PER_SECOND))
-        time.sleep(QUIET_SECONDS)
+        let_pass(QUIET_SECONDS)
         rabbitmq.stop()
-        time.sleep(OUTAGE_SECONDS)
+        let_pass(OUTAGE_SECONDS)
         rabbitmq.start()
         service.post(b"{")
         service.request("POST", "/api/call-events", b"{}")
         service.wait_for_status("ready")
-        time.sleep(QUIET_SECONDS)
+        let_pass(QUIET_SECONDS)
         yield f"http://127.0.0.1:{service.port}"
 
 

@@ -1,15 +1,12 @@
 """Ten workers are killed under load: what the metrics tell equals what the load and the table tell, exactly."""
 
-import os
-import signal
-
 import pytest
 import yaml
 
+from tests.exposition import scrape
 from tests.faults.load import Load
 from tests.faults.reading import rows_of
 from tests.faults.scene import scene
-from tests.integration.test_metrics import scrape, scrape_or_none
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, PrometheusServer, RabbitMQServer, wait_until
 
@@ -27,16 +24,6 @@ def prometheus_of(service: ServiceProcess) -> PrometheusServer:
     return PrometheusServer(yaml.safe_dump({"global": {"scrape_interval": f"{SCRAPE_MS}ms"}, "scrape_configs": [job]}))
 
 
-def kill_oldest_worker(service: ServiceProcess) -> None:
-    """kill -9; returns when another has its place. No worker dies soon after it began, which Granian would not bear."""
-    victim = min(service.worker_pids())
-    os.kill(victim, signal.SIGKILL)
-    replaced = wait_until(
-        lambda: victim not in service.worker_pids() and scrape_or_none(service, "ingest_workers") == WORKERS, SECONDS
-    )
-    assert replaced, service.log()
-
-
 def wait_for_more(load: Load, service: ServiceProcess) -> None:
     reached = len(load.ledger.ok) + EVENTS_BETWEEN
     assert wait_until(lambda: len(load.ledger.ok) >= reached, SECONDS), service.log()
@@ -51,7 +38,7 @@ def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, 
             with Load(service.port, EVENTS_PER_SECOND, insisting=True) as load:
                 for _ in range(KILLS):
                     wait_for_more(load, service)
-                    kill_oldest_worker(service)
+                    here.kill_worker()
                 wait_for_more(load, service)
             sent, rows = load.ledger.ok, rows_of(here.database_url)
             assert not load.ledger.refused

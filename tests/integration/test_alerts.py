@@ -19,6 +19,9 @@ from tests.observability import (
     metrics_named,
 )
 
+RUNBOOKS = sections()
+URL = re.compile(r"http://localhost:3000/d/call-events-runbooks\?viewPanel=(\d+)")
+
 
 def test_rules_name_only_metrics_and_jobs_that_there_are() -> None:
     text = " ".join(rule["expr"] for rule in all_rules())
@@ -54,16 +57,12 @@ def test_promtool_passes(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-RUNBOOKS = sections()
-URL = re.compile(r"http://localhost:3000/d/call-events-runbooks\?viewPanel=(\d+)")
-
-
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
 def test_alert_has_a_runbook_of_its_own_or_of_its_objective(rule: dict[str, Any]) -> None:
     number = URL.fullmatch(rule["annotations"]["runbook_url"])
     assert number
     title, text = RUNBOOKS[int(number[1]) - 1]
-    assert rule["alert"] == title or f"{rule['alert']}" in text.partition("**Means:**")[0]
+    assert rule["alert"] == title or rule["alert"] in text.partition("**Means:**")[0]
 
 
 def test_runbooks_are_in_the_order_of_the_alerts_and_are_whole() -> None:

@@ -144,11 +144,9 @@ def own_rabbitmq() -> Iterator[RabbitMQServer]:
 @pytest.fixture
 def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator[PrometheusServer]:
     """Prometheus, which watches a service at work, and its servers."""
-    user, password = own_mysql.fresh_user()
-    own_mysql.query(f"GRANT PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'%'")
     with (
         scene(own_mysql, own_rabbitmq, {"WORKERS": "2", "SERVER_METRICS_PORT": str(free_port())}) as here,
-        MysqldExporter(own_mysql, user, password) as exporter,
+        MysqldExporter(own_mysql) as exporter,
         Load(here.service.port),
     ):
         ports = {"call-events": here.service.port, "rabbitmq": own_rabbitmq.metrics_port, "mysql": exporter.port}

@@ -18,7 +18,7 @@ from tests.faults.load import Load
 from tests.faults.reading import backlog_of, rows_of, take_messages
 from tests.raw_http import RawConnection, post, post_head
 from tests.running import STOP_SECONDS, ServiceProcess
-from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server, wait_until
+from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
 from tests.unit.making import body
 
 WAIT_SECONDS = 30.0
@@ -107,6 +107,25 @@ def test_workers_that_die_one_soon_after_the_other_do_not_end_the_service(start_
     assert set(service.worker_pids()).isdisjoint(before)
     assert "the service starts again" in service.log()
     assert service.stop() == 0
+
+
+def test_spawned_workers_are_replaced_and_end_as_forked_ones_do(start_service: StartService) -> None:
+    """With Granian's metrics workers are not forked."""
+    service = start_service(WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
+    victim = min(service.worker_pids())
+    os.kill(victim, signal.SIGKILL)
+    assert wait_until(lambda: works_without(service, {victim}), WAIT_SECONDS), service.log()
+    before = set(service.worker_pids())
+    os.kill(service.pid, signal.SIGHUP)
+    assert wait_until(lambda: works_without(service, before), WAIT_SECONDS), service.log()
+    assert service.post(body())[0] == 200
+    assert service.stop() == 0
+
+
+def works_without(service: ServiceProcess, gone: set[int]) -> bool:
+    """Whether two workers serve, none of those."""
+    now = set(service.worker_pids())
+    return len(now) == 2 and not now & gone and service.status() == "ready"
 
 
 def another_works(service: ServiceProcess, than: int) -> bool:

@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 
 from tests.conftest import StartService
-from tests.exposition import Exposition, Key
+from tests.exposition import Exposition, Key, scrape
 from tests.faults.load import Load
 from tests.faults.reading import rows_of
 from tests.running import EVENT, ServiceProcess
@@ -15,12 +15,6 @@ from tests.services import wait_until
 WORKERS = 2
 EVENTS = 300
 SECONDS = 20.0
-
-
-def scrape(service: ServiceProcess) -> Exposition:
-    status, text, headers = service.request("GET", "/metrics")
-    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    return Exposition(text)
 
 
 def row_count(service: ServiceProcess) -> int:

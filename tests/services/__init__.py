@@ -17,7 +17,7 @@ MySQLServer      host port user password ca_path url; query(sql, database) -> ro
                  fresh_database() -> url, fresh_user() -> (name, password), url_of(...)
 RabbitMQServer   host port amqp_url stream_url; fresh_queue_name(), ctl(*args) -> output
 PrometheusServer(config_text)   port url; query(expression) -> series
-MysqldExporter(mysql, user, password)   port
+MysqldExporter(mysql)   port
 """
 
 import os

@@ -12,11 +12,13 @@ ANSWER_SECONDS = 5.0
 
 
 class MysqldExporter(PrivateServer):
-    """This machine's prometheus-mysqld-exporter, of a server's user."""
+    """This machine's prometheus-mysqld-exporter, as a user of its own of a server of ours."""
 
-    def __init__(self, mysql: MySQLServer, user: str, password: str) -> None:
+    def __init__(self, mysql: MySQLServer) -> None:
         super().__init__("prometheus-mysqld-exporter", Host())
         self.port = free_port()
+        user, password = mysql.fresh_user()
+        mysql.query(f"GRANT PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'%'")
         self._source = f"{user}:{password}@({mysql.host}:{mysql.port})/"
 
     def _prepare(self) -> None:

@@ -38,7 +38,7 @@ DRIVERS = {
     "rstream": {"publisher.stream"},
     "blacksheep": {"app", "routes"},
 }
-COMMANDS = {"cli", "doctor", "tail", "token_commands"}
+COMMANDS = {"cli", "doctor", "tail", "token_cli", "token_commands"}
 """They speak to servers themselves, apart from the service."""
 
 

@@ -33,8 +33,12 @@ def test_all_failures_count_but_events_alone_are_timed() -> None:
 
 
 @pytest.mark.parametrize("name", ["event", REFERENCE, "refused: no token"])
-def test_scenario_without_events_or_without_references_has_no_figures(name: str) -> None:
-    assert figures([entry(name, {1: 5})]) == {}
+def test_scenario_without_events_or_without_references_has_failures_only(name: str) -> None:
+    assert figures([entry(name, {1: 5}, failures=2)]) == {"failures": 2}
+
+
+def test_scenario_without_requests_has_no_figures() -> None:
+    assert figures([]) == {}
 
 
 def test_ratios_do_not_grow_because_the_reference_is_tiny() -> None:
