@@ -21,7 +21,7 @@ Times = Mapping[float, int]
 
 
 def figures(entries: Entries) -> dict[str, float]:
-    """Failures of all requests, nothing if there was none; times of the events, if events and references were answered."""
+    """Failures of all requests, if there was one; times of the events, if events and references were answered."""
     if not entries:
         return {}
     failures = float(sum(entry["num_failures"] for entry in entries))

@@ -71,7 +71,7 @@ def test_reconnecting_clients_make_a_connection_for_each_request(credulous: str)
     "command",
     [
         ["bench.scenario", "--scenario", "tokens", "--seconds", SECONDS, "--users", USERS, "--out", "result.json"],
-        ["locust", "-f", str(FOLDER / "tokens.py"), "--headless", "--only-summary", "-u", USERS, "-r", USERS, "-t", SECONDS],
+        ["locust", "-f", str(FOLDER / "tokens.py"), "--headless", "-u", USERS, "-r", USERS, "-t", SECONDS],
     ],
     ids=lambda command: command[0],
 )
