@@ -182,11 +182,17 @@ class Batcher:
                 self._busy -= 1
 
     async def _commit_group(self, group: Group) -> None:
-        failures: Failures = {}
+        waited = self._monotonic() - group.since
+        self._metrics.queue_seconds.observe(waited)
         try:
-            waited = self._monotonic() - group.since
-            self._metrics.queue_seconds.observe(waited)
-            failures = await self._committer.commit(self._seal(group), waited)
+            batch = self._seal(group)
+        except StoreError as exc:
+            self._answer(group, _all(group, exc))
+            return
+        failures: Failures = {}
+        self._committer.expect(batch)
+        try:
+            failures = await self._committer.commit(batch, waited)
         except StoreError as exc:
             failures = _all(group, exc)
         except asyncio.CancelledError:
@@ -196,12 +202,16 @@ class Batcher:
             log.exception("commit failed unexpectedly", extra={"events": len(group.events)})
             failures = _all(group, StoreError())
         finally:
-            self._answer(group, failures)
+            published = self._committer.finish(batch)
+            if published is None:
+                self._answer(group, failures)
+            else:
+                published.add_done_callback(lambda _: self._answer(group, failures))
 
     def _seal(self, group: Group) -> Batch:
         if self._ids is None:
             raise StoreUnavailable
-        return Batch(self._ids.take(len(group.events)), group.events, self._now_us())
+        return Batch(self._ids.take(len(group.events)), group.events, self._now_us(), self._ids.writer)
 
     def _answer(self, group: Group, failures: Failures) -> None:
         if not group.done.done():

@@ -25,6 +25,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     ids: Sequence[int]
     events: Sequence[Event]
     created_us: int
+    writer: int = 0
+    """Whose ids they are: of one life of one worker (`ingest.ids.IdGenerator.writer`); 0 if that is not known."""
 
     @property
     def first_id(self) -> int:
@@ -56,13 +58,14 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
     def part(self, start: int, stop: int) -> "Batch":
         """The events `start` to `stop` (exclusive) as a batch of their own."""
-        return Batch(self.ids[start:stop], self.events[start:stop], self.created_us)
+        return Batch(self.ids[start:stop], self.events[start:stop], self.created_us, self.writer)
 
     def picked(self, positions: Sequence[int]) -> "Batch":
         """The events at `positions` (ascending) as a batch of their own."""
         if len(positions) == len(self):
             return self
-        return Batch([self.ids[at] for at in positions], [self.events[at] for at in positions], self.created_us)
+        ids, events = [self.ids[at] for at in positions], [self.events[at] for at in positions]
+        return Batch(ids, events, self.created_us, self.writer)
 
 
 def twins_of(batch: Batch) -> dict[int, int]:
@@ -94,11 +97,12 @@ def without(batch: Batch, positions: Container[int]) -> Batch:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """The batches as one to be published, in their order: its ids may descend, and its time is the first one's."""
+    """The batches of one writer as one to be published, in their order: ids may descend, the time is the first's."""
     if len(batches) == 1:
         return batches[0]
     ids = [event_id for batch in batches for event_id in batch.ids]
-    return Batch(ids, [event for batch in batches for event in batch.events], batches[0].created_us)
+    events = [event for batch in batches for event in batch.events]
+    return Batch(ids, events, batches[0].created_us, batches[0].writer)
 
 
 LEVEL = -1

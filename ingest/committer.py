@@ -24,8 +24,10 @@ TOO_SLOW = "The database is too slow. The event was not acknowledged: send it ag
 class Onward(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None: ...
-    def lease_seconds(self) -> float: ...
+    def expect(self, batch: Batch) -> None: ...
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None: ...
+    def finish(self, batch: Batch) -> "asyncio.Future[None] | None": ...
+    def lease_seconds(self, home: Home) -> float: ...
 
 
 class CommitterLimits(msgspec.Struct, frozen=True):
@@ -61,9 +63,11 @@ class Committer:
         self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
+        self.expect = onward.expect
+        self.finish = onward.finish
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
-        """Who of the batch is not durable. Raises `StoreError` if nobody is."""
+        """Who of the batch is not durable. Raises `StoreError` if nobody is. Between `expect` and `finish`."""
         twins = twins_of(batch) if batch.has_keys else {}
         if not twins:
             return await self._commit(batch, waited_seconds)
@@ -170,13 +174,13 @@ class Committer:
         self._metrics.ledger.count(None, accepted=events, repeated=events)
 
     async def _commit_new(self, batch: Batch, home: Home) -> None:
-        settled, lease_seconds = home.settling.take(), self._onward.lease_seconds()
+        settled, lease_seconds = home.settling.take(), self._onward.lease_seconds(home)
         ledger = self._metrics.ledger
         # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
         note = ledger.begin(batch.first_id, batch.last_id) if home is self._database else None
         started = self._monotonic()
         try:
-            await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            behind = await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
             home.settling.add(settled)  # later, then
             ledger.strike(note)
@@ -184,7 +188,7 @@ class Committer:
         ledger.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
-        self._onward.dispatch(batch, lease_seconds, home)
+        self._onward.dispatch(batch, lease_seconds, home, behind)
 
 
 def _failures_of_twins(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:

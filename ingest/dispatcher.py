@@ -66,11 +66,14 @@ class Dispatcher:
     def inflight_events(self) -> int:
         return self._inflight_events
 
-    def lease_seconds(self) -> float:
+    def lease_seconds(self, home: Home) -> float:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None:
+    def expect(self, batch: Batch) -> None:
+        """The batch is about to be committed. Here its order among others does not matter."""
+
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
         """Begin to publish, or leave the batch to its home's relay. Never waits, never fails.
 
         With a lease, which the entry was committed with, only this worker's relay may have it before the lease ends.
@@ -82,15 +85,12 @@ class Dispatcher:
             if lease_seconds:
                 home.successor.take_over(batch.first_id, range(len(batch)))
             return
-        self._inflight_events += len(batch)
-        self._inflight_bytes += size
-        self._waiting.append((batch, home))
-        self._waiting_events += len(batch)
-        if not self._publishing or self._waiting_events >= GROUP_EVENTS:
-            self._publishing += 1
-            task = asyncio.get_running_loop().create_task(self._publish_waiting())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._append(batch, home)
+        self._begin()
+
+    def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
+        """The batch is committed, or what of it can be. Without a future, who waits for it is answered at once."""
+        return None
 
     async def drain(self) -> None:
         """Return when nothing is in flight; the caller bounds the wait."""
@@ -99,6 +99,19 @@ class Dispatcher:
 
     async def close(self) -> None:
         await end(self._tasks)
+
+    def _append(self, batch: Batch, home: Home) -> None:
+        self._inflight_events += len(batch)
+        self._inflight_bytes += batch.payload_bytes
+        self._waiting.append((batch, home))
+        self._waiting_events += len(batch)
+
+    def _begin(self) -> None:
+        if self._waiting and (not self._publishing or self._waiting_events >= GROUP_EVENTS):
+            self._publishing += 1
+            task = asyncio.get_running_loop().create_task(self._publish_waiting())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _is_over(self, events: int, size: int) -> bool:
         return (
@@ -118,18 +131,22 @@ class Dispatcher:
             group = self._take_group()
             together = joined([batch for batch, _ in group])
             try:
-                refused = await self._publish(together)
-                self._settle_or_hand_over(group, refused)
+                await self._publish_group(group, together)
             except Exception:
                 log.exception("publishing failed unexpectedly; the relay has the events when their lease is over")
             finally:
                 self._inflight_events -= len(together)
                 self._inflight_bytes -= together.payload_bytes
 
+    async def _publish_group(self, group: Group, together: Batch) -> None:
+        refused = await self._publish(together)
+        self._settle_or_hand_over(group, refused)
+
     def _take_group(self) -> Group:
+        """Of one writer, as they are published together."""
         group: list[tuple[Batch, Home]] = []
-        events = 0
-        while self._waiting and events < GROUP_EVENTS:
+        events, writer = 0, self._waiting[0][0].writer
+        while self._waiting and events < GROUP_EVENTS and self._waiting[0][0].writer == writer:
             group.append(self._waiting.popleft())
             events += len(group[-1][0])
         self._waiting_events -= events

@@ -11,7 +11,7 @@ from ingest.batches import Batch
 class Keeper(Protocol):
     """What makes a batch durable; see `ingest.store.base.Store`."""
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None: ...
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool: ...
 
 
 class Settling(Protocol):
@@ -31,3 +31,4 @@ class Home(msgspec.Struct, frozen=True):
     keeper: Keeper
     settling: Settling
     successor: Successor
+    in_database: bool = True

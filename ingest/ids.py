@@ -29,6 +29,8 @@ class IdGenerator:
         self._now_us = now_us
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
         self._next_tick = max(0, floor_ms - EPOCH_MS + 1) << SEQUENCE_BITS
+        self.writer = self.take(1)[0]
+        """An id that no event has: it tells this life of this worker from all others."""
 
     def take(self, count: int) -> list[int]:
         """The next `count` ids."""

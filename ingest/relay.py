@@ -65,6 +65,7 @@ class Relay:
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
+        self._pause_seconds = limits.poll_seconds
 
     async def run(self) -> None:
         while True:
@@ -76,7 +77,7 @@ class Relay:
             except Exception:
                 log.exception("the relay failed unexpectedly; it goes on")
             if not more:
-                await asyncio.sleep(self._limits.poll_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None:
         """Publish what is left of an entry that this worker could not publish itself, before its lease is over."""
@@ -109,11 +110,15 @@ class Relay:
         failed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is not None]
         for _ in first_ids:
             self._claimed.popleft()
-        self._claimed.extend(failed)  # behind the others: one that is always refused must not hold them up
+        self._again(failed)
         await self._settle([batch.first_id for batch in batches if batch.first_id not in failed])
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    def _again(self, failed: Sequence[int]) -> None:
+        """These are to be published again: behind the others, as one that is always refused must not hold them up."""
+        self._claimed.extend(failed)
 
     async def _read_slice(self) -> tuple[list[int], list[Batch]]:
         """The next of what is claimed, which stays claimed; and their batches."""

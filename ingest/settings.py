@@ -18,6 +18,8 @@ SIGNING_CLIENTS = ("jambonz", "twilio")
 STREAM_BODY_BYTES_MAX = 1_047_552
 """A message of a stream must fit one frame of 1 MiB (RabbitMQ's default), with up to 1 KiB around the body."""
 
+STREAM_PARTITIONS_MAX = 64
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -34,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "call-events"
     queue_type: Literal["quorum", "classic"] = "quorum"
     stream_url: str = ""
+    stream_partitions: Annotated[int, msgspec.Meta(ge=1, le=STREAM_PARTITIONS_MAX)] = 1
+    stream_age_seconds_max: Annotated[int, msgspec.Meta(ge=0)] = 0
+    stream_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 0
     api_tokens: tuple[str, ...] = ()
     host: str = "0.0.0.0"  # noqa: S104 - a service is there to be reached
     port: Port = 8000

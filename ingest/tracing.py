@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -30,7 +31,7 @@ from ingest.clients.endpoint import PREFIX
 from ingest.events import Event
 from ingest.homes import Keeper
 from ingest.publisher.base import Lane as PublishLane
-from ingest.publisher.base import Publisher
+from ingest.publisher.base import OrderedPublisher, Publisher
 from ingest.rsgi import Headers, HttpProtocol, Lane, Scope
 
 log = logging.getLogger("ingest.tracing")
@@ -147,10 +148,10 @@ class TracedKeeper:
         self._keeper = keeper
         self._tracer = tracer
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         attributes: Attributes = {"db.collection.name": "call_event_logs", "db.operation.batch.size": len(batch)}
         with _span_of(self._tracer, "commit call_event_logs", SpanKind.CLIENT, attributes, batch):
-            await self._keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            return await self._keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
 
 
 class TracedPublisher:
@@ -181,6 +182,10 @@ class TracedPublisher:
         name = f"send {self._attributes['messaging.destination.name']}"
         with _span_of(self._tracer, name, SpanKind.PRODUCER, attributes, batch):
             await self._publisher.publish(batch, lane)
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: PublishLane = "live") -> None:
+        """Of what was left behind there is no span."""
+        await cast(OrderedPublisher, self._publisher).publish_missing(batches, lane)
 
 
 def _span_of(

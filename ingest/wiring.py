@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from ingest.batcher import Batcher, BatcherLimits
@@ -20,10 +20,12 @@ from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
 from ingest.metrics import Metrics
+from ingest.ordered_dispatcher import OrderedDispatcher
+from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Publisher
+from ingest.publisher.base import OrderedPublisher, Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.relay import Relay, RelayLimits
 from ingest.rsgi import Headers, Lane
@@ -36,9 +38,10 @@ from ingest.spool.files import SpoolFile, take_spool
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
-from ingest.store.base import Store
+from ingest.store.base import OrderedStore, Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Address
+from ingest.store.mysql_order import OrderedMySQLStore
 from ingest.store.sqlite import SQLiteStore
 from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
@@ -63,11 +66,11 @@ def make_parts(
     grants = Grants(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us)
+    relay = make_relay(settings, store, publisher, lost, metrics)
     settler = Settler(store)
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     spool = make_spool(settings, store, publisher, away, lost, metrics)
-    dispatcher = Dispatcher(publisher, _dispatcher_limits(settings), lost, metrics, time.monotonic, unix_us)
+    dispatcher = make_dispatcher(settings, store, spool, publisher, lost, metrics)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
     )
@@ -95,6 +98,30 @@ def make_parts(
     )
 
 
+def keeps_order(settings: Settings) -> bool:
+    """Whether each event is in the stream once, and the events of a call in their order."""
+    return settings.publish_to == "stream" and settings.database_url.startswith("mysql:")
+
+
+def make_relay(settings: Settings, store: Store, publisher: Publisher, lost: Outage, metrics: Metrics) -> Relay:
+    limits = _relay_limits(settings)
+    if keeps_order(settings):
+        ordered, outbox = cast(OrderedPublisher, publisher), cast(OrderedStore, store)
+        return OrderedRelay(outbox, ordered, limits, lost, metrics, time.monotonic, unix_us)
+    return Relay(store, publisher, limits, lost, metrics, time.monotonic, unix_us)
+
+
+def make_dispatcher(
+    settings: Settings, store: Store, spool: SpoolParts | None, publisher: Publisher, lost: Outage, metrics: Metrics
+) -> Dispatcher:
+    limits = _dispatcher_limits(settings)
+    if keeps_order(settings):
+        ordered, order = cast(OrderedPublisher, publisher), cast(OrderedStore, store)
+        outbox = spool.store if spool else None
+        return OrderedDispatcher(ordered, order, outbox, limits, lost, metrics, time.monotonic, unix_us)
+    return Dispatcher(publisher, limits, lost, metrics, time.monotonic, unix_us)
+
+
 def make_spool(
     settings: Settings, database: Store, publisher: Publisher, away: Outage, lost: Outage, metrics: Metrics
 ) -> SpoolParts | None:
@@ -102,7 +129,10 @@ def make_spool(
     if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
         return None
     limits = SpoolLimits(
-        settings.spool_bytes_max // settings.workers, settings.spool_free_bytes_min, settings.lease_seconds
+        settings.spool_bytes_max // settings.workers,
+        settings.spool_free_bytes_min,
+        settings.lease_seconds,
+        published_first=keeps_order(settings),
     )
 
     def opened(file: SpoolFile) -> SpoolStore:
@@ -111,7 +141,14 @@ def make_spool(
     folder = settings.data_dir / "spool"
     store = opened(take_spool(folder))
     adoption = Adoption(folder, store, opened)
-    relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us, "spool")
+    relay: Relay
+    if keeps_order(settings):
+        ordered, order = cast(OrderedPublisher, publisher), cast(OrderedStore, database)
+        relay = OrderedSpoolRelay(
+            store, order, ordered, _relay_limits(settings), lost, metrics, time.monotonic, unix_us
+        )
+    else:
+        relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us, "spool")
     drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
     watch = SpoolWatch(store, away, metrics, unix_us)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
@@ -120,7 +157,8 @@ def make_spool(
 def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
     if settings.database_url.startswith("sqlite:"):
         return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
-    return MySQLStore(
+    made = OrderedMySQLStore if keeps_order(settings) else MySQLStore
+    return made(
         Address.parse(settings.database_url),
         connections_max=settings.store_connections_max,
         connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -138,10 +176,18 @@ def sqlite_path(settings: Settings) -> Path:
 def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+        from ingest.publisher.stream_topology import StreamTopology
 
+        topology = StreamTopology(
+            settings.queue,
+            settings.stream_partitions,
+            settings.stream_age_seconds_max,
+            settings.stream_bytes_max,
+            None if settings.broker_url == "embedded:" else settings.broker_url,
+        )
         return StreamPublisher(
             settings.stream_url,
-            settings.queue,
+            topology,
             link,
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,

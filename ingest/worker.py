@@ -25,7 +25,7 @@ from ingest.publisher.base import Publisher
 from ingest.relay import Relay
 from ingest.settler import Settler
 from ingest.slots import RENEW_SECONDS, SlotKeeper
-from ingest.store.base import Store
+from ingest.store.base import Outbox, Store
 from ingest.tasks import end
 from ingest.token_watch import TokenWatch
 
@@ -40,7 +40,7 @@ START_POLL_SECONDS = 0.02
 BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 
 
-class SpoolStore(Keeper, Protocol):
+class SpoolStore(Keeper, Outbox, Protocol):
     async def start(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -61,7 +61,7 @@ class SpoolParts(msgspec.Struct, frozen=True):
 
     @property
     def home(self) -> Home:
-        return Home(self.store, self.settler, self.relay)
+        return Home(self.store, self.settler, self.relay, in_database=False)
 
 
 class Parts(msgspec.Struct, frozen=True):

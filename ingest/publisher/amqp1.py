@@ -60,6 +60,15 @@ def encode_batch(batch: Batch) -> list[bytes]:
     ]
 
 
+def message_id_of(message: bytes) -> int | None:
+    """The event's id in a message of `encode`; None in any other."""
+    if not message.startswith(_PROPERTIES):
+        return None
+    at = len(_PROPERTIES) + (3 if message[len(_PROPERTIES)] == _LIST8[0] else 9)
+    digits = message[at + 2 : at + 2 + message[at + 1]]
+    return int(digits) if message[at] == _STR8[0] and digits.isdigit() else None
+
+
 @lru_cache(_TYPES_MAX)
 def _around_id(event_type: str, id_length: int) -> tuple[bytes, bytes]:
     """The bytes before and after the id's digits: all of them up to the creation time."""

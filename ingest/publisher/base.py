@@ -1,5 +1,6 @@
 """The publisher's protocol: what the pipeline and the relay need of a broker."""
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from ingest.batches import Batch
@@ -33,4 +34,18 @@ class Publisher(Protocol):
 
         Raises `BrokerUnavailable` if nothing is known of the messages, `NotConfirmed` with the
         positions of those that the broker refused while it took the others.
+        """
+
+
+class OrderedPublisher(Publisher, Protocol):
+    """Keeps the order of the calls, of both lanes, and each event of a batch that names its writer once.
+
+    Batches of one writer must be published in the order of their ids, by whomever: what is lower than what the broker
+    has of a writer is discarded, as if it were a repeat.
+    """
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
+        """Publish batches of a writer, in their order, that newer ones of it may have overtaken.
+
+        Slow if they were: what is there already is looked for. Raises as `publish` does.
         """

@@ -1,40 +1,98 @@
-"""The publisher on a RabbitMQ stream, through rstream."""
+"""The publisher on a RabbitMQ stream, or on the partitions of a super stream, through rstream."""
 
-from ingest.batches import Batch
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+
+from ingest.batches import Batch, joined
 from ingest.errors import NotConfirmed
 from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Lane
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
+from ingest.publisher.stream_reader import find_ids
+from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.supervisor import SupervisedPublisher
+
+log = logging.getLogger("ingest.publisher")
+
+CLOCKS_APART_MS = 60_000
+"""How much the broker's clock may be behind this node's."""
+FIND_SECONDS_MAX = 120.0
 
 
 class StreamPublisher(SupervisedPublisher[StreamConnection]):
-    """See `ingest.publisher.base.Publisher`. At least once: what is published again is there twice."""
+    """See `ingest.publisher.base.OrderedPublisher`.
+
+    A batch that names its writer is published under that name, with the events' ids as publishing ids: the broker
+    discards what it has already, and also whatever is lower than what it has of that writer. Batches of one writer must
+    be published in their order, therefore. One without a writer is there as often as it is published.
+    """
 
     def __init__(
         self,
         url: str,
-        stream: str,
+        topology: StreamTopology,
         link: Link = UNHEARD,
         *,
         confirm_timeout_seconds: float,
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        address = StreamAddress.parse(url)
+        address = self._address = StreamAddress.parse(url)
         super().__init__(
-            lambda: StreamConnection.open(address, stream, connect_timeout_seconds), reconnect_seconds_max, link
+            lambda: StreamConnection.open(address, topology, connect_timeout_seconds), reconnect_seconds_max, link
         )
+        self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
-        """Both lanes share the one connection: a batch holds the next one up only while it is written."""
-        connection = self._supervisor.connection()
+        """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
+        await self._publish(self._supervisor.connection(), batch, reference_of(batch.writer))
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
+        """See `ingest.publisher.base.OrderedPublisher`."""
+        for writer, of_writer in groupby(batches, lambda batch: batch.writer):
+            connection, reference = self._supervisor.connection(), reference_of(writer)
+            whole = joined(list(of_writer))
+            overtaken, late = await self._overtaken(connection, reference, whole) if writer else (set(), set())
+            if rest := _positions(whole, set(whole.ids) - overtaken):
+                await self._publish(connection, whole.picked(rest), reference)
+            if late:
+                log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(late)})
+                await self._publish(connection, whole.picked(_positions(whole, late)), f"{reference}-late")
+
+    async def _overtaken(self, connection: StreamConnection, reference: str, batch: Batch) -> tuple[set[int], set[int]]:
+        """Ids of the events that the broker would discard under this name; and of those which the stream has not."""
+        overtaken: set[int] = set()
+        late: set[int] = set()
+        for stream, last_id in (await connection.sequences(reference)).items():
+            older = {
+                event_id
+                for event_id, event in zip(batch.ids, batch.events, strict=True)
+                if event_id < last_id and self._topology.stream_of(event) == stream
+            }
+            if older:
+                since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
+                found = await find_ids(self._address, stream, older, since_ms, last_id, FIND_SECONDS_MAX)
+                overtaken |= older
+                late |= older - found
+        return overtaken, late
+
+    async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):
-            pending = await connection.write(batch)
-            await pending.done
-        if pending.refused:
+            publication, large = await connection.write(batch, reference)
+            await publication.done
+        if refused := publication.refused.union(large):
             raise NotConfirmed(
-                f"RabbitMQ's stream refused {len(pending.refused)} of {len(batch)} messages.", sorted(pending.refused)
+                f"RabbitMQ's stream refused {len(refused)} of {len(batch)} messages.", _positions(batch, refused)
             )
+
+
+def reference_of(writer: int) -> str:
+    """The name under which the broker knows a writer; without one it discards nothing."""
+    return f"call-events-{writer}" if writer else ""
+
+
+def _positions(batch: Batch, ids: set[int]) -> Sequence[int]:
+    return [position for position, event_id in enumerate(batch.ids) if event_id in ids]

@@ -53,10 +53,13 @@ class StreamAddress(msgspec.Struct, frozen=True):
             "username": self.username,
             "password": self.password,
             "vhost": self.vhost,
-            "ssl_context": ssl.create_default_context(cafile=self.ca_file) if self.tls else None,
+            "ssl_context": self.ssl_context(),
             "heartbeat": HEARTBEAT_SECONDS,
             "connection_name": CONNECTION_NAME,
         }
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self.ca_file) if self.tls else None
 
 
 async def finished(closing: Coroutine[Any, Any, None], seconds: float) -> bool:

@@ -1,104 +1,153 @@
-"""One connection to RabbitMQ's stream, written to by whole batches."""
+"""The way to a stream, or to the partitions of a super stream: a connection to each node that leads one."""
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
-from rstream import ConfirmationStatus, RawMessage
-from rstream.exceptions import PublisherDoesNotExist, StreamDoesNotExist, StreamNotAvailable
+from rstream.exceptions import StreamDoesNotExist
 
 from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp1 import encode_batch
-from ingest.publisher.confirms import ConfirmWindow, Pending
+from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream_address import ERRORS, HEARTBEAT_SECONDS, StreamAddress
-from ingest.publisher.stream_producer import OneConnectionProducer
+from ingest.publisher.stream_node import Message, Outlet, Publication, StreamNode
+from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.supervisor import Connection, text_of
 
 log = logging.getLogger("ingest.publisher")
 
-FRAME_OVERHEAD_BYTES = 13
-MESSAGE_OVERHEAD_BYTES = 12
-"""Of a publish frame: length, key, version, publisher id, count; and each message's publishing id and length."""
-GONE = {error.code for error in (PublisherDoesNotExist, StreamDoesNotExist, StreamNotAvailable)}
-"""Refusals that end only with another connection: to the stream's new leader, or to a new stream."""
+Written = tuple[Publication, Sequence[int]]
+"""What is being confirmed, and the ids of messages that are too large for the broker."""
 
 
 class StreamConnection(Connection):
-    """Publishing ids are the window's tags: from 1 up, in the order of the calls of `write`."""
+    """Lost as a whole: with one node's connection, or with one partition's leader."""
 
-    def __init__(self, address: StreamAddress, stream: str, timeout_seconds: float) -> None:
+    def __init__(self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float) -> None:
         super().__init__()
-        self._producer = OneConnectionProducer(address, stream, self.drop)
-        self._stream = stream
+        self._address = address
+        self._topology = topology
         self._timeout_seconds = timeout_seconds
-        self._window = ConfirmWindow()
+        self._nodes: dict[tuple[str, int], StreamNode] = {}
+        self._leaders: Mapping[str, StreamNode] = {}
         self._order = asyncio.Lock()
 
     @classmethod
-    async def open(cls, address: StreamAddress, stream: str, timeout_seconds: float) -> "StreamConnection":
+    async def open(cls, address: StreamAddress, topology: StreamTopology, timeout_seconds: float) -> "StreamConnection":
         """Connect and declare. Raises one of `ERRORS` or `BrokerUnavailable`."""
-        connection = cls(address, stream, timeout_seconds)
+        connection = cls(address, topology, timeout_seconds)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await connection._producer.open()
+                await connection._open()
         except BaseException as exc:
             connection.drop(text_of(exc))
             await connection.close()
             raise
         return connection
 
+    async def _open(self) -> None:
+        first = await self._node(self._address.host, self._address.port)
+        await self._topology.declare(first.client)
+        leaders = {}
+        for stream in self._topology.streams:
+            try:
+                leader, _ = await first.client.query_leader_and_replicas(stream)
+            except StreamDoesNotExist as exc:
+                raise BrokerUnavailable(
+                    f"There is no stream {stream!r}: a queue may have its name, or the user may not declare it."
+                ) from exc
+            leaders[stream] = await self._node(leader.host, leader.port)
+            await leaders[stream].outlet(stream, "")  # whether it may be published to is told at once
+        self._leaders = leaders
+
+    async def _node(self, host: str, port: int) -> StreamNode:
+        node = self._nodes.get((host, port))
+        if node is None:
+            node = self._nodes[host, port] = await StreamNode.open(self._address, host, port, self.drop)
+        return node
+
     def drop(self, reason: str) -> None:
         super().drop(reason)
-        self._window.fail(reason)
+        for node in self._nodes.values():
+            node.fail(reason)
 
-    async def write(self, batch: Batch) -> Pending:
+    async def write(self, batch: Batch, reference: str) -> Written:
         """Hand the batch to the broker in as few frames as its limit allows; calls keep their order.
 
-        Waits while the socket is full, so callers hold a deadline. Raises `BrokerUnavailable` if the
-        connection is lost.
+        The messages' publishing ids are the events' ids. Waits while a socket is full, so callers hold a deadline.
+        Raises `BrokerUnavailable` if the connection is lost.
         """
         async with self._order:
-            if self.problem is not None:
-                raise BrokerUnavailable(self.problem)
-            # Before the first byte is out: the first confirms come while the last frame is written.
-            pending = self._window.add(batch, asyncio.get_running_loop().create_future())
+            self._check()
             try:
-                await self._send(pending, encode_batch(batch))
+                return await self._write(batch, reference)
             except asyncio.CancelledError:
-                pending.done.cancel()  # by the caller's deadline, which drops the connection
+                self.drop("Writing to RabbitMQ's stream was given up.")  # a part of a frame may be out
                 raise
-            except Exception as exc:
-                pending.done.cancel()  # nobody will wait for it
+            except ERRORS as exc:
                 reason = f"Writing to RabbitMQ's stream failed: {text_of(exc)}"
                 self.drop(reason)
                 raise BrokerUnavailable(reason) from exc
-            return pending
 
-    async def _send(self, pending: Pending, messages: Sequence[bytes]) -> None:
-        frame_bytes_max = self._producer.frame_bytes_max
-        message_bytes_max = frame_bytes_max - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BYTES
-        if max(map(len, messages)) > message_bytes_max:
-            self._refuse_large(pending, messages, message_bytes_max)
-        for frame in frames_of(messages, pending.first, frame_bytes_max):
-            await self._producer.send_batch(self._stream, frame, on_publish_confirm=self._status)
-        if not self._producer.alive:
-            raise ConnectionResetError("the connection was lost while it was written to")
+    async def _write(self, batch: Batch, reference: str) -> Written:
+        large: list[int] = []
+        sendings: list[tuple[StreamNode, Outlet, Sequence[Message]]] = []
+        for stream, messages in self._parted(batch):
+            node = self._leaders[stream]
+            outlet = await node.outlet(stream, reference)
+            while earlier := outlet.overlapping(publishing_id for publishing_id, _ in messages):
+                await asyncio.wait([earlier.done])  # the other lane publishes the same: an answer is one of them's
+                self._check()
+            large += self._too_large(messages, node.message_bytes_max)
+            sendings.append((node, outlet, [message for message in messages if message[0] not in large]))
+        publication = Publication(sum(len(messages) for _, _, messages in sendings))
+        publication.answered(0)  # nothing to wait for, if all are too large
+        for node, outlet, messages in sendings:
+            if messages:
+                outlet.expect([publishing_id for publishing_id, _ in messages], publication)
+                await node.send(outlet, messages)
+        self._check()
+        return publication, large
 
-    def _refuse_large(self, pending: Pending, messages: Sequence[bytes], message_bytes_max: int) -> None:
+    def _parted(self, batch: Batch) -> Iterator[tuple[str, Sequence[Message]]]:
+        """The streams that the batch's messages belong to, and theirs."""
+        streams = self._topology.streams
+        messages = list(zip(batch.ids, encode_batch(batch), strict=True))
+        if len(streams) == 1:
+            yield streams[0], messages
+            return
+        parts: dict[int, list[Message]] = defaultdict(list)
+        for event, message in zip(batch.events, messages, strict=True):
+            parts[partition_of(event.call_id, len(streams))].append(message)
+        for number, part in sorted(parts.items()):
+            yield streams[number], part
+
+    def _too_large(self, messages: Sequence[Message], message_bytes_max: int) -> Iterator[int]:
         """From RabbitMQ 4 on, a frame over the limit costs the connection, and all that is in flight on it."""
-        for tag, message in enumerate(messages, pending.first):
+        for event_id, message in messages:
             if len(message) > message_bytes_max:
                 log.error(
                     "a message is larger than a frame of RabbitMQ's stream may be (its setting stream.frame_max)",
-                    extra={"message_id": pending.batch.ids[tag - pending.first], "bytes": len(message)},
+                    extra={"message_id": event_id, "bytes": len(message)},
                 )
-                self._window.answer(tag, multiple=False, refused=True)
+                yield event_id
 
-    def _status(self, status: ConfirmationStatus) -> None:
-        if status.response_code in GONE:
-            self.drop(f"RabbitMQ's stream takes no more from this connection (code {status.response_code}).")
-        self._window.answer(status.message_id, multiple=False, refused=not status.is_confirmed)
+    def _check(self) -> None:
+        if self.problem is not None:
+            raise BrokerUnavailable(self.problem)
+
+    async def sequences(self, reference: str) -> Mapping[str, int]:
+        """The highest publishing id each stream has of this publisher; 0 without one. Raises `BrokerUnavailable`."""
+        self._check()
+        try:
+            return {
+                stream: await node.client.query_publisher_sequence(stream, reference)
+                for stream, node in self._leaders.items()
+            }
+        except ERRORS as exc:
+            raise BrokerUnavailable(text_of(exc)) from exc
 
     async def until_lost(self) -> None:
         """An idle connection is tried now and then: rstream only logs that heartbeats are missing."""
@@ -112,29 +161,13 @@ class StreamConnection(Connection):
     async def _try_it(self) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                if not await self._producer.answers():
-                    self.drop("RabbitMQ's stream is gone.")
+                for stream, node in self._leaders.items():
+                    if not await node.answers(stream):
+                        self.drop("RabbitMQ's stream is gone.")
         except ERRORS as exc:
             self.drop(f"RabbitMQ does not answer: {text_of(exc)}")
 
     async def close(self) -> None:
         broken = self.problem is not None
         self.drop("The connection to RabbitMQ is closed.")
-        await self._producer.end(self._timeout_seconds, broken=broken)
-
-
-def frames_of(messages: Sequence[bytes], first_id: int, frame_bytes_max: int) -> Iterator[list[RawMessage]]:
-    """The messages with their publishing ids, so many at a time as a frame holds; too large ones are left out."""
-    frame: list[RawMessage] = []
-    size = FRAME_OVERHEAD_BYTES
-    for publishing_id, message in enumerate(messages, first_id):
-        more = MESSAGE_OVERHEAD_BYTES + len(message)
-        if FRAME_OVERHEAD_BYTES + more > frame_bytes_max:
-            continue
-        if size + more > frame_bytes_max:
-            yield frame
-            frame, size = [], FRAME_OVERHEAD_BYTES
-        frame.append(RawMessage(message, publishing_id))
-        size += more
-    if frame:
-        yield frame
+        await asyncio.gather(*(node.end(self._timeout_seconds, broken=broken) for node in self._nodes.values()))

@@ -1,16 +1,20 @@
 """Reads a RabbitMQ stream from its beginning, and asks whether it is there; changes nothing."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Container
 from typing import Any
 
 import msgspec
-from rstream import Consumer, MessageContext, Producer, amqp_decoder
+from rstream import Consumer, ConsumerOffsetSpecification, MessageContext, OffsetType, Producer, amqp_decoder
 from rstream.exceptions import StreamDoesNotExist
 
 from ingest.errors import BrokerUnavailable
+from ingest.publisher.amqp1 import message_id_of
 from ingest.publisher.stream_address import ERRORS, StreamAddress, finished
 from ingest.publisher.supervisor import text_of
+
+log = logging.getLogger("ingest.publisher")
 
 BUFFERED_MESSAGES_MAX = 1000
 CLOSE_SECONDS = 2.0
@@ -43,6 +47,39 @@ async def read_stream(url: str, stream: str, connect_timeout_seconds: float) -> 
         raise BrokerUnavailable("The connection to RabbitMQ was lost.")
     finally:
         await finished(consumer.close(), CLOSE_SECONDS)
+
+
+async def find_ids(
+    address: StreamAddress, stream: str, wanted: Container[int], since_ms: int, last_id: int, timeout_seconds: float
+) -> set[int]:
+    """Which of the wanted event ids the stream has between that Unix time and the event `last_id`.
+
+    What is not found within `timeout_seconds`, or was dropped by the stream's own limits, is not there. Raises
+    `BrokerUnavailable`.
+    """
+    found: set[int] = set()
+    done = asyncio.Event()
+
+    def look(message: bytes, _: MessageContext) -> None:
+        event_id = message_id_of(message)
+        if event_id is not None and event_id in wanted:
+            found.add(event_id)
+        if event_id == last_id:
+            done.set()
+
+    consumer = _OneConnectionConsumer(**address.options(), on_close_handler=lambda _: done.set())
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            offset = ConsumerOffsetSpecification(OffsetType.TIMESTAMP, since_ms)
+            await consumer.subscribe(stream, look, offset_specification=offset)
+            await done.wait()
+    except TimeoutError:
+        log.warning("a stream was not read to its end", extra={"stream": stream, "seconds": timeout_seconds})
+    except ERRORS as exc:
+        raise BrokerUnavailable(f"RabbitMQ's stream cannot be read: {text_of(exc)}") from exc
+    finally:
+        await finished(consumer.close(), CLOSE_SECONDS)
+    return found
 
 
 async def stream_exists(url: str, stream: str, connect_timeout_seconds: float) -> bool:

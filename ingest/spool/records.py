@@ -14,6 +14,8 @@ class SpoolLimits(msgspec.Struct, frozen=True):
     """Of the disk, that the spool leaves to others."""
     lease_seconds: float
     """How long a record that is being brought to the database is not published."""
+    published_first: bool = False
+    """Nothing is brought to the database before it is published: there others could publish it out of its turn."""
 
 
 class Usage(msgspec.Struct, frozen=True):

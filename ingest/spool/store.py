@@ -42,6 +42,8 @@ LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS 
 READ = "SELECT first_id, batch FROM spool WHERE first_id = ?"
 OLDEST = """SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool
     WHERE lease_until IS NULL OR lease_until <= ? ORDER BY first_id LIMIT ?"""
+NEVER = -1
+"""A time before every lease's end."""
 ALL = "SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool WHERE first_id > ? ORDER BY first_id LIMIT ?"
 ALL_REFUSED = "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused ORDER BY first_id"
 FREE = "UPDATE spool SET lease_until = 0 WHERE lease_until IS NOT NULL"
@@ -84,8 +86,8 @@ class SpoolStore:
         self._file.remove()
         self._file.release()
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
-        """Make the batch durable here. Raises `SpoolFull` at a bound, or when the disk is full."""
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
+        """Make the batch durable here; False, as nobody is behind. Raises `SpoolFull` at a bound, or on a full disk."""
         record = Record(batch.first_id, len(batch), self._lease_until(lease_seconds), pack(batch))
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -93,6 +95,7 @@ class SpoolStore:
                 await self._add([record], settled, batch)
         except TimeoutError as exc:
             raise StoreUnavailable(f"The spool's disk did not answer within {self._timeout_seconds:g} s.") from exc
+        return False
 
     async def add(self, records: Sequence[Record]) -> None:
         """Records of another spool, whatever the bounds: their bytes are on this disk already."""
@@ -138,9 +141,10 @@ class SpoolStore:
     async def take_oldest(self, limit: int) -> list[Record]:
         """To be brought to the database: the oldest records that nobody publishes now, leased from the relay."""
         now_ms, until = self._lease_until(0), self._lease_until(self._limits.lease_seconds)
+        free_ms = NEVER if self._limits.published_first else now_ms
 
         def take(connection: sqlite3.Connection) -> list[Record]:
-            records = [Record(*row) for row in connection.execute(OLDEST, (now_ms, limit))]
+            records = [Record(*row) for row in connection.execute(OLDEST, (free_ms, limit))]
             connection.executemany(LEASE, [(until, record.first_id) for record in records])
             return records
 

@@ -1,6 +1,6 @@
 """The store's protocol: what the batcher, the relay and the slot keeper need of a database."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -73,8 +73,10 @@ class Store(Outbox, TokenTable, Protocol):
     async def ping(self) -> None:
         """Return if a commit could succeed now: connected, schema as this version needs it."""
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
+
+        True if the batch is left to the relays, because others are behind: see `OrderedStore`.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
         The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
@@ -102,3 +104,22 @@ class Store(Outbox, TokenTable, Protocol):
 
     async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
         """Extend the lease and keep `lease.floor_ms`; None if another node holds the slot now."""
+
+
+class OrderedStore(Store, Protocol):
+    """A database that several workers and nodes agree in on the order of what they publish.
+
+    `claim` gives entries so that none overtakes another of its slot; while all are behind, of any.
+    """
+
+    async def fall_behind(self, first_ids: Sequence[int]) -> None:
+        """From now on every new entry is left to the relays, and so are these."""
+
+    async def waits_before(self, event_id: int) -> bool:
+        """Whether an older entry of the same slot is in the outbox."""
+
+    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+        """Let all workers publish by themselves again, unless much is left; whether they do.
+
+        What little is left is passed to `publish` first, while no commit can be made.
+        """

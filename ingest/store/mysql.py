@@ -11,7 +11,7 @@ from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
 from ingest.store.base import Backlog, SlotLease
 from ingest.store.migrations import newest_version
-from ingest.store.mysql_connection import Address, Connection, Pool
+from ingest.store.mysql_connection import Address, Connection, Pool, Row
 from ingest.store.mysql_errors import Duplicate, Retry
 from ingest.tokens import Token
 
@@ -36,6 +36,7 @@ class MySQLStore:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
         self._writers = Pool(address, connections_max, connect_timeout_seconds, link, autocommit=False)
         self._others = Pool(address, 1, connect_timeout_seconds, link, autocommit=True)
+        self._address = address
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
         self._link = link
@@ -53,14 +54,15 @@ class MySQLStore:
         if version < newest_version("mysql"):
             raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
-        statement = sql.commit(batch, lease_seconds, settled)
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
+        statement = sql.commit(batch, sql.lease_of_entry(lease_seconds), settled)
         async with self._deadline():
             try:
                 await self._insist(statement)
             except Duplicate:
                 await self._check_repeats(batch)
                 await self._check_own(batch)
+        return False
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         statement = sql.restore(batches)
@@ -149,22 +151,22 @@ class MySQLStore:
             async with self._other() as connection:
                 await connection.run(sql.remove_tokens(digests))
 
-    async def _insist(self, statement: bytes) -> None:
-        """A lost connection leaves the outcome unknown; the same ids make further tries safe."""
+    async def _insist(self, statement: bytes) -> list[Row]:
+        """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""
         for attempt in range(1, RETRIES_MAX + 1):
             try:
-                await self._commit_once(statement)
-                return
+                return await self._commit_once(statement)
             except (Retry, StoreUnavailable):
                 if attempt == RETRIES_MAX:
                     raise
             self._link.retried(1)
             await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
+        raise StoreUnavailable  # never reached: the last try returns or raises
 
-    async def _commit_once(self, statement: bytes) -> None:
+    async def _commit_once(self, statement: bytes) -> list[Row]:
         async with self._writers.connection() as connection:
             try:
-                await connection.run(statement)
+                return await connection.run(statement, of_first=True)
             except StoreUnavailable:
                 raise
             except StoreError:

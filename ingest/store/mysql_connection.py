@@ -118,8 +118,8 @@ class Connection:
             self.close()
             raise
 
-    async def run(self, sql: bytes) -> list[Row]:
-        """Execute one or several statements; the rows of the last result set. Raises `StoreError`s.
+    async def run(self, sql: bytes, *, of_first: bool = False) -> list[Row]:
+        """Execute one or several statements; the rows of the last result, or of the first. Raises `StoreError`s.
 
         The first statement that fails ends it: its error is raised, and no later one was executed.
         """
@@ -129,9 +129,10 @@ class Connection:
         try:
             async with self._raw.cursor() as cursor:
                 await cursor.execute(sql)
+                first = list(await cursor.fetchall()) if of_first and cursor.description else []
                 while await cursor.nextset():
                     pass
-                return list(await cursor.fetchall()) if cursor.description else []
+                return first if of_first else list(await cursor.fetchall()) if cursor.description else []
         except asyncmy.errors.MySQLError as exc:
             raise translate(exc) from exc
         except (OSError, RuntimeError) as exc:

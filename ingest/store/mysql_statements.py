@@ -13,10 +13,8 @@ from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
-INSERT_ENTRY = (
-    b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
-    b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
-)
+INSERT_ENTRY = b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (%d, %d, %b, _binary%b)"
+LEASE_OF_ENTRY = b"UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND"
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
 READ_KEYS = (
     b"SELECT id, call_id, event_type, CAST(created_time AS CHAR) FROM call_event_logs WHERE id IN (%b) ORDER BY id"
@@ -107,13 +105,18 @@ def insert_events(*batches: Batch) -> bytes:
     return b"".join(parts)
 
 
-def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
+def lease_of_entry(lease_seconds: float) -> bytes:
+    """When the lease of a new entry ends, as an expression."""
+    return LEASE_OF_ENTRY % microseconds(lease_seconds)
+
+
+def commit(batch: Batch, lease_of_entry: bytes, settled: Sequence[int]) -> bytes:
     """A batch's transaction: its rows, its outbox entry, and the entries settled meanwhile.
 
     For a session without autocommit. The server answers each statement by itself, and each answer wakes
     the client, so there are as few as can be.
     """
-    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
+    entry = (batch.first_id, len(batch), lease_of_entry, quoted(pack(batch)))
     statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
@@ -153,20 +156,20 @@ def count_rows(first_id: int, last_id: int) -> bytes:
 
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:
-    return DELETE_ENTRIES % _listed(first_ids)
+    return DELETE_ENTRIES % listed(first_ids)
 
 
 def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
-    return LEASE % (microseconds(lease_seconds), _listed(first_ids))
+    return LEASE % (microseconds(lease_seconds), listed(first_ids))
 
 
 def read_entries(first_ids: Iterable[int]) -> bytes:
-    return READ_ENTRIES % _listed(first_ids)
+    return READ_ENTRIES % listed(first_ids)
 
 
 def read_keys(batch: Batch) -> bytes:
     """Asks for all but the payloads of the batch's rows; see `keys_of`."""
-    return READ_KEYS % _listed(batch.ids)
+    return READ_KEYS % listed(batch.ids)
 
 
 def keys_of(batch: Batch) -> list[tuple[int, str, str, str]]:
@@ -194,5 +197,5 @@ def _hex_listed(values: Iterable[bytes]) -> bytes:
     return b",".join(b"x'%b'" % value.hex().encode() for value in values)
 
 
-def _listed(first_ids: Iterable[int]) -> bytes:
+def listed(first_ids: Iterable[int]) -> bytes:
     return b",".join(b"%d" % first_id for first_id in first_ids)

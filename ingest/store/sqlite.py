@@ -97,7 +97,7 @@ class SQLiteStore:
     async def ping(self) -> None:
         await self._run(_check_schema)
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
         entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
@@ -108,6 +108,7 @@ class SQLiteStore:
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
+        return False
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         def write(connection: sqlite3.Connection) -> None:

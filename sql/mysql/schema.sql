@@ -52,3 +52,21 @@ CREATE TABLE IF NOT EXISTS ingest_keys (
     PRIMARY KEY (digest),
     KEY ingest_keys_event_id (event_id)
 ) ENGINE = InnoDB;
+
+-- Whether events wait in the outbox that must reach a stream before newer ones of their calls do (row 1), and a row that
+-- relays lock while they choose entries (row 2). Used with INGEST_PUBLISH_TO=stream only.
+CREATE TABLE IF NOT EXISTS ingest_order (
+    id     TINYINT NOT NULL,
+    behind TINYINT NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB;
+INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);
+
+-- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
+CREATE TABLE IF NOT EXISTS ingest_dead_letters (
+    event_id  BIGINT       NOT NULL,
+    reason    VARCHAR(255) NOT NULL,
+    died_time DATETIME(6)  NOT NULL,
+    batch     LONGBLOB     NOT NULL,
+    PRIMARY KEY (event_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

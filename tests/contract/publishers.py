@@ -18,6 +18,7 @@ from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import EmbeddedPublisher, EmbeddedQueue
 from ingest.publisher.stream import StreamPublisher
+from ingest.publisher.stream_topology import StreamTopology
 from tests.services import RabbitMQServer
 
 ARRIVE_SECONDS = 20.0
@@ -156,7 +157,7 @@ class Stream(Broker):
         }
 
     def publisher(self, **limits: float) -> Publisher:
-        return StreamPublisher(self.url, self.name, UNHEARD, **{**LIMITS, **limits})
+        return StreamPublisher(self.url, StreamTopology(self.name), UNHEARD, **{**LIMITS, **limits})
 
     async def read(self, enough: Enough) -> list[Received]:
         found: list[Received] = []

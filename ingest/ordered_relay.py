@@ -1,0 +1,99 @@
+"""Relays that keep the order, and each event once: of the database's outbox, and of what dead workers left behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from ingest.batches import Batch
+from ingest.clock import Monotonic, NowUs
+from ingest.errors import PublishError
+from ingest.metrics import Metrics, Route
+from ingest.ordered_dispatcher import OLDER_FIRST
+from ingest.outage import Outage
+from ingest.publisher.base import OrderedPublisher
+from ingest.relay import Relay, RelayLimits
+from ingest.store.base import Outbox
+
+BEHIND_POLL_SECONDS = 0.1
+"""How often a relay looks for more while every worker leaves its events to them."""
+
+
+class Order(Protocol):
+    """See `ingest.store.base.OrderedStore`."""
+
+    async def waits_before(self, event_id: int) -> bool: ...
+
+
+class OrderedOutbox(Outbox, Protocol):
+    """See `ingest.store.base.OrderedStore`."""
+
+    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool: ...
+
+
+class OrderedRelay(Relay):
+    """See `ingest.relay`. Claims are given in order, and what failed is published before what follows."""
+
+    def __init__(
+        self,
+        outbox: OrderedOutbox,
+        publisher: OrderedPublisher,
+        limits: RelayLimits,
+        outage: Outage,
+        metrics: Metrics,
+        monotonic: Monotonic,
+        now_us: NowUs,
+    ) -> None:
+        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us)
+        self._order = outbox
+
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+        """Nothing is taken over: entries are claimed in their order, or not at all."""
+
+    async def round(self) -> bool:
+        await super().round()
+        if self._claimed:
+            return True
+        caught_up = await self._order.catch_up(self._publish_last)
+        self._pause_seconds = self._limits.poll_seconds if caught_up else BEHIND_POLL_SECONDS
+        return False
+
+    async def _publish_last(self, batches: Sequence[Batch]) -> None:
+        await asyncio.gather(*(self._publish(batch) for batch in batches))
+
+    def _again(self, failed: Sequence[int]) -> None:
+        self._claimed.extendleft(reversed(failed))
+
+
+class OrderedSpoolRelay(Relay):
+    """Of what this worker's spool has of others. Newer events of theirs may be in the stream already."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        order: Order,
+        publisher: OrderedPublisher,
+        limits: RelayLimits,
+        outage: Outage,
+        metrics: Metrics,
+        monotonic: Monotonic,
+        now_us: NowUs,
+        route: Route = "spool",
+    ) -> None:
+        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, route)
+        self._ordered = publisher
+        self._order = order
+
+    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+        """Nothing: what this worker has put there itself is its dispatcher's."""
+
+    async def _publish_slice(self) -> None:
+        first_ids, batches = await self._read_slice()
+        for batch in batches:
+            if await self._order.waits_before(batch.first_id):
+                raise PublishError(OLDER_FIRST)
+        await self._ordered.publish_missing(batches, "relay")
+        for _ in first_ids:
+            self._claimed.popleft()
+        self._metrics.published.labels(self._route).inc(sum(map(len, batches)))
+        self._outage.over()
+        await self._settle(first_ids)

@@ -1,0 +1,137 @@
+"""The MySQL store of a service that keeps the order of each call's events in a stream; see docs/streams.md.
+
+As long as nobody is behind, every worker publishes what it commits, and answers when the stream has it. A worker that
+cannot publish notes that all are behind before it answers: from then on what is committed, by whichever worker or node,
+waits in the outbox, and the relays publish it in the order of its ids. Who finds nothing left to publish takes the note
+back while no commit is under way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from ingest.batches import Batch, unpack
+from ingest.errors import StoreUnavailable
+from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
+from ingest.store import mysql_statements as sql
+from ingest.store.mysql import MySQLStore
+from ingest.store.mysql_connection import Connection
+from ingest.store.mysql_errors import Duplicate, Retry
+
+IS_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 LOCK IN SHARE MODE"
+"""Who has read it holds off those who would change it until the commit."""
+LOCK_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 FOR UPDATE"
+SET_BEHIND = b"UPDATE ingest_order SET behind = %d WHERE id = 1"
+LOCK_CHOICE = b"SELECT behind FROM ingest_order WHERE id = 2 FOR UPDATE"
+LEASE_OF_ENTRY = b"UTC_TIMESTAMP(6) + INTERVAL IF((SELECT behind FROM ingest_order WHERE id = 1), 0, %d) MICROSECOND"
+FREE = b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) WHERE first_id IN (%b) AND attempts = 0"
+OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox ORDER BY first_id LIMIT %d"
+LEFT = (
+    b"SELECT first_id, batch, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox "
+    b"WHERE lease_until <= UTC_TIMESTAMP(6) OR attempts > 0 ORDER BY first_id LIMIT %d"
+)
+"""What waits for a relay, or is being published by one; not what its own worker publishes now."""
+OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
+IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
+"""A node that freezes while it holds all commits off loses the lock after so long."""
+
+CHOSEN_OF_MAX = 4
+"""So many times the entries wanted are looked at: those of live workers are among them."""
+LAST_ENTRIES_MAX = 32
+LAST_EVENTS_MAX = 1000
+LAST_SECONDS = 0.15
+"""For the last ones of those behind, which are published while no commit can be made; a commit waits longer."""
+
+PublishAll = Callable[[Sequence[Batch]], Awaitable[None]]
+
+
+class OrderedMySQLStore(MySQLStore):
+    """See `ingest.store.base.OrderedStore`."""
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
+        entry_lease = LEASE_OF_ENTRY % sql.microseconds(lease_seconds)
+        statement = IS_BEHIND + b";" + sql.commit(batch, entry_lease, settled)
+        async with self._deadline():
+            try:
+                return bool((await self._insist(statement))[0][0])
+            except Duplicate:
+                await self._check_repeats(batch)
+                await self._check_own(batch)
+                return await self._is_behind_now(batch.first_id)
+
+    async def _is_behind_now(self, first_id: int) -> bool:
+        """Of an entry that an earlier try of unknown outcome has left, under which note is not known."""
+        async with self._others.connection() as connection, connection.transaction():
+            behind = bool((await connection.run(IS_BEHIND))[0][0])
+            if behind:
+                await connection.run(FREE % sql.listed([first_id]))
+        return behind
+
+    async def fall_behind(self, first_ids: Sequence[int]) -> None:
+        async with self._other() as connection, connection.transaction():
+            await connection.run(SET_BEHIND % 1)
+            if first_ids:
+                await connection.run(FREE % sql.listed(first_ids))
+
+    async def waits_before(self, event_id: int) -> bool:
+        async with self._other() as connection:
+            return bool(await connection.run(OLDER % (event_id, SEQUENCE_BITS, SLOTS_MAX - 1, slot_of(event_id))))
+
+    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
+        """The oldest: behind, up to the first that is somebody's; else of each slot."""
+        async with self._other() as connection, connection.transaction():
+            await connection.run(LOCK_CHOICE)
+            behind = bool((await connection.run(IS_BEHIND))[0][0])
+            rows = await connection.run(OLDEST % (limit * CHOSEN_OF_MAX))
+            first_ids = chosen([(row[0], bool(row[1])) for row in rows], limit, in_all=behind)
+            if first_ids:
+                await connection.run(sql.lease_entries(first_ids, lease_seconds))
+        return first_ids
+
+    async def catch_up(self, publish: PublishAll) -> bool:
+        try:
+            async with asyncio.timeout(self._commit_timeout_seconds):
+                connection = await Connection.open(self._address, self._commit_timeout_seconds, autocommit=False)
+                try:
+                    return await self._catch_up(connection, publish)
+                finally:
+                    await connection.end()  # which takes back what is not committed
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"MySQL did not answer within {self._commit_timeout_seconds:g} s.") from exc
+        except Retry:
+            return False
+
+    async def _catch_up(self, connection: Connection, publish: PublishAll) -> bool:
+        await connection.run(IDLE_SECONDS)
+        if not (await connection.run(LOCK_BEHIND))[0][0]:
+            return True
+        rows = await connection.run(LEFT % (LAST_ENTRIES_MAX + 1))
+        batches = unpack((row[0], row[1]) for row in rows)
+        if not all(row[2] for row in rows) or len(batches) < len(rows):
+            return False  # a relay has some, or one is damaged
+        if len(rows) > LAST_ENTRIES_MAX or sum(map(len, batches)) > LAST_EVENTS_MAX:
+            return False
+        if batches:
+            try:
+                async with asyncio.timeout(LAST_SECONDS):
+                    await publish(batches)
+            except TimeoutError:
+                return False
+            await connection.run(sql.delete_entries([batch.first_id for batch in batches]))
+        await connection.run(SET_BEHIND % 0 + b";COMMIT")
+        return True
+
+
+def chosen(entries: Sequence[tuple[int, bool]], limit: int, *, in_all: bool) -> list[int]:
+    """Which of the oldest entries (first id, is it free) may be published next so that none overtakes another.
+
+    None follows one that is somebody's still: of the same slot, or `in_all`, of any.
+    """
+    first_ids: list[int] = []
+    taken: set[int] = set()
+    for first_id, free in entries:
+        kind = 0 if in_all else slot_of(first_id)
+        if not free:
+            taken.add(kind)
+        elif kind not in taken:
+            first_ids.append(first_id)
+    return first_ids[:limit]

@@ -1,0 +1,8 @@
+-- Whether events wait in the outbox that must reach a stream before newer ones of their calls do (row 1), and a row that
+-- relays lock while they choose entries (row 2). Used with INGEST_PUBLISH_TO=stream only.
+CREATE TABLE IF NOT EXISTS ingest_order (
+    id     TINYINT NOT NULL,
+    behind TINYINT NOT NULL,
+    PRIMARY KEY (id)
+) ENGINE = InnoDB;
+INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);

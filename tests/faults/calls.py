@@ -1,0 +1,178 @@
+"""Calls on several nodes: each event is sent when the one before is answered, mostly to another node.
+
+What a stream must hold of them: each event once, all of a call in one partition, in the order of the answers.
+"""
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from secrets import token_hex
+from types import TracebackType
+
+import msgspec
+import pika
+
+from tests.faults.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
+
+STEPS = 5
+"""Events of a call."""
+CALLERS = 32
+STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
+REFUSED_SECONDS = 0.2
+"""Before a refused event is sent again."""
+PREFETCH_MESSAGES = 2000
+QUIET_SECONDS = 2.0
+
+Message = tuple[str, int]
+"""Of a stream: the call, and which of its events."""
+
+
+class Calls:
+    """`with Calls(ports) as calls:` makes calls until the block ends. Runs in a thread of its own."""
+
+    def __init__(self, ports: Sequence[int], callers: int = CALLERS, events_per_second: float = 400.0) -> None:
+        self.answered: dict[str, int] = {}
+        """Call → how many of its events were answered 200, from the first on."""
+        self.unknown: set[Message] = set()
+        self.refused = 0
+        self.longest_seconds = 0.0
+        self._ports = ports
+        self._callers = callers
+        self._interval_seconds = callers / events_per_second
+        self._run_id = token_hex(4)
+        self._numbers = itertools.count()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="calls")
+
+    def __enter__(self) -> "Calls":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Begin no more calls, and return when those begun are made."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS + STEPS * self._interval_seconds)
+        assert not self._thread.is_alive(), "the calls do not stop"
+
+    @property
+    def events(self) -> int:
+        return sum(list(self.answered.values()))
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._callers):
+                group.create_task(self._call_on(number))
+
+    async def _call_on(self, number: int) -> None:
+        clients = [Client(lambda port=port: port) for port in self._ports]  # type: ignore[misc]
+        turns = itertools.cycle(clients[number % len(clients) :] + clients[: number % len(clients)])
+        while not self._stopping.is_set():
+            call = f"{self._run_id}-{next(self._numbers)}"
+            for step in range(STEPS):
+                due = time.monotonic() + self._interval_seconds
+                if not await self._made(next(turns), call, step):
+                    break
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        for client in clients:
+            await client.close()
+
+    async def _made(self, client: Client, call: str, step: int) -> bool:
+        """Send the event until it is taken; False if it is not known whether it was."""
+        body = json.dumps(
+            {
+                "call_id": call,
+                "event_type": "call_ringing",
+                "from_number": "a",
+                "to_number": "b",
+                "timestamp": "2025-01-31T13:45:00Z",
+                "step": step,
+            }
+        ).encode()
+        while True:
+            try:
+                await client.connect()
+            except OSError:
+                if self._stopping.is_set():
+                    return False
+                await asyncio.sleep(REFUSED_SECONDS)
+                continue
+            sent = time.monotonic()
+            try:
+                status = await client.post(body)
+            except (OSError, EOFError):
+                self.unknown.add((call, step))
+                await client.close()
+                return False
+            self.longest_seconds = max(self.longest_seconds, time.monotonic() - sent)
+            if status == 200:
+                self.answered[call] = step + 1
+                return True
+            self.refused += 1
+            if status == 500:
+                self.unknown.add((call, step))
+                return False
+            await asyncio.sleep(REFUSED_SECONDS)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the partitions hold, compared with the answers."""
+
+    events: int
+    lost: int
+    repeated: int
+    scattered: int
+    """Calls in more than one partition."""
+    disordered: int
+    """Calls whose events are not in the order of their answers."""
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return {name: n for name in ("lost", "repeated", "scattered", "disordered") if (n := getattr(self, name))}
+
+
+def compared(answered: Mapping[str, int], partitions: Iterable[Sequence[Message]]) -> Found:
+    copies: Counter[Message] = Counter()
+    places: defaultdict[str, set[int]] = defaultdict(set)
+    orders: defaultdict[str, list[int]] = defaultdict(list)
+    for number, messages in enumerate(partitions):
+        for call, step in messages:
+            copies[call, step] += 1
+            places[call].add(number)
+            orders[call].append(step)
+    return Found(
+        events=sum(answered.values()),
+        lost=sum((call, step) not in copies for call, steps in answered.items() for step in range(steps)),
+        repeated=sum(copies.values()) - len(copies),
+        scattered=sum(len(numbers) > 1 for numbers in places.values()),
+        disordered=sum(steps != sorted(steps) for steps in orders.values()),
+    )
+
+
+def read_partition(amqp_url: str, stream: str) -> list[Message]:
+    """All messages of a stream, in its order, over AMQP 0.9.1: another client than the service's."""
+    messages: list[Message] = []
+    connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    try:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=PREFETCH_MESSAGES)
+        arguments = {"x-stream-offset": "first"}
+        for method, _, body in channel.consume(stream, arguments=arguments, inactivity_timeout=QUIET_SECONDS):
+            if method is None:
+                break
+            event = json.loads(body)
+            messages.append((event["call_id"], event["step"]))
+            if len(messages) % (PREFETCH_MESSAGES // 4) == 0:
+                channel.basic_ack(method.delivery_tag, multiple=True)
+        channel.cancel()
+    finally:
+        connection.close()
+    return messages
