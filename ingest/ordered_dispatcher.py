@@ -9,8 +9,8 @@ went to the spool is published from there by its own worker, in its turn. docs/s
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
@@ -22,6 +22,7 @@ from ingest.outage import Outage
 from ingest.publisher.base import OrderedPublisher
 from ingest.store.base import Outbox
 from ingest.tasks import end
+from ingest.tickets import Line, Part, Ticket
 
 log = logging.getLogger("ingest.dispatcher")
 
@@ -41,46 +42,9 @@ class Order(Protocol):
     """See `ingest.store.base.OrderedStore`."""
 
     async def fall_behind(self, first_ids: Sequence[int]) -> None: ...
+    async def release(self, first_ids: Sequence[int]) -> bool: ...
+    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
     async def waits_before(self, event_id: int) -> bool: ...
-
-
-class Graveyard(Protocol):
-    """See `ingest.dead_letters`."""
-
-    async def bury(self, batch: Batch, reason: str) -> None: ...
-
-
-class Ticket:
-    """A batch from before its commit on; committed in parts where rows were refused."""
-
-    __slots__ = ("answer", "finished", "first_id", "last_id", "parts", "unsafe")
-
-    def __init__(self, batch: Batch) -> None:
-        self.first_id, self.last_id = batch.first_id, batch.last_id
-        self.parts: list[Part] = []
-        self.unsafe = 0
-        """Parts of which nobody may be told yet."""
-        self.finished = False
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-class Part:
-    __slots__ = ("batch", "behind", "home", "safe", "ticket")
-
-    def __init__(self, batch: Batch, home: Home, ticket: Ticket, behind: bool) -> None:
-        self.batch = batch
-        self.home = home
-        self.ticket = ticket
-        self.behind = behind
-        self.safe = False
-
-    def make_safe(self) -> None:
-        """It is in the stream, or will be before what follows it."""
-        if not self.safe:
-            self.safe = True
-            self.ticket.unsafe -= 1
-            if not self.ticket.unsafe and not self.ticket.answer.done():
-                self.ticket.answer.set_result(None)
 
 
 class OrderedDispatcher(Dispatcher):
@@ -101,108 +65,141 @@ class OrderedDispatcher(Dispatcher):
         self._ordered = publisher
         self._order = order
         self._spool = spool
-        self._expected: deque[Ticket] = deque()
+        self._line = Line()
         self._parts: dict[int, Part] = {}
         """Of what is published now or waits for that, by its first id."""
+        self._held: deque[Part] = deque()
+        """It may have to be left to the relays: the database is asked."""
+        self._asking = False
+        self._barrier: Ticket | None = None
+        """The last batch whose commit may have begun before something of this worker was left to the relays: it must be
+        left to them, too, whatever it has read."""
+        self._shared_left = False
+        """Something of this worker may be in the database's outbox still, for the relays: what it would publish now
+        could overtake that."""
         self._off = False
-        """This worker may publish nothing but what is left, as something of its own is behind."""
+        """This worker publishes nothing but what is left, as something of its own could not be published."""
         self._finishing = False
         """What is left is so little that what comes waits for it in memory."""
         self._untold: list[Part] = []
         """In the database's outbox, which is not told yet."""
-        self._left: set[int] = set()
-        """In the spool."""
-        self._shared_left = False
-        """Something of this worker may be in the database's outbox still, for the relays: what it would publish now
-        could overtake that."""
-        self._barrier: Ticket | None = None
-        """The last batch that may have been committed before the others knew."""
-        self._recovery: asyncio.Task[None] | None = None
+        self._left: dict[int, Part] = {}
+        """In the spool, by their first ids."""
+        self._kept_back: list[int] = []
+        """Entries of the database's outbox that are newer than what is left: the relays get them afterwards."""
+        self._kept_until = 0.0
+        self._helpers: set[asyncio.Task[None]] = set()
 
     def lease_seconds(self, home: Home) -> float:
-        if not home.in_database:
-            return OWN_LEASE_SECONDS
-        return self._limits.lease_seconds if self._publisher.ready and not self._off else 0.0
+        return self._limits.lease_seconds if home.in_database else OWN_LEASE_SECONDS
 
     def expect(self, batch: Batch) -> None:
         """In the order of the ids."""
-        self._expected.append(Ticket(batch))
+        self._line.join(batch)
 
     def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
-        ticket = self._ticket(batch)
+        ticket = self._line.ticket(batch)
         ticket.parts.append(Part(batch, home, ticket, behind))
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
         """What of the batch is committed is published in its turn; the future is done when clients may be told."""
-        ticket = self._ticket(batch)
-        ticket.parts.sort(key=lambda part: part.batch.first_id)
-        ticket.unsafe, ticket.finished = len(ticket.parts), True
-        if not ticket.parts:
-            ticket.answer.set_result(None)
-        self._advance()
-        return None if ticket.answer.done() else ticket.answer
-
-    async def drain(self) -> None:
-        await super().drain()
-        await self._tell()
-
-    async def close(self) -> None:
-        await super().close()
-        if self._recovery:
-            await end([self._recovery])
-        for part in [*self._parts.values(), *self._untold]:
-            part.make_safe()  # it is durable
-
-    def _ticket(self, batch: Batch) -> Ticket:
-        return next(ticket for ticket in self._expected if ticket.first_id <= batch.first_id <= ticket.last_id)
-
-    def _advance(self) -> None:
-        while self._expected and self._expected[0].finished:
-            ticket = self._expected.popleft()
+        answer = self._line.finish(batch).answer
+        for ticket in self._line.leaving():
             for part in ticket.parts:
                 self._take(part)
             if ticket is self._barrier:
                 self._barrier = None
         self._begin()
+        return None if answer.done() else answer
+
+    async def drain(self) -> None:
+        await super().drain()
+        if self._held:
+            await self._ask()
+        await self._tell()
+
+    async def close(self) -> None:
+        await super().close()
+        await end(self._helpers)
+        for part in [*self._parts.values(), *self._held, *self._untold, *self._left.values()]:
+            part.make_safe()  # it is durable
 
     def _take(self, part: Part) -> None:
-        batch = part.batch
-        if part.behind:
-            self._shared_left = True
-            self._metrics.released.inc(len(batch))
-            part.make_safe()
+        if part.behind or self._held or self._asking or self._barrier:
+            self._held.append(part)
+            if not self._asking:
+                self._asking = True
+                self._help(self._ask_until_none_is_held(), "order-asking")
             return
         if part.home.in_database and not self._off:
-            self._shared_left = False  # nobody is behind: so it said as this was committed
-        if self._is_over(len(batch), batch.payload_bytes):
+            self._shared_left = False  # nobody was behind any more as this was committed
+        self._send(part)
+
+    def _send(self, part: Part) -> None:
+        """Publish it in its turn, if that may be."""
+        if self._is_over(len(part.batch), part.batch.payload_bytes):
             self._fall_behind("too many events are in flight")
-        elif self._shared_left or not self._publisher.ready:
-            self._fall_behind(self._publisher.problem or OLDER_FIRST)
+        elif not self._publisher.ready:
+            self._fall_behind(self._publisher.problem or "RabbitMQ is away")
+        elif self._shared_left and not self._off:
+            self._fall_behind(OLDER_FIRST)
         if self._off and not self._finishing:
             self._leave(part)
         else:
-            self._parts[batch.first_id] = part
-            self._append(batch, part.home)
+            self._parts[part.batch.first_id] = part
+            self._append(part.batch, part.home)
 
     def _begin(self) -> None:
         if not self._off:
             super()._begin()
 
+    async def _ask_until_none_is_held(self) -> None:
+        try:
+            while self._held:
+                await self._ask()
+        finally:
+            self._asking = False
+
+    async def _ask(self) -> None:
+        """Whether all are behind still: then what is held is the relays', else it is published like any other."""
+        parts = list(self._held)
+        try:
+            behind = await self._order.release(self._relays_now(parts))
+        except StoreError as exc:
+            self._fall_behind(str(exc))
+            behind = False
+        for _ in parts:
+            self._held.popleft()
+        if behind:
+            self._shared_left = True
+            self._barrier = self._line.last
+            for part in parts:
+                if part.home.in_database:
+                    self._metrics.released.inc(len(part.batch))
+                    part.make_safe()
+                else:
+                    self._send(part)
+            return
+        while self._held and not self._held[0].behind:
+            parts.append(self._held.popleft())
+        if not self._off:
+            self._shared_left = False
+        for part in parts:
+            self._send(part)
+        self._begin()
+
     def _fall_behind(self, reason: str) -> None:
+        if not self._off:
+            self._off = True
+            self._help(self._recover(), "order-recovery")
         self._finishing = False
-        self._off = True
         while self._waiting:
             batch, _ = self._waiting.popleft()
             self._waiting_events -= len(batch)
-            self._forget(batch)
+            self._inflight_events -= len(batch)
+            self._inflight_bytes -= batch.payload_bytes
             self._leave(self._parts.pop(batch.first_id))
         self._outage.concerns(0, reason)
-        if self._recovery is None or self._recovery.done():
-            self._recovery = asyncio.get_running_loop().create_task(self._recover(), name="order-recovery")
-
-    def _forget(self, batch: Batch) -> None:
-        self._inflight_events -= len(batch)
-        self._inflight_bytes -= batch.payload_bytes
 
     def _leave(self, part: Part) -> None:
         """It is published later, and not from memory."""
@@ -211,22 +208,23 @@ class OrderedDispatcher(Dispatcher):
         if part.home.in_database:
             self._untold.append(part)
         else:
-            self._left.add(part.batch.first_id)
-            part.make_safe()  # with the database away, nobody can be told
+            self._left[part.batch.first_id] = part
+            # With the database away nobody can be told: it is published soon, or who waits is answered without it.
+            seconds = PATIENCE_SECONDS if self._publisher.ready else 0.0
+            asyncio.get_running_loop().call_later(seconds, part.make_safe)
 
     async def _publish_group(self, group: Group, together: Batch) -> None:
         parts = [self._parts[batch.first_id] for batch, _ in group]
         patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._lose_patience, parts)
         try:
-            await self._publish_all(together)
-        except (PublishError, StoreError) as exc:
+            await self._publish_in_turn(together, parts)
+        except PublishError as exc:
             self._metrics.publish_failed.labels("memory").inc(len(together))
             self._fall_behind(str(exc))
-            for part in parts:
-                self._leave_unsafe(part)
+            self._leave_open(parts)
         except BaseException:
-            for part in parts:
-                self._leave_unsafe(part)
+            self._fall_behind("an unexpected failure")
+            self._leave_open(parts)
             raise
         else:
             self._confirmed(parts)
@@ -235,39 +233,45 @@ class OrderedDispatcher(Dispatcher):
             for part in parts:
                 self._parts.pop(part.batch.first_id, None)
 
-    async def _publish_all(self, batch: Batch) -> None:
-        """Raises `PublishError` unless the stream has all but what it never takes, which is buried."""
+    async def _publish_in_turn(self, together: Batch, parts: Sequence[Part]) -> None:
+        """What is not in the database's outbox does not hold up the relays: newer events may have overtaken it."""
         started = self._monotonic()
-        await self._publisher.publish(batch)
+        if all(part.home.in_database for part in parts):
+            await self._publisher.publish(together)
+        else:
+            await self._ordered.publish_missing([part.batch for part in parts])
         self._metrics.publish_seconds.observe(self._monotonic() - started)
-        self._metrics.published.labels("memory").inc(len(batch))
+        self._metrics.published.labels("memory").inc(len(together))
         self._outage.over()
 
     def _confirmed(self, parts: Sequence[Part]) -> None:
         now_us = self._now_us()
         for part in parts:
-            self._left.discard(part.batch.first_id)
+            self._left.pop(part.batch.first_id, None)
             part.home.settling.add([part.batch.first_id])
             part.make_safe()
             self._latency.observe_times((now_us - part.batch.created_us) / 1e6, len(part.batch))
 
     def _lose_patience(self, parts: Sequence[Part]) -> None:
         self._fall_behind(f"RabbitMQ has not confirmed within {PATIENCE_SECONDS:g} s")
-        for part in parts:
-            self._leave_unsafe(part)
+        self._leave_open(parts)
 
-    def _leave_unsafe(self, part: Part) -> None:
-        if not part.safe and part not in self._untold:
-            self._leave(part)
-        elif not part.home.in_database:
-            self._left.add(part.batch.first_id)
+    def _leave_open(self, parts: Sequence[Part]) -> None:
+        """Those that are not left already, as patience with them was lost before they failed."""
+        for part in parts:
+            if not part.left:
+                part.left = True
+                self._leave(part)
 
     async def _recover(self) -> None:
+        """Until nothing of its own is left that only this worker can publish, or tell of."""
         while self._off:
             try:
                 told = await self._tell()
-                free = told and self._publisher.ready and not self._publishing and self._barrier is None
-                if free and await self._publish_left() and not self._untold:
+                if self._kept_back:
+                    await self._give_way()
+                left = self._publishing or not await self._publish_left() or self._kept_back or self._untold
+                if told and not left:
                     self._off = self._finishing = False
                     self._begin()
                     return
@@ -285,8 +289,8 @@ class OrderedDispatcher(Dispatcher):
             return True
         self._shared_left = True
         try:
-            await self._order.fall_behind([part.batch.first_id for part in parts])
-            self._barrier = self._expected[-1] if self._expected else None
+            await self._order.fall_behind(self._relays_now(parts))
+            self._barrier = self._line.last
             return True
         except StoreError as exc:
             log.debug("the others could not be told", extra={"reason": str(exc)})
@@ -296,19 +300,47 @@ class OrderedDispatcher(Dispatcher):
             for part in parts:
                 part.make_safe()
 
+    def _relays_now(self, parts: Sequence[Part]) -> Sequence[int]:
+        """Those of the parts that the relays may have at once; the others when nothing older is left in the spool."""
+        first_ids = [part.batch.first_id for part in parts if part.home.in_database]
+        if not self._left:
+            return first_ids
+        self._kept_back += first_ids
+        return []
+
+    async def _give_way(self) -> None:
+        """Let the relays have what is kept back, once nothing is left; until then renew its lease."""
+        if not self._left:
+            await self._order.fall_behind(self._kept_back)
+            self._kept_back.clear()
+        elif self._kept_back and self._monotonic() > self._kept_until:
+            self._kept_until = self._monotonic() + self._limits.lease_seconds / 3
+            await self._order.keep_back(self._kept_back, self._limits.lease_seconds)
+
     async def _publish_left(self) -> bool:
         """Whether nothing of the spool is left. Raises `PublishError` or `StoreError`."""
-        if self._left and self._shared_left:
+        if not self._left or not self._spool:
+            return True
+        if not self._publisher.ready:
+            return False
+        if self._shared_left:
             if await self._order.waits_before(min(self._left)):
                 return False
             self._shared_left = False
-        while self._left and self._spool:
+        while self._left:
             self._finishing = self._finishing or len(self._left) <= LAST_ENTRIES
             first_ids = sorted(self._left)[:LEFT_ENTRIES]
             batches = await self._spool.read(first_ids)
             await self._ordered.publish_missing(batches)
             await self._spool.settle(first_ids)
-            self._left.difference_update(first_ids)
             self._metrics.published.labels("spool").inc(sum(map(len, batches)))
             self._outage.over()
+            for first_id in first_ids:
+                if part := self._left.pop(first_id, None):
+                    part.make_safe()
         return True
+
+    def _help(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)

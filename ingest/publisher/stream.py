@@ -52,32 +52,33 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
 
     async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
         """See `ingest.publisher.base.OrderedPublisher`."""
-        for writer, of_writer in groupby(batches, lambda batch: batch.writer):
-            connection, reference = self._supervisor.connection(), reference_of(writer)
-            whole = joined(list(of_writer))
-            overtaken, late = await self._overtaken(connection, reference, whole) if writer else (set(), set())
-            if rest := _positions(whole, set(whole.ids) - overtaken):
-                await self._publish(connection, whole.picked(rest), reference)
-            if late:
+        connection = self._supervisor.connection()
+        in_doubt: list[Batch] = []
+        for batch in batches:
+            reference = reference_of(batch.writer)
+            await self._publish(connection, batch, reference)
+            # Nothing was discarded as long as the newest of a stream is one of these.
+            if batch.writer and max((await connection.sequences(reference)).values()) > batch.last_id:
+                in_doubt.append(batch)
+        for writer, of_writer in groupby(in_doubt, lambda batch: batch.writer):
+            doubted = joined(list(of_writer))
+            if late := await self._discarded(connection, reference_of(writer), doubted):
                 log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(late)})
-                await self._publish(connection, whole.picked(_positions(whole, late)), f"{reference}-late")
+                await self._publish(connection, doubted.picked(late), f"{reference_of(writer)}-late")
 
-    async def _overtaken(self, connection: StreamConnection, reference: str, batch: Batch) -> tuple[set[int], set[int]]:
-        """Ids of the events that the broker would discard under this name; and of those which the stream has not."""
-        overtaken: set[int] = set()
+    async def _discarded(self, connection: StreamConnection, reference: str, batch: Batch) -> Sequence[int]:
+        """Positions of what the broker has confirmed and does not have, as newer events of the writer were there.
+
+        Each stream is read, from the batch's time up to the newest of the writer.
+        """
         late: set[int] = set()
         for stream, last_id in (await connection.sequences(reference)).items():
-            older = {
-                event_id
-                for event_id, event in zip(batch.ids, batch.events, strict=True)
-                if event_id < last_id and self._topology.stream_of(event) == stream
-            }
-            if older:
+            events = zip(batch.ids, batch.events, strict=True)
+            own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
+            if own and last_id:
                 since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
-                found = await find_ids(self._address, stream, older, since_ms, last_id, FIND_SECONDS_MAX)
-                overtaken |= older
-                late |= older - found
-        return overtaken, late
+                late |= own - await find_ids(self._address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
+        return _positions(batch, late)
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):

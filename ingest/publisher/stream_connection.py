@@ -104,11 +104,15 @@ class StreamConnection(Connection):
             sendings.append((node, outlet, [message for message in messages if message[0] not in large]))
         publication = Publication(sum(len(messages) for _, _, messages in sendings))
         publication.answered(0)  # nothing to wait for, if all are too large
-        for node, outlet, messages in sendings:
-            if messages:
-                outlet.expect([publishing_id for publishing_id, _ in messages], publication)
-                await node.send(outlet, messages)
-        self._check()
+        try:
+            for node, outlet, messages in sendings:
+                if messages:
+                    outlet.expect([publishing_id for publishing_id, _ in messages], publication)
+                    await node.send(outlet, messages)
+            self._check()
+        except BaseException:
+            publication.done.cancel()  # nobody will wait for it
+            raise
         return publication, large
 
     def _parted(self, batch: Batch) -> Iterator[tuple[str, Sequence[Message]]]:

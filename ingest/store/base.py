@@ -76,7 +76,7 @@ class Store(Outbox, TokenTable, Protocol):
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.
 
-        True if the batch is left to the relays, because others are behind: see `OrderedStore`.
+        True if all were behind: see `OrderedStore`.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
         The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
@@ -114,6 +114,12 @@ class OrderedStore(Store, Protocol):
 
     async def fall_behind(self, first_ids: Sequence[int]) -> None:
         """From now on every new entry is left to the relays, and so are these."""
+
+    async def release(self, first_ids: Sequence[int]) -> bool:
+        """Whether all are behind still; then these entries are left to the relays."""
+
+    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+        """Renew the leases of entries that only their own worker may leave to the relays."""
 
     async def waits_before(self, event_id: int) -> bool:
         """Whether an older entry of the same slot is in the outbox."""

@@ -55,7 +55,7 @@ class MySQLStore:
             raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
-        statement = sql.commit(batch, sql.lease_of_entry(lease_seconds), settled)
+        statement = sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
                 await self._insist(statement)

@@ -22,8 +22,11 @@ IS_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 LOCK IN SHARE MODE"
 LOCK_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 FOR UPDATE"
 SET_BEHIND = b"UPDATE ingest_order SET behind = %d WHERE id = 1"
 LOCK_CHOICE = b"SELECT behind FROM ingest_order WHERE id = 2 FOR UPDATE"
-LEASE_OF_ENTRY = b"UTC_TIMESTAMP(6) + INTERVAL IF((SELECT behind FROM ingest_order WHERE id = 1), 0, %d) MICROSECOND"
 FREE = b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) WHERE first_id IN (%b) AND attempts = 0"
+KEEP_BACK = (
+    b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND "
+    b"WHERE first_id IN (%b) AND attempts = 0"
+)
 OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox ORDER BY first_id LIMIT %d"
 LEFT = (
     b"SELECT first_id, batch, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox "
@@ -48,22 +51,20 @@ class OrderedMySQLStore(MySQLStore):
     """See `ingest.store.base.OrderedStore`."""
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
-        entry_lease = LEASE_OF_ENTRY % sql.microseconds(lease_seconds)
-        statement = IS_BEHIND + b";" + sql.commit(batch, entry_lease, settled)
+        statement = IS_BEHIND + b";" + sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
                 return bool((await self._insist(statement))[0][0])
             except Duplicate:
                 await self._check_repeats(batch)
                 await self._check_own(batch)
-                return await self._is_behind_now(batch.first_id)
+                return True  # perhaps: an earlier try of unknown outcome has read it
 
-    async def _is_behind_now(self, first_id: int) -> bool:
-        """Of an entry that an earlier try of unknown outcome has left, under which note is not known."""
-        async with self._others.connection() as connection, connection.transaction():
+    async def release(self, first_ids: Sequence[int]) -> bool:
+        async with self._other() as connection, connection.transaction():
             behind = bool((await connection.run(IS_BEHIND))[0][0])
-            if behind:
-                await connection.run(FREE % sql.listed([first_id]))
+            if behind and first_ids:
+                await connection.run(FREE % sql.listed(first_ids))
         return behind
 
     async def fall_behind(self, first_ids: Sequence[int]) -> None:
@@ -71,6 +72,10 @@ class OrderedMySQLStore(MySQLStore):
             await connection.run(SET_BEHIND % 1)
             if first_ids:
                 await connection.run(FREE % sql.listed(first_ids))
+
+    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+        async with self._other() as connection:
+            await connection.run(KEEP_BACK % (sql.microseconds(lease_seconds), sql.listed(first_ids)))
 
     async def waits_before(self, event_id: int) -> bool:
         async with self._other() as connection:

@@ -13,8 +13,10 @@ from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
-INSERT_ENTRY = b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (%d, %d, %b, _binary%b)"
-LEASE_OF_ENTRY = b"UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND"
+INSERT_ENTRY = (
+    b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
+    b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
+)
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
 READ_KEYS = (
     b"SELECT id, call_id, event_type, CAST(created_time AS CHAR) FROM call_event_logs WHERE id IN (%b) ORDER BY id"
@@ -105,18 +107,13 @@ def insert_events(*batches: Batch) -> bytes:
     return b"".join(parts)
 
 
-def lease_of_entry(lease_seconds: float) -> bytes:
-    """When the lease of a new entry ends, as an expression."""
-    return LEASE_OF_ENTRY % microseconds(lease_seconds)
-
-
-def commit(batch: Batch, lease_of_entry: bytes, settled: Sequence[int]) -> bytes:
+def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     """A batch's transaction: its rows, its outbox entry, and the entries settled meanwhile.
 
     For a session without autocommit. The server answers each statement by itself, and each answer wakes
     the client, so there are as few as can be.
     """
-    entry = (batch.first_id, len(batch), lease_of_entry, quoted(pack(batch)))
+    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
     statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
