@@ -29,19 +29,25 @@ class IdGenerator:
         self._now_us = now_us
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
         self._next_tick = max(0, floor_ms - EPOCH_MS + 1) << SEQUENCE_BITS
-        self.writer = self.take(1)[0]
-        """An id that no event has: it tells this life of this worker from all others."""
+        self.writer = self._id_of(self._tick())
+        """The first id that may be made: it tells this life of this worker from all others."""
 
     def take(self, count: int) -> list[int]:
         """The next `count` ids."""
-        tick = max((self._now_us() // 1000 - EPOCH_MS) << SEQUENCE_BITS, self._next_tick)
+        tick = self._tick()
         self._next_tick = tick + count
-        slot = self.slot << SEQUENCE_BITS
-        first = (tick >> SEQUENCE_BITS) << _TIME_SHIFT | slot | tick & (SEQUENCE_MAX - 1)
         if (tick & (SEQUENCE_MAX - 1)) + count <= SEQUENCE_MAX:
+            first = self._id_of(tick)
             return list(range(first, first + count))
-        ticks = range(tick, tick + count)
-        return [(t >> SEQUENCE_BITS) << _TIME_SHIFT | slot | t & (SEQUENCE_MAX - 1) for t in ticks]
+        return [self._id_of(t) for t in range(tick, tick + count)]
+
+    def _tick(self) -> int:
+        """Of the next id."""
+        return max((self._now_us() // 1000 - EPOCH_MS) << SEQUENCE_BITS, self._next_tick)
+
+    def _id_of(self, tick: int) -> int:
+        time = (tick >> SEQUENCE_BITS) << _TIME_SHIFT
+        return time | self.slot << SEQUENCE_BITS | tick & (SEQUENCE_MAX - 1)
 
     @property
     def last_ms(self) -> int:

@@ -27,8 +27,9 @@ class Database(FakeStore):
         super().__init__()
         self.last: Batch | None = None
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         self.last = batch
+        return False
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         """Nothing is kept."""

@@ -12,6 +12,8 @@ from ingest.errors import BrokerUnavailable
 from ingest.events import Event
 from ingest.publisher.partitions import partition_names, partition_of
 
+USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
+"""What is there with arguments of its own, or is not ours to make."""
 SUPER_STREAM_COMMAND_SINCE = (3, 13)
 """Before it RabbitMQ makes the exchange and its bindings over AMQP only."""
 
@@ -50,30 +52,25 @@ class StreamTopology(msgspec.Struct, frozen=True):
 
     async def declare(self, client: Client) -> None:
         """Raises `BrokerUnavailable` or one of `stream_address.ERRORS`; the caller bounds the time."""
+        by_command = _version(client) >= SUPER_STREAM_COMMAND_SINCE
+        if self.partitions > 1 and by_command:
+            keys = [str(number) for number in range(self.partitions)]
+            with suppress(*USED_AS_IT_IS):
+                await client.create_super_stream(self.name, list(self.streams), keys, dict(self.arguments))
         for stream in self.streams:
-            # One that is there with arguments of its own, or is not ours to make, is used as it is.
-            with suppress(exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused):
+            with suppress(*USED_AS_IT_IS):
                 await client.create_stream(stream, dict(self.arguments))
-        if self.partitions == 1:
-            return
-        if _version(client) >= SUPER_STREAM_COMMAND_SINCE and not self.amqp_url:
-            await self._bind_by_command(client)
-        elif self.amqp_url:
-            await self._bind_by_amqp(self.amqp_url)
-        else:
+        if self.partitions > 1 and not by_command:
+            await self._bind_by_amqp()
+
+    async def _bind_by_amqp(self) -> None:
+        if self.amqp_url is None:
             raise BrokerUnavailable(
                 "INGEST_STREAM_PARTITIONS above 1 needs INGEST_BROKER_URL, too, with a RabbitMQ before 3.13: "
                 "the super stream's exchange is declared there."
             )
-
-    async def _bind_by_command(self, client: Client) -> None:
-        keys = [str(number) for number in range(self.partitions)]
-        with suppress(exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused):
-            await client.create_super_stream(self.name, list(self.streams), keys, dict(self.arguments))
-
-    async def _bind_by_amqp(self, url: str) -> None:
         try:
-            async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+            async with await aio_pika.connect(self.amqp_url) as connection, connection.channel() as channel:
                 exchange = await channel.declare_exchange(
                     self.name, "direct", durable=True, arguments={"x-super-stream": True}
                 )

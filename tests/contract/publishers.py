@@ -177,6 +177,39 @@ class Stream(Broker):
         _delete(self.amqp_url, self.name)
 
 
+class SuperStream(Stream):
+    """A stream in partitions; `amqp` is whether its exchange may be declared over AMQP."""
+
+    kind = "super stream"
+
+    def __init__(self, server: RabbitMQServer, partitions: int, *, amqp: bool = True) -> None:
+        super().__init__(server)
+        self._server = server
+        self.topology = StreamTopology(self.name, partitions, amqp_url=server.amqp_url if amqp else None)
+
+    def publisher(self, **limits: float) -> Publisher:
+        return StreamPublisher(self.url, self.topology, UNHEARD, **{**LIMITS, **limits})
+
+    def partition(self, number: int) -> Stream:
+        stream = Stream(self._server)
+        stream.name = self.topology.streams[number]
+        return stream
+
+    def bindings(self) -> Mapping[str, str]:
+        """Stream → the key it is bound to the exchange with."""
+        told = self._server.ctl(
+            "list_bindings", "--quiet", "--no-table-headers", "source_name", "destination_name", "routing_key"
+        )
+        rows = (line.split("\t") for line in told.splitlines())
+        return {row[1]: row[2] for row in rows if row[0] == self.name}
+
+    async def delete(self) -> None:
+        for stream in self.topology.streams:
+            _delete(self.amqp_url, stream)
+        with channel_to(self.amqp_url) as channel:
+            channel.exchange_delete(self.name)
+
+
 @contextmanager
 def channel_to(amqp_url: str) -> Iterator[Any]:
     """A channel of pika's on a connection of its own."""

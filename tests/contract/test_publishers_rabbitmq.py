@@ -1,16 +1,24 @@
 """What the publishers promise about RabbitMQ's own ways: full, deleted and foreign queues and streams."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
+import msgspec
 import pytest
 from rstream import Producer
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.events import Event
-from ingest.publisher.base import Publisher
-from tests.contract.publishers import Queue, Stream, all_of, publishing, removed, until
+from ingest.links import UNHEARD
+from ingest.publisher.base import OrderedPublisher, Publisher
+from ingest.publisher.partitions import partition_of
+from ingest.publisher.stream import StreamPublisher
+from ingest.publisher.stream_topology import StreamTopology
+from tests.contract.publishers import LIMITS, Queue, Stream, SuperStream, all_of, publishing, removed, until
+from tests.faults.reading import version_of
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event, events
 
@@ -174,3 +182,83 @@ async def _refused(publisher: Publisher, published: Batch) -> Sequence[int]:
 
 def _ids(*batches: Batch) -> set[str]:
     return {str(event_id) for each in batches for event_id in each.ids}
+
+
+def rabbitmq_version(rabbitmq: RabbitMQServer) -> tuple[int, ...]:
+    return tuple(map(int, version_of(rabbitmq.amqp_url).split()[-1].split(".")[:2]))
+
+
+def by(writer: int, *made: Batch) -> list[Batch]:
+    return [msgspec.structs.replace(each, writer=writer) for each in made]
+
+
+async def test_stream_has_each_event_of_a_writer_once(stream: Stream) -> None:
+    older, newer = by(7, batch(3), batch(3, us=NOW_US + 1000))
+    async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
+        for publisher, each in ((first, older), (second, older), (first, newer), (second, newer), (first, older)):
+            await publisher.publish(each, "relay")
+        await asyncio.gather(first.publish(newer), first.publish(newer, "relay"))
+        (last,) = by(7, batch(1, us=NOW_US + 2000))
+        await first.publish(last)
+        found = await stream.read(all_of([str(last.first_id)]))
+    assert [int(m.message_id) for m in found] == [*older.ids, *newer.ids, *last.ids]
+
+
+async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: Stream) -> None:
+    """The broker confirms and drops it; who says that it may be missing looks for it."""
+    first, second, third, last = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(4)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (first, third, second):
+            await publisher.publish(each)
+        ordered = cast(OrderedPublisher, publisher)
+        await ordered.publish_missing([first, second, third, last])
+        await ordered.publish_missing([first, second, third, last])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*first.ids, *third.ids, *last.ids, *second.ids, *end.ids]
+
+
+async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq: RabbitMQServer) -> None:
+    calls = [f"call-{number}" for number in range(30)]
+    published = [batch([event(call) for call in calls], us=NOW_US + number * 1000) for number in range(3)]
+    super_stream = SuperStream(rabbitmq, partitions=3)
+    async with removed(super_stream), publishing(super_stream.publisher()) as publisher:
+        for each in published:
+            await publisher.publish(each)
+        async with publishing(super_stream.publisher()) as again:  # what is declared already is used as it is
+            await again.publish(batch([event("call-0")], us=NOW_US + 9000))
+        sizes = []
+        for number in range(3):
+            own = [call for call in calls if partition_of(call, 3) == number]
+            expected = own * 3 + (["call-0"] if "call-0" in own else [])
+            found = await super_stream.partition(number).received(len(expected))
+            assert [json.loads(message.body)["call_id"] for message in found] == expected
+            sizes.append(len(own))
+        assert min(sizes) > 0
+        assert super_stream.bindings() == {f"{super_stream.name}-{n}": str(n) for n in range(3)}
+
+
+async def test_super_stream_needs_amqp_with_an_older_rabbitmq(rabbitmq: RabbitMQServer) -> None:
+    super_stream = SuperStream(rabbitmq, partitions=2, amqp=False)
+    async with removed(super_stream):
+        publisher = super_stream.publisher()
+        await publisher.start()
+        try:
+            if rabbitmq_version(rabbitmq) < (3, 13):
+                await until(lambda: "needs INGEST_BROKER_URL" in (publisher.problem or ""))
+            else:
+                await until(lambda: publisher.ready)
+                assert super_stream.bindings() == {f"{super_stream.name}-{n}": str(n) for n in range(2)}
+        finally:
+            await publisher.close()
+
+
+async def test_stream_is_declared_with_its_limits(rabbitmq: RabbitMQServer) -> None:
+    stream = Stream(rabbitmq)
+    topology = StreamTopology(stream.name, age_seconds_max=3600, bytes_max=1 << 30)
+    async with removed(stream), publishing(StreamPublisher(stream.url, topology, UNHEARD, **LIMITS)):
+        told = rabbitmq.ctl("list_queues", "--quiet", "--no-table-headers", "name", "arguments")
+    (line,) = [line for line in told.splitlines() if line.startswith(stream.name)]
+    assert '{"x-max-age","3600s"}' in line
+    assert '{"x-max-length-bytes",1073741824}' in line

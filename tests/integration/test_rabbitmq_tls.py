@@ -11,6 +11,7 @@ from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.stream import StreamPublisher
+from ingest.publisher.stream_topology import StreamTopology
 from tests.certificates import Authority
 from tests.contract.publishers import LIMITS, publishing, until
 from tests.integration.tls_rabbitmq import TLSRabbitMQ
@@ -31,7 +32,7 @@ def publisher_to(url: str, name: str) -> Publisher:
     limits: Mapping[str, float] = LIMITS
     if url.startswith("amqps:"):
         return AmqpPublisher(url, QueueDeclaration(name, "classic"), UNHEARD, channels_max=2, **limits)
-    return StreamPublisher(url, name, UNHEARD, **limits)
+    return StreamPublisher(url, StreamTopology(name), UNHEARD, **limits)
 
 
 async def refusal(url: str) -> str:

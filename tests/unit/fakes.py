@@ -104,11 +104,12 @@ class FakeStore(FakeTokens):
 
     async def ping(self) -> None: ...
 
-    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> None:
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         self.tried.append(batch)
         await self.gates.get(batch.events[0].call_id, self.gate).wait()
         self._raise_for([batch])
         self.commits.append(Commit(batch, lease_seconds, list(settled)))
+        return False
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         self._raise_for(batches)
@@ -207,12 +208,20 @@ class FakeOnward:
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
         self.homes: list[Home] = []
+        self.published: asyncio.Future[None] | None = None
+        """What those who wait for a batch wait for after its commit."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home) -> None:
+    def expect(self, batch: Batch) -> None:
+        """Nothing is kept in order."""
+
+    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
         self.dispatched.append(batch)
         self.homes.append(home)
 
-    def lease_seconds(self) -> float:
+    def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
+        return self.published
+
+    def lease_seconds(self, home: Home) -> float:
         return 30.0
 
 

@@ -204,14 +204,14 @@ async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published
 
 
 def test_new_entries_are_leased_unless_the_broker_is_away(
-    make_dispatcher: MakeDispatcher, publisher: FakePublisher
+    make_dispatcher: MakeDispatcher, publisher: FakePublisher, home: Home
 ) -> None:
     dispatcher = make_dispatcher(lease_seconds=12.0)
-    assert dispatcher.lease_seconds() == 12.0
+    assert dispatcher.lease_seconds(home) == 12.0
 
     publisher.problem = "away"
 
-    assert dispatcher.lease_seconds() == 0.0
+    assert dispatcher.lease_seconds(home) == 0.0
 
 
 @pytest.mark.parametrize(

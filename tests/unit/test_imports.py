@@ -23,8 +23,11 @@ PIPELINE = {
         "grants",
         "health",
         "homes",
+        "ordered_dispatcher",
+        "ordered_relay",
         "relay",
         "settler",
+        "tickets",
     ),
     *("key_cleaner", "outage", "rates", "token_watch", "worker"),
 }
@@ -32,7 +35,7 @@ ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream",
 DRIVERS = {
     "asyncmy": {"store.mysql"},
     "sqlite3": {"sqlite", "store.sqlite", "publisher.embedded", "spool"},
-    "aio_pika": {"publisher.amqp"},
+    "aio_pika": {"publisher.amqp", "publisher.stream"},  # a super stream's exchange, where streams cannot make it
     "aiormq": {"publisher.amqp"},
     "pamqp": {"publisher.amqp"},
     "rstream": {"publisher.stream"},

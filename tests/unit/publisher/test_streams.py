@@ -1,14 +1,16 @@
 """How messages are put into a stream's frames, and how a stream's address and messages are read."""
 
 import pytest
-from rstream import ConfirmationStatus
 
-from ingest.publisher.amqp1 import encode
+from ingest.errors import BrokerUnavailable
+from ingest.publisher.amqp1 import encode, message_id_of
+from ingest.publisher.partitions import partition_names, partition_of
 from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_connection import (
+from ingest.publisher.stream_node import (
     FRAME_OVERHEAD_BYTES,
     MESSAGE_OVERHEAD_BYTES,
-    StreamConnection,
+    Outlet,
+    Publication,
     frames_of,
 )
 from ingest.publisher.stream_reader import StreamMessage, decoded
@@ -19,7 +21,7 @@ MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BY
 
 def framed(*sizes: int) -> list[list[int]]:
     """The publishing ids in each frame, the first of all being 10."""
-    frames = list(frames_of([b"x" * size for size in sizes], 10, FRAME_BYTES_MAX))
+    frames = list(frames_of([(10 + at, b"x" * size) for at, size in enumerate(sizes)], FRAME_BYTES_MAX))
     for frame in frames:
         size = FRAME_OVERHEAD_BYTES + sum(MESSAGE_OVERHEAD_BYTES + len(message.data) for message in frame)
         assert size <= FRAME_BYTES_MAX
@@ -39,11 +41,6 @@ def test_frame_is_filled_to_the_last_byte_and_not_over_it() -> None:
 
 def test_largest_message_has_a_frame_of_its_own() -> None:
     assert framed(1, MESSAGE_BYTES_MAX, 1) == [[10], [11], [12]]
-
-
-def test_message_over_the_limit_is_left_out_and_its_publishing_id_with_it() -> None:
-    assert framed(1, MESSAGE_BYTES_MAX + 1, 1) == [[10, 12]]
-    assert framed(MESSAGE_BYTES_MAX + 1) == []
 
 
 @pytest.mark.parametrize(
@@ -70,10 +67,56 @@ def test_message_of_somebody_else_is_its_bytes() -> None:
     assert decoded(b"\x00\x53\x75\xa0\x02hi") == StreamMessage("", "", 0, b"hi")
 
 
-@pytest.mark.parametrize("code", [2, 6, 18], ids=["no such stream", "not available", "no such publisher"])
-async def test_refusal_that_only_another_connection_ends_drops_this_one(code: int) -> None:
-    connection = StreamConnection(StreamAddress.parse("rabbitmq-stream://h"), "calls", 1.0)
-    connection._status(ConfirmationStatus(1, False, 16))  # access refused: that message's own matter
-    assert connection.problem is None
-    connection._status(ConfirmationStatus(1, False, code))
-    assert connection.problem
+def test_our_message_tells_its_id_without_being_decoded() -> None:
+    for event_type in ("t", "звонок" * 30):
+        assert message_id_of(encode(123_456_789_012, event_type, b"{}", 1, {"token": "x"})) == 123_456_789_012
+    for other in (b"", b"{}", b"\x00\x53\x73\xc0\x04\x01\xa1\x01x", b"\x00\x53\x75\xa0\x02hi"):
+        assert message_id_of(other) is None
+
+
+@pytest.mark.parametrize(("key", "partition"), [("0", 2), ("1", 2), ("100", 1), ("call-é", 0), ("", 1)])
+def test_partition_is_murmur3_of_the_call_as_of_the_java_client(key: str, partition: int) -> None:
+    """Worked out by another murmur3 (32 bits, seed 104729), of the reference's pseudo code."""
+    assert partition_of(key, 3) == partition == murmur3(key.encode(), 104_729) % 3
+
+
+def murmur3(data: bytes, seed: int) -> int:
+    mask, h = 0xFFFFFFFF, seed
+    blocks = len(data) // 4
+    for at in range(blocks):
+        h ^= scrambled(int.from_bytes(data[4 * at : 4 * at + 4], "little"))
+        h = ((h << 13 | h >> 19) & mask) * 5 + 0xE6546B64 & mask
+    h ^= scrambled(int.from_bytes(data[4 * blocks :], "little")) ^ len(data)
+    h = (h ^ h >> 16) * 0x85EBCA6B & mask
+    h = (h ^ h >> 13) * 0xC2B2AE35 & mask
+    return h ^ h >> 16
+
+
+def scrambled(k: int) -> int:
+    k = k * 0xCC9E2D51 & 0xFFFFFFFF
+    return (k << 15 | k >> 17) * 0x1B873593 & 0xFFFFFFFF
+
+
+def test_one_partition_is_a_plain_stream() -> None:
+    assert partition_names("calls", 1) == ["calls"]
+    assert partition_names("calls", 3) == ["calls-0", "calls-1", "calls-2"]
+
+
+async def test_outlet_tells_when_the_last_message_is_answered() -> None:
+    outlet, publication = Outlet("calls", 1), Publication(3)
+    outlet.expect([1, 2, 3], publication)
+    assert outlet.overlapping([0, 4]) is None
+    assert outlet.overlapping([0, 3]) is publication
+    outlet.answer([1, 7])
+    outlet.answer([2], refused=True)
+    assert (len(outlet), publication.done.done()) == (1, False)
+    outlet.answer([3])
+    assert (len(outlet), publication.done.done(), publication.refused) == (0, True, {2})
+
+
+async def test_lost_outlet_leaves_what_is_open_unknown() -> None:
+    outlet, publication = Outlet("calls", 1), Publication(1)
+    outlet.expect([1], publication)
+    outlet.fail("gone")
+    with pytest.raises(BrokerUnavailable, match="gone"):
+        await publication.done

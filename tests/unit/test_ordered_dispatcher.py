@@ -1,0 +1,365 @@
+"""The order of what a worker publishes, whatever is committed, fails or is told when."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.dispatcher import DispatcherLimits
+from ingest.errors import BrokerUnavailable, StoreError, StoreUnavailable
+from ingest.homes import Home
+from ingest.metrics import Metrics
+from ingest.ordered_dispatcher import OWN_LEASE_SECONDS, OrderedDispatcher
+from ingest.outage import PUBLISH, Outage
+from ingest.publisher.base import Lane
+from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeStore, FakeSuccessor, until
+from tests.unit.making import NOW_US, batch
+
+LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
+LEASE_SECONDS = 30.0
+
+
+class FakeOrderedPublisher(FakePublisher):
+    """Has found out about what was `missing`, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[int] = []
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
+        for one in batches:
+            await self.publish(one, lane)
+            self.missing.append(one.first_id)
+
+
+class FakeOrder:
+    """What the workers agree on. `behind` is the note; `release` and `fall_behind` fail with the next of `errors`."""
+
+    def __init__(self) -> None:
+        self.behind = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.errors: deque[StoreError] = deque()
+        self.free: list[int] = []
+        self.kept: list[int] = []
+        self.older: set[int] = set()
+
+    async def fall_behind(self, first_ids: Sequence[int]) -> None:
+        await self._answered()
+        self.behind = True
+        self.free += first_ids
+
+    async def release(self, first_ids: Sequence[int]) -> bool:
+        await self._answered()
+        if self.behind:
+            self.free += first_ids
+        return self.behind
+
+    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+        self.kept += first_ids
+
+    async def waits_before(self, event_id: int) -> bool:
+        return event_id in self.older
+
+    async def _answered(self) -> None:
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.popleft()
+
+
+@pytest.fixture
+def publisher() -> FakeOrderedPublisher:
+    return FakeOrderedPublisher()
+
+
+@pytest.fixture
+async def order() -> FakeOrder:
+    return FakeOrder()
+
+
+@pytest.fixture
+def spool_store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def spool(spool_store: FakeStore, successor: FakeSuccessor) -> Home:
+    return Home(spool_store, FakeSettling(), successor, in_database=False)
+
+
+@pytest.fixture
+async def dispatcher(
+    publisher: FakeOrderedPublisher, order: FakeOrder, spool_store: FakeStore, metrics: Metrics, clock: FakeClock
+) -> AsyncIterator[OrderedDispatcher]:
+    outage = Outage(PUBLISH, clock.monotonic)
+    made = OrderedDispatcher(publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us)
+    yield made
+    await made.close()
+
+
+def batches(count: int) -> list[Batch]:
+    return [batch(1, us=NOW_US + number * 1000) for number in range(count)]
+
+
+def ids(published: FakePublisher) -> list[int]:
+    return [event_id for made, _ in published.published for event_id in made.ids]
+
+
+def commit(to: OrderedDispatcher, made: Batch, home: Home, *, behind: bool = False) -> "asyncio.Future[None] | None":
+    """A commit from its beginning to its end; what those who wait for it wait for then."""
+    to.expect(made)
+    to.dispatch(made, LEASE_SECONDS, home, behind)
+    return to.finish(made)
+
+
+async def test_batch_is_answered_when_it_is_published(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.gate.clear()
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, home)
+    assert answer is not None
+    await until(lambda: publisher.tried)
+    assert not answer.done()
+
+    publisher.gate.set()
+    await answer
+
+    assert ids(publisher) == [made.first_id]
+
+
+async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(dispatcher: OrderedDispatcher) -> None:
+    (made,) = batches(1)
+    dispatcher.expect(made)
+    assert dispatcher.finish(made) is None
+
+
+async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_commits(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+) -> None:
+    first, second = batches(2)
+    dispatcher.expect(first)
+    later = commit(dispatcher, second, home)
+    await asyncio.sleep(0)
+    assert not publisher.tried
+    dispatcher.dispatch(first, LEASE_SECONDS, home)
+    dispatcher.finish(first)
+
+    assert later is not None
+    await later
+
+    assert ids(publisher) == [first.first_id, second.first_id]
+
+
+async def test_batch_that_is_not_committed_holds_nobody_up(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+) -> None:
+    refused, second = batches(2)
+    dispatcher.expect(refused)
+    answer = commit(dispatcher, second, home)
+    dispatcher.finish(refused)
+    assert answer is not None
+    await answer
+    assert ids(publisher) == [second.first_id]
+
+
+async def test_parts_of_a_batch_are_published_in_its_order(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+) -> None:
+    whole = batch(4)
+    dispatcher.expect(whole)
+    for start, stop in ((3, 4), (0, 1), (1, 2)):  # one of them was refused
+        dispatcher.dispatch(whole.part(start, stop), LEASE_SECONDS, home)
+    answer = dispatcher.finish(whole)
+    assert answer is not None
+    await answer
+    assert ids(publisher) == [whole.ids[0], whole.ids[1], whole.ids[3]]
+
+
+async def test_what_cannot_be_published_is_told_before_it_is_answered(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    (made,) = batches(1)
+    publisher.errors[made.first_id] = BrokerUnavailable("lost")
+    order.gate.clear()
+    answer = commit(dispatcher, made, home)
+    assert answer is not None
+    await until(lambda: publisher.tried)
+    await asyncio.sleep(0.01)
+    assert not answer.done()
+
+    order.gate.set()
+    await answer
+
+    assert (order.behind, order.free) == (True, [made.first_id])
+
+
+async def test_nothing_is_published_behind_what_the_relays_have(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    """The second was committed before anybody was told: it must not overtake the first."""
+    first, second, third = batches(3)
+    publisher.errors[first.first_id] = BrokerUnavailable("lost")
+    answer = commit(dispatcher, first, home)
+    dispatcher.expect(second)
+    assert answer is not None
+    await answer
+    dispatcher.dispatch(second, LEASE_SECONDS, home)
+    answer = dispatcher.finish(second)
+    assert answer is not None
+    await answer
+    assert order.free == [first.first_id, second.first_id]
+    assert publisher.published == []
+
+    order.behind = False  # a relay has published both
+    answer = commit(dispatcher, third, home)
+    assert answer is not None
+    await answer
+    assert ids(publisher) == [third.first_id]
+
+
+async def test_what_is_committed_while_all_are_behind_is_the_relays(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    order.behind = True
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, home, behind=True)
+    assert answer is not None
+    await answer
+    assert (order.free, publisher.tried) == ([made.first_id], [])
+
+
+async def test_who_was_behind_publishes_again_once_the_note_is_gone(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    """It had read the note, which was taken back before it could leave the batch to the relays."""
+    order.gate.clear()
+    first, second, third = batches(3)
+    answers = [commit(dispatcher, first, home, behind=True), commit(dispatcher, second, home)]
+    order.gate.set()
+    answers.append(commit(dispatcher, third, home))
+    for answer in answers:
+        assert answer is not None
+        await answer
+    assert order.free == []
+    assert ids(publisher) == [first.first_id, second.first_id, third.first_id]
+
+
+async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    publisher.gate.clear()
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, home)
+    assert answer is not None
+    await answer
+    assert (order.behind, order.free, publisher.published) == (True, [made.first_id], [])
+    publisher.gate.set()
+    await until(lambda: publisher.published)
+
+
+async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    (made,) = batches(1)
+    publisher.errors[made.first_id] = BrokerUnavailable("lost")
+    order.errors.append(StoreUnavailable())
+    answer = commit(dispatcher, made, home)
+    assert answer is not None
+    await answer
+    await until(lambda: order.free == [made.first_id])  # told as soon as it is back
+
+
+async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
+    dispatcher: OrderedDispatcher, spool: Home, spool_store: FakeStore, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.problem = "away"
+    first, second = batches(2)
+    spool_store.entries = {first.first_id: first}
+    assert dispatcher.lease_seconds(spool) == OWN_LEASE_SECONDS
+    answer = commit(dispatcher, first, spool)
+    if answer:
+        await answer
+    publisher.problem = None
+    answer = commit(dispatcher, second, spool)
+    spool_store.entries[second.first_id] = second
+    await until(lambda: len(publisher.published) == 2)
+    assert ids(publisher) == [first.first_id, second.first_id]
+    assert publisher.missing == [first.first_id, second.first_id]
+
+
+async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    spool: Home,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+) -> None:
+    publisher.problem = "away"
+    older, newer = batches(2)
+    spool_store.entries = {older.first_id: older}
+    commit(dispatcher, older, spool)
+    answer = commit(dispatcher, newer, home)
+    assert answer is not None
+    await answer
+    assert (order.behind, order.free) == (True, [])
+
+    publisher.problem = None
+    await until(lambda: order.free)
+
+    assert ids(publisher) == [older.first_id]
+    assert order.free == [newer.first_id]
+
+
+async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    spool: Home,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+) -> None:
+    publisher.problem = "away"
+    older, newer = batches(2)
+    answer = commit(dispatcher, older, home)
+    assert answer is not None
+    await answer
+    spool_store.entries = {newer.first_id: newer}
+    order.older = {newer.first_id}
+    commit(dispatcher, newer, spool)
+    publisher.problem = None
+    await asyncio.sleep(0.12)  # it is looked at every 50 ms
+    assert publisher.published == []
+
+    order.older.clear()
+    await until(lambda: publisher.published)
+
+    assert ids(publisher) == [newer.first_id]
+
+
+async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    publisher.gate.clear()
+    large, more = batch(8), batch(8, us=NOW_US + 1000)
+    commit(dispatcher, large, home)
+    answer = commit(dispatcher, more, home)
+    assert answer is not None
+    await answer
+    assert more.first_id in order.free
+    publisher.gate.set()
+
+
+async def test_closing_answers_who_waits_as_all_is_durable(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.gate.clear()
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, home)
+    await until(lambda: publisher.tried)
+    await dispatcher.close()
+    assert answer is not None
+    assert answer.done()
