@@ -2,10 +2,10 @@
 
     pip install rstream && python stream_consumer.py rabbitmq-stream://guest:guest@localhost:5552/
 
-Start as many as you like: RabbitMQ (3.11 or later) gives each partition to one of them, and to another one when that one
-goes. So the events of a call are handled one after the other, in the order of their answers. What was handled after
-the last offset was stored is handled again by the next: keep the offset in your database, in the transaction of what you
-do with the event, if nothing may happen twice.
+Start as many as you like: RabbitMQ (3.11 or later) gives each partition to one of them, and to another one when that
+one goes. So the events of a call are handled one after the other, in the order of their answers. What was handled after
+the last offset was stored is handled again by the next: keep the offset in your database, in the transaction of what
+you do with the event, if nothing may happen twice.
 """
 
 import asyncio

@@ -161,11 +161,13 @@ async def _queue(settings: Settings) -> str:
 
 
 async def _stream(settings: Settings) -> str:
-    from ingest.publisher.stream_reader import stream_exists  # rstream is needed in this mode only
+    from ingest.publisher.partitions import partition_names  # rstream is needed in this mode only
+    from ingest.publisher.stream_reader import streams_exist
 
     shown = mask_url(settings.stream_url)
     try:
-        there = await stream_exists(settings.stream_url, settings.queue, settings.connect_timeout_seconds)
+        streams = partition_names(settings.queue, settings.stream_partitions)
+        there = await streams_exist(settings.stream_url, streams, settings.connect_timeout_seconds)
     except IngestError as exc:
         raise IngestError(
             f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "

@@ -105,10 +105,12 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
 
 
 async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:
-    """A stream keeps what is read from it: this prints it from its beginning."""
-    from ingest.publisher.stream_reader import read_stream  # rstream is needed in this mode only
+    """A stream keeps what is read from it: this prints it, or all of its partitions, from the beginning."""
+    from ingest.publisher.partitions import partition_names  # rstream is needed in this mode only
+    from ingest.publisher.stream_reader import read_streams
 
-    messages = read_stream(settings.stream_url, settings.queue, settings.connect_timeout_seconds)
+    streams = partition_names(settings.queue, settings.stream_partitions)
+    messages = read_streams(settings.stream_url, streams, settings.connect_timeout_seconds)
     async with contextlib.aclosing(messages):
         async for message in messages:
             printer.line(message.message_id, message.type, message.timestamp, message.body)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Container
+from collections.abc import AsyncGenerator, Container, Sequence
 from typing import Any
 
 import msgspec
@@ -29,8 +29,10 @@ class StreamMessage(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def read_stream(url: str, stream: str, connect_timeout_seconds: float) -> AsyncGenerator[StreamMessage, None]:
-    """Its messages, oldest first, then those that come. Raises `BrokerUnavailable`."""
+async def read_streams(
+    url: str, streams: Sequence[str], connect_timeout_seconds: float
+) -> AsyncGenerator[StreamMessage, None]:
+    """Their messages, each stream's oldest first, then those that come. Raises `BrokerUnavailable`."""
     arrived: asyncio.Queue[bytes | None] = asyncio.Queue(BUFFERED_MESSAGES_MAX)
 
     async def arrive(message: bytes, _: MessageContext) -> None:
@@ -41,7 +43,8 @@ async def read_stream(url: str, stream: str, connect_timeout_seconds: float) -> 
 
     consumer = _OneConnectionConsumer(**StreamAddress.parse(url).options(), on_close_handler=lose)
     try:
-        await _subscribe(consumer, stream, arrive, connect_timeout_seconds)
+        for stream in streams:
+            await _subscribe(consumer, stream, arrive, connect_timeout_seconds)
         while (message := await arrived.get()) is not None:
             yield decoded(message)
         raise BrokerUnavailable("The connection to RabbitMQ was lost.")
@@ -82,13 +85,13 @@ async def find_ids(
     return found
 
 
-async def stream_exists(url: str, stream: str, connect_timeout_seconds: float) -> bool:
-    """Raises `BrokerUnavailable` if it cannot be told."""
+async def streams_exist(url: str, streams: Sequence[str], connect_timeout_seconds: float) -> bool:
+    """Whether all are there. Raises `BrokerUnavailable` if it cannot be told."""
     producer = Producer(**StreamAddress.parse(url).options())
     try:
         async with asyncio.timeout(connect_timeout_seconds):
             await producer.start()
-            return await producer.stream_exists(stream)
+            return all([await producer.stream_exists(stream) for stream in streams])
     except ERRORS as exc:
         raise BrokerUnavailable(text_of(exc)) from exc
     finally:

@@ -25,7 +25,7 @@ STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
 REFUSED_SECONDS = 0.2
 """Before a refused event is sent again."""
 PREFETCH_MESSAGES = 2000
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 1.0
 
 Message = tuple[str, int]
 """Of a stream: the call, and which of its events."""
@@ -66,6 +66,10 @@ class Calls:
     @property
     def events(self) -> int:
         return sum(list(self.answered.values()))
+
+    def made(self, message: Message) -> bool:
+        """Whether it is of these calls."""
+        return message[0].startswith(f"{self._run_id}-")
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -18,9 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, and long outages (25 minutes)")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `long` belongs to the long form."""
+    if not config.getoption(OPTION, default=False):
+        long = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash.get(REPORT, None)
-    if report and report.findings:
+    if report and (report.findings or report.remarks):
         terminalreporter.section("faults")
         terminalreporter.write_line("\n".join(report.lines()))
 

@@ -28,6 +28,7 @@ class Report:
     def __init__(self) -> None:
         self.servers: set[str] = set()
         self.findings: list[Finding] = []
+        self.remarks: list[str] = []
 
     def add(self, fault: str, rounds: int, *results: Result, remark: str = "") -> Result:
         """Note the results of a fault's rounds; returns their sum."""
@@ -39,6 +40,7 @@ class Report:
         """A Markdown table, with remarks below it."""
         remarks = [f"- {finding.fault}: {finding.remark}" for finding in self.findings if finding.remark]
         rows = [_cells(finding) for finding in self.findings]
+        remarks += [f"- {remark}" for remark in self.remarks]
         return [", ".join(sorted(self.servers)), "", *_table([COLUMNS, *rows]), "", *remarks]
 
 

@@ -100,12 +100,12 @@ def test_a_data_folder_that_is_none_is_told(ingest: Ingest, tmp_path: Path, comm
 
 
 def test_migrate_on_sqlite_may_be_repeated(ingest: Ingest) -> None:
-    assert ingest("migrate").stdout == "applied call_events\napplied tokens\napplied keys\n"
+    assert ingest("migrate").stdout == "applied call_events\napplied tokens\napplied keys\napplied publishing\n"
     assert ingest("migrate").stdout == "the schema is up to date\n"
 
 
 def test_migrate_on_mysql_may_be_repeated(ingest: Ingest, real: dict[str, str]) -> None:
-    assert ingest("migrate", **real).stdout == "applied call_events\napplied tokens\napplied keys\n"
+    assert ingest("migrate", **real).stdout == "applied call_events\napplied tokens\napplied keys\napplied publishing\n"
     assert ingest("migrate", **real).stdout == "the schema is up to date\n"
 
 

@@ -9,7 +9,7 @@ import pika
 import pytest
 
 from tests.contract.publishers import Stream, channel_to
-from tests.running import EVENT, ServiceProcess
+from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import RabbitMQServer
 
 EVENTS = 300
@@ -88,3 +88,20 @@ def test_commands_declare_no_stream(tmp_path: Path, settings: dict[str, str], st
 
 def test_doctor_finds_the_stream(service: ServiceProcess, stream: Stream) -> None:
     assert f"stream {stream.name} is there" in service.command("doctor", check=False).stdout
+
+
+def test_a_super_stream_is_tailed_and_found_whole(
+    tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    parts = {**settings, "STREAM_PARTITIONS": "2", "BROKER_URL": rabbitmq.amqp_url, "API_TOKENS": TOKEN}
+    with ServiceProcess(tmp_path, parts) as service:
+        service.wait_for_status("ready")
+        for number in range(10):
+            assert service.post(posted(number))[0] == 200
+        tail = service.command("tail", "--limit", "10", "--timeout", COMMAND_SECONDS)
+        assert {json.loads(line)["call_id"] for line in tail.stdout.splitlines()} == {f"call-{n}" for n in range(10)}
+        assert f"stream {parts['QUEUE']} is there" in service.command("doctor", check=False).stdout
+    with channel_to(rabbitmq.amqp_url) as channel:
+        for number in range(2):
+            channel.queue_delete(f"{parts['QUEUE']}-{number}")
+        channel.exchange_delete(parts["QUEUE"])

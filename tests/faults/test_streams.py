@@ -1,0 +1,145 @@
+"""Stream mode: whatever is killed, a call's events are in one partition, each once, in the order of their answers."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from tests.faults.calls import Calls, Found, compared, read_partition
+from tests.faults.form import Form
+from tests.faults.report import Report
+from tests.faults.scene import Scene, frozen, let_pass, scene, stopped
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+from tests.services.rabbitmq import STREAMS
+
+PARTITIONS = 3
+STEADY_EVENTS = 200
+SECONDS = 60.0
+
+
+class Nodes:
+    """Two nodes with two workers each on one database and one stream in partitions."""
+
+    def __init__(self, one: Scene, other: Scene) -> None:
+        self.one = one
+        self.other = other
+        self.mysql = one.mysql
+        self.rabbitmq = one.rabbitmq
+
+    def calls(self) -> Calls:
+        return Calls([self.one.service.port, self.other.service.port])
+
+    def wait_for_steady(self, calls: Calls) -> None:
+        wanted = calls.events + STEADY_EVENTS
+        if not wait_until(lambda: calls.events >= wanted, SECONDS):
+            raise AssertionError(f"events are not accepted (again):\n{self.one.service.log()}")
+
+    def account(self, calls: Calls) -> Found:
+        """When all is published: what the partitions hold of these calls."""
+        for node in (self.one, self.other):
+            node.wait_until_drained()
+        self.one.wait_until_published()
+        streams = [f"{self.one.queue}-{number}" for number in range(PARTITIONS)]
+        with ThreadPoolExecutor() as threads:
+            partitions = threads.map(partial(read_partition, self.rabbitmq.amqp_url), streams)
+            return compared(calls.answered, [list(filter(calls.made, partition)) for partition in partitions])
+
+    def kill_rabbitmq(self) -> None:
+        self.rabbitmq.wait_until_crash_safe(STREAMS)
+        self.rabbitmq.kill()
+        self.rabbitmq.start()
+
+
+@pytest.fixture(scope="module")
+def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Nodes]:
+    settings = {
+        "DATABASE_URL": mysql.fresh_database(),
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "PUBLISH_TO": "stream",
+        "STREAM_URL": rabbitmq.stream_url,
+        "STREAM_PARTITIONS": str(PARTITIONS),
+        "LEASE_SECONDS": str(form.lease_seconds),
+    }
+    with ExitStack() as stack:
+        yield Nodes(*(stack.enter_context(scene(mysql, rabbitmq, settings)) for _ in range(2)))
+
+
+def stop_rabbitmq(nodes: Nodes, form: Form) -> None:
+    with stopped(nodes.rabbitmq):
+        let_pass(form.outage_seconds)
+
+
+def stop_mysql(nodes: Nodes, form: Form) -> None:
+    with stopped(nodes.mysql):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_rabbitmq(nodes: Nodes, form: Form) -> None:
+    with frozen(nodes.rabbitmq):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_mysql(nodes: Nodes, form: Form) -> None:
+    with frozen(nodes.mysql):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_node(nodes: Nodes, form: Form) -> None:
+    with nodes.one.frozen_service():
+        let_pass(form.lease_seconds + 2)
+
+
+FAULTS: dict[str, Callable[[Nodes, Form], None]] = {
+    "kill -9 of a worker": lambda nodes, _: nodes.one.kill_worker(),
+    "kill -9 of a node": lambda nodes, _: nodes.other.kill_service(),
+    "kill -9 of RabbitMQ": lambda nodes, _: nodes.kill_rabbitmq(),
+    "kill -9 of the database": lambda nodes, _: nodes.one.kill_mysql(),
+    "RabbitMQ stopped": stop_rabbitmq,
+    "database stopped": stop_mysql,
+    "RabbitMQ frozen": freeze_rabbitmq,
+    "database frozen": freeze_mysql,
+    "node frozen": freeze_node,
+}
+
+
+OF_SHORT_FORM = ("kill -9 of RabbitMQ", "database stopped")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=() if fault in OF_SHORT_FORM else pytest.mark.long) for fault in FAULTS]
+)
+def test_each_event_is_there_once_and_in_the_order_of_the_answers(
+    fault: str, nodes: Nodes, form: Form, report: Report
+) -> None:
+    with nodes.calls() as calls:
+        for _ in range(form.rounds):
+            nodes.wait_for_steady(calls)
+            FAULTS[fault](nodes, form)
+        nodes.wait_for_steady(calls)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {form.rounds} times {fault}: {found}, unknown {len(calls.unknown)}")
+    assert not found.faults, found
+    assert not calls.refused, "a server away costs no answer"
+
+
+def test_nothing_is_lost_or_repeated_while_all_servers_are_away_and_a_worker_is_killed(
+    nodes: Nodes, form: Form, report: Report
+) -> None:
+    """With both away the workers cannot agree on an order between them."""
+    with nodes.calls() as calls:
+        for _ in range(form.rounds):
+            nodes.wait_for_steady(calls)
+            with stopped(nodes.rabbitmq):
+                with stopped(nodes.mysql):
+                    let_pass(1)
+                    os.kill(min(nodes.one.service.worker_pids()), signal.SIGKILL)
+                    let_pass(1)
+                let_pass(1)
+            nodes.wait_for_steady(calls)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {form.rounds} times both away and a worker killed: {found}")
+    assert not found.faults.keys() - {"disordered"}, found

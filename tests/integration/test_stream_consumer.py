@@ -1,0 +1,88 @@
+"""The documented consumer of a stream in partitions, two of it, on real ones."""
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ingest.publisher.partitions import partition_of
+from tests.contract.publishers import SuperStream, publishing, removed, until
+from tests.faults.reading import version_of
+from tests.services import RabbitMQServer
+from tests.unit.making import NOW_US, batch, event
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "stream_consumer.py"
+CALLS = [f"call-{number}" for number in range(30)]
+STEPS = 10
+STORED_EVERY = 10
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("stream_consumer", EXAMPLE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[SuperStream]:
+    if tuple(map(int, version_of(rabbitmq.amqp_url).split()[-1].split(".")[:2])) < (3, 11):
+        pytest.skip("RabbitMQ has single active consumers of streams since 3.11: `make test-mysql` runs this")
+    made = SuperStream(rabbitmq, partitions=3)
+    async with removed(made):
+        yield made
+
+
+class Handled:
+    """What one consumer has handled: call and step, in its order."""
+
+    def __init__(self, example: ModuleType, stream: SuperStream) -> None:
+        self.events: list[tuple[str, int]] = []
+        partitions = example.Partitions(self._handle, STORED_EVERY)
+        self.task = asyncio.create_task(example.consume(stream.url, stream.name, partitions))
+
+    @property
+    def calls(self) -> set[str]:
+        return {call for call, _ in self.events}
+
+    async def _handle(self, event: dict[str, object]) -> None:
+        self.events.append((str(event["call_id"]), int(str(event["step"]))))
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stopped(
+    example: ModuleType, stream: SuperStream
+) -> None:
+    async with publishing(stream.publisher()) as publisher:
+
+        async def publish(steps: range) -> None:
+            for step in steps:
+                await publisher.publish(batch([event(call, step=step) for call in CALLS], us=NOW_US + step * 1000))
+
+        one, other = Handled(example, stream), Handled(example, stream)
+        try:
+            await publish(range(STEPS))
+            await until(lambda: len(one.events) + len(other.events) == len(CALLS) * STEPS)
+            assert not one.calls & other.calls
+            await one.stop()
+            await publish(range(STEPS, 2 * STEPS))
+            wanted = {(call, step) for call in CALLS for step in range(STEPS, 2 * STEPS)}
+            await until(lambda: wanted <= set(other.events))
+        finally:
+            await one.stop()
+            await other.stop()
+
+    for call in other.calls - one.calls:
+        assert [step for name, step in other.events if name == call] == list(range(2 * STEPS))
+    again = [(call, step) for call, step in other.events if call in one.calls and step < STEPS]
+    taken_over = {partition_of(call, 3) for call in one.calls}
+    assert len(again) <= STORED_EVERY * len(taken_over)
