@@ -31,6 +31,7 @@ PATIENCE_SECONDS = 0.25
 PAUSE_SECONDS = 0.05
 LEFT_ENTRIES = 64
 """Read from the spool and published at a time."""
+ID_MAX = (1 << 63) - 1
 LAST_ENTRIES = 16
 """So few that what comes meanwhile can wait in memory until they are published."""
 OLDER_FIRST = "older events are to be published first"
@@ -303,17 +304,20 @@ class OrderedDispatcher(Dispatcher):
     def _relays_now(self, parts: Sequence[Part]) -> Sequence[int]:
         """Those of the parts that the relays may have at once; the others when nothing older is left in the spool."""
         first_ids = [part.batch.first_id for part in parts if part.home.in_database]
-        if not self._left:
-            return first_ids
-        self._kept_back += first_ids
-        return []
+        self._kept_back += [first_id for first_id in first_ids if first_id > self._oldest_left]
+        return [first_id for first_id in first_ids if first_id < self._oldest_left]
+
+    @property
+    def _oldest_left(self) -> int:
+        return min(self._left, default=ID_MAX)
 
     async def _give_way(self) -> None:
-        """Let the relays have what is kept back, once nothing is left; until then renew its lease."""
-        if not self._left:
-            await self._order.fall_behind(self._kept_back)
-            self._kept_back.clear()
-        elif self._kept_back and self._monotonic() > self._kept_until:
+        """Let the relays have what is kept back, as far as nothing older is left; renew the leases of the others."""
+        older = [first_id for first_id in self._kept_back if first_id < self._oldest_left]
+        if older:
+            await self._order.fall_behind(older)
+            self._kept_back = [first_id for first_id in self._kept_back if first_id not in older]
+        if self._kept_back and self._monotonic() > self._kept_until:
             self._kept_until = self._monotonic() + self._limits.lease_seconds / 3
             await self._order.keep_back(self._kept_back, self._limits.lease_seconds)
 

@@ -19,7 +19,7 @@ import pika
 from tests.faults.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
 
 STEPS = 5
-"""Events of a call."""
+"""Events of a call, unless a test says otherwise."""
 CALLERS = 32
 STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
 REFUSED_SECONDS = 0.2
@@ -34,7 +34,9 @@ Message = tuple[str, int]
 class Calls:
     """`with Calls(ports) as calls:` makes calls until the block ends. Runs in a thread of its own."""
 
-    def __init__(self, ports: Sequence[int], callers: int = CALLERS, events_per_second: float = 400.0) -> None:
+    def __init__(
+        self, ports: Sequence[int], callers: int = CALLERS, events_per_second: float = 400.0, steps: int = STEPS
+    ) -> None:
         self.answered: dict[str, int] = {}
         """Call → how many of its events were answered 200, from the first on."""
         self.unknown: set[Message] = set()
@@ -42,6 +44,7 @@ class Calls:
         self.longest_seconds = 0.0
         self._ports = ports
         self._callers = callers
+        self._steps = steps
         self._interval_seconds = callers / events_per_second
         self._run_id = token_hex(4)
         self._numbers = itertools.count()
@@ -60,7 +63,7 @@ class Calls:
     def stop(self) -> None:
         """Begin no more calls, and return when those begun are made."""
         self._stopping.set()
-        self._thread.join(STOP_SECONDS + STEPS * self._interval_seconds)
+        self._thread.join(STOP_SECONDS + self._steps * self._interval_seconds)
         assert not self._thread.is_alive(), "the calls do not stop"
 
     @property
@@ -81,7 +84,7 @@ class Calls:
         turns = itertools.cycle(clients[number % len(clients) :] + clients[: number % len(clients)])
         while not self._stopping.is_set():
             call = f"{self._run_id}-{next(self._numbers)}"
-            for step in range(STEPS):
+            for step in range(self._steps):
                 due = time.monotonic() + self._interval_seconds
                 if not await self._made(next(turns), call, step):
                     break

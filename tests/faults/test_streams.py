@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -143,3 +144,25 @@ def test_nothing_is_lost_or_repeated_while_all_servers_are_away_and_a_worker_is_
     found = nodes.account(calls)
     report.remarks.append(f"stream, {form.rounds} times both away and a worker killed: {found}")
     assert not found.faults.keys() - {"disordered"}, found
+
+
+MANY_CALLS = 1_000_000
+MANY_SECONDS = 3000.0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(MANY_SECONDS)
+def test_a_million_interleaved_calls_keep_their_order_across_a_restart_of_the_broker(
+    nodes: Nodes, report: Report
+) -> None:
+    ports = [nodes.one.service.port, nodes.other.service.port]
+    began = time.monotonic()
+    with Calls(ports, callers=200, events_per_second=1_000_000, steps=2) as calls:
+        for share in (1 / 3, 2 / 3):
+            assert wait_until(lambda made=share * MANY_CALLS: len(calls.answered) >= made, MANY_SECONDS)
+            nodes.kill_rabbitmq()
+        assert wait_until(lambda: len(calls.answered) >= MANY_CALLS, MANY_SECONDS)
+    per_second = calls.events / (time.monotonic() - began)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {len(calls.answered):,} calls at {per_second:.0f} events/s: {found}")
+    assert not found.faults, found

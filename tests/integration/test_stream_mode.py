@@ -90,9 +90,7 @@ def test_doctor_finds_the_stream(service: ServiceProcess, stream: Stream) -> Non
     assert f"stream {stream.name} is there" in service.command("doctor", check=False).stdout
 
 
-def test_a_super_stream_is_tailed_and_found_whole(
-    tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer
-) -> None:
+def test_super_stream_is_tailed_whole(tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer) -> None:
     parts = {**settings, "STREAM_PARTITIONS": "2", "BROKER_URL": rabbitmq.amqp_url, "API_TOKENS": TOKEN}
     with ServiceProcess(tmp_path, parts) as service:
         service.wait_for_status("ready")

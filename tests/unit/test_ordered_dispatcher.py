@@ -314,6 +314,26 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
     assert order.free == [newer.first_id]
 
 
+async def test_older_ones_of_the_database_are_not_kept_back(
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    spool: Home,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+) -> None:
+    """The spool waits for them."""
+    publisher.problem = "away"
+    older, newer = batches(2)
+    spool_store.entries = {newer.first_id: newer}
+    order.gate.clear()
+    commit(dispatcher, older, home)
+    commit(dispatcher, newer, spool)
+    order.gate.set()
+
+    await until(lambda: order.free == [older.first_id])
+
+
 async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
     dispatcher: OrderedDispatcher,
     home: Home,
