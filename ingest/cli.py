@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ingest import __version__
+from ingest.dead_cli import dead
 from ingest.errors import IngestError
 from ingest.logs import log_config
 from ingest.settings import Settings, masked, read_settings
@@ -206,6 +207,7 @@ def spool_drain() -> None:
         click.echo(line)
 
 
+main.add_command(dead)
 main.add_command(tokens)
 
 

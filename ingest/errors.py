@@ -203,11 +203,13 @@ class BrokerUnavailable(PublishError):
 class NotConfirmed(PublishError):
     """The broker refused or returned some messages of a batch.
 
-    `positions` are the indexes, within the published batch, of the messages that it did not take.
+    `positions` are the indexes, within the published batch, of the messages that it did not take, and `never` those
+    among them that it will not take however often they are sent.
     """
 
     code = "not_confirmed"
 
-    def __init__(self, message: str, positions: Sequence[int]) -> None:
+    def __init__(self, message: str, positions: Sequence[int], never: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.positions = positions
+        self.never = never

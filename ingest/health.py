@@ -107,6 +107,7 @@ class Health:
             self._database = "ok"
             if with_backlog:
                 self._backlog = await self._store.backlog()
+                self._metrics.dead_letters.set(await self._store.count_dead())
         except StoreError as exc:
             self._database = str(exc)
         if self._spool:

@@ -105,6 +105,11 @@ class Metrics:
             ["route"],
             registry=registry,
         )
+        self.dead = Counter(
+            "ingest_events_dead_total",
+            "Events given up as the broker never takes them: see `ingest dead ls`.",
+            registry=registry,
+        )
         self.released = Counter(
             "ingest_events_released_total",
             "Events left to the relay at once: broker away, or too many in flight.",
@@ -175,6 +180,12 @@ class Metrics:
         self.outbox_entries = Gauge(
             "ingest_outbox_entries",
             "Batches in the outbox.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.dead_letters = Gauge(
+            "ingest_dead_letters",
+            "Events in the table of dead letters.",
             multiprocess_mode="livemax",
             registry=registry,
         )

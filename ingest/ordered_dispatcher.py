@@ -9,13 +9,14 @@ went to the spool is published from there by its own worker, in its turn. docs/s
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
+from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
-from ingest.errors import PublishError, StoreError
+from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -61,8 +62,10 @@ class OrderedDispatcher(Dispatcher):
         metrics: Metrics,
         monotonic: Monotonic,
         now_us: NowUs,
+        graveyard: Graveyard,
     ) -> None:
         super().__init__(publisher, limits, outage, metrics, monotonic, now_us)
+        self._graveyard = graveyard
         self._ordered = publisher
         self._order = order
         self._spool = spool
@@ -238,12 +241,22 @@ class OrderedDispatcher(Dispatcher):
         """What is not in the database's outbox does not hold up the relays: newer events may have overtaken it."""
         started = self._monotonic()
         if all(part.home.in_database for part in parts):
-            await self._publisher.publish(together)
+            await self._but_hopeless(together, self._publisher.publish(together))
         else:
-            await self._ordered.publish_missing([part.batch for part in parts])
+            for part in parts:
+                await self._but_hopeless(part.batch, self._ordered.publish_missing([part.batch]))
         self._metrics.publish_seconds.observe(self._monotonic() - started)
         self._metrics.published.labels("memory").inc(len(together))
         self._outage.over()
+
+    async def _but_hopeless(self, batch: Batch, publishing: Awaitable[None]) -> None:
+        """What the stream never takes is buried, the others are there. Raises `PublishError` if it cannot be."""
+        try:
+            await publishing
+        except NotConfirmed as exc:
+            buried = await self._graveyard.bury_hopeless(batch, exc, 1)
+            if set(exc.positions) - set(buried):
+                raise
 
     def _confirmed(self, parts: Sequence[Part]) -> None:
         now_us = self._now_us()
@@ -335,7 +348,8 @@ class OrderedDispatcher(Dispatcher):
             self._finishing = self._finishing or len(self._left) <= LAST_ENTRIES
             first_ids = sorted(self._left)[:LEFT_ENTRIES]
             batches = await self._spool.read(first_ids)
-            await self._ordered.publish_missing(batches)
+            for batch in batches:
+                await self._but_hopeless(batch, self._ordered.publish_missing([batch]))
             await self._spool.settle(first_ids)
             self._metrics.published.labels("spool").inc(sum(map(len, batches)))
             self._outage.over()

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
-from ingest.errors import PublishError
+from ingest.dead_letters import Graveyard
+from ingest.errors import NotConfirmed, PublishError
 from ingest.metrics import Metrics, Route
 from ingest.ordered_dispatcher import OLDER_FIRST
 from ingest.outage import Outage
@@ -42,8 +43,9 @@ class OrderedRelay(Relay):
         metrics: Metrics,
         monotonic: Monotonic,
         now_us: NowUs,
+        graveyard: Graveyard,
     ) -> None:
-        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us)
+        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, graveyard)
         self._order = outbox
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None:
@@ -77,9 +79,10 @@ class OrderedSpoolRelay(Relay):
         metrics: Metrics,
         monotonic: Monotonic,
         now_us: NowUs,
+        graveyard: Graveyard,
         route: Route = "spool",
     ) -> None:
-        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, route)
+        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, graveyard, route)
         self._ordered = publisher
         self._order = order
 
@@ -91,7 +94,12 @@ class OrderedSpoolRelay(Relay):
         for batch in batches:
             if await self._order.waits_before(batch.first_id):
                 raise PublishError(OLDER_FIRST)
-        await self._ordered.publish_missing(batches, "relay")
+        for batch in batches:
+            try:
+                await self._ordered.publish_missing([batch], "relay")
+            except NotConfirmed as exc:
+                if await self._not_buried(batch, range(len(batch)), exc):
+                    raise
         for _ in first_ids:
             self._claimed.popleft()
         self._metrics.published.labels(self._route).inc(sum(map(len, batches)))

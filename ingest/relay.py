@@ -7,7 +7,7 @@ is held while the broker is spoken to.
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -15,6 +15,7 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
+from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics, Route
 from ingest.outage import Outage
@@ -52,9 +53,11 @@ class Relay:
         metrics: Metrics,
         monotonic: Monotonic,
         now_us: NowUs,
+        graveyard: Graveyard,
         route: Route = "relay",
     ) -> None:
         self._outbox = outbox
+        self._graveyard = graveyard
         self._route = route
         self._publisher = publisher
         self._limits = limits
@@ -65,6 +68,7 @@ class Relay:
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
+        self._tries: Counter[int] = Counter()
         self._pause_seconds = limits.poll_seconds
 
     async def run(self) -> None:
@@ -142,6 +146,7 @@ class Relay:
         await self._outbox.settle(first_ids)
         for first_id in first_ids:
             self._rests.pop(first_id, None)
+            self._tries.pop(first_id, None)
 
     async def _publish(self, batch: Batch) -> None:
         positions = self._rests.get(batch.first_id, range(len(batch)))
@@ -158,7 +163,9 @@ class Relay:
             self._outage.over()
         except PublishError as exc:
             if isinstance(exc, NotConfirmed):
-                rest = [positions[at] for at in exc.positions]
+                rest = await self._not_buried(batch, positions, exc)
+                if not rest:
+                    return
             self._metrics.publish_failed.labels(self._route).inc(len(rest))
             self._outage.concerns(0, str(exc))
             raise
@@ -168,8 +175,16 @@ class Relay:
             self._metrics.end_to_end_seconds.labels(self._route).observe_times(seconds, published)
             self._remember(batch.first_id, rest)
 
+    async def _not_buried(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
+        """What was refused of those positions, and is to be tried again."""
+        self._tries[batch.first_id] += 1
+        buried = await self._graveyard.bury_hopeless(batch.picked(positions), exc, self._tries[batch.first_id])
+        return [positions[at] for at in exc.positions if at not in buried]
+
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:
         """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""
         self._rests[first_id] = positions
         while len(self._rests) > RESTS_MAX:
-            del self._rests[next(iter(self._rests))]
+            forgotten = next(iter(self._rests))
+            del self._rests[forgotten]
+            self._tries.pop(forgotten, None)

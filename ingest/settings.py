@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     relay_poll_seconds: Seconds = 1.0
     relay_entries_max: Count = 256
     reconnect_seconds_max: Seconds = 5.0
+    dead_letter_seconds: Seconds = 3600.0
     embedded_queue_events_max: Count = 1_000_000
 
     # Stopping

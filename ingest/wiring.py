@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.carried import Carried, carry
 from ingest.clock import unix_us
 from ingest.committer import Committer, CommitterLimits
+from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
@@ -66,11 +69,13 @@ def make_parts(
     grants = Grants(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    relay = make_relay(settings, store, publisher, lost, metrics)
+    graveyard = Graveyard(store, settings.dead_letter_seconds, metrics, unix_us)
+    publishing = Publishing(settings, publisher, store, lost, metrics, graveyard)
+    relay = publishing.relay()
     settler = Settler(store)
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
-    spool = make_spool(settings, store, publisher, away, lost, metrics)
-    dispatcher = make_dispatcher(settings, store, spool, publisher, lost, metrics)
+    spool = make_spool(settings, publishing, away)
+    dispatcher = publishing.dispatcher(spool)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
     )
@@ -103,28 +108,49 @@ def keeps_order(settings: Settings) -> bool:
     return settings.publish_to == "stream" and settings.database_url.startswith("mysql:")
 
 
-def make_relay(settings: Settings, store: Store, publisher: Publisher, lost: Outage, metrics: Metrics) -> Relay:
-    limits = _relay_limits(settings)
-    if keeps_order(settings):
-        ordered, outbox = cast(OrderedPublisher, publisher), cast(OrderedStore, store)
-        return OrderedRelay(outbox, ordered, limits, lost, metrics, time.monotonic, unix_us)
-    return Relay(store, publisher, limits, lost, metrics, time.monotonic, unix_us)
+class Publishing(msgspec.Struct, frozen=True):
+    """What publishes, and what all who do share; where the order counts, database and publisher are such as keep it."""
+
+    settings: Settings
+    publisher: Publisher
+    database: Store
+    outage: Outage
+    metrics: Metrics
+    graveyard: Graveyard
+
+    @property
+    def _ordered(self) -> tuple[OrderedPublisher, OrderedStore] | None:
+        if not keeps_order(self.settings):
+            return None
+        return cast(OrderedPublisher, self.publisher), cast(OrderedStore, self.database)
+
+    def relay(self) -> Relay:
+        """Of the database's outbox."""
+        limits = _relay_limits(self.settings)
+        shared = (limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
+        if self._ordered:
+            publisher, database = self._ordered
+            return OrderedRelay(database, publisher, *shared)
+        return Relay(self.database, self.publisher, *shared)
+
+    def spool_relay(self, spool: SpoolStore) -> Relay:
+        limits = _relay_limits(self.settings)
+        shared = (limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
+        if self._ordered:
+            publisher, database = self._ordered
+            return OrderedSpoolRelay(spool, database, publisher, *shared)
+        return Relay(spool, self.publisher, *shared, "spool")
+
+    def dispatcher(self, spool: SpoolParts | None) -> Dispatcher:
+        shared = (_dispatcher_limits(self.settings), self.outage, self.metrics, time.monotonic, unix_us)
+        if self._ordered:
+            publisher, database = self._ordered
+            outbox = spool.store if spool else None
+            return OrderedDispatcher(publisher, database, outbox, *shared, self.graveyard)
+        return Dispatcher(self.publisher, *shared)
 
 
-def make_dispatcher(
-    settings: Settings, store: Store, spool: SpoolParts | None, publisher: Publisher, lost: Outage, metrics: Metrics
-) -> Dispatcher:
-    limits = _dispatcher_limits(settings)
-    if keeps_order(settings):
-        ordered, order = cast(OrderedPublisher, publisher), cast(OrderedStore, store)
-        outbox = spool.store if spool else None
-        return OrderedDispatcher(ordered, order, outbox, limits, lost, metrics, time.monotonic, unix_us)
-    return Dispatcher(publisher, limits, lost, metrics, time.monotonic, unix_us)
-
-
-def make_spool(
-    settings: Settings, database: Store, publisher: Publisher, away: Outage, lost: Outage, metrics: Metrics
-) -> SpoolParts | None:
+def make_spool(settings: Settings, publishing: Publishing, away: Outage) -> SpoolParts | None:
     """None where it is off, or as durable as the database: SQLite is on the same disk."""
     if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
         return None
@@ -141,16 +167,11 @@ def make_spool(
     folder = settings.data_dir / "spool"
     store = opened(take_spool(folder))
     adoption = Adoption(folder, store, opened)
-    relay: Relay
-    if keeps_order(settings):
-        ordered, order = cast(OrderedPublisher, publisher), cast(OrderedStore, database)
-        relay = OrderedSpoolRelay(
-            store, order, ordered, _relay_limits(settings), lost, metrics, time.monotonic, unix_us
-        )
-    else:
-        relay = Relay(store, publisher, _relay_limits(settings), lost, metrics, time.monotonic, unix_us, "spool")
-    drainer = Drainer(store, adoption, database, relay, away, settings.spool_poll_seconds, metrics)
-    watch = SpoolWatch(store, away, metrics, unix_us)
+    relay = publishing.spool_relay(store)
+    drainer = Drainer(
+        store, adoption, publishing.database, relay, away, settings.spool_poll_seconds, publishing.metrics
+    )
+    watch = SpoolWatch(store, away, publishing.metrics, unix_us)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
 
 

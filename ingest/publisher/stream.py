@@ -86,7 +86,9 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             await publication.done
         if refused := publication.refused.union(large):
             raise NotConfirmed(
-                f"RabbitMQ's stream refused {len(refused)} of {len(batch)} messages.", _positions(batch, refused)
+                f"RabbitMQ's stream takes {len(refused)} of {len(batch)} messages not: too large for a frame.",
+                _positions(batch, refused),
+                never=_positions(batch, set(large)),
             )
 
 

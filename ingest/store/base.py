@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.batches import Batch
+from ingest.dead_letters import DeadLetterTable
 from ingest.tokens import Token
 
 
@@ -61,7 +62,7 @@ class TokenTable(Protocol):
         """Unknown ones are ignored."""
 
 
-class Store(Outbox, TokenTable, Protocol):
+class Store(Outbox, TokenTable, DeadLetterTable, Protocol):
     """The database. Errors and deadlines as in `Outbox`."""
 
     async def start(self) -> None:

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from ingest.batches import Batch, repeats_in, unpack
+from ingest.batches import Batch, repeats_in, unpack, unpack_one
+from ingest.dead_letters import DeadLetter
 from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
 from ingest.links import UNHEARD, Link
@@ -150,6 +151,36 @@ class MySQLStore:
         if digests:
             async with self._other() as connection:
                 await connection.run(sql.remove_tokens(digests))
+
+    async def bury(self, batch: Batch, reason: str) -> None:
+        async with self._other() as connection:
+            await connection.run(sql.bury(batch, reason))
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
+        async with self._other() as connection:
+            rows = await connection.run(sql.DEAD_LETTERS % (after_id, limit))
+        return [DeadLetter(row[0], row[1], row[2], unpack_one(row[3])) for row in rows]
+
+    async def count_dead(self) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.COUNT_DEAD))[0][0])
+
+    async def revive(self, event_ids: Sequence[int]) -> int:
+        if not event_ids:
+            return 0
+        async with self._other() as connection:
+            try:
+                async with connection.transaction():
+                    await connection.run(sql.REVIVE % sql.listed(event_ids))
+                    return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+            except Duplicate as exc:
+                raise StoreError("One of these is being published still; try again later.") from exc
+
+    async def drop_dead(self, event_ids: Sequence[int]) -> int:
+        if not event_ids:
+            return 0
+        async with self._other() as connection:
+            return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
 
     async def _insist(self, statement: bytes) -> list[Row]:
         """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""

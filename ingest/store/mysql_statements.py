@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
+from ingest.dead_letters import packed_singly
 from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
@@ -66,6 +67,17 @@ ADD_TOKEN = (
 )
 EXPIRE_TOKENS = b"UPDATE ingest_tokens SET expires_time = LEAST(COALESCE(expires_time, %b), %b) WHERE digest IN (%b)"
 REMOVE_TOKENS = b"DELETE FROM ingest_tokens WHERE digest IN (%b)"
+BURY = b"INSERT IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES "
+DEAD_LETTERS = (
+    b"SELECT event_id, reason, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', died_time), batch "
+    b"FROM ingest_dead_letters WHERE event_id > %d ORDER BY event_id LIMIT %d"
+)
+COUNT_DEAD = b"SELECT COUNT(*) FROM ingest_dead_letters"
+REVIVE = (
+    b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
+    b"SELECT event_id, 1, UTC_TIMESTAMP(6), batch FROM ingest_dead_letters WHERE event_id IN (%b)"
+)
+DROP_DEAD = b"DELETE FROM ingest_dead_letters WHERE event_id IN (%b)"
 VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
 
 
@@ -146,6 +158,16 @@ def read_held_keys(batch: Batch) -> bytes | None:
     """Asks for what is noted of the keys of the batch's events; None if they have none."""
     digests = [digest_of(key) for _, key in batch.keyed()]
     return READ_KEYS_HELD % _hex_listed(digests) if digests else None
+
+
+def bury(batch: Batch, reason: str) -> bytes:
+    """Keeps each event of the batch as a dead letter."""
+    why = quoted(reason.encode())
+    rows = (
+        b"(%d,%b,UTC_TIMESTAMP(6),_binary%b)" % (event_id, why, quoted(packed))
+        for event_id, packed in packed_singly(batch)
+    )
+    return BURY + b",".join(rows)
 
 
 def count_rows(first_id: int, last_id: int) -> bytes:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.batches import Batch, pack, unpack
+from ingest.batches import Batch, pack, unpack, unpack_one
+from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import Database, connect, keep_keys
@@ -41,6 +42,13 @@ ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_ti
     VALUES (?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
 EXPIRE_TOKEN = """UPDATE ingest_tokens SET expires_time = MIN(COALESCE(expires_time, ?1), ?1) WHERE digest = ?2"""  # noqa: S105
 REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
+BURY = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
+DEAD_LETTERS = """SELECT event_id, reason, died_time, batch FROM ingest_dead_letters
+    WHERE event_id > ? ORDER BY event_id LIMIT ?"""
+COUNT_DEAD = "SELECT COUNT(*) FROM ingest_dead_letters"
+REVIVE = """INSERT INTO ingest_outbox (first_id, count, lease_until, batch)
+    SELECT event_id, 1, ?, batch FROM ingest_dead_letters WHERE event_id = ?"""
+DROP_DEAD = "DELETE FROM ingest_dead_letters WHERE event_id = ?"
 VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
@@ -193,6 +201,31 @@ class SQLiteStore:
     async def remove_tokens(self, digests: Sequence[bytes]) -> None:
         rows = [(digest,) for digest in digests]
         await self._transact(lambda connection: connection.executemany(REMOVE_TOKEN, rows))
+
+    async def bury(self, batch: Batch, reason: str) -> None:
+        died = utc_text(self._now_us())
+        rows = [(event_id, reason, died, packed) for event_id, packed in packed_singly(batch)]
+        await self._transact(lambda connection: connection.executemany(BURY, rows))
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
+        rows = await self._run(lambda connection: connection.execute(DEAD_LETTERS, (after_id, limit)).fetchall())
+        return [
+            DeadLetter(event_id, reason, us_of(died), unpack_one(packed)) for event_id, reason, died, packed in rows
+        ]
+
+    async def count_dead(self) -> int:
+        return int((await self._run(lambda connection: connection.execute(COUNT_DEAD).fetchone()))[0])
+
+    async def revive(self, event_ids: Sequence[int]) -> int:
+        def move(connection: sqlite3.Connection) -> int:
+            connection.executemany(REVIVE, [(self._now_us() // 1000, event_id) for event_id in event_ids])
+            return connection.executemany(DROP_DEAD, [(event_id,) for event_id in event_ids]).rowcount
+
+        return await self._transact(move)
+
+    async def drop_dead(self, event_ids: Sequence[int]) -> int:
+        rows = [(event_id,) for event_id in event_ids]
+        return await self._transact(lambda connection: connection.executemany(DROP_DEAD, rows).rowcount)
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _translated():

@@ -102,6 +102,9 @@ def _outages(made: Board) -> None:
     aside = [increase("ingest_events_set_aside_total", "set aside"), total("ingest_spool_bytes", "bytes of the spool")]
     told = "What the database refuses at last (CallEventsSetAside): `ingest spool ls`. And the spool's size."
     made.add(chart("Set aside", "short", aside, told))
+    dead = [increase("ingest_events_dead_total", "given up"), most("ingest_dead_letters", "kept")]
+    told = "What RabbitMQ never takes (CallEventsDeadLetters): `ingest dead ls`."
+    made.add(chart("Dead letters", "short", dead, told))
 
 
 def _clients(made: Board) -> None:

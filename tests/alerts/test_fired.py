@@ -118,6 +118,15 @@ def test_queue_that_refuses(start_scene: StartScene, watch: StartWatch, rabbitmq
     delete_queue(rabbitmq.amqp_url, queue)
 
 
+def test_queue_that_never_takes(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+    queue = rabbitmq.fresh_queue_name()
+    declare_full_queue(rabbitmq.amqp_url, queue, 1)
+    here = start_scene(QUEUE=queue, DEAD_LETTER_SECONDS="1", RELAY_POLL_SECONDS="0.2")
+    with watch(here) as seen, here.load(5.0):
+        seen.wait_until_fired("CallEventsDeadLetters")
+    delete_queue(rabbitmq.amqp_url, queue)
+
+
 def test_clients_that_are_wrong(start_scene: StartScene, watch: StartWatch) -> None:
     here = start_scene()
     with watch(here) as seen:

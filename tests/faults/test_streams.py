@@ -150,6 +150,10 @@ MANY_CALLS = 1_000_000
 MANY_SECONDS = 3000.0
 
 
+def wait_for_calls(calls: Calls, count: int) -> None:
+    assert wait_until(lambda: len(calls.answered) >= count, MANY_SECONDS)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(MANY_SECONDS)
 def test_a_million_interleaved_calls_keep_their_order_across_a_restart_of_the_broker(
@@ -159,9 +163,9 @@ def test_a_million_interleaved_calls_keep_their_order_across_a_restart_of_the_br
     began = time.monotonic()
     with Calls(ports, callers=200, events_per_second=1_000_000, steps=2) as calls:
         for share in (1 / 3, 2 / 3):
-            assert wait_until(lambda made=share * MANY_CALLS: len(calls.answered) >= made, MANY_SECONDS)
+            wait_for_calls(calls, int(share * MANY_CALLS))
             nodes.kill_rabbitmq()
-        assert wait_until(lambda: len(calls.answered) >= MANY_CALLS, MANY_SECONDS)
+        wait_for_calls(calls, MANY_CALLS)
     per_second = calls.events / (time.monotonic() - began)
     found = nodes.account(calls)
     report.remarks.append(f"stream, {len(calls.answered):,} calls at {per_second:.0f} events/s: {found}")

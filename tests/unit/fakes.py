@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ingest.batches import Batch
+from ingest.dead_letters import DeadLetter
 from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.publisher.base import Lane
@@ -90,6 +91,8 @@ class FakeStore(FakeTokens):
         self.commits: list[Commit] = []
         self.restored: list[Batch] = []
         self.restores = 0
+        self.buried: list[tuple[Batch, str]] = []
+        self.bury_errors: deque[StoreError] = deque()
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
         self.claims: deque[list[int] | Exception] = deque()
@@ -124,6 +127,23 @@ class FakeStore(FakeTokens):
             raise RowRefused
         if call_ids & self.riddles:
             raise BatchRefused
+
+    async def bury(self, batch: Batch, reason: str) -> None:
+        if self.bury_errors:
+            raise self.bury_errors.popleft()
+        self.buried.append((batch, reason))
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
+        raise NotImplementedError
+
+    async def count_dead(self) -> int:
+        return len(self.buried)
+
+    async def revive(self, event_ids: Sequence[int]) -> int:
+        raise NotImplementedError
+
+    async def drop_dead(self, event_ids: Sequence[int]) -> int:
+        raise NotImplementedError
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if self.settle_errors:

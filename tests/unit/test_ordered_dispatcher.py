@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from ingest.batches import Batch
+from ingest.dead_letters import Graveyard
 from ingest.dispatcher import DispatcherLimits
-from ingest.errors import BrokerUnavailable, StoreError, StoreUnavailable
+from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.ordered_dispatcher import OWN_LEASE_SECONDS, OrderedDispatcher
@@ -94,7 +95,10 @@ async def dispatcher(
     publisher: FakeOrderedPublisher, order: FakeOrder, spool_store: FakeStore, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[OrderedDispatcher]:
     outage = Outage(PUBLISH, clock.monotonic)
-    made = OrderedDispatcher(publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us)
+    graveyard = Graveyard(spool_store, 60.0, metrics, clock.now_us)
+    made = OrderedDispatcher(
+        publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard
+    )
     yield made
     await made.close()
 
@@ -383,3 +387,15 @@ async def test_closing_answers_who_waits_as_all_is_durable(
     await dispatcher.close()
     assert answer is not None
     assert answer.done()
+
+
+async def test_event_too_large_for_the_stream_holds_nobody_up(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, spool_store: FakeStore
+) -> None:
+    large, following = batches(2)
+    publisher.errors[large.first_id] = NotConfirmed("too large", [0], never=[0])
+    answers = [commit(dispatcher, made, home) for made in (large, following)]
+    for answer in answers:
+        assert answer is not None
+        await answer
+    assert [one.ids for one, _ in spool_store.buried] == [large.ids]

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ingest.batches import Batch
+from ingest.dead_letters import TRIES_MIN, Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import PUBLISH, Outage
@@ -15,12 +16,14 @@ from tests.unit.making import NOW_US, batch, call_ids
 
 LARGE = SLICE_EVENTS // READ_ENTRIES + 1
 """Events of an entry so large that as many as are read at a time fill a slice."""
+DEAD_SECONDS = 60.0
 LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 
 @pytest.fixture
 def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
-    return Relay(store, publisher, LIMITS, Outage(PUBLISH, clock.monotonic), metrics, clock.monotonic, clock.now_us)
+    outage, graveyard = Outage(PUBLISH, clock.monotonic), Graveyard(store, DEAD_SECONDS, metrics, clock.now_us)
+    return Relay(store, publisher, LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard)
 
 
 @asynccontextmanager
@@ -259,3 +262,48 @@ async def test_nothing_is_claimed_while_the_broker_is_away(
         assert store.claims
         publisher.problem = None
         await until(lambda: store.settled)
+
+
+async def test_event_that_is_never_taken_is_buried_and_the_others_are_settled(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, sample: Sample
+) -> None:
+    (made,) = left(store, of=3)
+    publisher.errors[made.first_id] = NotConfirmed("too large", [1], never=[1])
+
+    await relay.round()
+
+    assert [one.ids for one, _ in store.buried] == [[made.ids[1]]]
+    assert store.buried[0][1].startswith("too large Tried 1 times")
+    assert store.settled == [made.first_id]
+    assert (sample("ingest_events_dead_total"), sample("ingest_events_publish_failed_total", route="relay")) == (1, 0)
+
+
+async def test_refused_event_is_buried_after_some_tries_and_some_time(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, clock: FakeClock
+) -> None:
+    (made,) = left(store)
+    publisher.errors[made.first_id] = NotConfirmed("full", [0])
+    for _ in range(TRIES_MIN + 1):
+        with pytest.raises(NotConfirmed):
+            await relay.round()
+    assert not store.buried
+
+    clock.advance(DEAD_SECONDS)
+    store.claims.append([made.first_id])  # its lease has run out
+    await relay.round()
+
+    assert [one.ids for one, _ in store.buried] == [made.ids]
+    assert store.settled == [made.first_id]
+
+
+async def test_event_is_not_given_up_where_it_cannot_be_kept(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store)
+    publisher.errors[made.first_id] = NotConfirmed("too large", [0], never=[0])
+    store.bury_errors.append(StoreUnavailable())
+    with pytest.raises(NotConfirmed):
+        await relay.round()
+    assert not store.settled
+    await relay.round()
+    assert store.settled == [made.first_id]

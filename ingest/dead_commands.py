@@ -1,0 +1,78 @@
+"""`ingest dead ls|retry|drop`: what they do to the table, and what they say."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from ingest.dead_letters import DeadLetter, DeadLetterTable
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from ingest.wiring import make_store
+
+T = TypeVar("T")
+
+NONE = "There are no dead letters."
+PAGE = 500
+"""Looked at, or changed, at a time."""
+
+
+def ls(settings: Settings, limit: int) -> Iterator[str]:
+    """A line each, oldest first: id, when it died, call, type, reason."""
+
+    async def first(table: DeadLetterTable) -> tuple[list[DeadLetter], int]:
+        return await table.dead_letters(0, limit), await table.count_dead()
+
+    letters, count = _with_table(settings, first)
+    for letter in letters:
+        yield _line(letter)
+    if not letters:
+        yield NONE
+    elif count > len(letters):
+        yield f"… and {count - len(letters)} more"
+
+
+def retry(settings: Settings, event_ids: Sequence[int], *, every: bool) -> str:
+    return f"{_change(settings, event_ids, every, 'revive')} are in the outbox again: the service publishes them."
+
+
+def drop(settings: Settings, event_ids: Sequence[int], *, every: bool) -> str:
+    return f"{_change(settings, event_ids, every, 'drop_dead')} are forgotten; their rows stay in call_event_logs."
+
+
+def _change(settings: Settings, event_ids: Sequence[int], every: bool, what: str) -> int:
+    if every == bool(event_ids):
+        raise SettingsError("Give ids of `ingest dead ls`, or --all.")
+
+    async def change(table: DeadLetterTable) -> int:
+        do: Callable[[Sequence[int]], Awaitable[int]] = getattr(table, what)
+        if not every:
+            return await do(event_ids)
+        done = 0
+        while letters := await table.dead_letters(0, PAGE):
+            done += await do([letter.event_id for letter in letters])
+        return done
+
+    done = _with_table(settings, change)
+    if done < len(event_ids):
+        raise SettingsError(f"{len(event_ids) - done} of these are no dead letters; {done} were. See `ingest dead ls`.")
+    return done
+
+
+def _line(letter: DeadLetter) -> str:
+    died = datetime.fromtimestamp(letter.died_us / 1e6, UTC).isoformat(" ", "seconds")
+    event = letter.batch.events[0] if letter.batch else None
+    told = f"{event.call_id} {event.event_type}" if event else "(damaged)"
+    return f"{letter.event_id}  {died}  {told}  {letter.reason}"
+
+
+def _with_table(settings: Settings, work: Callable[[DeadLetterTable], Awaitable[T]]) -> T:
+    async def run() -> T:
+        store = make_store(settings)
+        await store.start()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
