@@ -14,6 +14,7 @@ from ingest import __version__
 from ingest.dead_cli import dead
 from ingest.errors import IngestError
 from ingest.logs import log_config
+from ingest.replay_cli import replay
 from ingest.settings import Settings, masked, read_settings
 from ingest.token_cli import tokens
 
@@ -208,6 +209,7 @@ def spool_drain() -> None:
 
 
 main.add_command(dead)
+main.add_command(replay)
 main.add_command(tokens)
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.dead_letters import DeadLetterTable
+from ingest.events_table import EventTable
 from ingest.tokens import Token
 
 
@@ -62,7 +63,7 @@ class TokenTable(Protocol):
         """Unknown ones are ignored."""
 
 
-class Store(Outbox, TokenTable, DeadLetterTable, Protocol):
+class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
     """The database. Errors and deadlines as in `Outbox`."""
 
     async def start(self) -> None:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from ingest.batches import Batch, repeats_in, unpack, unpack_one
 from ingest.dead_letters import DeadLetter
 from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.events_table import Selection
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
 from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
@@ -181,6 +183,16 @@ class MySQLStore:
             return 0
         async with self._other() as connection:
             return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+
+    async def count_events(self, selection: Selection) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
+
+    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+        statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
+        async with self._other() as connection:
+            rows = await connection.run(statement)
+        return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
 
     async def _insist(self, statement: bytes) -> list[Row]:
         """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""

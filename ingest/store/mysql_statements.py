@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
 from ingest.dead_letters import packed_singly
+from ingest.events_table import Selection
 from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
 from ingest.tokens import Token
@@ -67,6 +68,8 @@ ADD_TOKEN = (
 )
 EXPIRE_TOKENS = b"UPDATE ingest_tokens SET expires_time = LEAST(COALESCE(expires_time, %b), %b) WHERE digest IN (%b)"
 REMOVE_TOKENS = b"DELETE FROM ingest_tokens WHERE digest IN (%b)"
+COUNT_EVENTS = b"SELECT COUNT(*) FROM call_event_logs WHERE "
+READ_EVENTS = b"SELECT id, call_id, event_type, CAST(payload AS CHAR) FROM call_event_logs WHERE "
 BURY = b"INSERT IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES "
 DEAD_LETTERS = (
     b"SELECT event_id, reason, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', died_time), batch "
@@ -158,6 +161,17 @@ def read_held_keys(batch: Batch) -> bytes | None:
     """Asks for what is noted of the keys of the batch's events; None if they have none."""
     digests = [digest_of(key) for _, key in batch.keyed()]
     return READ_KEYS_HELD % _hex_listed(digests) if digests else None
+
+
+def where(selection: Selection) -> bytes:
+    """The condition that an event is one of the selection."""
+    conditions = [b"id BETWEEN %d AND %d" % (selection.first_id, selection.last_id)]
+    for column, texts in ((b"call_id", selection.call_ids), (b"event_type", selection.event_types)):
+        if texts:
+            conditions.append(b"%b IN (%b)" % (column, b",".join(quoted(text.encode()) for text in texts)))
+    if selection.ids:
+        conditions.append(b"id IN (%b)" % listed(selection.ids))
+    return b" AND ".join(conditions)
 
 
 def bury(batch: Batch, reason: str) -> bytes:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from ingest.batches import Batch, pack, unpack, unpack_one
 from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.events_table import Selection
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import Database, connect, keep_keys
 from ingest.store.base import Backlog, SlotLease
@@ -42,6 +44,8 @@ ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_ti
     VALUES (?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
 EXPIRE_TOKEN = """UPDATE ingest_tokens SET expires_time = MIN(COALESCE(expires_time, ?1), ?1) WHERE digest = ?2"""  # noqa: S105
 REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
+COUNT_EVENTS = "SELECT COUNT(*) FROM call_event_logs WHERE "
+READ_EVENTS = "SELECT id, call_id, event_type, payload FROM call_event_logs WHERE "
 BURY = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
 DEAD_LETTERS = """SELECT event_id, reason, died_time, batch FROM ingest_dead_letters
     WHERE event_id > ? ORDER BY event_id LIMIT ?"""
@@ -227,6 +231,17 @@ class SQLiteStore:
         rows = [(event_id,) for event_id in event_ids]
         return await self._transact(lambda connection: connection.executemany(DROP_DEAD, rows).rowcount)
 
+    async def count_events(self, selection: Selection) -> int:
+        condition, values = _where(selection)
+        row = await self._run(lambda connection: connection.execute(COUNT_EVENTS + condition, values).fetchone())
+        return int(row[0])
+
+    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+        condition, values = _where(selection)
+        statement = f"{READ_EVENTS}{condition} ORDER BY id LIMIT ?"
+        rows = await self._run(lambda connection: connection.execute(statement, (*values, limit)).fetchall())
+        return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
+
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _translated():
             return await self._database.transact(work)
@@ -249,6 +264,22 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
     if new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
         raise IdsTaken(batch.slot)
     return False
+
+
+def _where(selection: Selection) -> tuple[str, Sequence[str | int]]:
+    """The condition that an event is one of the selection, and its values."""
+    condition = "id BETWEEN ? AND ?"
+    found: list[str | int] = [selection.first_id, selection.last_id]
+    columns: dict[str, Sequence[str | int]] = {
+        "call_id": selection.call_ids,
+        "event_type": selection.event_types,
+        "id": selection.ids,
+    }
+    for column, wanted in columns.items():
+        if wanted:
+            condition += f" AND {column} IN ({','.join('?' * len(wanted))})"
+            found += wanted
+    return condition, found
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,20 @@ from ingest import __version__
 from ingest.settings import WELL_KNOWN_TOKEN
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
-COMMANDS = ("config", "dead", "doctor", "log-level", "migrate", "send", "serve", "spool", "tail", "tokens", "top")
+COMMANDS = (
+    "config",
+    "dead",
+    "doctor",
+    "log-level",
+    "migrate",
+    "replay",
+    "send",
+    "serve",
+    "spool",
+    "tail",
+    "tokens",
+    "top",
+)
 
 
 def test_version_is_told(ingest: Ingest) -> None:

@@ -11,6 +11,8 @@ import msgspec
 from ingest.batches import Batch
 from ingest.dead_letters import DeadLetter
 from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.events_table import Selection
 from ingest.homes import Home
 from ingest.publisher.base import Lane
 from ingest.rsgi import ProtocolClosed
@@ -143,6 +145,12 @@ class FakeStore(FakeTokens):
         raise NotImplementedError
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
+        raise NotImplementedError
+
+    async def count_events(self, selection: Selection) -> int:
+        raise NotImplementedError
+
+    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
         raise NotImplementedError
 
     async def settle(self, first_ids: Sequence[int]) -> None:

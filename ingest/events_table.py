@@ -1,0 +1,28 @@
+"""Which events of `call_event_logs` are meant, and what is read of them."""
+
+from typing import Protocol
+
+import msgspec
+
+from ingest.events import Event
+
+ID_MAX = (1 << 63) - 1
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Events from `first_id` to `last_id`; of these calls, types, ids, each if it is not empty."""
+
+    first_id: int = 0
+    last_id: int = ID_MAX
+    call_ids: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+
+
+class EventTable(Protocol):
+    """Raises `StoreError`s, as `ingest.store.base.Outbox` does."""
+
+    async def count_events(self, selection: Selection) -> int: ...
+
+    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+        """The first `limit` of them, in the order of their ids; the payload as the database keeps it."""

@@ -1,0 +1,73 @@
+"""The command `ingest replay`; what it does is in `ingest.replay`."""
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+
+from ingest.events_table import ID_MAX, Selection
+from ingest.settings import Settings, read_settings
+
+
+@click.command(short_help="Publish events of the table once more.")
+@click.option("--since", metavar="TIME", help="Accepted at or after this time, such as 2026-11-25 or …T13:45:00Z.")
+@click.option("--until", metavar="TIME", help="Accepted before this time.")
+@click.option("--call", "calls", multiple=True, metavar="ID", help="Of this call; may be repeated.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this event type; may be repeated.")
+@click.option("--id", "ids", multiple=True, type=int, metavar="ID", help="This event; may be repeated.")
+@click.option("--publish-to", type=click.Choice(["queue", "stream"]), help="Instead of INGEST_PUBLISH_TO.")
+@click.option("--queue", metavar="NAME", help="Instead of INGEST_QUEUE: another queue or stream, which is declared.")
+@click.option("--rate", type=click.FloatRange(min=1), metavar="N", help="At most so many events a second.")
+@click.option("--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep in FILE how far it came.")
+@click.option("--dry-run", is_flag=True, help="Only tell how many events it would be.")
+def replay(
+    since: str | None,
+    until: str | None,
+    calls: tuple[str, ...],
+    types: tuple[str, ...],
+    ids: tuple[int, ...],
+    publish_to: str | None,
+    queue: str | None,
+    rate: float | None,
+    resume: Path | None,
+    dry_run: bool,
+) -> None:
+    """Publish events of call_event_logs once more, in the order of their ids, to the queue or stream.
+
+    Each message has the id, type and time of the first one, and a header `replay: 1`; its body is the payload as the
+    database keeps it (MySQL's JSON has its own spacing and order of keys). With --resume FILE the same command goes on
+    after an interruption where it was; at most 500 events are published twice then.
+    """
+    from ingest.replay import id_at
+
+    changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
+    settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
+    selection = Selection(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
+    asyncio.run(_replay(settings, selection, rate, resume, dry_run))
+
+
+async def _replay(
+    settings: Settings, selection: Selection, rate: float | None, resume: Path | None, dry_run: bool
+) -> None:
+    from ingest.replay import Replay
+    from ingest.wiring import make_publisher, make_store
+
+    async with AsyncExitStack() as stack:
+        store = make_store(settings)
+        await store.start()
+        stack.push_async_callback(store.close)
+        publisher = make_publisher(settings)
+        bar = click.progressbar(length=0, label="replay", file=sys.stderr)
+        replaying = Replay(store, publisher, selection, rate, resume, bar.update)
+        bar.length = await store.count_events(replaying.left)
+        if dry_run:
+            click.echo(f"{bar.length} events would be published to the {settings.publish_to} {settings.queue}")
+            return
+        await publisher.start()
+        stack.push_async_callback(publisher.close)
+        with bar:
+            published = await replaying.run()
+        click.echo(f"{published} events published to the {settings.publish_to} {settings.queue}")

@@ -1,0 +1,110 @@
+"""`ingest replay` from a real table to a real queue and a real stream."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import SettingsError
+from ingest.ids import first_id_of
+from ingest.replay import id_at
+from tests.conftest import StartService
+from tests.contract.publishers import Stream, removed
+from tests.faults.reading import channel_to, take_messages
+from tests.running import ServiceProcess
+from tests.services import RabbitMQServer, wait_until
+from tests.unit.making import body
+
+SECONDS = 20.0
+EVENTS = 30
+
+
+@pytest.fixture
+def service(start_service: StartService, full_settings: Mapping[str, str]) -> ServiceProcess:
+    """It has taken and published `EVENTS`, three of each call, and their messages are gone."""
+    running = start_service()
+    running.wait_for_status("ready")
+    for number in range(EVENTS):
+        assert running.post(body(call_id=f"call-{number % 10}", step=number))[0] == 200
+    url, queue = full_settings["BROKER_URL"], full_settings["QUEUE"]
+    taken: list[tuple[int, bytes]] = []
+
+    def all_taken() -> bool:
+        taken.extend(take_messages(url, queue))
+        return len(taken) == EVENTS
+
+    assert wait_until(all_taken, SECONDS)
+    return running
+
+
+def steps(messages: list[tuple[int, bytes]]) -> list[int]:
+    return [json.loads(content)["step"] for _, content in messages]
+
+
+def test_events_of_a_selection_are_published_again(service: ServiceProcess, full_settings: Mapping[str, str]) -> None:
+    url, queue = full_settings["BROKER_URL"], full_settings["QUEUE"]
+    dry = service.command("replay", "--call", "call-3", "--call", "call-4", "--dry-run")
+    assert dry.stdout == f"6 events would be published to the queue {queue}\n"
+    assert take_messages(url, queue) == []
+
+    ran = service.command("replay", "--call", "call-3", "--call", "call-4", "--since", "2025-01-01")
+    assert ran.stdout == f"6 events published to the queue {queue}\n"
+    assert steps(take_messages(url, queue)) == [3, 4, 13, 14, 23, 24]
+
+    assert service.command("replay", "--until", "2025-01-01").stdout.startswith("0 events published")
+
+
+def test_replayed_messages_say_so_and_may_go_to_another_queue(
+    service: ServiceProcess, full_settings: Mapping[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    other = rabbitmq.fresh_queue_name()
+    assert service.command("replay", "--queue", other).stdout.startswith(f"{EVENTS} events published")
+    with channel_to(full_settings["BROKER_URL"]) as channel:
+        _, properties, _ = channel.basic_get(other, auto_ack=True)
+        assert (properties.headers["replay"], properties.type) == ("1", "call_started")
+        channel.queue_delete(other)
+    assert take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"]) == []
+
+
+def test_interrupted_replay_goes_on_where_it_was(
+    service: ServiceProcess, full_settings: Mapping[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "replayed"
+    words = ("replay", "--rate", "10", "--resume", str(state))
+    began = time.monotonic()
+    assert service.command(*words).stdout.startswith(f"{EVENTS} events published")
+    assert time.monotonic() - began > (EVENTS - 1) / 10
+    assert steps(take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])) == list(range(EVENTS))
+
+    remembered = json.loads(state.read_text())
+    earlier = service.command("replay", "--dry-run", "--resume", str(state))
+    assert earlier.stdout.startswith("0 events would be")
+    first_id = remembered["last_id"]
+    state.write_text(json.dumps({**remembered, "last_id": first_id - 1}))
+    assert service.command(*words).stdout.startswith("1 events published")
+
+    refused = service.command("replay", "--call", "call-1", "--resume", str(state), check=False)
+    assert (refused.returncode, "another selection" in refused.stderr) == (1, True)
+
+
+def test_replay_to_a_stream(service: ServiceProcess, rabbitmq: RabbitMQServer) -> None:
+    stream = Stream(rabbitmq)
+
+    async def replayed() -> list[int]:
+        async with removed(stream):
+            words = ("replay", "--publish-to", "stream", "--queue", stream.name, "--type", "call_started")
+            for _ in range(2):
+                await asyncio.to_thread(service.command, *words)
+            return [json.loads(message.body)["step"] for message in await stream.received(2 * EVENTS)]
+
+    service.environment["INGEST_STREAM_URL"] = rabbitmq.stream_url
+    assert asyncio.run(replayed()) == [*range(EVENTS), *range(EVENTS)]
+
+
+def test_times_are_utc_unless_they_say_otherwise() -> None:
+    assert id_at("2025-06-01") == id_at("2025-06-01T02:00:00+02:00") == first_id_of(1_748_736_000_000)
+    with pytest.raises(SettingsError, match="is no time"):
+        id_at("yesterday")
