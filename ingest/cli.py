@@ -15,6 +15,7 @@ from ingest.dead_cli import dead
 from ingest.errors import IngestError
 from ingest.logs import log_config
 from ingest.replay_cli import replay
+from ingest.retention_cli import retention
 from ingest.settings import Settings, masked, read_settings
 from ingest.token_cli import tokens
 
@@ -210,6 +211,7 @@ def spool_drain() -> None:
 
 main.add_command(dead)
 main.add_command(replay)
+main.add_command(retention)
 main.add_command(tokens)
 
 

@@ -43,8 +43,8 @@ OWN_LEASE_SECONDS = 86_400.0
 class Order(Protocol):
     """See `ingest.store.base.OrderedStore`."""
 
-    async def fall_behind(self, first_ids: Sequence[int]) -> None: ...
-    async def release(self, first_ids: Sequence[int]) -> bool: ...
+    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
+    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
     async def waits_before(self, event_id: int) -> bool: ...
 
@@ -167,16 +167,16 @@ class OrderedDispatcher(Dispatcher):
     async def _ask(self) -> None:
         """Whether all are behind still: then what is held is the relays', else it is published like any other."""
         parts = list(self._held)
+        now, later = self._for_relays(parts)
         try:
-            behind = await self._order.release(self._relays_now(parts))
+            behind = await self._order.release(now, later, self._limits.lease_seconds)
         except StoreError as exc:
             self._fall_behind(str(exc))
             behind = False
         for _ in parts:
             self._held.popleft()
         if behind:
-            self._shared_left = True
-            self._barrier = self._line.last
+            self._left_to_relays(later)
             for part in parts:
                 if part.home.in_database:
                     self._metrics.released.inc(len(part.batch))
@@ -298,13 +298,15 @@ class OrderedDispatcher(Dispatcher):
 
     async def _tell(self) -> bool:
         """Whether the others know that this worker is behind; who waits only for that is answered either way."""
-        parts, self._untold = self._untold, []
-        if not parts:
+        if not self._untold:
             return True
+        self._fall_behind(OLDER_FIRST)  # nothing that waits in memory may overtake them
+        parts, self._untold = self._untold, []
+        now, later = self._for_relays(parts)
         self._shared_left = True
         try:
-            await self._order.fall_behind(self._relays_now(parts))
-            self._barrier = self._line.last
+            await self._order.fall_behind(now, later, self._limits.lease_seconds)
+            self._left_to_relays(later)
             return True
         except StoreError as exc:
             log.debug("the others could not be told", extra={"reason": str(exc)})
@@ -314,11 +316,16 @@ class OrderedDispatcher(Dispatcher):
             for part in parts:
                 part.make_safe()
 
-    def _relays_now(self, parts: Sequence[Part]) -> Sequence[int]:
-        """Those of the parts that the relays may have at once; the others when nothing older is left in the spool."""
+    def _for_relays(self, parts: Sequence[Part]) -> tuple[Sequence[int], Sequence[int]]:
+        """What the relays may have of the parts at once, and what is newer than something left in the spool."""
         first_ids = [part.batch.first_id for part in parts if part.home.in_database]
-        self._kept_back += [first_id for first_id in first_ids if first_id > self._oldest_left]
-        return [first_id for first_id in first_ids if first_id < self._oldest_left]
+        oldest = self._oldest_left
+        return [i for i in first_ids if i < oldest], [i for i in first_ids if i > oldest]
+
+    def _left_to_relays(self, later: Sequence[int]) -> None:
+        self._kept_back += later
+        self._shared_left = True
+        self._barrier = self._line.last
 
     @property
     def _oldest_left(self) -> int:
@@ -328,8 +335,10 @@ class OrderedDispatcher(Dispatcher):
         """Let the relays have what is kept back, as far as nothing older is left; renew the leases of the others."""
         older = [first_id for first_id in self._kept_back if first_id < self._oldest_left]
         if older:
-            await self._order.fall_behind(older)
+            self._fall_behind(OLDER_FIRST)
+            await self._order.fall_behind(older, [], 0.0)
             self._kept_back = [first_id for first_id in self._kept_back if first_id not in older]
+            self._left_to_relays([])
         if self._kept_back and self._monotonic() > self._kept_until:
             self._kept_until = self._monotonic() + self._limits.lease_seconds / 3
             await self._order.keep_back(self._kept_back, self._limits.lease_seconds)

@@ -61,6 +61,8 @@ class OrderedRelay(Relay):
 
     async def _publish_last(self, batches: Sequence[Batch]) -> None:
         await asyncio.gather(*(self._publish(batch) for batch in batches))
+        for batch in batches:
+            self._rests.pop(batch.first_id, None)
 
     def _again(self, failed: Sequence[int]) -> None:
         self._claimed.extendleft(reversed(failed))

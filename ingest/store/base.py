@@ -114,14 +114,17 @@ class OrderedStore(Store, Protocol):
     `claim` gives entries so that none overtakes another of its slot; while all are behind, of any.
     """
 
-    async def fall_behind(self, first_ids: Sequence[int]) -> None:
-        """From now on every new entry is left to the relays, and so are these."""
+    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+        """From now on every new entry is left to the relays, and so are these.
 
-    async def release(self, first_ids: Sequence[int]) -> bool:
-        """Whether all are behind still; then these entries are left to the relays."""
+        The `later` ones only their own worker may leave to them, by another call, within `lease_seconds`.
+        """
+
+    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
+        """Whether all are behind still; then these entries are left to the relays, as by `fall_behind`."""
 
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        """Renew the leases of entries that only their own worker may leave to the relays."""
+        """Renew the leases of `later` entries."""
 
     async def waits_before(self, event_id: int) -> bool:
         """Whether an older entry of the same slot is in the outbox."""

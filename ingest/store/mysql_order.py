@@ -22,17 +22,18 @@ IS_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 LOCK IN SHARE MODE"
 LOCK_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 FOR UPDATE"
 SET_BEHIND = b"UPDATE ingest_order SET behind = %d WHERE id = 1"
 LOCK_CHOICE = b"SELECT behind FROM ingest_order WHERE id = 2 FOR UPDATE"
-FREE = b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) WHERE first_id IN (%b) AND attempts = 0"
+FREE = b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6), attempts = 0 WHERE first_id IN (%b) AND attempts <= 0"
 KEEP_BACK = (
-    b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND "
-    b"WHERE first_id IN (%b) AND attempts = 0"
+    b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, attempts = -1 "
+    b"WHERE first_id IN (%b) AND attempts <= 0"
 )
+"""Attempts tell what an entry is: 0, its worker publishes it; below, it is kept back by it; above, it is a relay's."""
 OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox ORDER BY first_id LIMIT %d"
 LEFT = (
     b"SELECT first_id, batch, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox "
-    b"WHERE lease_until <= UTC_TIMESTAMP(6) OR attempts > 0 ORDER BY first_id LIMIT %d"
+    b"WHERE lease_until <= UTC_TIMESTAMP(6) OR attempts <> 0 ORDER BY first_id LIMIT %d"
 )
-"""What waits for a relay, or is being published by one; not what its own worker publishes now."""
+"""What waits for a relay, is kept back, or is being published by one; not what its own worker publishes now."""
 OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
 IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
 """A node that freezes while it holds all commits off loses the lock after so long."""
@@ -60,22 +61,21 @@ class OrderedMySQLStore(MySQLStore):
                 await self._check_own(batch)
                 return True  # perhaps: an earlier try of unknown outcome has read it
 
-    async def release(self, first_ids: Sequence[int]) -> bool:
+    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         async with self._other() as connection, connection.transaction():
             behind = bool((await connection.run(IS_BEHIND))[0][0])
-            if behind and first_ids:
-                await connection.run(FREE % sql.listed(first_ids))
+            if behind:
+                await _leave(connection, now, later, lease_seconds)
         return behind
 
-    async def fall_behind(self, first_ids: Sequence[int]) -> None:
+    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         async with self._other() as connection, connection.transaction():
             await connection.run(SET_BEHIND % 1)
-            if first_ids:
-                await connection.run(FREE % sql.listed(first_ids))
+            await _leave(connection, now, later, lease_seconds)
 
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         async with self._other() as connection:
-            await connection.run(KEEP_BACK % (sql.microseconds(lease_seconds), sql.listed(first_ids)))
+            await _leave(connection, (), first_ids, lease_seconds)
 
     async def waits_before(self, event_id: int) -> bool:
         async with self._other() as connection:
@@ -124,6 +124,13 @@ class OrderedMySQLStore(MySQLStore):
             await connection.run(sql.delete_entries([batch.first_id for batch in batches]))
         await connection.run(SET_BEHIND % 0 + b";COMMIT")
         return True
+
+
+async def _leave(connection: Connection, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+    if now:
+        await connection.run(FREE % sql.listed(now))
+    if later:
+        await connection.run(KEEP_BACK % (sql.microseconds(lease_seconds), sql.listed(later)))
 
 
 def chosen(entries: Sequence[tuple[int, bool]], limit: int, *, in_all: bool) -> list[int]:

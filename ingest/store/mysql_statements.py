@@ -29,7 +29,7 @@ CLAIMABLE = (
 )
 LEASE = (
     b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
-    b"attempts = attempts + 1 WHERE first_id IN (%s)"
+    b"attempts = GREATEST(attempts, 0) + 1 WHERE first_id IN (%s)"
 )
 READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
 BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM ingest_outbox"

@@ -41,7 +41,18 @@ DRIVERS = {
     "rstream": {"publisher.stream"},
     "blacksheep": {"app", "routes"},
 }
-COMMANDS = {"cli", "dead_cli", "dead_commands", "doctor", "replay", "replay_cli", "tail", "token_cli", "token_commands"}
+COMMANDS = {
+    "cli",
+    "dead_cli",
+    "dead_commands",
+    "doctor",
+    "replay",
+    "replay_cli",
+    "retention_cli",
+    "tail",
+    "token_cli",
+    "token_commands",
+}
 """They speak to servers themselves, apart from the service."""
 
 

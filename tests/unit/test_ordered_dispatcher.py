@@ -47,15 +47,17 @@ class FakeOrder:
         self.kept: list[int] = []
         self.older: set[int] = set()
 
-    async def fall_behind(self, first_ids: Sequence[int]) -> None:
+    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         await self._answered()
         self.behind = True
-        self.free += first_ids
+        self.free += now
+        self.kept += later
 
-    async def release(self, first_ids: Sequence[int]) -> bool:
+    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         await self._answered()
         if self.behind:
-            self.free += first_ids
+            self.free += now
+            self.kept += later
         return self.behind
 
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
