@@ -23,6 +23,7 @@ PIPELINE = {
         "grants",
         "health",
         "homes",
+        "leftovers",
         "ordered_dispatcher",
         "ordered_relay",
         "relay",

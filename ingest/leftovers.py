@@ -1,0 +1,154 @@
+"""What a worker could not publish in its turn: told of, kept back, or published later, so that nothing overtakes it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+from ingest.batches import Batch
+from ingest.clock import Monotonic
+from ingest.errors import StoreError
+from ingest.store.base import Outbox
+from ingest.tickets import Part
+
+log = logging.getLogger("ingest.dispatcher")
+
+ID_MAX = (1 << 63) - 1
+LEFT_ENTRIES = 64
+"""Read from the spool at a time."""
+RENEWALS = 3
+"""Of a lease, before it would end."""
+
+
+class Order(Protocol):
+    """See `ingest.store.base.OrderedStore`."""
+
+    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
+    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...
+    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
+    async def waits_before(self, event_id: int) -> bool: ...
+
+
+class Leftovers:
+    """Of one worker. Empty (false) when the worker may publish by itself again.
+
+    `publish` publishes a batch of the spool, and is told how many are left; `leaving` is called before anything is
+    left to the relays: nothing newer may be published from memory then.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        spool: Outbox | None,
+        publish: Callable[[Batch, int], Awaitable[None]],
+        leaving: Callable[[], None],
+        lease_seconds: float,
+        monotonic: Monotonic,
+    ) -> None:
+        self._order = order
+        self._spool = spool
+        self._publish = publish
+        self._leaving = leaving
+        self._lease_seconds = lease_seconds
+        self._monotonic = monotonic
+        self.shared = False
+        """Something of this worker may be in the database's outbox still, for the relays: what it would publish now
+        could overtake that."""
+        self._untold: list[Part] = []
+        """In the database's outbox, which is not told yet."""
+        self._spooled: dict[int, Part] = {}
+        """In the spool, by their first ids."""
+        self._kept_back: list[int] = []
+        """Entries of the database's outbox that are newer than what is in the spool: the relays get them afterwards."""
+        self._kept_until = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._untold or self._spooled or self._kept_back)
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter([*self._untold, *self._spooled.values()])
+
+    def add(self, part: Part) -> None:
+        if part.home.in_database:
+            self._untold.append(part)
+        else:
+            self._spooled[part.batch.first_id] = part
+
+    def published(self, first_id: int) -> None:
+        """After all, by a publish that was thought lost."""
+        self._spooled.pop(first_id, None)
+
+    async def tell(self) -> bool:
+        """Tell the others that this worker is behind; whether that was done, and had to be.
+
+        Who waits only for that is answered either way.
+        """
+        if not self._untold:
+            return False
+        self._leaving()
+        parts, self._untold = self._untold, []
+        now, later = self._for_relays(parts)
+        self.shared = True
+        try:
+            await self._order.fall_behind(now, later, self._lease_seconds)
+            self._kept_back += later
+            return True
+        except StoreError as exc:
+            log.debug("the others could not be told", extra={"reason": str(exc)})
+            self._untold = parts + self._untold
+            return False
+        finally:
+            for part in parts:
+                part.make_safe()
+
+    async def release(self, parts: Sequence[Part]) -> bool:
+        """Whether all are behind still: then these parts are left to the relays. Raises `StoreError`."""
+        now, later = self._for_relays(parts)
+        behind = await self._order.release(now, later, self._lease_seconds)
+        if behind:
+            self._kept_back += later
+            self.shared = True
+        return behind
+
+    async def give_way(self) -> bool:
+        """Let the relays have what is kept back, as far as nothing older is left: whether there was something.
+
+        The leases of the others are renewed. Raises `StoreError`.
+        """
+        older = [first_id for first_id in self._kept_back if first_id < self._oldest]
+        if older:
+            self._leaving()
+            self.shared = True
+            await self._order.fall_behind(older, [], self._lease_seconds)
+            self._kept_back = [first_id for first_id in self._kept_back if first_id not in older]
+        if self._kept_back and self._monotonic() > self._kept_until:
+            self._kept_until = self._monotonic() + self._lease_seconds / RENEWALS
+            await self._order.keep_back(self._kept_back, self._lease_seconds)
+        return bool(older)
+
+    async def publish(self) -> None:
+        """What is in the spool, unless the relays have older ones. Raises `PublishError` or `StoreError`."""
+        if not self._spooled or not self._spool:
+            return
+        if self.shared:
+            if await self._order.waits_before(self._oldest):
+                return
+            self.shared = False
+        while self._spooled:
+            first_ids = sorted(self._spooled)[:LEFT_ENTRIES]
+            for batch in await self._spool.read(first_ids):
+                await self._publish(batch, len(self._spooled))
+            await self._spool.settle(first_ids)
+            for first_id in first_ids:
+                if part := self._spooled.pop(first_id, None):
+                    part.make_safe()
+
+    @property
+    def _oldest(self) -> int:
+        """In the spool."""
+        return min(self._spooled, default=ID_MAX)
+
+    def _for_relays(self, parts: Sequence[Part]) -> tuple[Sequence[int], Sequence[int]]:
+        """What the relays may have of the parts at once, and what is newer than something in the spool."""
+        first_ids = [part.batch.first_id for part in parts if part.home.in_database]
+        oldest = self._oldest
+        return [i for i in first_ids if i < oldest], [i for i in first_ids if i > oldest]
