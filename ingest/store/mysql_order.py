@@ -8,6 +8,7 @@ back while no commit is under way.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from ingest.batches import Batch, unpack
 from ingest.errors import StoreUnavailable
@@ -29,23 +30,30 @@ KEEP_BACK = (
 )
 """Attempts tell what an entry is: 0, its worker publishes it; below, it is kept back by it; above, it is a relay's."""
 OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox ORDER BY first_id LIMIT %d"
-LEFT = (
-    b"SELECT first_id, batch, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox "
-    b"WHERE lease_until <= UTC_TIMESTAMP(6) OR attempts <> 0 ORDER BY first_id LIMIT %d"
+OLDEST_OF_ALL = (
+    b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6), attempts FROM ingest_outbox ORDER BY first_id LIMIT %d"
 )
-"""What waits for a relay, is kept back, or is being published by one; not what its own worker publishes now."""
 OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
 IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
 """A node that freezes while it holds all commits off loses the lock after so long."""
 
 CHOSEN_OF_MAX = 4
 """So many times the entries wanted are looked at: those of live workers are among them."""
+LOOKED_AT_MAX = 2000
 LAST_ENTRIES_MAX = 32
 LAST_EVENTS_MAX = 1000
 LAST_SECONDS = 0.15
 """For the last ones of those behind, which are published while no commit can be made; a commit waits longer."""
 
 PublishAll = Callable[[Sequence[Batch]], Awaitable[None]]
+
+
+class Entry(NamedTuple):
+    """Of the outbox; `attempts` as `KEEP_BACK` says."""
+
+    first_id: int
+    free: bool
+    attempts: int
 
 
 class OrderedMySQLStore(MySQLStore):
@@ -109,12 +117,13 @@ class OrderedMySQLStore(MySQLStore):
         await connection.run(IDLE_SECONDS)
         if not (await connection.run(LOCK_BEHIND))[0][0]:
             return True
-        rows = await connection.run(LEFT % (LAST_ENTRIES_MAX + 1))
-        batches = unpack((row[0], row[1]) for row in rows)
-        if not all(row[2] for row in rows) or len(batches) < len(rows):
-            return False  # a relay has some, or one is damaged
-        if len(rows) > LAST_ENTRIES_MAX or sum(map(len, batches)) > LAST_EVENTS_MAX:
+        rows = await connection.run(OLDEST_OF_ALL % (LOOKED_AT_MAX + 1))
+        last = last_of([Entry(row[0], bool(row[1]), row[2]) for row in rows])
+        if last is None or len(rows) > LOOKED_AT_MAX:
             return False
+        batches = unpack((row[0], row[1]) for row in await connection.run(sql.read_entries(last))) if last else []
+        if len(batches) < len(last) or sum(map(len, batches)) > LAST_EVENTS_MAX:
+            return False  # one is damaged, or they are many
         if batches:
             try:
                 async with asyncio.timeout(LAST_SECONDS):
@@ -131,6 +140,19 @@ async def _leave(connection: Connection, now: Sequence[int], later: Sequence[int
         await connection.run(FREE % sql.listed(now))
     if later:
         await connection.run(KEEP_BACK % (sql.microseconds(lease_seconds), sql.listed(later)))
+
+
+def last_of(entries: Sequence[Entry]) -> list[int] | None:
+    """The first ids of all that is left to the relays, of all entries; None if they cannot be published at once.
+
+    They are many, or a relay has some, or some are kept back, or their own worker publishes one that is older than
+    another of its slot: what is newer would overtake it. What workers publish themselves now need not be waited for.
+    """
+    left = [entry.first_id for entry in entries if entry.free]
+    if len(left) > LAST_ENTRIES_MAX or any(entry.attempts and not entry.free for entry in entries):
+        return None
+    free = [(entry.first_id, entry.free) for entry in entries]
+    return left if left == chosen(free, LAST_ENTRIES_MAX, in_all=False) else None
 
 
 def chosen(entries: Sequence[tuple[int, bool]], limit: int, *, in_all: bool) -> list[int]:

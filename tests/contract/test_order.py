@@ -221,3 +221,19 @@ async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease
     database.expire("ingest_outbox")
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
     assert not await store.catch_up(Published())
+
+
+async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_its_slot(
+    store: OrderedMySQLStore,
+) -> None:
+    """It may fail to: published first, the newer one would make the stream discard it."""
+    older, newer, other = numbered(0, 1), numbered(1, 1), numbered(2, 2)
+    for made in (older, newer, other):
+        await commit(store, made)
+    await store.fall_behind([newer.first_id], [], LEASE_SECONDS)
+    published = Published()
+    assert not await store.catch_up(published)
+    assert published.first_ids == []
+    await store.settle([older.first_id])
+    assert await store.catch_up(published)
+    assert published.first_ids == [newer.first_id]
