@@ -17,7 +17,7 @@ from ingest.spool.files import SpoolFile, is_held, spools, take_spool
 from ingest.spool.inspection import Contents, Listed, listed, verified
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
-from ingest.wiring import make_store
+from ingest.wiring import keeps_order, make_store
 
 EMPTY = "The spool is empty: nothing waits for the database."
 LEAVE_TO_SERVICE = "The service is running, and brings its spool to the database itself."
@@ -31,7 +31,7 @@ class SpoolInUse(IngestError):
 
 
 class Unpublished:
-    """There is no relay here: what the database refuses, and nobody has seen yet, is left to the service."""
+    """There is no relay here: what the database refuses, or may have only then, is left to the service."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -75,11 +75,12 @@ def drain(settings: Settings) -> Iterator[str]:
     if refused := _value(metrics.set_aside):
         yield f"{refused} events are set aside: see `ingest spool ls`."
     if unpublished.events:
-        yield f"{unpublished.events} events of batches that it refuses are not published yet: start the service."
+        yield f"{unpublished.events} events are left, as they are not published yet: start the service."
 
 
 async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics) -> None:
-    limits = SpoolLimits(settings.spool_bytes_max, 0, settings.lease_seconds)
+    ordered = keeps_order(settings)
+    limits = SpoolLimits(settings.spool_bytes_max, 0, settings.lease_seconds, published_first=ordered)
 
     def opened(file: SpoolFile) -> SpoolStore:
         return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
@@ -95,6 +96,8 @@ async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics)
         await adoption.adopt()
         while await drainer.round():
             pass
+        if ordered:
+            unpublished.events += (await spool.usage()).events
     finally:
         await spool.close()
         await database.close()

@@ -3,6 +3,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.errors import SpoolFull, StoreUnavailable
@@ -176,3 +177,20 @@ async def test_empty_spool_gives_its_room_back(spool: SpoolStore, folder: Path) 
 
 def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("spool-0.db*"))
+
+
+async def test_where_the_order_counts_nothing_is_brought_over_before_it_is_published(
+    folder: Path, clock: FakeClock
+) -> None:
+    """In the database's outbox others could publish it out of its turn."""
+    limits = msgspec.structs.replace(LIMITS, published_first=True)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    await spool.start()
+    first, second = [await keep(spool, number) for number in range(2)]
+    assert await spool.take_oldest(10) == []
+
+    await spool.settle([first])
+
+    assert [record.first_id for record in await spool.take_oldest(10)] == [first]
+    assert await spool.claim(10, LEASE_SECONDS) == [second]
+    await spool.close()
