@@ -92,7 +92,9 @@ async def test_restored_batches_bring_their_keys_and_say_what_they_repeat(store:
 
 async def test_old_keys_are_forgotten_oldest_first(store: Store) -> None:
     now_ms = NOW_US // 1000
-    ids = IdGenerator(1, iter([NOW_US, NOW_US + 1_000_000, NOW_US + 2_000_000]).__next__)
+    ids = IdGenerator(
+        1, iter([NOW_US, *(NOW_US + second * 1_000_000 for second in range(3))]).__next__
+    )  # the first: its writer
     for number in range(3):
         await commit(store, Batch(ids.take(1), [keyed("any", b"%d" % number)], NOW_US))
 

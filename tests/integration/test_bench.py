@@ -19,9 +19,9 @@ from ingest.answers import QUEUED
 from tests.running import EVENT, ServiceProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = Load(users=4, seconds=2)
-USERS, SECONDS = "8", "6"
+SHORT = Load(users=4, seconds=6)
 """Long enough for a machine that stalls for a second or two as locust begins."""
+USERS, SECONDS = "8", "6"
 
 
 class Credulous(BaseHTTPRequestHandler):

@@ -10,18 +10,8 @@ from ingest.settings import WELL_KNOWN_TOKEN
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
-    "config",
-    "dead",
-    "doctor",
-    "log-level",
-    "migrate",
-    "replay",
-    "send",
-    "serve",
-    "spool",
-    "tail",
-    "tokens",
-    "top",
+    *("config", "dead", "doctor", "log-level", "migrate", "replay", "retention"),
+    *("send", "serve", "spool", "tail", "tokens", "top"),
 )
 
 
