@@ -5,8 +5,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.events import Event
-
-ID_MAX = (1 << 63) - 1
+from ingest.ids import ID_MAX
 
 
 class Selection(msgspec.Struct, frozen=True):

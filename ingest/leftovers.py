@@ -7,12 +7,12 @@ from typing import Protocol
 from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import StoreError
+from ingest.ids import ID_MAX
 from ingest.store.base import Outbox
 from ingest.tickets import Part
 
 log = logging.getLogger("ingest.dispatcher")
 
-ID_MAX = (1 << 63) - 1
 LEFT_ENTRIES = 64
 """Read from the spool at a time."""
 RENEWALS = 3

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ingest.events_table import ID_MAX, Selection
+from ingest.events_table import Selection
+from ingest.ids import ID_MAX
 from ingest.settings import Settings, read_settings
 
 

@@ -10,14 +10,13 @@ from urllib.parse import unquote, urlsplit
 import pika
 import pymysql
 
-from ingest.ids import IdGenerator
+from ingest.ids import ID_MAX, IdGenerator
 from ingest.publisher.embedded import FILE_NAME
 from tests.faults.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 SPOOLED = "SELECT COALESCE(SUM(count), 0) FROM spool"
-ID_MAX = (1 << 63) - 1
 MESSAGES = "SELECT message_id, body FROM messages"
 QUIET_SECONDS = 0.5
 """A queue that is empty by its own count, and sends nothing for so long, is empty."""

@@ -1,0 +1,119 @@
+"""The store on MySQL, but for the way of an event: its connections, tokens, dead letters, and events read back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from ingest.batches import Batch, unpack_one
+from ingest.dead_letters import DeadLetter
+from ingest.errors import StoreError, StoreUnavailable
+from ingest.events import Event
+from ingest.events_table import Selection
+from ingest.links import UNHEARD, Link
+from ingest.store import mysql_statements as sql
+from ingest.store.mysql_connection import Address, Connection, Pool
+from ingest.store.mysql_errors import Duplicate
+from ingest.tokens import Token
+
+
+class MySQLTables:
+    """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`.
+
+    Commits have connections of their own; all else shares one.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connections_max: int,
+        connect_timeout_seconds: float,
+        commit_timeout_seconds: float,
+        now_us: Callable[[], int],
+        link: Link = UNHEARD,
+    ) -> None:
+        # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
+        self._writers = Pool(address, connections_max, connect_timeout_seconds, link, autocommit=False)
+        self._others = Pool(address, 1, connect_timeout_seconds, link, autocommit=True)
+        self._address = address
+        self._commit_timeout_seconds = commit_timeout_seconds
+        self._now_us = now_us
+        self._link = link
+
+    async def start(self) -> None:
+        pass  # connects at first use
+
+    async def close(self) -> None:
+        await self._writers.close()
+        await self._others.close()
+
+    async def tokens(self) -> list[Token]:
+        async with self._other() as connection:
+            return [Token(*row) for row in await connection.run(sql.TOKENS)]
+
+    async def add_token(self, token: Token) -> None:
+        async with self._other() as connection:
+            await connection.run(sql.add_token(token))
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        if digests:
+            async with self._other() as connection:
+                await connection.run(sql.expire_tokens(digests, expires_us))
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        if digests:
+            async with self._other() as connection:
+                await connection.run(sql.remove_tokens(digests))
+
+    async def bury(self, batch: Batch, reason: str) -> None:
+        async with self._other() as connection:
+            await connection.run(sql.bury(batch, reason))
+
+    async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
+        async with self._other() as connection:
+            rows = await connection.run(sql.DEAD_LETTERS % (after_id, limit))
+        return [DeadLetter(row[0], row[1], row[2], unpack_one(row[3])) for row in rows]
+
+    async def count_dead(self) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.COUNT_DEAD))[0][0])
+
+    async def revive(self, event_ids: Sequence[int]) -> int:
+        if not event_ids:
+            return 0
+        async with self._other() as connection:
+            try:
+                async with connection.transaction():
+                    await connection.run(sql.REVIVE % sql.listed(event_ids))
+                    return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+            except Duplicate as exc:
+                raise StoreError("One of these is being published still; try again later.") from exc
+
+    async def drop_dead(self, event_ids: Sequence[int]) -> int:
+        if not event_ids:
+            return 0
+        async with self._other() as connection:
+            return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+
+    async def count_events(self, selection: Selection) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
+
+    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+        statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
+        async with self._other() as connection:
+            rows = await connection.run(statement)
+        return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
+
+    @asynccontextmanager
+    async def _other(self) -> AsyncIterator[Connection]:
+        async with self._deadline(), self._others.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._commit_timeout_seconds):
+                yield
+        except TimeoutError as exc:
+            raise StoreUnavailable(f"MySQL did not answer within {self._commit_timeout_seconds:g} s.") from exc
