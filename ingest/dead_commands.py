@@ -1,16 +1,12 @@
 """`ingest dead ls|retry|drop`: what they do to the table, and what they say."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from ingest.dead_letters import DeadLetter, DeadLetterTable
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.wiring import make_store
-
-T = TypeVar("T")
+from ingest.wiring import with_store
 
 NONE = "There are no dead letters."
 PAGE = 500
@@ -23,7 +19,7 @@ def ls(settings: Settings, limit: int) -> Iterator[str]:
     async def first(table: DeadLetterTable) -> tuple[list[DeadLetter], int]:
         return await table.dead_letters(0, limit), await table.count_dead()
 
-    letters, count = _with_table(settings, first)
+    letters, count = with_store(settings, first)
     for letter in letters:
         yield _line(letter)
     if not letters:
@@ -53,7 +49,7 @@ def _change(settings: Settings, event_ids: Sequence[int], every: bool, what: str
             done += await do([letter.event_id for letter in letters])
         return done
 
-    done = _with_table(settings, change)
+    done = with_store(settings, change)
     if done < len(event_ids):
         raise SettingsError(f"{len(event_ids) - done} of these are no dead letters; {done} were. See `ingest dead ls`.")
     return done
@@ -64,15 +60,3 @@ def _line(letter: DeadLetter) -> str:
     event = letter.batch.events[0] if letter.batch else None
     told = f"{event.call_id} {event.event_type}" if event else "(damaged)"
     return f"{letter.event_id}  {died}  {told}  {letter.reason}"
-
-
-def _with_table(settings: Settings, work: Callable[[DeadLetterTable], Awaitable[T]]) -> T:
-    async def run() -> T:
-        store = make_store(settings)
-        await store.start()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())

@@ -9,14 +9,14 @@ went to the spool is published from there by its own worker, in its turn. docs/s
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
 from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
-from ingest.errors import NotConfirmed, PublishError, StoreError
+from ingest.errors import PublishError, StoreError
 from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
 from ingest.metrics import Metrics
@@ -25,6 +25,7 @@ from ingest.publisher.base import OrderedPublisher
 from ingest.store.base import Outbox
 from ingest.tasks import end
 from ingest.tickets import Line, Part, Ticket
+from ingest.turns import Turns
 
 log = logging.getLogger("ingest.dispatcher")
 
@@ -54,8 +55,7 @@ class OrderedDispatcher(Dispatcher):
         graveyard: Graveyard,
     ) -> None:
         super().__init__(publisher, limits, outage, metrics, monotonic, now_us)
-        self._graveyard = graveyard
-        self._ordered = publisher
+        self._turns = Turns(publisher, graveyard, metrics, monotonic)
         self._line = Line()
         self._parts: dict[int, Part] = {}
         """Of what is published now or waits for that, by its first id."""
@@ -181,12 +181,14 @@ class OrderedDispatcher(Dispatcher):
             self._inflight_events -= len(batch)
             self._inflight_bytes -= batch.payload_bytes
             self._leave(self._parts.pop(batch.first_id))
-        self._outage.concerns(0, reason)
+        if reason is not OLDER_FIRST:
+            self._outage.concerns(0, reason)
 
     def _leave(self, part: Part) -> None:
         """It is published later, and not from memory."""
         self._metrics.released.inc(len(part.batch))
-        self._outage.concerns(len(part.batch), self._publisher.problem or OLDER_FIRST)
+        if self._outage.reason:
+            self._outage.concerns(len(part.batch), self._publisher.problem or self._outage.reason)
         self._left.add(part)
         if not part.home.in_database:
             # With the database away nobody can be told: it is published soon, or who waits is answered without it.
@@ -197,7 +199,8 @@ class OrderedDispatcher(Dispatcher):
         parts = [self._parts[batch.first_id] for batch, _ in group]
         patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._lose_patience, parts)
         try:
-            await self._publish_in_turn(together, parts)
+            await self._turns.publish(together, parts)
+            self._outage.over()
         except PublishError as exc:
             self._metrics.publish_failed.labels("memory").inc(len(together))
             self._fall_behind(str(exc))
@@ -212,27 +215,6 @@ class OrderedDispatcher(Dispatcher):
             patience.cancel()
             for part in parts:
                 self._parts.pop(part.batch.first_id, None)
-
-    async def _publish_in_turn(self, together: Batch, parts: Sequence[Part]) -> None:
-        """What is not in the database's outbox does not hold up the relays: newer events may have overtaken it."""
-        started = self._monotonic()
-        if all(part.home.in_database for part in parts):
-            await self._but_hopeless(together, self._publisher.publish(together))
-        else:
-            for part in parts:
-                await self._but_hopeless(part.batch, self._ordered.publish_missing([part.batch]))
-        self._metrics.publish_seconds.observe(self._monotonic() - started)
-        self._metrics.published.labels("memory").inc(len(together))
-        self._outage.over()
-
-    async def _but_hopeless(self, batch: Batch, publishing: Awaitable[None]) -> None:
-        """What the stream never takes is buried, the others are there. Raises `PublishError` if it cannot be."""
-        try:
-            await publishing
-        except NotConfirmed as exc:
-            buried = await self._graveyard.bury_hopeless(batch, exc, 1)
-            if set(exc.positions) - set(buried):
-                raise
 
     def _confirmed(self, parts: Sequence[Part]) -> None:
         now_us = self._now_us()
@@ -281,8 +263,7 @@ class OrderedDispatcher(Dispatcher):
     async def _publish_left(self, batch: Batch, entries: int) -> None:
         """Of the spool, where so many are left."""
         self._finishing = self._finishing or entries <= LAST_ENTRIES
-        await self._but_hopeless(batch, self._ordered.publish_missing([batch]))
-        self._metrics.published.labels("spool").inc(len(batch))
+        await self._turns.publish_left(batch)
         self._outage.over()
 
     def _help(self, work: Coroutine[Any, Any, None], name: str) -> None:

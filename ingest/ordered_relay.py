@@ -5,14 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ingest.batches import Batch
-from ingest.clock import Monotonic, NowUs
-from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed, PublishError
-from ingest.metrics import Metrics, Route
 from ingest.ordered_dispatcher import OLDER_FIRST
-from ingest.outage import Outage
 from ingest.publisher.base import OrderedPublisher
-from ingest.relay import Relay, RelayLimits
+from ingest.relay import Relay, RelayTools
 from ingest.store.base import Outbox
 
 BEHIND_POLL_SECONDS = 0.1
@@ -34,18 +30,8 @@ class OrderedOutbox(Outbox, Protocol):
 class OrderedRelay(Relay):
     """See `ingest.relay`. Claims are given in order, and what failed is published before what follows."""
 
-    def __init__(
-        self,
-        outbox: OrderedOutbox,
-        publisher: OrderedPublisher,
-        limits: RelayLimits,
-        outage: Outage,
-        metrics: Metrics,
-        monotonic: Monotonic,
-        now_us: NowUs,
-        graveyard: Graveyard,
-    ) -> None:
-        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, graveyard)
+    def __init__(self, outbox: OrderedOutbox, publisher: OrderedPublisher, tools: RelayTools) -> None:
+        super().__init__(outbox, publisher, tools)
         self._order = outbox
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None:
@@ -71,20 +57,8 @@ class OrderedRelay(Relay):
 class OrderedSpoolRelay(Relay):
     """Of what this worker's spool has of others. Newer events of theirs may be in the stream already."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        order: Order,
-        publisher: OrderedPublisher,
-        limits: RelayLimits,
-        outage: Outage,
-        metrics: Metrics,
-        monotonic: Monotonic,
-        now_us: NowUs,
-        graveyard: Graveyard,
-        route: Route = "spool",
-    ) -> None:
-        super().__init__(outbox, publisher, limits, outage, metrics, monotonic, now_us, graveyard, route)
+    def __init__(self, outbox: Outbox, order: Order, publisher: OrderedPublisher, tools: RelayTools) -> None:
+        super().__init__(outbox, publisher, tools, "spool")
         self._ordered = publisher
         self._order = order
 

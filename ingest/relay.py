@@ -41,35 +41,35 @@ class RelayLimits(msgspec.Struct, frozen=True):
     lease_seconds: float
 
 
+class RelayTools(msgspec.Struct, frozen=True):
+    """What all relays of a worker share."""
+
+    limits: RelayLimits
+    outage: Outage
+    metrics: Metrics
+    monotonic: Monotonic
+    now_us: NowUs
+    graveyard: Graveyard
+
+
 class Relay:
     """`run` works until it is cancelled; no error of store or broker ends it."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        publisher: Publisher,
-        limits: RelayLimits,
-        outage: Outage,
-        metrics: Metrics,
-        monotonic: Monotonic,
-        now_us: NowUs,
-        graveyard: Graveyard,
-        route: Route = "relay",
-    ) -> None:
+    def __init__(self, outbox: Outbox, publisher: Publisher, tools: RelayTools, route: Route = "relay") -> None:
         self._outbox = outbox
-        self._graveyard = graveyard
-        self._route = route
         self._publisher = publisher
-        self._limits = limits
-        self._outage = outage
-        self._metrics = metrics
-        self._monotonic = monotonic
-        self._now_us = now_us
+        self._route = route
+        self._limits = tools.limits
+        self._outage = tools.outage
+        self._metrics = tools.metrics
+        self._monotonic = tools.monotonic
+        self._now_us = tools.now_us
+        self._graveyard = tools.graveyard
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
         self._tries: Counter[int] = Counter()
-        self._pause_seconds = limits.poll_seconds
+        self._pause_seconds = tools.limits.poll_seconds
 
     async def run(self) -> None:
         while True:

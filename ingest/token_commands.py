@@ -1,9 +1,8 @@
 """`ingest tokens create|list|revoke|rotate`: what they do to the table, and what they say."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from ingest.clock import unix_us
 from ingest.durations import seconds_of
@@ -12,9 +11,7 @@ from ingest.settings import Settings
 from ingest.store.base import TokenTable
 from ingest.token_watch import POLL_SECONDS
 from ingest.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
-from ingest.wiring import make_store
-
-T = TypeVar("T")
+from ingest.wiring import with_store
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have looked by then."""
@@ -35,7 +32,7 @@ def create(settings: Settings, name: str, expires: str | None, rate: int | None,
         await table.add_token(token)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
-    _with_table(settings, add)
+    with_store(settings, add)
     return secret
 
 
@@ -52,7 +49,7 @@ def rotate(settings: Settings, name: str, grace: str) -> str:
         await table.expire_tokens([token.digest for token in old], now_us + seconds_of(grace) * 1_000_000)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
-    _with_table(settings, replace)
+    with_store(settings, replace)
     return secret
 
 
@@ -67,7 +64,7 @@ def revoke(settings: Settings, what: str) -> list[str]:
         await asyncio.sleep(EFFECTIVE_SECONDS)
         return found
 
-    return [f"revoked {token.number} ({token.name})" for token in _with_table(settings, remove)]
+    return [f"revoked {token.number} ({token.name})" for token in with_store(settings, remove)]
 
 
 def listed(settings: Settings) -> list[str]:
@@ -77,7 +74,7 @@ def listed(settings: Settings) -> list[str]:
         return await table.tokens()
 
     now_us = unix_us()
-    tokens = _with_table(settings, read)
+    tokens = with_store(settings, read)
     rows: list[Sequence[str]] = [("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")]
     rows += [_row(token, now_us) for token in tokens]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -98,15 +95,3 @@ def _minute(us: int) -> str:
 
 def _expiry(now_us: int, expires: str | None) -> int | None:
     return None if expires is None else now_us + seconds_of(expires) * 1_000_000
-
-
-def _with_table(settings: Settings, work: Callable[[TokenTable], Awaitable[T]]) -> T:
-    async def run() -> T:
-        store = make_store(settings)
-        await store.start()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())

@@ -1,11 +1,11 @@
 """Makes a worker's parts of its settings: the only place that knows every adapter. Nothing is connected yet."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
-
-import msgspec
 
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
@@ -13,7 +13,6 @@ from ingest.carried import Carried, carry
 from ingest.clock import unix_us
 from ingest.committer import Committer, CommitterLimits
 from ingest.dead_letters import Graveyard
-from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
 from ingest.grants import Grants
@@ -23,14 +22,12 @@ from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
 from ingest.metrics import Metrics
-from ingest.ordered_dispatcher import OrderedDispatcher
-from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import OrderedPublisher, Publisher
+from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
-from ingest.relay import Relay, RelayLimits
+from ingest.publishing import Publishing, keeps_order
 from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
 from ingest.settler import Settler
@@ -41,13 +38,15 @@ from ingest.spool.files import SpoolFile, take_spool
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
-from ingest.store.base import OrderedStore, Store
+from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Address
 from ingest.store.mysql_order import OrderedMySQLStore
 from ingest.store.sqlite import SQLiteStore
 from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
+
+T = TypeVar("T")
 
 
 class Tracing(Protocol):
@@ -75,7 +74,7 @@ def make_parts(
     settler = Settler(store)
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     spool = make_spool(settings, publishing, away)
-    dispatcher = publishing.dispatcher(spool)
+    dispatcher = publishing.dispatcher(spool.store if spool else None)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
     )
@@ -101,53 +100,6 @@ def make_parts(
             grants, keys, bodies, batcher, metrics, settings.body_bytes_max, tracing.carry if tracing else carry
         ),
     )
-
-
-def keeps_order(settings: Settings) -> bool:
-    """Whether each event is in the stream once, and the events of a call in their order."""
-    return settings.publish_to == "stream" and settings.database_url.startswith("mysql:")
-
-
-class Publishing(msgspec.Struct, frozen=True):
-    """What publishes, and what all who do share; where the order counts, database and publisher are such as keep it."""
-
-    settings: Settings
-    publisher: Publisher
-    database: Store
-    outage: Outage
-    metrics: Metrics
-    graveyard: Graveyard
-
-    @property
-    def _ordered(self) -> tuple[OrderedPublisher, OrderedStore] | None:
-        if not keeps_order(self.settings):
-            return None
-        return cast(OrderedPublisher, self.publisher), cast(OrderedStore, self.database)
-
-    def relay(self) -> Relay:
-        """Of the database's outbox."""
-        limits = _relay_limits(self.settings)
-        shared = (limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
-        if self._ordered:
-            publisher, database = self._ordered
-            return OrderedRelay(database, publisher, *shared)
-        return Relay(self.database, self.publisher, *shared)
-
-    def spool_relay(self, spool: SpoolStore) -> Relay:
-        limits = _relay_limits(self.settings)
-        shared = (limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
-        if self._ordered:
-            publisher, database = self._ordered
-            return OrderedSpoolRelay(spool, database, publisher, *shared)
-        return Relay(spool, self.publisher, *shared, "spool")
-
-    def dispatcher(self, spool: SpoolParts | None) -> Dispatcher:
-        shared = (_dispatcher_limits(self.settings), self.outage, self.metrics, time.monotonic, unix_us)
-        if self._ordered:
-            publisher, database = self._ordered
-            outbox = spool.store if spool else None
-            return OrderedDispatcher(publisher, database, outbox, *shared, self.graveyard)
-        return Dispatcher(self.publisher, *shared)
 
 
 def make_spool(settings: Settings, publishing: Publishing, away: Outage) -> SpoolParts | None:
@@ -187,6 +139,20 @@ def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
         now_us=unix_us,
         link=link,
     )
+
+
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What a command does with the database, apart from the service."""
+
+    async def run() -> T:
+        store = make_store(settings)
+        await store.start()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
 
 
 def sqlite_path(settings: Settings) -> Path:
@@ -251,20 +217,4 @@ def _batcher_limits(settings: Settings) -> BatcherLimits:
         queue_seconds_max=settings.queue_seconds_max,
         writers=settings.store_connections_max,
         patience_seconds=settings.writer_patience_seconds,
-    )
-
-
-def _dispatcher_limits(settings: Settings) -> DispatcherLimits:
-    return DispatcherLimits(
-        inflight_events_max=settings.publish_inflight_events_max,
-        inflight_bytes_max=settings.publish_inflight_bytes_max,
-        lease_seconds=settings.lease_seconds,
-    )
-
-
-def _relay_limits(settings: Settings) -> RelayLimits:
-    return RelayLimits(
-        poll_seconds=settings.relay_poll_seconds,
-        entries_max=settings.relay_entries_max,
-        lease_seconds=settings.lease_seconds,
     )

@@ -10,6 +10,7 @@ from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
+from ingest.publishing import keeps_order
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
@@ -17,7 +18,7 @@ from ingest.spool.files import SpoolFile, is_held, spools, take_spool
 from ingest.spool.inspection import Contents, Listed, listed, verified
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
-from ingest.wiring import keeps_order, make_store
+from ingest.wiring import make_store
 
 EMPTY = "The spool is empty: nothing waits for the database."
 LEAVE_TO_SERVICE = "The service is running, and brings its spool to the database itself."

@@ -18,7 +18,7 @@ from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream import StreamPublisher
 from ingest.publisher.stream_topology import StreamTopology
 from tests.contract.publishers import LIMITS, Queue, Stream, SuperStream, all_of, publishing, removed, until
-from tests.faults.reading import version_of
+from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event, events
 
@@ -184,10 +184,6 @@ def _ids(*batches: Batch) -> set[str]:
     return {str(event_id) for each in batches for event_id in each.ids}
 
 
-def rabbitmq_version(rabbitmq: RabbitMQServer) -> tuple[int, ...]:
-    return tuple(map(int, version_of(rabbitmq.amqp_url).split()[-1].split(".")[:2]))
-
-
 def by(writer: int, *made: Batch) -> list[Batch]:
     return [msgspec.structs.replace(each, writer=writer) for each in made]
 
@@ -245,7 +241,7 @@ async def test_super_stream_needs_amqp_with_an_older_rabbitmq(rabbitmq: RabbitMQ
         publisher = super_stream.publisher()
         await publisher.start()
         try:
-            if rabbitmq_version(rabbitmq) < (3, 13):
+            if version_numbers(rabbitmq.amqp_url) < (3, 13):
                 await until(lambda: "needs INGEST_BROKER_URL" in (publisher.problem or ""))
             else:
                 await until(lambda: publisher.ready)

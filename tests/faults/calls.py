@@ -6,16 +6,15 @@ What a stream must hold of them: each event once, all of a call in one partition
 import asyncio
 import itertools
 import json
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
-from types import TracebackType
 
 import msgspec
 import pika
 
+from tests.faults.background import Background
 from tests.faults.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
 
 STEPS = 5
@@ -31,12 +30,13 @@ Message = tuple[str, int]
 """Of a stream: the call, and which of its events."""
 
 
-class Calls:
+class Calls(Background):
     """`with Calls(ports) as calls:` makes calls until the block ends. Runs in a thread of its own."""
 
     def __init__(
         self, ports: Sequence[int], callers: int = CALLERS, events_per_second: float = 400.0, steps: int = STEPS
     ) -> None:
+        super().__init__(STOP_SECONDS + steps * callers / events_per_second)
         self.answered: dict[str, int] = {}
         """Call → how many of its events were answered 200, from the first on."""
         self.unknown: set[Message] = set()
@@ -48,23 +48,6 @@ class Calls:
         self._interval_seconds = callers / events_per_second
         self._run_id = token_hex(4)
         self._numbers = itertools.count()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="calls")
-
-    def __enter__(self) -> "Calls":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Begin no more calls, and return when those begun are made."""
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS + self._steps * self._interval_seconds)
-        assert not self._thread.is_alive(), "the calls do not stop"
 
     @property
     def events(self) -> int:

@@ -1,12 +1,11 @@
 """A load on the service: events at a bounded rate over keep-alive connections, each entered in a ledger."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 
+from tests.faults.background import Background
 from tests.faults.ledger import Key, Ledger, body_of
 from tests.running import TOKEN
 
@@ -56,7 +55,7 @@ class Client:
                 await streams[1].wait_closed()
 
 
-class Load:
+class Load(Background):
     """`with Load(port) as load:` posts events until the block ends, then waits for the answers still due.
 
     Runs in a thread of its own, so that the test may wait for the servers it kills. What one event is
@@ -73,29 +72,13 @@ class Load:
     ) -> None:
         """`port` may be a balancer's choice for each new connection; who is `insisting` sends again what is not
         answered, until it is, also after the end."""
+        super().__init__(STOP_SECONDS)
         self.ledger = Ledger()
         self.events_per_second = events_per_second
         self._port = port if callable(port) else lambda: port
         self._connections = connections
         self._insisting = insisting
         self._interval_seconds = connections / events_per_second
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
-
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Send no more, and return when every answer is there or given up. May be called twice."""
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
-        assert not self._thread.is_alive(), "the load does not stop"
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

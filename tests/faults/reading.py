@@ -79,6 +79,11 @@ def version_of(amqp_url: str) -> str:
     return f"{properties['product']} {properties['version']}"
 
 
+def version_numbers(amqp_url: str) -> tuple[int, ...]:
+    """Such as (3, 10)."""
+    return tuple(map(int, version_of(amqp_url).split()[-1].split(".")[:2]))
+
+
 @contextmanager
 def channel_to(amqp_url: str) -> Iterator[Any]:
     """A channel on a connection of its own."""

@@ -39,7 +39,7 @@ def test_refused_event_becomes_a_dead_letter_and_comes_back(
 
     taken = take_messages(url, queue)
     delete_queue(url, queue)
-    wait_until(lambda: service.status() == "ready", SECONDS)
+    declare_full_queue(url, queue, 1000)
     one = lines[0].split()[0]
     assert service.command("dead", "retry", one).stdout.startswith("1 are in the outbox again")
     assert wait_until(lambda: [str(i) for i, _ in take_messages(url, queue)] == [one], SECONDS), service.log()

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.publisher.partitions import partition_of
 from tests.contract.publishers import SuperStream, publishing, removed, until
-from tests.faults.reading import version_of
+from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event
 
@@ -32,7 +32,7 @@ def example() -> ModuleType:
 
 @pytest.fixture
 async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[SuperStream]:
-    if tuple(map(int, version_of(rabbitmq.amqp_url).split()[-1].split(".")[:2])) < (3, 11):
+    if version_numbers(rabbitmq.amqp_url) < (3, 11):
         pytest.skip("RabbitMQ has single active consumers of streams since 3.11: `make test-mysql` runs this")
     made = SuperStream(rabbitmq, partitions=3)
     async with removed(made):

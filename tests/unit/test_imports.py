@@ -29,6 +29,7 @@ PIPELINE = {
         "relay",
         "settler",
         "tickets",
+        "turns",
     ),
     *("key_cleaner", "outage", "rates", "token_watch", "worker"),
 }

@@ -9,7 +9,7 @@ from ingest.dead_letters import TRIES_MIN, Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import PUBLISH, Outage
-from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits
+from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
 from tests.unit.making import NOW_US, batch, call_ids
@@ -23,7 +23,7 @@ LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 @pytest.fixture
 def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
     outage, graveyard = Outage(PUBLISH, clock.monotonic), Graveyard(store, DEAD_SECONDS, metrics, clock.now_us)
-    return Relay(store, publisher, LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard)
+    return Relay(store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard))
 
 
 @asynccontextmanager

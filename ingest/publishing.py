@@ -1,0 +1,74 @@
+"""Makes what publishes: a worker's dispatcher and relays, with an order to keep or without one."""
+
+import time
+from typing import cast
+
+import msgspec
+
+from ingest.clock import unix_us
+from ingest.dead_letters import Graveyard
+from ingest.dispatcher import Dispatcher, DispatcherLimits
+from ingest.metrics import Metrics
+from ingest.ordered_dispatcher import OrderedDispatcher
+from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
+from ingest.outage import Outage
+from ingest.publisher.base import OrderedPublisher, Publisher
+from ingest.relay import Relay, RelayLimits, RelayTools
+from ingest.settings import Settings
+from ingest.store.base import OrderedStore, Outbox, Store
+
+
+def keeps_order(settings: Settings) -> bool:
+    """Whether each event is in the stream once, and the events of a call in their order."""
+    return settings.publish_to == "stream" and settings.database_url.startswith("mysql:")
+
+
+class Publishing(msgspec.Struct, frozen=True):
+    """What all who publish share; where the order counts, database and publisher are such as keep it."""
+
+    settings: Settings
+    publisher: Publisher
+    database: Store
+    outage: Outage
+    metrics: Metrics
+    graveyard: Graveyard
+
+    def relay(self) -> Relay:
+        """Of the database's outbox."""
+        if ordered := self._ordered:
+            return OrderedRelay(ordered[1], ordered[0], self._relay_tools)
+        return Relay(self.database, self.publisher, self._relay_tools)
+
+    def spool_relay(self, spool: Outbox) -> Relay:
+        if ordered := self._ordered:
+            return OrderedSpoolRelay(spool, ordered[1], ordered[0], self._relay_tools)
+        return Relay(spool, self.publisher, self._relay_tools, "spool")
+
+    def dispatcher(self, spool: Outbox | None) -> Dispatcher:
+        shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)
+        if ordered := self._ordered:
+            return OrderedDispatcher(ordered[0], ordered[1], spool, *shared, self.graveyard)
+        return Dispatcher(self.publisher, *shared)
+
+    @property
+    def _ordered(self) -> tuple[OrderedPublisher, OrderedStore] | None:
+        if not keeps_order(self.settings):
+            return None
+        return cast(OrderedPublisher, self.publisher), cast(OrderedStore, self.database)
+
+    @property
+    def _relay_tools(self) -> RelayTools:
+        limits = RelayLimits(
+            poll_seconds=self.settings.relay_poll_seconds,
+            entries_max=self.settings.relay_entries_max,
+            lease_seconds=self.settings.lease_seconds,
+        )
+        return RelayTools(limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
+
+    @property
+    def _dispatcher_limits(self) -> DispatcherLimits:
+        return DispatcherLimits(
+            inflight_events_max=self.settings.publish_inflight_events_max,
+            inflight_bytes_max=self.settings.publish_inflight_bytes_max,
+            lease_seconds=self.settings.lease_seconds,
+        )

@@ -1,0 +1,50 @@
+"""Publishes what it is a worker's turn to publish; what the stream never takes is buried and holds nobody up."""
+
+from collections.abc import Awaitable, Sequence
+
+from ingest.batches import Batch
+from ingest.clock import Monotonic
+from ingest.dead_letters import Graveyard
+from ingest.errors import NotConfirmed
+from ingest.metrics import Metrics
+from ingest.publisher.base import OrderedPublisher
+from ingest.tickets import Part
+
+
+class Turns:
+    """Returned means: the stream has all of it that it can take. Raises `PublishError`."""
+
+    def __init__(
+        self, publisher: OrderedPublisher, graveyard: Graveyard, metrics: Metrics, monotonic: Monotonic
+    ) -> None:
+        self._publisher = publisher
+        self._graveyard = graveyard
+        self._metrics = metrics
+        self._monotonic = monotonic
+
+    async def publish(self, together: Batch, parts: Sequence[Part]) -> None:
+        """From memory; `together` are the parts.
+
+        What is not in the database's outbox does not hold up the relays: newer events may have overtaken it.
+        """
+        started = self._monotonic()
+        if all(part.home.in_database for part in parts):
+            await self._but_hopeless(together, self._publisher.publish(together))
+        else:
+            for part in parts:
+                await self._but_hopeless(part.batch, self._publisher.publish_missing([part.batch]))
+        self._metrics.publish_seconds.observe(self._monotonic() - started)
+        self._metrics.published.labels("memory").inc(len(together))
+
+    async def publish_left(self, batch: Batch) -> None:
+        """From the spool."""
+        await self._but_hopeless(batch, self._publisher.publish_missing([batch]))
+        self._metrics.published.labels("spool").inc(len(batch))
+
+    async def _but_hopeless(self, batch: Batch, publishing: Awaitable[None]) -> None:
+        try:
+            await publishing
+        except NotConfirmed as exc:
+            buried = await self._graveyard.bury_hopeless(batch, exc, 1)
+            if set(exc.positions) - set(buried):
+                raise
