@@ -24,6 +24,8 @@ TOO_SLOW = "The database is too slow. The event was not acknowledged: send it ag
 class Onward(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
 
+    @property
+    def order_is_the_databases(self) -> bool: ...
     def expect(self, batch: Batch) -> None: ...
     def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None: ...
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None": ...
@@ -95,8 +97,12 @@ class Committer:
             return await self._give_up(batch, exc)
 
     def _patience_with(self, batch: Batch) -> float | None:
-        """Only the database knows every key, so a batch with keys has the store's own deadline for it."""
-        if self._spool is None or batch.has_keys:
+        """None: as long as the store's own deadline gives it.
+
+        Only the database knows every key; and while the workers' order is agreed on there, what is kept elsewhere is
+        published out of order.
+        """
+        if self._spool is None or batch.has_keys or self._onward.order_is_the_databases:
             return None
         return self._limits.spool_after_seconds
 

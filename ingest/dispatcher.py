@@ -66,6 +66,11 @@ class Dispatcher:
     def inflight_events(self) -> int:
         return self._inflight_events
 
+    @property
+    def order_is_the_databases(self) -> bool:
+        """Whether only what is committed to the database is published in order. Here there is none."""
+        return False
+
     def lease_seconds(self, home: Home) -> float:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0

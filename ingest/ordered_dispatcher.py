@@ -72,6 +72,11 @@ class OrderedDispatcher(Dispatcher):
         self._left = Leftovers(order, spool, self._publish_left, self._not_in_memory, limits.lease_seconds, monotonic)
         self._helpers: set[asyncio.Task[None]] = set()
 
+    @property
+    def order_is_the_databases(self) -> bool:
+        """While all are behind, as far as this worker knows: the relays go by the outbox's ids."""
+        return self._off or self._left.shared
+
     def lease_seconds(self, home: Home) -> float:
         return self._limits.lease_seconds if home.in_database else OWN_LEASE_SECONDS
 

@@ -238,6 +238,7 @@ class FakeOnward:
         self.homes: list[Home] = []
         self.published: asyncio.Future[None] | None = None
         """What those who wait for a batch wait for after its commit."""
+        self.order_is_the_databases = False
 
     def expect(self, batch: Batch) -> None:
         """Nothing is kept in order."""

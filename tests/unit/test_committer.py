@@ -1,5 +1,7 @@
 """What the committer does while the database is away; its other ways are tested through the batcher."""
 
+import asyncio
+
 import pytest
 
 from ingest.committer import Committer, CommitterLimits
@@ -68,6 +70,21 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
     assert [commit.batch for commit in spool_store.commits] == [made]
     assert (onward.dispatched, onward.homes, store.commits) == ([made], [spool], [])
     assert outage.reason == "The database did not commit within 0.02 s."
+
+
+async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward
+) -> None:
+    onward.order_is_the_databases = True
+    store.gate.clear()
+    made = batch(3)
+    committing = asyncio.create_task(committer.commit(made, 0.0))
+
+    await asyncio.sleep(2 * SPOOL_AFTER_SECONDS)
+    store.gate.set()
+
+    assert await committing == {}
+    assert ([commit.batch for commit in store.commits], spool_store.commits) == ([made], [])
 
 
 async def test_second_batch_of_an_outage_does_not_try_the_database(

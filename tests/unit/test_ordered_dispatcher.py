@@ -230,11 +230,19 @@ async def test_what_is_committed_while_all_are_behind_is_the_relays(
     dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     order.behind = True
-    (made,) = batches(1)
-    answer = commit(dispatcher, made, home, behind=True)
+    first, second = batches(2)
+    assert not dispatcher.order_is_the_databases
+    answer = commit(dispatcher, first, home, behind=True)
     assert answer is not None
     await answer
-    assert (order.free, publisher.tried) == ([made.first_id], [])
+    assert (order.free, publisher.tried) == ([first.first_id], [])
+    assert dispatcher.order_is_the_databases
+
+    order.behind = False
+    answer = commit(dispatcher, second, home)
+    assert answer is not None
+    await answer
+    assert not dispatcher.order_is_the_databases
 
 
 async def test_who_was_behind_publishes_again_once_the_note_is_gone(
