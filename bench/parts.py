@@ -26,8 +26,8 @@ from ingest.events import decode
 from ingest.ids import IdGenerator
 from ingest.settings import Settings
 from ingest.settler import ENTRIES_MIN
-from ingest.store.mysql_connection import Address, Connection
 from ingest.store.mysql_migrations import migrate
+from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_statements import insert_events
 from ingest.wiring import make_publisher, make_store
 
@@ -150,9 +150,9 @@ def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Pa
 @asynccontextmanager
 async def plain_insert(url: str) -> AsyncIterator[Part]:
     """The same rows without the outbox, as one could write them by hand; comes first, so it makes the tables."""
-    address = Address.parse(url)
-    await migrate(address, CONNECT_SECONDS)
-    connection = await Connection.open(address, CONNECT_SECONDS, autocommit=False)
+    servers = Servers.parse(url)
+    await migrate(servers, CONNECT_SECONDS)
+    connection = await servers.connect(CONNECT_SECONDS, autocommit=False)
     try:
         yield lambda batch: connection.run(insert_events(batch) + b";COMMIT")
     finally:

@@ -79,10 +79,10 @@ def _migrate(settings: Settings) -> list[str]:
 
         return migrate(sqlite_path(settings))
     from ingest.store import mysql_migrations
-    from ingest.store.mysql_connection import Address
+    from ingest.store.mysql_pool import Servers
 
-    address = Address.parse(settings.database_url)
-    return asyncio.run(mysql_migrations.migrate(address, settings.connect_timeout_seconds))
+    servers = Servers.parse(settings.database_url)
+    return asyncio.run(mysql_migrations.migrate(servers, settings.connect_timeout_seconds))
 
 
 @main.command(short_help="Print the events in the queue, and take them off it.")

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-import aio_pika
 import aiormq.exceptions
 import msgspec
 
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
+from ingest.publisher.amqp_hosts import connect
 from ingest.seats import take_seat
 from ingest.settings import Settings, mask_url
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_pool import Servers
 from ingest.tls import check_tls
 from ingest.tokens import warning_about
 from ingest.wiring import make_store
@@ -119,7 +119,7 @@ async def _schema(settings: Settings) -> str:
 
 
 async def _durability(settings: Settings) -> str:
-    connection = await Connection.open(Address.parse(settings.database_url), settings.connect_timeout_seconds)
+    connection = await Servers.parse(settings.database_url).connect(settings.connect_timeout_seconds)
     try:
         value = (await connection.run(DURABILITY))[0][0]
     finally:
@@ -137,7 +137,7 @@ async def _embedded(settings: Settings) -> str:
 
 async def _connect(settings: Settings) -> Any:
     try:
-        return await aio_pika.connect(settings.broker_url, timeout=settings.connect_timeout_seconds)
+        return await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
         raise IngestError(
             f"{mask_url(settings.broker_url)} cannot be reached ({type(exc).__name__}: {exc}). "

@@ -35,12 +35,12 @@ def retention(days: int | None, bytes_max: int | None, convert: bool, dry_run: b
 async def _retention(
     settings: Settings, keep_days: int | None, bytes_max: int | None, convert: bool, dry_run: bool
 ) -> None:
-    from ingest.store.mysql_connection import Address
     from ingest.store.mysql_partitions import PartitionedTable
+    from ingest.store.mysql_pool import Servers
 
     if not settings.database_url.startswith("mysql:"):
         raise SettingsError("ingest retention is for MySQL and MariaDB; of a SQLite file delete rows as you like.")
-    table = await PartitionedTable.open(Address.parse(settings.database_url), settings.connect_timeout_seconds)
+    table = await PartitionedTable.open(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
     try:
         if convert:
             await _convert(table)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from ingest.errors import SettingsError
+from ingest.hosts import each_host
 from ingest.logs import Level
 from ingest.tokens import digest_of, digests_of, problem_of
 
@@ -178,17 +179,22 @@ def _check(settings: Settings) -> None:
 def _check_server(variable: str, url: str) -> None:
     """Special characters of a password, as they are, end the URL's host early; the rest would be shown as its path."""
     try:
-        parts = urlsplit(url)
-        good = parts.port != 0
+        good = all(map(_is_good, each_host(url)))
     except ValueError:
         good = False
-    if good and parts.netloc:
-        good = bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment
     if not good:
         raise SettingsError(
-            f"{variable} is not of the form scheme://user:pass@host:port/name; in user and pass "
-            "write / ? # @ : % [ ] as %2F %3F %23 %40 %3A %25 %5B %5D."
+            f"{variable} is not of the form scheme://user:pass@host:port/name, with host:port,host:port for several; "
+            "in user and pass write / ? # @ : % [ ] as %2F %3F %23 %40 %3A %25 %5B %5D."
         )
+
+
+def _is_good(url: str) -> bool:
+    """Raises ValueError for a port that is none."""
+    parts = urlsplit(url)
+    if parts.port == 0:
+        return False
+    return not parts.netloc or (bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment)
 
 
 def _check_tokens(tokens: tuple[str, ...]) -> None:

@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aio_pika
 import aiormq.exceptions
 
 from ingest.errors import BrokerUnavailable
+from ingest.publisher.amqp_hosts import connect
 from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue
 from ingest.settings import Settings, mask_url
 
@@ -86,7 +86,7 @@ async def _take(messages: AsyncIterator[Any], limit: int | None, timeout: float 
 
 async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
     try:
-        connection = await aio_pika.connect(settings.broker_url, timeout=settings.connect_timeout_seconds)
+        connection = await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
         raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {exc}") from exc
     async with connection:

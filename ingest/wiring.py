@@ -40,8 +40,8 @@ from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Address
 from ingest.store.mysql_order import OrderedMySQLStore
+from ingest.store.mysql_pool import Servers
 from ingest.store.sqlite import SQLiteStore
 from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
@@ -132,7 +132,7 @@ def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
         return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
     made = OrderedMySQLStore if keeps_order(settings) else MySQLStore
     return made(
-        Address.parse(settings.database_url),
+        Servers.parse(settings.database_url),
         connections_max=settings.store_connections_max,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         commit_timeout_seconds=settings.commit_timeout_seconds,

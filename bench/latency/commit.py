@@ -12,8 +12,9 @@ import asyncmy
 import uvloop
 
 from bench.events import STEPS, bodies
-from ingest.store.mysql_connection import Address
+from ingest.store.mysql_address import Address
 from ingest.store.mysql_migrations import migrate
+from ingest.store.mysql_pool import Servers
 from tests.services import MySQLServer
 
 CONNECT_SECONDS = 3
@@ -28,12 +29,12 @@ class Commits:
     """Single-row commits, one after the other, through the service's own driver and event loop."""
 
     def __init__(self, url: str) -> None:
-        self._address = Address.parse(url)
+        self._url = url
         self._made = 0
 
     def prepare(self) -> None:
         """Make the tables."""
-        uvloop.run(migrate(self._address, CONNECT_SECONDS))
+        uvloop.run(migrate(Servers.parse(self._url), CONNECT_SECONDS))
 
     def measure(self, seconds: float, per_second: float | None = None) -> "array[float]":
         """Seconds that each commit took: from the statement's making to the server's answer.
@@ -59,7 +60,7 @@ class Commits:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
-        address = self._address
+        address = Address.parse(self._url)
         connection = await asyncmy.connect(
             host=address.host,
             port=address.port,

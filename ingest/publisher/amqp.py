@@ -1,10 +1,11 @@
 """The publisher on RabbitMQ's queues, through aio-pika: a pool of confirming channels."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.hosts import Rota, each_host
 from ingest.links import UNHEARD, Link
 from ingest.publisher.amqp_connection import AmqpConnection
 from ingest.publisher.amqp_queue import QueueDeclaration
@@ -31,11 +32,12 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        super().__init__(
-            lambda: AmqpConnection.open(url, declaration, channels_max, connect_timeout_seconds),
-            reconnect_seconds_max,
-            link,
-        )
+        hosts = Rota(each_host(url))
+
+        def connect(to: str) -> Awaitable[AmqpConnection]:
+            return AmqpConnection.open(to, declaration, channels_max, connect_timeout_seconds)
+
+        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link)
         self._link = link
         self._confirm_timeout_seconds = confirm_timeout_seconds
 

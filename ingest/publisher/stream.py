@@ -1,11 +1,12 @@
 """The publisher on a RabbitMQ stream, or on the partitions of a super stream, through rstream."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from itertools import groupby
 
 from ingest.batches import Batch, joined
 from ingest.errors import NotConfirmed
+from ingest.hosts import Rota
 from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Lane
 from ingest.publisher.stream_address import StreamAddress
@@ -39,10 +40,12 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        address = self._address = StreamAddress.parse(url)
-        super().__init__(
-            lambda: StreamConnection.open(address, topology, connect_timeout_seconds), reconnect_seconds_max, link
-        )
+        self._hosts = Rota(StreamAddress.parse_each(url))
+
+        def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
+            return StreamConnection.open(to, topology, connect_timeout_seconds)
+
+        super().__init__(lambda: self._hosts.connected(connect), reconnect_seconds_max, link)
         self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
@@ -77,7 +80,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
             if own and last_id:
                 since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
-                late |= own - await find_ids(self._address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
+                late |= own - await find_ids(self._hosts.current, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
         return _positions(batch, late)
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 from rstream.connection import ConnectionClosed
 from rstream.exceptions import ClientError, ServerError
+
+from ingest.hosts import each_host
 
 log = logging.getLogger("ingest.publisher")
 
@@ -44,6 +46,11 @@ class StreamAddress(msgspec.Struct, frozen=True):
             tls=tls,
             ca_file=next(iter(parse_qs(parts.query).get("cafile", ())), None),
         )
+
+    @classmethod
+    def parse_each(cls, url: str) -> "Sequence[StreamAddress]":
+        """Of a URL that may name several hosts: any of them tells where a stream is."""
+        return [cls.parse(one) for one in each_host(url)]
 
     def options(self) -> dict[str, Any]:
         """Arguments of rstream's `Producer` and `Consumer`."""

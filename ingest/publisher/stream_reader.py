@@ -10,6 +10,7 @@ from rstream import Consumer, ConsumerOffsetSpecification, MessageContext, Offse
 from rstream.exceptions import StreamDoesNotExist
 
 from ingest.errors import BrokerUnavailable
+from ingest.hosts import Rota
 from ingest.publisher.amqp1 import message_id_of
 from ingest.publisher.stream_address import ERRORS, StreamAddress, finished
 from ingest.publisher.supervisor import text_of
@@ -41,10 +42,18 @@ async def read_streams(
     async def lose(_: Any) -> None:
         await arrived.put(None)
 
-    consumer = _OneConnectionConsumer(**StreamAddress.parse(url).options(), on_close_handler=lose)
+    async def subscribed(address: StreamAddress) -> Consumer:
+        consumer = _OneConnectionConsumer(**address.options(), on_close_handler=lose)
+        try:
+            for stream in streams:
+                await _subscribe(consumer, stream, arrive, connect_timeout_seconds)
+        except BaseException:
+            await finished(consumer.close(), CLOSE_SECONDS)
+            raise
+        return consumer
+
+    consumer = await Rota(StreamAddress.parse_each(url)).connected(subscribed)
     try:
-        for stream in streams:
-            await _subscribe(consumer, stream, arrive, connect_timeout_seconds)
         while (message := await arrived.get()) is not None:
             yield decoded(message)
         raise BrokerUnavailable("The connection to RabbitMQ was lost.")
@@ -87,15 +96,20 @@ async def find_ids(
 
 async def streams_exist(url: str, streams: Sequence[str], connect_timeout_seconds: float) -> bool:
     """Whether all are there. Raises `BrokerUnavailable` if it cannot be told."""
-    producer = Producer(**StreamAddress.parse(url).options())
+
+    async def ask(address: StreamAddress) -> bool:
+        producer = Producer(**address.options())
+        try:
+            async with asyncio.timeout(connect_timeout_seconds):
+                await producer.start()
+                return all([await producer.stream_exists(stream) for stream in streams])
+        finally:
+            await finished(producer.close(), CLOSE_SECONDS)
+
     try:
-        async with asyncio.timeout(connect_timeout_seconds):
-            await producer.start()
-            return all([await producer.stream_exists(stream) for stream in streams])
+        return await Rota(StreamAddress.parse_each(url)).connected(ask)
     except ERRORS as exc:
         raise BrokerUnavailable(text_of(exc)) from exc
-    finally:
-        await finished(producer.close(), CLOSE_SECONDS)
 
 
 def decoded(message: bytes) -> StreamMessage:

@@ -10,6 +10,7 @@ from rstream.client import Client
 
 from ingest.errors import BrokerUnavailable
 from ingest.events import Event
+from ingest.hosts import Rota, each_host
 from ingest.publisher.partitions import partition_names, partition_of
 
 USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
@@ -70,7 +71,8 @@ class StreamTopology(msgspec.Struct, frozen=True):
                 "the super stream's exchange is declared there."
             )
         try:
-            async with await aio_pika.connect(self.amqp_url) as connection, connection.channel() as channel:
+            hosts = Rota(each_host(self.amqp_url))
+            async with await hosts.connected(aio_pika.connect) as connection, connection.channel() as channel:
                 exchange = await channel.declare_exchange(
                     self.name, "direct", durable=True, arguments={"x-super-stream": True}
                 )

@@ -1,22 +1,19 @@
-"""Connections to MySQL or MariaDB through asyncmy: URL, session, error map, a bounded pool.
+"""Connections to MySQL or MariaDB through asyncmy: session, statements, error map.
 
 Every wait of asyncmy on a frozen server is without a limit, so callers hold an `asyncio.timeout`;
 a connection that a timeout cancelled is closed, never used again.
 """
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncmy
 import asyncmy.errors
-import msgspec
 
-from ingest.errors import RowRefused, SettingsError, StoreError, StoreUnavailable
-from ingest.links import UNHEARD, Link
+from ingest.errors import RowRefused, StoreError, StoreUnavailable
+from ingest.store.mysql_address import Address
 from ingest.store.mysql_errors import Duplicate, Retry, sentence, translate
 
 Row = tuple[Any, ...]
@@ -29,62 +26,6 @@ SELECT @@max_allowed_packet"""
 """What the server's defaults must not decide. A lock is waited for so shortly that a commit can try again."""
 
 END_SECONDS = 1.0
-
-SSL_MODES = ("DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where the database is: `mysql://user:pass@host:3306/db?ssl-mode=VERIFY_CA&ssl-ca=/path`."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-    database: str
-    ssl_mode: str
-    ssl_ca: str | None
-
-    @classmethod
-    def parse(cls, url: str) -> "Address":
-        """Raises `SettingsError`. `ssl-mode` is one of MySQL's own: see `ssl_context`."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port or 3306
-        except ValueError:  # not chained: its text may hold a piece of the password
-            raise SettingsError(
-                "INGEST_DATABASE_URL cannot be read: write / ? # @ : [ ] in user and password as %2F %3F and so on."
-            ) from None
-        database = unquote(parts.path.strip("/"))
-        if not parts.hostname or not database:
-            raise SettingsError("INGEST_DATABASE_URL needs a host and a database: mysql://user:pass@host:3306/db.")
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        return cls(parts.hostname, port, user, password, database, *_ssl_options(parts.query))
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """REQUIRED encrypts without verifying; VERIFY_CA checks the chain, VERIFY_IDENTITY the name too."""
-        if self.ssl_mode == "DISABLED":
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.ssl_ca)
-        except OSError as exc:
-            raise StoreUnavailable(f"ssl-ca: {self.ssl_ca} has no certificate to verify with ({exc}).") from exc
-        context.check_hostname = self.ssl_mode == "VERIFY_IDENTITY"
-        if self.ssl_mode == "REQUIRED":
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-def _ssl_options(query: str) -> tuple[str, str | None]:
-    """`ssl_mode` and `ssl_ca` of a URL's query."""
-    options = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    unknown = set(options) - {"ssl-mode", "ssl-ca"}
-    if unknown:
-        raise SettingsError(f"INGEST_DATABASE_URL: unknown option {', '.join(sorted(unknown))}.")
-    ca = options.get("ssl-ca")
-    mode = options.get("ssl-mode", "VERIFY_CA" if ca else "DISABLED").upper()
-    if mode not in SSL_MODES:
-        raise SettingsError(f"INGEST_DATABASE_URL: ssl-mode is one of {', '.join(SSL_MODES)}, as in MySQL.")
-    return mode, ca
 
 
 class Connection:
@@ -188,62 +129,3 @@ async def _connected(address: Address, timeout_seconds: float, autocommit: bool)
         ssl=address.ssl_context(),
         connect_timeout=int(timeout_seconds) + 1,
     )
-
-
-class Pool:
-    """At most `connections_max` connections; idle ones are kept, broken ones replaced at next use."""
-
-    def __init__(
-        self,
-        address: Address,
-        connections_max: int,
-        connect_timeout_seconds: float,
-        link: Link = UNHEARD,
-        *,
-        autocommit: bool,
-    ) -> None:
-        self._autocommit = autocommit
-        self._link = link
-        self._address = address
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._free = asyncio.Semaphore(connections_max)
-        self._idle: list[Connection] = []
-        self._closed = False
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection of one's own; closed afterwards if its state is in doubt."""
-        async with self._free:
-            connection = self._idle.pop() if self._idle else await self._open()
-            try:
-                yield connection
-            except (Retry, Duplicate, RowRefused):
-                self._keep(connection)
-                raise
-            except BaseException as exc:
-                connection.close()
-                if isinstance(exc, StoreUnavailable):
-                    self._close_idle()  # most likely lost as well: the next try must not fail on each in turn
-                raise
-            self._keep(connection)
-
-    async def close(self) -> None:
-        """Close the idle connections; those in use are closed after it."""
-        self._closed = True
-        while self._idle:
-            await self._idle.pop().end()
-
-    async def _open(self) -> Connection:
-        connection = await Connection.open(self._address, self._connect_timeout_seconds, autocommit=self._autocommit)
-        self._link.connected()
-        return connection
-
-    def _keep(self, connection: Connection) -> None:
-        if self._closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
-
-    def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()

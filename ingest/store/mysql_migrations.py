@@ -2,7 +2,8 @@
 
 from ingest.errors import StoreError
 from ingest.store.migrations import Migration, migrations
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_connection import Connection
+from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_statements import VERSION, quoted
 
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
@@ -12,12 +13,12 @@ MIGRATIONS_TABLE = b"""CREATE TABLE IF NOT EXISTS ingest_migrations (
 RECORD = b"INSERT INTO ingest_migrations (version, name, applied_time) VALUES (%d, %s, UTC_TIMESTAMP(6))"
 
 
-async def migrate(address: Address, connect_timeout_seconds: float) -> list[str]:
+async def migrate(servers: Servers, connect_timeout_seconds: float) -> list[str]:
     """Bring the database to this release's schema; the names of the migrations applied now.
 
     Two at once: the second waits for the first (at most `LOCK_SECONDS`) and finds nothing to do.
     """
-    connection = await Connection.open(address, connect_timeout_seconds)
+    connection = await servers.connect(connect_timeout_seconds)
     try:
         if (await connection.run(LOCK % LOCK_SECONDS))[0][0] != 1:
             raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s; look at it first.")

@@ -103,7 +103,7 @@ class OrderedMySQLStore(MySQLStore):
     async def catch_up(self, publish: PublishAll) -> bool:
         try:
             async with asyncio.timeout(self._commit_timeout_seconds):
-                connection = await Connection.open(self._address, self._commit_timeout_seconds, autocommit=False)
+                connection = await self._servers.connect(self._commit_timeout_seconds, autocommit=False)
                 try:
                     return await self._catch_up(connection, publish)
                 finally:

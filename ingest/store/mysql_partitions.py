@@ -6,7 +6,8 @@ from datetime import date
 
 from ingest.errors import StoreError
 from ingest.retention import AHEAD_DAYS, LAST, ONE_DAY, Partition, day_of, days, end_of, name_of
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_connection import Connection
+from ingest.store.mysql_pool import Servers
 
 LOCK_WAIT = b"SET SESSION lock_wait_timeout = 5"
 """While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again."""
@@ -49,8 +50,8 @@ class PartitionedTable:
         self._connection = connection
 
     @classmethod
-    async def open(cls, address: Address, timeout_seconds: float) -> "PartitionedTable":
-        connection = await Connection.open(address, timeout_seconds)
+    async def open(cls, servers: Servers, timeout_seconds: float) -> "PartitionedTable":
+        connection = await servers.connect(timeout_seconds)
         await connection.run(LOCK_WAIT)
         return cls(connection)
 

@@ -11,8 +11,9 @@ from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
-from ingest.store.mysql_connection import Address, Connection, Pool
+from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate
+from ingest.store.mysql_pool import Pool, Servers
 from ingest.tokens import Token
 
 
@@ -24,7 +25,7 @@ class MySQLTables:
 
     def __init__(
         self,
-        address: Address,
+        servers: Servers,
         *,
         connections_max: int,
         connect_timeout_seconds: float,
@@ -33,9 +34,9 @@ class MySQLTables:
         link: Link = UNHEARD,
     ) -> None:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
-        self._writers = Pool(address, connections_max, connect_timeout_seconds, link, autocommit=False)
-        self._others = Pool(address, 1, connect_timeout_seconds, link, autocommit=True)
-        self._address = address
+        self._writers = Pool(servers, connections_max, connect_timeout_seconds, link, autocommit=False)
+        self._others = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
+        self._servers = servers
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
         self._link = link

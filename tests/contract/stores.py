@@ -15,7 +15,8 @@ from ingest.clock import unix_us
 from ingest.store import mysql_migrations, sqlite
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Address
+from ingest.store.mysql_address import Address
+from ingest.store.mysql_pool import Servers
 from ingest.store.sqlite import SQLiteStore
 from tests.services import MySQLServer
 
@@ -91,7 +92,7 @@ class MySQL(Database):
         self, url: str | None = None, commit_timeout_seconds: float = TIMEOUT_SECONDS, connections_max: int = 2
     ) -> MySQLStore:
         return MySQLStore(
-            Address.parse(url or self.url),
+            Servers.parse(url or self.url),
             connections_max=connections_max,
             connect_timeout_seconds=TIMEOUT_SECONDS,
             commit_timeout_seconds=commit_timeout_seconds,
@@ -99,7 +100,7 @@ class MySQL(Database):
         )
 
     async def migrate(self) -> None:
-        await mysql_migrations.migrate(Address.parse(self.url), TIMEOUT_SECONDS)
+        await mysql_migrations.migrate(Servers.parse(self.url), TIMEOUT_SECONDS)
 
     def query(self, sql: str) -> list[Row]:
         return self.server.query(sql, self.name)

@@ -9,8 +9,8 @@ import pytest
 from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import BrokerUnavailable
-from ingest.store.mysql_connection import Address
 from ingest.store.mysql_order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
+from ingest.store.mysql_pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer
 from tests.unit.making import NOW_US, batch
@@ -28,7 +28,7 @@ async def database(mysql: MySQLServer) -> MySQL:
 
 def store_of(database: MySQL) -> OrderedMySQLStore:
     return OrderedMySQLStore(
-        Address.parse(database.url),
+        Servers.parse(database.url),
         connections_max=2,
         connect_timeout_seconds=TIMEOUT_SECONDS,
         commit_timeout_seconds=TIMEOUT_SECONDS,

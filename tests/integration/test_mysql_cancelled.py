@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_address import Address
+from ingest.store.mysql_connection import Connection
 
 PATIENCE_SECONDS = 1.0
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from urllib.parse import urlsplit
 
 import pymysql
 import pytest
@@ -11,10 +12,11 @@ from ingest.batches import Batch
 from ingest.errors import RowRefused, StoreUnavailable
 from ingest.events import Event
 from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_address import Address
+from ingest.store.mysql_connection import Connection
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer, mysql_server
-from tests.unit.making import batch
+from tests.unit.making import NOW_US, batch
 
 LEASE_SECONDS = 30.0
 DEADLINE_SECONDS = 0.5
@@ -186,6 +188,29 @@ def connected(database: MySQL, url: str, stack: ExitStack) -> bool:
     except pymysql.OperationalError:
         return False
     return True
+
+
+async def test_of_several_hosts_one_that_takes_no_writes_is_passed_over(
+    database: MySQL, own_mysql: MySQLServer, mysql: MySQLServer
+) -> None:
+    other = MySQL(mysql)
+    await other.migrate()
+    own_mysql.query(f"CREATE DATABASE {other.name}")
+    hosts = f"{database.url.rpartition('/')[0]},{urlsplit(other.url).netloc.rpartition('@')[2]}/{other.name}"
+    store = other.store(hosts)
+    async with opened(store):
+        with with_variable(database, "read_only", "1"):
+            await commit(store, batch(1))
+        await commit(store, batch(1, us=NOW_US + 1000))  # kept to
+    assert len(other.rows()) == 2
+
+
+async def test_of_several_hosts_none_of_which_takes_writes_the_last_ones_reason_is_told(database: MySQL) -> None:
+    host = urlsplit(database.url).netloc.rpartition("@")[2]
+    url = database.url.replace(host, f"{host},{host}")
+    async with opened(database.store(url)) as (store,):
+        with with_variable(database, "read_only", "1"), pytest.raises(StoreUnavailable, match="is read-only"):
+            await store.ping()
 
 
 async def test_session_does_not_depend_on_the_servers_modes(database: MySQL) -> None:

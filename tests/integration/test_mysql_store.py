@@ -12,7 +12,8 @@ from ingest.batches import Batch
 from ingest.errors import RowRefused, SchemaError, StoreError
 from ingest.events import Event
 from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Address, Connection
+from ingest.store.mysql_address import Address
+from ingest.store.mysql_connection import Connection
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.integration.lossy_proxy import LossyProxy
 from tests.services import MySQLServer

@@ -10,7 +10,20 @@ import ingest
 
 PACKAGE = Path(ingest.__file__).parent
 FOUNDATION = {
-    *("batch_histogram", "errors", "events", "ids", "keys", "ledger", "links", "logs", "metrics", "settings", "tokens"),
+    *(
+        "batch_histogram",
+        "errors",
+        "events",
+        "hosts",
+        "ids",
+        "keys",
+        "ledger",
+        "links",
+        "logs",
+        "metrics",
+        "settings",
+        "tokens",
+    ),
 }
 PIPELINE = {
     *(

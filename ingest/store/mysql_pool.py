@@ -1,0 +1,113 @@
+"""A bounded pool of connections to MySQL or MariaDB, to one server of several."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from ingest.errors import RowRefused, StoreUnavailable
+from ingest.hosts import Rota, each_host
+from ingest.links import UNHEARD, Link
+from ingest.store.mysql_address import Address
+from ingest.store.mysql_connection import Connection
+from ingest.store.mysql_errors import Duplicate, Retry
+
+READ_ONLY = b"SELECT @@global.read_only"
+IN_GALERA = b"SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'"
+NOT_READY = b"SHOW GLOBAL STATUS WHERE Variable_name = 'wsrep_ready' AND Value <> 'ON'"
+"""One row of a node that is cut off from most others, or has not joined them yet."""
+
+
+class Servers:
+    """All that a URL names, of which one takes the commits: the first one that can."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._rota = Rota(addresses)
+
+    @classmethod
+    def parse(cls, url: str) -> "Servers":
+        """Raises `SettingsError`."""
+        return cls([Address.parse(one) for one in each_host(url)])
+
+    async def connect(self, timeout_seconds: float, *, autocommit: bool = True) -> Connection:
+        """Each server has so long. Raises `StoreUnavailable`."""
+        return await self._rota.connected(lambda address: self._open(address, timeout_seconds, autocommit))
+
+    async def _open(self, address: Address, timeout_seconds: float, autocommit: bool) -> Connection:
+        connection = await Connection.open(address, timeout_seconds, autocommit=autocommit)
+        if len(self._rota) > 1:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await _check_writable(connection, address)
+            except BaseException as exc:
+                connection.close()
+                if isinstance(exc, TimeoutError):
+                    raise StoreUnavailable(f"MySQL did not answer within {timeout_seconds:g} s.") from exc
+                raise
+        return connection
+
+
+async def _check_writable(connection: Connection, address: Address) -> None:
+    """Where another server may be. Raises `StoreUnavailable`."""
+    if (await connection.run(READ_ONLY))[0][0]:
+        raise StoreUnavailable(f"{address.host}:{address.port} is read-only.")
+    if await connection.run(IN_GALERA) and await connection.run(NOT_READY):
+        raise StoreUnavailable(f"{address.host}:{address.port} is not ready in its Galera cluster.")
+
+
+class Pool:
+    """At most `connections_max` connections; idle ones are kept, broken ones replaced at next use."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        connections_max: int,
+        connect_timeout_seconds: float,
+        link: Link = UNHEARD,
+        *,
+        autocommit: bool,
+    ) -> None:
+        self._autocommit = autocommit
+        self._link = link
+        self._servers = servers
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._free = asyncio.Semaphore(connections_max)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection of one's own; closed afterwards if its state is in doubt."""
+        async with self._free:
+            connection = self._idle.pop() if self._idle else await self._open()
+            try:
+                yield connection
+            except (Retry, Duplicate, RowRefused):
+                self._keep(connection)
+                raise
+            except BaseException as exc:
+                connection.close()
+                if isinstance(exc, StoreUnavailable):
+                    self._close_idle()  # most likely lost as well: the next try must not fail on each in turn
+                raise
+            self._keep(connection)
+
+    async def close(self) -> None:
+        """Close the idle connections; those in use are closed after it."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().end()
+
+    async def _open(self) -> Connection:
+        connection = await self._servers.connect(self._connect_timeout_seconds, autocommit=self._autocommit)
+        self._link.connected()
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()

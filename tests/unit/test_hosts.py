@@ -1,0 +1,86 @@
+"""URLs of several hosts, and whose turn it is."""
+
+import asyncio
+
+import pytest
+
+from ingest.hosts import Rota, each_host
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        ("mysql://u:p@db/calls", ["mysql://u:p@db/calls"]),
+        ("mysql://u:p,q@a:1,b/calls?x=y", ["mysql://u:p,q@a:1/calls?x=y", "mysql://u:p,q@b/calls?x=y"]),
+        ("amqp://[::1]:5672,b", ["amqp://[::1]:5672", "amqp://b"]),
+        ("sqlite:///var/calls.db", ["sqlite:///var/calls.db"]),
+        ("embedded:", ["embedded:"]),
+    ],
+)
+def test_each_host_has_a_url_of_its_own(url: str, urls: list[str]) -> None:
+    assert list(each_host(url)) == urls
+
+
+class Servers:
+    """Named by letters; those that are `away` cannot be connected to, nor do the `silent` ones answer."""
+
+    def __init__(self, names: str) -> None:
+        self.rota = Rota(names)
+        self.away: set[str] = set()
+        self.silent: set[str] = set()
+        self.tried: list[str] = []
+
+    async def connected(self) -> str:
+        return await self.rota.connected(self._connect)
+
+    async def _connect(self, name: str) -> str:
+        self.tried.append(name)
+        if name in self.silent:
+            await asyncio.Event().wait()
+        if name in self.away:
+            raise OSError(name)
+        return name
+
+
+async def test_first_one_is_kept_to() -> None:
+    servers = Servers("abc")
+    assert [await servers.connected() for _ in range(3)] == ["a", "a", "a"]
+
+
+async def test_next_one_is_tried_and_kept_to() -> None:
+    servers = Servers("abc")
+    servers.away = {"a"}
+    assert [await servers.connected() for _ in range(2)] == ["b", "b"]
+    servers.away = {"b"}
+    assert await servers.connected() == "c"
+    servers.away = {"c"}
+    assert await servers.connected() == "a"
+    assert servers.tried == ["a", "b", "b", "b", "c", "c", "a"]
+
+
+async def test_each_is_tried_once() -> None:
+    servers = Servers("abc")
+    servers.away = set("abc")
+    with pytest.raises(OSError, match="c"):
+        await servers.connected()
+    assert servers.tried == ["a", "b", "c"]
+
+
+async def test_who_ran_out_of_time_begins_with_the_next_one() -> None:
+    servers = Servers("ab")
+    servers.silent = {"a"}
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await servers.connected()
+    assert await servers.connected() == "b"
+
+
+async def test_several_that_fail_at_once_move_on_by_one() -> None:
+    servers = Servers("abc")
+    servers.silent = {"a"}
+    waiting = [asyncio.create_task(servers.connected()) for _ in range(2)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert servers.rota.current == "b"
