@@ -7,18 +7,19 @@ SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prome
 	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester \
 	chromium fonts-dejavu-core
 BENCH_PACKAGES := wrk
+CLUSTER_PACKAGES := mariadb-server galera-4 rsync haproxy iproute2
 PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Three processes, each with servers of its own, as many wait for something; the faults, which want the machine for themselves, come after.
-PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts
+PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts --ignore tests/clusters
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards doctor http_abuse http_large_batch kamailio logs metric_catalogue metrics repeats services spool tail tokens tracing)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
-.PHONY: alerts dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -55,6 +56,10 @@ faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long ou
 
 alerts: install-dev servers  ## every alert by its fault, and ten minutes of a healthy service without any (20 min)
 	$(BIN)/pytest tests/alerts
+
+clusters: install-dev servers  ## nodes of a Galera and a RabbitMQ cluster killed and cut off under load; needs root (15 min)
+	@sh tests/setup/debian-packages.sh $(CLUSTER_PACKAGES)
+	$(BIN)/pytest tests/clusters
 
 fuzz: install-dev  ## a million inputs to all that reads a client's bytes, guided by coverage (about 10 min)
 	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock

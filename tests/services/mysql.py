@@ -151,13 +151,13 @@ class PrivateMySQL(PrivateServer, MySQLServer):
     def _launch(self) -> subprocess.Popen[bytes]:
         options = [
             *self._server_options(),
-            *_user_option(),
+            *user_option(),
             f"--datadir={self._inside('data')}",
             f"--socket={self._inside('mysql.sock')}",
             f"--pid-file={self._inside('mysql.pid')}",
             f"--tmpdir={self._inside('tmp')}",
             f"--port={self.port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self.host}",
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=1",
             "--innodb-buffer-pool-size=256M",
@@ -192,14 +192,14 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 class MariaDB(PrivateMySQL):
     """This machine's mariadbd."""
 
-    def __init__(self) -> None:
-        super().__init__("mariadb", Host())
+    def __init__(self, place: Place | None = None) -> None:
+        super().__init__("mariadb", place or Host())
 
     def _prepare(self) -> None:
         command = [
             self._place.find("usr/bin/mariadb-install-db"),
             "--no-defaults",
-            *_user_option(),
+            *user_option(),
             "--skip-name-resolve",
             f"--datadir={self.sandbox.folder('data')}",
             f"--tmpdir={self.sandbox.folder('tmp')}",
@@ -222,7 +222,7 @@ class MySQL(PrivateMySQL):
     def _prepare(self) -> None:
         self.sandbox.folder("tmp")
         self.sandbox.folder("data")
-        options = [*self._server_options(), "--initialize-insecure", *_user_option()]
+        options = [*self._server_options(), "--initialize-insecure", *user_option()]
         command = self._argv(*options, f"--datadir={self._inside('data')}")
         self.sandbox.run(command, INITIALIZE_SECONDS)
 
@@ -240,6 +240,6 @@ def private_mysql(flavour: str) -> PrivateMySQL:
     raise ServerFailed(f"no MySQL server is of flavour {flavour!r}: debian or sid")
 
 
-def _user_option() -> list[str]:
+def user_option() -> list[str]:
     # Without it they refuse to run as root, and with it as anyone else.
     return ["--user=root"] if os.geteuid() == 0 else []

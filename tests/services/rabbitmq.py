@@ -147,14 +147,14 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
     def _start_epmd(self) -> subprocess.Popen[bytes]:
         """The node's own name server. Erlang would else start one that outlives us."""
         port = str(self._epmd_port)
-        command = [self._place.find("usr/bin/epmd"), "-port", port, "-address", "127.0.0.1"]
+        command = [self._place.find("usr/bin/epmd"), "-port", port, "-address", self.host]
         epmd = self.sandbox.spawn(self._argv(*command), self.sandbox.path / "epmd.log")
-        if not wait_until(lambda: _accepts(self._epmd_port), EPMD_SECONDS):
+        if not wait_until(lambda: accepts(self._epmd_port, self.host), EPMD_SECONDS):
             raise ServerFailed("epmd does not answer")
         return epmd
 
     def _answers(self) -> bool:
-        return _speaks_amqp(self.port) and _accepts(self.stream_port)
+        return _speaks_amqp(self.port, self.host) and accepts(self.stream_port, self.host)
 
     def _script(self, name: str) -> str:
         # Not the one of /usr/sbin, which switches to the user rabbitmq.
@@ -202,17 +202,18 @@ def place_of(flavour: str) -> tuple[str, Place]:
     raise ServerFailed(f"no RabbitMQ server is of flavour {flavour!r}: debian or sid")
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody listens there."""
     try:
-        with socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS):
+        with socket.create_connection((host, port), ANSWER_SECONDS):
             return True
     except OSError:
         return False
 
 
-def _speaks_amqp(port: int) -> bool:
+def _speaks_amqp(port: int, host: str) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as client:
+        with socket.create_connection((host, port), ANSWER_SECONDS) as client:
             client.sendall(AMQP_0_9_1_HEADER)
             return client.recv(len(METHOD_FRAME_START)) == METHOD_FRAME_START
     except OSError:
