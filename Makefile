@@ -19,7 +19,7 @@ PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards doctor http_abuse http_large_batch kamailio logs metric_catalogue metrics repeats services spool tail tokens tracing)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -125,6 +125,9 @@ bench-extras: install-dev $(FLAVOUR_SERVERS) wrk  ## what metrics, tracing and k
 
 bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## a quiet token's latency beside a noisy one (3 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.fairness
+
+bench-retention: install-dev $(FLAVOUR_SERVERS)  ## a day of ten million events published again, and three such days dropped under load (15 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.retention
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

@@ -145,9 +145,17 @@ class Service:
         self._servers.mysql.query(CLEAR, self.database)
         self.purge()
 
+    def command(self, *words: str, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
+        """Run another command of `ingest` with the service's settings."""
+        return self._process.command(*words, seconds=seconds)
+
     def new_token(self, name: str, *options: str) -> str:
         """A token of the database."""
-        return self._process.command("tokens", "create", name, *options).stdout.strip()
+        return self.command("tokens", "create", name, *options).stdout.strip()
+
+    def another_queue(self) -> str:
+        """A name; gone with the servers."""
+        return self._servers.rabbitmq.fresh_queue_name()
 
     def purge(self) -> None:
         """Empty the queue, if it is one."""
@@ -184,7 +192,8 @@ def service(
         "BROKER_URL": servers.rabbitmq.amqp_url,
         "QUEUE": queue,
         "WORKERS": str(workers),
-        **_publishing(mode, servers.rabbitmq),
+        "STREAM_URL": servers.rabbitmq.stream_url,
+        **_publishing(mode),
     }
     try:
         with ExitStack() as stack:
@@ -199,9 +208,9 @@ def service(
             channel.queue_delete(queue)
 
 
-def _publishing(mode: Mode, rabbitmq: RabbitMQServer) -> dict[str, str]:
+def _publishing(mode: Mode) -> dict[str, str]:
     if mode == "stream":
-        return {"PUBLISH_TO": "stream", "STREAM_URL": rabbitmq.stream_url}
+        return {"PUBLISH_TO": "stream"}
     return {"QUEUE_TYPE": mode}
 
 

@@ -108,11 +108,11 @@ class ServiceProcess:
         for pid in [self._process.pid, *_children(self._process.pid)]:
             os.kill(pid, number)
 
-    def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def command(self, *words: str, check: bool = True, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
         """Run another command of `ingest` with the same settings."""
         argv = [sys.executable, "-m", "ingest", *words]
         return subprocess.run(
-            argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=60
+            argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=seconds
         )
 
     @property

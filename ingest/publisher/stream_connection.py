@@ -12,8 +12,9 @@ from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream_address import ERRORS, HEARTBEAT_SECONDS, StreamAddress
-from ingest.publisher.stream_node import Message, Outlet, Publication, StreamNode
+from ingest.publisher.stream_node import Outlet, Publication, StreamNode
 from ingest.publisher.stream_topology import StreamTopology
+from ingest.publisher.stream_wire import Message
 from ingest.publisher.supervisor import Connection, text_of
 
 log = logging.getLogger("ingest.publisher")

@@ -5,7 +5,7 @@ by itself with nobody knowing of it, and tells nobody of a write that failed.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rstream import schema
@@ -13,21 +13,16 @@ from rstream.client import Client
 
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.stream_address import CONNECTION_NAME, HEARTBEAT_SECONDS, StreamAddress, finished
+from ingest.publisher.stream_wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, Message, QuickClient
 
 FRAME_BYTES_MAX = 1 << 20
 """Asked for; RabbitMQ's own default, which may ask for less."""
-FRAME_OVERHEAD_BYTES = 13
-MESSAGE_OVERHEAD_BYTES = 12
-"""Of a publish frame: length, key, version, publisher id, count; and each message's publishing id and length."""
 OUTLETS_MAX = 200
 """Publishers declared at a time; the protocol has ids for 256 a connection."""
 ABORTED_SECONDS = 2.0
 """rstream sleeps 0.2 s here and there while it closes a connection that is broken."""
 MOVED = "RabbitMQ's stream was deleted, or has a new leader."
 LOST = "The connection to RabbitMQ was lost."
-
-Message = tuple[int, bytes]
-"""Publishing id and AMQP 1.0 message."""
 
 
 class Publication:
@@ -102,7 +97,7 @@ class StreamNode:
     @classmethod
     async def open(cls, address: StreamAddress, host: str, port: int, on_lost: Callable[[str], None]) -> "StreamNode":
         """Raises one of `stream_address.ERRORS`; the caller bounds the time."""
-        client = Client(
+        client = QuickClient(
             host,
             port,
             ssl_context=address.ssl_context(),
@@ -144,10 +139,7 @@ class StreamNode:
 
     async def send(self, outlet: Outlet, messages: Sequence[Message]) -> None:
         """In as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
-        for frame in frames_of(messages, int(self._client.frame_max)):
-            await self._client.send_publish_frame(schema.Publish(outlet.number, frame))
-        if not self._client.is_connection_alive():
-            raise ConnectionResetError(LOST)  # which rstream's failed write tells nobody
+        await self._client.publish_quickly(outlet.number, messages)
 
     async def answers(self, stream: str) -> bool:
         """Ask the broker for the stream; False if it is gone."""
@@ -195,18 +187,3 @@ class StreamNode:
 
     def _on_close(self, frame: schema.Close) -> None:
         self._on_lost(f"RabbitMQ closed the connection: {frame.reason}.")
-
-
-def frames_of(messages: Sequence[Message], frame_bytes_max: int) -> Iterator[list[schema.Message]]:
-    """So many messages at a time as a frame holds; none is larger than a frame."""
-    frame: list[schema.Message] = []
-    size = FRAME_OVERHEAD_BYTES
-    for publishing_id, data in messages:
-        more = MESSAGE_OVERHEAD_BYTES + len(data)
-        if frame and size + more > frame_bytes_max:
-            yield frame
-            frame, size = [], FRAME_OVERHEAD_BYTES
-        frame.append(schema.Message(publishing_id, None, data))
-        size += more
-    if frame:
-        yield frame

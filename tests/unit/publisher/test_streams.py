@@ -1,19 +1,21 @@
 """How messages are put into a stream's frames, and how a stream's address and messages are read."""
 
 import pytest
+from rstream import schema
+from rstream.encoding import decode_frame, encode_frame
 
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp1 import encode, message_id_of
 from ingest.publisher.partitions import partition_names, partition_of
 from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_node import (
+from ingest.publisher.stream_node import Outlet, Publication
+from ingest.publisher.stream_reader import StreamMessage, decoded
+from ingest.publisher.stream_wire import (
     FRAME_OVERHEAD_BYTES,
     MESSAGE_OVERHEAD_BYTES,
-    Outlet,
-    Publication,
-    frames_of,
+    publish_frames,
+    read_confirm,
 )
-from ingest.publisher.stream_reader import StreamMessage, decoded
 
 FRAME_BYTES_MAX = 1000
 MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BYTES
@@ -21,11 +23,18 @@ MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BY
 
 def framed(*sizes: int) -> list[list[int]]:
     """The publishing ids in each frame, the first of all being 10."""
-    frames = list(frames_of([(10 + at, b"x" * size) for at, size in enumerate(sizes)], FRAME_BYTES_MAX))
-    for frame in frames:
-        size = FRAME_OVERHEAD_BYTES + sum(MESSAGE_OVERHEAD_BYTES + len(message.data) for message in frame)
-        assert size <= FRAME_BYTES_MAX
-    return [[message.publishing_id or 0 for message in frame] for frame in frames]
+    messages = [(10 + at, b"x" * size) for at, size in enumerate(sizes)]
+    found, ids = [], []
+    for frame in publish_frames(7, messages, FRAME_BYTES_MAX):
+        assert len(frame) <= FRAME_BYTES_MAX
+        assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+        read = decode_frame(frame[4:])
+        assert isinstance(read, schema.Publish)
+        assert read.publisher_id == 7
+        found += [(message.publishing_id, message.data) for message in read.messages]
+        ids.append([message.publishing_id or 0 for message in read.messages])
+    assert found == messages
+    return ids
 
 
 def test_small_batch_is_one_frame() -> None:
@@ -41,6 +50,16 @@ def test_frame_is_filled_to_the_last_byte_and_not_over_it() -> None:
 
 def test_largest_message_has_a_frame_of_its_own() -> None:
     assert framed(1, MESSAGE_BYTES_MAX, 1) == [[10], [11], [12]]
+
+
+@pytest.mark.parametrize("ids", [[], [1], [1 << 63, 2, 3]])
+def test_confirm_is_read_as_rstream_reads_it(ids: list[int]) -> None:
+    frame = encode_frame(schema.PublishConfirm(7, ids))[4:]
+    assert read_confirm(frame) == decode_frame(frame)
+
+
+def test_other_frames_are_rstreams_to_read() -> None:
+    assert read_confirm(encode_frame(schema.PublishError(7, []))[4:]) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,160 @@
+"""What it costs to drop a day of ten million events, and how quickly one is published again.
+
+The table is partitioned (`ingest retention --convert`) and gets several past days, each with so many rows; the service
+has a steady load. Windows alternate: one in which nothing happens, one in which `ingest retention` drops the oldest
+day. The figure is the median of the ratios of neighbouring windows' p99. Before, the newest of those days is published
+again, to a stream of its own (`ingest replay`). Leaves results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses
+the servers.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import click
+import msgspec
+
+from bench import targets
+from bench.cells import headline
+from bench.filling import FIRST_TIME, fill
+from bench.latency.figures import Figures, figures
+from bench.openloop.generator import Generator, generator
+from bench.openloop.plan import Plan
+from bench.records import record
+from bench.stamp import Stamp, stamp
+from bench.tables import table
+
+METHOD = (
+    "Open loop with Poisson arrivals, timed from when each request was due. A dropping window begins a second before "
+    "`ingest retention`, whose start as a process is part of the load; ratios are of neighbouring windows."
+)
+HEAD = ("drop", "quiet: p50 ms", "p99 ms", "dropping: p50 ms", "p99 ms", "p99 ÷ quiet", "command s")
+BEFORE_SECONDS = 1.0
+REPLAY_SECONDS_MAX = 3600
+FIRST_DAY = date.fromisoformat(FIRST_TIME[:10])
+DAY_MS = 86_400_000
+
+
+class Drop(msgspec.Struct, frozen=True):
+    quiet: Figures
+    dropping: Figures
+    command_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        return self.dropping.p99_ms / self.quiet.p99_ms
+
+
+class Result(msgspec.Struct, frozen=True):
+    stamp: Stamp
+    method: str
+    rows_a_day: int
+    per_second: float
+    fill_seconds: float
+    drops: Sequence[Drop]
+    replayed: int
+    replay_seconds: float
+
+
+@click.command(help=__doc__)
+@click.option("--rows", default=10_000_000, show_default=True, help="A day.")
+@click.option("--drops", "count", default=3, show_default=True)
+@click.option("--seconds", default=15, show_default=True, help="Length of a window.")
+@click.option("--rate", default=500.0, show_default=True, help="Events a second meanwhile.")
+@click.option("--replay/--no-replay", "replays", default=True, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
+def main(rows: int, count: int, seconds: int, rate: float, replays: bool, out: Path | None) -> None:
+    today = datetime.now(UTC).date()
+    past = [today - timedelta(days=back) for back in range(count, 0, -1)]
+    with targets.servers() as servers, generator() as loop:
+        taken = stamp(servers)
+        with targets.service(servers, "quorum", workers=2) as service:
+            print(f"filling {len(past)} days of {rows:,} rows", file=sys.stderr)
+            fill_seconds = partitioned(servers, service, past, rows)
+            replayed, replay_seconds = replay(service, past[-1]) if replays else (0, 0.0)
+            drops = list(dropped(service, loop, Plan(service.port, service.token, rate, seconds), count))
+    result = Result(taken, METHOD, rows, rate, fill_seconds, drops, replayed, replay_seconds)
+    record(result, "retention", taken, out)
+    print(report(result))
+
+
+def partitioned(servers: targets.Servers, service: targets.Service, past: Sequence[date], rows: int) -> float:
+    """Partitions, and rows in those of `past`; seconds it took to make the rows."""
+    firsts = [(day - FIRST_DAY).days * DAY_MS for day in past]
+    fill(servers.mysql, service.database, 1, firsts[:1])  # the oldest day that `--convert` sees
+    service.command("retention", "--convert")
+    servers.mysql.query("TRUNCATE TABLE call_event_logs", service.database)
+    return fill(servers.mysql, service.database, rows, firsts)
+
+
+def dropped(service: targets.Service, loop: Generator, plan: Plan, count: int) -> Iterator[Drop]:
+    """Of `count` past days the oldest one each time; a first window does not count."""
+    figures(loop.start(plan).result().latency)
+    for number in range(count):
+        quiet = figures(loop.start(plan).result().latency)
+        with retention(service, days=count - number) as seconds:
+            dropping = figures(loop.start(plan).result().latency)
+        service.drain()
+        yield Drop(quiet, dropping, seconds[0])
+
+
+@contextmanager
+def retention(service: targets.Service, days: int) -> Iterator[list[float]]:
+    """The command, a second after the block has begun; how long it took is there after it."""
+    took: list[float] = []
+
+    def run() -> None:
+        time.sleep(BEFORE_SECONDS)
+        began = time.monotonic()
+        told = service.command("retention", "--days", str(days)).stdout
+        took.append(time.monotonic() - began)
+        if " dropped" not in told:
+            took.clear()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield took
+    finally:
+        thread.join()
+    if not took:
+        raise targets.BenchFailed("no day was dropped")
+
+
+def replay(service: targets.Service, day: date) -> tuple[int, float]:
+    """Events of the day that were published again, and the seconds it took."""
+    words = ("replay", "--since", str(day), "--until", str(day + timedelta(days=1)))
+    began = time.monotonic()
+    told = service.command(
+        *words, "--publish-to", "stream", "--queue", service.another_queue(), seconds=REPLAY_SECONDS_MAX
+    )
+    return int(told.stdout.split()[0]), time.monotonic() - began
+
+
+def report(result: Result) -> str:
+    rows = [
+        [str(number), *_cells(drop.quiet), *_cells(drop.dropping), f"{drop.ratio:.2f}", f"{drop.command_seconds:.1f}"]
+        for number, drop in enumerate(result.drops, 1)
+    ]
+    lines = [headline(result.stamp), table(HEAD, rows)]
+    lines.append(
+        f"p99 while a day of {result.rows_a_day:,} rows is dropped ÷ quiet, median: "
+        f"{median(drop.ratio for drop in result.drops):.2f} (reach: < 1.10)"
+    )
+    if result.replayed:
+        took, rate = result.replay_seconds, result.replayed / result.replay_seconds
+        lines.append(f"{result.replayed:,} events published again in {took:.0f} s, {rate:,.0f} a second")
+    return "\n".join(lines)
+
+
+def _cells(own: Figures) -> list[str]:
+    return [f"{own.p50_ms:.1f}", f"{own.p99_ms:.1f}"]
+
+
+if __name__ == "__main__":
+    main()

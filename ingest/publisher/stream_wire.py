@@ -1,0 +1,100 @@
+"""rstream's client with a quicker way for what comes once a message: publishing it, and its confirm.
+
+rstream writes and reads a frame field by field; here a frame of messages is joined at once, and a frame of confirms is
+unpacked at once. Layouts are those of RabbitMQ's stream protocol. All else is rstream's.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from struct import Struct, unpack_from
+from typing import cast
+
+from rstream import schema
+from rstream.client import Client
+from rstream.connection import Connection, ConnectionClosed
+from rstream.encoding import decode_frame
+
+FRAME_OVERHEAD_BYTES = 13
+MESSAGE_OVERHEAD_BYTES = 12
+"""Of a publish frame: length, key, version, publisher id, count; and each message's publishing id and length."""
+READ_BYTES = 65_536
+
+_PUBLISH, _VERSION = 2, 1
+_CONFIRM = b"\x00\x03\x00\x01"
+_pack_frame = Struct(">IHHBI").pack
+_pack_message = Struct(">QI").pack
+_LENGTH_BYTES = 4
+
+Message = tuple[int, bytes]
+"""Publishing id and AMQP 1.0 message."""
+
+
+def publish_frames(number: int, messages: Sequence[Message], frame_bytes_max: int) -> Iterator[bytes]:
+    """So many messages at a time as a frame holds, of the publisher `number`; none is larger than a frame."""
+    parts: list[bytes] = []
+    size = FRAME_OVERHEAD_BYTES
+    for publishing_id, data in messages:
+        more = MESSAGE_OVERHEAD_BYTES + len(data)
+        if parts and size + more > frame_bytes_max:
+            yield _frame(number, size, parts)
+            parts, size = [], FRAME_OVERHEAD_BYTES
+        parts += _pack_message(publishing_id, len(data)), data
+        size += more
+    if parts:
+        yield _frame(number, size, parts)
+
+
+def _frame(number: int, size: int, parts: Sequence[bytes]) -> bytes:
+    head = _pack_frame(size - _LENGTH_BYTES, _PUBLISH, _VERSION, number, len(parts) // 2)
+    return b"".join((head, *parts))
+
+
+def read_confirm(frame: bytes | bytearray) -> schema.PublishConfirm | None:
+    """A frame, without its length, of confirms; None if it is another one."""
+    if not frame.startswith(_CONFIRM):
+        return None
+    count = int.from_bytes(frame[5:9], "big")
+    return schema.PublishConfirm(frame[4], list(unpack_from(f">{count}Q", frame, 9)))
+
+
+class QuickConnection(Connection):
+    """See the module."""
+
+    async def _read(self, n: int) -> bytearray:
+        reader = cast(asyncio.StreamReader, self._reader)
+        while len(self._buffer) < n:
+            arrived = await reader.read(READ_BYTES)
+            if not arrived:
+                raise ConnectionClosed
+            self._buffer += arrived
+        wanted, self._buffer = self._buffer[:n], self._buffer[n:]
+        return wanted
+
+    async def read_frame(self) -> schema.Frame:
+        frame = await self._read_frame_raw()
+        return read_confirm(frame) or decode_frame(bytes(frame))
+
+    async def write(self, frame: bytes) -> None:
+        """Waits while the socket is full. Raises OSError."""
+        await self._write_frame_raw(frame)
+
+
+class QuickClient(Client):
+    """See the module."""
+
+    async def start(self) -> None:
+        self._conn = QuickConnection(self.host, self.port, self._ssl_context)
+        await self._conn.open()
+        self.start_task("listener", self._listener())
+        self.add_handler(schema.Heartbeat, self._on_heartbeat)
+        self.add_handler(schema.Close, self._on_close)
+
+    async def publish_quickly(self, number: int, messages: Sequence[Message]) -> None:
+        """In as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
+        connection = cast(QuickConnection, self._conn)
+        for frame in publish_frames(number, messages, self.frame_max):
+            if not self.is_connection_alive():
+                break
+            await connection.write(frame)
+        if not self.is_connection_alive():
+            raise ConnectionResetError("The connection to RabbitMQ was lost.")
