@@ -14,7 +14,7 @@ import click
 import msgspec
 import uvloop
 
-from bench import targets
+from bench import subentries, targets
 from bench.cpu import Components, cpu_seconds, used
 from bench.events import bodies
 from bench.records import record
@@ -144,7 +144,13 @@ def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Pa
         f"publish, {mode}": _publish(msgspec.structs.replace(settings, queue=servers.rabbitmq.fresh_queue_name()), mode)
         for mode in targets.MODES
     }
-    return {INSERT: plain_insert(url), COMMIT: _commit(settings), **publishing}
+    in_sub_entries = {
+        f"stream, sub-entries, {name}": subentries.publish(
+            settings.stream_url, servers.rabbitmq.fresh_queue_name(), name
+        )
+        for name in subentries.COMPRESSIONS
+    }
+    return {INSERT: plain_insert(url), COMMIT: _commit(settings), **publishing, **in_sub_entries}
 
 
 @asynccontextmanager

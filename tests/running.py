@@ -46,7 +46,7 @@ class ServiceProcess:
     ) -> None:
         self._module = module
         self._tree = tree  # the working directory, which `python -m` looks into first
-        self.port = free_port()
+        self.port = int((settings or {}).get("PORT") or free_port())
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
         defaults = {

@@ -67,7 +67,8 @@ class QuickConnection(Connection):
             if not arrived:
                 raise ConnectionClosed
             self._buffer += arrived
-        wanted, self._buffer = self._buffer[:n], self._buffer[n:]
+        wanted = self._buffer[:n]
+        del self._buffer[:n]
         return wanted
 
     async def read_frame(self) -> schema.Frame:

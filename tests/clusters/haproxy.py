@@ -1,44 +1,35 @@
-"""HAProxy before several nodes of the service, asking each for its readiness."""
+"""HAProxy as docs/haproxy.cfg has it, with addresses of the tests."""
 
+import re
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.services import free_port
 from tests.services.places import Host
 from tests.services.rabbitmq import accepts
 from tests.services.server import PrivateServer
 
-_CONFIG = """\
-global
-    maxconn 1000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 30s
-    timeout server 30s
-    option redispatch
-frontend events
-    bind 127.0.0.1:{port}
-    default_backend nodes
-backend nodes
-    balance roundrobin
-    option httpchk GET /readyz
-    default-server check inter 500ms fall 2 rise 1
-{servers}
-"""
+CONFIG = Path(__file__).parents[2] / "docs/haproxy.cfg"
+SERVER = re.compile(r"(?<= )10\.0\.(\d)\.(\d):\d+")
 
 
 class HAProxy(PrivateServer):
-    """`ports` are the nodes'."""
+    """`port` for events and `database_port` for MySQL's protocol, before these nodes and databases (host:port)."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
+    def __init__(self, nodes: Sequence[str], databases: Sequence[str]) -> None:
         super().__init__("haproxy", Host())
         self.port = free_port()
-        self._ports = ports
+        self.database_port = free_port()
+        self._servers = {"1": nodes, "2": databases}
 
     def _prepare(self) -> None:
-        servers = "\n".join(f"    server node{number} 127.0.0.1:{port}" for number, port in enumerate(self._ports))
-        (self.sandbox.path / "haproxy.cfg").write_text(_CONFIG.format(port=self.port, servers=servers))
+        text = CONFIG.read_text("utf-8")
+        for documented, own in (("0.0.0.0:8000", self.port), ("0.0.0.0:3307", self.database_port)):
+            assert text.count(documented) == 1
+            text = text.replace(documented, f"127.0.0.1:{own}")
+        text = SERVER.sub(lambda found: self._servers[found[1]][int(found[2]) - 1], text)
+        (self.sandbox.path / "haproxy.cfg").write_text(text)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         return self.sandbox.spawn(["/usr/sbin/haproxy", "-db", "-f", self._inside("haproxy.cfg")], self.log)

@@ -14,7 +14,7 @@ from tests.clusters.rabbitmq import ClusterNode
 from tests.faults.ledger import Message, Row
 from tests.faults.reading import backlog_of, rows_of, spooled, take_messages
 from tests.running import ServiceProcess
-from tests.services import wait_until
+from tests.services import free_port, wait_until
 
 NODES = 3
 SERVICE_NODES = 2
@@ -64,12 +64,10 @@ def clusters() -> Iterator[Clusters]:
 class Scene:
     """The service, and what to ask of its servers: of one that runs."""
 
-    def __init__(
-        self, both: Clusters, services: Sequence[ServiceProcess], balancer: HAProxy, database_url: str
-    ) -> None:
+    def __init__(self, both: Clusters, services: Sequence[ServiceProcess], haproxy: HAProxy, database_url: str) -> None:
         self.both = both
         self.services = services
-        self.balancer = balancer
+        self.haproxy = haproxy
         self.queue = services[0].environment["INGEST_QUEUE"]
         self._database_url = database_url
 
@@ -90,31 +88,37 @@ class Scene:
 
 @contextmanager
 def scene(both: Clusters, publish_to: str) -> Iterator[Scene]:
+    """To a stream, whose order wants one writer, HAProxy stands before the databases; else the URL names them all."""
     database_url = both.galera[0].fresh_database()
-    settings = {
-        "DATABASE_URL": of_all(database_url, [node.host for node in both.galera], both.galera[0].port),
-        "BROKER_URL": of_all(both.rabbitmq[0].amqp_url, [node.host for node in both.rabbitmq], 5672),
-        "STREAM_URL": of_all(both.rabbitmq[0].stream_url, [node.host for node in both.rabbitmq], 5552),
-        "PUBLISH_TO": publish_to,
-        "QUEUE": both.rabbitmq[0].fresh_queue_name(),
-        "WORKERS": str(WORKERS),
-        "LEASE_SECONDS": "10",
-    }
+    databases = [f"{node.host}:{node.port}" for node in both.galera]
+    ports = [free_port() for _ in range(SERVICE_NODES)]
     with ExitStack() as stack:
+        haproxy = stack.enter_context(HAProxy([f"127.0.0.1:{port}" for port in ports], databases))
+        one_writer = [f"127.0.0.1:{haproxy.database_port}"]
+        settings = {
+            "DATABASE_URL": of_all(database_url, one_writer if publish_to == "stream" else databases),
+            "BROKER_URL": of_all(both.rabbitmq[0].amqp_url, [f"{node.host}:{node.port}" for node in both.rabbitmq]),
+            "STREAM_URL": of_all(
+                both.rabbitmq[0].stream_url, [f"{node.host}:{node.stream_port}" for node in both.rabbitmq]
+            ),
+            "PUBLISH_TO": publish_to,
+            "QUEUE": both.rabbitmq[0].fresh_queue_name(),
+            "WORKERS": str(WORKERS),
+            "LEASE_SECONDS": "10",
+        }
         services = []
-        for _ in range(SERVICE_NODES):
+        for port in ports:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="call-events-clusters-"))
-            service = stack.enter_context(ServiceProcess(Path(folder), settings))
+            service = stack.enter_context(ServiceProcess(Path(folder), {**settings, "PORT": str(port)}))
             service.wait_for_status("ready", seconds=READY_SECONDS)
             services.append(service)
-        balancer = stack.enter_context(HAProxy([service.port for service in services]))
-        made = Scene(both, services, balancer, database_url)
+        made = Scene(both, services, haproxy, database_url)
         both.wait_until_whole(made.queue)
         yield made
 
 
-def of_all(url: str, hosts: Sequence[str], port: int) -> str:
-    """The URL with all these hosts in place of its own."""
+def of_all(url: str, addresses: Sequence[str]) -> str:
+    """The URL with all these addresses in place of its own."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{','.join(f'{host}:{port}' for host in hosts)}"))
+    return urlunsplit(parts._replace(netloc=f"{user}@{','.join(addresses)}"))

@@ -73,7 +73,7 @@ def wait_for_more(answered: Callable[[], int], here: Scene) -> None:
 @pytest.mark.timeout(2400)
 def test_no_event_is_lost_on_its_way_to_a_quorum_queue(both: Clusters, told: list[str]) -> None:
     with scene(both, "queue") as here:
-        with Load(here.balancer.port, EVENTS_PER_SECOND) as load:
+        with Load(here.haproxy.port, EVENTS_PER_SECOND) as load:
             told += fail_nodes(here, load.ledger, lambda: len(load.ledger.ok))
         here.wait_until_published()
         result = compare(load.ledger, here.rows(), here.take_messages())
@@ -84,7 +84,7 @@ def test_no_event_is_lost_on_its_way_to_a_quorum_queue(both: Clusters, told: lis
 @pytest.mark.timeout(2400)
 def test_each_event_is_once_in_a_replicated_stream(both: Clusters, told: list[str]) -> None:
     with scene(both, "stream") as here:
-        port = here.balancer.port
+        port = here.haproxy.port
         with Calls([port, port], events_per_second=EVENTS_PER_SECOND) as calls:
             told += fail_nodes(here, calls, lambda: calls.events)
         here.wait_until_published()
