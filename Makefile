@@ -16,7 +16,7 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts --ignore tests/clusters
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards doctor http_abuse http_large_batch kamailio logs metric_catalogue metrics repeats services spool tail tokens tracing)
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards dead_letters doctor http_abuse http_large_batch kamailio lifecycle logs metric_catalogue metrics repeats replay services spool stream_mode tail tokens tracing)
 FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
 
 .PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk lock clean pictures

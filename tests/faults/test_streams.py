@@ -107,7 +107,7 @@ FAULTS: dict[str, Callable[[Nodes, Form], None]] = {
 }
 
 
-OF_SHORT_FORM = ("kill -9 of RabbitMQ", "database stopped")
+OF_SHORT_FORM = ("kill -9 of RabbitMQ",)
 
 
 @pytest.mark.parametrize(
