@@ -31,7 +31,7 @@ class Order(Protocol):
 class Leftovers:
     """Of one worker. Empty (false) when the worker may publish by itself again.
 
-    `publish` publishes a batch of the spool, and is told how many are left; `leaving` is called before anything is
+    `publish` publishes batches of the spool, and is told how many are left; `leaving` is called before anything is
     left to the relays: nothing newer may be published from memory then.
     """
 
@@ -39,7 +39,7 @@ class Leftovers:
         self,
         order: Order,
         spool: Outbox | None,
-        publish: Callable[[Batch, int], Awaitable[None]],
+        publish: Callable[[Sequence[Batch], int], Awaitable[None]],
         leaving: Callable[[], None],
         lease_seconds: float,
         monotonic: Monotonic,
@@ -63,6 +63,11 @@ class Leftovers:
 
     def __bool__(self) -> bool:
         return bool(self._untold or self._spooled or self._kept_back)
+
+    @property
+    def in_spool(self) -> bool:
+        """Whether there is something for `publish`."""
+        return bool(self._spooled)
 
     def __iter__(self) -> Iterator[Part]:
         return iter([*self._untold, *self._spooled.values()])
@@ -129,18 +134,24 @@ class Leftovers:
         """What is in the spool, unless the relays have older ones. Raises `PublishError` or `StoreError`."""
         if not self._spooled or not self._spool:
             return
-        if self.shared:
-            if await self._order.waits_before(self._oldest):
-                return
-            self.shared = False
+        if self.shared and await self._relays_have_older():
+            return
         while self._spooled:
             first_ids = sorted(self._spooled)[:LEFT_ENTRIES]
-            for batch in await self._spool.read(first_ids):
-                await self._publish(batch, len(self._spooled))
+            await self._publish(await self._spool.read(first_ids), len(self._spooled))
             await self._spool.settle(first_ids)
             for first_id in first_ids:
                 if part := self._spooled.pop(first_id, None):
                     part.make_safe()
+
+    async def _relays_have_older(self) -> bool:
+        """Whether the relays have older ones than what is in the spool; what is told meanwhile is not forgotten."""
+        self.shared, older = False, True
+        try:
+            older = await self._order.waits_before(self._oldest)
+        finally:
+            self.shared = self.shared or older
+        return older
 
     @property
     def _oldest(self) -> int:

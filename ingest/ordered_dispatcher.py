@@ -241,16 +241,27 @@ class OrderedDispatcher(Dispatcher):
                 self._leave(part)
 
     async def _recover(self) -> None:
-        """Until nothing of its own is left that only this worker can publish, or tell of."""
+        """Until nothing of its own is left that only this worker can publish, or tell of.
+
+        What may take long, to publish, does not hold up who only waits for the others to be told.
+        """
+        publishing: asyncio.Task[None] | None = None
+        clock, impatient_at = asyncio.get_running_loop().time, 0.0
         while self._off:
             try:
                 if await self._left.tell():
                     self._barrier = self._line.last
                 if await self._left.give_way():
                     self._barrier = self._line.last
-                if self._publisher.ready and not self._publishing:
-                    await self._left.publish()
-                if not self._left and not self._publishing:
+                if not publishing and self._left.in_spool and self._publisher.ready and not self._publishing:
+                    publishing = self._help(self._left.publish(), "order-publishing")
+                    impatient_at = clock() + PATIENCE_SECONDS
+                if publishing and (await asyncio.wait([publishing], timeout=PAUSE_SECONDS))[0]:
+                    ended, publishing = publishing, None
+                    ended.result()
+                elif self._finishing and clock() > impatient_at:
+                    self._fall_behind(OLDER_FIRST)  # what came meanwhile waits in memory no longer
+                if not self._left and not self._publishing and not publishing:
                     self._off = self._finishing = False
                     self._begin()
                     return
@@ -259,19 +270,21 @@ class OrderedDispatcher(Dispatcher):
             except Exception:
                 log.exception("publishing what is left failed unexpectedly; it is tried again")
                 self._fall_behind("an unexpected failure")
-            await asyncio.sleep(PAUSE_SECONDS)
+            if not publishing:
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _not_in_memory(self) -> None:
         """Something is left to the relays: nothing that waits in memory may overtake it."""
         self._fall_behind(OLDER_FIRST)
 
-    async def _publish_left(self, batch: Batch, entries: int) -> None:
+    async def _publish_left(self, batches: Sequence[Batch], entries: int) -> None:
         """Of the spool, where so many are left."""
         self._finishing = self._finishing or entries <= LAST_ENTRIES
-        await self._turns.publish_left(batch)
+        await self._turns.publish_left(batches)
         self._outage.over()
 
-    def _help(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _help(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
+        return task

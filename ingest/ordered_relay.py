@@ -32,6 +32,7 @@ class OrderedRelay(Relay):
 
     def __init__(self, outbox: OrderedOutbox, publisher: OrderedPublisher, tools: RelayTools) -> None:
         super().__init__(outbox, publisher, tools)
+        self._ordered = publisher
         self._order = outbox
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None:
@@ -47,8 +48,17 @@ class OrderedRelay(Relay):
 
     async def _publish_last(self, batches: Sequence[Batch]) -> None:
         await asyncio.gather(*(self._publish(batch) for batch in batches))
+        await self._make_sure(batches)
         for batch in batches:
             self._rests.pop(batch.first_id, None)
+
+    async def _make_sure(self, batches: Sequence[Batch]) -> None:
+        """Whatever went wrong before, an event that is settled is in the stream, or is a dead letter."""
+        try:
+            await self._ordered.publish_overtaken(batches)
+        except NotConfirmed as exc:
+            if set(exc.positions) - set(exc.never):
+                raise
 
     def _again(self, failed: Sequence[int]) -> None:
         self._claimed.extendleft(reversed(failed))
@@ -70,12 +80,9 @@ class OrderedSpoolRelay(Relay):
         for batch in batches:
             if await self._order.waits_before(batch.first_id):
                 raise PublishError(OLDER_FIRST)
-        for batch in batches:
-            try:
-                await self._ordered.publish_missing([batch], "relay")
-            except NotConfirmed as exc:
-                if await self._not_buried(batch, range(len(batch)), exc):
-                    raise
+        for batch, exc in await self._ordered.publish_missing(batches, "relay"):
+            if await self._not_buried(batch, range(len(batch)), exc):
+                raise exc
         for _ in first_ids:
             self._claimed.popleft()
         self._metrics.published.labels(self._route).inc(sum(map(len, batches)))

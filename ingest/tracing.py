@@ -31,7 +31,7 @@ from ingest.clients.endpoint import PREFIX
 from ingest.events import Event
 from ingest.homes import Keeper
 from ingest.publisher.base import Lane as PublishLane
-from ingest.publisher.base import OrderedPublisher, Publisher
+from ingest.publisher.base import OrderedPublisher, Publisher, Refused
 from ingest.rsgi import Headers, HttpProtocol, Lane, Scope
 
 log = logging.getLogger("ingest.tracing")
@@ -183,9 +183,12 @@ class TracedPublisher:
         with _span_of(self._tracer, name, SpanKind.PRODUCER, attributes, batch):
             await self._publisher.publish(batch, lane)
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: PublishLane = "live") -> None:
+    async def publish_missing(self, batches: Sequence[Batch], lane: PublishLane = "live") -> Sequence[Refused]:
         """Of what was left behind there is no span."""
-        await cast(OrderedPublisher, self._publisher).publish_missing(batches, lane)
+        return await cast(OrderedPublisher, self._publisher).publish_missing(batches, lane)
+
+    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+        await cast(OrderedPublisher, self._publisher).publish_overtaken(batches)
 
 
 def _span_of(

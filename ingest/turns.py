@@ -1,6 +1,6 @@
 """Publishes what it is a worker's turn to publish; what the stream never takes is buried and holds nobody up."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic
@@ -29,22 +29,26 @@ class Turns:
         """
         started = self._monotonic()
         if all(part.home.in_database for part in parts):
-            await self._but_hopeless(together, self._publisher.publish(together))
+            try:
+                await self._publisher.publish(together)
+            except NotConfirmed as exc:
+                await self._but_hopeless(together, exc)
         else:
-            for part in parts:
-                await self._but_hopeless(part.batch, self._publisher.publish_missing([part.batch]))
+            await self._publish_missing([part.batch for part in parts])
         self._metrics.publish_seconds.observe(self._monotonic() - started)
         self._metrics.published.labels("memory").inc(len(together))
 
-    async def publish_left(self, batch: Batch) -> None:
+    async def publish_left(self, batches: Sequence[Batch]) -> None:
         """From the spool."""
-        await self._but_hopeless(batch, self._publisher.publish_missing([batch]))
-        self._metrics.published.labels("spool").inc(len(batch))
+        await self._publish_missing(batches)
+        self._metrics.published.labels("spool").inc(sum(map(len, batches)))
 
-    async def _but_hopeless(self, batch: Batch, publishing: Awaitable[None]) -> None:
-        try:
-            await publishing
-        except NotConfirmed as exc:
-            buried = await self._graveyard.bury_hopeless(batch, exc, 1)
-            if set(exc.positions) - set(buried):
-                raise
+    async def _publish_missing(self, batches: Sequence[Batch]) -> None:
+        for batch, exc in await self._publisher.publish_missing(batches):
+            await self._but_hopeless(batch, exc)
+
+    async def _but_hopeless(self, batch: Batch, exc: NotConfirmed) -> None:
+        """Bury what was refused for good; raises the exception if there is more."""
+        buried = await self._graveyard.bury_hopeless(batch, exc, 1)
+        if set(exc.positions) - set(buried):
+            raise exc

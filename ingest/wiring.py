@@ -132,7 +132,7 @@ def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
         return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
     made = OrderedMySQLStore if keeps_order(settings) else MySQLStore
     return made(
-        Servers.parse(settings.database_url),
+        Servers.parse(settings.database_url, current_reads=keeps_order(settings)),
         connections_max=settings.store_connections_max,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         commit_timeout_seconds=settings.commit_timeout_seconds,

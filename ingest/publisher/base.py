@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from ingest.batches import Batch
+from ingest.errors import NotConfirmed
 
 Lane = Literal["live", "relay"]
 """`live` batches are written in the order of the calls; `relay` ones do not hold them up."""
+
+
+Refused = tuple[Batch, NotConfirmed]
 
 
 class Publisher(Protocol):
@@ -44,8 +48,14 @@ class OrderedPublisher(Publisher, Protocol):
     has of a writer is discarded, as if it were a repeat.
     """
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
-        """Publish batches of a writer, in their order, that newer ones of it may have overtaken.
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+        """Publish batches, each writer's in their order, that newer ones of it may have overtaken; what was refused.
 
-        Slow if they were: what is there already is looked for. Raises as `publish` does.
+        Slow if they were: what is there already is looked for, for all of them at once. Raises `BrokerUnavailable`.
+        """
+
+    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+        """Of batches that `publish` has returned for, publish what newer ones than these had overtaken before.
+
+        It was discarded then, against the rule above. Costs a question a writer as a rule. Raises as `publish` does.
         """

@@ -1,14 +1,14 @@
 """The publisher on a RabbitMQ stream, or on the partitions of a super stream, through rstream."""
 
 import logging
-from collections.abc import Awaitable, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Sequence
 
 from ingest.batches import Batch, joined
 from ingest.errors import NotConfirmed
 from ingest.hosts import Rota
 from ingest.links import UNHEARD, Link
-from ingest.publisher.base import Lane
+from ingest.publisher.base import Lane, Refused
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
 from ingest.publisher.stream_reader import find_ids
@@ -17,7 +17,7 @@ from ingest.publisher.supervisor import SupervisedPublisher
 
 log = logging.getLogger("ingest.publisher")
 
-CLOCKS_APART_MS = 60_000
+CLOCKS_APART_MS = 10_000
 """How much the broker's clock may be behind this node's."""
 FIND_SECONDS_MAX = 120.0
 
@@ -40,12 +40,12 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        self._hosts = Rota(StreamAddress.parse_each(url))
+        hosts = Rota(StreamAddress.parse_each(url))
 
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
             return StreamConnection.open(to, topology, connect_timeout_seconds)
 
-        super().__init__(lambda: self._hosts.connected(connect), reconnect_seconds_max, link)
+        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link)
         self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
@@ -53,21 +53,41 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
         await self._publish(self._supervisor.connection(), batch, reference_of(batch.writer))
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
         """See `ingest.publisher.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
         in_doubt: list[Batch] = []
+        refused: list[Refused] = []
         for batch in batches:
-            reference = reference_of(batch.writer)
-            await self._publish(connection, batch, reference)
-            # Nothing was discarded as long as the newest of a stream is one of these.
-            if batch.writer and max((await connection.sequences(reference)).values()) > batch.last_id:
-                in_doubt.append(batch)
-        for writer, of_writer in groupby(in_doubt, lambda batch: batch.writer):
-            doubted = joined(list(of_writer))
-            if late := await self._discarded(connection, reference_of(writer), doubted):
-                log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(late)})
-                await self._publish(connection, doubted.picked(late), f"{reference_of(writer)}-late")
+            try:
+                await self._publish(connection, batch, reference_of(batch.writer))
+            except NotConfirmed as exc:
+                refused.append((batch, exc))
+            else:
+                if await self._has_newer(connection, [batch]):
+                    in_doubt.append(batch)
+        for of_writer in by_writer(in_doubt):
+            await self._publish_discarded(connection, of_writer)
+        return refused
+
+    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+        """See `ingest.publisher.base.OrderedPublisher`."""
+        connection = self._supervisor.connection()
+        for of_writer in by_writer(batches):
+            if await self._has_newer(connection, of_writer):
+                await self._publish_discarded(connection, of_writer)
+
+    async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
+        """Nothing of them was discarded as long as the newest of their writer is one of these."""
+        writer, newest = of_writer[0].writer, max(batch.last_id for batch in of_writer)
+        return bool(writer) and max((await connection.sequences(reference_of(writer))).values()) > newest
+
+    async def _publish_discarded(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> None:
+        doubted = joined(of_writer)
+        reference = reference_of(doubted.writer)
+        if late := await self._discarded(connection, reference, doubted):
+            log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(late)})
+            await self._publish(connection, doubted.picked(late), f"{reference}-late")
 
     async def _discarded(self, connection: StreamConnection, reference: str, batch: Batch) -> Sequence[int]:
         """Positions of what the broker has confirmed and does not have, as newer events of the writer were there.
@@ -80,7 +100,8 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
             if own and last_id:
                 since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
-                late |= own - await find_ids(self._hosts.current, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
+                address = connection.address_of(stream)
+                late |= own - await find_ids(address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
         return _positions(batch, late)
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
@@ -93,6 +114,14 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
                 _positions(batch, refused),
                 never=_positions(batch, set(large)),
             )
+
+
+def by_writer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
+    """Each writer's batches, in their order."""
+    found: defaultdict[int, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        found[batch.writer].append(batch)
+    return found.values()
 
 
 def reference_of(writer: int) -> str:

@@ -5,6 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 from rstream.exceptions import StreamDoesNotExist
 
 from ingest.batches import Batch
@@ -68,6 +69,11 @@ class StreamConnection(Connection):
         if node is None:
             node = self._nodes[host, port] = await StreamNode.open(self._address, host, port, self.drop)
         return node
+
+    def address_of(self, stream: str) -> StreamAddress:
+        """The node that leads it."""
+        client = self._leaders[stream].client
+        return msgspec.structs.replace(self._address, host=client.host, port=client.port)
 
     def drop(self, reason: str) -> None:
         super().drop(reason)

@@ -17,16 +17,25 @@ NOT_READY = b"SHOW GLOBAL STATUS WHERE Variable_name = 'wsrep_ready' AND Value <
 """One row of a node that is cut off from most others, or has not joined them yet."""
 
 
-class Servers:
-    """All that a URL names, of which one takes the commits: the first one that can."""
+WAIT_FOR_OTHERS = b"SET SESSION wsrep_sync_wait = 3"
+"""Before SELECT, and UPDATE and DELETE."""
 
-    def __init__(self, addresses: Sequence[Address]) -> None:
+
+class Servers:
+    """All that a URL names, of which one takes the commits: the first one that can.
+
+    With `current_reads` a node of a Galera cluster answers only once it has what the others had committed before: the
+    one that takes a dead one's place has it received, but may not have applied it yet.
+    """
+
+    def __init__(self, addresses: Sequence[Address], *, current_reads: bool = False) -> None:
         self._rota = Rota(addresses)
+        self._current_reads = current_reads
 
     @classmethod
-    def parse(cls, url: str) -> "Servers":
+    def parse(cls, url: str, *, current_reads: bool = False) -> "Servers":
         """Raises `SettingsError`."""
-        return cls([Address.parse(one) for one in each_host(url)])
+        return cls([Address.parse(one) for one in each_host(url)], current_reads=current_reads)
 
     async def connect(self, timeout_seconds: float, *, autocommit: bool = True) -> Connection:
         """Each server has so long. Raises `StoreUnavailable`."""
@@ -34,10 +43,10 @@ class Servers:
 
     async def _open(self, address: Address, timeout_seconds: float, autocommit: bool) -> Connection:
         connection = await Connection.open(address, timeout_seconds, autocommit=autocommit)
-        if len(self._rota) > 1:
+        if len(self._rota) > 1 or self._current_reads:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await _check_writable(connection, address)
+                    await self._prepare(connection, address)
             except BaseException as exc:
                 connection.close()
                 if isinstance(exc, TimeoutError):
@@ -45,13 +54,15 @@ class Servers:
                 raise
         return connection
 
-
-async def _check_writable(connection: Connection, address: Address) -> None:
-    """Where another server may be. Raises `StoreUnavailable`."""
-    if (await connection.run(READ_ONLY))[0][0]:
-        raise StoreUnavailable(f"{address.host}:{address.port} is read-only.")
-    if await connection.run(IN_GALERA) and await connection.run(NOT_READY):
-        raise StoreUnavailable(f"{address.host}:{address.port} is not ready in its Galera cluster.")
+    async def _prepare(self, connection: Connection, address: Address) -> None:
+        """Raises `StoreUnavailable` where another server may do what this one does not."""
+        if (await connection.run(READ_ONLY))[0][0]:
+            raise StoreUnavailable(f"{address.host}:{address.port} is read-only.")
+        if await connection.run(IN_GALERA):
+            if await connection.run(NOT_READY):
+                raise StoreUnavailable(f"{address.host}:{address.port} is not ready in its Galera cluster.")
+            if self._current_reads:
+                await connection.run(WAIT_FOR_OTHERS)
 
 
 class Pool:

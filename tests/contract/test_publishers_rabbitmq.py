@@ -215,6 +215,22 @@ async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: 
     assert [int(m.message_id) for m in found] == [*first.ids, *third.ids, *last.ids, *second.ids, *end.ids]
 
 
+async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream: Stream) -> None:
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    (other,) = by(8, batch(2))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (third, first, second, other):
+            await publisher.publish(each)
+        ordered = cast(OrderedPublisher, publisher)
+        for _ in range(2):
+            await ordered.publish_overtaken([first, other, second])
+        await ordered.publish_overtaken([third])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
+
+
 async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq: RabbitMQServer) -> None:
     calls = [f"call-{number}" for number in range(30)]
     published = [batch([event(call) for call in calls], us=NOW_US + number * 1000) for number in range(3)]

@@ -10,11 +10,19 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.dead_letters import DeadLetter
-from ingest.errors import BatchRefused, BrokerUnavailable, PublishError, RowRefused, StoreError, StoreUnavailable
+from ingest.errors import (
+    BatchRefused,
+    BrokerUnavailable,
+    NotConfirmed,
+    PublishError,
+    RowRefused,
+    StoreError,
+    StoreUnavailable,
+)
 from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.homes import Home
-from ingest.publisher.base import Lane
+from ingest.publisher.base import Lane, Refused
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
 from ingest.tokens import Token
@@ -218,6 +226,31 @@ class FakePublisher:
         if batch.first_id in self.errors:
             raise self.errors[batch.first_id]
         self.published.append((batch, lane))
+
+
+class FakeOrderedPublisher(FakePublisher):
+    """Has found out about what was `missing`, and `overtaken`, too; the latter fails with the next of `doubts`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[int] = []
+        self.overtaken: list[int] = []
+        self.doubts: deque[PublishError] = deque()
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+        refused: list[Refused] = []
+        for one in batches:
+            try:
+                await self.publish(one, lane)
+            except NotConfirmed as exc:
+                refused.append((one, exc))
+            self.missing.append(one.first_id)
+        return refused
+
+    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+        if self.doubts:
+            raise self.doubts.popleft()
+        self.overtaken += [one.first_id for one in batches]
 
 
 class FakeSuccessor:

@@ -14,25 +14,19 @@ from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.ordered_dispatcher import OWN_LEASE_SECONDS, OrderedDispatcher
 from ingest.outage import PUBLISH, Outage
-from ingest.publisher.base import Lane
-from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import (
+    FakeClock,
+    FakeOrderedPublisher,
+    FakePublisher,
+    FakeSettling,
+    FakeStore,
+    FakeSuccessor,
+    until,
+)
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
 LEASE_SECONDS = 30.0
-
-
-class FakeOrderedPublisher(FakePublisher):
-    """Has found out about what was `missing`, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.missing: list[int] = []
-
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> None:
-        for one in batches:
-            await self.publish(one, lane)
-            self.missing.append(one.first_id)
 
 
 class FakeOrder:
@@ -326,6 +320,33 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
 
     assert ids(publisher) == [older.first_id]
     assert order.free == [newer.first_id]
+
+
+async def test_others_are_told_while_the_spool_is_being_published(
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    spool: Home,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+) -> None:
+    """That may take long: newer events of the database are kept back meanwhile, and are answered."""
+    publisher.problem = "away"
+    older, newer = batches(2)
+    spool_store.entries = {older.first_id: older}
+    commit(dispatcher, older, spool)
+    publisher.gate.clear()
+    publisher.problem = None
+    await until(lambda: publisher.tried)
+
+    answer = commit(dispatcher, newer, home)
+    assert answer is not None
+    await answer
+
+    assert set(order.kept) == {newer.first_id}
+    assert publisher.published == []
+    publisher.gate.set()
+    await until(lambda: order.free == [newer.first_id])
 
 
 async def test_older_ones_of_the_database_are_not_kept_back(

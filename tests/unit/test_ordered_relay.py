@@ -1,0 +1,90 @@
+"""The relay that keeps the order; what it shares with the other one is tested there."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.dead_letters import Graveyard
+from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
+from ingest.metrics import Metrics
+from ingest.ordered_relay import OrderedRelay
+from ingest.outage import PUBLISH, Outage
+from ingest.relay import RelayLimits, RelayTools
+from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeStore
+from tests.unit.making import NOW_US, batch
+
+LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
+
+
+class FakeOrderedStore(FakeStore):
+    """Has `last` for who catches up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: list[Batch] = []
+
+    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+        await publish(self.last)
+        return True
+
+    async def waits_before(self, event_id: int) -> bool:
+        return False
+
+
+@pytest.fixture
+def store() -> FakeOrderedStore:
+    return FakeOrderedStore()
+
+
+@pytest.fixture
+def publisher() -> FakeOrderedPublisher:
+    return FakeOrderedPublisher()
+
+
+@pytest.fixture
+def relay(store: FakeOrderedStore, publisher: FakeOrderedPublisher, metrics: Metrics, clock: FakeClock) -> OrderedRelay:
+    outage, graveyard = Outage(PUBLISH, clock.monotonic), Graveyard(store, 60.0, metrics, clock.now_us)
+    return OrderedRelay(store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard))
+
+
+def left(store: FakeOrderedStore, count: int) -> list[Batch]:
+    made = [batch(1, us=NOW_US + number * 1000) for number in range(count)]
+    store.entries |= {one.first_id: one for one in made}
+    store.claims.append([one.first_id for one in made])
+    return made
+
+
+async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
+) -> None:
+    made = left(store, 2)
+    publisher.doubts.append(BrokerUnavailable("lost"))
+
+    with pytest.raises(PublishError):
+        await relay.round()
+    assert store.settled == []
+
+    await relay.round()
+
+    first_ids = [one.first_id for one in made]
+    assert (store.settled, publisher.overtaken) == (first_ids, first_ids)
+    assert [one for one, _ in publisher.published] == made  # once
+
+
+async def test_what_the_stream_never_takes_is_no_doubt(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
+) -> None:
+    (made,) = left(store, 1)
+    publisher.doubts.append(NotConfirmed("too large", [0], never=[0]))
+    await relay.round()
+    assert store.settled == [made.first_id]
+
+
+async def test_who_catches_up_makes_sure_too(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
+) -> None:
+    store.last = [batch(1)]
+    store.claims.append([])
+    await relay.round()
+    assert publisher.overtaken == [store.last[0].first_id]
