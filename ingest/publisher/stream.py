@@ -83,26 +83,29 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         return bool(writer) and max((await connection.sequences(reference_of(writer))).values()) > newest
 
     async def _publish_discarded(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> None:
-        doubted = joined(of_writer)
-        reference = reference_of(doubted.writer)
-        if late := await self._discarded(connection, reference, doubted):
-            log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(late)})
-            await self._publish(connection, doubted.picked(late), f"{reference}-late")
+        """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
+        reference = reference_of(of_writer[0].writer)
+        missing = await self._missing(connection, reference, joined(of_writer))
+        if missing:
+            log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(missing)})
+        for batch in of_writer:
+            if late := _positions(batch, missing):
+                await self._publish(connection, batch.picked(late), f"{reference}-late-{batch.first_id}")
 
-    async def _discarded(self, connection: StreamConnection, reference: str, batch: Batch) -> Sequence[int]:
-        """Positions of what the broker has confirmed and does not have, as newer events of the writer were there.
+    async def _missing(self, connection: StreamConnection, reference: str, batch: Batch) -> set[int]:
+        """Ids of what the broker has confirmed and does not have, as newer events of the writer were there.
 
         Each stream is read, from the batch's time up to the newest of the writer.
         """
-        late: set[int] = set()
+        missing: set[int] = set()
         for stream, last_id in (await connection.sequences(reference)).items():
             events = zip(batch.ids, batch.events, strict=True)
             own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
             if own and last_id:
                 since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
                 address = connection.address_of(stream)
-                late |= own - await find_ids(address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
-        return _positions(batch, late)
+                missing |= own - await find_ids(address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
+        return missing
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):

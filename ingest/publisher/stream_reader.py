@@ -70,21 +70,27 @@ async def find_ids(
     `BrokerUnavailable`.
     """
     found: set[int] = set()
-    done = asyncio.Event()
+    ended, lost = asyncio.Event(), asyncio.Event()
 
     def look(message: bytes, _: MessageContext) -> None:
         event_id = message_id_of(message)
         if event_id is not None and event_id in wanted:
             found.add(event_id)
         if event_id == last_id:
-            done.set()
+            ended.set()
 
-    consumer = _OneConnectionConsumer(**address.options(), on_close_handler=lambda _: done.set())
+    def lose(_: Any) -> None:
+        lost.set()
+        ended.set()
+
+    consumer = _OneConnectionConsumer(**address.options(), on_close_handler=lose)
     try:
         async with asyncio.timeout(timeout_seconds):
             offset = ConsumerOffsetSpecification(OffsetType.TIMESTAMP, since_ms)
             await consumer.subscribe(stream, look, offset_specification=offset)
-            await done.wait()
+            await ended.wait()
+            if lost.is_set():
+                raise BrokerUnavailable("The connection to RabbitMQ was lost.")
     except TimeoutError:
         log.warning("a stream was not read to its end", extra={"stream": stream, "seconds": timeout_seconds})
     except ERRORS as exc:

@@ -52,10 +52,13 @@ class GaleraNode(MariaDB):
         self.sandbox.folder("tmp")
         self.sandbox.folder("data")
 
-    def _answers(self) -> bool:
-        if not super()._answers():
-            return False
+    @property
+    def is_ready(self) -> bool:
+        """It takes statements; not without most of the others."""
         return self.query("SHOW GLOBAL STATUS LIKE 'wsrep\\_ready'") == [("wsrep_ready", "ON")]
+
+    def _answers(self) -> bool:
+        return super()._answers() and self.is_ready
 
     def _launch(self) -> subprocess.Popen[bytes]:
         if self._was_started:

@@ -231,6 +231,21 @@ async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream:
     assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
 
 
+async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing(stream: Stream) -> None:
+    """By a relay of the outbox, and one of a spool."""
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
+        for each in (third, second, first):
+            await relay.publish(each)
+        await cast(OrderedPublisher, relay).publish_overtaken([second])
+        await cast(OrderedPublisher, other).publish_missing([first])
+        await cast(OrderedPublisher, other).publish_missing([second])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await relay.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*third.ids, *second.ids, *first.ids, *end.ids]
+
+
 async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq: RabbitMQServer) -> None:
     calls = [f"call-{number}" for number in range(30)]
     published = [batch([event(call) for call in calls], us=NOW_US + number * 1000) for number in range(3)]
