@@ -56,10 +56,18 @@ def test_commands_and_service_go_to_the_next_host(
 async def test_host_that_says_nothing_is_passed_over_at_the_next_try(mysql: MySQLServer) -> None:
     database = MySQL(mysql)
     await database.migrate()
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     async with silent:
         host = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
         async with opened(database.store(behind(host, database.url), DEADLINE_SECONDS)) as (store,):
             with pytest.raises(StoreUnavailable):
                 await store.ping()
             await store.ping()
+        await gone.wait()
