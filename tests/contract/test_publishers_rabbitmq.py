@@ -217,7 +217,7 @@ async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: 
 
 async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream: Stream) -> None:
     first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
-    (other,) = by(8, batch(2))
+    (other,) = by(8, batch(2, us=NOW_US + 5000))
     async with publishing(stream.publisher()) as publisher:
         for each in (third, first, second, other):
             await publisher.publish(each)
