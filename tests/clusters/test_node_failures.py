@@ -92,5 +92,5 @@ def test_each_event_is_once_in_a_replicated_stream(both: Clusters, told: list[st
             calls.answered, [list(filter(calls.made, read_partition(both.rabbitmq[0].amqp_url, here.queue)))]
         )
     told.append(f"stream: {found}, refused {calls.refused}, unknown {len(calls.unknown)}")
-    # The order is no promise while a commit takes longer than its deadline; see docs/streams.md.
+    # The order is no promise while the databases fail over; see docs/streams.md.
     assert not found.faults.keys() - {"disordered"}, found
