@@ -65,8 +65,9 @@ class Drainer:
 
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
+        was_away = bool(self._outage.reason)
         try:
-            records = await self._spool.take_oldest(1 if self._outage.reason else TAKE_RECORDS)
+            records = await self._spool.take_oldest(1 if was_away else TAKE_RECORDS)
         except SpoolFull:
             await self._ask_database()  # what is in the spool waits for room on its disk; new events need not
             raise
@@ -82,7 +83,8 @@ class Drainer:
                 await self._spool.give_back(left)
         if not records:
             await self._spool.give_room_back()
-            await self._ask_database()
+            if was_away:  # else there may be records by now, which tell more than an answer does
+                await self._ask_database()
         return bool(records)
 
     async def _ask_database(self) -> None:

@@ -164,6 +164,30 @@ async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, datab
     assert outage.reason is None
 
 
+class LateSpool(SpoolStore):
+    """Just after it was found empty, an outage begins."""
+
+    outage: Outage
+
+    async def give_room_back(self) -> None:
+        self.outage.concerns(0, "away")
+
+
+async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
+    folder: Path, clock: FakeClock, database: Database, successor: FakeSuccessor, outage: Outage, metrics: Metrics
+) -> None:
+    """What is kept by then tells more: the database may answer, and take nothing."""
+    spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
+    spool.outage = outage
+    adoption = Adoption(folder, spool, lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us))
+    drainer = Drainer(spool, adoption, database, successor, outage, 0.01, metrics)
+
+    await drainer.round()
+
+    assert (outage.reason, database.pings) == ("away", 0)
+    await spool.close()
+
+
 class FullSpool(SpoolStore):
     """Published records can be read of a full disk; a lease cannot be written to it, and nothing be removed."""
 
