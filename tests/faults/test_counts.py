@@ -35,6 +35,7 @@ def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, 
     with scene(mysql, rabbitmq, {"WORKERS": str(WORKERS), "IDEMPOTENCY_KEY": "natural"}) as here:
         service = here.service
         with prometheus_of(service) as prometheus:
+            assert wait_until(lambda: bool(prometheus.query("up")), SECONDS)  # it looks for its targets every 5 s
             with Load(service.port, EVENTS_PER_SECOND, insisting=True) as load:
                 for _ in range(KILLS):
                     wait_for_more(load, service)
