@@ -17,6 +17,8 @@ from tests.unit.making import NOW_US, batch, event
 EXAMPLE = Path(__file__).parents[2] / "docs" / "stream_consumer.py"
 CALLS = [f"call-{number}" for number in range(30)]
 STEPS = 10
+SHARED = 5
+"""Steps until which the partitions may still change hands."""
 STORED_EVERY = 10
 
 
@@ -51,12 +53,20 @@ class Handled:
     def calls(self) -> set[str]:
         return {call for call, _ in self.events}
 
+    def calls_since(self, step: int) -> set[str]:
+        return {call for call, of_call in self.events if of_call >= step}
+
     async def _handle(self, event: dict[str, object]) -> None:
         self.events.append((str(event["call_id"]), int(str(event["step"]))))
 
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
+
+
+def steps_of(steps: range) -> set[tuple[str, int]]:
+    """Of all calls."""
+    return {(call, step) for call in CALLS for step in steps}
 
 
 async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stopped(
@@ -70,19 +80,21 @@ async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stop
 
         one, other = Handled(example, stream), Handled(example, stream)
         try:
-            await publish(range(STEPS))
-            await until(lambda: len(one.events) + len(other.events) == len(CALLS) * STEPS)
-            assert not one.calls & other.calls
+            await publish(range(SHARED))  # meanwhile the second one gets its share, and some of the first one's again
+            await until(lambda: steps_of(range(SHARED)) <= {*one.events, *other.events})
+            await publish(range(SHARED, STEPS))
+            await until(lambda: steps_of(range(SHARED, STEPS)) <= {*one.events, *other.events})
+            ones = one.calls_since(SHARED)
+            assert not ones & other.calls_since(SHARED)
             await one.stop()
             await publish(range(STEPS, 2 * STEPS))
-            wanted = {(call, step) for call in CALLS for step in range(STEPS, 2 * STEPS)}
-            await until(lambda: wanted <= set(other.events))
+            await until(lambda: steps_of(range(STEPS, 2 * STEPS)) <= set(other.events))
         finally:
             await one.stop()
             await other.stop()
 
     for call in other.calls - one.calls:
         assert [step for name, step in other.events if name == call] == list(range(2 * STEPS))
-    again = [(call, step) for call, step in other.events if call in one.calls and step < STEPS]
-    taken_over = {partition_of(call, 3) for call in one.calls}
+    again = [(call, step) for call, step in other.events if call in ones and SHARED <= step < STEPS]
+    taken_over = {partition_of(call, 3) for call in ones}
     assert len(again) <= STORED_EVERY * len(taken_over)
