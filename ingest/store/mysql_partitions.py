@@ -22,7 +22,10 @@ NEEDED = (
     b"UNION ALL SELECT MIN(event_id) FROM ingest_dead_letters) AS unpublished"
 )
 REORGANIZE = b"ALTER TABLE call_event_logs REORGANIZE PARTITION pmax INTO (%b)"
+DROPPED = b"call_event_logs_dropped"
+EXCHANGE = b"ALTER TABLE call_event_logs EXCHANGE PARTITION %b WITH TABLE %b"
 DROP = b"ALTER TABLE call_event_logs DROP PARTITION %b"
+UNPARTITION = b"ALTER TABLE %b REMOVE PARTITIONING"
 BOUNDS = b"SELECT MIN(id), MAX(id), COUNT(*) FROM call_event_logs"
 OLD, NEW = b"call_event_logs_unpartitioned", b"call_event_logs_partitioned"
 MAKE = b"CREATE TABLE %b LIKE call_event_logs"
@@ -78,7 +81,18 @@ class PartitionedTable:
             await self._connection.run(REORGANIZE % _definitions(of_days))
 
     async def drop(self, partition: Partition) -> None:
-        await self._connection.run(DROP % partition.name.encode())
+        """Its rows become a table of their own first: to remove them takes a while, and holds no lock of this one then.
+
+        After an interruption that table is removed by the next call.
+        """
+        name = partition.name.encode()
+        if await self._exists(DROPPED):
+            await self._connection.run(REMOVE % DROPPED)
+        await self._connection.run(MAKE % DROPPED)
+        await self._connection.run(UNPARTITION % DROPPED)
+        await self._connection.run(EXCHANGE % (name, DROPPED))
+        await self._connection.run(DROP % name)
+        await self._connection.run(REMOVE % DROPPED)
 
     async def convert(self, today: date, told: Callable[[int, int], object]) -> int:
         """Partition a table that is not, while events are stored: how many rows were moved.
