@@ -35,6 +35,7 @@ METHOD = (
 )
 HEAD = ("drop", "quiet: p50 ms", "p99 ms", "dropping: p50 ms", "p99 ms", "p99 ÷ quiet", "command s")
 BEFORE_SECONDS = 1.0
+"""Of the window, before the command: the load is under way by then."""
 REPLAY_SECONDS_MAX = 3600
 FIRST_DAY = date.fromisoformat(FIRST_TIME[:10])
 DAY_MS = 86_400_000
