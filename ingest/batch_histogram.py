@@ -1,13 +1,17 @@
-"""A histogram that takes many observations at once: what a batch cost, told of each of its events."""
+"""A histogram that costs the hot path little, and takes many observations at once."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Histogram
 
 
 class BatchHistogram(Histogram):
     """prometheus-client takes one amount a call. Here a batch costs some microseconds, however many events it has."""
+
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """The amount finds its bucket by halves; there are no exemplars."""
+        self.observe_times(amount, 1)
 
     def observe_times(self, amount: float, times: int) -> None:
         """The same amount so many times."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import cached_property
 from operator import attrgetter
 
 import msgspec
@@ -14,9 +15,10 @@ from ingest.keys import digest_of, fingerprint_of
 log = logging.getLogger("ingest.outbox")
 
 _key_of = attrgetter("key")
+_payload_of = attrgetter("payload")
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """Events with their ids (same length, ascending) and the time they were accepted.
 
     `created_us` is Unix time in microseconds. One batch is one outbox entry, named by its first id; see also `joined`.
@@ -43,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def has_keys(self) -> bool:
         """Most have none, and need not pay for it."""
         return any(map(_key_of, self.events))
@@ -52,9 +54,10 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         """Id and key of the events that have one."""
         return ((i, event.key) for i, event in zip(self.ids, self.events, strict=True) if event.key)
 
-    @property
+    @cached_property
     def payload_bytes(self) -> int:
-        return sum(len(event.payload) for event in self.events)
+        """Asked for wherever a batch enters or leaves a bounded queue."""
+        return sum(map(len, map(_payload_of, self.events)))
 
     def part(self, start: int, stop: int) -> "Batch":
         """The events `start` to `stop` (exclusive) as a batch of their own."""

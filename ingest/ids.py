@@ -35,13 +35,16 @@ class IdGenerator:
         """The first id that may be made: it tells this life of this worker from all others."""
 
     def take(self, count: int) -> list[int]:
-        """The next `count` ids."""
+        """The next `count` ids, a range of each millisecond: one by one they would cost ten times that."""
         tick = self._tick()
-        self._next_tick = tick + count
-        if (tick & (SEQUENCE_MAX - 1)) + count <= SEQUENCE_MAX:
+        end = self._next_tick = tick + count
+        ids: list[int] = []
+        while tick < end:
+            following = min(end, (tick | SEQUENCE_MAX - 1) + 1)
             first = self._id_of(tick)
-            return list(range(first, first + count))
-        return [self._id_of(t) for t in range(tick, tick + count)]
+            ids += range(first, first + following - tick)
+            tick = following
+        return ids
 
     def _tick(self) -> int:
         """Of the next id."""

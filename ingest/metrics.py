@@ -8,7 +8,7 @@ Everything is observed once a batch, or on the rare paths once a request.
 from pathlib import Path
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.batch_histogram import BatchHistogram
 from ingest.ledger import Ledger
@@ -144,19 +144,19 @@ class Metrics:
             buckets=END_TO_END_SECONDS,
             registry=registry,
         )
-        self.batch_events = Histogram(
+        self.batch_events = BatchHistogram(
             "ingest_batch_events", "Events in a committed batch.", buckets=BATCH_EVENTS, registry=registry
         )
-        self.commit_seconds = Histogram(
+        self.commit_seconds = BatchHistogram(
             "ingest_commit_seconds", "Time of one batch's commit.", buckets=SECONDS, registry=registry
         )
-        self.queue_seconds = Histogram(
+        self.queue_seconds = BatchHistogram(
             "ingest_queue_seconds",
             "Time the oldest event of a batch waited before its commit began.",
             buckets=SECONDS,
             registry=registry,
         )
-        self.publish_seconds = Histogram(
+        self.publish_seconds = BatchHistogram(
             "ingest_publish_seconds",
             "Time from publish to the last confirm of a batch.",
             buckets=SECONDS,
