@@ -1,5 +1,7 @@
 """Ten workers are killed under load: what the metrics tell equals what the load and the table tell, exactly."""
 
+import time
+
 import pytest
 import yaml
 
@@ -15,13 +17,16 @@ WORKERS = 2
 EVENTS_BETWEEN = 100
 EVENTS_PER_SECOND = 600.0
 SECONDS = 30.0
-SCRAPE_MS = 250
+SCRAPE_SECONDS = 2
+"""From one to the next, and for one: Prometheus gives a scrape no more time than lies between two."""
 WINDOW = "[10m]"
 
 
 def prometheus_of(service: ServiceProcess) -> PrometheusServer:
     job = {"job_name": "call-events", "static_configs": [{"targets": [f"127.0.0.1:{service.port}"]}]}
-    return PrometheusServer(yaml.safe_dump({"global": {"scrape_interval": f"{SCRAPE_MS}ms"}, "scrape_configs": [job]}))
+    return PrometheusServer(
+        yaml.safe_dump({"global": {"scrape_interval": f"{SCRAPE_SECONDS}s"}, "scrape_configs": [job]})
+    )
 
 
 def wait_for_more(load: Load, service: ServiceProcess) -> None:
@@ -30,9 +35,15 @@ def wait_for_more(load: Load, service: ServiceProcess) -> None:
 
 
 def wait_for_scrape(prometheus: PrometheusServer) -> None:
-    """The next comes `SCRAPE_MS` after this one's start. What a worker has in hand as it is killed cannot but fail."""
+    """What a worker has in hand as it is killed cannot but fail; the next scrape comes in `SCRAPE_SECONDS`."""
     last = scraped_at(prometheus)
     assert wait_until(lambda: scraped_at(prometheus) > last, SECONDS)
+
+
+def scrapes(prometheus: PrometheusServer) -> dict[float, str]:
+    """When, in Unix seconds → "1", or "0" if it failed."""
+    (series,) = prometheus.query(f"up{WINDOW}")
+    return {float(at): value for at, value in series["values"]}
 
 
 def scraped_at(prometheus: PrometheusServer) -> float:
@@ -47,10 +58,12 @@ def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, 
         service = here.service
         with prometheus_of(service) as prometheus:
             assert wait_until(lambda: bool(prometheus.query("up")), SECONDS)  # it looks for its targets every 5 s
+            killed: list[float] = []
             with Load(service.port, EVENTS_PER_SECOND, insisting=True) as load:
                 for _ in range(KILLS):
                     wait_for_more(load, service)
                     wait_for_scrape(prometheus)
+                    killed.append(time.time())
                     here.kill_worker()
                 wait_for_more(load, service)
             sent, rows = load.ledger.ok, rows_of(here.database_url)
@@ -62,7 +75,9 @@ def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, 
             assert accepted - repeated == len(rows)
             assert repeated <= len(load.ledger.unknown)
             assert found.value("ingest_worker_restarts_total") == KILLS
-            assert prometheus.query(f"min_over_time(up{WINDOW})")[0]["value"][1] == "1", "a scrape failed"
+            assert prometheus.query(f"min_over_time(up{WINDOW})")[0]["value"][1] == "1", (
+                f"a scrape failed: {scrapes(prometheus)}; workers were killed at {killed}"
+            )
             assert prometheus.query(f"count_over_time(up{WINDOW}) > {KILLS}")
             names = {name for name, _ in found.counters()}
             assert [name for name in names if prometheus.query(f"resets({name}{WINDOW}) > 0")] == [], "they went down"
