@@ -4,10 +4,11 @@ The table is partitioned (`ingest retention --convert`) and gets several past da
 has a steady load. Windows alternate: one in which nothing happens, one in which `ingest retention` drops the oldest
 day. The figure is the median of the ratios of neighbouring windows' p99. Before, the newest of those days is published
 again, to a stream of its own (`ingest replay`). Leaves results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses
-the servers.
+the servers, TMPDIR the file system of their data: how it removes a large file is what the figure depends on most.
 """
 
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from statistics import median
 
 import click
 import msgspec
+import psutil
 
 from bench import targets
 from bench.cells import headline
@@ -54,6 +56,8 @@ class Drop(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     stamp: Stamp
     method: str
+    filesystem: str
+    """Of the servers' data."""
     rows_a_day: int
     per_second: float
     fill_seconds: float
@@ -79,7 +83,8 @@ def main(rows: int, count: int, seconds: int, rate: float, replays: bool, out: P
             fill_seconds = partitioned(servers, service, past, rows)
             replayed, replay_seconds = replay(service, past[-1]) if replays else (0, 0.0)
             drops = list(dropped(service, loop, Plan(service.port, service.token, rate, seconds), count))
-    result = Result(taken, METHOD, rows, rate, fill_seconds, drops, replayed, replay_seconds)
+    files = filesystem(Path(tempfile.gettempdir()))
+    result = Result(taken, METHOD, files, rows, rate, fill_seconds, drops, replayed, replay_seconds)
     record(result, "retention", taken, out)
     print(report(result))
 
@@ -137,12 +142,19 @@ def replay(service: targets.Service, day: date) -> tuple[int, float]:
     return int(told.stdout.split()[0]), time.monotonic() - began
 
 
+def filesystem(folder: Path) -> str:
+    """Its type and the options it is mounted with."""
+    mounts = {Path(mount.mountpoint): mount for mount in psutil.disk_partitions(all=True)}
+    nearest = max((point for point in mounts if folder.is_relative_to(point)), key=lambda point: len(point.parts))
+    return f"{mounts[nearest].fstype} ({mounts[nearest].opts})"
+
+
 def report(result: Result) -> str:
     rows = [
         [str(number), *_cells(drop.quiet), *_cells(drop.dropping), f"{drop.ratio:.2f}", f"{drop.command_seconds:.1f}"]
         for number, drop in enumerate(result.drops, 1)
     ]
-    lines = [headline(result.stamp), table(HEAD, rows)]
+    lines = [headline(result.stamp), f"data on {result.filesystem}", table(HEAD, rows)]
     lines.append(
         f"p99 while a day of {result.rows_a_day:,} rows is dropped ÷ quiet, median: "
         f"{median(drop.ratio for drop in result.drops):.2f} (reach: < 1.10)"
