@@ -19,7 +19,6 @@ from statistics import median
 
 import click
 import msgspec
-import psutil
 
 from bench import targets
 from bench.cells import headline
@@ -28,7 +27,7 @@ from bench.latency.figures import Figures, figures
 from bench.openloop.generator import Generator, generator
 from bench.openloop.plan import Plan
 from bench.records import record
-from bench.stamp import Stamp, stamp
+from bench.stamp import Stamp, filesystem, stamp
 from bench.tables import table
 
 METHOD = (
@@ -140,13 +139,6 @@ def replay(service: targets.Service, day: date) -> tuple[int, float]:
         *words, "--publish-to", "stream", "--queue", service.another_queue(), seconds=REPLAY_SECONDS_MAX
     )
     return int(told.stdout.split()[0]), time.monotonic() - began
-
-
-def filesystem(folder: Path) -> str:
-    """Its type and the options it is mounted with."""
-    mounts = {Path(mount.mountpoint): mount for mount in psutil.disk_partitions(all=True)}
-    nearest = max((point for point in mounts if folder.is_relative_to(point)), key=lambda point: len(point.parts))
-    return f"{mounts[nearest].fstype} ({mounts[nearest].opts})"
 
 
 def report(result: Result) -> str:

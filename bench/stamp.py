@@ -63,6 +63,11 @@ def machine() -> str:
     return f"{model.partition(':')[2].strip()}, {cores} cores, {memory_kib / 2**20:.0f} GiB, Linux {platform.release()}"
 
 
+def filesystem(folder: Path) -> str:
+    """Type, and options it is mounted with, of the one that `folder` is on."""
+    return _first_line(["findmnt", "--noheadings", "--raw", "--output", "FSTYPE,OPTIONS", "--target", str(folder)])
+
+
 def _broker(servers: Servers) -> str:
     name = "RabbitMQ"
     if isinstance(servers.rabbitmq, PrivateRabbitMQ):
