@@ -8,7 +8,7 @@ from memory and left to the relay: it is in the outbox.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import Publisher
-from ingest.tasks import end
+from ingest.tasks import Background
 
 log = logging.getLogger("ingest.dispatcher")
 
@@ -60,7 +60,7 @@ class Dispatcher:
         self._inflight_bytes = 0
         self._publishing = 0
         """Tasks that look for what waits. Not the set's size: a task is in it for a moment after it has looked last."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
 
     @property
     def inflight_events(self) -> int:
@@ -99,11 +99,10 @@ class Dispatcher:
 
     async def drain(self) -> None:
         """Return when nothing is in flight; the caller bounds the wait."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.wait()
 
     async def close(self) -> None:
-        await end(self._tasks)
+        await self._tasks.end()
 
     def _append(self, batch: Batch, home: Home) -> None:
         self._inflight_events += len(batch)
@@ -114,9 +113,16 @@ class Dispatcher:
     def _begin(self) -> None:
         if self._waiting and (not self._publishing or self._waiting_events >= GROUP_EVENTS):
             self._publishing += 1
-            task = asyncio.get_running_loop().create_task(self._publish_waiting())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._publish_waiting(), "publishing")
+
+    def _give_up_waiting(self) -> Iterator[Batch]:
+        """What waits is not published from here."""
+        while self._waiting:
+            batch, _ = self._waiting.popleft()
+            self._waiting_events -= len(batch)
+            self._inflight_events -= len(batch)
+            self._inflight_bytes -= batch.payload_bytes
+            yield batch
 
     def _is_over(self, events: int, size: int) -> bool:
         return (

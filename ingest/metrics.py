@@ -178,10 +178,7 @@ class Metrics:
             "ingest_backlog_events", "Events in the outbox.", multiprocess_mode="livemax", registry=registry
         )
         self.outbox_entries = Gauge(
-            "ingest_outbox_entries",
-            "Batches in the outbox.",
-            multiprocess_mode="livemax",
-            registry=registry,
+            "ingest_outbox_entries", "Batches in the outbox.", multiprocess_mode="livemax", registry=registry
         )
         self.dead_letters = Gauge(
             "ingest_dead_letters",

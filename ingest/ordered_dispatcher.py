@@ -8,14 +8,14 @@ went to the spool is published from there by its own worker, in its turn. docs/s
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
 from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
+from ingest.doubts import Doubts
 from ingest.errors import PublishError, StoreError
 from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
@@ -23,8 +23,8 @@ from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.publisher.base import OrderedPublisher
 from ingest.store.base import Outbox
-from ingest.tasks import end
-from ingest.tickets import Line, Part, Ticket
+from ingest.tasks import Background
+from ingest.tickets import Line, Part
 from ingest.turns import Turns
 
 log = logging.getLogger("ingest.dispatcher")
@@ -59,18 +59,14 @@ class OrderedDispatcher(Dispatcher):
         self._line = Line()
         self._parts: dict[int, Part] = {}
         """Of what is published now or waits for that, by its first id."""
-        self._held: deque[Part] = deque()
-        """It may have to be left to the relays: the database is asked."""
-        self._asking = False
-        self._barrier: Ticket | None = None
-        """The last batch whose commit may have begun before something of this worker was left to the relays: it must be
-        left to them, too, whatever it has read."""
         self._off = False
         """This worker publishes nothing but what is left, as something of its own could not be published."""
         self._finishing = False
         """What is left is so little that what comes waits for it in memory."""
-        self._left = Leftovers(order, spool, self._publish_left, self._not_in_memory, limits.lease_seconds, monotonic)
-        self._helpers: set[asyncio.Task[None]] = set()
+        leaving = partial(self._fall_behind, OLDER_FIRST)
+        self._left = Leftovers(order, spool, self._publish_left, leaving, limits.lease_seconds, monotonic)
+        self._helpers = Background()
+        self._doubts = Doubts(self._line, self._ask, self._decide, self._helpers)
 
     @property
     def order_is_the_databases(self) -> bool:
@@ -94,30 +90,24 @@ class OrderedDispatcher(Dispatcher):
         for ticket in self._line.leaving():
             for part in ticket.parts:
                 self._take(part)
-            if ticket is self._barrier:
-                self._barrier = None
+            self._doubts.passed(ticket)
         self._begin()
         return None if answer.done() else answer
 
     async def drain(self) -> None:
+        await self._doubts.settle()
         await super().drain()
-        if self._held:
-            await self._ask()
         if await self._left.tell():
-            self._barrier = self._line.last
+            self._doubts.raise_barrier()
 
     async def close(self) -> None:
         await super().close()
-        await end(self._helpers)
-        for part in [*self._parts.values(), *self._held, *self._left]:
+        await self._helpers.end()
+        for part in [*self._parts.values(), *self._doubts, *self._left]:
             part.make_safe()  # it is durable
 
     def _take(self, part: Part) -> None:
-        if part.behind or self._held or self._asking or self._barrier:
-            self._held.append(part)
-            if not self._asking:
-                self._asking = True
-                self._help(self._ask_until_none_is_held(), "order-asking")
+        if self._doubts.hold(part):
             return
         if part.home.in_database and not self._off:
             self._left.shared = False  # nobody was behind any more as this was committed
@@ -141,50 +131,32 @@ class OrderedDispatcher(Dispatcher):
         if not self._off:
             super()._begin()
 
-    async def _ask_until_none_is_held(self) -> None:
+    async def _ask(self, parts: Sequence[Part]) -> bool:
+        """Whether all are behind still: then these parts are left to the relays."""
         try:
-            while self._held:
-                await self._ask()
-        finally:
-            self._asking = False
-
-    async def _ask(self) -> None:
-        """Whether all are behind still: then what is held is the relays', else it is published like any other."""
-        parts = list(self._held)
-        try:
-            behind = await self._left.release(parts)
+            return await self._left.release(parts)
         except StoreError as exc:
             self._fall_behind(str(exc))
-            behind = False
-        for _ in parts:
-            self._held.popleft()
-        if behind:
-            self._barrier = self._line.last
-            for part in parts:
-                if part.home.in_database:
-                    self._metrics.released.inc(len(part.batch))
-                    part.make_safe()
-                else:
-                    self._send(part)
-            return
-        while self._held and not self._held[0].behind:
-            parts.append(self._held.popleft())
-        if not self._off:
+            return False
+
+    def _decide(self, parts: Sequence[Part], behind: bool) -> None:
+        """What is not the relays' is published like any other."""
+        if not behind and not self._off:
             self._left.shared = False
         for part in parts:
-            self._send(part)
+            if behind and part.home.in_database:
+                self._metrics.released.inc(len(part.batch))
+                part.make_safe()
+            else:
+                self._send(part)
         self._begin()
 
     def _fall_behind(self, reason: str) -> None:
         if not self._off:
             self._off = True
-            self._help(self._recover(), "order-recovery")
+            self._helpers.start(self._recover(), "order-recovery")
         self._finishing = False
-        while self._waiting:
-            batch, _ = self._waiting.popleft()
-            self._waiting_events -= len(batch)
-            self._inflight_events -= len(batch)
-            self._inflight_bytes -= batch.payload_bytes
+        for batch in self._give_up_waiting():
             self._leave(self._parts.pop(batch.first_id))
         if reason is not OLDER_FIRST:
             self._outage.concerns(0, reason)
@@ -250,11 +222,11 @@ class OrderedDispatcher(Dispatcher):
         while self._off:
             try:
                 if await self._left.tell():
-                    self._barrier = self._line.last
+                    self._doubts.raise_barrier()
                 if await self._left.give_way():
-                    self._barrier = self._line.last
+                    self._doubts.raise_barrier()
                 if not publishing and self._left.in_spool and self._publisher.ready and not self._publishing:
-                    publishing = self._help(self._left.publish(), "order-publishing")
+                    publishing = self._helpers.start(self._left.publish(), "order-publishing")
                     impatient_at = clock() + PATIENCE_SECONDS
                 if publishing and (await asyncio.wait([publishing], timeout=PAUSE_SECONDS))[0]:
                     ended, publishing = publishing, None
@@ -273,18 +245,8 @@ class OrderedDispatcher(Dispatcher):
             if not publishing:
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    def _not_in_memory(self) -> None:
-        """Something is left to the relays: nothing that waits in memory may overtake it."""
-        self._fall_behind(OLDER_FIRST)
-
     async def _publish_left(self, batches: Sequence[Batch], entries: int) -> None:
         """Of the spool, where so many are left."""
         self._finishing = self._finishing or entries <= LAST_ENTRIES
         await self._turns.publish_left(batches)
         self._outage.over()
-
-    def _help(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._helpers.add(task)
-        task.add_done_callback(self._helpers.discard)
-        return task

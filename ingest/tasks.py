@@ -1,8 +1,8 @@
-"""Ending tasks for certain."""
+"""Tasks of the background: kept until they end, and ended for certain."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 log = logging.getLogger("ingest.tasks")
@@ -25,3 +25,27 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
         _, left = await asyncio.wait(left, timeout=insist_seconds)
     if left:
         log.error("tasks do not end", extra={"tasks": sorted(task.get_name() for task in left)})
+
+
+class Background:
+    """Tasks that nobody waits for; true while there are any."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def wait(self) -> None:
+        """Until there are none; the caller bounds the wait."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def end(self) -> None:
+        await end(self._tasks)

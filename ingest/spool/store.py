@@ -18,40 +18,13 @@ from ingest.batches import Batch, pack, unpack
 from ingest.clock import NowUs
 from ingest.errors import SpoolDamaged, SpoolFull, StoreUnavailable
 from ingest.ids import milliseconds_of
+from ingest.spool import statements as sql
 from ingest.spool.files import SpoolFile
 from ingest.spool.records import RECORD_BYTES, Record, Refused, SpoolLimits, Usage
 from ingest.sqlite import Database, keep_keys, transact
 
 T = TypeVar("T")
 log = logging.getLogger("ingest.spool")
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS spool (
-    first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL, lease_until INTEGER, batch BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS spool_lease_until ON spool (lease_until);
-CREATE TABLE IF NOT EXISTS keys (digest BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, event_id INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS keys_event_id ON keys (event_id);
-CREATE TABLE IF NOT EXISTS refused (first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL, reason TEXT NOT NULL,
-    batch BLOB NOT NULL);
-"""
-"""Created by the worker itself: a spool must work where nobody can run `ingest migrate`. Lease in Unix ms."""
-INSERT = "INSERT INTO spool (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?) ON CONFLICT (first_id) DO NOTHING"
-SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
-CLAIMABLE = "SELECT first_id FROM spool WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"
-LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"
-READ = "SELECT first_id, batch FROM spool WHERE first_id = ?"
-OLDEST = """SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool
-    WHERE lease_until IS NULL OR lease_until <= ? ORDER BY first_id LIMIT ?"""
-NEVER = -1
-"""A time before every lease's end."""
-ALL = "SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool WHERE first_id > ? ORDER BY first_id LIMIT ?"
-ALL_REFUSED = "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused ORDER BY first_id"
-FREE = "UPDATE spool SET lease_until = 0 WHERE lease_until IS NOT NULL"
-REMOVE = "DELETE FROM spool WHERE first_id = ?"
-REFUSE = "INSERT OR REPLACE INTO refused (first_id, count, reason, batch) VALUES (?, ?, ?, ?)"
-USAGE = "SELECT COUNT(*), COALESCE(SUM(count), 0), COALESCE(SUM(LENGTH(batch)), 0) FROM spool"
-FIRST = "SELECT MIN(first_id) FROM spool"
-REFUSED = "SELECT COALESCE(SUM(count), 0) FROM refused"
 
 VACUUM_BYTES = 16 << 20
 """An empty spool whose file is larger gives the disk its room back."""
@@ -65,7 +38,7 @@ class SpoolStore:
 
     def __init__(self, file: SpoolFile, timeout_seconds: float, limits: SpoolLimits, now_us: NowUs) -> None:
         self._file = file
-        self._database = Database(file.path, timeout_seconds, lambda connection: connection.executescript(SCHEMA))
+        self._database = Database(file.path, timeout_seconds, lambda connection: connection.executescript(sql.SCHEMA))
         self._timeout_seconds = timeout_seconds
         self._limits = limits
         self._now_us = now_us
@@ -74,7 +47,7 @@ class SpoolStore:
 
     async def start(self) -> None:
         """What an earlier owner was publishing is the relay's now. Raises `StoreError`."""
-        await self._transact(lambda connection: connection.execute(FREE))
+        await self._transact(lambda connection: connection.execute(sql.FREE))
 
     async def close(self) -> None:
         await self._database.close()
@@ -105,47 +78,49 @@ class SpoolStore:
         def write(connection: sqlite3.Connection) -> None:
             if new:
                 keep_keys(connection, "keys", new)
-            connection.executemany(INSERT, [msgspec.structs.astuple(record) for record in records])
-            connection.executemany(SETTLE, _keys(settled))
+            connection.executemany(sql.INSERT, [msgspec.structs.astuple(record) for record in records])
+            connection.executemany(sql.SETTLE, _keys(settled))
 
         await self._transact(write)
         self._count(records, 1)
 
     async def settle(self, first_ids: Sequence[int]) -> None:
-        await self._transact(lambda connection: connection.executemany(SETTLE, _keys(first_ids)))
+        await self._transact(lambda connection: connection.executemany(sql.SETTLE, _keys(first_ids)))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         now_ms, until = self._lease_until(0), self._lease_until(lease_seconds)
 
         def lease(connection: sqlite3.Connection) -> list[int]:
-            first_ids = [row[0] for row in connection.execute(CLAIMABLE, (now_ms, limit))]
-            connection.executemany(LEASE, [(until, first_id) for first_id in first_ids])
+            first_ids = [row[0] for row in connection.execute(sql.CLAIMABLE, (now_ms, limit))]
+            connection.executemany(sql.LEASE, [(until, first_id) for first_id in first_ids])
             return sorted(first_ids)
 
         return await self._transact(lease)
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
         def packed(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            return [row for first_id in sorted(first_ids) for row in connection.execute(READ, (first_id,))]
+            return [row for first_id in sorted(first_ids) for row in connection.execute(sql.READ, (first_id,))]
 
         return unpack(await self._run(packed))
 
     async def after(self, first_id: int, limit: int) -> list[Record]:
         """Records of ids above it, whoever publishes them."""
-        return await self._run(lambda connection: [Record(*row) for row in connection.execute(ALL, (first_id, limit))])
+        return await self._run(
+            lambda connection: [Record(*row) for row in connection.execute(sql.ALL, (first_id, limit))]
+        )
 
     async def refused(self) -> list[Refused]:
         """What was set aside."""
-        return await self._run(lambda connection: [Refused(*row) for row in connection.execute(ALL_REFUSED)])
+        return await self._run(lambda connection: [Refused(*row) for row in connection.execute(sql.ALL_REFUSED)])
 
     async def take_oldest(self, limit: int) -> list[Record]:
         """To be brought to the database: the oldest records that nobody publishes now, leased from the relay."""
         now_ms, until = self._lease_until(0), self._lease_until(self._limits.lease_seconds)
-        free_ms = NEVER if self._limits.published_first else now_ms
+        free_ms = sql.NEVER if self._limits.published_first else now_ms
 
         def take(connection: sqlite3.Connection) -> list[Record]:
-            records = [Record(*row) for row in connection.execute(OLDEST, (free_ms, limit))]
-            connection.executemany(LEASE, [(until, record.first_id) for record in records])
+            records = [Record(*row) for row in connection.execute(sql.OLDEST, (free_ms, limit))]
+            connection.executemany(sql.LEASE, [(until, record.first_id) for record in records])
             return records
 
         return await self._transact(take)
@@ -153,20 +128,20 @@ class SpoolStore:
     async def give_back(self, records: Sequence[Record]) -> None:
         """The database did not take these: whoever is first may publish or bring them over."""
         keys = [(record.lease_until, record.first_id) for record in records]
-        await self._transact(lambda connection: connection.executemany(LEASE, keys))
+        await self._transact(lambda connection: connection.executemany(sql.LEASE, keys))
 
     async def remove(self, records: Sequence[Record]) -> None:
         """The batches are in the database."""
         keys = _keys([record.first_id for record in records])
-        await self._transact(lambda connection: connection.executemany(REMOVE, keys))
+        await self._transact(lambda connection: connection.executemany(sql.REMOVE, keys))
         self._count(records, -1)
 
     async def set_aside(self, refused: Refused) -> None:
         """It cannot be brought to the database: it stays here, for people."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(REFUSE, msgspec.structs.astuple(refused))
-            connection.execute(REMOVE, (refused.first_id,))
+            connection.execute(sql.REFUSE, msgspec.structs.astuple(refused))
+            connection.execute(sql.REMOVE, (refused.first_id,))
 
         await self._transact(write)
         self._usage = None
@@ -175,8 +150,8 @@ class SpoolStore:
         """The file is counted once; from then on what comes and goes."""
 
         def count(connection: sqlite3.Connection) -> Usage:
-            records, events, size = connection.execute(USAGE).fetchone()
-            return Usage(records, events, size + records * RECORD_BYTES, *connection.execute(REFUSED).fetchone())
+            records, events, size = connection.execute(sql.USAGE).fetchone()
+            return Usage(records, events, size + records * RECORD_BYTES, *connection.execute(sql.REFUSED).fetchone())
 
         if self._usage is None:
             self._usage = await self._run(count)
@@ -184,14 +159,14 @@ class SpoolStore:
 
     async def oldest_ms(self) -> int | None:
         """When the oldest event was accepted, Unix milliseconds."""
-        (first_id,) = await self._run(lambda connection: connection.execute(FIRST).fetchone())
+        (first_id,) = await self._run(lambda connection: connection.execute(sql.FIRST).fetchone())
         return None if first_id is None else milliseconds_of(first_id)
 
     async def give_room_back(self) -> None:
         """Shrink the file of an empty spool, and forget its keys."""
 
         def vacuum(connection: sqlite3.Connection) -> None:
-            if connection.execute(USAGE).fetchone()[0]:
+            if connection.execute(sql.USAGE).fetchone()[0]:
                 return
             connection.execute("DELETE FROM keys")  # the database has them by now
             if self._file.path.stat().st_size > VACUUM_BYTES:

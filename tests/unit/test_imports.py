@@ -32,6 +32,7 @@ PIPELINE = {
         "bodies",
         "committer",
         "dispatcher",
+        "doubts",
         "endpoint",
         "grants",
         "health",

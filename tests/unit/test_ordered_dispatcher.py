@@ -239,6 +239,41 @@ async def test_what_is_committed_while_all_are_behind_is_the_relays(
     assert not dispatcher.order_is_the_databases
 
 
+async def test_drain_waits_for_what_the_database_is_being_asked(
+    dispatcher: OrderedDispatcher, home: Home, order: FakeOrder
+) -> None:
+    order.behind = True
+    order.gate.clear()
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, home, behind=True)
+    assert answer is not None
+    await asyncio.sleep(0)  # it is being asked
+    draining = asyncio.create_task(dispatcher.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+
+    order.gate.set()
+    await draining
+
+    assert answer.done()
+    assert order.free == [made.first_id]
+
+
+async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
+    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+) -> None:
+    order.gate.clear()
+    (made,) = batches(1)
+    commit(dispatcher, made, home, behind=True)
+    draining = asyncio.create_task(dispatcher.drain())
+    await asyncio.sleep(0)
+    order.gate.set()
+
+    await draining
+
+    assert ids(publisher) == [made.first_id]
+
+
 async def test_who_was_behind_publishes_again_once_the_note_is_gone(
     dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
@@ -298,18 +333,26 @@ async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
     assert publisher.missing == [first.first_id, second.first_id]
 
 
-async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
-    dispatcher: OrderedDispatcher,
-    home: Home,
-    spool: Home,
-    spool_store: FakeStore,
-    publisher: FakeOrderedPublisher,
-    order: FakeOrder,
-) -> None:
+@pytest.fixture
+async def spooled(
+    dispatcher: OrderedDispatcher, spool: Home, spool_store: FakeStore, publisher: FakeOrderedPublisher
+) -> tuple[Batch, Batch]:
+    """Two batches, of which the older one is in the spool, as the broker is away."""
     publisher.problem = "away"
     older, newer = batches(2)
     spool_store.entries = {older.first_id: older}
     commit(dispatcher, older, spool)
+    return older, newer
+
+
+async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+    spooled: tuple[Batch, Batch],
+) -> None:
+    older, newer = spooled
     answer = commit(dispatcher, newer, home)
     assert answer is not None
     await answer
@@ -325,16 +368,12 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
 async def test_others_are_told_while_the_spool_is_being_published(
     dispatcher: OrderedDispatcher,
     home: Home,
-    spool: Home,
-    spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
+    spooled: tuple[Batch, Batch],
 ) -> None:
     """That may take long: newer events of the database are kept back meanwhile, and are answered."""
-    publisher.problem = "away"
-    older, newer = batches(2)
-    spool_store.entries = {older.first_id: older}
-    commit(dispatcher, older, spool)
+    _, newer = spooled
     publisher.gate.clear()
     publisher.problem = None
     await until(lambda: publisher.tried)

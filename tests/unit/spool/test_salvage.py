@@ -12,7 +12,7 @@ import pytest
 from ingest.batches import pack
 from ingest.spool.records import Record
 from ingest.spool.salvage import salvage
-from ingest.spool.store import INSERT, SCHEMA
+from ingest.spool.statements import INSERT, SCHEMA
 from ingest.sqlite import connect
 from tests.unit.making import NOW_US, batch, event
 
