@@ -89,7 +89,8 @@ class OrderedDispatcher(Dispatcher):
         answer = self._line.finish(batch).answer
         for ticket in self._line.leaving():
             for part in ticket.parts:
-                self._take(part)
+                if not self._doubts.hold(part):
+                    self._take(part)
             self._doubts.passed(ticket)
         self._begin()
         return None if answer.done() else answer
@@ -107,8 +108,6 @@ class OrderedDispatcher(Dispatcher):
             part.make_safe()  # it is durable
 
     def _take(self, part: Part) -> None:
-        if self._doubts.hold(part):
-            return
         if part.home.in_database and not self._off:
             self._left.shared = False  # nobody was behind any more as this was committed
         self._send(part)
@@ -169,8 +168,7 @@ class OrderedDispatcher(Dispatcher):
         self._left.add(part)
         if not part.home.in_database:
             # With the database away nobody can be told: it is published soon, or who waits is answered without it.
-            seconds = PATIENCE_SECONDS if self._publisher.ready else 0.0
-            asyncio.get_running_loop().call_later(seconds, part.make_safe)
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS if self._publisher.ready else 0.0, part.make_safe)
 
     async def _publish_group(self, group: Group, together: Batch) -> None:
         parts = [self._parts[batch.first_id] for batch, _ in group]
