@@ -146,8 +146,11 @@ class Service:
         self.purge()
 
     def command(self, *words: str, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
-        """Run another command of `ingest` with the service's settings."""
-        return self._process.command(*words, seconds=seconds)
+        """Run another command of `ingest` with the service's settings. Raises `BenchFailed` if it fails."""
+        done = self._process.command(*words, check=False, seconds=seconds)
+        if done.returncode:
+            raise BenchFailed(f"`ingest {' '.join(words)}` failed: {done.stderr.strip()}")
+        return done
 
     def new_token(self, name: str, *options: str) -> str:
         """A token of the database."""

@@ -16,6 +16,9 @@ from ingest.store.mysql_errors import Duplicate
 from ingest.store.mysql_pool import Pool, Servers
 from ingest.tokens import Token
 
+SCAN_SECONDS_MAX = 600.0
+"""For events that are counted, or picked out of all: a large table is read to its end for that."""
+
 
 class MySQLTables:
     """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`.
@@ -97,24 +100,26 @@ class MySQLTables:
             return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
 
     async def count_events(self, selection: Selection) -> int:
-        async with self._other() as connection:
+        async with self._other(SCAN_SECONDS_MAX) as connection:
             return int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
 
     async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
         statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
-        async with self._other() as connection:
+        async with self._other(SCAN_SECONDS_MAX) as connection:
             rows = await connection.run(statement)
         return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
 
     @asynccontextmanager
-    async def _other(self) -> AsyncIterator[Connection]:
-        async with self._deadline(), self._others.connection() as connection:
+    async def _other(self, seconds_max: float | None = None) -> AsyncIterator[Connection]:
+        async with self._deadline(seconds_max), self._others.connection() as connection:
             yield connection
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
+    async def _deadline(self, seconds_max: float | None = None) -> AsyncIterator[None]:
+        """None: as a commit."""
+        seconds = self._commit_timeout_seconds if seconds_max is None else seconds_max
         try:
-            async with asyncio.timeout(self._commit_timeout_seconds):
+            async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as exc:
-            raise StoreUnavailable(f"MySQL did not answer within {self._commit_timeout_seconds:g} s.") from exc
+            raise StoreUnavailable(f"MySQL did not answer within {seconds:g} s.") from exc

@@ -11,6 +11,7 @@ import pytest
 from ingest.batches import Batch
 from ingest.errors import RowRefused, StoreUnavailable
 from ingest.events import Event
+from ingest.events_table import Selection
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_address import Address
 from ingest.store.mysql_connection import Connection
@@ -102,6 +103,25 @@ async def test_frozen_server_fails_a_commit_at_its_deadline(
 
     with frozen(database.server), pytest.raises(StoreUnavailable, match=r"did not answer within 0\.5 s"):
         await commit(hasty_store, batch(1))
+
+
+@pytest.mark.parametrize("scan", ["count", "read"])
+async def test_scan_of_the_table_may_take_longer_than_a_commit(
+    hasty_store: MySQLStore, database: MySQL, scan: str
+) -> None:
+    await commit(hasty_store, batch(3))
+    await hasty_store.count_events(Selection())
+
+    with frozen(database.server):
+        found = asyncio.create_task(events_found(hasty_store, scan))
+        await asyncio.wait([found], timeout=2 * DEADLINE_SECONDS)
+        assert not found.done()
+
+    assert await found == 3
+
+
+async def events_found(store: MySQLStore, scan: str) -> int:
+    return await store.count_events(Selection()) if scan == "count" else len(await store.read_events(Selection(), 10))
 
 
 async def test_commit_that_a_frozen_server_left_open_is_made_once(hasty_store: MySQLStore, database: MySQL) -> None:
