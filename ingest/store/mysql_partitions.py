@@ -1,6 +1,7 @@
 """Partitions of `call_event_logs` on MySQL and MariaDB: made ahead, dropped, and how a table without gets them."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -25,7 +26,10 @@ REORGANIZE = b"ALTER TABLE call_event_logs REORGANIZE PARTITION pmax INTO (%b)"
 DROPPED = b"call_event_logs_dropped"
 EXCHANGE = b"ALTER TABLE call_event_logs EXCHANGE PARTITION %b WITH TABLE %b"
 DROP = b"ALTER TABLE call_event_logs DROP PARTITION %b"
-UNPARTITION = b"ALTER TABLE %b REMOVE PARTITIONING"
+DEFINITION = b"SHOW CREATE TABLE call_event_logs"
+NAME = "CREATE TABLE `call_event_logs`"
+PARTITIONED = re.compile(r"\s+(/\*!\d+ )?PARTITION BY ")
+"""In a definition, where that of its partitions begins; MySQL has that in a comment for versions that know them."""
 BOUNDS = b"SELECT MIN(id), MAX(id), COUNT(*) FROM call_event_logs"
 OLD, NEW = b"call_event_logs_unpartitioned", b"call_event_logs_partitioned"
 MAKE = b"CREATE TABLE %b LIKE call_event_logs"
@@ -88,11 +92,16 @@ class PartitionedTable:
         name = partition.name.encode()
         if await self._exists(DROPPED):
             await self._connection.run(REMOVE % DROPPED)
-        await self._connection.run(MAKE % DROPPED)
-        await self._connection.run(UNPARTITION % DROPPED)
+        await self._connection.run(await self._definition_of(DROPPED))
         await self._connection.run(EXCHANGE % (name, DROPPED))
         await self._connection.run(DROP % name)
         await self._connection.run(REMOVE % DROPPED)
+
+    async def _definition_of(self, table: bytes) -> bytes:
+        """Makes a table like this one, but for the partitions: not by LIKE, which makes a file for each of them."""
+        definition = str((await self._connection.run(DEFINITION))[0][1])
+        unpartitioned = PARTITIONED.split(definition, maxsplit=1)[0]
+        return unpartitioned.replace(NAME, f"CREATE TABLE `{table.decode()}`", 1).encode()
 
     async def convert(self, today: date, told: Callable[[int, int], object]) -> int:
         """Partition a table that is not, while events are stored: how many rows were moved.

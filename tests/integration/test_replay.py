@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 from ingest.errors import SettingsError
 from ingest.ids import first_id_of
+from ingest.priority import LEAST
 from ingest.replay import id_at
 from tests.conftest import StartService
 from tests.contract.publishers import Stream, removed
@@ -88,6 +92,15 @@ def test_interrupted_replay_goes_on_where_it_was(
 
     refused = service.command("replay", "--call", "call-1", "--resume", str(state), check=False)
     assert (refused.returncode, "another selection" in refused.stderr) == (1, True)
+
+
+def test_replay_takes_only_the_cpu_that_nobody_else_wants(service: ServiceProcess) -> None:
+    replaying = subprocess.Popen([sys.executable, "-m", "ingest", "replay", "--rate", "10"], env=service.environment)
+    try:
+        assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, replaying.pid) == LEAST, SECONDS)
+        assert replaying.wait(SECONDS) == 0
+    finally:
+        replaying.kill()
 
 
 def test_replay_to_a_stream(service: ServiceProcess, rabbitmq: RabbitMQServer) -> None:
