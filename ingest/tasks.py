@@ -28,13 +28,10 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
 
 
 class Background:
-    """Tasks that nobody waits for; true while there are any."""
+    """Tasks of one owner, who starts and ends them; nobody has to hold on to one."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work, name=name)
