@@ -14,7 +14,7 @@ from ingest.bodies import BodyReader
 from ingest.carried import Carried
 from ingest.committer import Failures
 from ingest.endpoint import Endpoint
-from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Rejected, RowRefused, StoreError
+from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Overloaded, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
 from ingest.keys import Keys
 from ingest.rsgi import HttpProtocol, Scope
@@ -53,16 +53,20 @@ class Window:
         self._waiting.append((index, event, done))
         self._bytes += len(event.payload)
         while len(self._waiting) > WINDOW_ITEMS or self._bytes > WINDOW_BYTES:
-            await self._first()
+            await self.shrink()
 
     async def drain(self) -> None:
-        while self._waiting:
-            await self._first()
+        while await self.shrink():
+            pass
 
-    async def _first(self) -> None:
+    async def shrink(self) -> bool:
+        """Wait for the first item's commit; False if there is none."""
+        if not self._waiting:
+            return False
         index, event, done = self._waiting.popleft()
         self._bytes -= len(event.payload)
         self._outcomes[index] = failure_of(event, await done)
+        return True
 
 
 class BatchEndpoint:
@@ -103,6 +107,9 @@ class BatchEndpoint:
         turn_bytes = 0
         for index, item in enumerate(items):
             submitted = self._submit(item, index, key, carried)
+            while isinstance(submitted, Overloaded) and await window.shrink():
+                # What fills the queue, or makes it late, may be this batch's own: it goes as fast as the commits do.
+                submitted = self._submit(item, index, key, carried)
             if isinstance(submitted, IngestError):
                 outcomes.append(submitted)
             else:

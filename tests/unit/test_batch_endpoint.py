@@ -9,7 +9,7 @@ from ingest.batch_items import split
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
-from ingest.errors import BodyTooLarge, Malformed, StoreUnavailable
+from ingest.errors import BodyTooLarge, Malformed, Overloaded, StoreUnavailable
 from ingest.keys import Keys
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
@@ -96,20 +96,35 @@ async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: Batc
     assert (await post(batches, [b"{}", body()])).status == 500
 
 
-async def test_events_beyond_the_queue_are_rejected_one_by_one(
+async def test_batch_larger_than_the_queue_waits_for_its_own_events(
     batches: BatchEndpoint, batcher: Batcher, store: FakeStore
 ) -> None:
     store.gate.clear()
     batcher.submit(event("busy"))
     await until(lambda: store.tried)
 
-    answering = asyncio.create_task(post(batches, [body()] * (QUEUE_EVENTS_MAX + 2)))
+    answering = asyncio.create_task(post(batches, [body()] * ITEMS_MAX))
     await until(lambda: batcher.queued_events == QUEUE_EVENTS_MAX)
     store.gate.set()
     answered = await answering
 
-    assert (answered.status, answered.json["accepted"]) == (200, QUEUE_EVENTS_MAX)
-    assert list(rejected(answered)) == [QUEUE_EVENTS_MAX, QUEUE_EVENTS_MAX + 1]
+    assert ITEMS_MAX > QUEUE_EVENTS_MAX
+    assert answered.json == {"status": "queued", "accepted": ITEMS_MAX, "rejected": []}
+
+
+async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
+    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
+) -> None:
+    store.gate.clear()
+    batcher.submit(event("busy"))
+    await until(lambda: store.tried)
+    for number in range(QUEUE_EVENTS_MAX):
+        batcher.submit(event(str(number)))
+
+    answered = await post(batches, [b"{}", body()])
+    store.gate.set()
+
+    assert (answered.status, answered.json["message"]) == (503, str(Overloaded()))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +172,9 @@ async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, 
     assert sample("ingest_requests_refused_total", code="invalid") == 2
 
 
-async def test_batch_of_which_some_must_be_sent_again_was_not_served(batches: BatchEndpoint, sample: Sample) -> None:
+async def test_batch_of_which_some_must_be_sent_again_was_not_served(
+    batches: BatchEndpoint, store: FakeStore, sample: Sample
+) -> None:
     async def counted(items: list[bytes]) -> list[float]:
         before = [sample("ingest_requests_total", endpoint="batch", outcome=outcome) for outcome in OUTCOMES]
         await post(batches, items)
@@ -166,6 +183,7 @@ async def test_batch_of_which_some_must_be_sent_again_was_not_served(batches: Ba
 
     assert await counted([body(), b"{"]) == [1, 0, 0]
     assert await counted([b"{"]) == [0, 1, 0]
+    store.errors.append(StoreUnavailable())  # of the first commit
     assert await counted([body()] * (QUEUE_EVENTS_MAX + 1)) == [0, 0, 1]
 
 
