@@ -39,8 +39,7 @@ class OrderedRelay(Relay):
         """Nothing is taken over: entries are claimed in their order, or not at all."""
 
     async def round(self) -> bool:
-        await super().round()
-        if self._claimed:
+        if await super().round() or self._claimed:
             return True
         caught_up = await self._order.catch_up(self._publish_last)
         self._pause_seconds = self._limits.poll_seconds if caught_up else BEHIND_POLL_SECONDS

@@ -17,10 +17,6 @@ from ingest.publisher.supervisor import SupervisedPublisher
 
 log = logging.getLogger("ingest.publisher")
 
-CLOCKS_APART_MS = 10_000
-"""How much the broker's clock may be behind this node's."""
-FIND_SECONDS_MAX = 120.0
-
 
 class StreamPublisher(SupervisedPublisher[StreamConnection]):
     """See `ingest.publisher.base.OrderedPublisher`.
@@ -102,9 +98,8 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             events = zip(batch.ids, batch.events, strict=True)
             own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
             if own and last_id:
-                since_ms = batch.created_us // 1000 - CLOCKS_APART_MS
                 address = connection.address_of(stream)
-                missing |= own - await find_ids(address, stream, own, since_ms, last_id, FIND_SECONDS_MAX)
+                missing |= own - await find_ids(address, stream, own, batch.created_us // 1000, last_id)
         return missing
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:

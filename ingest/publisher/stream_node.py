@@ -12,15 +12,13 @@ from rstream import schema
 from rstream.client import Client
 
 from ingest.errors import BrokerUnavailable
-from ingest.publisher.stream_address import CONNECTION_NAME, HEARTBEAT_SECONDS, StreamAddress, finished
+from ingest.publisher.stream_address import CONNECTION_NAME, HEARTBEAT_SECONDS, StreamAddress, abort, finished
 from ingest.publisher.stream_wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, Message, QuickClient
 
 FRAME_BYTES_MAX = 1 << 20
 """Asked for; RabbitMQ's own default, which may ask for less."""
 OUTLETS_MAX = 200
 """Publishers declared at a time; the protocol has ids for 256 a connection."""
-ABORTED_SECONDS = 2.0
-"""rstream sleeps 0.2 s here and there while it closes a connection that is broken."""
 MOVED = "RabbitMQ's stream was deleted, or has a new leader."
 LOST = "The connection to RabbitMQ was lost."
 
@@ -152,10 +150,7 @@ class StreamNode:
     async def end(self, seconds: float, *, broken: bool) -> None:
         """Close within `seconds`, without a word to a broker that does not listen."""
         if broken or not await finished(self._client.close(), seconds):
-            self._client._is_not_closed = False
-            if self._client._conn is not None and self._client._conn._writer is not None:
-                self._client._conn._writer.transport.abort()
-            await finished(self._client.close(), ABORTED_SECONDS)
+            await abort(self._client)
 
     async def _free_number(self) -> int:
         if len(self._numbers) >= OUTLETS_MAX:

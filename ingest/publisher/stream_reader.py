@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Container, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,13 +14,20 @@ from rstream.exceptions import StreamDoesNotExist
 from ingest.errors import BrokerUnavailable
 from ingest.hosts import Rota
 from ingest.publisher.amqp1 import message_id_of
-from ingest.publisher.stream_address import ERRORS, StreamAddress, finished
+from ingest.publisher.stream_address import ERRORS, StreamAddress, abort, finished
 from ingest.publisher.supervisor import text_of
 
 log = logging.getLogger("ingest.publisher")
 
 BUFFERED_MESSAGES_MAX = 1000
 CLOSE_SECONDS = 2.0
+CLOCKS_APART_MS = 10_000
+"""How much the broker's clock and a node's may differ."""
+QUIET_SECONDS = 2.0
+"""A stream that sends nothing for so long may be at its end, or the broker may be frozen."""
+QUIET_TIMES = 3
+"""After so many such times, between which the broker has answered, it is the end."""
+ANSWER_SECONDS = 5.0
 
 
 class StreamMessage(msgspec.Struct, frozen=True):
@@ -62,42 +71,72 @@ async def read_streams(
 
 
 async def find_ids(
-    address: StreamAddress, stream: str, wanted: Container[int], since_ms: int, last_id: int, timeout_seconds: float
+    address: StreamAddress, stream: str, wanted: Container[int], created_ms: int, last_id: int
 ) -> set[int]:
-    """Which of the wanted event ids the stream has between that Unix time and the event `last_id`.
+    """Which of the wanted event ids, made from that Unix time on, the stream has up to the event `last_id`.
 
-    What is not found within `timeout_seconds`, or was dropped by the stream's own limits, is not there. Raises
-    `BrokerUnavailable`.
+    What was dropped by the stream's own limits is not there; without `last_id` it is read to its end. However long it
+    is: what has not been looked for must not be taken for missing. Raises `BrokerUnavailable`, also if it stands still.
     """
-    found: set[int] = set()
-    ended, lost = asyncio.Event(), asyncio.Event()
-
-    def look(message: bytes, _: MessageContext) -> None:
-        event_id = message_id_of(message)
-        if event_id is not None and event_id in wanted:
-            found.add(event_id)
-        if event_id == last_id:
-            ended.set()
-
-    def lose(_: Any) -> None:
-        lost.set()
-        ended.set()
-
-    consumer = _OneConnectionConsumer(**address.options(), on_close_handler=lose)
+    search = _Search(wanted, last_id, until_ms=time.time_ns() // 1_000_000 + CLOCKS_APART_MS)
+    consumer = _OneConnectionConsumer(**address.options(), on_close_handler=search.lose)
     try:
-        async with asyncio.timeout(timeout_seconds):
-            offset = ConsumerOffsetSpecification(OffsetType.TIMESTAMP, since_ms)
-            await consumer.subscribe(stream, look, offset_specification=offset)
-            await ended.wait()
-            if lost.is_set():
-                raise BrokerUnavailable("The connection to RabbitMQ was lost.")
-    except TimeoutError:
-        log.warning("a stream was not read to its end", extra={"stream": stream, "seconds": timeout_seconds})
+        async with asyncio.timeout(ANSWER_SECONDS):
+            offset = ConsumerOffsetSpecification(OffsetType.TIMESTAMP, created_ms - CLOCKS_APART_MS)
+            await consumer.subscribe(stream, search.look, offset_specification=offset)
+        while await search.goes_on():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await consumer.ask_for(stream)
     except ERRORS as exc:
         raise BrokerUnavailable(f"RabbitMQ's stream cannot be read: {text_of(exc)}") from exc
     finally:
-        await finished(consumer.close(), CLOSE_SECONDS)
-    return found
+        await consumer.end(CLOSE_SECONDS)
+    if not search.complete:
+        log.warning("a stream has less than was published to it", extra={"stream": stream, "message_id": last_id})
+    return search.found
+
+
+class _Search:
+    """For ids among the messages of a stream, up to `last_id`, or to what came there after `until_ms`."""
+
+    def __init__(self, wanted: Container[int], last_id: int, until_ms: int) -> None:
+        self.found: set[int] = set()
+        self.complete = False
+        self._wanted = wanted
+        self._last_id = last_id
+        self._until_ms = until_ms
+        self._ended = asyncio.Event()
+        self._lost = False
+        self._looked_at = 0
+        self._quiet_times = 0
+
+    def look(self, message: bytes, context: MessageContext) -> None:
+        self._looked_at += 1
+        event_id = message_id_of(message)
+        if event_id is not None and event_id in self._wanted:
+            self.found.add(event_id)
+        if event_id == self._last_id:
+            self.complete = True
+        if self.complete or context.timestamp > self._until_ms:
+            self._ended.set()
+
+    def lose(self, _: Any) -> None:
+        self._lost = True
+        self._ended.set()
+
+    async def goes_on(self) -> bool:
+        """Nothing has come for a while, and it is not known whether that is the end: ask the broker, and call again.
+
+        A broker that was frozen may answer before it sends what there is, so silence counts when it is repeated.
+        """
+        before = self._looked_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._ended.wait()
+        if self._lost:
+            raise BrokerUnavailable("The connection to RabbitMQ was lost.")
+        self._quiet_times = self._quiet_times + 1 if self._looked_at == before else 0
+        return not self._ended.is_set() and self._quiet_times < QUIET_TIMES
 
 
 async def streams_exist(url: str, streams: Sequence[str], connect_timeout_seconds: float) -> bool:
@@ -151,3 +190,14 @@ async def _subscribe(consumer: Consumer, stream: str, callback: Any, timeout_sec
 class _OneConnectionConsumer(Consumer):
     async def maybe_restart_subscriber(self, reason: str, stream: str) -> None:
         """Called by rstream after a loss. Nothing: the reader ends with it."""
+
+    async def end(self, seconds: float) -> None:
+        """Close within `seconds`."""
+        clients = [client for client in {*self._clients.values(), self._default_client} if client]
+        if not await finished(self.close(), seconds):
+            await asyncio.gather(*map(abort, clients))
+
+    async def ask_for(self, stream: str) -> None:
+        """Returns when the broker has answered, over the connection by which the stream is read."""
+        client = await self._get_or_create_client(stream)
+        await client.stream_exists(stream)

@@ -7,7 +7,7 @@ unpacked at once. Layouts are those of RabbitMQ's stream protocol. All else is r
 import asyncio
 from collections.abc import Iterator, Sequence
 from struct import Struct, unpack_from
-from typing import cast
+from typing import Any, cast
 
 from rstream import schema
 from rstream.client import Client
@@ -60,6 +60,10 @@ def read_confirm(frame: bytes | bytearray) -> schema.PublishConfirm | None:
 class QuickConnection(Connection):
     """See the module."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._corked: list[bytes] = []
+
     async def _read(self, n: int) -> bytearray:
         reader = cast(asyncio.StreamReader, self._reader)
         while len(self._buffer) < n:
@@ -78,6 +82,18 @@ class QuickConnection(Connection):
     async def write(self, frame: bytes) -> None:
         """Waits while the socket is full. Raises OSError."""
         await self._write_frame_raw(frame)
+
+    async def _write_frame_raw(self, data: bytes) -> None:
+        """What is written in one round of the loop goes out at once: a call of the system costs more than a frame."""
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(data)
+        await cast(asyncio.StreamWriter, self._writer).drain()
+
+    def _uncork(self) -> None:
+        frames, self._corked = self._corked, []
+        if self._writer is not None:
+            self._writer.write(b"".join(frames))
 
 
 class QuickClient(Client):

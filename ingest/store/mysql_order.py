@@ -33,6 +33,10 @@ OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox O
 OLDEST_OF_ALL = (
     b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6), attempts FROM ingest_outbox ORDER BY first_id LIMIT %d"
 )
+LEFT_TO_RELAYS = (
+    b"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_outbox WHERE attempts > 0 OR lease_until <= UTC_TIMESTAMP(6) "
+    b"LIMIT %d) AS left_to_relays"
+)
 OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
 IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
 """A node that freezes while it holds all commits off loses the lock after so long."""
@@ -101,6 +105,8 @@ class OrderedMySQLStore(MySQLStore):
         return first_ids
 
     async def catch_up(self, publish: PublishAll) -> bool:
+        if await self._is_much_left():
+            return False
         try:
             async with asyncio.timeout(self._commit_timeout_seconds):
                 connection = await self._servers.connect(self._commit_timeout_seconds, autocommit=False)
@@ -112,6 +118,12 @@ class OrderedMySQLStore(MySQLStore):
             raise StoreUnavailable(f"MySQL did not answer within {self._commit_timeout_seconds:g} s.") from exc
         except Retry:
             return False
+
+    async def _is_much_left(self) -> bool:
+        """Then nobody has to be held off to find it out."""
+        async with self._other() as connection:
+            left = (await connection.run(LEFT_TO_RELAYS % (LAST_ENTRIES_MAX + 1)))[0][0]
+        return int(left) > LAST_ENTRIES_MAX
 
     async def _catch_up(self, connection: Connection, publish: PublishAll) -> bool:
         await connection.run(IDLE_SECONDS)

@@ -11,6 +11,8 @@ from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, PublishError
 from ingest.ids import IdGenerator
 from ingest.publisher.base import Publisher
+from ingest.publisher.stream_address import StreamAddress
+from ingest.publisher.stream_reader import find_ids
 from tests.contract.publishers import Broker, Queue, Stream, all_of, publishing, removed, until
 from tests.services import RabbitMQServer, rabbitmq_server
 from tests.services.rabbitmq import STREAMS
@@ -160,3 +162,46 @@ async def test_publisher_of_a_frozen_broker_can_be_closed(pairs: Sequence[Pair],
             await asyncio.gather(*(pair.publisher.close() for pair in pairs))
     finally:
         rabbitmq.thaw()
+
+
+class Wanted:
+    """Ids that are looked for; `asked` is set when the first message has been looked at."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = ids
+        self.asked = asyncio.Event()
+
+    def __contains__(self, event_id: object) -> bool:
+        self.asked.set()
+        return event_id in self.ids
+
+
+async def test_what_a_frozen_broker_was_not_asked_for_is_not_taken_for_missing(rabbitmq: RabbitMQServer) -> None:
+    stream, published = Stream(rabbitmq), batch(3)
+    wanted = Wanted([0])
+    async with removed(stream), publishing(stream.publisher()) as publisher:
+        await publisher.publish(published)
+        address = StreamAddress.parse(rabbitmq.stream_url)
+        search = asyncio.create_task(find_ids(address, stream.name, wanted, NOW_US // 1000, last_id=0))
+        await wanted.asked.wait()
+        rabbitmq.freeze()
+        try:
+            with pytest.raises(BrokerUnavailable):
+                await search
+        finally:
+            rabbitmq.thaw()
+
+
+async def test_stream_without_its_last_event_is_searched_to_its_end(
+    rabbitmq: RabbitMQServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream, published = Stream(rabbitmq), batch(3)
+    first_id, last_id = published.ids[0], published.ids[-1]
+    async with removed(stream), publishing(stream.publisher()) as publisher:
+        await publisher.publish(published)
+        address = StreamAddress.parse(rabbitmq.stream_url)
+        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, last_id) == {first_id}
+        assert not caplog.records
+
+        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, last_id=1) == {first_id}
+    assert [record.message for record in caplog.records] == ["a stream has less than was published to it"]

@@ -23,8 +23,10 @@ class FakeOrderedStore(FakeStore):
     def __init__(self) -> None:
         super().__init__()
         self.last: list[Batch] = []
+        self.caught_up = 0
 
     async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+        self.caught_up += 1
         await publish(self.last)
         return True
 
@@ -88,3 +90,14 @@ async def test_who_catches_up_makes_sure_too(
     store.claims.append([])
     await relay.round()
     assert publisher.overtaken == [store.last[0].first_id]
+
+
+async def test_more_is_claimed_at_once_as_long_as_there_is_much(relay: OrderedRelay, store: FakeOrderedStore) -> None:
+    left(store, LIMITS.entries_max)
+    left(store, 1)
+
+    assert await relay.round()
+    assert store.caught_up == 0
+
+    assert not await relay.round()
+    assert (len(store.settled), store.caught_up) == (LIMITS.entries_max + 1, 1)
