@@ -92,7 +92,7 @@ class QuickConnection(Connection):
 
     def _uncork(self) -> None:
         frames, self._corked = self._corked, []
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():  # else nobody waits for an answer any more
             self._writer.write(b"".join(frames))
 
 
