@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import msgspec
 
 from ingest.batches import Batch, twins_of, without
 from ingest.clock import Monotonic
+from ingest.deadlines import deadline
 from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.metrics import Metrics
@@ -86,8 +88,9 @@ class Committer:
         return await self._commit_or_isolate(batch)
 
     async def _commit_or_isolate(self, batch: Batch) -> Failures:
+        patience = self._patience_with(batch)
         try:
-            async with asyncio.timeout(self._patience_with(batch)):
+            async with deadline(patience) if patience else nullcontext():
                 return await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)

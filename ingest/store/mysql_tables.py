@@ -1,11 +1,11 @@
 """The store on MySQL, but for the way of an event: its connections, tokens, dead letters, and events read back."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.batches import Batch, unpack_one
 from ingest.dead_letters import DeadLetter
+from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
@@ -119,7 +119,7 @@ class MySQLTables:
         """None: as a commit."""
         seconds = self._commit_timeout_seconds if seconds_max is None else seconds_max
         try:
-            async with asyncio.timeout(seconds):
+            async with deadline(seconds):
                 yield
         except TimeoutError as exc:
             raise StoreUnavailable(f"MySQL did not answer within {seconds:g} s.") from exc

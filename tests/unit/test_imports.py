@@ -12,6 +12,7 @@ PACKAGE = Path(ingest.__file__).parent
 FOUNDATION = {
     *(
         "batch_histogram",
+        "deadlines",
         "errors",
         "events",
         "hosts",

@@ -1,0 +1,44 @@
+"""Deadlines that count while this process runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+LATE_SECONDS = 0.5
+"""A loop that comes so much later than a deadline stood still."""
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, but who stood still (SIGSTOP, a frozen machine) as it passed is given as much time again.
+
+    The other side is not to blame: its answer may have come long ago, and is not read yet. Raises `TimeoutError`.
+    """
+    async with asyncio.timeout(None) as timeout:
+        timer = _Timer(seconds, timeout)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class _Timer:
+    def __init__(self, seconds: float, timeout: asyncio.Timeout) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._timeout = timeout
+        self._start()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _start(self) -> None:
+        due = self._loop.time() + self._seconds
+        self._handle = self._loop.call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        now = self._loop.time()
+        if now - due > LATE_SECONDS:
+            self._start()
+        else:
+            self._timeout.reschedule(now)
