@@ -21,13 +21,18 @@ subprocess.run([sys.executable, "-c", child])
 
 
 def test_cpu_time_of_this_process_is_what_python_says() -> None:
-    before = cpu_seconds({"own": [os.getpid()]})
+    own = {"own": [os.getpid()]}
     started = time.process_time()
-    while time.process_time() - started < BURN_SECONDS:
+    before = cpu_seconds(own)
+    begun = time.process_time()
+    while time.process_time() - begun < BURN_SECONDS:
         pass
-    spent = used(before, cpu_seconds({"own": [os.getpid()]}))
+    least = time.process_time() - begun
+    spent = used(before, cpu_seconds(own))["own"]
+    most = time.process_time() - started
 
-    assert spent["own"] == pytest.approx(time.process_time() - started, abs=ROUNDING_SECONDS)
+    # To ask takes time, too, before and after the kernel's figure is read.
+    assert least - ROUNDING_SECONDS <= spent <= most + ROUNDING_SECONDS
 
 
 def test_cpu_time_of_a_child_counts_for_its_component() -> None:
