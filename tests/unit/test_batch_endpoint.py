@@ -96,12 +96,17 @@ async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: Batc
     assert (await post(batches, [b"{}", body()])).status == 500
 
 
-async def test_batch_larger_than_the_queue_waits_for_its_own_events(
-    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
-) -> None:
+async def keep_busy(batcher: Batcher, store: FakeStore) -> None:
+    """The writer has a commit that does not end before the gate is opened."""
     store.gate.clear()
     batcher.submit(event("busy"))
     await until(lambda: store.tried)
+
+
+async def test_batch_larger_than_the_queue_waits_for_its_own_events(
+    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
+) -> None:
+    await keep_busy(batcher, store)
 
     answering = asyncio.create_task(post(batches, [body()] * ITEMS_MAX))
     await until(lambda: batcher.queued_events == QUEUE_EVENTS_MAX)
@@ -115,9 +120,7 @@ async def test_batch_larger_than_the_queue_waits_for_its_own_events(
 async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
     batches: BatchEndpoint, batcher: Batcher, store: FakeStore
 ) -> None:
-    store.gate.clear()
-    batcher.submit(event("busy"))
-    await until(lambda: store.tried)
+    await keep_busy(batcher, store)
     for number in range(QUEUE_EVENTS_MAX):
         batcher.submit(event(str(number)))
 
