@@ -35,6 +35,7 @@ from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.status import Limits
 from ingest.status_source import StatusSource
+from ingest.stop_signals import hold_back, let_through
 from ingest.watchdog import beat
 from ingest.wiring import make_parts, make_publisher, make_store, make_tracing
 from ingest.worker import BackgroundTask, Parts, Worker
@@ -68,6 +69,7 @@ class IngestApplication(Application):
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before Granian takes requests."""
         sigterm = Sigterm(loop, self._drain_delay_seconds, self.drain)
+        let_through()
         loop.run_until_complete(self.start())  # type: ignore[no-untyped-call] # BlackSheep has no types here
         if sigterm.received:
             self.__rsgi_del__(loop)
@@ -96,6 +98,7 @@ def create() -> IngestApplication:
     metrics.worker_restarts.inc(succeeds)
     application = build(settings, seat.number, metrics, files)
     application.seat = seat  # keeps its lock as long as the process lives
+    hold_back()  # until `__rsgi_init__`, which Granian calls next
     return application
 
 

@@ -4,8 +4,6 @@ import json
 import logging
 import math
 import multiprocessing
-import os
-import signal
 import time
 from typing import Any
 
@@ -23,6 +21,7 @@ from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
+from ingest.stop_signals import obey_in_forked
 from ingest.tls import check_tls, tls_options
 from ingest.tokens import warning_about
 from ingest.watchdog import watch
@@ -49,7 +48,7 @@ def serve(settings: Settings) -> None:
     make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
-    os.register_at_fork(after_in_child=_obey_signals)
+    obey_in_forked()
     if settings.watchdog_seconds:
         watch(beats_folder(settings), settings.watchdog_seconds)
     if settings.server_metrics_port:
@@ -109,12 +108,6 @@ def make_server(target: str, settings: Settings, interface: Interfaces, *, facto
 def stop_seconds_max(settings: Settings) -> int:
     """From SIGTERM to the end of the last worker, whatever hangs."""
     return math.ceil(settings.drain_delay_seconds + settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS
-
-
-def _obey_signals() -> None:
-    """A forked worker has the supervisor's handlers until it has set its own, and would ignore a SIGTERM till then."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _invitation(settings: Settings) -> str:
