@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 log = logging.getLogger("ingest.tasks")
+
+T = TypeVar("T")
 
 INSIST_SECONDS = 0.5
 TRIES_MAX = 10
@@ -25,6 +27,16 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
         _, left = await asyncio.wait(left, timeout=insist_seconds)
     if left:
         log.error("tasks do not end", extra={"tasks": sorted(task.get_name() for task in left)})
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Their results, done side by side. Raises the first one's error, when all have ended."""
+    done: list[T] = []
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        done.append(outcome)
+    return done
 
 
 class Background:

@@ -2,9 +2,9 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-from ingest.batches import Batch, joined
+from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.hosts import Rota
 from ingest.links import UNHEARD, Link
@@ -14,6 +14,7 @@ from ingest.publisher.stream_connection import StreamConnection
 from ingest.publisher.stream_reader import find_ids
 from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.supervisor import SupervisedPublisher
+from ingest.tasks import all_of
 
 log = logging.getLogger("ingest.publisher")
 
@@ -62,45 +63,57 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             else:
                 if await self._has_newer(connection, [batch]):
                     in_doubt.append(batch)
-        for of_writer in by_writer(in_doubt):
-            await self._publish_discarded(connection, of_writer)
+        await self._publish_discarded(connection, in_doubt)
         return refused
 
     async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
         """See `ingest.publisher.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        for of_writer in by_writer(batches):
-            if await self._has_newer(connection, of_writer):
-                await self._publish_discarded(connection, of_writer)
+        overtaken = [of_writer for of_writer in by_writer(batches) if await self._has_newer(connection, of_writer)]
+        await self._publish_discarded(connection, [batch for of_writer in overtaken for batch in of_writer])
 
     async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
         """Nothing of them was discarded as long as the newest of their writer is one of these."""
         writer, newest = of_writer[0].writer, max(batch.last_id for batch in of_writer)
         return bool(writer) and max((await connection.sequences(reference_of(writer))).values()) > newest
 
-    async def _publish_discarded(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> None:
+    async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> None:
         """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
-        reference = reference_of(of_writer[0].writer)
-        missing = await self._missing(connection, reference, joined(of_writer))
+        missing = await self._missing(connection, batches)
         if missing:
             log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(missing)})
-        for batch in of_writer:
+        for batch in batches:
             if late := _positions(batch, missing):
-                await self._publish(connection, batch.picked(late), f"{reference}-late-{batch.first_id}")
+                name = f"{reference_of(batch.writer)}-late-{batch.first_id}"
+                await self._publish(connection, batch.picked(late), name)
 
-    async def _missing(self, connection: StreamConnection, reference: str, batch: Batch) -> set[int]:
-        """Ids of what the broker has confirmed and does not have, as newer events of the writer were there.
+    async def _missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> set[int]:
+        """Ids of what the broker has confirmed and does not have, as newer events of the writers were there.
 
-        Each stream is read, from the batch's time up to the newest of the writer.
+        Each stream is read once, from the oldest batch's time up to the newest event of each writer.
         """
-        missing: set[int] = set()
-        for stream, last_id in (await connection.sequences(reference)).items():
-            events = zip(batch.ids, batch.events, strict=True)
-            own = {event_id for event_id, event in events if self._topology.stream_of(event) == stream}
-            if own and last_id:
-                address = connection.address_of(stream)
-                missing |= own - await find_ids(address, stream, own, batch.created_us // 1000, last_id)
-        return missing
+        wanted: defaultdict[str, set[int]] = defaultdict(set)
+        last_ids: defaultdict[str, set[int]] = defaultdict(set)
+        for of_writer in by_writer(batches):
+            own = self._by_stream(of_writer)
+            for stream, last_id in (await connection.sequences(reference_of(of_writer[0].writer))).items():
+                if last_id and own[stream]:
+                    wanted[stream] |= own[stream]
+                    last_ids[stream].add(last_id)
+        created_ms = min((batch.created_us for batch in batches), default=0) // 1000
+        found = await all_of(
+            find_ids(connection.address_of(stream), stream, ids, created_ms, last_ids[stream])
+            for stream, ids in wanted.items()
+        )
+        return set().union(*wanted.values()).difference(*found)
+
+    def _by_stream(self, batches: Sequence[Batch]) -> Mapping[str, set[int]]:
+        """The ids of their events, by the stream that each belongs to."""
+        ids: defaultdict[str, set[int]] = defaultdict(set)
+        for batch in batches:
+            for event_id, event in zip(batch.ids, batch.events, strict=True):
+                ids[self._topology.stream_of(event)].add(event_id)
+        return ids
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):

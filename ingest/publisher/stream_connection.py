@@ -17,6 +17,7 @@ from ingest.publisher.stream_node import Outlet, Publication, StreamNode
 from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.stream_wire import Message
 from ingest.publisher.supervisor import Connection, text_of
+from ingest.tasks import all_of
 
 log = logging.getLogger("ingest.publisher")
 
@@ -152,11 +153,9 @@ class StreamConnection(Connection):
     async def sequences(self, reference: str) -> Mapping[str, int]:
         """The highest publishing id each stream has of this publisher; 0 without one. Raises `BrokerUnavailable`."""
         self._check()
+        asked = (node.client.query_publisher_sequence(stream, reference) for stream, node in self._leaders.items())
         try:
-            return {
-                stream: await node.client.query_publisher_sequence(stream, reference)
-                for stream, node in self._leaders.items()
-            }
+            return dict(zip(self._leaders, await all_of(asked), strict=True))
         except ERRORS as exc:
             raise BrokerUnavailable(text_of(exc)) from exc
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Container, Sequence
+from collections.abc import AsyncGenerator, Collection, Container, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -71,14 +71,15 @@ async def read_streams(
 
 
 async def find_ids(
-    address: StreamAddress, stream: str, wanted: Container[int], created_ms: int, last_id: int
+    address: StreamAddress, stream: str, wanted: Container[int], created_ms: int, last_ids: Collection[int]
 ) -> set[int]:
-    """Which of the wanted event ids, made from that Unix time on, the stream has up to the event `last_id`.
+    """Which of the wanted event ids, made from that Unix time on, the stream has up to the last of `last_ids`.
 
-    What was dropped by the stream's own limits is not there; without `last_id` it is read to its end. However long it
-    is: what has not been looked for must not be taken for missing. Raises `BrokerUnavailable`, also if it stands still.
+    What was dropped by the stream's own limits is not there; if one of `last_ids` is not, it is read to its end,
+    however long it is: what has not been looked for must not be taken for missing. Raises `BrokerUnavailable`, also if
+    it stops sending.
     """
-    search = _Search(wanted, last_id, until_ms=time.time_ns() // 1_000_000 + CLOCKS_APART_MS)
+    search = _Search(wanted, last_ids, until_ms=time.time_ns() // 1_000_000 + CLOCKS_APART_MS)
     consumer = _OneConnectionConsumer(**address.options(), on_close_handler=search.lose)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -91,19 +92,21 @@ async def find_ids(
         raise BrokerUnavailable(f"RabbitMQ's stream cannot be read: {text_of(exc)}") from exc
     finally:
         await consumer.end(CLOSE_SECONDS)
-    if not search.complete:
-        log.warning("a stream has less than was published to it", extra={"stream": stream, "message_id": last_id})
+    if search.awaited:
+        log.warning(
+            "a stream has less than was published to it",
+            extra={"stream": stream, "message_ids": sorted(search.awaited)},
+        )
     return search.found
 
 
 class _Search:
-    """For ids among the messages of a stream, up to `last_id`, or to what came there after `until_ms`."""
+    """For ids among the messages of a stream, up to the last of `last_ids`, or to what came there after `until_ms`."""
 
-    def __init__(self, wanted: Container[int], last_id: int, until_ms: int) -> None:
+    def __init__(self, wanted: Container[int], last_ids: Collection[int], until_ms: int) -> None:
         self.found: set[int] = set()
-        self.complete = False
+        self.awaited = set(last_ids)
         self._wanted = wanted
-        self._last_id = last_id
         self._until_ms = until_ms
         self._ended = asyncio.Event()
         self._lost = False
@@ -113,11 +116,11 @@ class _Search:
     def look(self, message: bytes, context: MessageContext) -> None:
         self._looked_at += 1
         event_id = message_id_of(message)
-        if event_id is not None and event_id in self._wanted:
-            self.found.add(event_id)
-        if event_id == self._last_id:
-            self.complete = True
-        if self.complete or context.timestamp > self._until_ms:
+        if event_id is not None:
+            if event_id in self._wanted:
+                self.found.add(event_id)
+            self.awaited.discard(event_id)
+        if not self.awaited or context.timestamp > self._until_ms:
             self._ended.set()
 
     def lose(self, _: Any) -> None:
@@ -192,10 +195,11 @@ class _OneConnectionConsumer(Consumer):
         """Called by rstream after a loss. Nothing: the reader ends with it."""
 
     async def end(self, seconds: float) -> None:
-        """Close within `seconds`."""
+        """Close within `seconds`: only the connections, and side by side, as each takes rstream a while."""
+        self.stop()
         clients = [client for client in {*self._clients.values(), self._default_client} if client]
-        if not await finished(self.close(), seconds):
-            await asyncio.gather(*map(abort, clients))
+        ended = await asyncio.gather(*(finished(client.close(), seconds) for client in clients))
+        await asyncio.gather(*(abort(client) for client, done in zip(clients, ended, strict=True) if not done))
 
     async def ask_for(self, stream: str) -> None:
         """Returns when the broker has answered, over the connection by which the stream is read."""

@@ -182,7 +182,7 @@ async def test_what_a_frozen_broker_was_not_asked_for_is_not_taken_for_missing(r
     async with removed(stream), publishing(stream.publisher()) as publisher:
         await publisher.publish(published)
         address = StreamAddress.parse(rabbitmq.stream_url)
-        search = asyncio.create_task(find_ids(address, stream.name, wanted, NOW_US // 1000, last_id=0))
+        search = asyncio.create_task(find_ids(address, stream.name, wanted, NOW_US // 1000, last_ids=[0]))
         await wanted.asked.wait()
         rabbitmq.freeze()
         try:
@@ -200,8 +200,8 @@ async def test_stream_without_its_last_event_is_searched_to_its_end(
     async with removed(stream), publishing(stream.publisher()) as publisher:
         await publisher.publish(published)
         address = StreamAddress.parse(rabbitmq.stream_url)
-        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, last_id) == {first_id}
+        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, [last_id]) == {first_id}
         assert not caplog.records
 
-        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, last_id=1) == {first_id}
+        assert await find_ids(address, stream.name, [first_id, 0], NOW_US // 1000, [last_id, 1]) == {first_id}
     assert [record.message for record in caplog.records] == ["a stream has less than was published to it"]

@@ -231,6 +231,20 @@ async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream:
     assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
 
 
+async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event(stream: Stream) -> None:
+    soon_over = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(2)))
+    long_going = by(8, *(batch(2, us=NOW_US + number * 1000) for number in range(5, 7)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (soon_over[1], *long_going):
+            await publisher.publish(each)
+        await cast(OrderedPublisher, publisher).publish_missing([soon_over[0], long_going[0]])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    in_order = (soon_over[1], *long_going, soon_over[0], end)
+    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
+
+
 async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing(stream: Stream) -> None:
     """By a relay of the outbox, and one of a spool."""
     first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))

@@ -45,3 +45,20 @@ async def test_task_that_never_ends_is_left_and_told(caplog: pytest.LogCaptureFi
     assert [record.__dict__["tasks"] for record in caplog.records] == [[f"deaf-{tasks.TRIES_MAX}"]]
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_error_of_one_comes_when_all_have_ended() -> None:
+    ended: list[str] = []
+
+    async def work(name: str, waits: int, *, fails: bool = False) -> str:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        ended.append(name)
+        if fails:
+            raise OSError(name)
+        return name
+
+    with pytest.raises(OSError, match="second"):
+        await tasks.all_of([work("first", 3), work("second", 1, fails=True), work("third", 5)])
+    assert ended == ["second", "first", "third"]
+    assert await tasks.all_of(work(name, 1) for name in "ab") == ["a", "b"]
