@@ -1,6 +1,5 @@
 """Relays that keep the order, and each event once: of the database's outbox, and of what dead workers left behind."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -46,18 +45,23 @@ class OrderedRelay(Relay):
         return False
 
     async def _publish_last(self, batches: Sequence[Batch]) -> None:
-        await asyncio.gather(*(self._publish(batch) for batch in batches))
-        await self._make_sure(batches)
+        for outcome in await self._publish_all(batches):
+            if outcome is not None:
+                raise outcome
         for batch in batches:
             self._rests.pop(batch.first_id, None)
 
-    async def _make_sure(self, batches: Sequence[Batch]) -> None:
+    async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
         """Whatever went wrong before, an event that is settled is in the stream, or is a dead letter."""
+        newest = await self._ordered.newest_of(batches)
+        outcomes = await super()._publish_all(batches)
+        published = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
         try:
-            await self._ordered.publish_overtaken(batches)
+            await self._ordered.publish_overtaken(published, newest)
         except NotConfirmed as exc:
             if set(exc.positions) - set(exc.never):
                 raise
+        return outcomes
 
     def _again(self, failed: Sequence[int]) -> None:
         self._claimed.extendleft(reversed(failed))

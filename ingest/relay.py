@@ -110,9 +110,8 @@ class Relay:
 
     async def _publish_slice(self) -> None:
         first_ids, batches = await self._read_slice()
-        outcomes = await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
+        outcomes = await self._publish_all(batches)
         failed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is not None]
-        await self._make_sure([batch for batch in batches if batch.first_id not in failed])
         for _ in first_ids:
             self._claimed.popleft()
         self._again(failed)
@@ -121,8 +120,9 @@ class Relay:
             if outcome is not None:
                 raise outcome
 
-    async def _make_sure(self, batches: Sequence[Batch]) -> None:
-        """The broker has confirmed them; they are settled next. Raises `PublishError` if they must be tried again."""
+    async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
+        """Of each what went wrong; the others are settled next. Raises `PublishError` if none may be."""
+        return await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
 
     def _again(self, failed: Sequence[int]) -> None:
         """These are to be published again: behind the others, as one that is always refused must not hold them up."""

@@ -8,7 +8,7 @@ which, OpenTelemetry's own variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRAC
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -187,8 +187,11 @@ class TracedPublisher:
         """Of what was left behind there is no span."""
         return await cast(OrderedPublisher, self._publisher).publish_missing(batches, lane)
 
-    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
-        await cast(OrderedPublisher, self._publisher).publish_overtaken(batches)
+    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        return await cast(OrderedPublisher, self._publisher).newest_of(batches)
+
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+        await cast(OrderedPublisher, self._publisher).publish_overtaken(batches, newest)
 
 
 def _span_of(

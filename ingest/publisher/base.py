@@ -1,6 +1,6 @@
 """The publisher's protocol: what the pipeline and the relay need of a broker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from ingest.batches import Batch
@@ -54,8 +54,16 @@ class OrderedPublisher(Publisher, Protocol):
         Slow if they were: what is there already is looked for, for all of them at once. Raises `BrokerUnavailable`.
         """
 
-    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
-        """Of batches that `publish` has returned for, publish what newer ones than these had overtaken before.
+    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        """Of each writer that the batches name, the newest event that the broker has; 0 if it has none.
 
-        It was discarded then, against the rule above. Costs a question a writer as a rule. Raises as `publish` does.
+        Raises `BrokerUnavailable`.
+        """
+
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+        """Of batches that `publish` has returned for, publish what newer events had overtaken.
+
+        It was discarded then, against the rule above. `newest` is what `newest_of` said before they were published: the
+        newest there is afterwards may be one of these, and something between them have been there before. Costs a
+        question a writer as a rule. Raises as `publish` does.
         """

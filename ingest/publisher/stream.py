@@ -66,16 +66,30 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         await self._publish_discarded(connection, in_doubt)
         return refused
 
-    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         """See `ingest.publisher.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        overtaken = [of_writer for of_writer in by_writer(batches) if await self._has_newer(connection, of_writer)]
-        await self._publish_discarded(connection, [batch for of_writer in overtaken for batch in of_writer])
+        writers = {batch.writer for batch in batches if batch.writer}
+        newest = await all_of(self._newest(connection, writer) for writer in writers)
+        return dict(zip(writers, newest, strict=True))
+
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+        """See `ingest.publisher.base.OrderedPublisher`."""
+        connection = self._supervisor.connection()
+        in_doubt: list[Batch] = []
+        for of_writer in by_writer(batches):
+            oldest = min(batch.first_id for batch in of_writer)
+            if newest.get(of_writer[0].writer, 0) >= oldest or await self._has_newer(connection, of_writer):
+                in_doubt += of_writer
+        await self._publish_discarded(connection, in_doubt)
 
     async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
-        """Nothing of them was discarded as long as the newest of their writer is one of these."""
-        writer, newest = of_writer[0].writer, max(batch.last_id for batch in of_writer)
-        return bool(writer) and max((await connection.sequences(reference_of(writer))).values()) > newest
+        """As long as the newest of their writer is one of these, nobody else has published newer ones since."""
+        writer = of_writer[0].writer
+        return bool(writer) and await self._newest(connection, writer) > max(batch.last_id for batch in of_writer)
+
+    async def _newest(self, connection: StreamConnection, writer: int) -> int:
+        return max((await connection.sequences(reference_of(writer))).values())
 
     async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> None:
         """Each batch's under a name of its own: whoever else finds them missing, they are there once."""

@@ -223,12 +223,30 @@ async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream:
             await publisher.publish(each)
         ordered = cast(OrderedPublisher, publisher)
         for _ in range(2):
-            await ordered.publish_overtaken([first, other, second])
-        await ordered.publish_overtaken([third])
+            await ordered.publish_overtaken([first, other, second], {})
+        await ordered.publish_overtaken([third], {})
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
     assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
+
+
+async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream) -> None:
+    """The newest it has is one of those that were published together, but an older one of them is not there."""
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    (other,) = by(8, batch(2, us=NOW_US + 5000))
+    async with publishing(stream.publisher()) as publisher:
+        ordered = cast(OrderedPublisher, publisher)
+        await publisher.publish(second)
+        newest = await ordered.newest_of([first, other, third])
+        assert newest == {7: second.last_id, 8: 0}
+        for each in (first, other, third):
+            await publisher.publish(each)
+        await ordered.publish_overtaken([first, other, third], newest)
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
 
 
 async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event(stream: Stream) -> None:
@@ -251,7 +269,7 @@ async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing
     async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
         for each in (third, second, first):
             await relay.publish(each)
-        await cast(OrderedPublisher, relay).publish_overtaken([second])
+        await cast(OrderedPublisher, relay).publish_overtaken([second], {})
         await cast(OrderedPublisher, other).publish_missing([first])
         await cast(OrderedPublisher, other).publish_missing([second])
         (end,) = by(7, batch(1, us=NOW_US + 9000))

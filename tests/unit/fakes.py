@@ -229,12 +229,16 @@ class FakePublisher:
 
 
 class FakeOrderedPublisher(FakePublisher):
-    """Has found out about what was `missing`, and `overtaken`, too; the latter fails with the next of `doubts`."""
+    """Has found out about what was `missing`, and `overtaken`, too; the latter fails with the next of `doubts`.
+
+    `had` is what it was told to have had before.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: list[int] = []
         self.overtaken: list[int] = []
+        self.had: list[Mapping[int, int]] = []
         self.doubts: deque[PublishError] = deque()
 
     async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
@@ -247,7 +251,12 @@ class FakeOrderedPublisher(FakePublisher):
             self.missing.append(one.first_id)
         return refused
 
-    async def publish_overtaken(self, batches: Sequence[Batch]) -> None:
+    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        newest = {one.writer: 0 for one in batches}
+        return newest | {one.writer: one.last_id for one, _ in self.published if one.writer in newest}
+
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+        self.had.append(newest)
         if self.doubts:
             raise self.doubts.popleft()
         self.overtaken += [one.first_id for one in batches]

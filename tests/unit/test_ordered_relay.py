@@ -74,6 +74,19 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     assert [one for one, _ in publisher.published] == made  # once
 
 
+async def test_what_the_stream_had_is_asked_before_more_is_published(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
+) -> None:
+    """Afterwards the newest there may be one of those that were published, behind which older ones were discarded."""
+    first, second, third = left(store, 3)
+    store.claims[0] = [first.first_id, third.first_id]
+    await publisher.publish(second)
+
+    await relay.round()
+
+    assert publisher.had[0] == {second.writer: second.last_id}
+
+
 async def test_what_the_stream_never_takes_is_no_doubt(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
