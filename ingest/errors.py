@@ -213,3 +213,7 @@ class NotConfirmed(PublishError):
         super().__init__(message)
         self.positions = positions
         self.never = never
+
+    def among(self, picked: Sequence[int]) -> "NotConfirmed":
+        """The same of the batch that the published one's events were picked of, at these positions."""
+        return NotConfirmed(str(self), [picked[at] for at in self.positions], never=[picked[at] for at in self.never])

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ingest.batches import Batch
-from ingest.errors import NotConfirmed, PublishError
+from ingest.errors import PublishError
 from ingest.ordered_dispatcher import OLDER_FIRST
 from ingest.publisher.base import OrderedPublisher
 from ingest.relay import Relay, RelayTools
@@ -56,11 +56,9 @@ class OrderedRelay(Relay):
         newest = await self._ordered.newest_of(batches)
         outcomes = await super()._publish_all(batches)
         published = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
-        try:
-            await self._ordered.publish_overtaken(published, newest)
-        except NotConfirmed as exc:
+        for _, exc in await self._ordered.publish_overtaken(published, newest):
             if set(exc.positions) - set(exc.never):
-                raise
+                raise exc
         return outcomes
 
     def _again(self, failed: Sequence[int]) -> None:

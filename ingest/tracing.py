@@ -190,8 +190,8 @@ class TracedPublisher:
     async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         return await cast(OrderedPublisher, self._publisher).newest_of(batches)
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
-        await cast(OrderedPublisher, self._publisher).publish_overtaken(batches, newest)
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+        return await cast(OrderedPublisher, self._publisher).publish_overtaken(batches, newest)
 
 
 def _span_of(

@@ -60,10 +60,10 @@ class OrderedPublisher(Publisher, Protocol):
         Raises `BrokerUnavailable`.
         """
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
-        """Of batches that `publish` has returned for, publish what newer events had overtaken.
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+        """Of batches that `publish` has returned for, publish what newer events had overtaken; what was refused of it.
 
         It was discarded then, against the rule above. `newest` is what `newest_of` said before they were published: the
         newest there is afterwards may be one of these, and something between them have been there before. Costs a
-        question a writer as a rule. Raises as `publish` does.
+        question a writer as a rule. Raises `BrokerUnavailable`.
         """

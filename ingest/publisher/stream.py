@@ -56,15 +56,12 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         in_doubt: list[Batch] = []
         refused: list[Refused] = []
         for batch in batches:
-            try:
-                await self._publish(connection, batch, reference_of(batch.writer))
-            except NotConfirmed as exc:
-                refused.append((batch, exc))
-            else:
-                if await self._has_newer(connection, [batch]):
-                    in_doubt.append(batch)
-        await self._publish_discarded(connection, in_doubt)
-        return refused
+            problem = await self._refusal(connection, batch, reference_of(batch.writer))
+            if await self._has_newer(connection, [batch]):
+                in_doubt.append(batch)
+            elif problem:
+                refused.append((batch, problem))
+        return [*refused, *await self._publish_discarded(connection, in_doubt)]
 
     async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         """See `ingest.publisher.base.OrderedPublisher`."""
@@ -73,7 +70,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         newest = await all_of(self._newest(connection, writer) for writer in writers)
         return dict(zip(writers, newest, strict=True))
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         """See `ingest.publisher.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
         in_doubt: list[Batch] = []
@@ -81,7 +78,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             oldest = min(batch.first_id for batch in of_writer)
             if newest.get(of_writer[0].writer, 0) >= oldest or await self._has_newer(connection, of_writer):
                 in_doubt += of_writer
-        await self._publish_discarded(connection, in_doubt)
+        return await self._publish_discarded(connection, in_doubt)
 
     async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
         """As long as the newest of their writer is one of these, nobody else has published newer ones since."""
@@ -91,15 +88,18 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
     async def _newest(self, connection: StreamConnection, writer: int) -> int:
         return max((await connection.sequences(reference_of(writer))).values())
 
-    async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> None:
+    async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
         """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
         missing = await self._missing(connection, batches)
         if missing:
             log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(missing)})
+        refused: list[Refused] = []
         for batch in batches:
             if late := _positions(batch, missing):
                 name = f"{reference_of(batch.writer)}-late-{batch.first_id}"
-                await self._publish(connection, batch.picked(late), name)
+                if problem := await self._refusal(connection, batch.picked(late), name):
+                    refused.append((batch, problem.among(late)))
+        return refused
 
     async def _missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> set[int]:
         """Ids of what the broker has confirmed and does not have, as newer events of the writers were there.
@@ -128,6 +128,14 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             for event_id, event in zip(batch.ids, batch.events, strict=True):
                 ids[self._topology.stream_of(event)].add(event_id)
         return ids
+
+    async def _refusal(self, connection: StreamConnection, batch: Batch, reference: str) -> NotConfirmed | None:
+        """Publish the batch; what of it was refused."""
+        try:
+            await self._publish(connection, batch, reference)
+        except NotConfirmed as exc:
+            return exc
+        return None
 
     async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):

@@ -249,6 +249,27 @@ async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream)
     assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
 
 
+@pytest.mark.parametrize("how", ["missing", "overtaken"])
+async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream: Stream, how: str) -> None:
+    bodies = [b'"%b"' % (b"x" * size) for size in (10, FRAME_BYTES_MAX + 1, 20)]
+    (with_large,) = by(7, batch([Event("call-1", "call_started", body) for body in bodies]))
+    second, newer = by(7, *(batch(2, us=NOW_US + number * 1000) for number in (1, 2)))
+    async with publishing(stream.publisher()) as publisher:
+        ordered = cast(OrderedPublisher, publisher)
+        await publisher.publish(with_large.picked([0]))
+        await publisher.publish(newer)
+        if how == "missing":
+            refused = await ordered.publish_missing([with_large, second])
+        else:
+            refused = await ordered.publish_overtaken([with_large, second], {})
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    first, _, third = with_large.ids
+    assert [int(m.message_id) for m in found] == [first, *newer.ids, third, *second.ids, *end.ids]
+    assert [(each, exc.positions, exc.never) for each, exc in refused] == [(with_large, [1], [1])]
+
+
 async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event(stream: Stream) -> None:
     soon_over = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(2)))
     long_going = by(8, *(batch(2, us=NOW_US + number * 1000) for number in range(5, 7)))

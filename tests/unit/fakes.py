@@ -229,7 +229,7 @@ class FakePublisher:
 
 
 class FakeOrderedPublisher(FakePublisher):
-    """Has found out about what was `missing`, and `overtaken`, too; the latter fails with the next of `doubts`.
+    """Has found out about what was `missing`, and `overtaken`, too; the next of `doubts` goes wrong with the latter.
 
     `had` is what it was told to have had before.
     """
@@ -255,11 +255,15 @@ class FakeOrderedPublisher(FakePublisher):
         newest = {one.writer: 0 for one in batches}
         return newest | {one.writer: one.last_id for one, _ in self.published if one.writer in newest}
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> None:
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         self.had.append(newest)
-        if self.doubts:
-            raise self.doubts.popleft()
+        problem = self.doubts.popleft() if self.doubts else None
+        if isinstance(problem, NotConfirmed):
+            return [(batches[0], problem)]
+        if problem:
+            raise problem
         self.overtaken += [one.first_id for one in batches]
+        return []
 
 
 class FakeSuccessor:

@@ -96,6 +96,18 @@ async def test_what_the_stream_never_takes_is_no_doubt(
     assert store.settled == [made.first_id]
 
 
+async def test_what_the_stream_refuses_for_now_is_tried_again(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
+) -> None:
+    (made,) = left(store, 1)
+    publisher.doubts.append(NotConfirmed("refused", [0]))
+    with pytest.raises(NotConfirmed):
+        await relay.round()
+    assert store.settled == []
+    await relay.round()
+    assert store.settled == [made.first_id]
+
+
 async def test_who_catches_up_makes_sure_too(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
