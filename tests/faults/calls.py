@@ -8,8 +8,10 @@ import itertools
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from secrets import token_hex
+from typing import Any
 
 import msgspec
 import pika
@@ -25,6 +27,8 @@ REFUSED_SECONDS = 0.2
 """Before a refused event is sent again."""
 PREFETCH_MESSAGES = 2000
 QUIET_SECONDS = 1.0
+READ_SECONDS = 20.0
+"""So long a stream may be silent that is not read to its end, or has nothing."""
 
 Message = tuple[str, int]
 """Of a stream: the call, and which of its events."""
@@ -148,21 +152,47 @@ def compared(answered: Mapping[str, int], partitions: Iterable[Sequence[Message]
 
 
 def read_partition(amqp_url: str, stream: str) -> list[Message]:
-    """All messages of a stream, in its order, over AMQP 0.9.1: another client than the service's."""
+    """All messages of a stream, in its order, over AMQP 0.9.1: another client than the service's.
+
+    Silence is the end only behind the first message of the last chunk: before that RabbitMQ is but slow.
+    """
     messages: list[Message] = []
+    with _connected(amqp_url) as connection:
+        last_chunk, _ = next(_consumed(connection.channel(), stream, "last", READ_SECONDS))
+        if last_chunk is None:
+            return messages
+        silent_since, reached = time.monotonic(), False
+        for offset, body in _consumed(connection.channel(), stream, "first", QUIET_SECONDS):
+            if offset is not None:
+                event = json.loads(body)
+                messages.append((event["call_id"], event["step"]))
+                silent_since, reached = time.monotonic(), reached or offset >= last_chunk
+            elif reached:
+                return messages
+            elif time.monotonic() > silent_since + READ_SECONDS:
+                break
+    raise AssertionError(f"{stream} could not be read to its end, only {len(messages)} messages")
+
+
+@contextmanager
+def _connected(amqp_url: str) -> Iterator[pika.BlockingConnection]:
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
     try:
-        channel = connection.channel()
-        channel.basic_qos(prefetch_count=PREFETCH_MESSAGES)
-        arguments = {"x-stream-offset": "first"}
-        for method, _, body in channel.consume(stream, arguments=arguments, inactivity_timeout=QUIET_SECONDS):
-            if method is None:
-                break
-            event = json.loads(body)
-            messages.append((event["call_id"], event["step"]))
-            if len(messages) % (PREFETCH_MESSAGES // 4) == 0:
-                channel.basic_ack(method.delivery_tag, multiple=True)
-        channel.cancel()
+        yield connection
     finally:
-        connection.close()
-    return messages
+        with suppress(pika.exceptions.AMQPError):  # pika gives back what it was sent ahead, which streams do not know
+            connection.close()
+
+
+def _consumed(channel: Any, stream: str, start: str, quiet_seconds: float) -> Iterator[tuple[int | None, bytes]]:
+    """Offset and body of each message; without an offset when none has come for so long."""
+    channel.basic_qos(prefetch_count=PREFETCH_MESSAGES)
+    arguments, taken = {"x-stream-offset": start}, 0
+    for method, properties, body in channel.consume(stream, arguments=arguments, inactivity_timeout=quiet_seconds):
+        if method is None:
+            yield None, b""
+            continue
+        yield properties.headers["x-stream-offset"], body
+        taken += 1
+        if taken % (PREFETCH_MESSAGES // 4) == 0:
+            channel.basic_ack(method.delivery_tag, multiple=True)
