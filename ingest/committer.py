@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Protocol
 
 import msgspec
@@ -88,9 +87,8 @@ class Committer:
         return await self._commit_or_isolate(batch)
 
     async def _commit_or_isolate(self, batch: Batch) -> Failures:
-        patience = self._patience_with(batch)
         try:
-            async with deadline(patience) if patience else nullcontext():
+            async with deadline(self._patience_with(batch)):
                 return await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)

@@ -9,17 +9,19 @@ LATE_SECONDS = 0.5
 
 
 @asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
+async def deadline(seconds: float | None) -> AsyncIterator[None]:
     """As `asyncio.timeout`, but who stood still (SIGSTOP, a frozen machine) as it passed is given as much time again.
 
-    The other side is not to blame: its answer may have come long ago, and is not read yet. Raises `TimeoutError`.
+    The other side is not to blame: its answer may have come long ago, and is not read yet. None: there is no deadline.
+    Raises `TimeoutError`.
     """
     async with asyncio.timeout(None) as timeout:
-        timer = _Timer(seconds, timeout)
+        timer = None if seconds is None else _Timer(seconds, timeout)
         try:
             yield
         finally:
-            timer.cancel()
+            if timer:
+                timer.cancel()
 
 
 class _Timer:

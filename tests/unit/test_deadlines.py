@@ -1,6 +1,8 @@
 import asyncio
 import time
 
+import pytest
+
 from ingest.deadlines import LATE_SECONDS, deadline
 
 SECONDS = 0.02
@@ -33,3 +35,11 @@ async def test_answer_that_came_while_the_process_stood_still_is_taken() -> None
         time.sleep(SECONDS + 2 * LATE_SECONDS)  # noqa: ASYNC251 - stands still
         asyncio.get_running_loop().call_later(SECONDS / 2, answer.set_result, "late")
         assert await answer == "late"
+
+
+async def test_none_is_no_deadline_and_nothing_is_one() -> None:
+    async with deadline(None):
+        await asyncio.sleep(SECONDS)
+    with pytest.raises(TimeoutError):
+        async with deadline(0.0):
+            await asyncio.Future()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FORKED = """
-import os, signal, time
+import os, signal
 from ingest.stop_signals import obey_in_forked
 
 # Before the child has put the supervisor's handlers away: as if the supervisor were quicker than the child's start.
@@ -17,7 +17,6 @@ os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIG{name}
 obey_in_forked()
 signal.signal(signal.SIG{name}, lambda *_: None)
 if not (child := os.fork()):
-    time.sleep(0.2)
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
