@@ -27,7 +27,10 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
-    """`open_page(url, color_scheme="dark")`: a page in a context of its own."""
+    """`open_page(url, color_scheme="dark")`: a page in a context of its own.
+
+    `with` closes it, before its service stops: it would ask once more, and the browser complain.
+    """
     contexts = []
 
     def open_page(url: str, **options: Any) -> Page:

@@ -99,8 +99,7 @@ def test_page_fits_a_telephone(open_page: OpenPage, url: str) -> None:
 def test_service_that_went_away_is_told_and_its_return_too(
     open_page: OpenPage, tmp_path: Path, complaints: list[str]
 ) -> None:
-    with ServiceProcess(tmp_path) as service:
-        page = open_page(f"http://127.0.0.1:{service.port}/")
+    with ServiceProcess(tmp_path) as service, open_page(f"http://127.0.0.1:{service.port}/") as page:
         expect(page.locator("#state")).to_have_text("Events are taken", timeout=SHOWN_MS)
 
         service.kill()
@@ -113,8 +112,7 @@ def test_service_that_went_away_is_told_and_its_return_too(
 
 def test_absent_database_is_told(open_page: OpenPage, tmp_path: Path, database_server: MySQLServer) -> None:
     settings = {"DATABASE_URL": database_server.fresh_database(), "BROKER_URL": "embedded:"}
-    with ServiceProcess(tmp_path, settings) as service:
-        page = open_page(f"http://127.0.0.1:{service.port}/")
+    with ServiceProcess(tmp_path, settings) as service, open_page(f"http://127.0.0.1:{service.port}/") as page:
         expect(page.locator("#health")).to_contain_text("✓ ok", timeout=SHOWN_MS)
 
         database_server.stop()
