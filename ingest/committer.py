@@ -88,7 +88,7 @@ class Committer:
 
     async def _commit_or_isolate(self, batch: Batch) -> Failures:
         try:
-            async with deadline(self._patience_with(batch)):
+            async with deadline(self._patience_with(batch), unless=self._order_is_the_databases):
                 return await self._commit_whole(batch, self._database)
         except BatchRefused as exc:
             return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)
@@ -98,14 +98,12 @@ class Committer:
             return await self._give_up(batch, exc)
 
     def _patience_with(self, batch: Batch) -> float | None:
-        """None: as long as the store's own deadline gives it.
+        """None: as long as the store's own deadline gives it. Only the database knows every key."""
+        return None if self._spool is None or batch.has_keys else self._limits.spool_after_seconds
 
-        Only the database knows every key; and while the workers' order is agreed on there, what is kept elsewhere is
-        published out of order.
-        """
-        if self._spool is None or batch.has_keys or self._onward.order_is_the_databases:
-            return None
-        return self._limits.spool_after_seconds
+    def _order_is_the_databases(self) -> bool:
+        """While the workers' order is agreed on there, what is kept elsewhere is published out of order."""
+        return self._onward.order_is_the_databases
 
     async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
         """The database may yet make the commit that was given up: the ids tell, when the batch is brought to it."""

@@ -1,7 +1,7 @@
 """Deadlines that count while this process runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 LATE_SECONDS = 0.5
@@ -9,14 +9,14 @@ LATE_SECONDS = 0.5
 
 
 @asynccontextmanager
-async def deadline(seconds: float | None) -> AsyncIterator[None]:
+async def deadline(seconds: float | None, unless: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
     """As `asyncio.timeout`, but who stood still (SIGSTOP, a frozen machine) as it passed is given as much time again.
 
-    The other side is not to blame: its answer may have come long ago, and is not read yet. None: there is no deadline.
-    Raises `TimeoutError`.
+    The other side is not to blame: its answer may have come long ago, and is not read yet. As much time again is also
+    given each time as it passes, and `unless()` holds. None: there is no deadline. Raises `TimeoutError`.
     """
     async with asyncio.timeout(None) as timeout:
-        timer = None if seconds is None else _Timer(seconds, timeout)
+        timer = None if seconds is None else _Timer(seconds, timeout, unless)
         try:
             yield
         finally:
@@ -25,10 +25,11 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
 
 
 class _Timer:
-    def __init__(self, seconds: float, timeout: asyncio.Timeout) -> None:
+    def __init__(self, seconds: float, timeout: asyncio.Timeout, unless: Callable[[], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._timeout = timeout
+        self._unless = unless
         self._start()
 
     def cancel(self) -> None:
@@ -40,7 +41,7 @@ class _Timer:
 
     def _look(self, due: float) -> None:
         now = self._loop.time()
-        if now - due > LATE_SECONDS:
+        if now - due > LATE_SECONDS or self._unless():
             self._start()
         else:
             self._timeout.reschedule(now)

@@ -55,6 +55,8 @@ class Leftovers:
         could overtake that."""
         self._untold: list[Part] = []
         """In the database's outbox, which is not told yet."""
+        self._unheard: list[Part] = []
+        """Told in vain so far: while the database is away, what is newer does not wait for them."""
         self._spooled: dict[int, Part] = {}
         """In the spool, by their first ids."""
         self._kept_back: list[int] = []
@@ -62,7 +64,7 @@ class Leftovers:
         self._kept_until = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._untold or self._spooled or self._kept_back)
+        return bool(self._untold or self._unheard or self._spooled or self._kept_back)
 
     @property
     def in_spool(self) -> bool:
@@ -70,7 +72,7 @@ class Leftovers:
         return bool(self._spooled)
 
     def __iter__(self) -> Iterator[Part]:
-        return iter([*self._untold, *self._spooled.values()])
+        return iter([*self._untold, *self._unheard, *self._spooled.values()])
 
     def add(self, part: Part) -> None:
         if part.home.in_database:
@@ -87,21 +89,23 @@ class Leftovers:
 
         Who waits only for that is answered either way.
         """
-        if not self._untold:
+        parts = [*self._unheard, *self._untold]
+        if not parts:
             return False
         self._leaving()
-        parts, self._untold = self._untold, []
         now, later = self._for_relays(parts)
         self.shared = True
         try:
             await self._order.fall_behind(now, later, self._lease_seconds)
             self._kept_back += later
+            self._unheard = []
             return True
         except StoreError as exc:
             log.debug("the others could not be told", extra={"reason": str(exc)})
-            self._untold = parts + self._untold
+            self._unheard = parts
             return False
         finally:
+            self._untold = [part for part in self._untold if part not in parts]
             for part in parts:
                 part.make_safe()
 
@@ -131,18 +135,22 @@ class Leftovers:
         return bool(older)
 
     async def publish(self) -> None:
-        """What is in the spool, unless the relays have older ones. Raises `PublishError` or `StoreError`."""
-        if not self._spooled or not self._spool:
-            return
-        if self.shared and await self._relays_have_older():
-            return
-        while self._spooled:
-            first_ids = sorted(self._spooled)[:LEFT_ENTRIES]
+        """What is in the spool, as far as the relays have none that are older, or will have. Raises `PublishError` or
+        `StoreError`.
+        """
+        while self._spool and (first_ids := self._next_spooled()):
+            if self.shared and await self._relays_have_older():
+                return
             await self._publish(await self._spool.read(first_ids), len(self._spooled))
             await self._spool.settle(first_ids)
             for first_id in first_ids:
                 if part := self._spooled.pop(first_id, None):
                     part.make_safe()
+
+    def _next_spooled(self) -> Sequence[int]:
+        """The oldest, before the first that the relays are to have."""
+        end = min([*self._kept_back, *(part.batch.first_id for part in self._untold)], default=ID_MAX)
+        return sorted(first_id for first_id in self._spooled if first_id < end)[:LEFT_ENTRIES]
 
     async def _relays_have_older(self) -> bool:
         """Whether the relays have older ones than what is in the spool; what is told meanwhile is not forgotten."""

@@ -31,6 +31,10 @@ log = logging.getLogger("ingest.dispatcher")
 
 PATIENCE_SECONDS = 0.25
 """Who waits longer for the stream is answered without it: clients time out soon after."""
+LONG_PATIENCE_SECONDS = 1.75
+"""Of a worker that has just fallen behind with events that are in the spool: with the database away, too, nobody can be
+told that newer ones are to wait for them. A disk that stands still is soon over; clients of a long outage wait less.
+"""
 PAUSE_SECONDS = 0.05
 LAST_ENTRIES = 16
 """So few that what comes meanwhile can wait in memory until they are published."""
@@ -61,6 +65,8 @@ class OrderedDispatcher(Dispatcher):
         """Of what is published now or waits for that, by its first id."""
         self._off = False
         """This worker publishes nothing but what is left, as something of its own could not be published."""
+        self._patient_until = 0.0
+        """By the loop's clock, as this worker has fallen behind."""
         self._finishing = False
         """What is left is so little that what comes waits for it in memory."""
         leaving = partial(self._fall_behind, OLDER_FIRST)
@@ -70,8 +76,8 @@ class OrderedDispatcher(Dispatcher):
 
     @property
     def order_is_the_databases(self) -> bool:
-        """While all are behind, as far as this worker knows: the relays go by the outbox's ids."""
-        return self._off or self._left.shared
+        """While all are behind or will be, as far as this worker knows: the relays go by the outbox's ids."""
+        return self._off or self._left.shared or not self._publisher.ready
 
     def lease_seconds(self, home: Home) -> float:
         return self._limits.lease_seconds if home.in_database else OWN_LEASE_SECONDS
@@ -153,6 +159,7 @@ class OrderedDispatcher(Dispatcher):
     def _fall_behind(self, reason: str) -> None:
         if not self._off:
             self._off = True
+            self._patient_until = asyncio.get_running_loop().time() + LONG_PATIENCE_SECONDS
             self._helpers.start(self._recover(), "order-recovery")
         self._finishing = False
         for batch in self._give_up_waiting():
@@ -167,8 +174,10 @@ class OrderedDispatcher(Dispatcher):
             self._outage.concerns(len(part.batch), self._publisher.problem or self._outage.reason)
         self._left.add(part)
         if not part.home.in_database:
-            # With the database away nobody can be told: it is published soon, or who waits is answered without it.
-            asyncio.get_running_loop().call_later(PATIENCE_SECONDS if self._publisher.ready else 0.0, part.make_safe)
+            # It is published soon, or who waits is answered without it.
+            loop = asyncio.get_running_loop()
+            until = max(self._patient_until, loop.time() + PATIENCE_SECONDS) if self._publisher.ready else 0.0
+            loop.call_at(until, part.make_safe)
 
     async def _publish_group(self, group: Group, together: Batch) -> None:
         parts = [self._parts[batch.first_id] for batch, _ in group]

@@ -1,5 +1,6 @@
 """Says that a server is away: once an outage, then a summary a minute, then that it is over."""
 
+import asyncio
 import logging
 
 import msgspec
@@ -26,6 +27,8 @@ class Outage:
     """Counts the events it concerns since it began; one a worker and server, shared by all who see it."""
 
     def __init__(self, words: Words, monotonic: Monotonic) -> None:
+        self.lasts = asyncio.Event()
+        """Set as long as it does, for who waits for its beginning."""
         self._words = words
         self._monotonic = monotonic
         self._since: float | None = None
@@ -45,6 +48,7 @@ class Outage:
         self._reason = reason
         if self._since is None:
             self._since = self._said = now
+            self.lasts.set()
             log.warning(f"{self._words.what} failed", extra={"reason": reason, "kept": self._words.kept})
         elif now - self._said >= SUMMARY_SECONDS:
             self._said = now
@@ -59,3 +63,4 @@ class Outage:
             seconds = round(self._monotonic() - self._since, 1)
             log.warning(f"{self._words.what} works again", extra={"seconds": seconds, "events": self._events})
             self._since, self._events, self._reason = None, 0, None
+            self.lasts.clear()

@@ -6,6 +6,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ingest.batches import Batch, pack, without
 from ingest.errors import BatchRefused, IdsTaken, Repeats, SpoolFull, StoreError
@@ -51,7 +52,7 @@ class Drainer:
 
     async def run(self) -> None:
         for number in itertools.count():
-            more = False
+            more, was_away = False, self._outage.lasts.is_set()
             try:
                 if number % ADOPT_ROUNDS == 0:
                     await self._adoption.adopt()
@@ -61,7 +62,20 @@ class Drainer:
             except Exception:
                 log.exception("the drainer failed unexpectedly; it goes on")
             if not more:
-                await asyncio.sleep(self._poll_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                await self._pause(was_away)
+
+    async def _pause(self, was_away: bool) -> None:
+        """Until the next round. As soon as an outage begins the database is asked: a short one is over when it answers.
+
+        `was_away`: it has been asked in vain.
+        """
+        seconds = self._poll_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        if was_away:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._outage.lasts.wait()
 
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""

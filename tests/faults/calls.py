@@ -27,6 +27,7 @@ REFUSED_SECONDS = 0.2
 """Before a refused event is sent again."""
 PREFETCH_MESSAGES = 2000
 QUIET_SECONDS = 1.0
+EXAMPLES = 10
 READ_SECONDS = 20.0
 """So long a stream may be silent that is not read to its end, or has nothing."""
 
@@ -127,6 +128,8 @@ class Found(msgspec.Struct, frozen=True):
     """Calls in more than one partition."""
     disordered: int
     """Calls whose events are not in the order of their answers."""
+    examples: Mapping[str, Sequence[int]]
+    """Some of these, and how theirs are there."""
 
     @property
     def faults(self) -> dict[str, int]:
@@ -142,12 +145,14 @@ def compared(answered: Mapping[str, int], partitions: Iterable[Sequence[Message]
             copies[call, step] += 1
             places[call].add(number)
             orders[call].append(step)
+    disordered = {call: steps for call, steps in orders.items() if steps != sorted(steps)}
     return Found(
         events=sum(answered.values()),
         lost=sum((call, step) not in copies for call, steps in answered.items() for step in range(steps)),
         repeated=sum(copies.values()) - len(copies),
         scattered=sum(len(numbers) > 1 for numbers in places.values()),
-        disordered=sum(steps != sorted(steps) for steps in orders.values()),
+        disordered=len(disordered),
+        examples=dict(itertools.islice(disordered.items(), EXAMPLES)),
     )
 
 

@@ -1,7 +1,7 @@
 """Reads what the ledger is compared with: the rows of the table and the messages of the queue."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,13 @@ def take_messages(amqp_url: str, queue: str) -> list[Message]:
 def embedded_messages(data_dir: Path) -> list[Message]:
     """The messages of the embedded queue, which keeps them."""
     return [(int(message_id), bytes(body)) for message_id, body in _sqlite(data_dir / FILE_NAME, MESSAGES)]
+
+
+def ids_of_calls(database_url: str, calls: Iterable[str]) -> list[tuple[str, int]]:
+    """Call and id of each of their events, in the order of the ids."""
+    listed = ", ".join(f"'{call}'" for call in calls) or "NULL"
+    sql = f"SELECT call_id, id FROM call_event_logs WHERE call_id IN ({listed}) ORDER BY id"
+    return [(str(call), int(event_id)) for call, event_id in _query(database_url, sql)]
 
 
 def declare_full_queue(amqp_url: str, queue: str, messages_max: int) -> None:

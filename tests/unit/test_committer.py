@@ -10,7 +10,7 @@ from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor
+from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor, until
 from tests.unit.making import batch, event
 
 QUEUE_SECONDS = 2.0
@@ -75,12 +75,13 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
 async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
     committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward
 ) -> None:
-    onward.order_is_the_databases = True
     store.gate.clear()
     made = batch(3)
     committing = asyncio.create_task(committer.commit(made, 0.0))
 
-    await asyncio.sleep(2 * SPOOL_AFTER_SECONDS)
+    await until(lambda: store.tried)
+    onward.order_is_the_databases = True  # only since it was begun
+    await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
     store.gate.set()
 
     assert await committing == {}

@@ -37,6 +37,14 @@ async def test_answer_that_came_while_the_process_stood_still_is_taken() -> None
         assert await answer == "late"
 
 
+async def test_as_much_time_again_is_given_as_long_as_there_is_a_reason() -> None:
+    reasons = [False, True, True]
+    with pytest.raises(TimeoutError):
+        async with deadline(SECONDS, unless=reasons.pop):
+            await asyncio.Future()
+    assert reasons == []
+
+
 async def test_none_is_no_deadline_and_nothing_is_one() -> None:
     async with deadline(None):
         await asyncio.sleep(SECONDS)

@@ -12,7 +12,7 @@ from ingest.dispatcher import DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.metrics import Metrics
-from ingest.ordered_dispatcher import OWN_LEASE_SECONDS, OrderedDispatcher
+from ingest.ordered_dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, PATIENCE_SECONDS, OrderedDispatcher
 from ingest.outage import PUBLISH, Outage
 from tests.unit.fakes import (
     FakeClock,
@@ -239,6 +239,15 @@ async def test_what_is_committed_while_all_are_behind_is_the_relays(
     assert not dispatcher.order_is_the_databases
 
 
+async def test_who_cannot_publish_will_be_behind(
+    dispatcher: OrderedDispatcher, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.problem = "away"
+    assert dispatcher.order_is_the_databases
+    publisher.problem = None
+    assert not dispatcher.order_is_the_databases
+
+
 async def test_drain_waits_for_what_the_database_is_being_asked(
     dispatcher: OrderedDispatcher, home: Home, order: FakeOrder
 ) -> None:
@@ -301,6 +310,33 @@ async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
     assert (order.behind, order.free, publisher.published) == (True, [made.first_id], [])
     publisher.gate.set()
     await until(lambda: publisher.published)
+
+
+async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_has_it_after_all(
+    dispatcher: OrderedDispatcher, spool: Home, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.gate.clear()
+    (made,) = batches(1)
+    answer = commit(dispatcher, made, spool)
+    assert answer is not None
+    await asyncio.sleep(3 * PATIENCE_SECONDS)
+    assert not answer.done()
+    publisher.gate.set()
+    await answer
+    assert ids(publisher) == [made.first_id]
+
+
+async def test_clients_of_a_long_outage_wait_no_longer_than_others(
+    dispatcher: OrderedDispatcher, spool: Home, publisher: FakeOrderedPublisher
+) -> None:
+    publisher.gate.clear()
+    first, second = batches(2)
+    for made, seconds_max in ((first, 60.0), (second, LONG_PATIENCE_SECONDS)):
+        answer = commit(dispatcher, made, spool)
+        assert answer is not None
+        await asyncio.wait_for(answer, seconds_max)
+    assert publisher.published == []
+    publisher.gate.set()
 
 
 async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
@@ -432,6 +468,41 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
     await until(lambda: publisher.published)
 
     assert ids(publisher) == [newer.first_id]
+
+
+@pytest.mark.parametrize("publishing", [False, True])
+async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_overtake_it(
+    publishing: bool,
+    dispatcher: OrderedDispatcher,
+    home: Home,
+    spool: Home,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrder,
+) -> None:
+    publisher.problem = "away"
+    first, second, third = batches(3)
+    spool_store.entries = {made.first_id: made for made in (first, third)}
+    order.older = {third.first_id}
+    commit(dispatcher, first, spool)
+    if publishing:
+        publisher.gate.clear()
+        publisher.problem = None
+        await until(lambda: publisher.tried)
+    answer = commit(dispatcher, second, home)
+    assert answer is not None
+    await answer
+    commit(dispatcher, third, spool)
+    publisher.problem = None
+    publisher.gate.set()
+
+    await until(lambda: order.free == [second.first_id])
+    await asyncio.sleep(0.12)  # it is looked at every 50 ms
+    assert ids(publisher) == [first.first_id]
+
+    order.older.clear()  # published by a relay
+    await until(lambda: len(publisher.published) == 2)
+    assert ids(publisher) == [first.first_id, third.first_id]
 
 
 async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(

@@ -281,6 +281,28 @@ async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, 
     assert database.restored == [fine]
 
 
+async def test_database_is_asked_as_soon_as_an_outage_begins(
+    spool: SpoolStore,
+    folder: Path,
+    opened: Opened,
+    database: Database,
+    successor: FakeSuccessor,
+    outage: Outage,
+    metrics: Metrics,
+) -> None:
+    drainer = Drainer(spool, Adoption(folder, spool, opened), database, successor, outage, 3600.0, metrics)
+    await keep(spool, batch(1))
+    working = asyncio.create_task(drainer.run())
+    await until(lambda: database.restored)
+    await asyncio.sleep(0.1)  # the spool is empty: it pauses
+
+    outage.concerns(1, "slow")
+
+    await until(lambda: not outage.reason)
+    assert database.pings == 1
+    working.cancel()
+
+
 async def test_work_goes_on_after_failures(drainer: Drainer, spool: SpoolStore, database: Database) -> None:
     database.errors.extend([StoreUnavailable("away"), ZeroDivisionError("a bug")])
     await keep(spool, batch(1))
