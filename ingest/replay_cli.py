@@ -10,7 +10,6 @@ import click
 
 from ingest.events_table import Selection
 from ingest.ids import ID_MAX
-from ingest.priority import let_events_pass
 from ingest.settings import Settings, read_settings
 
 
@@ -43,7 +42,6 @@ def replay(
     database keeps it (MySQL's JSON has its own spacing and order of keys). With --resume FILE the same command goes on
     after an interruption where it was; at most 500 events are published twice then.
     """
-    let_events_pass()
     from ingest.replay import id_at
 
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}

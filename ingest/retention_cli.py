@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.errors import SettingsError
-from ingest.priority import let_events_pass
 from ingest.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ def retention(days: int | None, bytes_max: int | None, convert: bool, dry_run: b
     Run it daily: `ingest retention --days 30`. A day with an event that is not published, or is a dead letter, is never
     dropped. Dropping a partition takes a moment, however many rows it has.
     """
-    let_events_pass()
     asyncio.run(_retention(read_settings(os.environ), days, bytes_max, convert, dry_run))
 
 
