@@ -1,11 +1,12 @@
 """What it costs to drop a day of ten million events, and how quickly one is published again.
 
 The table is partitioned (`ingest retention --convert`) and gets several past days, each with so many rows; the service
-has a steady load. Windows alternate: one in which nothing happens, one in which `ingest retention` drops the oldest
-day. The figure is the median of the ratios of a dropping window's p99 to the mean of its neighbours'; beside it, what
-it means: how far quiet windows that follow one another are apart. Before, the newest of those days is published again,
-to a stream of its own (`ingest replay`). Leaves results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses the
-servers, TMPDIR the file system of their data: how it removes a large file is what the figure depends on most.
+has a steady load. Windows alternate: one in which nothing happens, one in which the oldest day is dropped, by the
+service or by the command `ingest retention`. The figure is the median of the ratios of a dropping window's p99 to the
+mean of its neighbours'; beside it, what it means: how far quiet windows that follow one another are apart. Before, the
+newest of those days is published again, to a stream of its own (`ingest replay`). Leaves
+results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses the servers, TMPDIR the file system of their data: how it
+removes a large file is what the figure depends on most.
 """
 
 import sys
@@ -30,16 +31,25 @@ from bench.openloop.plan import Plan
 from bench.records import record
 from bench.stamp import Stamp, filesystem, stamp
 from bench.tables import table
+from ingest.retention import ONE_DAY, end_of, name_of
+from tests.services import MySQLServer
 
 METHOD = (
     "Open loop with Poisson arrivals, timed from when each request was due. A dropping window begins a second before "
-    "`ingest retention`, whose start as a process is part of the load; ratios are to the mean of the windows before "
-    "and after."
+    "the day may go; the command's start as a process is part of the load; ratios are to the mean of the "
+    "windows before and after."
 )
 LAST_HEAD = ("p99 ÷ quiet", "quiet ÷ quiet", "command s")
 HEAD = ("drop", "before: p50 ms", "p99 ms", "dropping: p50 ms", "p99 ms", "after: p50 ms", "p99 ms", *LAST_HEAD)
 BEFORE_SECONDS = 1.0
-"""Of the window, before the command: the load is under way by then."""
+"""Of the window, before the day may go: the load is under way by then."""
+CHECK_SECONDS = 2.0
+"""How often each of the service's workers looks whether a day may go."""
+BY_ITSELF = {"INGEST_RETENTION_DAYS": "1", "INGEST_RETENTION_CHECK_SECONDS": str(CHECK_SECONDS)}
+HOLD = "INSERT INTO ingest_dead_letters VALUES ({}, 'refused', '2025-01-01', '')"
+RELEASE = "UPDATE ingest_dead_letters SET event_id = {}"
+"""The day with a dead letter, and those after it, are not dropped."""
+PARTITIONS = "SELECT PARTITION_NAME FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = DATABASE()"
 REPLAY_SECONDS_MAX = 3600
 FIRST_DAY = date.fromisoformat(FIRST_TIME[:10])
 DAY_MS = 86_400_000
@@ -49,7 +59,8 @@ class Drop(msgspec.Struct, frozen=True):
     before: Figures
     dropping: Figures
     after: Figures
-    command_seconds: float
+    command_seconds: float | None
+    """None if the service did it."""
 
     @property
     def ratio(self) -> float:
@@ -68,6 +79,7 @@ class Result(msgspec.Struct, frozen=True):
     filesystem: str
     """Of the servers' data."""
     rows_a_day: int
+    by: str
     per_second: float
     fill_seconds: float
     drops: Sequence[Drop]
@@ -80,20 +92,25 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--drops", "count", default=3, show_default=True)
 @click.option("--seconds", default=15, show_default=True, help="Length of a window.")
 @click.option("--rate", default=500.0, show_default=True, help="Events a second meanwhile.")
+@click.option("--by", type=click.Choice(["service", "command"]), default="service", show_default=True)
 @click.option("--replay/--no-replay", "replays", default=True, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
-def main(rows: int, count: int, seconds: int, rate: float, replays: bool, out: Path | None) -> None:
+def main(rows: int, count: int, seconds: int, rate: float, by: str, replays: bool, out: Path | None) -> None:
     today = datetime.now(UTC).date()
     past = [today - timedelta(days=back) for back in range(count, 0, -1)]
     with targets.servers() as servers, generator() as loop:
         taken = stamp(servers)
-        with targets.service(servers, "quorum", workers=2) as service:
+        environment = BY_ITSELF if by == "service" else None
+        with targets.service(servers, "quorum", workers=2, environment=environment) as service:
+            servers.mysql.query(HOLD.format(end_of(past[0] - ONE_DAY)), service.database)
             print(f"filling {len(past)} days of {rows:,} rows", file=sys.stderr)
             fill_seconds = partitioned(servers, service, past, rows)
             replayed, replay_seconds = replay(service, past[-1]) if replays else (0, 0.0)
-            drops = list(dropped(service, loop, Plan(service.port, service.token, rate, seconds), count))
+            drops = list(
+                dropped(service, servers.mysql, loop, Plan(service.port, service.token, rate, seconds), past, by)
+            )
     files = filesystem(Path(tempfile.gettempdir()))
-    result = Result(taken, METHOD, files, rows, rate, fill_seconds, drops, replayed, replay_seconds)
+    result = Result(taken, METHOD, files, rows, by, rate, fill_seconds, drops, replayed, replay_seconds)
     record(result, "retention", taken, out)
     print(report(result))
 
@@ -107,31 +124,33 @@ def partitioned(servers: targets.Servers, service: targets.Service, past: Sequen
     return fill(servers.mysql, service.database, rows, firsts)
 
 
-def dropped(service: targets.Service, loop: Generator, plan: Plan, count: int) -> Iterator[Drop]:
-    """Of `count` past days the oldest one each time; a first window does not count."""
+def dropped(
+    service: targets.Service, mysql: MySQLServer, loop: Generator, plan: Plan, past: Sequence[date], by: str
+) -> Iterator[Drop]:
+    """One of the `past` days after the other, oldest first; a first window does not count."""
     figures(loop.start(plan).result().latency)
     before = figures(loop.start(plan).result().latency)
-    for number in range(count):
-        with retention(service, days=count - number) as seconds:
+    for day in past:
+        with retention(service, mysql, day, by) as seconds:
             dropping = figures(loop.start(plan).result().latency)
         service.drain()
         after = figures(loop.start(plan).result().latency)
-        yield Drop(before, dropping, after, seconds[0])
+        yield Drop(before, dropping, after, seconds[0] if seconds else None)
         before = after
 
 
 @contextmanager
-def retention(service: targets.Service, days: int) -> Iterator[list[float]]:
-    """The command, a second after the block has begun; how long it took is there after it."""
+def retention(service: targets.Service, mysql: MySQLServer, day: date, by: str) -> Iterator[list[float]]:
+    """The day may go a second after the block has begun; how long a command took for it is there after it."""
     took: list[float] = []
 
     def run() -> None:
         time.sleep(BEFORE_SECONDS)
-        began = time.monotonic()
-        told = service.command("retention", "--days", str(days)).stdout
-        took.append(time.monotonic() - began)
-        if " dropped" not in told:
-            took.clear()
+        mysql.query(RELEASE.format(end_of(day)), service.database)
+        if by == "command":
+            began = time.monotonic()
+            service.command("retention", "--days", "1")
+            took.append(time.monotonic() - began)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -139,8 +158,8 @@ def retention(service: targets.Service, days: int) -> Iterator[list[float]]:
         yield took
     finally:
         thread.join()
-    if not took:
-        raise targets.BenchFailed("no day was dropped")
+    if (name_of(day),) in mysql.query(PARTITIONS, service.database):
+        raise targets.BenchFailed(f"{day} was not dropped")
 
 
 def replay(service: targets.Service, day: date) -> tuple[int, float]:
@@ -155,12 +174,12 @@ def replay(service: targets.Service, day: date) -> tuple[int, float]:
 
 def report(result: Result) -> str:
     rows = [
-        [str(number), *_cells(drop), f"{drop.ratio:.2f}", f"{drop.noise:.2f}", f"{drop.command_seconds:.1f}"]
+        [str(number), *_cells(drop), f"{drop.ratio:.2f}", f"{drop.noise:.2f}", _seconds(drop)]
         for number, drop in enumerate(result.drops, 1)
     ]
     lines = [headline(result.stamp), f"data on {result.filesystem}", table(HEAD, rows)]
     lines.append(
-        f"p99 while a day of {result.rows_a_day:,} rows is dropped ÷ quiet, median: "
+        f"p99 while the {result.by} drops a day of {result.rows_a_day:,} rows ÷ quiet, median: "
         f"{median(drop.ratio for drop in result.drops):.2f} (reach: < 1.10; quiet windows are apart by "
         f"{median(drop.noise for drop in result.drops):.2f})"
     )
@@ -168,6 +187,10 @@ def report(result: Result) -> str:
         took, rate = result.replay_seconds, result.replayed / result.replay_seconds
         lines.append(f"{result.replayed:,} events published again in {took:.0f} s, {rate:,.0f} a second")
     return "\n".join(lines)
+
+
+def _seconds(drop: Drop) -> str:
+    return "" if drop.command_seconds is None else f"{drop.command_seconds:.1f}"
 
 
 def _cells(drop: Drop) -> list[str]:

@@ -37,7 +37,7 @@ from ingest.status import Limits
 from ingest.status_source import StatusSource
 from ingest.stop_signals import hold_back, let_through
 from ingest.watchdog import beat
-from ingest.wiring import make_parts, make_publisher, make_store, make_tracing
+from ingest.wiring import make_parts, make_publisher, make_retention, make_store, make_tracing
 from ingest.worker import BackgroundTask, Parts, Worker
 
 INGEST_LOG = logging.getLogger("ingest")
@@ -145,7 +145,7 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
 
 def _background(settings: Settings, seat: int, parts: Parts, source: StatusSource) -> Mapping[str, BackgroundTask]:
     """What a worker does beside its events."""
-    return {
+    tasks: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, parts.metrics.registry).run,
         "ledger": partial(parts.metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
@@ -153,6 +153,9 @@ def _background(settings: Settings, seat: int, parts: Parts, source: StatusSourc
         "status": source.run,
         "log-level": LevelWatch(log_level.folder_of(settings), settings.log_level, unix_us, INGEST_LOG.setLevel).run,
     }
+    if retention := make_retention(settings, parts.metrics):
+        tasks["retention"] = retention.run
+    return tasks
 
 
 def make_lanes(settings: Settings, parts: Parts) -> dict[str, Lane]:

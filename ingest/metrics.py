@@ -91,6 +91,12 @@ class Metrics:
         self.drained = Counter(
             "ingest_events_drained_total", "Events brought from the spool to the database.", registry=registry
         )
+        self.partitions_dropped = Counter(
+            "ingest_partitions_dropped_total", "Days of call_event_logs dropped by the service.", registry=registry
+        )
+        self.retention_failures = Counter(
+            "ingest_retention_failures_total", "Checks of the retention that failed.", registry=registry
+        )
         self.set_aside = Counter(
             "ingest_events_set_aside_total",
             "Events of the spool that the database refuses, or that were damaged: see `ingest spool ls`.",

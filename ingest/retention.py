@@ -1,4 +1,4 @@
-"""Days of `call_event_logs`: which partitions there must be, and which may go. Pure.
+"""Days of `call_event_logs`: which partitions there must be, and which may go.
 
 The table is partitioned by its ids, whose upper bits are the time an event was accepted, so its primary key stays the
 id alone. A partition `pYYYYMMDD` holds the events of that day (UTC); `pmax` all later ones, which are none as a rule.
@@ -6,15 +6,18 @@ id alone. A partition `pYYYYMMDD` holds the events of that day (UTC); `pmax` all
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
 
 import msgspec
 
+from ingest.errors import StoreError
 from ingest.ids import first_id_of, milliseconds_of
 
 AHEAD_DAYS = 7
 """Partitions are made for so many days to come."""
 LAST = "pmax"
 ONE_DAY = timedelta(days=1)
+UNPARTITIONED = "call_event_logs has no partitions: `ingest retention --convert` makes them, while events are stored."
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -36,6 +39,19 @@ class Plan(msgspec.Struct, frozen=True):
     create: Sequence[date]
     drop: Sequence[Partition]
     kept: Sequence[Partition] = ()
+
+
+class Table(Protocol):
+    """`call_event_logs` by days, on a connection of its own. Raises `StoreError`s."""
+
+    async def lock(self, seconds_max: int) -> bool:
+        """Whether nobody else changes the partitions, until `close`."""
+
+    async def partitions(self) -> list[Partition]: ...
+    async def oldest_needed(self) -> int | None: ...
+    async def create(self, of_days: Sequence[date]) -> None: ...
+    async def drop(self, partition: Partition) -> None: ...
+    async def close(self) -> None: ...
 
 
 def name_of(day: date) -> str:
@@ -88,3 +104,11 @@ def plan(
             drop.append(partition)
             size -= partition.bytes
     return Plan(create, drop, kept)
+
+
+async def plan_for(table: Table, today: date, keep_days: int | None, bytes_max: int | None) -> Plan:
+    """What is to be done. Raises `StoreError` for a table without partitions."""
+    partitions = await table.partitions()
+    if not partitions:
+        raise StoreError(UNPARTITIONED)
+    return plan(partitions, today, await table.oldest_needed(), keep_days, bytes_max)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.errors import SettingsError
+from ingest.errors import SettingsError, StoreError
 from ingest.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from ingest.store.mysql_partitions import PartitionedTable
 
-UNPARTITIONED = "call_event_logs has no partitions: `ingest retention --convert` makes them, while events are stored."
+LOCK_SECONDS = 10
+BUSY = "Somebody else is changing the partitions of call_event_logs: nothing was done. Try again when that has ended."
 
 
 @click.command(short_help="Keep the last days of call_event_logs, and drop older ones.")
@@ -26,8 +27,9 @@ UNPARTITIONED = "call_event_logs has no partitions: `ingest retention --convert`
 def retention(days: int | None, bytes_max: int | None, convert: bool, dry_run: bool) -> None:
     """Manage call_event_logs by days (UTC): make partitions ahead, drop old ones, and list what is there.
 
-    Run it daily: `ingest retention --days 30`. A day with an event that is not published, or is a dead letter, is never
-    dropped. Dropping a partition takes a moment, however many rows it has.
+    A service with INGEST_RETENTION_DAYS does the same by itself; for one without, run it daily: `ingest retention
+    --days 30`. A day with an event that is not published, or is a dead letter, is never dropped. Dropping a partition
+    takes a moment, however many rows it has.
     """
     asyncio.run(_retention(read_settings(os.environ), days, bytes_max, convert, dry_run))
 
@@ -42,10 +44,10 @@ async def _retention(
         raise SettingsError("ingest retention is for MySQL and MariaDB; of a SQLite file delete rows as you like.")
     table = await PartitionedTable.open(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
     try:
+        if not await table.lock(LOCK_SECONDS):
+            raise StoreError(BUSY)
         if convert:
             await _convert(table)
-        elif not await table.partitions():
-            raise SettingsError(UNPARTITIONED)
         await _apply(table, keep_days, bytes_max, dry_run, click.echo)
     finally:
         await table.close()
@@ -69,21 +71,19 @@ async def _apply(
     dry_run: bool,
     say: Callable[[str], object],
 ) -> None:
-    from ingest.retention import name_of, plan
+    from ingest.retention import name_of, plan_for
 
-    today = datetime.now(UTC).date()
-    partitions = await table.partitions()
-    planned = plan(partitions, today, await table.oldest_needed(), keep_days, bytes_max)
+    to_do = await plan_for(table, datetime.now(UTC).date(), keep_days, bytes_max)
     would = "would be " if dry_run else ""
     if not dry_run:
-        await table.create(planned.create)
-        for partition in planned.drop:
+        await table.create(to_do.create)
+        for partition in to_do.drop:
             await table.drop(partition)
-    for day in planned.create:
+    for day in to_do.create:
         say(f"{name_of(day)} {would}made")
-    for partition in planned.drop:
+    for partition in to_do.drop:
         say(f"{partition.name} {would}dropped, about {partition.rows} rows, {partition.bytes} bytes")
-    for partition in planned.kept:
+    for partition in to_do.kept:
         say(f"{partition.name} is kept: it has events that are not published; see the backlog and `ingest dead ls`")
-    for partition in partitions if dry_run else await table.partitions():
+    for partition in await table.partitions():
         say(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")

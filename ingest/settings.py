@@ -98,6 +98,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_seconds: Seconds = 3600.0
     embedded_queue_events_max: Count = 1_000_000
 
+    # Retention
+    retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    retention_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 0
+    retention_check_seconds: Seconds = 600.0
+
     # Stopping
     watchdog_seconds: SecondsOrNone = 4.0
     drain_delay_seconds: SecondsOrNone = 3.0
@@ -149,6 +154,11 @@ def _check(settings: Settings) -> None:
     if scheme not in ("sqlite", "mysql"):
         raise SettingsError(
             "INGEST_DATABASE_URL must begin with sqlite:/// or mysql://, such as mysql://user:pass@host:3306/db."
+        )
+    if scheme == "sqlite" and (settings.retention_days or settings.retention_bytes_max):
+        raise SettingsError(
+            "INGEST_RETENTION_DAYS and INGEST_RETENTION_BYTES_MAX are for MySQL and MariaDB: "
+            "delete rows of a SQLite file as you like."
         )
     if settings.broker_url != "embedded:" and urlsplit(settings.broker_url).scheme not in ("amqp", "amqps"):
         raise SettingsError("INGEST_BROKER_URL must be embedded: or begin with amqp:// or amqps://.")

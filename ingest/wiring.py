@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.publishing import Publishing, keeps_order
+from ingest.retention_keeper import RetentionKeeper
 from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
 from ingest.settler import Settler
@@ -41,6 +43,7 @@ from ingest.spool.watch import SpoolWatch
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_order import OrderedMySQLStore
+from ingest.store.mysql_partitions import PartitionedTable
 from ingest.store.mysql_pool import Servers
 from ingest.store.sqlite import SQLiteStore
 from ingest.token_watch import TokenWatch
@@ -125,6 +128,20 @@ def make_spool(settings: Settings, publishing: Publishing, away: Outage) -> Spoo
     )
     watch = SpoolWatch(store, away, publishing.metrics, unix_us)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
+
+
+def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | None:
+    """None where nothing is dropped but by `ingest retention`."""
+    if not (settings.retention_days or settings.retention_bytes_max):
+        return None
+    return RetentionKeeper(
+        partial(PartitionedTable.open, Servers.parse(settings.database_url), settings.connect_timeout_seconds),
+        settings.retention_days or None,
+        settings.retention_bytes_max or None,
+        settings.retention_check_seconds,
+        unix_us,
+        metrics,
+    )
 
 
 def make_store(settings: Settings, link: Link = UNHEARD) -> Store:

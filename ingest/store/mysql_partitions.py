@@ -12,6 +12,7 @@ from ingest.store.mysql_pool import Servers
 
 LOCK_WAIT = b"SET SESSION lock_wait_timeout = 5"
 """While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again."""
+GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_retention.', LEFT(DATABASE(), 40)), %d)"
 PARTITIONS = (
     b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH "
     b"FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'call_event_logs' "
@@ -64,6 +65,10 @@ class PartitionedTable:
 
     async def close(self) -> None:
         await self._connection.end()
+
+    async def lock(self, seconds_max: int) -> bool:
+        """Whether nobody else changes the partitions of this database, until `close`; waits so long for who does."""
+        return bool((await self._connection.run(GET_LOCK % seconds_max))[0][0])
 
     async def partitions(self) -> list[Partition]:
         """In their order; empty if the table has none."""

@@ -105,6 +105,12 @@ def _outages(made: Board) -> None:
     dead = [increase("ingest_events_dead_total", "given up"), most("ingest_dead_letters", "kept")]
     told = "What RabbitMQ never takes (CallEventsDeadLetters): `ingest dead ls`."
     made.add(chart("Dead letters", "short", dead, told))
+    days = [
+        increase("ingest_partitions_dropped_total", "days dropped"),
+        increase("ingest_retention_failures_total", "checks that failed"),
+    ]
+    told = "Of call_event_logs, with INGEST_RETENTION_DAYS: one a day. After a failure every day is still there."
+    made.add(chart("Retention", "short", days, told))
 
 
 def _clients(made: Board) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ingest.ids import first_id_of
 from ingest.retention import AHEAD_DAYS, name_of
 from tests.conftest import StartService
+from tests.exposition import scrape
 from tests.faults.load import Load
 from tests.faults.reading import rows_of
 from tests.faults.scene import let_pass
@@ -93,6 +94,29 @@ def test_day_with_an_event_that_is_not_published_is_kept(
     assert event_id in dict(rows_of(full_settings["DATABASE_URL"]))
     mysql.query("DELETE FROM ingest_dead_letters", database)
     assert wait_until(lambda: any(line.startswith(f"{name} dropped") for line in told(service, "--days", "1")), SECONDS)
+
+
+def test_service_drops_old_days_by_itself(
+    start_service: StartService, full_settings: Mapping[str, str], mysql: MySQLServer
+) -> None:
+    service = start_service(WORKERS="2", RETENTION_DAYS="5", RETENTION_CHECK_SECONDS="0.2")
+    event_id = old_event(mysql, full_settings, 5)
+
+    def said(message: str) -> list[str]:
+        return [line["reason"] for line in service.log_lines() if line["message"] == message]
+
+    assert wait_until(lambda: bool(said("retention failed")), SECONDS)
+    assert "ingest retention --convert" in said("retention failed")[0]
+
+    with Load(service.port, 200) as load:
+        told(service, "--convert")
+        assert wait_until(lambda: event_id not in dict(rows_of(full_settings["DATABASE_URL"])), SECONDS)
+
+    assert set(load.ledger.ok) <= set(dict(rows_of(full_settings["DATABASE_URL"])).values())
+    assert not load.ledger.refused
+    names = [line.split()[0] for line in told(service)]
+    assert names[0] == name_of(today() - timedelta(days=4))
+    assert wait_until(lambda: scrape(service).total("ingest_partitions_dropped_total") == 1, SECONDS)
 
 
 def test_interrupted_conversion_goes_on(

@@ -58,6 +58,9 @@ def test_variables_of_others_are_not_looked_at() -> None:
         ("INGEST_BROKER_URL", "redis://broker"),
         ("INGEST_BROKER_URL", "embedded"),
         ("INGEST_PROT", "8000"),
+        ("INGEST_RETENTION_DAYS", "-1"),
+        ("INGEST_RETENTION_DAYS", "30"),  # with SQLite
+        ("INGEST_RETENTION_BYTES_MAX", "1000000000"),
     ],
 )
 def test_wrong_setting_is_refused_by_its_name(variable: str, text: str) -> None:

@@ -1,0 +1,76 @@
+"""Keeps `call_event_logs` to the last days, from within the service."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from ingest.clock import NowUs
+from ingest.errors import StoreError
+from ingest.metrics import Metrics
+from ingest.retention import Partition, Table, name_of, plan_for
+
+log = logging.getLogger("ingest.retention")
+
+
+class RetentionKeeper:
+    """`run` works until it is cancelled. Every worker of every node has one: who is first does what is to be done."""
+
+    def __init__(
+        self,
+        opened: Callable[[], Awaitable[Table]],
+        keep_days: int | None,
+        bytes_max: int | None,
+        check_seconds: float,
+        now_us: NowUs,
+        metrics: Metrics,
+    ) -> None:
+        self._opened = opened
+        self._keep_days = keep_days
+        self._bytes_max = bytes_max
+        self._check_seconds = check_seconds
+        self._now_us = now_us
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._check_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            try:
+                await self.check()
+            except StoreError as exc:
+                self._metrics.retention_failures.inc()
+                log.warning(
+                    "retention failed",
+                    extra={"reason": str(exc), "kept": "what was to be dropped is still there; it is tried again"},
+                )
+            except Exception:
+                self._metrics.retention_failures.inc()
+                log.exception("retention failed unexpectedly; it is tried again")
+
+    async def check(self) -> None:
+        """Do what is to be done today, unless somebody is at it. Raises `StoreError`."""
+        table = await self._opened()
+        try:
+            if not await table.lock(0):
+                return
+            today = datetime.fromtimestamp(self._now_us() / 1e6, UTC).date()
+            to_do = await plan_for(table, today, self._keep_days, self._bytes_max)
+            await table.create(to_do.create)
+            for day in to_do.create:
+                log.info("a day's partition was made", extra={"partition": name_of(day)})
+            for partition in to_do.drop:
+                await table.drop(partition)
+                self._metrics.partitions_dropped.inc()
+                log.info("a day was dropped", extra=_described(partition))
+        finally:
+            await table.close()
+        for partition in to_do.kept:
+            log.warning(
+                "a day is kept beyond its time: it has events that are not published, or are dead letters",
+                extra=_described(partition),
+            )
+
+
+def _described(partition: Partition) -> dict[str, object]:
+    return {"partition": partition.name, "rows": partition.rows, "bytes": partition.bytes}
