@@ -105,7 +105,8 @@ class Leftovers:
             self._unheard = parts
             return False
         finally:
-            self._untold = [part for part in self._untold if part not in parts]
+            tried = set(parts)
+            self._untold = [part for part in self._untold if part not in tried]
             for part in parts:
                 part.make_safe()
 
