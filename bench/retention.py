@@ -143,6 +143,8 @@ def dropped(
 def retention(service: targets.Service, mysql: MySQLServer, day: date, by: str) -> Iterator[list[float]]:
     """The day may go a second after the block has begun; how long a command took for it is there after it."""
     took: list[float] = []
+    if not is_there(mysql, service, day):
+        raise targets.BenchFailed(f"{day} was dropped too early")
 
     def run() -> None:
         time.sleep(BEFORE_SECONDS)
@@ -158,8 +160,12 @@ def retention(service: targets.Service, mysql: MySQLServer, day: date, by: str) 
         yield took
     finally:
         thread.join()
-    if (name_of(day),) in mysql.query(PARTITIONS, service.database):
+    if is_there(mysql, service, day):
         raise targets.BenchFailed(f"{day} was not dropped")
+
+
+def is_there(mysql: MySQLServer, service: targets.Service, day: date) -> bool:
+    return (name_of(day),) in [tuple(row) for row in mysql.query(PARTITIONS, service.database)]
 
 
 def replay(service: targets.Service, day: date) -> tuple[int, float]:
