@@ -28,7 +28,14 @@ class Terminal:
         os.set_blocking(self._side, False)
         environment = {**os.environ, "COLUMNS": "100", "LINES": "40"}
         argv = [sys.executable, "-m", "ingest", *words]
-        self.process = subprocess.Popen(argv, stdin=other, stdout=other, stderr=other, env=environment)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env=environment,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads yet
+        )
         os.close(other)
         self._text = ""
 
@@ -45,6 +52,11 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._side)
+
+
+def _heed_interrupts() -> None:
+    """What a shell runs in the background ignores SIGINT, and so does all that it starts: a whole test run, perhaps."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
