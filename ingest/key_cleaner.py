@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import random
 
-from ingest.clock import NowUs
+from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
 from ingest.store.base import Store
 
@@ -26,7 +25,7 @@ class KeyCleaner:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await asyncio.sleep(jittered(ROUND_SECONDS))
             try:
                 while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause is for the others
                     await asyncio.sleep(PAUSE_SECONDS)

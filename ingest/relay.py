@@ -6,7 +6,6 @@ is held while the broker is spoken to.
 
 import asyncio
 import logging
-import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import islice
@@ -14,7 +13,7 @@ from itertools import islice
 import msgspec
 
 from ingest.batches import Batch
-from ingest.clock import Monotonic, NowUs
+from ingest.clock import Monotonic, NowUs, jittered
 from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics, Route
@@ -81,7 +80,7 @@ class Relay:
             except Exception:
                 log.exception("the relay failed unexpectedly; it goes on")
             if not more:
-                await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                await asyncio.sleep(jittered(self._pause_seconds))
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None:
         """Publish what is left of an entry that this worker could not publish itself, before its lease is over."""

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from ingest.clock import NowUs
+from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
 from ingest.metrics import Metrics
 from ingest.retention import Partition, Table, name_of, plan_for
@@ -35,7 +34,7 @@ class RetentionKeeper:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._check_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await asyncio.sleep(jittered(self._check_seconds))
             try:
                 await self.check()
             except StoreError as exc:

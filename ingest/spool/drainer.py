@@ -3,12 +3,12 @@
 import asyncio
 import itertools
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
 from ingest.batches import Batch, pack, without
+from ingest.clock import jittered
 from ingest.errors import BatchRefused, IdsTaken, Repeats, SpoolFull, StoreError
 from ingest.homes import Successor
 from ingest.metrics import Metrics
@@ -69,7 +69,7 @@ class Drainer:
 
         `was_away`: it has been asked in vain.
         """
-        seconds = self._poll_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        seconds = jittered(self._poll_seconds)
         if was_away:
             await asyncio.sleep(seconds)
             return

@@ -27,15 +27,9 @@ class Terminal:
         self._side, other = pty.openpty()
         os.set_blocking(self._side, False)
         environment = {**os.environ, "COLUMNS": "100", "LINES": "40"}
-        argv = [sys.executable, "-m", "ingest", *words]
-        self.process = subprocess.Popen(
-            argv,
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            env=environment,
-            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads yet
-        )
+        # What a shell runs in the background ignores SIGINT, and so does all that it starts: a whole test run, perhaps.
+        argv = ["env", "--default-signal=INT", sys.executable, "-m", "ingest", *words]
+        self.process = subprocess.Popen(argv, stdin=other, stdout=other, stderr=other, env=environment)
         os.close(other)
         self._text = ""
 
@@ -52,11 +46,6 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._side)
-
-
-def _heed_interrupts() -> None:
-    """What a shell runs in the background ignores SIGINT, and so does all that it starts: a whole test run, perhaps."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def outage(clock: FakeClock) -> Outage:
 
 
 @pytest.fixture
-def drainer(
+def polling(
     spool: SpoolStore,
     folder: Path,
     opened: Opened,
@@ -59,8 +59,15 @@ def drainer(
     successor: FakeSuccessor,
     outage: Outage,
     metrics: Metrics,
-) -> Drainer:
-    return Drainer(spool, Adoption(folder, spool, opened), database, successor, outage, 0.01, metrics)
+) -> Callable[[float], Drainer]:
+    """Makes a drainer that pauses for so many seconds."""
+    adoption = Adoption(folder, spool, opened)
+    return lambda seconds: Drainer(spool, adoption, database, successor, outage, seconds, metrics)
+
+
+@pytest.fixture
+def drainer(polling: Callable[[float], Drainer]) -> Drainer:
+    return polling(0.01)
 
 
 async def keep(spool: SpoolStore, made: Batch, *, published: bool = True) -> Batch:
@@ -282,15 +289,9 @@ async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, 
 
 
 async def test_database_is_asked_as_soon_as_an_outage_begins(
-    spool: SpoolStore,
-    folder: Path,
-    opened: Opened,
-    database: Database,
-    successor: FakeSuccessor,
-    outage: Outage,
-    metrics: Metrics,
+    polling: Callable[[float], Drainer], spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
-    drainer = Drainer(spool, Adoption(folder, spool, opened), database, successor, outage, 3600.0, metrics)
+    drainer = polling(3600.0)
     await keep(spool, batch(1))
     working = asyncio.create_task(drainer.run())
     await until(lambda: database.restored)
