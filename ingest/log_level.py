@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.atomic_file import replace_file
 from ingest.clock import NowUs, unix_us
 from ingest.durations import seconds_of
 from ingest.logs import LEVEL_NAMES, Level
@@ -32,10 +33,7 @@ def change(settings: Settings, level: str, duration: str) -> str:
         (folder / FILE_NAME).unlink(missing_ok=True)
         return f"the log's level is {settings.log_level} again"
     asked = Wish(msgspec.convert(level, Level), unix_us() + seconds_of(duration) * 1_000_000)
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{FILE_NAME}.new"
-    new.write_bytes(msgspec.json.encode(asked))
-    new.replace(folder / FILE_NAME)
+    replace_file(folder / FILE_NAME, msgspec.json.encode(asked))
     return f"the log's level is {level} for {duration}, then {settings.log_level}"
 
 

@@ -8,6 +8,7 @@ from secrets import token_hex
 
 import msgspec
 
+from ingest.atomic_file import replace_volatile
 from ingest.clock import Monotonic
 
 log = logging.getLogger("ingest.rates")
@@ -95,10 +96,7 @@ class Sharing:
     def _tell(self, taken: Taken) -> None:
         if taken == self._told:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".draft")
-        draft.write_bytes(_encode(Told(self._life, taken)))
-        draft.replace(self._path)
+        replace_volatile(self._path, _encode(Told(self._life, taken)))
         self._told = taken
 
     def _learn(self, path: Path, buckets: Mapping[str, Bucket]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.atomic_file import replace_file
 from ingest.batches import Batch
 from ingest.errors import IngestError, PublishError, SettingsError
 from ingest.events import Event
@@ -121,9 +122,7 @@ class Replay:
 
     def _remember(self) -> None:
         if self._state:
-            draft = self._state.with_name(self._state.name + ".draft")
-            draft.write_bytes(msgspec.json.encode(self.progress))
-            draft.replace(self._state)
+            replace_file(self._state, msgspec.json.encode(self.progress))
 
 
 def _marked(event: Event) -> Event:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ingest.atomic_file import replace_file
 from ingest.batch_endpoint import PATH
 from ingest.errors import IngestError, SettingsError
 
@@ -154,7 +155,7 @@ class Sending:
         self.progress.line = chunk[-1][0]
         self.progress.accepted += len(chunk) - len(rejected)
         self.progress.rejected += len(rejected)
-        self._state.write_bytes(msgspec.json.encode(self.progress))
+        replace_file(self._state, msgspec.json.encode(self.progress))
 
     def _recalled(self) -> Progress:
         own = _fingerprint(self._path)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
+from ingest.atomic_file import replace_file
 from ingest.errors import StoreError
 from ingest.seats import lock
 from ingest.store.base import SlotLease, Store
@@ -105,10 +106,7 @@ class SlotKeeper:
         return self._folder / f"slot-{slot:04}.json"
 
     def _write(self, lease: SlotLease) -> None:
-        path = self._file(lease.slot)
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(lease))
-        draft.replace(path)
+        replace_file(self._file(lease.slot), msgspec.json.encode(lease))
 
 
 def _read(path: Path) -> SlotLease | None:

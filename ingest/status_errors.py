@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.atomic_file import replace_volatile
 from ingest.logs import mask_text
 from ingest.status import Error
 
@@ -37,9 +38,7 @@ class Errors(logging.Handler):
         """Tell the other workers, if there is something new."""
         if self._changed:
             self._changed = False
-            draft = self._path.with_suffix(".draft")
-            draft.write_bytes(_encode(list(self._last)))
-            draft.replace(self._path)
+            replace_volatile(self._path, _encode(list(self._last)))
 
     def of_all(self) -> list[Error]:
         """Those of all workers, the latest first."""

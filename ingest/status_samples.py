@@ -8,6 +8,8 @@ from typing import TypeVar
 import msgspec
 from prometheus_client import Metric
 
+from ingest.atomic_file import replace_volatile
+
 HISTORY_SECONDS = 600.0
 SAMPLE_SECONDS = 5.0
 
@@ -130,6 +132,4 @@ class History:
         return [sample for sample in samples if sample.time > since and until.continues(sample)]
 
     def add(self, sample: Sample) -> None:
-        draft = self._path.with_suffix(".draft")
-        draft.write_bytes(_encode([*self.read(sample), sample]))
-        draft.replace(self._path)
+        replace_volatile(self._path, _encode([*self.read(sample), sample]))

@@ -5,13 +5,13 @@ They are remembered in the data folder: a worker that starts while the database 
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from ingest.atomic_file import replace_file
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.grants import Grant, Grants
@@ -90,8 +90,4 @@ class TokenWatch:
             self._used = valid
 
     def _remember(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        draft.touch(0o600)
-        draft.write_bytes(_encode(self._tokens))
-        draft.replace(self._file)
+        replace_file(self._file, _encode(self._tokens), 0o600)

@@ -11,6 +11,7 @@ import ingest
 PACKAGE = Path(ingest.__file__).parent
 FOUNDATION = {
     *(
+        "atomic_file",
         "batch_histogram",
         "deadlines",
         "errors",
