@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
@@ -56,11 +58,20 @@ class Spool(Protocol):
 class Health:
     """Watches store and publisher; `run` works until it is cancelled."""
 
-    def __init__(self, store: Store, spool: Spool | None, publisher: Publisher, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool | None,
+        publisher: Publisher,
+        metrics: Metrics,
+        checks: Mapping[str, Callable[[], str | None]] = MappingProxyType({}),
+    ) -> None:
+        """`checks` by name: each says what is wrong, or None. A problem degrades the service; it still takes events."""
         self._store = store
         self._spool = spool
         self._publisher = publisher
         self._metrics = metrics
+        self._checks = checks
         self._database = "not checked yet"
         self._backlog = Backlog()
         self.has_slot = False
@@ -79,6 +90,7 @@ class Health:
         }
         if self._spool:
             checks["spool"] = self._spool.problem or self._spool.waiting or "ok"
+        checks |= {name: check() or "ok" for name, check in self._checks.items()}
         return Report(self._status(checks), checks)
 
     def _status(self, checks: dict[str, str]) -> Status:
@@ -89,7 +101,8 @@ class Health:
         away = checks["database"] != "ok" or (self._spool is not None and self._spool.used)
         if away and (self._spool is None or self._spool.problem):
             return "unavailable"
-        return "ready" if checks["broker"] == "ok" and not away else "degraded"
+        well = all(checks[name] == "ok" for name in ("broker", *self._checks))
+        return "ready" if well and not away else "degraded"
 
     async def run(self) -> None:
         for number in itertools.count():

@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -48,6 +49,23 @@ def status(health: Health) -> tuple[str, bool]:
 async def test_nothing_is_ready_before_the_first_check(health: Health) -> None:
     assert status(health) == ("starting", False)
     assert health.report().checks["database"] == "not checked yet"
+
+
+async def test_a_further_check_that_fails_degrades_the_service(
+    store: PingedStore, publisher: FakePublisher, metrics: Metrics
+) -> None:
+    problems: dict[str, str] = {}
+    checks = {name: partial(problems.get, name) for name in ("locks", "topology")}
+    health = Health(store, None, publisher, metrics, checks)
+    health.has_slot = True
+    await health.check(with_backlog=False)
+    assert status(health) == ("ready", True)
+
+    problems["topology"] = "A partition is not bound."
+
+    assert status(health) == ("degraded", True)
+    assert health.report().checks["locks"] == "ok"
+    assert health.report().checks["topology"] == "A partition is not bound."
 
 
 async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:
