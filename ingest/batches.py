@@ -1,6 +1,7 @@
 """The unit of work behind the endpoint: events that are committed and published together."""
 
 import logging
+import threading
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import attrgetter
@@ -113,8 +114,18 @@ LEVEL = -1
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Batch).decode
-_compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
-_decompress = ZstdDecompressor().decompress
+"""Threads may share msgspec's objects: they keep no state between calls."""
+
+
+class _Zstandard(threading.local):
+    """A compressor and a decompressor for each thread: two threads in one of them read each other's bytes, or crash."""
+
+    def __init__(self) -> None:
+        self.compress = ZstdCompressor(level=LEVEL, write_checksum=True).compress
+        self.decompress = ZstdDecompressor().decompress
+
+
+_zstandard = _Zstandard()
 
 
 def pack(batch: Batch) -> bytes:
@@ -122,14 +133,14 @@ def pack(batch: Batch) -> bytes:
 
     The table cannot serve for that: MySQL's JSON type keeps neither key order nor spacing nor long numbers.
     """
-    return _compress(_encode(batch))
+    return _zstandard.compress(_encode(batch))
 
 
 def unpack_one(packed: bytes) -> Batch | None:
     """None if the bytes are damaged."""
     try:
-        return _decode(_decompress(packed))
-    except (msgspec.MsgspecError, ZstdError):
+        return _decode(_zstandard.decompress(packed))
+    except (msgspec.MsgspecError, ZstdError, MemoryError):  # damaged bytes may claim any size
         return None
 
 

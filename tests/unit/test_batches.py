@@ -1,6 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from ingest.batches import Batch, pack, unpack
+from ingest.batches import Batch, pack, unpack, unpack_one
 from ingest.events import Event
 from tests.unit.making import batch
 
@@ -48,3 +50,27 @@ def test_damaged_entry_is_reported_and_does_not_hold_up_the_others(
 
     assert [rows(one) for one in found] == [rows(sound)]
     assert [record.first_id for record in caplog.records] == [77]  # type: ignore[attr-defined]
+
+
+THREADS = 4
+ROUNDS = 150
+
+
+def test_threads_that_pack_and_unpack_at_once_get_their_own_bytes() -> None:
+    """A thread reads dead workers' spools while the event loop commits."""
+    made = [batch(200 + number, slot=number) for number in range(THREADS)]
+    packed = [pack(one) for one in made]
+
+    def is_whole(number: int) -> bool:
+        at = number % THREADS
+        return pack(made[at]) == packed[at] and unpack_one(packed[at]) == made[at]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert all(threads.map(is_whole, range(THREADS * ROUNDS)))
+
+
+def test_damaged_entry_that_claims_to_be_huge_is_reported() -> None:
+    packed = pack(batch(2))
+    descriptor = packed[4] | 0b1100_0000  # the frame's content size has eight bytes then
+
+    assert unpack_one(packed[:4] + bytes([descriptor]) + b"\xff" * 7 + b"\x3f" + packed[5:]) is None
