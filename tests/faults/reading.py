@@ -15,6 +15,7 @@ from ingest.publisher.embedded import FILE_NAME
 from tests.faults.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
+PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 SPOOLED = "SELECT COALESCE(SUM(count), 0) FROM spool"
 MESSAGES = "SELECT message_id, body FROM messages"
@@ -24,6 +25,11 @@ QUIET_SECONDS = 0.5
 
 def rows_of(database_url: str) -> list[Row]:
     return [(int(row_id), str(call_id)) for row_id, call_id in _query(database_url, ROWS)]
+
+
+def payloads_of(database_url: str) -> list[str]:
+    """In the order of their ids."""
+    return [str(payload) for (payload,) in _query(database_url, PAYLOADS)]
 
 
 def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:

@@ -6,15 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.conftest import StartService
-from tests.faults.reading import backlog_of, rows_of, take_messages
-from tests.running import TOKEN
+from tests.faults.reading import backlog_of, payloads_of, rows_of, take_messages
+from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
-from tests.services.sip import call, kamailio
+from tests.services.sip import call, call_as, kamailio
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "clients" / "kamailio.cfg"
 CALLS = 1000
 CALLS_PER_SECOND = 250
 POSTED_SECONDS = 60.0
+
+
+HOSTILE_USERS = {
+    **{
+        text.encode(): text
+        for text in ("$def(EVENTS_TOKEN)", "$1", "$(env(PATH))", "$Ts", "$var(event)", "$(var(to){s.len})", "%s%n$$")
+    },
+    b"caf\xe9": "caf%e9",
+    b"": "unknown",
+}
+"""What a caller may put into From, To and Call-ID → how the event tells it: Kamailio's pseudo-variables and formats, a
+byte of Latin-1, nothing."""
 
 
 def test_calls_through_a_real_proxy_are_all_told(
@@ -36,3 +48,22 @@ def test_calls_through_a_real_proxy_are_all_told(
     assert Counter(Counter(event["call_id"] for event in events).values()) == {2: CALLS}
     assert len(rows_of(full_settings["DATABASE_URL"])) == 2 * CALLS
     assert {(event["from_number"], event["to_number"]) for event in events} == {("sipp", "service")}
+
+
+def test_a_callers_text_is_text_for_the_proxy(service: ServiceProcess, tmp_path: Path) -> None:
+    defines = {
+        "EVENTS_URL": f'"http://127.0.0.1:{service.port}/api/call-events"',
+        "EVENTS_TOKEN": f'"{TOKEN}"',
+    }
+    database = service.environment["INGEST_DATABASE_URL"]
+    before = len(rows_of(database))
+    with kamailio(CONFIGURATION, tmp_path, defines) as port:
+        for user in HOSTILE_USERS:
+            call_as(user, port, tmp_path)
+        wait_until(lambda: len(rows_of(database)) == before + 2 * len(HOSTILE_USERS), POSTED_SECONDS)
+
+    events = [json.loads(payload) for payload in payloads_of(database)[before:]]
+    assert Counter(event["from_number"] for event in events) == dict.fromkeys(HOSTILE_USERS.values(), 2)
+    assert Counter(event["to_number"] for event in events) == dict.fromkeys(HOSTILE_USERS.values(), 2)
+    assert TOKEN not in str(events)
+    assert all(event["call_id"].startswith(event["from_number"].replace("unknown", "///")) for event in events)

@@ -31,7 +31,7 @@ def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> I
     options = [word for name, value in given.items() for word in ("-A", f"{name}={value}")]
     log = folder / "kamailio.log"
     command = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder), "-f", str(configuration), *options]
-    with log.open("wb") as stderr, _running(command, folder, stderr), _running(_sipp("uas", next_hop), folder):
+    with log.open("wb") as stderr, _running(command, folder, stderr), _running(_sipp(["-sn", "uas"], next_hop), folder):
         if not wait_until(lambda: _answers(port), START_SECONDS):
             raise AssertionError(f"Kamailio does not answer:\n{log.read_text()[-3000:]}")
         yield port
@@ -39,8 +39,28 @@ def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> I
 
 def call(port: int, calls: int, per_second: int, folder: Path) -> None:
     """Make calls through the proxy, and return when all have ended."""
+    _call(["-sn", "uac"], port, calls, per_second, folder)
+
+
+def call_as(user: bytes, port: int, folder: Path) -> None:
+    """One call whose From, To and Call-ID hold these bytes, whatever SIP allows there; empty: URIs without a user."""
+    uac = subprocess.run(["sipp", "-sd", "uac"], capture_output=True, check=False).stdout  # its status is 99
+    uri = b"<sip:" + (user + b"@" if user else b"")
+    for header, hostile in (
+        (b"From: sipp <sip:sipp@", b"From: " + uri),
+        (b"To: [service] <sip:[service]@", b"To: " + uri),
+        (b"Call-ID: [call_id]", b"Call-ID: " + user + b"///[call_id]"),
+    ):
+        assert header in uac
+        uac = uac.replace(header, hostile)
+    scenario = folder / "hostile.xml"
+    scenario.write_bytes(uac)
+    _call(["-sf", str(scenario)], port, 1, 1, folder)
+
+
+def _call(scenario: list[str], port: int, calls: int, per_second: int, folder: Path) -> None:
     command = [
-        *_sipp("uac", free_udp_port()),
+        *_sipp(scenario, free_udp_port()),
         f"127.0.0.1:{port}",
         "-m",
         str(calls),
@@ -53,8 +73,8 @@ def call(port: int, calls: int, per_second: int, folder: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def _sipp(scenario: str, port: int) -> list[str]:
-    return ["sipp", "-sn", scenario, "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
+def _sipp(scenario: list[str], port: int) -> list[str]:
+    return ["sipp", *scenario, "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
 
 
 @contextmanager
