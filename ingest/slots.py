@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.atomic_file import replace_file
 from ingest.errors import StoreError
-from ingest.seats import lock
+from ingest.seats import FileLock, lock
 from ingest.store.base import SlotLease, Store
 
 LEASE_SECONDS = 86_400.0
@@ -32,7 +32,7 @@ class SlotKeeper:
         self._folder = folder
         self._store = store
         self._now_us = now_us
-        self._descriptor: int | None = None
+        self.lock: FileLock | None = None
         self.lease: SlotLease | None = None
 
     async def acquire(self) -> SlotLease:
@@ -58,9 +58,9 @@ class SlotKeeper:
 
     def release(self) -> None:
         """Let another worker of this data folder have the slot."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
         self.lease = None
 
     def record(self, last_ms: int) -> None:
@@ -74,9 +74,9 @@ class SlotKeeper:
             lease = _read(path)
             if lease is None or lease.until_ms < now_ms + MARGIN_MS or lease.node != self._node():
                 continue
-            descriptor = lock(path.with_suffix(".lock"))
-            if descriptor is not None:
-                self._descriptor = descriptor
+            taken = lock(path.with_suffix(".lock"))
+            if taken is not None:
+                self.lock = taken
                 # An owner that was killed made ids after its last note here. They are made again only if the
                 # clock has gone back since, and then the table's key refuses them.
                 return msgspec.structs.replace(lease, floor_ms=min(lease.floor_ms, now_ms + RESERVE_MS))
@@ -84,10 +84,10 @@ class SlotKeeper:
 
     async def _leased(self) -> SlotLease:
         lease = await self._store.lease_slot(self._node(), LEASE_SECONDS)
-        descriptor = lock(self._file(lease.slot).with_suffix(".lock"))
-        if descriptor is None:
+        taken = lock(self._file(lease.slot).with_suffix(".lock"))
+        if taken is None:
             raise StoreError(f"Slot {lease.slot} was leased, but another process has its file locked.")
-        self._descriptor = descriptor
+        self.lock = taken
         self._write(lease)
         return lease
 

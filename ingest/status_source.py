@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ingest.health import Report
 from ingest.metric_files import MetricFiles
-from ingest.seats import lock
+from ingest.seats import FileLock, lock
 from ingest.status import Limits, Status, status_of
 from ingest.status_errors import Errors
 from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of
@@ -26,14 +26,14 @@ class StatusSource:
     def __init__(
         self, folder: Path, seat: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._files = files
         self._limits = limits
         self._report = report
         self._errors = Errors(folder, seat)
         self._history = History(folder / "history")
         self._lock_path = folder / "recorder.lock"
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._asking = asyncio.Lock()
         self._status: Status | None = None
         self._made_at = 0.0
@@ -59,6 +59,7 @@ class StatusSource:
         due = time.monotonic()
         while True:
             try:
+                self._folder.mkdir(parents=True, exist_ok=True)  # also when somebody has deleted it
                 self._errors.save()
                 if time.monotonic() >= due and self._is_recorder():
                     due = time.monotonic() + SAMPLE_SECONDS
@@ -70,6 +71,9 @@ class StatusSource:
                 due = time.monotonic()
 
     def _is_recorder(self) -> bool:
+        if self._lock is not None and not self._lock.intact and not self._lock.renew():
+            self._lock.release()
+            self._lock = None
         if self._lock is None:
             self._lock = lock(self._lock_path)
         return self._lock is not None

@@ -33,15 +33,17 @@ async def beat(folder: Path, monotonic: Monotonic) -> None:
     The file's lock, which ends with the process, tells that the process in its name is no other one yet.
     """
     path = folder / str(os.getpid())
-    while (descriptor := lock(path)) is None:  # noqa: ASYNC110 - another process's lock tells nobody of its end
+    while (held := lock(path)) is None:  # noqa: ASYNC110 - another process's lock tells nobody of its end
         await asyncio.sleep(BEAT_SECONDS)  # the supervisor looks at what an earlier process of this number left
     try:
         while True:
-            os.pwrite(descriptor, _BEAT.pack(monotonic()), 0)
+            if held.intact or held.renew():
+                os.pwrite(held.descriptor, _BEAT.pack(monotonic()), 0)
             await asyncio.sleep(BEAT_SECONDS)
     finally:
-        path.unlink()
-        os.close(descriptor)
+        if held.intact:
+            path.unlink()
+        held.release()
 
 
 class Watchdog:
@@ -72,11 +74,11 @@ def _last_beat(path: Path) -> float | None:
     content = path.read_bytes()
     if len(content) < _BEAT.size:
         return None
-    descriptor = lock(path)
-    if descriptor is None:
+    held = lock(path)
+    if held is None:
         return float(_BEAT.unpack(content)[0])
     path.unlink()
-    os.close(descriptor)
+    held.release()
     return None
 
 

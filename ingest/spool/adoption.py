@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -36,14 +35,14 @@ class Adoption:
         for orphan in take_orphans(self._folder):
             await self._move(self._opened(orphan))
         for path in damaged(self._folder):
-            descriptor = lock(path.with_name(path.name + LOCK))
-            if descriptor is None:
+            taken = lock(path.with_name(path.name + LOCK))
+            if taken is None:
                 continue  # another worker reads it
             try:
                 if path in damaged(self._folder):
                     await self._salvage(path)
             finally:
-                os.close(descriptor)
+                taken.release()
 
     async def _move(self, orphan: SpoolStore) -> None:
         events = 0

@@ -4,12 +4,11 @@ A file that SQLite cannot read is set aside under another name and never deleted
 reads what is whole in it, and it stays for people.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SettingsError
-from ingest.seats import SEATS_MAX, lock
+from ingest.seats import SEATS_MAX, FileLock, lock
 
 SUFFIX, LOCK, DAMAGED, SALVAGED = ".db", ".lock", ".damaged", ".salvaged"
 SQLITE_SUFFIXES = ("-wal", "-shm")
@@ -18,15 +17,18 @@ SQLITE_SUFFIXES = ("-wal", "-shm")
 class SpoolFile:
     """One spool's file, held as long as this object is not released."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self.lock = lock
+
+    @property
+    def intact(self) -> bool:
+        """False if the lock's file was deleted, moved or replaced: see `FileLock.intact` and `renew`."""
+        return self.lock.intact
 
     def release(self) -> None:
         """Safe to call twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.lock.release()
 
     def remove(self) -> None:
         """An empty spool of a dead worker; its lock stays, as another worker may be waiting for it."""
@@ -99,13 +101,13 @@ def mark_salvaged(path: Path) -> Path:
 
 def is_held(path: Path) -> bool:
     """Whether a live process has the spool."""
-    descriptor = lock(path.with_suffix(LOCK))
-    if descriptor is None:
+    taken = lock(path.with_suffix(LOCK))
+    if taken is None:
         return True
-    os.close(descriptor)
+    taken.release()
     return False
 
 
 def _take(path: Path) -> SpoolFile | None:
-    descriptor = lock(path.with_suffix(LOCK))
-    return None if descriptor is None else SpoolFile(path, descriptor)
+    taken = lock(path.with_suffix(LOCK))
+    return None if taken is None else SpoolFile(path, taken)

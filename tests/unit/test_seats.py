@@ -1,9 +1,62 @@
+import errno
+import fcntl
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.seats import take_seat
+from ingest.seats import FileLock, holders_of_lost, lock, take_seat
+
+HOLDER = """import sys
+from pathlib import Path
+from ingest.seats import lock
+held = lock(Path(sys.argv[1]))
+print(held.intact, flush=True)
+input()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "some.lock"
+
+
+@pytest.fixture
+def held(path: Path) -> FileLock:
+    path.parent.mkdir()
+    taken = lock(path)
+    assert taken is not None
+    return taken
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.bak"))
+
+
+def delete_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+
+
+each_damage = pytest.mark.parametrize("damage", [delete, replace, move, delete_folder, replace_folder])
+Damage = Callable[[Path], None]
 
 
 def test_seats_are_distinct_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
@@ -20,3 +73,79 @@ def test_folder_that_is_none_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"INGEST_DATA_DIR: .*file.*cannot be used"):
         take_seat(tmp_path / "file")
+
+
+def test_lock_is_intact_until_it_is_released(path: Path, held: FileLock) -> None:
+    assert held.intact
+
+    held.release()
+
+    assert not held.intact
+    assert lock(path) is not None
+
+
+@each_damage
+def test_holder_notices_that_its_file_is_gone_and_locks_another(path: Path, held: FileLock, damage: Damage) -> None:
+    damage(path)
+    assert not held.intact
+
+    assert held.renew()
+
+    assert held.intact
+    assert lock(path) is None
+
+
+@each_damage
+def test_path_whose_last_file_a_live_process_has_is_not_free(path: Path, held: FileLock, damage: Damage) -> None:
+    damage(path)
+    path.parent.mkdir(exist_ok=True)
+
+    assert lock(path) is None
+
+    held.release()
+    assert lock(path) is not None
+
+
+def test_deleted_lock_of_another_process_is_not_free_until_that_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "some.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"True\n"
+        path.unlink()
+
+        assert lock(path) is None
+        assert holders_of_lost(path) == {other.pid}
+
+        other.kill()
+    assert lock(path) is not None
+
+
+def test_lock_is_not_renewed_on_a_file_that_another_has(path: Path, held: FileLock) -> None:
+    path.unlink()
+    with path.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        assert not held.renew()
+
+    assert held.renew()
+
+
+def test_neighbours_with_the_same_beginning_are_no_evidence(tmp_path: Path) -> None:
+    assert lock(tmp_path / "1234")
+
+    assert not holders_of_lost(tmp_path / "123")
+
+
+def test_seat_of_a_live_worker_stays_its_own_when_its_lock_is_deleted(tmp_path: Path) -> None:
+    first = take_seat(tmp_path)
+    first.lock.path.unlink()
+
+    assert take_seat(tmp_path).number == 1
+
+
+def test_released_lock_has_no_file(held: FileLock) -> None:
+    held.release()
+
+    with pytest.raises(OSError, match="the lock is released") as raised:
+        _ = held.descriptor
+    assert raised.value.errno == errno.EBADF

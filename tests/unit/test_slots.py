@@ -138,3 +138,15 @@ async def test_keepers_of_one_folder_share_its_name_and_no_slot(
 
     assert one.node == other.node
     assert one.slot != other.slot
+
+
+async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_was_deleted(
+    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+) -> None:
+    store.leases += [leased(clock), leased(clock, SLOT + 1)]
+    one = await keeper.acquire()
+    (folder / f"slot-{SLOT:04}.lock").unlink()
+
+    other = await SlotKeeper(folder, store, clock.now_us).acquire()
+
+    assert one.slot != other.slot

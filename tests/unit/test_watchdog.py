@@ -70,6 +70,17 @@ async def test_worker_that_ended_is_forgotten(looks: Looks) -> None:
     assert not list(looks.folder.iterdir())
 
 
+async def test_worker_whose_file_was_deleted_beats_in_a_new_one(looks: Looks) -> None:
+    task = await beat_once(looks)
+    (looks.folder / str(os.getpid())).unlink()
+    await until(lambda: any(path.stat().st_size for path in looks.folder.iterdir()))
+
+    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+
+    assert looks.killed == [os.getpid()]
+    task.cancel()
+
+
 def test_file_of_a_dead_process_kills_nobody(looks: Looks, another_pid: int) -> None:
     # The number is another process's by now: whoever beat has let go of the lock.
     (looks.folder / str(another_pid)).write_bytes(b"\0" * 8)

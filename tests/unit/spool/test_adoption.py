@@ -57,6 +57,20 @@ async def test_live_workers_spool_is_left_alone(
     await alive.close()
 
 
+async def test_live_workers_spool_is_left_alone_also_when_its_lock_was_deleted(
+    adoption: Adoption, spool: SpoolStore, folder: Path, opened: Opened
+) -> None:
+    file = take_spool(folder)
+    alive = opened(file)
+    await alive.commit(batch(1), lease_seconds=0.0, settled=[])
+    file.path.with_suffix(".lock").unlink()
+
+    await adoption.adopt()
+
+    assert (len(await alive.after(0, 10)), await spool.after(0, 10)) == (1, [])
+    await alive.close()
+
+
 async def test_what_is_whole_in_a_damaged_orphan_is_adopted_and_the_file_stays(
     adoption: Adoption, spool: SpoolStore, folder: Path, opened: Opened
 ) -> None:

@@ -13,6 +13,17 @@ def test_each_owner_has_a_file_of_its_own(folder: Path) -> None:
     assert is_held(first.path)
 
 
+def test_owner_notices_that_its_lock_was_deleted(folder: Path) -> None:
+    file = take_spool(folder)
+    assert file.intact
+
+    (folder / "spool-0.lock").unlink()
+
+    assert not file.intact
+    assert is_held(file.path)
+    assert take_spool(folder).path != file.path
+
+
 def test_file_of_a_dead_owner_is_the_next_ones(folder: Path) -> None:
     first = take_spool(folder)
     first.release()
