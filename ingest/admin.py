@@ -1,7 +1,7 @@
 """The pages and metrics on an address of their own, for those who run the service, apart from where events come in."""
 
 import asyncio
-import logging
+from collections.abc import Callable
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
@@ -12,8 +12,7 @@ from ingest.addresses import literal
 from ingest.bridge import Application
 from ingest.logs import log_config
 from ingest.settings import Settings
-
-log = logging.getLogger("ingest.admin")
+from ingest.tasks import end, supervise
 
 CONNECTIONS_MAX = 64
 HEAD_SECONDS = 15
@@ -26,23 +25,32 @@ class Admin:
     So it lives and dies with its worker, whose state `/readyz` tells, and needs no process of its own.
     """
 
-    def __init__(self, application: Application, settings: Settings) -> None:
+    def __init__(self, application: Application, settings: Settings, count: Callable[[], None]) -> None:
+        """`count` is called whenever the listener fails; it starts again."""
         self._application = application
         self._settings = settings
+        self._count = count
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Begin to listen; the application is told by ASGI's lifespan messages."""
-        self._server = _server(self._application, self._settings)
-        self._serving = asyncio.create_task(self._server.serve(), name="admin")
-        self._serving.add_done_callback(_ended)
+        self._serving = supervise(self._serve, "admin", self._count)
 
     async def stop(self) -> None:
         """Last of all, so that the drain can be watched."""
+        self._stopping = True
         if self._server and self._serving:
             self._server.stop()  # type: ignore[no-untyped-call] # Granian has no types here
             await asyncio.wait([self._serving], timeout=STOP_SECONDS)
+            await end([self._serving])
+
+    async def _serve(self) -> None:
+        self._server = _server(self._application, self._settings)
+        await self._server.serve()
+        if not self._stopping:
+            raise RuntimeError("The listener of the admin address ended by itself.")
 
 
 def _server(application: Application, settings: Settings) -> Server:
@@ -57,8 +65,3 @@ def _server(application: Application, settings: Settings) -> Server:
         log_level=LogLevels.error,  # it would tell of its own start and stop beside the worker's
         log_dictconfig=log_config(settings.log_level),
     )
-
-
-def _ended(serving: asyncio.Task[None]) -> None:
-    if not serving.cancelled() and (failure := serving.exception()):
-        log.error("the admin address is not served by this worker", exc_info=failure)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,9 +36,10 @@ from ingest.settings import Settings, read_settings
 from ingest.status import Limits
 from ingest.status_source import StatusSource
 from ingest.stop_signals import hold_back, let_through
+from ingest.tasks import BackgroundTask
 from ingest.watchdog import beat
 from ingest.wiring import make_parts, make_publisher, make_retention, make_store, make_tracing
-from ingest.worker import BackgroundTask, Parts, Worker
+from ingest.worker import Parts, Worker
 
 INGEST_LOG = logging.getLogger("ingest")
 CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
@@ -124,7 +125,8 @@ def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -
     if tracing:
         lanes, inbound = {path: tracing.lane(lane) for path, lane in lanes.items()}, tracing.lane(inbound)
     application = IngestApplication(lanes, inbound, parts.health, settings.drain_delay_seconds)
-    admin = _add_pages(application, settings, parts.health, files, source)
+    count = metrics.background_failures.labels("admin").inc
+    admin = _add_pages(application, settings, parts.health, files, source, count)
 
     async def start(_: Application) -> None:
         await worker.start()
@@ -195,7 +197,12 @@ def exposition(files: MetricFiles, granian_port: int) -> bytes:
 
 
 def _add_pages(
-    application: Application, settings: Settings, health: Health, files: MetricFiles, source: StatusSource
+    application: Application,
+    settings: Settings,
+    health: Health,
+    files: MetricFiles,
+    source: StatusSource,
+    count: Callable[[], None],
 ) -> Admin | None:
     """Where events come in, or on an address of their own; then there is only what a balancer asks on the former."""
     expose = partial(exposition, files, settings.server_metrics_port)
@@ -205,4 +212,4 @@ def _add_pages(
     add_probes(application, health)
     pages = Application(router=Router())  # without one of their own BlackSheep's applications share theirs
     add_routes(pages, health, expose, source.status)
-    return Admin(pages, settings)
+    return Admin(pages, settings, count)

@@ -19,7 +19,7 @@ from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
-from ingest.tasks import end
+from ingest.tasks import end, supervise
 
 log = logging.getLogger("ingest.batcher")
 
@@ -87,7 +87,8 @@ class Batcher:
         return sum(group.bytes for group in self._groups)
 
     def start(self) -> None:
-        self._writers = [asyncio.create_task(self._write(), name=f"writer-{n}") for n in range(self._limits.writers)]
+        count = self._metrics.background_failures.labels("writer").inc
+        self._writers = [supervise(self._write, f"writer-{n}", count) for n in range(self._limits.writers)]
 
     def use_ids(self, ids: IdGenerator | None) -> None:
         """From now on events get ids of this generator; without one none are taken."""
@@ -178,6 +179,9 @@ class Batcher:
             self._busy += 1
             try:
                 await self._commit_group(group)
+            except Exception:
+                self._answer(group, _all(group, StoreError()))
+                raise
             finally:
                 self._busy -= 1
 

@@ -145,6 +145,7 @@ class Dispatcher:
                 await self._publish_group(group, together)
             except Exception:
                 log.exception("publishing failed unexpectedly; the relay has the events when their lease is over")
+                self._metrics.background_failures.labels("publishing").inc()
             finally:
                 self._inflight_events -= len(together)
                 self._inflight_bytes -= together.payload_bytes

@@ -110,6 +110,7 @@ class Health:
                 await self.check(with_backlog=number % BACKLOG_CHECKS == 0)
             except Exception:
                 log.exception("the health check failed unexpectedly")
+                self._metrics.background_failures.labels("health").inc()
                 self._database = "The check failed; the log says why."
             await asyncio.sleep(CHECK_SECONDS)
 

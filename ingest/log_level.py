@@ -45,7 +45,7 @@ def wished(folder: Path, now_us: int) -> Wish | None:
     """What is asked for now; a file that holds no wish is none."""
     try:
         found = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=Wish)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError):  # damaged; msgspec's errors are such, and those of wrong UTF-8
         return None
     return found if now_us < found.until_us else None
 

@@ -231,6 +231,12 @@ class Metrics:
         self.worker_restarts = Counter(
             "ingest_worker_restarts_total", "Workers that took the place of one that died.", registry=registry
         )
+        self.background_failures = Counter(
+            "ingest_background_failures_total",
+            "Failures of a worker's background tasks, each of which starts again, by task.",
+            ["task"],
+            registry=registry,
+        )
         self.ledger = Ledger(self.accepted, self.stored, self.repeated, ledger_file)
         self._begin_at_zero()
 

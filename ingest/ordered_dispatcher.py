@@ -248,6 +248,7 @@ class OrderedDispatcher(Dispatcher):
                 self._fall_behind(str(exc))
             except Exception:
                 log.exception("publishing what is left failed unexpectedly; it is tried again")
+                self._metrics.background_failures.labels("publishing").inc()
                 self._fall_behind("an unexpected failure")
             if not publishing:
                 await asyncio.sleep(PAUSE_SECONDS)

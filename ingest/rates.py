@@ -102,8 +102,8 @@ class Sharing:
     def _learn(self, path: Path, buckets: Mapping[str, Bucket]) -> None:
         try:
             now = _decode(path.read_bytes())
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return  # of a worker that is just being replaced, or of another version
+        except (OSError, ValueError):
+            return  # of a worker that is just being replaced, or of another version, or damaged
         before = self._heard.get(
             path.stem, now
         )  # of what was taken before this worker lived, nothing is held against it

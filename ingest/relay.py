@@ -79,6 +79,7 @@ class Relay:
                 log.debug("a relay round ended early", extra={"reason": str(exc)})
             except Exception:
                 log.exception("the relay failed unexpectedly; it goes on")
+                self._metrics.background_failures.labels("relay").inc()
             if not more:
                 await asyncio.sleep(jittered(self._pause_seconds))
 

@@ -46,6 +46,7 @@ class RetentionKeeper:
             except Exception:
                 self._metrics.retention_failures.inc()
                 log.exception("retention failed unexpectedly; it is tried again")
+                self._metrics.background_failures.labels("retention").inc()
 
     async def check(self) -> None:
         """Do what is to be done today, unless somebody is at it. Raises `StoreError`."""

@@ -60,5 +60,5 @@ def _text(record: logging.LogRecord) -> str:
 def _read(path: Path) -> list[Error]:
     try:
         return _decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError):  # damaged; msgspec's errors are such, and those of wrong UTF-8
         return []

@@ -126,8 +126,8 @@ class History:
         """What `until` continues, of the last minutes."""
         try:
             samples = _decode(self._path.read_bytes())
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return []  # the first, or of another version
+        except (OSError, ValueError):
+            return []  # the first, damaged, or of another version
         since = until.time - HISTORY_SECONDS
         return [sample for sample in samples if sample.time > since and until.continues(sample)]
 

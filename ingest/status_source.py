@@ -13,11 +13,8 @@ from ingest.status import Limits, Status, status_of
 from ingest.status_errors import Errors
 from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of
 
-log = logging.getLogger("ingest.status")
-
 CACHE_SECONDS = 1.0
 SAVE_SECONDS = 1.0
-RETRY_SECONDS = 60.0
 
 
 class StatusSource:
@@ -58,17 +55,12 @@ class StatusSource:
     async def _keep(self) -> None:
         due = time.monotonic()
         while True:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)  # also when somebody has deleted it
-                self._errors.save()
-                if time.monotonic() >= due and self._is_recorder():
-                    due = time.monotonic() + SAMPLE_SECONDS
-                    await asyncio.to_thread(self._record)
-                await asyncio.sleep(SAVE_SECONDS)
-            except OSError:
-                log.exception("the status page has no history for now")
-                await asyncio.sleep(RETRY_SECONDS)
-                due = time.monotonic()
+            self._folder.mkdir(parents=True, exist_ok=True)  # also when somebody has deleted it
+            self._errors.save()
+            if time.monotonic() >= due and self._is_recorder():
+                due = time.monotonic() + SAMPLE_SECONDS
+                await asyncio.to_thread(self._record)
+            await asyncio.sleep(SAVE_SECONDS)
 
     def _is_recorder(self) -> bool:
         if self._lock is not None and not self._lock.intact and not self._lock.renew():

@@ -1,16 +1,58 @@
-"""Tasks of the background: kept until they end, and ended for certain."""
+"""Tasks of the background: supervised, kept until they end, and ended for certain."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeAlias, TypeVar
+
+from ingest.clock import jittered
 
 log = logging.getLogger("ingest.tasks")
 
 T = TypeVar("T")
+Task: TypeAlias = "asyncio.Task[None]"
 
 INSIST_SECONDS = 0.5
 TRIES_MAX = 10
+PAUSE_SECONDS = 0.5
+"""Before a failed task starts again, at first; the pause doubles with each failure."""
+PAUSE_SECONDS_MAX = 30.0
+STEADY_SECONDS = 60.0
+"""A task that ran for so long before it failed starts again after the first pause."""
+
+BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
+
+
+def supervise(run: BackgroundTask, name: str, count: Callable[[], None], pause_seconds: float = PAUSE_SECONDS) -> Task:
+    """Start `run` as a task. It starts again after every exception; a cancellation or a return ends it.
+
+    `count` is called for each failure. `pause_seconds`: see `PAUSE_SECONDS`.
+    """
+    return asyncio.create_task(_supervised(run, name, count, pause_seconds), name=name)
+
+
+async def _supervised(run: BackgroundTask, name: str, count: Callable[[], None], pause_seconds: float) -> None:
+    clock = asyncio.get_running_loop().time
+    pause = pause_seconds
+    while True:
+        started = clock()
+        try:
+            return await run()
+        except (Exception, asyncio.CancelledError) as exc:
+            raise_if_cancelled(exc)
+            if clock() - started >= STEADY_SECONDS:
+                pause = pause_seconds
+            log.exception("a background task failed; it starts again", extra={"task": name, "pause_seconds": pause})
+            count()
+        await asyncio.sleep(jittered(pause))
+        pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+
+def raise_if_cancelled(exc: BaseException) -> None:
+    """Pass a cancellation of this task on; drivers cancel futures of their own, too, when a connection breaks."""
+    task = asyncio.current_task()
+    if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
+        raise exc
 
 
 async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSIST_SECONDS) -> None:

@@ -6,7 +6,6 @@ They are remembered in the data folder: a worker that starts while the database 
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -40,6 +39,8 @@ class TokenWatch:
         self._metrics = metrics
         self._now_us = now_us
         self._tokens: Sequence[Token] = ()
+        self._remembered: Sequence[Token] = ()
+        """In the file."""
         self._used: Sequence[Token] = ()
         self._counted: dict[str, tuple[int, int]] = {}
 
@@ -49,13 +50,18 @@ class TokenWatch:
                 await self.look()
             except OSError:
                 log.exception("the tokens could not be remembered in the data folder")
+                self._metrics.background_failures.labels("tokens").inc()
             self.count()
             await asyncio.sleep(POLL_SECONDS)
 
     def recall(self) -> None:
         """Use what was remembered, until the database is there."""
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
-            self._tokens = _decode(self._file.read_bytes())
+        try:
+            self._tokens = self._remembered = _decode(self._file.read_bytes())
+        except FileNotFoundError:
+            pass  # a first start
+        except (OSError, ValueError) as exc:
+            log.warning("remembered tokens cannot be read; the database's are used", extra={"reason": str(exc)})
         self._use_valid()
 
     async def look(self) -> None:
@@ -65,10 +71,11 @@ class TokenWatch:
         except StoreError as exc:
             log.debug("tokens not read", extra={"reason": str(exc)})
         else:
-            if tokens != self._tokens:
-                self._tokens = tokens
-                self._remember()
+            self._tokens = tokens
         self._use_valid()
+        if self._tokens != self._remembered:
+            self._remember()
+            self._remembered = self._tokens
 
     def count(self) -> None:
         """Bring the metrics up to what was sent."""

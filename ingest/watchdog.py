@@ -7,7 +7,9 @@ acknowledged is durable, and of the rest the clients learn by the closed connect
 import asyncio
 import logging
 import os
+import re
 import signal
+import stat
 import struct
 import threading
 import time
@@ -25,6 +27,7 @@ STALL_SECONDS = 2.0
 """A watchdog that was held up for so long, as its whole machine may be, gives the workers time to beat again."""
 
 _BEAT = struct.Struct("d")
+_PID = re.compile("[1-9][0-9]{0,9}")
 
 
 async def beat(folder: Path, monotonic: Monotonic) -> None:
@@ -63,15 +66,23 @@ class Watchdog:
             self._fair_from = now
         self._looked = now
         for path in self._folder.iterdir():
-            beaten = _last_beat(path)
-            if beaten is not None and now - max(beaten, self._fair_from) > self._limit_seconds:
-                log.error("a worker stands still and is killed", extra={"worker": int(path.name)})
-                self._kill(int(path.name))
+            if not _PID.fullmatch(path.name):
+                continue  # no worker's
+            try:
+                self._look_at(path, now)
+            except Exception:
+                log.exception("the watchdog cannot look after a worker; it goes on", extra={"worker": path.name})
+
+    def _look_at(self, path: Path, now: float) -> None:
+        beaten = _last_beat(path)
+        if beaten is not None and now - max(beaten, self._fair_from) > self._limit_seconds:
+            log.error("a worker stands still and is killed", extra={"worker": int(path.name)})
+            self._kill(int(path.name))
 
 
 def _last_beat(path: Path) -> float | None:
     """None if there is none yet, or its process is dead; then its file is removed."""
-    content = path.read_bytes()
+    content = _read(path)
     if len(content) < _BEAT.size:
         return None
     held = lock(path)
@@ -82,13 +93,24 @@ def _last_beat(path: Path) -> float | None:
     return None
 
 
+def _read(path: Path) -> bytes:
+    """The beat; nothing of what is no regular file, which could hold up whoever reads it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, _BEAT.size, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+
+
 def watch(folder: Path, limit_seconds: float) -> None:
     """Look after the workers in a thread, as long as this process lives."""
-    watchdog = Watchdog(folder, limit_seconds, _kill, time.monotonic)
+    watchdog = Watchdog(folder, limit_seconds, kill, time.monotonic)
     threading.Thread(target=_look_for_ever, args=(watchdog,), name="watchdog", daemon=True).start()
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """Raises `ChildProcessError` for what is no worker of this supervisor: a file's name alone kills nobody."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     os.kill(pid, signal.SIGKILL)
 
 
@@ -97,5 +119,5 @@ def _look_for_ever(watchdog: Watchdog) -> None:
         time.sleep(LOOK_SECONDS)
         try:
             watchdog.look()
-        except OSError:
+        except Exception:
             log.exception("the watchdog could not look after the workers; it goes on")

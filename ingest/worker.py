@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -26,7 +26,7 @@ from ingest.relay import Relay
 from ingest.settler import Settler
 from ingest.slots import RENEW_SECONDS, SlotKeeper
 from ingest.store.base import Outbox, Store
-from ingest.tasks import end
+from ingest.tasks import BackgroundTask, end, supervise
 from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")
@@ -36,8 +36,6 @@ LEVELS_SECONDS = 1.0
 START_SECONDS_MAX = 2.0
 """Requests that come before there are ids are refused, so the first ones wait this long for ids and servers."""
 START_POLL_SECONDS = 0.02
-
-BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 
 
 class SpoolStore(Keeper, Outbox, Protocol):
@@ -91,7 +89,7 @@ class Worker:
     def __init__(
         self, parts: Parts, background: Mapping[str, BackgroundTask], now_us: NowUs, drain_timeout_seconds: float
     ) -> None:
-        """`background` are run, each until it is cancelled, as long as the worker lives."""
+        """`background` tasks run as long as the worker lives; one that fails starts again."""
         self.parts = parts
         self._background = background
         self._now_us = now_us
@@ -102,20 +100,20 @@ class Worker:
     async def start(self) -> None:
         parts = self.parts
         for name, task in self._background.items():
-            self._run(task(), name)
+            self._run(task, name)
         await parts.store.start()
         await parts.publisher.start()
         parts.batcher.start()
-        self._run(parts.bodies.sweep(), "body-deadlines")
-        self._run(parts.health.run(), "health")
-        self._run(parts.relay.run(), "relay")
-        self._run(self._keep_slot(), "id-slot")
-        self._run(parts.key_cleaner.run(), "keys")
+        self._run(parts.bodies.sweep, "body-deadlines")
+        self._run(parts.health.run, "health")
+        self._run(parts.relay.run, "relay")
+        self._run(self._keep_slot, "id-slot")
+        self._run(parts.key_cleaner.run, "keys")
         parts.token_watch.recall()
-        self._run(parts.token_watch.run(), "tokens")
+        self._run(parts.token_watch.run, "tokens")
         if parts.spool:
             await self._start_spool(parts.spool)
-        self._run(self._show_levels(), "levels")
+        self._run(self._show_levels, "levels")
         parts.metrics.workers.set(1)
         await self._until_ready()
         # Collections of the cyclic GC cost 5 % of a worker: what lives from here on stays, and the
@@ -164,8 +162,8 @@ class Worker:
             await spool.store.start()
         except StoreError as exc:
             log.error("the spool cannot be used; it is tried again with each batch", extra={"reason": str(exc)})
-        self._run(spool.relay.run(), "spool-relay")
-        self._run(spool.drainer.run(), "drainer")
+        self._run(spool.relay.run, "spool-relay")
+        self._run(spool.drainer.run, "drainer")
 
     def _settlers(self) -> list[Settler]:
         spool = self.parts.spool
@@ -174,8 +172,8 @@ class Worker:
     def _in_hand(self) -> int:
         return self.parts.batcher.queued_events + self.parts.dispatcher.inflight_events
 
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    def _run(self, task: BackgroundTask, name: str) -> None:
+        self._tasks.append(supervise(task, name, self.parts.metrics.background_failures.labels(name).inc))
 
     async def _keep_slot(self) -> None:
         """Get an id slot as soon as one is to be had, and keep it."""

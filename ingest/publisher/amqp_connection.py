@@ -11,7 +11,8 @@ from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp_channel import ConfirmingChannel
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Lane
-from ingest.publisher.supervisor import Connection, raise_if_cancelled, text_of
+from ingest.publisher.supervisor import Connection, text_of
+from ingest.tasks import raise_if_cancelled
 
 log = logging.getLogger("ingest.publisher")
 

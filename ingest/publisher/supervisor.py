@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from ingest.errors import BrokerUnavailable
 from ingest.links import UNHEARD, Link
-from ingest.tasks import end
+from ingest.tasks import end, raise_if_cancelled
 
 log = logging.getLogger("ingest.publisher")
 
@@ -171,13 +171,6 @@ class SupervisedPublisher(Generic[C]):
 
     async def close(self) -> None:
         await self._supervisor.close()
-
-
-def raise_if_cancelled(exc: BaseException) -> None:
-    """Pass a cancellation of this task on; drivers cancel futures of their own, too, when a connection breaks."""
-    task = asyncio.current_task()
-    if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
-        raise exc
 
 
 def text_of(exc: BaseException) -> str:

@@ -61,6 +61,7 @@ class Drainer:
                 log.debug("a round of the drainer ended early", extra={"reason": str(exc)})
             except Exception:
                 log.exception("the drainer failed unexpectedly; it goes on")
+                self._metrics.background_failures.labels("drainer").inc()
             if not more:
                 await self._pause(was_away)
 

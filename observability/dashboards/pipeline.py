@@ -111,6 +111,9 @@ def _outages(made: Board) -> None:
     ]
     told = "Of call_event_logs, with INGEST_RETENTION_DAYS: one a day. After a failure every day is still there."
     made.add(chart("Retention", "short", days, told))
+    failed = increase("ingest_background_failures_total", "{{task}}", by="task")
+    told = "Background tasks that failed and started again, in the time shown. Alert: CallEventsBackgroundFailing."
+    made.add(chart("Background failures", "short", [failed], told))
 
 
 def _clients(made: Board) -> None:

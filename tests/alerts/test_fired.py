@@ -240,6 +240,16 @@ def test_disk_that_is_nearly_full(start_scene: StartScene, watch: StartWatch, tm
         here.service.stop()
 
 
+def test_background_task_that_cannot_work(start_scene: StartScene, watch: StartWatch, tmp_path: Path) -> None:
+    history = tmp_path / "data" / "run" / "status" / "history"
+    history.mkdir(parents=True)  # where the task's file should be
+    here = start_scene(DATA_DIR=str(tmp_path / "data"))
+    with watch(here) as seen:
+        seen.wait_until_fired("CallEventsBackgroundFailing")
+        history.rmdir()
+        seen.wait_until_silent("CallEventsBackgroundFailing")
+
+
 def test_every_alert_was_fired(fired: set[str]) -> None:
     """The tests before this one, as a whole."""
     assert fired == {rule["alert"] for rule in alerts()}

@@ -8,7 +8,7 @@ SECONDS = 10.0
 """Granian's workers tell their figures once a second."""
 UNITS = {
     *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),
-    *("tasks", "files", "collections", "days", "checks", "0 or 1", "1"),
+    *("tasks", "failures", "files", "collections", "days", "checks", "0 or 1", "1"),
 }
 
 

@@ -284,6 +284,7 @@ class FakeOnward:
         self.homes: list[Home] = []
         self.published: asyncio.Future[None] | None = None
         """What those who wait for a batch wait for after its commit."""
+        self.finish_errors: deque[Exception] = deque()
         self.order_is_the_databases = False
 
     def expect(self, batch: Batch) -> None:
@@ -294,6 +295,8 @@ class FakeOnward:
         self.homes.append(home)
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
+        if self.finish_errors:
+            raise self.finish_errors.popleft()
         return self.published
 
     def lease_seconds(self, home: Home) -> float:

@@ -25,6 +25,20 @@ def committed(store: FakeStore) -> list[str]:
     return [name for commit in store.commits for name in call_ids(commit.batch)]
 
 
+async def test_writer_that_fails_answers_and_goes_on(
+    start_batcher: StartBatcher, onward: FakeOnward, sample: Sample
+) -> None:
+    onward.finish_errors.append(RuntimeError("unexpected"))
+    batcher = start_batcher(writers=1)
+
+    first = await outcomes(batcher, events(1))
+    second = await outcomes(batcher, events(1))
+
+    assert [type(one) for one in first.values()] == [StoreError]
+    assert set(second.values()) == {None}
+    assert sample("ingest_background_failures_total", task="writer") == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13])
 @pytest.mark.parametrize("poisoned", [{0}, {-1}, {0, -1}, {0, 1, 2}], ids=str)
 async def test_refused_rows_are_set_apart_and_all_others_committed(

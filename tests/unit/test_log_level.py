@@ -39,6 +39,8 @@ def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, c
     watch.look()
     (folder_of(settings) / FILE_NAME).write_text("loud")
     watch.look()
+    (folder_of(settings) / FILE_NAME).write_bytes(b'{"level": "\xff", "until_us": 1}')
+    watch.look()
     assert said == ["ERROR", "WARNING"]
 
 

@@ -90,6 +90,8 @@ def test_what_was_taken_before_a_worker_began_is_not_held_against_it(tmp_path: P
 
 def test_file_that_is_not_readable_is_passed_over(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "7.json").write_text("{")
+    (tmp_path / "8.json").write_bytes(b'{"life": "\xff", "taken": {}}')
+    (tmp_path / "9.json").mkdir()
     one = Worker(tmp_path, 0, clock)
     one.sharing.share()
 

@@ -76,7 +76,9 @@ def test_history_forgets_what_is_old_or_of_an_earlier_service(tmp_path: Path) ->
     assert history.read(sample(102.0 + HISTORY_SECONDS, 0)) == []
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xc1 of another version"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\xc1 of another version", b"\x91\x92\xcb" + bytes(8) + b"\x81\xa1\xff\x00"]
+)
 def test_history_that_cannot_be_read_is_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "history"
     if content is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 
 import pytest
 
@@ -30,6 +31,59 @@ async def test_cancellation_that_is_lost_is_said_again() -> None:
     await tasks.end(made)
 
     assert all(task.cancelled() for task in made)
+
+
+class Failing:
+    """A background task that meets these, one a start, and then works until it is cancelled."""
+
+    def __init__(self, *problems: BaseException) -> None:
+        self._problems = deque(problems)
+        self.works = asyncio.Event()
+        self.failures = 0
+
+    def count(self) -> None:
+        self.failures += 1
+
+    async def run(self) -> None:
+        if self._problems:
+            raise self._problems.popleft()
+        self.works.set()
+        await asyncio.Future()
+
+
+async def supervised(failing: Failing) -> "asyncio.Task[None]":
+    task = tasks.supervise(failing.run, "a-task", failing.count, pause_seconds=0.001)
+    async with asyncio.timeout(10.0):
+        await failing.works.wait()
+    return task
+
+
+async def test_task_starts_again_whatever_ended_it(caplog: pytest.LogCaptureFixture) -> None:
+    failing = Failing(OSError("disk"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), asyncio.CancelledError())
+
+    task = await supervised(failing)
+
+    assert not task.done()
+    assert failing.failures == 3
+    assert [record.__dict__["task"] for record in caplog.records] == ["a-task"] * 3
+    await tasks.end([task])
+
+
+async def test_cancelled_task_ends() -> None:
+    failing = Failing(OSError("disk"))
+    task = await supervised(failing)
+
+    await tasks.end([task])
+
+    assert task.cancelled()
+    assert failing.failures == 1
+
+
+async def test_task_that_has_nothing_left_to_do_ends() -> None:
+    async def run() -> None:
+        """Nothing to do."""
+
+    await asyncio.wait_for(tasks.supervise(run, "done", lambda: None), 10.0)
 
 
 async def test_none_is_fine() -> None:

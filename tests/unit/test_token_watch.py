@@ -1,5 +1,6 @@
 """How a worker comes to know the database's tokens, and what it tells of them."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def mode_of(file: Path) -> int:
     return file.stat().st_mode & 0o777
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xc1"])
+@pytest.mark.parametrize("content", [None, b"", b"\xc1", b"\x91\x92\xc4\x00\xa1\xff"])
 def test_nothing_readable_remembered_is_nobody_known(watched: Watched, file: Path, content: bytes | None) -> None:
     if content is not None:
         file.parent.mkdir()
@@ -84,6 +85,26 @@ def test_nothing_readable_remembered_is_nobody_known(watched: Watched, file: Pat
     watched.watch.recall()
 
     assert watched.grants.of(SECRET) is None
+
+
+def test_what_cannot_be_opened_is_nobody_known(watched: Watched, file: Path) -> None:
+    file.mkdir(parents=True)
+
+    watched.watch.recall()
+
+    assert watched.grants.of(SECRET) is None
+
+
+def test_tokens_are_remembered_as_soon_as_that_works(watched: Watched, file: Path) -> None:
+    file.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        asyncio.run(watched.watch.look())
+    assert watched.grants.of(SECRET)
+    file.rmdir()
+
+    asyncio.run(watched.watch.look())
+
+    assert file.read_bytes()
 
 
 async def test_metrics_follow_what_was_sent(watched: Watched, sample: Sample) -> None:

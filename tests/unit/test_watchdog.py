@@ -4,11 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ingest import watchdog
 from ingest.watchdog import STALL_SECONDS, Watchdog, beat
 from tests.unit.fakes import FakeClock, until
 
@@ -44,7 +45,8 @@ def looks(tmp_path: Path) -> Looks:
 async def beat_once(looks: Looks) -> "asyncio.Task[None]":
     """This process as a worker; it does not beat again, as real time stands still for the test."""
     task = asyncio.create_task(beat(looks.folder, looks.clock.monotonic))
-    await until(lambda: any(path.stat().st_size for path in looks.folder.iterdir()))
+    own = looks.folder / str(os.getpid())
+    await until(lambda: own.exists() and own.stat().st_size)
     return task
 
 
@@ -101,6 +103,35 @@ async def test_machine_that_stood_still_is_not_the_workers_fault(looks: Looks) -
 
     assert looks.killed == [os.getpid()]
     task.cancel()
+
+
+@pytest.mark.parametrize("stray", ["notes.txt", "0", "-1", "\u0663", "9" * 12, "7~"])
+async def test_stray_file_does_not_blind_the_watchdog(looks: Looks, stray: str) -> None:
+    (looks.folder / stray).write_bytes(b"\0" * 8)
+    task = await beat_once(looks)
+
+    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+
+    assert looks.killed == [os.getpid()]
+    assert (looks.folder / stray).exists()
+    task.cancel()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+async def test_what_is_no_file_does_not_blind_the_watchdog(looks: Looks, make: Callable[[Path], None]) -> None:
+    for number in range(1, 10):
+        make(looks.folder / str(number))
+    task = await beat_once(looks)
+
+    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+
+    assert looks.killed == [os.getpid()]
+    task.cancel()
+
+
+def test_only_own_workers_are_killed() -> None:
+    with pytest.raises(ChildProcessError):
+        watchdog.kill(os.getppid())
 
 
 @pytest.fixture
