@@ -5,6 +5,7 @@ import logging
 import math
 import multiprocessing
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
+from granian.server.mp import MPServer
 
 from ingest import granian_metrics
 from ingest.addresses import check_free, literal
@@ -22,7 +24,7 @@ from ingest.openapi import EXAMPLE
 from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.stop_signals import obey_in_forked
-from ingest.tls import check_tls, tls_options
+from ingest.tls import Certificates, Renewals, TlsContext
 from ingest.tokens import warning_about
 from ingest.watchdog import watch
 from ingest.wiring import make_store
@@ -44,7 +46,7 @@ def serve(settings: Settings) -> None:
     if settings.admin_port:
         admin = literal("INGEST_ADMIN_HOST", settings.admin_host)
         check_free("INGEST_ADMIN_HOST, INGEST_ADMIN_PORT", admin, settings.admin_port)
-    check_tls(settings)
+    certificates = Certificates(settings) if settings.tls_cert else None
     make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
     take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
@@ -55,17 +57,24 @@ def serve(settings: Settings) -> None:
         # Granian's exporter has threads before it makes its workers: a forked one may never accept a connection.
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
-    server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
+    server = make_server("ingest.app:create", resolved, Interfaces.RSGI, certificates=certificates)
     if settings.embedded:
         print(_invitation(settings), flush=True)
     elif warning := warning_about(settings.api_tokens):
         log.warning(warning)  # after `make_server`, which sets up the log
+    if certificates:
+        Renewals(certificates).watch(lambda: _replace_workers(server))
     while _gave_up(server):
         log.error("workers died one soon after the other; the service starts again", extra={"pause": PAUSE_SECONDS})
         time.sleep(PAUSE_SECONDS)
         if server.interrupt_signal:
             return  # told to stop meanwhile
-        server = make_server("ingest.app:create", resolved, Interfaces.RSGI)
+        server = make_server("ingest.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+
+
+def _replace_workers(server: AbstractServer[Any]) -> None:
+    """One by one, as after SIGHUP."""
+    server.signal_handler_reload()  # type: ignore[no-untyped-call] # Granian has no types here
 
 
 def _gave_up(server: AbstractServer[Any]) -> bool:
@@ -79,9 +88,33 @@ def _gave_up(server: AbstractServer[Any]) -> bool:
     return False
 
 
-def make_server(target: str, settings: Settings, interface: Interfaces, *, factory: bool = True) -> AbstractServer[Any]:
-    """Granian for an application, or a factory of it; the host must be an IP address."""
-    return Granian(
+class TlsServer(MPServer):
+    """Gives each worker that starts the certificate of that moment; Granian's own knows the files of its start only."""
+
+    def __init__(self, certificates: Certificates, target: str, **options: Any) -> None:
+        self._certificates = certificates
+        super().__init__(target, **options)
+
+    def build_ssl_context(self, *_: object) -> None:
+        """There is none to keep: see `ssl_ctx`."""
+
+    @property
+    def ssl_ctx(self) -> TlsContext:  # type: ignore[override] # a tuple in Granian, which reads it and no more
+        """Read once for each worker."""
+        return self._certificates.context()
+
+
+def make_server(
+    target: str,
+    settings: Settings,
+    interface: Interfaces,
+    *,
+    factory: bool = True,
+    certificates: Certificates | None = None,
+) -> AbstractServer[Any]:
+    """Granian for an application, or a factory of it; the host must be an IP address. HTTPS with `certificates`."""
+    make = partial(TlsServer, certificates) if certificates else Granian
+    return make(
         target,
         factory=factory,
         address=settings.host,
@@ -101,7 +134,6 @@ def make_server(target: str, settings: Settings, interface: Interfaces, *, facto
         metrics_address=granian_metrics.HOST,
         metrics_port=settings.server_metrics_port,
         metrics_scrape_interval=granian_metrics.COLLECT_SECONDS,
-        **tls_options(settings),
     )
 
 

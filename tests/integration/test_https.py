@@ -1,15 +1,21 @@
 """HTTPS, with and without certificates of clients."""
 
+import os
+import signal
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.certificates import HOST, Authority
 from tests.running import EVENT, ServiceProcess
+from tests.services import wait_until
 
 QUEUED = (200, b'{"status":"queued"}')
 REFUSED = (ssl.SSLError, ConnectionError)
@@ -142,3 +148,71 @@ def test_service_does_not_start_with_files_that_do_not_fit(
     assert ran.stderr.count("\n") == 1
     doctor = service.command("doctor", check=False)
     assert "FAIL  tls: INGEST_TLS_CERT=" in doctor.stdout
+
+
+RENEWED_SECONDS = 20.0
+
+
+def serve_version(folder: Path, version: str, kind: str) -> None:
+    """Let `tls.crt` and `tls.key` name a version's files, by links as certbot or as Kubernetes makes them."""
+    links = (
+        {"tls.crt": f"{version}/tls.crt", "tls.key": f"{version}/tls.key"} if kind == "certbot" else {"..data": version}
+    )
+    for name, target in links.items():
+        (folder / "..new").symlink_to(target)
+        (folder / "..new").replace(folder / name)
+
+
+def serial(certificate: bytes) -> int:
+    return x509.load_pem_x509_certificate(certificate).serial_number
+
+
+def served(service: SecureService) -> int:
+    """The serial number of the certificate that a new connection gets."""
+    with (
+        socket.create_connection((HOST, service.port), timeout=10) as raw,
+        service.context.wrap_socket(raw, server_hostname=HOST) as secure,
+    ):
+        return serial(ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"").encode())
+
+
+def reload(service: SecureService) -> None:
+    os.kill(service.pid, signal.SIGHUP)
+
+
+def kill_worker(service: SecureService) -> None:
+    os.kill(service.worker_pids()[0], signal.SIGKILL)
+
+
+def leave_it_to_the_service(service: SecureService) -> None:
+    pass
+
+
+@pytest.mark.parametrize("kind", ["certbot", "kubernetes"])
+def test_renewed_certificate_is_served_without_a_restart(tmp_path: Path, authority: Authority, kind: str) -> None:
+    acts: list[Callable[[SecureService], None]] = [leave_it_to_the_service, reload, kill_worker]
+    for number in range(len(acts) + 1):
+        (tmp_path / f"v{number}").mkdir()
+        authority.sign_for(HOST, tmp_path / f"v{number}" / "tls.crt", tmp_path / f"v{number}" / "tls.key")
+    serve_version(tmp_path, "v0", kind)
+    if kind == "kubernetes":
+        for name in ("tls.crt", "tls.key"):
+            (tmp_path / name).symlink_to(f"..data/{name}")
+    settings = {"TLS_CERT": str(tmp_path / "tls.crt"), "TLS_KEY": str(tmp_path / "tls.key")}
+
+    with SecureService(tmp_path, settings, trusting(authority)) as service:
+        pid = service.pid
+        for number, act in enumerate(acts, 1):
+            expected = serial((tmp_path / f"v{number}" / "tls.crt").read_bytes())
+            serve_version(tmp_path, f"v{number}", kind)
+            act(service)
+            assert wait_until(partial(is_served, service, expected), RENEWED_SECONDS), service.log()
+        assert service.pid == pid
+
+
+def is_served(service: SecureService, expected: int) -> bool:
+    """Between a killed worker and the next one nobody answers."""
+    try:
+        return served(service) == expected
+    except OSError:
+        return False

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.tls import check_tls, tls_options
+from ingest.tls import COPIES_MAX, Certificates, Renewals, check_tls
 from tests.certificates import Authority
 
 
@@ -29,12 +29,11 @@ def settings(folder: Path, cert: str = "cert", key: str = "key", client_ca: str 
 
 def test_files_that_fit_are_fine(files: Path) -> None:
     assert check_tls(settings(files)).endswith(f"clients need a certificate of {files / 'ca'}")
-    assert tls_options(settings(files))["ssl_client_verify"] is True
+    assert Certificates(settings(files)).context()[-1] is True
 
 
 def test_without_tls_no_file_is_looked_for() -> None:
     assert check_tls(Settings()) == "off"
-    assert tls_options(Settings()) == {}
 
 
 @pytest.mark.parametrize(
@@ -73,3 +72,95 @@ def test_encrypted_key_is_refused_without_asking_for_its_password(files: Path) -
 def test_authority_must_be_a_certificate(files: Path) -> None:
     with pytest.raises(SettingsError, match=r"INGEST_TLS_CLIENT_CA=.* holds no certificate"):
         check_tls(settings(files, client_ca="key"))
+
+
+def served(certificates: Certificates) -> tuple[bytes, bytes]:
+    """Certificate and key that a worker gets which starts now."""
+    _, certificate, key, *_ = certificates.context()
+    return Path(certificate).read_bytes(), Path(key).read_bytes()
+
+
+def content(folder: Path, *names: str) -> tuple[bytes, ...]:
+    return tuple((folder / name).read_bytes() for name in names)
+
+
+def link(folder: Path, version: str) -> None:
+    """As Kubernetes does: the files are links into a folder that is itself a link, which is replaced in one step."""
+    (folder / "..new").symlink_to(version)
+    (folder / "..new").replace(folder / "..data")
+
+
+@pytest.fixture
+def secret(files: Path) -> Path:
+    """A folder as Kubernetes mounts a secret, with the first pair; the second waits in `v2`."""
+    for version, names in (("v1", ("cert", "key")), ("v2", ("other-cert", "other-key"))):
+        (files / version).mkdir()
+        for name, source in zip(("tls.crt", "tls.key"), names, strict=True):
+            (files / version / name).write_bytes((files / source).read_bytes())
+    link(files, "v1")
+    for name in ("tls.crt", "tls.key"):
+        (files / name).symlink_to(f"..data/{name}")
+    return files
+
+
+def test_renewed_files_behind_links_are_found_and_told_once(secret: Path) -> None:
+    certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
+    renewals = Renewals(certificates)
+    assert served(certificates) == content(secret, "cert", "key")
+    assert not renewals.look()
+
+    link(secret, "v2")
+
+    assert [renewals.look(), renewals.look()] == [True, False]
+    assert served(certificates) == content(secret, "other-cert", "other-key")
+
+
+def test_a_worker_that_starts_after_a_renewal_does_not_hide_it_from_the_others(secret: Path) -> None:
+    certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
+    renewals = Renewals(certificates)
+    link(secret, "v2")
+
+    assert served(certificates) == content(secret, "other-cert", "other-key")
+
+    assert renewals.look()
+
+
+def test_files_that_do_not_fit_are_not_served_and_told_once(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certificates = Certificates(settings(files))
+    renewals = Renewals(certificates)
+    before = content(files, "cert", "key")
+
+    (files / "cert").write_bytes((files / "other-cert").read_bytes())
+
+    assert [renewals.look(), renewals.look()] == [False, False]
+    assert served(certificates) == before
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "the changed TLS files are not used"
+    ]
+
+    (files / "key").write_bytes((files / "other-key").read_bytes())
+
+    assert renewals.look()
+    assert served(certificates) == content(files, "cert", "key")
+
+
+def test_a_missing_file_leaves_the_last_certificate(files: Path) -> None:
+    certificates = Certificates(settings(files))
+    before = content(files, "cert", "key")
+
+    (files / "key").unlink()
+
+    assert not Renewals(certificates).look()
+    assert served(certificates) == before
+
+
+def test_copies_are_bounded_and_the_last_ones_stay_readable(files: Path) -> None:
+    certificates = Certificates(settings(files))
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    contexts = []
+    for number in range(2 * COPIES_MAX):
+        (files / "ca").write_bytes((files / "ca").read_bytes() + b"\n" * number)
+        contexts.append(certificates.context())
+
+    assert len(list(Path("/proc/self/fd").iterdir())) <= opened + 3 * COPIES_MAX
+    assert all(Path(context[1]).exists() for context in contexts[-COPIES_MAX + 1 :])
