@@ -14,9 +14,7 @@ from ingest.settings import read_settings
 def create() -> IngestApplication:
     settings = read_settings()
     seat = take_seat(settings.data_dir / "run")
-    application = build(settings, seat.number, silent_metrics(), metric_files(settings))
-    application.seat = seat
-    return application
+    return build(settings, seat, silent_metrics(), metric_files(settings))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,6 @@ class IngestApplication(Application):
         self._other: Lane = self._elsewhere
         self._health = health
         self._drain_delay_seconds = drain_delay_seconds
-        self.seat: Seat | None = None
 
     def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
         """Not async itself: the lane's coroutine is the only one that a hot request pays."""
@@ -97,8 +96,7 @@ def create() -> IngestApplication:
     succeeds = files.use_seat(seat.number)
     metrics = Metrics(CollectorRegistry(), files.ledger_of(seat.number))
     metrics.worker_restarts.inc(succeeds)
-    application = build(settings, seat.number, metrics, files)
-    application.seat = seat  # keeps its lock as long as the process lives
+    application = build(settings, seat, metrics, files)
     hold_back()  # until `__rsgi_init__`, which Granian calls next
     return application
 
@@ -113,14 +111,15 @@ def beats_folder(settings: Settings) -> Path:
     return folder
 
 
-def build(settings: Settings, seat: int, metrics: Metrics, files: MetricFiles) -> IngestApplication:
+def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     tracing = make_tracing(settings)
     store, publisher = make_store(settings, metrics.database), make_publisher(settings, metrics.broker)
     parts = make_parts(settings, store, publisher, metrics, tracing)
+    parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
-    source = StatusSource(settings.data_dir / "run" / "status", seat, files, limits, parts.health.report)
-    worker = Worker(parts, _background(settings, seat, parts, source), unix_us, settings.drain_timeout_seconds)
+    source = StatusSource(settings.data_dir / "run" / "status", seat.number, files, limits, parts.health.report)
+    worker = Worker(parts, _background(settings, seat.number, parts, source), unix_us, settings.drain_timeout_seconds)
     lanes, inbound = make_lanes(settings, parts), make_clients(settings, parts)
     if tracing:
         lanes, inbound = {path: tracing.lane(lane) for path, lane in lanes.items()}, tracing.lane(inbound)

@@ -38,6 +38,10 @@ class FileLock:
         return self._descriptor
 
     @property
+    def released(self) -> bool:
+        return self._descriptor is None
+
+    @property
     def intact(self) -> bool:
         """False if the file was deleted, moved or replaced. Raises `OSError` if the path cannot be looked at."""
         if self._descriptor is None:

@@ -22,6 +22,7 @@ from ingest.homes import Home, Keeper
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
+from ingest.lock_watch import LockWatch
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
@@ -76,7 +77,10 @@ def make_parts(
     relay = publishing.relay()
     settler = Settler(store)
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
-    spool = make_spool(settings, publishing, away)
+    locks = LockWatch(time.monotonic)
+    spool = make_spool(settings, publishing, away, locks)
+    slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
+    locks.add(lambda: slots.lock)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
@@ -93,8 +97,9 @@ def make_parts(
         dispatcher=dispatcher,
         settler=settler,
         relay=relay,
-        health=Health(store, spool.watch if spool else None, publisher, metrics),
-        slots=SlotKeeper(settings.data_dir / "slots", store, unix_us),
+        health=Health(store, spool.watch if spool else None, publisher, metrics, {"locks": locks.problem}),
+        locks=locks,
+        slots=slots,
         grants=grants,
         keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
@@ -105,7 +110,7 @@ def make_parts(
     )
 
 
-def make_spool(settings: Settings, publishing: Publishing, away: Outage) -> SpoolParts | None:
+def make_spool(settings: Settings, publishing: Publishing, away: Outage, locks: LockWatch) -> SpoolParts | None:
     """None where it is off, or as durable as the database: SQLite is on the same disk."""
     if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
         return None
@@ -120,7 +125,9 @@ def make_spool(settings: Settings, publishing: Publishing, away: Outage) -> Spoo
         return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
 
     folder = settings.data_dir / "spool"
-    store = opened(take_spool(folder))
+    file = take_spool(folder)
+    locks.add(lambda: file.lock)
+    store = opened(file)
     adoption = Adoption(folder, store, opened)
     relay = publishing.spool_relay(store)
     drainer = Drainer(

@@ -20,6 +20,7 @@ from ingest.homes import Home, Keeper
 from ingest.ids import IdGenerator
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
+from ingest.lock_watch import LockWatch
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
@@ -75,6 +76,7 @@ class Parts(msgspec.Struct, frozen=True):
     settler: Settler
     relay: Relay
     health: Health
+    locks: LockWatch
     slots: SlotKeeper
     grants: Grants
     keys: Keys
@@ -107,6 +109,7 @@ class Worker:
         self._run(parts.bodies.sweep, "body-deadlines")
         self._run(parts.health.run, "health")
         self._run(parts.relay.run, "relay")
+        self._run(parts.locks.run, "locks")
         self._run(self._keep_slot, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
         parts.token_watch.recall()
