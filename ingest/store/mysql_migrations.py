@@ -9,7 +9,8 @@ from ingest.store.mysql_statements import VERSION, quoted
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
 LOCK_SECONDS = 60
 MIGRATIONS_TABLE = b"""CREATE TABLE IF NOT EXISTS ingest_migrations (
-    version INT NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_time DATETIME(6) NOT NULL)"""
+    version INT NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_time DATETIME(6) NOT NULL)
+    ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"""
 RECORD = b"INSERT INTO ingest_migrations (version, name, applied_time) VALUES (%d, %s, UTC_TIMESTAMP(6))"
 
 

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS call_event_logs (
     created_time DATETIME(6)  NOT NULL,
     PRIMARY KEY (id),
     KEY call_event_logs_call_id (call_id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
 -- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's. batch
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS ingest_outbox (
     batch       LONGBLOB    NOT NULL,
     PRIMARY KEY (first_id),
     KEY ingest_outbox_lease_until (lease_until)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Which node makes ids with which slot, until when (UTC), and the newest id time known (Unix ms).
 CREATE TABLE IF NOT EXISTS ingest_slots (
@@ -29,4 +29,4 @@ CREATE TABLE IF NOT EXISTS ingest_slots (
     lease_until DATETIME(6) NOT NULL,
     floor_ms    BIGINT      NOT NULL,
     PRIMARY KEY (slot)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

@@ -8,4 +8,4 @@ CREATE TABLE IF NOT EXISTS ingest_tokens (
     events_per_second INT         NULL,
     burst             INT         NULL,
     PRIMARY KEY (digest)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

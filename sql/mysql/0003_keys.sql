@@ -6,4 +6,4 @@ CREATE TABLE IF NOT EXISTS ingest_keys (
     event_id    BIGINT        NOT NULL,
     PRIMARY KEY (digest),
     KEY ingest_keys_event_id (event_id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS ingest_order (
     id     TINYINT NOT NULL,
     behind TINYINT NOT NULL,
     PRIMARY KEY (id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);
 
 -- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
@@ -14,4 +14,4 @@ CREATE TABLE IF NOT EXISTS ingest_dead_letters (
     died_time DATETIME(6)  NOT NULL,
     batch     LONGBLOB     NOT NULL,
     PRIMARY KEY (event_id)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

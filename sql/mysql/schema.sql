@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS call_event_logs (
     created_time DATETIME(6)  NOT NULL,
     PRIMARY KEY (id),
     KEY call_event_logs_call_id (call_id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
 -- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's. batch
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS ingest_outbox (
     batch       LONGBLOB    NOT NULL,
     PRIMARY KEY (first_id),
     KEY ingest_outbox_lease_until (lease_until)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Which node makes ids with which slot, until when (UTC), and the newest id time known (Unix ms).
 CREATE TABLE IF NOT EXISTS ingest_slots (
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ingest_slots (
     lease_until DATETIME(6) NOT NULL,
     floor_ms    BIGINT      NOT NULL,
     PRIMARY KEY (slot)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC; a token without
 -- events_per_second has no limit of its own.
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS ingest_tokens (
     events_per_second INT         NULL,
     burst             INT         NULL,
     PRIMARY KEY (digest)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Keys that tell a repeat, while they are remembered: a digest of the key, one of the event it was given to, and that
 -- event's id, which tells the time. Written in the same transaction as the event.
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS ingest_keys (
     event_id    BIGINT        NOT NULL,
     PRIMARY KEY (digest),
     KEY ingest_keys_event_id (event_id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Whether events wait in the outbox that must reach a stream before newer ones of their calls do (row 1), and a row that
 -- relays lock while they choose entries (row 2). Used with INGEST_PUBLISH_TO=stream only.
@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS ingest_order (
     id     TINYINT NOT NULL,
     behind TINYINT NOT NULL,
     PRIMARY KEY (id)
-) ENGINE = InnoDB;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);
 
 -- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
@@ -69,4 +69,4 @@ CREATE TABLE IF NOT EXISTS ingest_dead_letters (
     died_time DATETIME(6)  NOT NULL,
     batch     LONGBLOB     NOT NULL,
     PRIMARY KEY (event_id)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

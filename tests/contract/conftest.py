@@ -1,20 +1,32 @@
 """The databases of the stores' contract, each migrated and empty."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ingest.store.base import Store
+from tests.contract.hostile import HostileMySQL, hostile_mysql_server
 from tests.contract.stores import Database, MySQL, SQLite, opened
+from tests.services import MySQLServer
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.servers)])
+@pytest.fixture(scope="session")
+def hostile_mysql() -> Iterator[MySQLServer]:
+    with hostile_mysql_server() as server:
+        yield server
+
+
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(name, marks=pytest.mark.servers) for name in ("mysql", "hostile mysql"))]
+)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """Not even migrated."""
     if request.param == "sqlite":
         return SQLite(tmp_path)
-    return MySQL(request.getfixturevalue("mysql"))
+    if request.param == "mysql":
+        return MySQL(request.getfixturevalue("mysql"))
+    return HostileMySQL(request.getfixturevalue("hostile_mysql"))
 
 
 @pytest.fixture

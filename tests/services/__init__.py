@@ -42,10 +42,10 @@ __all__ = [
 ]
 
 
-def mysql_server() -> MySQLServer:
-    """The MySQL server that the environment selects, to be started by `with`."""
+def mysql_server(*options: str) -> MySQLServer:
+    """The MySQL server that the environment selects, to be started by `with`; a private one with these options."""
     url = os.environ.get("INGEST_TEST_MYSQL_URL")
-    return ExternalMySQL(url) if url else private_mysql(_flavour())
+    return ExternalMySQL(url) if url else private_mysql(_flavour(), options)
 
 
 def rabbitmq_server(metrics: bool = False) -> RabbitMQServer:

@@ -5,6 +5,7 @@ import secrets
 import socket
 import subprocess
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -38,6 +39,8 @@ class MySQLServer(Server):
     user: str
     password: str
     ca_path: Path | None = None
+    session: str | None = None
+    """What `query` runs on each connection first."""
 
     @property
     def url(self) -> str:
@@ -137,10 +140,11 @@ class PrivateMySQL(PrivateServer, MySQLServer):
     password = PASSWORD
     host = "127.0.0.1"
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: Place, options: Sequence[str] = ()) -> None:
         MySQLServer.__init__(self)
         PrivateServer.__init__(self, name, place)
         self.port = free_port()
+        self._options = options
         self._socket = self.sandbox.path / "mysql.sock"
         self._has_user = False
 
@@ -161,6 +165,7 @@ class PrivateMySQL(PrivateServer, MySQLServer):
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=1",
             "--innodb-buffer-pool-size=256M",
+            *self._options,
         ]
         return self.sandbox.spawn(self._argv(*options), self.log)
 
@@ -184,6 +189,7 @@ class PrivateMySQL(PrivateServer, MySQLServer):
             user="root",
             database=database,
             autocommit=True,
+            init_command=self.session,
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
         )
@@ -192,8 +198,8 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 class MariaDB(PrivateMySQL):
     """This machine's mariadbd."""
 
-    def __init__(self, place: Place | None = None) -> None:
-        super().__init__("mariadb", place or Host())
+    def __init__(self, place: Place | None = None, options: Sequence[str] = ()) -> None:
+        super().__init__("mariadb", place or Host(), options)
 
     def _prepare(self) -> None:
         command = [
@@ -215,8 +221,8 @@ class MariaDB(PrivateMySQL):
 class MySQL(PrivateMySQL):
     """The mysqld of Debian's unstable suite, in its chroot; with TLS, as by default."""
 
-    def __init__(self) -> None:
-        super().__init__("mysql", SidChroot(sid_root()))
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        super().__init__("mysql", SidChroot(sid_root()), options)
         self.ca_path = self.sandbox.path / "data" / "ca.pem"
 
     def _prepare(self) -> None:
@@ -231,12 +237,12 @@ class MySQL(PrivateMySQL):
         return [program, "--no-defaults", "--mysqlx=OFF", "--secure-file-priv="]
 
 
-def private_mysql(flavour: str) -> PrivateMySQL:
-    """A server of flavour `debian` (MariaDB) or `sid` (MySQL), not yet started."""
+def private_mysql(flavour: str, options: Sequence[str] = ()) -> PrivateMySQL:
+    """A server of flavour `debian` (MariaDB) or `sid` (MySQL), not yet started; `options` go to its program."""
     if flavour == "debian":
-        return MariaDB()
+        return MariaDB(options=options)
     if flavour == "sid":
-        return MySQL()
+        return MySQL(options)
     raise ServerFailed(f"no MySQL server is of flavour {flavour!r}: debian or sid")
 
 
