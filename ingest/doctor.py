@@ -14,7 +14,7 @@ from ingest.settings import Settings, mask_url
 from ingest.store.mysql_pool import Servers
 from ingest.tls import check_tls
 from ingest.tokens import warning_about
-from ingest.wiring import make_store
+from ingest.wiring import make_store, make_topology
 
 Check = Callable[[Settings], Awaitable[str]]
 """What was found; raises `IngestError`, or its driver's errors, if it is not as it should be."""
@@ -161,18 +161,19 @@ async def _queue(settings: Settings) -> str:
 
 
 async def _stream(settings: Settings) -> str:
-    from ingest.publisher.partitions import partition_names  # rstream is needed in this mode only
-    from ingest.publisher.stream_reader import streams_exist
+    from ingest.publisher.stream_topology import look_at  # rstream is needed in this mode only
 
     shown = mask_url(settings.stream_url)
+    topology = make_topology(settings)
     try:
-        streams = partition_names(settings.queue, settings.stream_partitions)
-        there = await streams_exist(settings.stream_url, streams, settings.connect_timeout_seconds)
+        found = await look_at(settings.stream_url, topology, settings.connect_timeout_seconds)
     except IngestError as exc:
         raise IngestError(
             f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "
             "events wait in the database meanwhile."
         ) from exc
-    if not there:
+    if len(found.absent) == len(topology.streams):
         return f"{shown} answers; stream {settings.queue} is not there yet, `ingest serve` declares it"
+    if missing := found.unbound or found.absent:
+        raise IngestError(f"{topology.told(missing)} `ingest serve` completes it; with INGEST_BROKER_URL, always.")
     return f"{shown} answers, stream {settings.queue} is there"

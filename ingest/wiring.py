@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ingest.batcher import Batcher, BatcherLimits
@@ -23,6 +23,7 @@ from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
 from ingest.lock_watch import LockWatch
+from ingest.locking import Exclusively, by_file
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
@@ -43,12 +44,16 @@ from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
+from ingest.store.mysql_lock import by_mysql
 from ingest.store.mysql_order import OrderedMySQLStore
 from ingest.store.mysql_partitions import PartitionedTable
 from ingest.store.mysql_pool import Servers
 from ingest.store.sqlite import SQLiteStore
 from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
+
+if TYPE_CHECKING:
+    from ingest.publisher.stream_topology import StreamTopology
 
 T = TypeVar("T")
 
@@ -187,18 +192,10 @@ def sqlite_path(settings: Settings) -> Path:
 def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
-        from ingest.publisher.stream_topology import StreamTopology
 
-        topology = StreamTopology(
-            settings.queue,
-            settings.stream_partitions,
-            settings.stream_age_seconds_max,
-            settings.stream_bytes_max,
-            None if settings.broker_url == "embedded:" else settings.broker_url,
-        )
         return StreamPublisher(
             settings.stream_url,
-            topology,
+            make_topology(settings),
             link,
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -219,6 +216,26 @@ def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         reconnect_seconds_max=settings.reconnect_seconds_max,
     )
+
+
+def make_topology(settings: Settings) -> "StreamTopology":
+    from ingest.publisher.stream_topology import StreamTopology
+
+    return StreamTopology(
+        settings.queue,
+        settings.stream_partitions,
+        settings.stream_age_seconds_max,
+        settings.stream_bytes_max,
+        None if settings.broker_url == "embedded:" else settings.broker_url,
+        _one_at_a_time(settings, "streams"),
+    )
+
+
+def _one_at_a_time(settings: Settings, name: str) -> Exclusively:
+    """Among all who share the database; SQLite's are the workers of one data folder."""
+    if settings.database_url.startswith("sqlite:"):
+        return by_file(settings.data_dir / "run" / f"{name}.lock")
+    return by_mysql(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
 
 
 def make_tracing(settings: Settings) -> Tracing | None:

@@ -9,7 +9,7 @@ from ingest.errors import NotConfirmed
 from ingest.hosts import Rota
 from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Lane, Refused
-from ingest.publisher.stream_address import StreamAddress
+from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
 from ingest.publisher.stream_reader import find_ids
 from ingest.publisher.stream_topology import StreamTopology
@@ -36,11 +36,13 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         confirm_timeout_seconds: float,
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
+        look_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
+        """Every `look_seconds` the stream is looked for."""
         hosts = Rota(StreamAddress.parse_each(url))
 
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
-            return StreamConnection.open(to, topology, connect_timeout_seconds)
+            return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
 
         super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link)
         self._topology = topology

@@ -28,19 +28,28 @@ Written = tuple[Publication, Sequence[int]]
 class StreamConnection(Connection):
     """Lost as a whole: with one node's connection, or with one partition's leader."""
 
-    def __init__(self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float) -> None:
+    def __init__(
+        self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float, look_seconds: float
+    ) -> None:
         super().__init__()
         self._address = address
         self._topology = topology
         self._timeout_seconds = timeout_seconds
+        self._look_seconds = look_seconds
         self._nodes: dict[tuple[str, int], StreamNode] = {}
         self._leaders: Mapping[str, StreamNode] = {}
         self._order = asyncio.Lock()
 
     @classmethod
-    async def open(cls, address: StreamAddress, topology: StreamTopology, timeout_seconds: float) -> "StreamConnection":
+    async def open(
+        cls,
+        address: StreamAddress,
+        topology: StreamTopology,
+        timeout_seconds: float,
+        look_seconds: float = HEARTBEAT_SECONDS,
+    ) -> "StreamConnection":
         """Connect and declare. Raises one of `ERRORS` or `BrokerUnavailable`."""
-        connection = cls(address, topology, timeout_seconds)
+        connection = cls(address, topology, timeout_seconds, look_seconds)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await connection._open()
@@ -160,10 +169,10 @@ class StreamConnection(Connection):
             raise BrokerUnavailable(text_of(exc)) from exc
 
     async def until_lost(self) -> None:
-        """An idle connection is tried now and then: rstream only logs that heartbeats are missing."""
+        """It is tried now and then: rstream only logs that heartbeats are missing, and nobody tells of a binding."""
         while self.problem is None:
             try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._look_seconds):
                     await super().until_lost()
             except TimeoutError:
                 await self._try_it()
@@ -174,6 +183,8 @@ class StreamConnection(Connection):
                 for stream, node in self._leaders.items():
                     if not await node.answers(stream):
                         self.drop("RabbitMQ's stream is gone.")
+                if missing := await self._topology.missing(next(iter(self._leaders.values())).client):
+                    self.drop(self._topology.told(missing))
         except ERRORS as exc:
             self.drop(f"RabbitMQ does not answer: {text_of(exc)}")
 

@@ -1,4 +1,4 @@
-"""Reads a RabbitMQ stream from its beginning, and asks whether it is there; changes nothing."""
+"""Reads a RabbitMQ stream; changes nothing."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from rstream import Consumer, ConsumerOffsetSpecification, MessageContext, OffsetType, Producer, amqp_decoder
+from rstream import Consumer, ConsumerOffsetSpecification, MessageContext, OffsetType, amqp_decoder
 from rstream.exceptions import StreamDoesNotExist
 
 from ingest.errors import BrokerUnavailable
@@ -140,24 +140,6 @@ class _Search:
             raise BrokerUnavailable("The connection to RabbitMQ was lost.")
         self._quiet_times = self._quiet_times + 1 if self._looked_at == before else 0
         return not self._ended.is_set() and self._quiet_times < QUIET_TIMES
-
-
-async def streams_exist(url: str, streams: Sequence[str], connect_timeout_seconds: float) -> bool:
-    """Whether all are there. Raises `BrokerUnavailable` if it cannot be told."""
-
-    async def ask(address: StreamAddress) -> bool:
-        producer = Producer(**address.options())
-        try:
-            async with asyncio.timeout(connect_timeout_seconds):
-                await producer.start()
-                return all([await producer.stream_exists(stream) for stream in streams])
-        finally:
-            await finished(producer.close(), CLOSE_SECONDS)
-
-    try:
-        return await Rota(StreamAddress.parse_each(url)).connected(ask)
-    except ERRORS as exc:
-        raise BrokerUnavailable(text_of(exc)) from exc
 
 
 def decoded(message: bytes) -> StreamMessage:

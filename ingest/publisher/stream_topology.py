@@ -1,17 +1,22 @@
 """Declares the stream, or the super stream: its partitions, its exchange and their bindings. What is there is used."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import aio_pika
 import msgspec
 from rstream import exceptions
 from rstream.client import Client
 
-from ingest.errors import BrokerUnavailable
+from ingest.errors import BrokerUnavailable, StoreError
 from ingest.events import Event
 from ingest.hosts import Rota, each_host
+from ingest.locking import Exclusively
 from ingest.publisher.partitions import partition_names, partition_of
+from ingest.publisher.stream_address import ERRORS, StreamAddress
+from ingest.publisher.stream_node import StreamNode
+from ingest.publisher.supervisor import text_of
 
 USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
 """What is there with arguments of its own, or is not ours to make."""
@@ -30,7 +35,10 @@ class StreamTopology(msgspec.Struct, frozen=True):
     age_seconds_max: int = 0
     bytes_max: int = 0
     amqp_url: str | None = None
-    """Where the exchange is declared with a RabbitMQ before 3.13."""
+    """Where partitions are bound that no command of the stream protocol binds: all, with a RabbitMQ before 3.13."""
+    exclusively: Exclusively = nullcontext
+    """Lets one worker at a time make a super stream: RabbitMQ takes back what it has made of one when it finds that
+    another client makes the same."""
 
     @property
     def streams(self) -> Sequence[str]:
@@ -51,24 +59,61 @@ class StreamTopology(msgspec.Struct, frozen=True):
             arguments["max-length-bytes"] = str(self.bytes_max)
         return arguments
 
+    async def missing(self, client: Client) -> Sequence[str]:
+        """The partitions that consumers of the super stream do not find, as the broker lists them; none of one stream.
+
+        Raises one of `stream_address.ERRORS`.
+        """
+        if self.partitions == 1:
+            return []
+        listed = await client.partitions(self.name)
+        return [stream for stream in self.streams if stream not in listed]
+
     async def declare(self, client: Client) -> None:
-        """Raises `BrokerUnavailable` or one of `stream_address.ERRORS`; the caller bounds the time."""
-        by_command = _version(client) >= SUPER_STREAM_COMMAND_SINCE
-        if self.partitions > 1 and by_command:
+        """Make what is not there; return once the broker lists all of it.
+
+        Raises `BrokerUnavailable` or one of `stream_address.ERRORS`; the
+        caller bounds the time.
+        """
+        if self.partitions == 1:
+            await self._make_streams(client)
+        elif await self.missing(client):
+            try:
+                async with self.exclusively():
+                    await self._complete(client)
+            except StoreError as exc:
+                raise BrokerUnavailable(f"The super stream {self.name!r} is not declared yet: {exc}") from exc
+
+    async def _complete(self, client: Client) -> None:
+        """Partitions that the broker does not list are bound over AMQP: the stream protocol has no command for one."""
+        if _version(client) >= SUPER_STREAM_COMMAND_SINCE:
             keys = [str(number) for number in range(self.partitions)]
             with suppress(*USED_AS_IT_IS):
                 await client.create_super_stream(self.name, list(self.streams), keys, dict(self.arguments))
+        if await self.missing(client):
+            await self._make_streams(client)
+            await self._bind_by_amqp(await self.missing(client))
+        if missing := await self.missing(client):
+            raise BrokerUnavailable(self.told(missing))
+
+    def told(self, missing: Sequence[str]) -> str:
+        """What is wrong with a super stream that lacks these partitions."""
+        return (
+            f"Consumers of the super stream {self.name!r} do not find {', '.join(missing)}: RabbitMQ has no such "
+            "stream bound to its exchange. Nothing is published until it has; events wait in the database."
+        )
+
+    async def _make_streams(self, client: Client) -> None:
         for stream in self.streams:
             with suppress(*USED_AS_IT_IS):
                 await client.create_stream(stream, dict(self.arguments))
-        if self.partitions > 1 and not by_command:
-            await self._bind_by_amqp()
 
-    async def _bind_by_amqp(self) -> None:
+    async def _bind_by_amqp(self, streams: Sequence[str]) -> None:
         if self.amqp_url is None:
             raise BrokerUnavailable(
-                "INGEST_STREAM_PARTITIONS above 1 needs INGEST_BROKER_URL, too, with a RabbitMQ before 3.13: "
-                "the super stream's exchange is declared there."
+                f"{self.told(streams)} To let the service bind them over AMQP, set INGEST_BROKER_URL, too: "
+                "INGEST_STREAM_PARTITIONS above 1 needs INGEST_BROKER_URL with a RabbitMQ before 3.13, and with any "
+                "RabbitMQ that has some of the streams already."
             )
         try:
             hosts = Rota(each_host(self.amqp_url))
@@ -76,11 +121,37 @@ class StreamTopology(msgspec.Struct, frozen=True):
                 exchange = await channel.declare_exchange(
                     self.name, "direct", durable=True, arguments={"x-super-stream": True}
                 )
-                for number, stream in enumerate(self.streams):
+                for stream in streams:
+                    number = self.streams.index(stream)
                     queue = await channel.get_queue(stream)
                     await queue.bind(exchange, str(number), arguments={"x-stream-partition-order": number})
         except aio_pika.exceptions.AMQPError as exc:
             raise BrokerUnavailable(f"The super stream {self.name!r} cannot be declared: {exc}") from exc
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What of a topology the broker has not: streams, and partitions that its consumers do not find."""
+
+    absent: Sequence[str]
+    unbound: Sequence[str]
+
+
+async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> Findings:
+    """Changes nothing. Raises `BrokerUnavailable`."""
+
+    async def look(address: StreamAddress) -> Findings:
+        node = await StreamNode.open(address, address.host, address.port, lambda _: None)
+        try:
+            absent = [stream for stream in topology.streams if not await node.answers(stream)]
+            return Findings(absent, await topology.missing(node.client))
+        finally:
+            await node.end(timeout_seconds, broken=False)
+
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await Rota(StreamAddress.parse_each(url)).connected(look)
+    except ERRORS as exc:
+        raise BrokerUnavailable(text_of(exc)) from exc
 
 
 def _version(client: Client) -> tuple[int, ...]:

@@ -21,6 +21,8 @@ READ_BYTES = 65_536
 
 _PUBLISH, _VERSION = 2, 1
 _CONFIRM = b"\x00\x03\x00\x01"
+_PARTITIONS, _PARTITIONS_RESPONSE = b"\x00\x19", b"\x80\x19"
+"""RabbitMQ 3.10 answers with the first one, as if it asked, where there is no such super stream."""
 _pack_frame = Struct(">IHHBI").pack
 _pack_message = Struct(">QI").pack
 _LENGTH_BYTES = 4
@@ -77,6 +79,8 @@ class QuickConnection(Connection):
 
     async def read_frame(self) -> schema.Frame:
         frame = await self._read_frame_raw()
+        if frame.startswith(_PARTITIONS):
+            frame[: len(_PARTITIONS)] = _PARTITIONS_RESPONSE
         return read_confirm(frame) or decode_frame(bytes(frame))
 
     async def write(self, frame: bytes) -> None:

@@ -121,9 +121,10 @@ class Supervisor(Generic[C]):
             connection = await self._connect()
         except (Exception, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
-            self._problem = f"RabbitMQ is not reachable: {text_of(exc)}"
+            ours = isinstance(exc, BrokerUnavailable)  # RabbitMQ is there, and is not as it has to be
+            self._problem = str(exc) if ours else f"RabbitMQ is not reachable: {text_of(exc)}"
             if not self._failure_said:
-                log.warning("RabbitMQ connection failed", extra={"reason": text_of(exc)})
+                log.warning("RabbitMQ connection failed", extra={"reason": self._problem})
             self._failure_said = True
             return None
         self._failure_said = False

@@ -100,6 +100,10 @@ def test_super_stream_is_tailed_whole(tmp_path: Path, settings: dict[str, str], 
         assert {json.loads(line)["call_id"] for line in tail.stdout.splitlines()} == {f"call-{n}" for n in range(10)}
         assert f"stream {parts['QUEUE']} is there" in service.command("doctor", check=False).stdout
     with channel_to(rabbitmq.amqp_url) as channel:
+        channel.queue_delete(f"{parts['QUEUE']}-1")
+        incomplete = service.command("doctor", check=False)
+        assert f"do not find {parts['QUEUE']}-1" in incomplete.stdout
+        assert incomplete.returncode == 1
         for number in range(2):
             channel.queue_delete(f"{parts['QUEUE']}-{number}")
         channel.exchange_delete(parts["QUEUE"])

@@ -1,0 +1,26 @@
+"""One at a time, among all workers of all nodes: a named lock of MySQL's, which ends with its connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ingest.errors import StoreUnavailable
+from ingest.locking import WAIT_SECONDS, Exclusively
+from ingest.store.mysql_pool import Servers
+
+GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_%b.', LEFT(DATABASE(), 40)), %d)"
+
+
+def by_mysql(servers: Servers, name: str, connect_timeout_seconds: float) -> Exclusively:
+    """`name` tells this lock of the database from others of the service's."""
+
+    @asynccontextmanager
+    async def exclusively() -> AsyncIterator[None]:
+        connection = await servers.connect(connect_timeout_seconds)
+        try:
+            if not (await connection.run(GET_LOCK % (name.encode(), WAIT_SECONDS)))[0][0]:
+                raise StoreUnavailable(f"Another worker has the lock {name} of the database.")
+            yield
+        finally:
+            await connection.end()
+
+    return exclusively
