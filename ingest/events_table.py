@@ -19,7 +19,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class EventTable(Protocol):
-    """Raises `StoreError`s, as `ingest.store.base.Outbox` does."""
+    """Raises `StoreError`s, as `ingest.store.base.Outbox` does, also while not all events are in the table."""
 
     async def count_events(self, selection: Selection) -> int: ...
 

@@ -2,6 +2,7 @@
 
 The table is partitioned by its ids, whose upper bits are the time an event was accepted, so its primary key stays the
 id alone. A partition `pYYYYMMDD` holds the events of that day (UTC); `pmax` all later ones, which are none as a rule.
+A day goes only on evidence: the database's clock, the newest event, and the rows' own `created_time`.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,20 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.clock import time_text
 from ingest.errors import StoreError
 from ingest.ids import first_id_of, milliseconds_of
 
 AHEAD_DAYS = 7
 """Partitions are made for so many days to come."""
+MISSING_DAYS_MAX = 400
+"""Days without a partition are made up to so many at once; more of them are a wrong clock's."""
+LATER_SECONDS_MAX = 3600.0
+"""A row's `created_time` may be so much later than its id says; an id of this service is never earlier than it."""
 LAST = "pmax"
 ONE_DAY = timedelta(days=1)
 UNPARTITIONED = "call_event_logs has no partitions: `ingest retention --convert` makes them, while events are stored."
+UNTOUCHED = "Nothing was dropped or made."
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -33,12 +40,37 @@ class Partition(msgspec.Struct, frozen=True):
         return self.end is None
 
 
+class Row(msgspec.Struct, frozen=True):
+    """An event's id and `created_time` (Unix microseconds; None if the column is NULL)."""
+
+    id: int
+    created_us: int | None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All as the database has it: its clock (Unix microseconds), partitions in their order, the newest event, the
+    oldest one that is not published or is a dead letter."""
+
+    now_us: int
+    partitions: Sequence[Partition]
+    newest_id: int | None
+    oldest_needed: int | None
+
+    @property
+    def today(self) -> date:
+        return datetime.fromtimestamp(self.now_us / 1e6, UTC).date()
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """`create` are days, oldest first; `kept` are those that would go, but hold events that are not published."""
+    """`create` are days, oldest first; `kept` are those that would go, but hold events that are not published.
+
+    Events below `before_id` are beyond their time.
+    """
 
     create: Sequence[date]
-    drop: Sequence[Partition]
+    drop: Sequence[Partition] = ()
     kept: Sequence[Partition] = ()
+    before_id: int = 0
 
 
 class Table(Protocol):
@@ -47,9 +79,17 @@ class Table(Protocol):
     async def lock(self, seconds_max: int) -> bool:
         """Whether nobody else changes the partitions, until `close`."""
 
-    async def partitions(self) -> list[Partition]: ...
-    async def oldest_needed(self) -> int | None: ...
+    async def check(self) -> None:
+        """Raises `StoreError` where nothing may be dropped: the table is another one, or not all of it is there."""
+
+    async def facts(self) -> Facts: ...
+    async def sample(self, partition: Partition) -> Sequence[Row]:
+        """The first row, the last, and some between."""
+
     async def create(self, of_days: Sequence[date]) -> None: ...
+    async def finish_drop(self, before_id: int) -> None:
+        """Remove what an interrupted `drop` left, if all its events are below `before_id` and published."""
+
     async def drop(self, partition: Partition) -> None: ...
     async def close(self) -> None: ...
 
@@ -74,41 +114,92 @@ def days(first: date, last: date) -> list[date]:
     return [first + ONE_DAY * number for number in range((last - first).days + 1)]
 
 
-def plan(
-    partitions: Sequence[Partition],
-    today: date,
-    oldest_needed: int | None,
-    keep_days: int | None = None,
-    bytes_max: int | None = None,
-) -> Plan:
-    """What to do with a partitioned table: `partitions` are in their order, the last of them without an end.
+def plan(facts: Facts, keep_days: int | None = None, bytes_max: int | None = None) -> Plan:
+    """What to do with the table. Raises `StoreError` if its partitions are none, or not by days.
 
-    Days before the last `keep_days` go, and the oldest ones as long as all together have more than `bytes_max`; never
-    today, and none with an id from `oldest_needed` on: it is not published.
+    Days before the last `keep_days` go, and the oldest ones as long as all together have more than `bytes_max`. The
+    last day is today, or that of the newest event if that is earlier: of a table that takes no more events the last
+    days stay. None goes with an id from `oldest_needed` on: it is not published.
     """
-    with_days = [partition for partition in partitions if not partition.is_last]
-    first_missing = max([today, *(day_of((partition.end or 1) - 1) + ONE_DAY for partition in with_days)])
-    create = days(first_missing, today + ONE_DAY * AHEAD_DAYS)
-    size = sum(partition.bytes for partition in partitions)
+    with_days = _checked(facts.partitions)
+    create = _missing(with_days, facts.today)
+    if facts.newest_id is None:
+        return Plan(create)
+    last_day = min(facts.today, day_of(facts.newest_id))
+    too_old = end_of(last_day - ONE_DAY * keep_days) if keep_days is not None else 0
+    excess = sum(partition.bytes for partition in facts.partitions) - bytes_max if bytes_max is not None else 0
     drop: list[Partition] = []
     kept: list[Partition] = []
     for partition in with_days:
         end = partition.end or 0
-        too_old = keep_days is not None and end <= end_of(today - ONE_DAY * keep_days)
-        too_much = bytes_max is not None and size > bytes_max and end <= end_of(today - ONE_DAY)
-        if not (too_old or too_much):
+        if not (end <= too_old or (excess > 0 and end <= end_of(last_day - ONE_DAY))):
             continue
-        if oldest_needed is not None and end > oldest_needed:
+        if facts.oldest_needed is not None and end > facts.oldest_needed:
             kept.append(partition)
         else:
             drop.append(partition)
-            size -= partition.bytes
-    return Plan(create, drop, kept)
+            excess -= partition.bytes
+    oldest = (with_days[0].end or 0) if with_days and bytes_max is not None else 0
+    return Plan(create, drop, kept, max(too_old, min(oldest, end_of(last_day - ONE_DAY))))
 
 
-async def plan_for(table: Table, today: date, keep_days: int | None, bytes_max: int | None) -> Plan:
-    """What is to be done. Raises `StoreError` for a table without partitions."""
-    partitions = await table.partitions()
+def _checked(partitions: Sequence[Partition]) -> Sequence[Partition]:
+    """All but the last. Raises `StoreError` if one's name and bounds are not those of a day."""
     if not partitions:
         raise StoreError(UNPARTITIONED)
-    return plan(partitions, today, await table.oldest_needed(), keep_days, bytes_max)
+    *with_days, last = partitions
+    if last.name != LAST or not last.is_last:
+        raise StoreError(_foreign(last, f"the last one must be {LAST}, without an end"))
+    for partition in with_days:
+        day = day_of((partition.end or 1) - 1)
+        if (partition.name, partition.end) != (name_of(day), end_of(day)):
+            raise StoreError(_foreign(partition, f"the day of that end has the name {name_of(day)}, end {end_of(day)}"))
+    return with_days
+
+
+def _foreign(partition: Partition, reason: str) -> str:
+    return (
+        f"Partition {partition.name} of call_event_logs ends at {partition.end or 'MAXVALUE'}: {reason}. This service "
+        f"did not make it. {UNTOUCHED} Drop such partitions by your own means, or take them away (ALTER TABLE "
+        "call_event_logs REMOVE PARTITIONING) and run `ingest retention --convert`."
+    )
+
+
+def _missing(with_days: Sequence[Partition], today: date) -> Sequence[date]:
+    """Each day has a partition of its own, also those on which nobody made any."""
+    if not with_days:
+        return days(today, today + ONE_DAY * AHEAD_DAYS)
+    newest = day_of((with_days[-1].end or 1) - 1)
+    missing = days(newest + ONE_DAY, today + ONE_DAY * AHEAD_DAYS)
+    if len(missing) > MISSING_DAYS_MAX:
+        raise StoreError(
+            f"The newest partition of call_event_logs is {name_of(newest)}, and today is {today} by the database's "
+            f"clock: more than {MISSING_DAYS_MAX} days. {UNTOUCHED} If the clock is right: ALTER TABLE call_event_logs "
+            f"REORGANIZE PARTITION {LAST} INTO (PARTITION {name_of(today)} VALUES LESS THAN ({end_of(today)}), "
+            f"PARTITION {LAST} VALUES LESS THAN MAXVALUE)"
+        )
+    return missing
+
+
+def check_rows(rows: Sequence[Row], where: str) -> None:
+    """Raises `StoreError` if a row was created later than its id says: then its id tells no day."""
+    if (row := first_disagreeing(rows)) is not None:
+        raise StoreError(f"{disagreement(row, where)} {UNTOUCHED}")
+
+
+def first_disagreeing(rows: Sequence[Row]) -> Row | None:
+    """A row whose `created_time` is later than its id's time, or none."""
+    later_us = int(LATER_SECONDS_MAX * 1e6)
+    for row in rows:
+        if row.created_us is None or row.created_us > milliseconds_of(row.id) * 1000 + later_us:
+            return row
+    return None
+
+
+def disagreement(row: Row, where: str) -> str:
+    made = time_text(milliseconds_of(row.id) * 1000)
+    created = "NULL" if row.created_us is None else time_text(row.created_us)
+    return (
+        f"Ids and created_time disagree in {where}: id {row.id} is of {made}, and its created_time is {created}. "
+        "Such ids tell no day: this service did not make them."
+    )

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +11,7 @@ from ingest.errors import SettingsError, StoreError
 from ingest.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from ingest.retention_run import Retention
     from ingest.store.mysql_partitions import PartitionedTable
 
 LOCK_SECONDS = 10
@@ -20,7 +19,7 @@ BUSY = "Somebody else is changing the partitions of call_event_logs: nothing was
 
 
 @click.command(short_help="Keep the last days of call_event_logs, and drop older ones.")
-@click.option("--days", type=click.IntRange(min=1), help="Drop days before the last so many, of which today is one.")
+@click.option("--days", type=click.IntRange(min=1), help="Keep this many days, including the last; drop older ones.")
 @click.option("--bytes-max", type=click.IntRange(min=1), help="Drop the oldest days while the table is larger.")
 @click.option("--convert", is_flag=True, help="Partition a table that is not yet; events are stored meanwhile.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
@@ -28,8 +27,9 @@ def retention(days: int | None, bytes_max: int | None, convert: bool, dry_run: b
     """Manage call_event_logs by days (UTC): make partitions ahead, drop old ones, and list what is there.
 
     A service with INGEST_RETENTION_DAYS does the same by itself; for one without, run it daily: `ingest retention
-    --days 30`. A day with an event that is not published, or is a dead letter, is never dropped. Dropping a partition
-    takes a moment, however many rows it has.
+    --days 30`. The last day is today by the database's clock, or the day of the newest event if that is earlier. A day
+    with an event that is not published, or is a dead letter, is never dropped. Dropping a partition takes a moment,
+    however many rows it has.
     """
     asyncio.run(_retention(read_settings(os.environ), days, bytes_max, convert, dry_run))
 
@@ -37,6 +37,8 @@ def retention(days: int | None, bytes_max: int | None, convert: bool, dry_run: b
 async def _retention(
     settings: Settings, keep_days: int | None, bytes_max: int | None, convert: bool, dry_run: bool
 ) -> None:
+    from ingest.clock import unix_us
+    from ingest.retention_run import Retention
     from ingest.store.mysql_partitions import PartitionedTable
     from ingest.store.mysql_pool import Servers
 
@@ -48,42 +50,58 @@ async def _retention(
             raise StoreError(BUSY)
         if convert:
             await _convert(table)
-        await _apply(table, keep_days, bytes_max, dry_run, click.echo)
+        run = Retention(table, keep_days, bytes_max, unix_us)
+        await (_tell(run) if dry_run else _apply(run))
+        await _list(table)
     finally:
         await table.close()
 
 
 async def _convert(table: "PartitionedTable") -> None:
+    from ingest.clock import unix_us
+    from ingest.store.mysql_conversion import Conversion
+
     with click.progressbar(length=0, label="rows", file=sys.stderr) as bar:
 
-        def told(moved: int, total: int) -> None:
+        def told(done: int, total: int) -> None:
             bar.length = total
-            bar.update(moved - bar.pos)
+            bar.update(done - bar.pos)
 
-        moved = await table.convert(datetime.now(UTC).date(), told)
+        moved = await Conversion(table.connection, unix_us, told).run()
     click.echo(f"call_event_logs is partitioned by days; {moved} rows were moved")
 
 
-async def _apply(
-    table: "PartitionedTable",
-    keep_days: int | None,
-    bytes_max: int | None,
-    dry_run: bool,
-    say: Callable[[str], object],
-) -> None:
-    from ingest.retention import name_of, plan_for
+async def _apply(run: "Retention") -> None:
+    from ingest.retention import name_of
 
-    to_do = await plan_for(table, datetime.now(UTC).date(), keep_days, bytes_max)
-    would = "would be " if dry_run else ""
-    if not dry_run:
-        await table.create(to_do.create)
-        for partition in to_do.drop:
-            await table.drop(partition)
+    for day in await run.create():
+        click.echo(f"{name_of(day)} made")
+    async for partition in run.drop():
+        click.echo(f"{partition.name} dropped, about {partition.rows} rows, {partition.bytes} bytes")
+    for partition in (await run.plan()).kept:
+        click.echo(_kept(partition.name))
+
+
+async def _tell(run: "Retention") -> None:
+    from ingest.retention import name_of
+
+    to_do = await run.plan()
     for day in to_do.create:
-        say(f"{name_of(day)} {would}made")
+        click.echo(f"{name_of(day)} would be made")
     for partition in to_do.drop:
-        say(f"{partition.name} {would}dropped, about {partition.rows} rows, {partition.bytes} bytes")
+        click.echo(f"{partition.name} would be dropped, about {partition.rows} rows, {partition.bytes} bytes")
     for partition in to_do.kept:
-        say(f"{partition.name} is kept: it has events that are not published; see the backlog and `ingest dead ls`")
-    for partition in await table.partitions():
-        say(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")
+        click.echo(_kept(partition.name))
+
+
+async def _list(table: "PartitionedTable") -> None:
+    from ingest.store.mysql_unfinished import unfinished
+
+    for partition in (await table.facts()).partitions:
+        click.echo(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")
+    for sentence in await unfinished(table.connection):
+        click.echo(sentence)
+
+
+def _kept(name: str) -> str:
+    return f"{name} is kept: it has events that are not published; see the backlog and `ingest dead ls`"

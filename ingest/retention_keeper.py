@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
 from ingest.metrics import Metrics
-from ingest.retention import Partition, Table, name_of, plan_for
+from ingest.retention import Partition, Table, name_of
+from ingest.retention_run import Retention
 
 log = logging.getLogger("ingest.retention")
 
@@ -49,23 +49,21 @@ class RetentionKeeper:
                 self._metrics.background_failures.labels("retention").inc()
 
     async def check(self) -> None:
-        """Do what is to be done today, unless somebody is at it. Raises `StoreError`."""
+        """Do what is to be done, unless somebody is at it. Raises `StoreError`."""
         table = await self._opened()
         try:
             if not await table.lock(0):
                 return
-            today = datetime.fromtimestamp(self._now_us() / 1e6, UTC).date()
-            to_do = await plan_for(table, today, self._keep_days, self._bytes_max)
-            await table.create(to_do.create)
-            for day in to_do.create:
+            run = Retention(table, self._keep_days, self._bytes_max, self._now_us)
+            for day in await run.create():
                 log.info("a day's partition was made", extra={"partition": name_of(day)})
-            for partition in to_do.drop:
-                await table.drop(partition)
+            async for partition in run.drop():
                 self._metrics.partitions_dropped.inc()
                 log.info("a day was dropped", extra=_described(partition))
+            kept = (await run.plan()).kept
         finally:
             await table.close()
-        for partition in to_do.kept:
+        for partition in kept:
             log.warning(
                 "a day is kept beyond its time: it has events that are not published, or are dead letters",
                 extra=_described(partition),

@@ -5,6 +5,7 @@ from ingest.store.migrations import Migration, migrations
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_statements import VERSION, quoted
+from ingest.store.mysql_unfinished import check_whole
 
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
 LOCK_SECONDS = 60
@@ -23,6 +24,7 @@ async def migrate(servers: Servers, connect_timeout_seconds: float) -> list[str]
     try:
         if (await connection.run(LOCK % LOCK_SECONDS))[0][0] != 1:
             raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s; look at it first.")
+        await check_whole(connection)
         return await _apply_due(connection)
     finally:
         await connection.end()  # releases the lock too

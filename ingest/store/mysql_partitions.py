@@ -1,148 +1,167 @@
-"""Partitions of `call_event_logs` on MySQL and MariaDB: made ahead, dropped, and how a table without gets them."""
+"""Partitions of `call_event_logs` on MySQL and MariaDB: made ahead, and dropped."""
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from datetime import date
 
 from ingest.errors import StoreError
-from ingest.retention import AHEAD_DAYS, LAST, ONE_DAY, Partition, day_of, days, end_of, name_of
+from ingest.retention import LAST, Facts, Partition, Row, check_rows, end_of, name_of
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_pool import Servers
+from ingest.store.mysql_unfinished import DROPPED, EVENTS, check_whole, existing
 
-LOCK_WAIT = b"SET SESSION lock_wait_timeout = 5"
-"""While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again."""
+SESSION = b"""SET SESSION lock_wait_timeout = 5;
+/*!80000 SET SESSION information_schema_stats_expiry = 0 */"""
+"""While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again.
+MySQL tells sizes of up to a day ago otherwise."""
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_retention.', LEFT(DATABASE(), 40)), %d)"
 PARTITIONS = (
-    b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH "
+    b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, PARTITION_METHOD, "
+    b"PARTITION_EXPRESSION, SUBPARTITION_NAME "
     b"FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'call_event_logs' "
     b"ORDER BY PARTITION_ORDINAL_POSITION"
 )
-TABLES = b"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN (%b)"
+NOW_US = b"SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+NEWEST = b"SELECT MAX(id) FROM call_event_logs"
 NEEDED = (
     b"SELECT MIN(id) FROM (SELECT MIN(first_id) AS id FROM ingest_outbox "
     b"UNION ALL SELECT MIN(event_id) FROM ingest_dead_letters) AS unpublished"
 )
+BOUNDS = b"SELECT MIN(id), MAX(id) FROM %b"
+ROW_FROM = (
+    b"(SELECT id, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_time) FROM %b WHERE id >= %d ORDER BY id LIMIT 1)"
+)
 REORGANIZE = b"ALTER TABLE call_event_logs REORGANIZE PARTITION pmax INTO (%b)"
-DROPPED = b"call_event_logs_dropped"
 EXCHANGE = b"ALTER TABLE call_event_logs EXCHANGE PARTITION %b WITH TABLE %b"
 DROP = b"ALTER TABLE call_event_logs DROP PARTITION %b"
+REMOVE = b"DROP TABLE %b"
 DEFINITION = b"SHOW CREATE TABLE call_event_logs"
 NAME = "CREATE TABLE `call_event_logs`"
 PARTITIONED = re.compile(r"\s+(/\*!\d+ )?PARTITION BY ")
 """In a definition, where that of its partitions begins; MySQL has that in a comment for versions that know them."""
-BOUNDS = b"SELECT MIN(id), MAX(id), COUNT(*) FROM call_event_logs"
-OLD, NEW = b"call_event_logs_unpartitioned", b"call_event_logs_partitioned"
-MAKE = b"CREATE TABLE %b LIKE call_event_logs"
-PARTITION = b"ALTER TABLE %b PARTITION BY RANGE (id) (%b)"
-SWAP = b"RENAME TABLE call_event_logs TO %b, %b TO call_event_logs"
-COPIED = b"SELECT COALESCE(MAX(id), 0) FROM call_event_logs WHERE id <= (SELECT COALESCE(MAX(id), 0) FROM %b)"
-LEFT = b"SELECT COUNT(*) FROM %b WHERE id > %d"
-CHUNK_END = b"SELECT MAX(id) FROM (SELECT id FROM %b WHERE id > %d ORDER BY id LIMIT %d) AS chunk"
-COPY = b"INSERT IGNORE INTO call_event_logs SELECT * FROM %b WHERE id > %d AND id <= %d"
-COPY_MISSING = (
-    b"INSERT IGNORE INTO call_event_logs SELECT old.* FROM %b AS old "
-    b"LEFT JOIN call_event_logs AS new ON new.id = old.id WHERE new.id IS NULL"
-)
-REMOVE = b"DROP TABLE %b"
 
-CHUNK_ROWS = 5000
-PAUSE_SECONDS = 0.01
-"""Between two chunks: the commits of new events come first."""
+SAMPLED = 16
+"""Rows of a table or partition that are looked at, evenly apart by their ids, besides the first and the last."""
+BY_HAND = (
+    "{} holds events {} to {}, which an interrupted drop had taken out of call_event_logs, but {}. They are kept "
+    "there. To bring them back: INSERT IGNORE INTO call_event_logs SELECT * FROM {}; then DROP TABLE {}."
+)
+
+
+Reached = Callable[[str], object]
+"""Told which step of several has ended; a process that is killed there leaves what the next one finds."""
 
 
 class PartitionedTable:
     """One connection, used by one command at a time. Raises `StoreError`s."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, reached: Reached = lambda _: None) -> None:
+        self.connection = connection
+        self._reached = reached
 
     @classmethod
     async def open(cls, servers: Servers, timeout_seconds: float) -> "PartitionedTable":
         connection = await servers.connect(timeout_seconds)
-        await connection.run(LOCK_WAIT)
+        await connection.run(SESSION)
         return cls(connection)
 
     async def close(self) -> None:
-        await self._connection.end()
+        await self.connection.end()
 
     async def lock(self, seconds_max: int) -> bool:
         """Whether nobody else changes the partitions of this database, until `close`; waits so long for who does."""
-        return bool((await self._connection.run(GET_LOCK % seconds_max))[0][0])
+        return bool((await self.connection.run(GET_LOCK % seconds_max))[0][0])
 
-    async def partitions(self) -> list[Partition]:
-        """In their order; empty if the table has none."""
-        rows = await self._connection.run(PARTITIONS)
-        return [
-            Partition(row[0], None if row[1] == "MAXVALUE" else int(row[1]), int(row[2] or 0), int(row[3] or 0))
-            for row in rows
-            if row[0]
-        ]
+    async def check(self) -> None:
+        await check_whole(self.connection)
+        check_rows(await sampled(self.connection, EVENTS), "call_event_logs")
 
-    async def oldest_needed(self) -> int | None:
-        """The oldest event that is not published, or given up."""
-        value = (await self._connection.run(NEEDED))[0][0]
-        return None if value is None else int(value)
+    async def facts(self) -> Facts:
+        partitions = await partitions_of(self.connection)
+        newest = (await self.connection.run(NEWEST))[0][0]
+        needed = (await self.connection.run(NEEDED))[0][0]
+        now_us = (await self.connection.run(NOW_US))[0][0]
+        return Facts(int(now_us), partitions, newest, None if needed is None else int(needed))
+
+    async def sample(self, partition: Partition) -> list[Row]:
+        return await sampled(self.connection, b"call_event_logs PARTITION (%b)" % partition.name.encode())
 
     async def create(self, of_days: Sequence[date]) -> None:
         """Behind all others."""
         if of_days:
-            await self._connection.run(REORGANIZE % _definitions(of_days))
+            await self.connection.run(REORGANIZE % definitions(of_days))
+
+    async def finish_drop(self, before_id: int) -> None:
+        """See `ingest.retention.Table`: evidence, as the table's name says nothing of its rows."""
+        if await existing(self.connection, DROPPED):
+            await self._check_dropped(before_id)
+            await self.connection.run(REMOVE % DROPPED)
 
     async def drop(self, partition: Partition) -> None:
         """Its rows become a table of their own first: to remove them takes a while, and holds no lock of this one then.
 
-        After an interruption that table is removed by the next call.
+        Nobody writes to that table, so what it holds is looked at once more before it goes. After an interruption
+        `finish_drop` removes it.
         """
         name = partition.name.encode()
-        if await self._exists(DROPPED):
-            await self._connection.run(REMOVE % DROPPED)
-        await self._connection.run(await self._definition_of(DROPPED))
-        await self._connection.run(EXCHANGE % (name, DROPPED))
-        await self._connection.run(DROP % name)
-        await self._connection.run(REMOVE % DROPPED)
+        await self.connection.run(await self._definition_of(DROPPED))
+        self._reached("made")
+        await self.connection.run(EXCHANGE % (name, DROPPED))
+        self._reached("exchanged")
+        await self._check_dropped(partition.end or 0)
+        await self.connection.run(DROP % name)
+        self._reached("dropped")
+        await self.connection.run(REMOVE % DROPPED)
+
+    async def _check_dropped(self, before_id: int) -> None:
+        first, last = (await self.connection.run(BOUNDS % DROPPED))[0]
+        if first is None:
+            return
+        table = DROPPED.decode()
+        if last >= before_id:
+            raise StoreError(BY_HAND.format(table, first, last, "they are not all beyond their time", table, table))
+        needed = (await self.connection.run(NEEDED))[0][0]
+        if needed is not None and needed <= last:
+            raise StoreError(BY_HAND.format(table, first, last, "some are not published", table, table))
+        check_rows(await sampled(self.connection, DROPPED), table)
 
     async def _definition_of(self, table: bytes) -> bytes:
         """Makes a table like this one, but for the partitions: not by LIKE, which makes a file for each of them."""
-        definition = str((await self._connection.run(DEFINITION))[0][1])
+        definition = str((await self.connection.run(DEFINITION))[0][1])
         unpartitioned = PARTITIONED.split(definition, maxsplit=1)[0]
         return unpartitioned.replace(NAME, f"CREATE TABLE `{table.decode()}`", 1).encode()
 
-    async def convert(self, today: date, told: Callable[[int, int], object]) -> int:
-        """Partition a table that is not, while events are stored: how many rows were moved.
 
-        A new table takes its place at once, and the rows follow it in chunks; `told` how many are there of how many.
-        After an interruption the same call goes on.
-        """
-        if not await self._exists(OLD):
-            await self._swap(today)
-        copied = int((await self._connection.run(COPIED % OLD))[0][0])
-        moved, total = 0, int((await self._connection.run(LEFT % (OLD, copied)))[0][0])
-        while (end := (await self._connection.run(CHUNK_END % (OLD, copied, CHUNK_ROWS)))[0][0]) is not None:
-            moved += await self._connection.change(COPY % (OLD, copied, end))
-            copied = int(end)
-            told(moved, total)
-            await asyncio.sleep(PAUSE_SECONDS)
-        # Rows that came from a spool meanwhile may have made it look as if older ones had been copied.
-        moved += await self._connection.change(COPY_MISSING % OLD)
-        await self._connection.run(REMOVE % OLD)
-        return moved
-
-    async def _swap(self, today: date) -> None:
-        if await self.partitions():
-            raise StoreError("call_event_logs is partitioned already.")
-        first = (await self._connection.run(BOUNDS))[0][0]
-        oldest = min(today, day_of(first)) if first else today
-        if await self._exists(NEW):
-            await self._connection.run(REMOVE % NEW)
-        await self._connection.run(MAKE % NEW)
-        await self._connection.run(PARTITION % (NEW, _definitions(days(oldest, today + ONE_DAY * AHEAD_DAYS))))
-        await self._connection.run(SWAP % (OLD, NEW))
-
-    async def _exists(self, table: bytes) -> bool:
-        return bool(await self._connection.run(TABLES % (b"'" + table + b"'")))
+async def partitions_of(connection: Connection) -> list[Partition]:
+    """In their order; empty if the table has none. Raises `StoreError` if they are not by ranges of ids."""
+    rows = [row for row in await connection.run(PARTITIONS) if row[0]]
+    for name, end, _, _, method, expression, part in rows:
+        if method != "RANGE" or str(expression).strip("`() ") != "id" or part:
+            by = f"{method} ({expression}){' with subpartitions' if part else ''}"
+            raise StoreError(
+                f"call_event_logs is partitioned by {by} (partition {name}, {end}): this service did not do that, and "
+                "drops days of ranges of id only. Nothing was dropped or made: drop such partitions by your own means."
+            )
+    return [
+        Partition(row[0], None if row[1] == "MAXVALUE" else int(row[1]), int(row[2] or 0), int(row[3] or 0))
+        for row in rows
+    ]
 
 
-def _definitions(of_days: Sequence[date]) -> bytes:
+async def sampled(connection: Connection, table: bytes) -> list[Row]:
+    """The first row of a table, the last, and some between; each found by its key."""
+    first, last = (await connection.run(BOUNDS % table))[0]
+    if first is None:
+        return []
+    starts = sorted({first + (last - first) * number // (SAMPLED + 1) for number in range(SAMPLED + 2)})
+    rows = await connection.run(b" UNION ALL ".join(ROW_FROM % (table, start) for start in starts))
+    return [Row(*row) for row in rows]
+
+
+async def database_now_us(connection: Connection) -> int:
+    return int((await connection.run(NOW_US))[0][0])
+
+
+def definitions(of_days: Sequence[date]) -> bytes:
     parts = [f"PARTITION {name_of(day)} VALUES LESS THAN ({end_of(day)})" for day in of_days]
     return ", ".join([*parts, f"PARTITION {LAST} VALUES LESS THAN MAXVALUE"]).encode()

@@ -14,6 +14,7 @@ from ingest.store import mysql_statements as sql
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate
 from ingest.store.mysql_pool import Pool, Servers
+from ingest.store.mysql_unfinished import check_whole
 from ingest.tokens import Token
 
 SCAN_SECONDS_MAX = 600.0
@@ -101,12 +102,15 @@ class MySQLTables:
 
     async def count_events(self, selection: Selection) -> int:
         async with self._other(SCAN_SECONDS_MAX) as connection:
-            return int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
+            count = int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
+            await check_whole(connection)
+        return count
 
     async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
         statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
         async with self._other(SCAN_SECONDS_MAX) as connection:
             rows = await connection.run(statement)
+            await check_whole(connection)  # after it, as the events may just have begun to move
         return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from ingest.ids import first_id_of
 from ingest.retention import AHEAD_DAYS, name_of
 from tests.conftest import StartService
 from tests.exposition import scrape
+from tests.faults.clock import LIBRARIES
 from tests.faults.load import Load
 from tests.faults.reading import rows_of
 from tests.faults.scene import let_pass
@@ -83,6 +85,7 @@ def test_day_with_an_event_that_is_not_published_is_kept(
     service: ServiceProcess, full_settings: Mapping[str, str], mysql: MySQLServer
 ) -> None:
     event_id = old_event(mysql, full_settings, 5)
+    old_event(mysql, full_settings, 0)  # the newest event's day stays, whatever its age
     told(service, "--convert")
     database = full_settings["DATABASE_URL"].rpartition("/")[2]
     mysql.query(f"INSERT INTO ingest_dead_letters VALUES ({event_id}, 'refused', '2025-01-01', '')", database)
@@ -119,17 +122,43 @@ def test_service_drops_old_days_by_itself(
     assert wait_until(lambda: scrape(service).total("ingest_partitions_dropped_total") == 1, SECONDS)
 
 
-def test_interrupted_conversion_goes_on(
+@pytest.fixture
+def forty_days_ahead() -> Mapping[str, str]:
+    """A clock that is wrong, for a command: libfaketime's settings."""
+    library = next(iter(sorted(Path("/").glob(LIBRARIES))))
+    return {"LD_PRELOAD": str(library), "FAKETIME": "+40d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def test_clock_that_is_wrong_drops_no_day(
+    service: ServiceProcess,
+    full_settings: Mapping[str, str],
+    mysql: MySQLServer,
+    forty_days_ahead: Mapping[str, str],
+) -> None:
+    events = {old_event(mysql, full_settings, days) for days in (9, 2, 1, 0)}
+    told(service, "--convert")
+    before = told(service)
+    service.environment |= forty_days_ahead
+
+    for words in (["--days", "30"], ["--bytes-max", "1"], ["--days", "30", "--dry-run"], []):
+        refused = service.command("retention", *words, check=False)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "more than 60 s apart. Nothing was changed" in refused.stderr
+
+    for name in forty_days_ahead:
+        del service.environment[name]
+    assert told(service) == before
+    assert set(dict(rows_of(full_settings["DATABASE_URL"]))) == events
+
+
+def test_last_days_of_a_table_that_takes_no_more_events_stay(
     service: ServiceProcess, full_settings: Mapping[str, str], mysql: MySQLServer
 ) -> None:
-    """As left by one that was killed after the tables had changed places, with a newer row come since."""
-    database = full_settings["DATABASE_URL"].rpartition("/")[2]
-    old = [old_event(mysql, full_settings, days) for days in (3, 2)]
+    events = [old_event(mysql, full_settings, days) for days in (50, 42, 41, 40)]
     told(service, "--convert")
-    mysql.query("CREATE TABLE call_event_logs_unpartitioned LIKE call_event_logs", database)
-    mysql.query("ALTER TABLE call_event_logs_unpartitioned REMOVE PARTITIONING", database)
-    mysql.query("INSERT INTO call_event_logs_unpartitioned SELECT * FROM call_event_logs", database)
-    mysql.query(f"DELETE FROM call_event_logs WHERE id = {old[0]}", database)
-    assert told(service, "--convert")[0].endswith("1 rows were moved")
-    assert set(old) <= dict(rows_of(full_settings["DATABASE_URL"])).keys()
-    assert mysql.query("SHOW TABLES LIKE 'call_event_logs_%'", database) == []
+
+    assert "dropped" not in "".join(told(service, "--days", "30"))
+    dropped = [line.split()[0] for line in told(service, "--days", "2", "--bytes-max", "1") if "dropped" in line]
+
+    assert name_of(today() - timedelta(days=42)) in dropped
+    assert sorted(dict(rows_of(full_settings["DATABASE_URL"]))) == events[3:]

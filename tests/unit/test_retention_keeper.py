@@ -2,32 +2,39 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.metrics import Metrics
-from ingest.retention import AHEAD_DAYS, Partition, days, end_of, name_of
+from ingest.retention import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
 from ingest.retention_keeper import RetentionKeeper
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, until
 from tests.unit.making import NOW_US
 
 TODAY = datetime.fromtimestamp(NOW_US / 1e6, UTC).date()
+OLDER = TODAY - timedelta(days=4)
 OLD, KEPT = TODAY - timedelta(days=3), TODAY - timedelta(days=1)
 
 
 class FakeTable:
-    """Its partitions are days; `busy` is somebody else who changes them."""
+    """Its partitions are days; `busy` is somebody else who changes them. `clock` is the database's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
         self.made = [Partition(name_of(day), end_of(day), 10, 100) for day in (OLD, KEPT, TODAY)]
+        self.newest: int | None = end_of(TODAY) - 1
         self.needed: int | None = None
+        self.rows: Sequence[Row] = ()
+        self.wrong: str | None = None
         self.busy = False
         self.closed = 0
         self.errors: list[Exception] = []
+        self.finished: list[int] = []
+        self.dropping: Callable[[], object] = lambda: None
 
     async def open(self) -> "FakeTable":
         if self.errors:
@@ -37,17 +44,26 @@ class FakeTable:
     async def lock(self, seconds_max: int) -> bool:
         return not self.busy
 
-    async def partitions(self) -> list[Partition]:
-        return [*self.made, Partition("pmax", None)] if self.made else []
+    async def check(self) -> None:
+        if self.wrong:
+            raise StoreError(self.wrong)
 
-    async def oldest_needed(self) -> int | None:
-        return self.needed
+    async def facts(self) -> Facts:
+        partitions = [*self.made, Partition("pmax", None)] if self.made else []
+        return Facts(self.clock.now_us(), partitions, self.newest, self.needed)
+
+    async def sample(self, partition: Partition) -> Sequence[Row]:
+        return self.rows
 
     async def create(self, of_days: Sequence[date]) -> None:
         self.made += [Partition(name_of(day), end_of(day)) for day in of_days]
 
+    async def finish_drop(self, before_id: int) -> None:
+        self.finished.append(before_id)
+
     async def drop(self, partition: Partition) -> None:
         self.made.remove(partition)
+        self.dropping()
 
     async def close(self) -> None:
         self.closed += 1
@@ -58,8 +74,13 @@ class FakeTable:
 
 
 @pytest.fixture
-def table() -> FakeTable:
-    return FakeTable()
+def database_clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def table(database_clock: FakeClock) -> FakeTable:
+    return FakeTable(database_clock)
 
 
 @pytest.fixture
@@ -96,6 +117,58 @@ async def test_day_with_an_event_that_is_not_published_is_kept_and_told(
     assert table.names[0] == name_of(OLD)
     told = [record.levelno for record in caplog.records if "kept beyond its time" in record.message]
     assert told == [logging.WARNING]
+
+
+@pytest.mark.parametrize("days", [40, -40])
+async def test_nothing_is_dropped_or_made_while_the_clocks_are_apart(
+    keeper: RetentionKeeper, table: FakeTable, clock: FakeClock, days: int
+) -> None:
+    clock.advance(days * 86_400)
+
+    with pytest.raises(StoreError, match=r"This host's clock says 20.*Z, the database's 20.*Z: more than 60 s apart"):
+        await keeper.check()
+
+    assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
+
+
+async def test_each_drop_is_decided_anew(keeper: RetentionKeeper, table: FakeTable) -> None:
+    """An event becomes a dead letter while the day before its own is dropped."""
+    table.made.insert(0, Partition(name_of(OLDER), end_of(OLDER)))
+
+    def bury() -> None:
+        table.needed = end_of(OLD) - 1
+
+    table.dropping = bury
+
+    await keeper.check()
+
+    assert table.names[0] == name_of(OLD)
+
+
+async def test_day_whose_rows_are_newer_than_its_ids_say_is_not_dropped(
+    keeper: RetentionKeeper, table: FakeTable
+) -> None:
+    table.rows = [Row(end_of(OLD) - 1, NOW_US)]
+
+    with pytest.raises(StoreError, match=f"disagree in partition {name_of(OLD)}"):
+        await keeper.check()
+
+    assert table.names[0] == name_of(OLD)
+
+
+async def test_table_that_is_not_whole_loses_no_day(keeper: RetentionKeeper, table: FakeTable) -> None:
+    table.wrong = "its conversion has not ended"
+
+    with pytest.raises(StoreError, match="not ended"):
+        await keeper.check()
+
+    assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
+
+
+async def test_interrupted_drop_is_finished_first(keeper: RetentionKeeper, table: FakeTable) -> None:
+    await keeper.check()
+
+    assert table.finished == [end_of(TODAY - timedelta(days=2))]
 
 
 async def test_table_without_partitions_is_told(keeper: RetentionKeeper, table: FakeTable) -> None:
