@@ -10,6 +10,9 @@ from ingest.dead_letters import DeadLetterTable
 from ingest.events_table import EventTable
 from ingest.tokens import Token
 
+LEASE_SECONDS_MAX = 86_400
+"""Of an outbox entry, as `INGEST_LEASE_SECONDS` may ask for."""
+
 
 class SlotLease(msgspec.Struct, frozen=True):
     """A worker's right to make ids with `slot` until `until_ms` (Unix milliseconds).

@@ -29,13 +29,12 @@ KEEP_BACK = (
     b"WHERE first_id IN (%b) AND attempts <= 0"
 )
 """Attempts tell what an entry is: 0, its worker publishes it; below, it is kept back by it; above, it is a relay's."""
-OLDEST = b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6) FROM ingest_outbox ORDER BY first_id LIMIT %d"
-OLDEST_OF_ALL = (
-    b"SELECT first_id, lease_until <= UTC_TIMESTAMP(6), attempts FROM ingest_outbox ORDER BY first_id LIMIT %d"
-)
+OLDEST = b"SELECT first_id, " + sql.LEASE_IS_OVER + b" FROM ingest_outbox ORDER BY first_id LIMIT %d"
+OLDEST_OF_ALL = b"SELECT first_id, " + sql.LEASE_IS_OVER + b", attempts FROM ingest_outbox ORDER BY first_id LIMIT %d"
 LEFT_TO_RELAYS = (
-    b"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_outbox WHERE attempts > 0 OR lease_until <= UTC_TIMESTAMP(6) "
-    b"LIMIT %d) AS left_to_relays"
+    b"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_outbox WHERE attempts > 0 OR "
+    + sql.LEASE_IS_OVER
+    + b" LIMIT %d) AS left_to_relays"
 )
 OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
 IDLE_SECONDS = b"SET SESSION wait_timeout = 2"

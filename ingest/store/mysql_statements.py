@@ -12,6 +12,7 @@ from ingest.dead_letters import packed_singly
 from ingest.events_table import Selection
 from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
+from ingest.store.base import LEASE_SECONDS_MAX
 from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
@@ -23,9 +24,14 @@ DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
 READ_KEYS = (
     b"SELECT id, call_id, event_type, CAST(created_time AS CHAR) FROM call_event_logs WHERE id IN (%b) ORDER BY id"
 )
+LEASE_IS_OVER = b"(lease_until <= UTC_TIMESTAMP(6) OR lease_until > UTC_TIMESTAMP(6) + INTERVAL %d SECOND)" % (
+    LEASE_SECONDS_MAX
+)
+"""No lease is as long as the second: the server's clock was ahead when it was given, and has been set right since."""
 CLAIMABLE = (
-    b"SELECT first_id FROM ingest_outbox "
-    b"WHERE lease_until <= UTC_TIMESTAMP(6) ORDER BY lease_until, first_id LIMIT %d FOR UPDATE SKIP LOCKED"
+    b"SELECT first_id FROM ingest_outbox WHERE "
+    + LEASE_IS_OVER
+    + b" ORDER BY lease_until, first_id LIMIT %d FOR UPDATE SKIP LOCKED"
 )
 LEASE = (
     b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "

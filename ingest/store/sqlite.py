@@ -10,7 +10,7 @@ from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, SchemaError, StoreError
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import connect, keep_keys
-from ingest.store.base import Backlog, SlotLease
+from ingest.store.base import LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.store.sqlite_tables import SQLiteTables, utc_text
 
@@ -22,7 +22,8 @@ READ_EVENT = "SELECT id, call_id, event_type, payload, created_time FROM call_ev
 INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
-    WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"""
+    WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
+"""No lease is as long as the second time: the clock was ahead when it was given, and has been set right since."""
 LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
@@ -102,10 +103,10 @@ class SQLiteStore(SQLiteTables):
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         now_ms = self._now_us() // 1000
-        until = now_ms + int(lease_seconds * 1000)
+        until, latest_ms = now_ms + int(lease_seconds * 1000), now_ms + LEASE_SECONDS_MAX * 1000
 
         def lease(connection: sqlite3.Connection) -> list[int]:
-            first_ids = [row[0] for row in connection.execute(CLAIMABLE, (now_ms, limit))]
+            first_ids = [row[0] for row in connection.execute(CLAIMABLE, (now_ms, latest_ms, limit))]
             connection.executemany(LEASE, [(until, first_id) for first_id in first_ids])
             return sorted(first_ids)
 

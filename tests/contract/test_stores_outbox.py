@@ -63,6 +63,13 @@ async def test_lease_runs_out_by_itself(store: Store) -> None:
     assert claimed == [first_id]
 
 
+async def test_lease_of_a_clock_that_was_ahead_holds_nothing_back(store: Store) -> None:
+    first_id = await entry(store, lease_seconds=40 * 86_400)
+
+    assert await store.claim(10, LEASE_SECONDS) == [first_id]
+    assert await store.claim(10, LEASE_SECONDS) == []
+
+
 async def test_oldest_entries_are_claimed_first(store: Store) -> None:
     first_ids = [await entry(store, number) for number in range(5)]
 
