@@ -6,6 +6,8 @@ Cleaners of old files, and people, delete lock files or their folders. The worke
 import asyncio
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 
 from ingest.clock import Monotonic
@@ -86,3 +88,16 @@ class LockWatch:
             self._lost[path] = reason
             extra = {"path": path, "reason": reason, "do": "mend the data folder, and restart the service"}
             log.error("a lock's file was deleted or replaced, and cannot be taken anew", extra=extra)
+
+
+def watch_in_thread(held: FileLock) -> None:
+    """Look after a lock of a process without an event loop, as long as it lives."""
+    watch = LockWatch(time.monotonic)
+    watch.add(lambda: held)
+    threading.Thread(target=_look_for_ever, args=(watch,), name="locks", daemon=True).start()
+
+
+def _look_for_ever(watch: LockWatch) -> None:
+    while True:
+        watch.look()
+        time.sleep(LOOK_SECONDS)

@@ -29,6 +29,7 @@ class FileLock:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor: int | None = descriptor
+        self._content: bytes | None = None
 
     @property
     def descriptor(self) -> int:
@@ -52,6 +53,12 @@ class FileLock:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    def describe(self, content: bytes) -> None:
+        """Write into the file, also into a renewed one, what others may want to know. Raises `OSError`."""
+        self._content = content
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, content, 0)
+
     def renew(self) -> bool:
         """Lock the path's file as it is now, made anew if there is none; False if another process has it.
 
@@ -63,6 +70,8 @@ class FileLock:
             return False
         self.release()
         self._descriptor = new.descriptor
+        if self._content is not None:
+            self.describe(self._content)
         return True
 
     def release(self) -> None:
@@ -95,14 +104,38 @@ def lock(path: Path) -> FileLock | None:
     return taken
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a live process has it, also if its file was deleted; creates nothing. Raises `OSError`."""
+    return is_flocked(path) or bool(holders_of_lost(path))
+
+
+def is_flocked(path: Path) -> bool:
+    """Whether the file that is there now is locked; creates nothing. Raises `OSError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def holders_of_lost(path: Path) -> set[int]:
-    """The processes that have a file open that was at this path, and was deleted or got a suffix to its name.
+    """The processes that have a file open that was at this path, and was deleted or got a suffix to its name."""
+    name = os.path.realpath(path)
+    return openers(f"{name} (deleted)", f"{name}.", f"{name}~")
+
+
+def openers(*beginnings: str) -> set[int]:
+    """The processes that have a file open whose real path begins so.
 
     The kernel tells it (Linux's /proc), of processes of the same user; elsewhere the set is empty.
     """
-    name = os.path.realpath(path)
-    marks = (f"{name} (deleted)", f"{name}.", f"{name}~")
-    return {pid for pid, link in _open_files() if link.startswith(marks)}
+    return {pid for pid, link in _open_files() if link.startswith(beginnings)}
 
 
 def take_seat(folder: Path) -> Seat:

@@ -19,9 +19,10 @@ from granian.server.mp import MPServer
 from ingest import granian_metrics
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
+from ingest.data_folder import claim
+from ingest.lock_watch import watch_in_thread
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
-from ingest.seats import take_seat
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.stop_signals import obey_in_forked
 from ingest.tls import Certificates, Renewals, TlsContext
@@ -41,6 +42,7 @@ KILL_MARGIN_SECONDS = 5
 
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `SettingsError` before anything is started."""
+    owner = claim(settings)  # before anything of a running service could be changed
     address = literal("INGEST_HOST", settings.host)
     check_free("INGEST_HOST, INGEST_PORT", address, settings.port)
     if settings.admin_port:
@@ -48,8 +50,8 @@ def serve(settings: Settings) -> None:
         check_free("INGEST_ADMIN_HOST, INGEST_ADMIN_PORT", admin, settings.admin_port)
     certificates = Certificates(settings) if settings.tls_cert else None
     make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
-    take_seat(settings.data_dir / "run").release()  # the same for the data folder
     metric_files(settings).clear()
+    watch_in_thread(owner)
     obey_in_forked()
     if settings.watchdog_seconds:
         watch(beats_folder(settings), settings.watchdog_seconds)

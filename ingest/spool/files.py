@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SettingsError
-from ingest.seats import SEATS_MAX, FileLock, lock
+from ingest.seats import SEATS_MAX, FileLock, is_locked, lock
 
 SUFFIX, LOCK, DAMAGED, SALVAGED = ".db", ".lock", ".damaged", ".salvaged"
 SQLITE_SUFFIXES = ("-wal", "-shm")
@@ -100,12 +100,8 @@ def mark_salvaged(path: Path) -> Path:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a live process has the spool."""
-    taken = lock(path.with_suffix(LOCK))
-    if taken is None:
-        return True
-    taken.release()
-    return False
+    """Whether a live process has the spool. Creates nothing."""
+    return is_locked(path.with_suffix(LOCK))
 
 
 def _take(path: Path) -> SpoolFile | None:

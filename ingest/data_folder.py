@@ -1,0 +1,98 @@
+"""One `ingest serve` a data folder: its supervisor has a lock there, which names it to those that come after it."""
+
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ingest.clock import Monotonic
+from ingest.errors import SettingsError
+from ingest.seats import FileLock, is_flocked, is_locked, lock, openers
+from ingest.settings import Settings
+
+ENDING_SECONDS_MAX = 5.0
+"""Workers whose supervisor was killed may need so long to end, if they were killed, too."""
+POLL_SECONDS = 0.1
+
+LOCK = "serve.lock"
+
+
+class Supervisor(msgspec.Struct, frozen=True):
+    """Who serves from a data folder; the PID is one of its host or container."""
+
+    pid: int
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        elsewhere = f", host {self.host}" if self.host != socket.gethostname() else ""
+        return f"PID {self.pid}, port {self.port}{elsewhere}"
+
+
+def claim(settings: Settings, monotonic: Monotonic = time.monotonic) -> FileLock:
+    """The folder's lock, to be kept as long as the service runs.
+
+    Raises `SettingsError` if another service, or a worker that a killed one left behind, still uses the folder.
+    """
+    folder = settings.data_dir / "run"
+    give_up_at = monotonic() + ENDING_SECONDS_MAX
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while (held := _claimed(folder)) is None:
+            if _supervisor_lives(folder) or monotonic() >= give_up_at:
+                raise SettingsError(_refusal(settings.data_dir))
+            time.sleep(POLL_SECONDS)
+    except OSError as exc:
+        raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
+    with suppress(OSError):  # a full disk: the lock is held all the same
+        held.describe(msgspec.json.encode(Supervisor(os.getpid(), socket.gethostname(), settings.port)))
+    return held
+
+
+def running(data_dir: Path) -> Supervisor | None:
+    """The service that uses the folder now. Creates nothing. Raises `OSError`."""
+    return _last_supervisor(data_dir / "run") if is_locked(data_dir / "run" / LOCK) else None
+
+
+def _claimed(folder: Path) -> FileLock | None:
+    held = lock(folder / LOCK)
+    if held is not None and _has_workers(folder):
+        held.release()
+        return None
+    return held
+
+
+def _has_workers(folder: Path) -> bool:
+    """Whether a worker has a seat: one of a service that is older than this lock, or whose supervisor was killed."""
+    return bool(_worker_pids(folder)) or any(is_flocked(path) for path in folder.glob("seat-*.lock"))
+
+
+def _worker_pids(folder: Path) -> list[int]:
+    return sorted(openers(f"{os.path.realpath(folder)}/seat-"))
+
+
+def _supervisor_lives(folder: Path) -> bool:
+    """Whether the process that the lock's file names has that file open still."""
+    last = _last_supervisor(folder)
+    return last is not None and last.pid in openers(os.path.realpath(folder / LOCK))
+
+
+def _last_supervisor(folder: Path) -> Supervisor | None:
+    """None if its file says nothing, as after somebody deleted it."""
+    try:
+        return msgspec.json.decode((folder / LOCK).read_bytes(), type=Supervisor)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _refusal(data_dir: Path) -> str:
+    folder = data_dir / "run"
+    said = f"INGEST_DATA_DIR: another `ingest serve` uses {data_dir.resolve()}"
+    last, workers = _last_supervisor(folder), _worker_pids(folder)
+    if last is None or (workers and not _supervisor_lives(folder) and last.host == socket.gethostname()):
+        pids = ", ".join(map(str, workers)) or "not known"
+        return f"{said}: only its workers are left (PIDs: {pids}). End them, or use another data folder."
+    return f"{said} ({last}). Stop it, or use another data folder."
