@@ -7,9 +7,10 @@ from typing import Any
 import aiormq.exceptions
 import msgspec
 
+from ingest.data_folder import running
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
+from ingest.file_owner import check_folder
 from ingest.publisher.amqp_hosts import connect
-from ingest.seats import take_seat
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql_pool import Servers
 from ingest.tls import check_tls
@@ -36,7 +37,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Each finding as soon as it is there; nothing is changed anywhere."""
     yield Finding("settings", True, "they fit together")
     yield from _exposure(settings)
-    yield _data_folder(settings)
+    yield from _data_folder(settings)
     for server in (_database_checks(settings), _broker_checks(settings)):
         for name, check in server.items():
             finding = _run(name, check, settings)
@@ -84,12 +85,13 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
             yield Finding("tls", False, str(exc))
 
 
-def _data_folder(settings: Settings) -> Finding:
+def _data_folder(settings: Settings) -> Iterator[Finding]:
     try:
-        take_seat(settings.data_dir / "run").release()
-    except IngestError as exc:
-        return Finding("data folder", False, f"{exc} Make it writable, or set INGEST_DATA_DIR.")
-    return Finding("data folder", True, f"{settings.data_dir} can be written")
+        if service := running(settings.data_dir):
+            yield Finding("service", True, f"runs here: {service}")
+        yield Finding("data folder", True, check_folder(settings.data_dir))
+    except (IngestError, OSError) as exc:
+        yield Finding("data folder", False, f"{exc} Make it writable, or set INGEST_DATA_DIR.")
 
 
 async def _database(settings: Settings) -> str:

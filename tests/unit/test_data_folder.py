@@ -37,7 +37,7 @@ def refusal(settings: Settings) -> str:
 
 
 def test_second_service_is_told_whose_the_folder_is(settings: Settings, owner: FileLock) -> None:
-    assert f"({f'PID {os.getpid()}, port 8123'})" in refusal(settings)
+    assert f"(PID {os.getpid()}, port 8123)" in refusal(settings)
 
     owner.release()
 

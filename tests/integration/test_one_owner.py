@@ -1,0 +1,77 @@
+"""A data folder has one service: a second start leaves the first one, its metrics and its files alone."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import one_line
+from tests.exposition import scrape
+from tests.running import EVENT, ServiceProcess
+from tests.services import free_port, wait_until
+
+SECONDS = 10.0
+EVENTS = 3
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path, {"WORKERS": "2"}) as running:
+        for _ in range(EVENTS):
+            assert running.post(EVENT)[0] == 200
+        yield running
+
+
+def accepted(service: ServiceProcess) -> float:
+    return scrape(service).total("ingest_events_accepted_total")
+
+
+def start_another(service: ServiceProcess) -> str:
+    """Start a second service on the first one's data folder; the line it ends with."""
+    service.environment["INGEST_PORT"] = str(free_port())
+    return one_line(service.command("serve", check=False))
+
+
+def test_second_service_names_the_first_and_leaves_its_metrics_alone(first: ServiceProcess) -> None:
+    said = start_another(first)
+
+    assert f"(PID {first.pid}, port {first.port})" in said
+    assert accepted(first) == EVENTS
+
+
+@pytest.mark.parametrize("gone", ["serve.lock", "*.lock", "."])
+def test_second_service_is_refused_also_when_lock_files_were_deleted(first: ServiceProcess, gone: str) -> None:
+    folder = Path(first.environment["INGEST_DATA_DIR"]) / "run"
+    for path in folder.glob(gone) if gone != "." else [folder]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    assert "another `ingest serve` uses" in start_another(first)
+
+    assert first.post(EVENT)[0] == 200
+
+
+def test_service_does_not_start_beside_workers_of_a_killed_one(first: ServiceProcess) -> None:
+    workers = first.worker_pids()
+    os.kill(first.pid, signal.SIGKILL)
+
+    said = start_another(first)
+
+    assert f"only its workers are left (PIDs: {', '.join(map(str, sorted(workers)))})" in said
+    assert accepted(first) == EVENTS
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    first.environment["INGEST_PORT"] = str(first.port)
+    first.kill()
+    first.start()
+    first.wait_for_status("ready")
+
+
+def test_doctor_beside_a_running_service_says_so(first: ServiceProcess) -> None:
+    ran = first.command("doctor")
+
+    assert f"ok    service: runs here: PID {first.pid}, port {first.port}" in ran.stdout
+    assert wait_until(lambda: first.stop() == 0, SECONDS)
+    assert "service:" not in first.command("doctor").stdout
