@@ -1,7 +1,8 @@
 """Events that the broker never takes: they leave the outbox, and are kept with the reason, for people."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -57,19 +58,30 @@ class Graveyard:
         self._metrics = metrics
         self._now_us = now_us
 
-    async def bury_hopeless(self, batch: Batch, refused: NotConfirmed, tries: int) -> Sequence[int]:
-        """Which of the refused positions are given up; none while the database cannot keep them."""
+    async def bury_hopeless(self, batch: Batch, refused: NotConfirmed, tries: Mapping[int, int]) -> Sequence[int]:
+        """Which of the refused positions are given up; none while the database cannot keep them.
+
+        `tries` are those of each position that the broker has refused.
+        """
         age_seconds = (self._now_us() - batch.created_us) / 1e6
-        tried = tries >= TRIES_MIN and age_seconds >= self._seconds
-        positions = refused.positions if tried else refused.never
-        if not positions:
-            return ()
-        reason = f"{refused} Tried {tries} times in {age_seconds:.0f} s."[:REASON_CHARACTERS_MAX]
+        hopeless = set(refused.never)
+        if age_seconds >= self._seconds:
+            hopeless.update(at for at in _decided(refused) if tries[at] >= TRIES_MIN)
+        by_reason: dict[str, list[int]] = {}
+        for at in sorted(hopeless):
+            reason = f"{refused.reason_of(at)} Tried {tries.get(at, 1)} times in {age_seconds:.0f} s."
+            by_reason.setdefault(reason[:REASON_CHARACTERS_MAX], []).append(at)
+        buried: list[int] = []
+        for reason, positions in by_reason.items():
+            buried += positions if await self._bury(batch, positions, reason) else ()
+        return buried
+
+    async def _bury(self, batch: Batch, positions: Sequence[int], reason: str) -> bool:
         try:
             await self._table.bury(batch.picked(positions), reason)
         except StoreError as exc:
             log.debug("dead letters cannot be kept now", extra={"reason": str(exc)})
-            return ()
+            return False
         self._metrics.dead.inc(len(positions))
         log.error(
             "RabbitMQ never takes these events: see `ingest dead ls`",
@@ -79,7 +91,28 @@ class Graveyard:
                 "reason": reason,
             },
         )
-        return positions
+        return True
+
+
+class Tries:
+    """How often the broker has refused each event of each batch that is not published yet."""
+
+    def __init__(self) -> None:
+        self._tries: dict[int, Counter[int]] = {}
+
+    def count(self, first_id: int, refused: NotConfirmed) -> Mapping[int, int]:
+        """By position, with these refusals; what it has not decided is not counted."""
+        tries = self._tries.setdefault(first_id, Counter())
+        tries.update(_decided(refused))
+        return tries
+
+    def forget(self, first_id: int) -> None:
+        self._tries.pop(first_id, None)
+
+
+def _decided(refused: NotConfirmed) -> Sequence[int]:
+    undecided = set(refused.undecided)
+    return [at for at in refused.positions if at not in undecided]
 
 
 def packed_singly(batch: Batch) -> Iterator[tuple[int, bytes]]:

@@ -5,6 +5,7 @@ errors to HTTP answers is in `ingest.answers`; nothing here knows HTTP.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 FieldErrors = Mapping[str, Sequence[str]]
@@ -204,16 +205,34 @@ class NotConfirmed(PublishError):
     """The broker refused or returned some messages of a batch.
 
     `positions` are the indexes, within the published batch, of the messages that it did not take, and `never` those
-    among them that it will not take however often they are sent.
+    among them that it will not take however often they are sent. It has not decided about those `undecided`: they are
+    sent again, and never given up. `reasons` tells why by position, where that is another reason than the message.
     """
 
     code = "not_confirmed"
 
-    def __init__(self, message: str, positions: Sequence[int], never: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        positions: Sequence[int],
+        never: Sequence[int] = (),
+        undecided: Sequence[int] = (),
+        reasons: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.positions = positions
         self.never = never
+        self.undecided = undecided
+        self.reasons = reasons
+
+    def reason_of(self, position: int) -> str:
+        return self.reasons.get(position, str(self))
 
     def among(self, picked: Sequence[int]) -> "NotConfirmed":
         """The same of the batch that the published one's events were picked of, at these positions."""
-        return NotConfirmed(str(self), [picked[at] for at in self.positions], never=[picked[at] for at in self.never])
+
+        def of(positions: Sequence[int]) -> list[int]:
+            return [picked[at] for at in positions]
+
+        reasons = {picked[at]: reason for at, reason in self.reasons.items()}
+        return NotConfirmed(str(self), of(self.positions), of(self.never), of(self.undecided), reasons)

@@ -6,7 +6,7 @@ is held while the broker is spoken to.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs, jittered
-from ingest.dead_letters import Graveyard
+from ingest.dead_letters import Graveyard, Tries
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.metrics import Metrics, Route
 from ingest.outage import Outage
@@ -67,7 +67,7 @@ class Relay:
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
-        self._tries: Counter[int] = Counter()
+        self._tries = Tries()
         self._pause_seconds = tools.limits.poll_seconds
 
     async def run(self) -> None:
@@ -150,7 +150,7 @@ class Relay:
         await self._outbox.settle(first_ids)
         for first_id in first_ids:
             self._rests.pop(first_id, None)
-            self._tries.pop(first_id, None)
+            self._tries.forget(first_id)
 
     async def _publish(self, batch: Batch) -> None:
         positions = self._rests.get(batch.first_id, range(len(batch)))
@@ -181,9 +181,9 @@ class Relay:
 
     async def _not_buried(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
         """What was refused of those positions, and is to be tried again."""
-        self._tries[batch.first_id] += 1
-        buried = await self._graveyard.bury_hopeless(batch.picked(positions), exc, self._tries[batch.first_id])
-        return [positions[at] for at in exc.positions if at not in buried]
+        refused = exc.among(positions)
+        buried = await self._graveyard.bury_hopeless(batch, refused, self._tries.count(batch.first_id, refused))
+        return [at for at in refused.positions if at not in buried]
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:
         """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""
@@ -191,4 +191,4 @@ class Relay:
         while len(self._rests) > RESTS_MAX:
             forgotten = next(iter(self._rests))
             del self._rests[forgotten]
-            self._tries.pop(forgotten, None)
+            self._tries.forget(forgotten)

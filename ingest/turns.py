@@ -49,6 +49,6 @@ class Turns:
 
     async def _but_hopeless(self, batch: Batch, exc: NotConfirmed) -> None:
         """Bury what was refused for good; raises the exception if there is more."""
-        buried = await self._graveyard.bury_hopeless(batch, exc, 1)
+        buried = await self._graveyard.bury_hopeless(batch, exc, dict.fromkeys(exc.positions, 1))
         if set(exc.positions) - set(buried):
             raise exc

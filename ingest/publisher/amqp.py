@@ -1,17 +1,21 @@
 """The publisher on RabbitMQ's queues, through aio-pika: a pool of confirming channels."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.hosts import Rota, each_host
 from ingest.links import UNHEARD, Link
-from ingest.publisher.amqp_connection import AmqpConnection
+from ingest.publisher.amqp_connection import AmqpConnection, FewerChannels
 from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.amqp_reasons import ClosedByBroker
+from ingest.publisher.amqp_trial import Trial
 from ingest.publisher.base import Lane
-from ingest.publisher.confirms import Pending
 from ingest.publisher.supervisor import SupervisedPublisher
+from ingest.publisher.suspects import Suspects
 
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.1
@@ -19,7 +23,11 @@ TRY_PAUSE_SECONDS = 0.1
 
 
 class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
-    """See `ingest.publisher.base.Publisher`."""
+    """See `ingest.publisher.base.Publisher`.
+
+    A channel that the broker closes for a message is opened again, and what was in flight on it is published again: at
+    once, but for the suspects. Those are the relay lane's, on a connection of their own (`ingest.publisher.suspects`).
+    """
 
     def __init__(
         self,
@@ -32,40 +40,80 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        hosts = Rota(each_host(url))
-
-        def connect(to: str) -> Awaitable[AmqpConnection]:
-            return AmqpConnection.open(to, declaration, channels_max, connect_timeout_seconds)
-
-        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link)
+        self._hosts = Rota(each_host(url))
+        self._declaration = declaration
+        self._channels_max = channels_max
+        self._connect_timeout_seconds = connect_timeout_seconds
+        super().__init__(self._connect, reconnect_seconds_max, link)
         self._link = link
         self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._suspects = Suspects(time.monotonic)
+        self._trial = Trial(partial(self._connected, 1), self._suspects, confirm_timeout_seconds, time.monotonic)
+
+    @property
+    def problem(self) -> str | None:
+        return super().problem or self._suspects.problem
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        suspects = self._suspects.among(batch)
+        refused: Sequence[int] = ()
+        if len(suspects) < len(batch):
+            refused, accused = await self._publish(batch, _others(range(len(batch)), suspects), lane)
+            self._suspects.confirmed(len(batch) - len(suspects) - len(refused) - len(accused))
+            suspects = sorted([*suspects, *accused]) if accused else suspects
+        if refused or suspects:
+            await self._judge(batch, refused, suspects, lane)
+
+    async def _judge(self, batch: Batch, refused: Sequence[int], suspects: Sequence[int], lane: Lane) -> None:
+        """Try the suspects apart, if the lane has the time; raises `NotConfirmed` with what is left."""
+        never: Mapping[int, str] = {}
+        words = f"RabbitMQ closed a channel, {self._suspects.said}" if suspects else "RabbitMQ refused them"
+        if suspects and lane == "relay":
+            verdict = await self._trial.hear(batch, suspects)
+            refused, suspects, never = [*refused, *verdict.refused], verdict.undecided, verdict.never
+            words = verdict.problem or words
+        left = sorted([*refused, *suspects, *never])
+        if left:
+            message = f"{len(left)} of {len(batch)} messages are not published: {words}."
+            raise NotConfirmed(message, left, sorted(never), suspects, never)
+
+    async def _publish(self, batch: Batch, positions: Sequence[int], lane: Lane) -> tuple[Sequence[int], Sequence[int]]:
+        """What of these positions was refused, and what may be why the broker closed the channel."""
         connection = self._supervisor.connection()
-        async with connection.confirming(self._confirm_timeout_seconds):
-            await self._publish(connection, batch, lane)
+        accused: list[int] = []
+        async with connection.turn(lane), connection.confirming(self._confirm_timeout_seconds):
+            for attempt in range(TRIES_MAX):
+                if attempt:
+                    await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
+                    self._link.retried(len(positions))
+                pending = await connection.write(batch.picked(positions), lane)
+                try:
+                    await pending.done
+                except ClosedByBroker as exc:
+                    left = [positions[at] for at in pending.unanswered]
+                    # Its words about sizes explain a first time; by the last time all that is left is suspected.
+                    accused += self._suspects.accuse(batch, left, exc.closed, sizes_explain=not attempt)
+                positions = _others([positions[at] for at in pending.untaken], accused)
+                if not positions:
+                    break
+                if pending.returned:
+                    await connection.declare_again()
+        return positions, accused
 
-    async def _publish(self, connection: AmqpConnection, batch: Batch, lane: Lane) -> None:
-        positions: Sequence[int] = range(len(batch))
-        rest = batch
-        for attempt in range(TRIES_MAX):
-            if attempt:
-                await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
-                rest = batch.picked(positions)
-                self._link.retried(len(rest))
-            pending = await connection.channel(lane).write(rest)
-            await pending.done
-            positions = _untaken(pending, positions)
-            if not positions:
-                return
-            if pending.returned:
-                await connection.declare_again()
-        raise NotConfirmed(f"RabbitMQ refused {len(positions)} of {len(batch)} messages.", positions)
+    async def _connect(self) -> AmqpConnection:
+        try:
+            return await self._connected(self._channels_max)
+        except FewerChannels as exc:
+            self._channels_max = exc.count
+            raise
+
+    async def _connected(self, channels_max: int) -> AmqpConnection:
+        def connect(to: str) -> Awaitable[AmqpConnection]:
+            return AmqpConnection.open(to, self._declaration, channels_max, self._connect_timeout_seconds)
+
+        return await self._hosts.connected(connect)
 
 
-def _untaken(pending: Pending, positions: Sequence[int]) -> Sequence[int]:
-    """Which of the batch's `positions`, all of which were written, the broker did not take."""
-    if not pending.refused and not pending.returned:
-        return ()
-    return [positions[index] for index in sorted(pending.refused | pending.returned)]
+def _others(positions: Sequence[int], but: Sequence[int]) -> Sequence[int]:
+    known = set(but)
+    return [at for at in positions if at not in known] if known else positions

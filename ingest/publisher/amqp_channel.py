@@ -1,22 +1,30 @@
 """One confirming channel of aio-pika, written to by whole batches."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aio_pika
 import aiormq.abc
 from pamqp.commands import Basic
+from pamqp.commands import Channel as ChannelMethods
 
 from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp_frames import Marshaller
+from ingest.publisher.amqp_reasons import Closed, of_channel
 from ingest.publisher.confirms import ConfirmWindow, Pending
+
+LOST = "The connection to RabbitMQ was lost."
+FULL_POLL_SECONDS = 0.005
+"""How often a writer's queue that is full is looked at."""
 
 
 class _ReturnedIds(dict[str, int]):
     """Takes the place of aiormq's `message_id_delivery_tag`, which it asks about a returned message.
 
-    aiormq keeps an entry a message here; the window finds the message by its batch instead.
+    aiormq keeps an entry a message here; the window finds the message by its batch instead. aiormq asks before it reads
+    on: the message's ack, which is behind the return, cannot overtake it.
     """
 
     def __init__(self, window: ConfirmWindow) -> None:
@@ -31,7 +39,7 @@ class ConfirmingChannel:
     """Marshals a batch once, writes it at once, and awaits one future for all of its confirms.
 
     aiormq's own publish takes a lock, a future and a task wake-up for each message (140 µs); its
-    hooks for confirms and returns are replaced on this one channel, which nobody else publishes on.
+    hooks for confirms, returns and the channel's end are replaced on this one channel, which nobody else publishes on.
     """
 
     def __init__(self, raw: Any, queue: str) -> None:
@@ -40,37 +48,62 @@ class ConfirmingChannel:
         self._order = asyncio.Lock()
         frame_bytes_max = self._raw.connection.connection_tune.frame_max
         self._marshaller = Marshaller(self._raw.number, queue, frame_bytes_max)
+        self._close_frame_done = self._raw._on_close_frame
         self._raw._on_confirm_frame = self._on_confirm
+        self._raw._on_close_frame = self._on_close
         self._raw.message_id_delivery_tag = _ReturnedIds(self._window)
-        self._failed: str | None = None
-        self.closed: asyncio.Future[Any] = self._raw.closing
+        self._failed: Callable[[], BrokerUnavailable] | None = None
+        self.on_closed: Callable[[Closed], None] = lambda closed: None
+        """Called as soon as the broker closes the channel and leaves the connection open."""
+        self.ended: asyncio.Future[Any] = self._raw.closing
+        """Done once the channel or its connection has ended, for whatever reason."""
+        self.closed_by_broker = False
+        """Whether the channel alone was closed."""
 
     @classmethod
-    async def open(cls, connection: aio_pika.abc.AbstractConnection, queue: str) -> "ConfirmingChannel":
-        channel = await connection.channel(publisher_confirms=True)
+    async def open(cls, connection: aio_pika.abc.AbstractConnection, queue: str, number: int) -> "ConfirmingChannel":
+        channel = await connection.channel(number, publisher_confirms=True)
         return cls(await channel.get_underlay_channel(), queue)
 
     def __len__(self) -> int:
         return len(self._window)
 
-    def fail(self, reason: str) -> None:
-        """The connection is dropped: what waits for a confirm ends with `BrokerUnavailable`."""
-        self._failed = reason
-        self._window.fail(reason)
+    @property
+    def number(self) -> int:
+        return int(self._raw.number)
 
-    async def write(self, batch: Batch) -> Pending:
+    def fail(self, error: Callable[[], BrokerUnavailable]) -> None:
+        """It is of no more use: what waits for a confirm ends with the error."""
+        self._failed = self._failed or error
+        self._window.fail(error)
+
+    async def write(self, batch: Batch) -> Pending | None:
         """Hand the batch's frames to the connection's writer; calls are written in their order.
 
-        Waits while the writer's own queue is full, so callers hold a deadline. Raises
-        `BrokerUnavailable` if the channel is closed.
+        Waits while the writer's own queue is full, so callers hold a deadline. None if the channel has failed: nothing
+        was written. Raises `BrokerUnavailable` if the connection is lost.
         """
         async with self._order:
-            if self._failed or self._raw.is_closed:
-                raise BrokerUnavailable(self._failed or "The connection to RabbitMQ was lost.")
+            if self._failed:
+                return None
+            if self._raw.is_closed:
+                raise BrokerUnavailable(LOST)
             payload = self._marshaller.marshal(batch)
             await self._raw.write_queue.put(aiormq.abc.ChannelFrame(payload=payload, should_close=False))
             # No await between: the tags are given in the order in which the broker reads.
-            return self._window.add(batch, asyncio.get_running_loop().create_future())
+            pending = self._window.add(batch, asyncio.get_running_loop().create_future())
+            if self._failed:  # while the writer's queue was full: nobody else would end the wait
+                self._window.fail(self._failed)
+            return pending
 
     async def _on_confirm(self, frame: Basic.Ack | Basic.Nack) -> None:
         self._window.answer(frame.delivery_tag or 0, bool(frame.multiple), isinstance(frame, Basic.Nack))
+
+    async def _on_close(self, frame: ChannelMethods.Close) -> None:
+        self.closed_by_broker = True
+        self.on_closed(of_channel(frame))
+        async with self._order:  # no frame of this channel may follow its `close-ok`
+            # Where the writer's queue is full aiormq leaves `close-ok` out, and the broker waits for it for ever.
+            while self._raw.write_queue.full():  # noqa: ASYNC110 - aiormq has no event for it
+                await asyncio.sleep(FULL_POLL_SECONDS)
+            await self._close_frame_done(frame)

@@ -13,6 +13,8 @@ from ingest.ids import ids_of_second, milliseconds_of
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
 FRAME_OVERHEAD_BYTES = 8
+FRAME_BYTES_MAX = 131_072
+"""Where the broker has no limit of its own; RabbitMQ's default."""
 CLASS_BASIC, METHOD_PUBLISH = 60, 40
 MANDATORY = 1
 PERSISTENT = 2
@@ -20,6 +22,8 @@ PERSISTENT = 2
 # Property flags of class basic, highest bit first: those that a message here carries.
 _FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 5
 _HEADERS_FLAG = 1 << 13
+_HEADER_BYTES = 14
+"""Of a content header frame before its properties."""
 _CONTENT_TYPE = b"application/json"
 
 _frame_start = struct.Struct(">BHI").pack
@@ -55,19 +59,14 @@ def headers_table(headers: Mapping[str, str]) -> bytes:
     return _u32(len(fields)) + fields
 
 
-def _with_headers(values: bytes, headers: Mapping[str, str]) -> bytes:
-    """The properties with a table of headers in its place, behind the content type."""
-    at = len(_CONTENT_TYPE) + 1
-    return values[:at] + headers_table(headers) + values[at:]
-
-
 class Marshaller:
     """Makes the bytes of a batch's messages for one channel."""
 
     def __init__(self, channel: int, routing_key: str, frame_bytes_max: int) -> None:
         self._channel = channel
         self._method = publish_method(channel, routing_key)
-        self._body_bytes_max = frame_bytes_max - FRAME_OVERHEAD_BYTES
+        """A frame may have `frame_bytes_max` bytes; 0 means that the broker has no limit."""
+        self._body_bytes_max = (frame_bytes_max or FRAME_BYTES_MAX) - FRAME_OVERHEAD_BYTES
         self._properties = short_string(_CONTENT_TYPE) + bytes((PERSISTENT,))
 
     def marshal(self, batch: Batch) -> bytes:
@@ -86,12 +85,13 @@ class Marshaller:
             values = b"%b%c%b%b" % (properties, len(name), name, kind)
             flags = _FLAGS
             if event.headers:
-                values = _with_headers(values, event.headers)
-                flags |= _HEADERS_FLAG
+                with_headers = self._with_headers(values, event.headers)
+                flags |= _HEADERS_FLAG if with_headers is not values else 0
+                values = with_headers
             body = event.payload
             size = len(body)
             parts.append(method)
-            parts.append(_frame_start(HEADER, channel, 14 + len(values)))
+            parts.append(_frame_start(HEADER, channel, _HEADER_BYTES + len(values)))
             parts.append(_header_start(CLASS_BASIC, 0, size, flags))
             parts.append(values)
             if size <= self._body_bytes_max:
@@ -102,6 +102,18 @@ class Marshaller:
                 parts.append(FRAME_END)
                 parts.extend(self._body_frames(body))
         return b"".join(parts)
+
+    def _with_headers(self, values: bytes, headers: Mapping[str, str]) -> bytes:
+        """The properties with a table of headers in its place, behind the content type.
+
+        All properties of a message share one frame. Headers that do not fit are left out, the longest first: the event
+        itself is worth more.
+        """
+        at, limit = len(_CONTENT_TYPE) + 1, self._body_bytes_max - _HEADER_BYTES
+        kept = dict(headers)
+        while kept and len(made := values[:at] + headers_table(kept) + values[at:]) > limit:
+            del kept[max(kept, key=lambda name: len(kept[name]))]
+        return made if kept else values
 
     def _body_frames(self, body: bytes) -> Sequence[bytes]:
         limit = self._body_bytes_max

@@ -26,14 +26,21 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
         """
         try:
             await self._on_own_channel(connection, passive=False)
-        except aiormq.exceptions.ChannelPreconditionFailed:
-            await self._on_own_channel(connection, passive=True)
+        except aiormq.exceptions.ChannelPreconditionFailed as exc:
+            await self._is_there(connection, exc)
             log.warning(
                 "RabbitMQ's queue exists with other arguments; it is used as it is",
-                extra={"queue": self.name, "wanted": self.arguments(connection)},
+                extra={"queue": self.name, "wanted": self.arguments(connection), "reason": str(exc)},
             )
-        except aiormq.exceptions.ChannelAccessRefused:
-            await self._on_own_channel(connection, passive=True)  # may not configure, but may publish
+        except aiormq.exceptions.ChannelAccessRefused as exc:
+            await self._is_there(connection, exc)  # may not configure, but may publish
+
+    async def _is_there(self, connection: aio_pika.abc.AbstractConnection, refused: Exception) -> None:
+        """Raises what the declaration was refused with if the queue is not: its words say why there is none."""
+        try:
+            await self._on_own_channel(connection, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            raise refused from None
 
     async def _on_own_channel(self, connection: aio_pika.abc.AbstractConnection, *, passive: bool) -> None:
         async with connection.channel(publisher_confirms=False) as channel:

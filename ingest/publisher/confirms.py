@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
@@ -20,6 +21,18 @@ class Pending:
         self.refused: set[int] = set()
         self.returned: set[int] = set()
         self.done = done
+
+    @property
+    def untaken(self) -> Sequence[int]:
+        """The positions (ascending) that the broker refused, returned, or has not answered for."""
+        if not self.open and not self.refused and not self.returned:
+            return ()
+        return sorted(self.refused.union(self.returned, (tag - self.first for tag in self.open)))
+
+    @property
+    def unanswered(self) -> Sequence[int]:
+        """The positions (ascending) that were in flight to the end."""
+        return sorted(tag - self.first for tag in self.open)
 
     def settle(self, tags: "set[int] | range", refused: bool) -> None:
         """The broker has answered for `tags`; the last answer wakes the waiter."""
@@ -67,9 +80,9 @@ class ConfirmWindow:
                 pending.returned.add(pending.batch.ids.index(event_id))
                 return
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: Callable[[], BrokerUnavailable]) -> None:
         """The channel is gone: what is open stays unknown."""
         while self._pending:
             pending = self._pending.popleft()
             if not pending.done.done():
-                pending.done.set_exception(BrokerUnavailable(reason))
+                pending.done.set_exception(error())

@@ -94,8 +94,8 @@ async def test_failure_ends_every_wait_once() -> None:
     window = ConfirmWindow()
     pending, cancelled = added(window, 2), added(window, 2)
     cancelled.done.cancel()
-    window.fail("gone")
-    window.fail("gone again")
+    window.fail(lambda: BrokerUnavailable("gone"))
+    window.fail(lambda: BrokerUnavailable("gone again"))
     with pytest.raises(BrokerUnavailable, match="gone"):
         await pending.done
     assert len(window) == 0
