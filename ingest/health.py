@@ -85,7 +85,7 @@ class Health:
     def report(self) -> Report:
         checks = {
             "database": self._database,
-            "broker": "ok" if self._publisher.ready else self._publisher.problem or "not connected",
+            "broker": self._publisher.problem or ("ok" if self._publisher.ready else "not connected"),
             "ids": "ok" if self.has_slot else "no id slot yet: one is leased as soon as the database is there",
         }
         if self._spool:

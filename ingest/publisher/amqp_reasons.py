@@ -22,7 +22,7 @@ resource-error (506), not-allowed (530), and a connection that breaks without a 
 PUBLISH = (60, 40)
 """Class and method of `basic.publish`, which the broker names as what failed."""
 
-_SIZES = re.compile(r"message size (\d+) is larger than (?:configured )?max size (\d+)")
+_SIZES = re.compile(r"message size (\d+) (?:is )?larger than (?:configured )?max size (\d+)")
 _CODES = {kind: code for code, kind in aiormq.connection.EXCEPTION_MAPPING.items()}
 
 

@@ -22,7 +22,7 @@ class Publisher(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why `ready` is False, for people; None if it is True."""
+        """What is wrong, for people: why `ready` is False, or what is not taken although it is True."""
 
     async def blocked(self) -> bool:
         """Whether the broker lets nothing be published now, for an alarm of its own."""
@@ -37,7 +37,7 @@ class Publisher(Protocol):
         """Publish and wait until all is confirmed, at most the publisher's confirm deadline.
 
         Raises `BrokerUnavailable` if nothing is known of the messages, `NotConfirmed` with the
-        positions of those that the broker refused while it took the others.
+        positions of those that the broker refused while it took the others, or has not decided about.
         """
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +17,7 @@ from ingest.publisher.base import Lane, Publisher
 from tests.contract.publishers import LIMITS, Queue, all_of, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer, rabbitmq_server
+from tests.services.rabbitmq_variables import variables
 from tests.unit.making import NOW_US, batch
 
 MESSAGE_BYTES_MAX = 100_000
@@ -38,27 +39,9 @@ async def queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
         yield queue
 
 
-@contextmanager
-def _set(server: RabbitMQServer, **values: str) -> Iterator[None]:
-    """Variables of the application `rabbit`, as Erlang terms; as they were afterwards."""
-    known = {name: server.ctl("eval", f"application:get_env(rabbit, {name}, undefined).").strip() for name in values}
-    _eval(server, {name: (value, value) for name, value in values.items()})
-    try:
-        yield
-    finally:
-        _eval(server, {name: (value, value) for name, value in known.items()})
-
-
-def _eval(server: RabbitMQServer, values: dict[str, tuple[str, str]]) -> None:
-    """Later versions keep the largest message as a persistent term, too."""
-    terms = [f"application:set_env(rabbit, {name}, {value})" for name, (value, _) in values.items()]
-    terms += [f"persistent_term:put({name}, {term})" for name, (_, term) in values.items()]
-    server.ctl("eval", ", ".join(terms) + ".")
-
-
 @pytest.fixture
 def limited(rabbitmq: RabbitMQServer) -> Iterator[None]:
-    with _set(rabbitmq, max_message_size=str(MESSAGE_BYTES_MAX)):
+    with variables(rabbitmq, max_message_size=MESSAGE_BYTES_MAX):
         yield
 
 
@@ -127,7 +110,7 @@ async def test_message_once_too_large_is_published_when_the_broker_takes_it(
 ) -> None:
     published = sized(10, MESSAGE_BYTES_MAX + 7)
     async with AsyncExitStack() as stack:
-        with _set(rabbitmq, max_message_size=str(MESSAGE_BYTES_MAX)):  # a channel keeps to the value it began with
+        with variables(rabbitmq, max_message_size=MESSAGE_BYTES_MAX):  # a channel keeps to the value it began with
             publisher = await stack.enter_async_context(publishing(queue.publisher()))
             with pytest.raises(NotConfirmed, match="is larger than"):
                 await publisher.publish(published, "relay")
@@ -147,7 +130,7 @@ async def test_what_the_broker_allows_is_kept_to(
     queue: Queue, rabbitmq: RabbitMQServer, channel_max: int, frame_max: str
 ) -> None:
     least = 4096 if version_numbers(rabbitmq.amqp_url) < (4,) else 8192
-    with _set(rabbitmq, channel_max=str(channel_max), frame_max=str(least if frame_max == "least" else 0)):
+    with variables(rabbitmq, channel_max=channel_max, frame_max=least if frame_max == "least" else 0):
         async with publishing(queue.publisher()) as publisher:
             published = [sized(10, 17_000, 300_000, us=NOW_US + number * 1000) for number in range(6)]
             published[3].events[1].headers = {"tracestate": "z" * 9000, "token": "kamailio"}
@@ -189,7 +172,7 @@ async def test_limit_of_a_users_channels_is_kept_to(queue: Queue, rabbitmq: Rabb
 async def test_other_heartbeat_of_the_server_loses_no_connection(
     queue: Queue, rabbitmq: RabbitMQServer, heartbeat: int
 ) -> None:
-    with _set(rabbitmq, heartbeat=str(heartbeat)):
+    with variables(rabbitmq, heartbeat=heartbeat):
         counted = CountedConnections()
         publisher = AmqpPublisher(queue.url, QueueDeclaration(queue.name, "classic"), counted, channels_max=3, **LIMITS)
         async with publishing(publisher):

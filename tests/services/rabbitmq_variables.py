@@ -1,0 +1,27 @@
+"""Sets variables of a RabbitMQ node while it runs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from .rabbitmq import RabbitMQServer
+
+
+@contextmanager
+def variables(server: RabbitMQServer, **values: object) -> Iterator[None]:
+    """Variables of the application `rabbit`, Erlang terms; as they were afterwards.
+
+    Connections and channels keep to the values that they began with.
+    """
+    before = {name: server.ctl("eval", f"application:get_env(rabbit, {name}, undefined).").strip() for name in values}
+    _set(server, values)
+    try:
+        yield
+    finally:
+        _set(server, before)
+
+
+def _set(server: RabbitMQServer, values: Mapping[str, object]) -> None:
+    """Later versions read the largest message's size from a persistent term."""
+    terms = [f"application:set_env(rabbit, {name}, {value})" for name, value in values.items()]
+    terms += [f"persistent_term:put({name}, {value})" for name, value in values.items()]
+    server.ctl("eval", ", ".join(terms) + ".")
