@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from ingest.dead_letters import DeadLetter, DeadLetterTable
 from ingest.errors import SettingsError
 from ingest.settings import Settings
+from ingest.store.base import COUNTED_MAX
 from ingest.wiring import with_store
 
 NONE = "There are no dead letters."
@@ -25,7 +26,7 @@ def ls(settings: Settings, limit: int) -> Iterator[str]:
     if not letters:
         yield NONE
     elif count > len(letters):
-        yield f"… and {count - len(letters)} more"
+        yield f"… and {count - len(letters)}{' or' if count >= COUNTED_MAX else ''} more"
 
 
 def retry(settings: Settings, event_ids: Sequence[int], *, every: bool) -> str:

@@ -37,7 +37,8 @@ class DeadLetterTable(Protocol):
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
         """Up to `limit` of ids above `after_id`, oldest first."""
 
-    async def count_dead(self) -> int: ...
+    async def count_dead(self) -> int:
+        """How many there are; an estimate above `ingest.store.base.COUNTED_MAX`, which is the least then."""
 
     async def revive(self, event_ids: Sequence[int]) -> int:
         """Put them back in the outbox, free to be published; how many there were."""

@@ -1,7 +1,6 @@
 """What works and what does not: checked in the background, told by `/readyz` and by gauges."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,13 +11,11 @@ import msgspec
 from ingest.errors import StoreError
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
-from ingest.store.base import Backlog, Store
+from ingest.store.base import Store
 
 log = logging.getLogger("ingest.health")
 
 CHECK_SECONDS = 1.0
-BACKLOG_CHECKS = 5
-"""The backlog is looked at in every fifth check."""
 
 Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
 
@@ -73,14 +70,8 @@ class Health:
         self._metrics = metrics
         self._checks = checks
         self._database = "not checked yet"
-        self._backlog = Backlog()
         self.has_slot = False
         self.draining = False
-
-    @property
-    def backlog(self) -> Backlog:
-        """As last looked at."""
-        return self._backlog
 
     def report(self) -> Report:
         checks = {
@@ -105,23 +96,20 @@ class Health:
         return "ready" if well and not away else "degraded"
 
     async def run(self) -> None:
-        for number in itertools.count():
+        while True:
             try:
-                await self.check(with_backlog=number % BACKLOG_CHECKS == 0)
+                await self.check()
             except Exception:
                 log.exception("the health check failed unexpectedly")
                 self._metrics.background_failures.labels("health").inc()
                 self._database = "The check failed; the log says why."
             await asyncio.sleep(CHECK_SECONDS)
 
-    async def check(self, *, with_backlog: bool) -> None:
+    async def check(self) -> None:
         """Look once; never raises for an absent database."""
         try:
             await self._store.ping()
             self._database = "ok"
-            if with_backlog:
-                self._backlog = await self._store.backlog()
-                self._metrics.dead_letters.set(await self._store.count_dead())
         except StoreError as exc:
             self._database = str(exc)
         if self._spool:
@@ -129,6 +117,3 @@ class Health:
         self._metrics.database_up.set(self._database == "ok")
         self._metrics.broker_up.set(self._publisher.ready)
         self._metrics.broker_blocked.set(await self._publisher.blocked())
-        self._metrics.backlog_events.set(self._backlog.events)
-        self._metrics.outbox_entries.set(self._backlog.entries)
-        self._metrics.backlog_age_seconds.set(self._backlog.age_seconds)

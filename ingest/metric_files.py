@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from ingest.metrics import UNKNOWN
+
 
 class MetricFiles(Collector):
     """The folder of the files, shared by all workers of a service."""
@@ -49,7 +51,7 @@ class MetricFiles(Collector):
     def collect(self) -> Iterable[Metric]:
         files = [str(file) for file in self._folder.glob("*.db") if self._counts(file)]
         metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
-        return metrics
+        return [_without_unknown(metric) for metric in metrics]
 
     def _counts(self, file: Path) -> bool:
         """Whether a file has something to say at this moment.
@@ -71,6 +73,13 @@ class MetricFiles(Collector):
         except (OSError, ValueError):
             return False
         return not _is_zombie(pid)
+
+
+def _without_unknown(metric: Metric) -> Metric:
+    """No series where no worker knows the value: a 0 would say that all is well."""
+    if metric.type == "gauge":
+        metric.samples = [sample for sample in metric.samples if sample.value != UNKNOWN]
+    return metric
 
 
 def _is_zombie(pid: int) -> bool:

@@ -48,6 +48,11 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 END_TO_END_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
+UNKNOWN = -1.0
+"""In a worker's files: below all that is known. `ingest.metric_files` shows no series with it."""
+ABSENT = "Absent while it is unknown."
+ESTIMATED = "More than 10,000 rows are estimated."
+
 
 class Metrics:
     """All metrics of one worker. Counters count events, never batches, unless they say otherwise."""
@@ -181,20 +186,26 @@ class Metrics:
             registry=registry,
         )
         self.backlog_events = Gauge(
-            "ingest_backlog_events", "Events in the outbox.", multiprocess_mode="livemax", registry=registry
+            "ingest_backlog_events",
+            f"Events in the outbox. {ABSENT} {ESTIMATED}",
+            multiprocess_mode="livemax",
+            registry=registry,
         )
         self.outbox_entries = Gauge(
-            "ingest_outbox_entries", "Batches in the outbox.", multiprocess_mode="livemax", registry=registry
+            "ingest_outbox_entries",
+            f"Batches in the outbox. {ABSENT} {ESTIMATED}",
+            multiprocess_mode="livemax",
+            registry=registry,
         )
         self.dead_letters = Gauge(
             "ingest_dead_letters",
-            "Events in the table of dead letters.",
+            f"Events in the table of dead letters. {ABSENT} {ESTIMATED}",
             multiprocess_mode="livemax",
             registry=registry,
         )
         self.backlog_age_seconds = Gauge(
             "ingest_backlog_age_seconds",
-            "Age of the oldest event in the outbox.",
+            f"Age of the oldest event in the outbox. {ABSENT}",
             multiprocess_mode="livemax",
             registry=registry,
         )
@@ -239,6 +250,12 @@ class Metrics:
         )
         self.ledger = Ledger(self.accepted, self.stored, self.repeated, ledger_file)
         self._begin_at_zero()
+        self.backlog_is_unknown()
+
+    def backlog_is_unknown(self) -> None:
+        """What was known before may be wrong by now: shown are the other workers' values, or none."""
+        for gauge in (self.backlog_events, self.outbox_entries, self.backlog_age_seconds, self.dead_letters):
+            gauge.set(UNKNOWN)
 
     def answered(self, way: Way, status: int) -> None:
         """Count a request; those that are queued one by one are counted by the batch."""

@@ -47,10 +47,10 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """Events in the outbox, and the age of the oldest."""
+    """Events in the outbox, and the age of the oldest; null where that is unknown."""
 
-    events: int
-    age_seconds: float
+    events: int | None
+    age_seconds: float | None
 
 
 class Spool(msgspec.Struct, frozen=True):
@@ -71,12 +71,15 @@ class InHand(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One of the last minutes' samples, against the one before it; `p99` is of answers, null without any."""
+    """One of the last minutes' samples, against the one before it.
+
+    `p99` is of answers, null without any; `backlog` is null where it was unknown.
+    """
 
     time: float
     accepted: float
     p99: float | None
-    backlog: int
+    backlog: int | None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -135,7 +138,7 @@ def status_of(
         rates=_rates(now.since(before), seconds),
         totals=_rates(now, 1.0),
         latency_seconds=_latencies(now.since(before)),
-        backlog=Backlog(count("ingest_backlog_events"), round(now.value("ingest_backlog_age_seconds"), 1)),
+        backlog=_backlog(now),
         spool=Spool(
             count("ingest_spool_events"),
             count("ingest_spool_bytes"),
@@ -151,6 +154,11 @@ def status_of(
         refusals=_refusals([*history, now]),
         errors=list(errors),
     )
+
+
+def _backlog(now: Sample) -> Backlog:
+    events, age = now.known("ingest_backlog_events"), now.known("ingest_backlog_age_seconds")
+    return Backlog(None if events is None else int(events), None if age is None else round(age, 1))
 
 
 def _begin_of_window(now: Sample, history: Sequence[Sample]) -> Sample:
@@ -212,7 +220,7 @@ def _points(samples: Sequence[Sample]) -> list[Point]:
                 round(sample.time, 1),
                 round(change.value("ingest_events_accepted_total") / seconds, 1),
                 shown.p99 if shown else None,
-                sample.count("ingest_backlog_events"),
+                _backlog(sample).events,
             )
         )
     return points

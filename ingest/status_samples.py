@@ -56,6 +56,10 @@ class Sample(msgspec.Struct, frozen=True):
     def value(self, name: str) -> float:
         return self.values.get(name, 0.0)
 
+    def known(self, name: str) -> float | None:
+        """None where no worker knows it."""
+        return self.values.get(name)
+
     def count(self, name: str) -> int:
         return int(self.value(name))
 

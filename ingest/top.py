@@ -116,16 +116,17 @@ def screen(status: Status, paint: Paint, width: int) -> Iterator[str]:
 
 def _figures(status: Status, paint: Paint, width: int) -> Iterator[str]:
     room = min(max(width - 46, 0), 60)
-    backlog = status.backlog
+    waiting, age_seconds = status.backlog.events, status.backlog.age_seconds
+    shown = [float(point.backlog or 0) for point in status.history]
     answer = status.latency_seconds.get("answer")
     rows = [
         ("accepted", f"{status.rates.accepted:,.0f} /s", [point.accepted for point in status.history]),
         ("answered", f"{lasting(answer.p99)} p99" if answer else "-", [point.p99 or 0.0 for point in status.history]),
-        ("backlog", f"{backlog.events:,} events", [float(point.backlog) for point in status.history]),
+        ("backlog", f"{waiting:,} events" if waiting is not None else "unknown", shown),
     ]
     for name, figure, values in rows:
         yield f"{name:<10}" + paint("bold", f"{figure:>18}") + "  " + paint("quiet", sparkline(values, room))
-    age = f"oldest {lasting(backlog.age_seconds)}, " if backlog.events else ""
+    age = f"oldest {lasting(age_seconds)}, " if waiting and age_seconds is not None else ""
     hand = status.in_hand
     yield cut(
         f"{age}{hand.queued:,} wait for a commit, {hand.unconfirmed:,} for a confirm; "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.carried import Carried, carry
@@ -83,6 +84,7 @@ def make_parts(
     settler = Settler(store)
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     locks = LockWatch(time.monotonic)
+    backlog_watch = BacklogWatch(store, metrics)
     spool = make_spool(settings, publishing, away, locks)
     slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
@@ -92,6 +94,7 @@ def make_parts(
     )
     committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
+    checks = {"locks": locks.problem, "backlog": backlog_watch.problem}
     return Parts(
         store=store,
         spool=spool,
@@ -102,7 +105,8 @@ def make_parts(
         dispatcher=dispatcher,
         settler=settler,
         relay=relay,
-        health=Health(store, spool.watch if spool else None, publisher, metrics, {"locks": locks.problem}),
+        health=Health(store, spool.watch if spool else None, publisher, metrics, checks),
+        backlog_watch=backlog_watch,
         locks=locks,
         slots=slots,
         grants=grants,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.clock import NowUs
@@ -77,6 +78,7 @@ class Parts(msgspec.Struct, frozen=True):
     relay: Relay
     health: Health
     locks: LockWatch
+    backlog_watch: BacklogWatch
     slots: SlotKeeper
     grants: Grants
     keys: Keys
@@ -108,6 +110,7 @@ class Worker:
         parts.batcher.start()
         self._run(parts.bodies.sweep, "body-deadlines")
         self._run(parts.health.run, "health")
+        self._run(parts.backlog_watch.run, "backlog")
         self._run(parts.relay.run, "relay")
         self._run(parts.locks.run, "locks")
         self._run(self._keep_slot, "id-slot")

@@ -26,8 +26,15 @@ class SlotLease(msgspec.Struct, frozen=True):
     floor_ms: int
 
 
+COUNTED_MAX = 10_000
+"""Rows that are counted; how many more there are is estimated, so that to ask costs no more while they pile up."""
+
+
 class Backlog(msgspec.Struct, frozen=True):
-    """What is in the outbox: events, in so many entries, and the age of the oldest in seconds (0.0 without any)."""
+    """What is in the outbox: events, in so many entries, and the age of the oldest in seconds (0.0 without any).
+
+    Of more than `COUNTED_MAX` entries both numbers are estimates: that many at least.
+    """
 
     events: int = 0
     age_seconds: float = 0.0
@@ -102,7 +109,7 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
         """How many events with ids from the first to the last, of the same slot, are durable."""
 
     async def backlog(self) -> Backlog:
-        """What is not known to be published."""
+        """What is not known to be published. It delays no other call, and costs no more the more there is."""
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         """Lease a slot that nobody holds to `node`. Raises `StoreError` if all are taken."""

@@ -11,7 +11,7 @@ from ingest.store.base import Backlog, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_errors import Duplicate, Retry
-from ingest.store.mysql_tables import MySQLTables
+from ingest.store.mysql_tables import MySQLTables, rows_of
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
@@ -83,10 +83,11 @@ class MySQLStore(MySQLTables):
             return int((await connection.run(sql.count_rows(first_id, last_id)))[0][0])
 
     async def backlog(self) -> Backlog:
-        async with self._other() as connection:
-            count, first_id, entries = (await connection.run(sql.BACKLOG))[0]
+        async with self._watching() as connection:
+            count, first_id, counted = (await connection.run(sql.BACKLOG))[0]
+            entries = await rows_of(connection, b"ingest_outbox", counted)
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
-        return Backlog(int(count), max(0, age_ms) / 1000, entries)
+        return Backlog(int(count) * entries // max(1, counted), max(0, age_ms) / 1000, entries)
 
     async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)

@@ -31,7 +31,7 @@ SET SESSION autocommit = %d, time_zone = '+00:00',
     sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0,
     foreign_key_checks = 1, unique_checks = 1, sql_quote_show_create = 1
     /*M! , check_constraint_checks = 1, max_statement_time = 0, old_mode = '' */
-    /*!80000 , max_execution_time = 0 */;
+    /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */;
 SHOW SESSION VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'log_bin', 'binlog_format')"""
 """What neither the server's defaults nor its `init_connect` must decide: database, `autocommit`.
 

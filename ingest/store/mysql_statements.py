@@ -12,7 +12,7 @@ from ingest.dead_letters import packed_singly
 from ingest.events_table import Selection
 from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
-from ingest.store.base import LEASE_SECONDS_MAX
+from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX
 from ingest.tokens import Token
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
@@ -38,7 +38,15 @@ LEASE = (
     b"attempts = GREATEST(attempts, 0) + 1 WHERE first_id IN (%s)"
 )
 READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
-BACKLOG = b"SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM ingest_outbox"
+BACKLOG = (
+    b"SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM "
+    b"(SELECT first_id, count FROM ingest_outbox ORDER BY first_id LIMIT %d) AS oldest"
+) % COUNTED_MAX
+ESTIMATED_ROWS = (
+    b"SELECT COALESCE(MAX(TABLE_ROWS), 0) FROM information_schema.TABLES "
+    b"WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '%b'"
+)
+"""As InnoDB keeps it; the session lets MySQL tell that, and not what it remembers for a day."""
 COUNT_ROWS = (
     b"SELECT COUNT(*) FROM call_event_logs WHERE id BETWEEN %d AND %d AND id >> "
     + str(SEQUENCE_BITS).encode()
@@ -81,7 +89,7 @@ DEAD_LETTERS = (
     b"SELECT event_id, reason, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', died_time), batch "
     b"FROM ingest_dead_letters WHERE event_id > %d ORDER BY event_id LIMIT %d"
 )
-COUNT_DEAD = b"SELECT COUNT(*) FROM ingest_dead_letters"
+COUNT_DEAD = b"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_dead_letters LIMIT %d) AS counted" % COUNTED_MAX
 REVIVE = (
     b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
     b"SELECT event_id, 1, UTC_TIMESTAMP(6), batch FROM ingest_dead_letters WHERE event_id IN (%b)"

@@ -11,6 +11,7 @@ from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
+from ingest.store.base import COUNTED_MAX
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate
 from ingest.store.mysql_pool import Pool, Servers
@@ -24,7 +25,7 @@ SCAN_SECONDS_MAX = 600.0
 class MySQLTables:
     """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`.
 
-    Commits have connections of their own; all else shares one.
+    Commits have connections of their own, and what counts has one: it may be slow. All else shares one.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class MySQLTables:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
         self._writers = Pool(servers, connections_max, connect_timeout_seconds, link, autocommit=False)
         self._others = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
+        self._watchers = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
         self._servers = servers
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
@@ -51,6 +53,7 @@ class MySQLTables:
     async def close(self) -> None:
         await self._writers.close()
         await self._others.close()
+        await self._watchers.close()
 
     async def tokens(self) -> list[Token]:
         async with self._other() as connection:
@@ -80,8 +83,9 @@ class MySQLTables:
         return [DeadLetter(row[0], row[1], row[2], unpack_one(row[3])) for row in rows]
 
     async def count_dead(self) -> int:
-        async with self._other() as connection:
-            return int((await connection.run(sql.COUNT_DEAD))[0][0])
+        async with self._watching() as connection:
+            counted = int((await connection.run(sql.COUNT_DEAD))[0][0])
+            return await rows_of(connection, b"ingest_dead_letters", counted)
 
     async def revive(self, event_ids: Sequence[int]) -> int:
         if not event_ids:
@@ -119,6 +123,11 @@ class MySQLTables:
             yield connection
 
     @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[Connection]:
+        async with self._deadline(), self._watchers.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _deadline(self, seconds_max: float | None = None) -> AsyncIterator[None]:
         """None: as a commit."""
         seconds = self._commit_timeout_seconds if seconds_max is None else seconds_max
@@ -127,3 +136,10 @@ class MySQLTables:
                 yield
         except TimeoutError as exc:
             raise StoreUnavailable(f"MySQL did not answer within {seconds:g} s.") from exc
+
+
+async def rows_of(connection: Connection, table: bytes, counted: int) -> int:
+    """How many rows the table has: those that were counted, or an estimate if there may be more."""
+    if counted < COUNTED_MAX:
+        return counted
+    return max(counted, int((await connection.run(sql.ESTIMATED_ROWS % table))[0][0]))

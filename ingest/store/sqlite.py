@@ -10,7 +10,7 @@ from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, SchemaError, StoreError
 from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.sqlite import connect, keep_keys
-from ingest.store.base import LEASE_SECONDS_MAX, Backlog, SlotLease
+from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.store.sqlite_tables import SQLiteTables, utc_text
 
@@ -28,7 +28,8 @@ LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
     (SELECT digest FROM ingest_keys WHERE event_id < ? ORDER BY event_id LIMIT ?)"""
-BACKLOG = "SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM ingest_outbox"
+BACKLOG = f"""SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*)
+    FROM (SELECT first_id, count FROM ingest_outbox ORDER BY first_id LIMIT {COUNTED_MAX})"""
 IDS_BETWEEN = "SELECT id FROM call_event_logs WHERE id BETWEEN ? AND ?"
 FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"

@@ -13,6 +13,7 @@ from ingest.errors import RowRefused, SchemaError, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.sqlite import Database
+from ingest.store.base import COUNTED_MAX
 from ingest.tokens import Token
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ READ_EVENTS = "SELECT id, call_id, event_type, payload FROM call_event_logs WHER
 BURY = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
 DEAD_LETTERS = """SELECT event_id, reason, died_time, batch FROM ingest_dead_letters
     WHERE event_id > ? ORDER BY event_id LIMIT ?"""
-COUNT_DEAD = "SELECT COUNT(*) FROM ingest_dead_letters"
+COUNT_DEAD = f"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_dead_letters LIMIT {COUNTED_MAX})"
 REVIVE = """INSERT INTO ingest_outbox (first_id, count, lease_until, batch)
     SELECT event_id, 1, ?, batch FROM ingest_dead_letters WHERE event_id = ?"""
 DROP_DEAD = "DELETE FROM ingest_dead_letters WHERE event_id = ?"

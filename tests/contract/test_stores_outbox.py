@@ -8,7 +8,7 @@ import pytest
 from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import IdsTaken
-from ingest.store.base import Backlog, Store
+from ingest.store.base import COUNTED_MAX, Backlog, Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event
 
@@ -171,6 +171,16 @@ async def test_backlog_counts_events_and_tells_the_age_of_the_oldest(store: Stor
 
     assert (backlog.events, backlog.entries) == (5, 2)
     assert OLD_SECONDS <= backlog.age_seconds < OLD_SECONDS + WAIT_SECONDS
+
+
+async def test_large_backlog_is_estimated_and_no_less_than_what_was_counted(store: Store, database: Database) -> None:
+    rows = ",".join(f"({first_id}, 3, '2025-01-01', 'x')" for first_id in range(1, COUNTED_MAX + 2001))
+    database.query(f"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES {rows}")
+
+    backlog = await store.backlog()
+
+    assert COUNTED_MAX <= backlog.entries < 2 * COUNTED_MAX
+    assert backlog.events == 3 * backlog.entries
 
 
 async def test_age_of_an_entry_from_a_clock_ahead_is_zero(store: Store) -> None:

@@ -153,6 +153,23 @@ async def test_frozen_server_fails_every_call_at_its_deadline(hasty_store: MySQL
     await hasty_store.ping()
 
 
+async def test_backlog_that_takes_long_delays_no_other_call(store: MySQLStore, database: MySQL) -> None:
+    await commit(store, batch(1))
+    with closing(database.session()) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLES ingest_dead_letters WRITE")
+        counting = asyncio.create_task(store.count_dead())
+        waiting = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE DB = '{database.name}' AND STATE LIKE 'Waiting%'"
+        while not await asyncio.to_thread(database.query, waiting):
+            assert not counting.done()
+
+        await store.ping()
+        await store.settle([batch(1).first_id])
+
+        assert not counting.done()
+        cursor.execute("UNLOCK TABLES")
+    assert await counting == 0
+
+
 async def test_killed_server_is_unavailable_and_used_again_when_it_is_back(store: MySQLStore, database: MySQL) -> None:
     await use_all_connections(store)
     database.server.kill()

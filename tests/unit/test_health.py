@@ -6,7 +6,6 @@ import pytest
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.health import Health
 from ingest.metrics import Metrics
-from ingest.store.base import Backlog
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakePublisher, FakeStore, until
 
@@ -20,15 +19,11 @@ class PingedStore(FakeStore):
         super().__init__()
         self.problem: Exception | None = None
         self.pings = 0
-        self.waiting = Backlog()
 
     async def ping(self) -> None:
         self.pings += 1
         if self.problem:
             raise self.problem
-
-    async def backlog(self) -> Backlog:
-        return self.waiting
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ async def test_a_further_check_that_fails_degrades_the_service(
     checks = {name: partial(problems.get, name) for name in ("locks", "topology")}
     health = Health(store, None, publisher, metrics, checks)
     health.has_slot = True
-    await health.check(with_backlog=False)
+    await health.check()
     assert status(health) == ("ready", True)
 
     problems["topology"] = "A partition is not bound."
@@ -70,7 +65,7 @@ async def test_a_further_check_that_fails_degrades_the_service(
 
 async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:
     health.has_slot = True
-    await health.check(with_backlog=False)
+    await health.check()
 
     assert status(health) == ("ready", True)
     assert health.report().checks == {"database": "ok", "broker": "ok", "ids": "ok"}
@@ -79,7 +74,7 @@ async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:
 async def test_events_are_taken_without_a_broker(health: Health, publisher: FakePublisher) -> None:
     health.has_slot = True
     publisher.problem = "RabbitMQ is away."
-    await health.check(with_backlog=False)
+    await health.check()
 
     assert status(health) == ("degraded", True)
     assert health.report().checks["broker"] == "RabbitMQ is away."
@@ -88,21 +83,21 @@ async def test_events_are_taken_without_a_broker(health: Health, publisher: Fake
 async def test_no_events_are_taken_without_a_database(health: Health, store: PingedStore) -> None:
     health.has_slot = True
     store.problem = StoreUnavailable(AWAY)
-    await health.check(with_backlog=True)
+    await health.check()
 
     assert status(health) == ("unavailable", False)
     assert health.report().checks["database"] == AWAY
 
 
 async def test_no_events_are_taken_without_an_id_slot(health: Health) -> None:
-    await health.check(with_backlog=False)
+    await health.check()
 
     assert status(health) == ("starting", False)
 
 
 async def test_draining_goes_before_all(health: Health) -> None:
     health.has_slot = True
-    await health.check(with_backlog=False)
+    await health.check()
     health.draining = True
 
     assert status(health) == ("draining", False)
@@ -111,16 +106,12 @@ async def test_draining_goes_before_all(health: Health) -> None:
 async def test_gauges_follow_the_checks(
     health: Health, store: PingedStore, publisher: FakePublisher, sample: Sample
 ) -> None:
-    store.waiting = Backlog(12, 3.5, 4)
-    await health.check(with_backlog=True)
-    assert health.backlog == Backlog(12, 3.5, 4)
+    await health.check()
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [1, 1]
-    assert [sample(f"ingest_backlog_{name}") for name in ("events", "age_seconds")] == [12, 3.5]
 
     store.problem, publisher.problem = StoreError(AWAY), "RabbitMQ is away."
-    await health.check(with_backlog=True)
+    await health.check()
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [0, 0]
-    assert health.backlog == Backlog(12, 3.5, 4)  # as last looked at
 
 
 async def test_unexpected_failure_does_not_end_the_checks(health: Health, store: PingedStore) -> None:

@@ -27,7 +27,8 @@ succeeds = MetricFiles(folder).use_seat(seat)
 metrics = Metrics(CollectorRegistry())
 metrics.accepted.inc(accepted)
 metrics.workers.set(1)
-metrics.backlog_events.set(accepted)
+if accepted:
+    metrics.backlog_events.set(accepted)
 print("succeeds" if succeeds else "first", flush=True)
 signal.pause()
 """
@@ -42,7 +43,8 @@ def files(tmp_path: Path) -> MetricFiles:
 
 @pytest.fixture
 def start_worker(files: MetricFiles, tmp_path: Path) -> Iterator[StartWorker]:
-    """`start_worker(seat, accepted)`: a worker that has counted so many events, until the test ends."""
+    """`start_worker(seat, accepted)`: a worker that has counted so many events, all in its backlog, until the test
+    ends; with 0 it does not know its backlog."""
     with ExitStack() as stack:
 
         def start(seat: int, accepted: int) -> "subprocess.Popen[str]":
@@ -76,6 +78,17 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
     assert found.value("ingest_events_accepted_total") == 7
     assert found.value("ingest_workers") == 2
     assert found.value("ingest_backlog_events") == 4
+
+
+def test_level_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
+    unknowing, knowing = start_worker(0, 0), start_worker(1, 4)
+    assert [said(unknowing), said(knowing)] == ["first", "first"]
+    assert scrape(files).value("ingest_backlog_events") == 4
+
+    kill(knowing)
+
+    assert b"\ningest_backlog_events " not in files.exposition()
+    assert scrape(files).value("ingest_workers") == 1
 
 
 def test_counters_of_a_killed_worker_go_on_and_its_levels_end(files: MetricFiles, start_worker: StartWorker) -> None:

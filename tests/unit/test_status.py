@@ -1,7 +1,7 @@
 """The figures that people see, from samples."""
 
 from ingest.health import Report
-from ingest.status import AWAY_ELSEWHERE, Latency, Limits, Refusal, Status, status_of
+from ingest.status import AWAY_ELSEWHERE, Backlog, Latency, Limits, Refusal, Status, status_of
 from ingest.status_samples import LAST, Buckets, Sample
 
 LIMITS = Limits(workers=2, spool_bytes_max=1000, queue_events_max=50)
@@ -68,6 +68,13 @@ def test_points_are_rates_between_samples_and_none_is_of_a_moment() -> None:
     (point,) = status(sample(5.1, events_accepted_total=12), *history).history
 
     assert (point.time, point.accepted, point.backlog, point.p99) == (5.0, 2.0, 3, None)
+
+
+def test_backlog_that_no_worker_knows_is_unknown_and_not_zero() -> None:
+    shown = status(sample(10.0), sample(5.0, backlog_events=3, backlog_age_seconds=1.0))
+
+    assert shown.backlog == Backlog(None, None)
+    assert [point.backlog for point in shown.history] == [None]
 
 
 def test_limits_are_of_all_workers() -> None:

@@ -23,6 +23,12 @@ def test_no_line_is_wider_than_the_terminal(status: Status, width: int) -> None:
     assert wide == []
 
 
+def test_unknown_backlog_is_not_shown_as_none(status: Status) -> None:
+    (line,) = (line for line in screen(status, plain, 80) if line.startswith("backlog"))
+
+    assert line.split()[1] == "unknown"
+
+
 def test_texts_of_others_cannot_write_to_the_terminal(status: Status) -> None:
     assert all(line.isprintable() for line in screen(status, plain, 500))
 

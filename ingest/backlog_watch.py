@@ -1,0 +1,43 @@
+"""Watches what waits to be published, apart from `ingest.health`: it must not delay the check of the database."""
+
+import asyncio
+
+from ingest.errors import StoreError
+from ingest.metrics import Metrics
+from ingest.store.base import Store
+
+LOOK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+"""After a look that failed."""
+
+
+class BacklogWatch:
+    """`run` works until it is cancelled."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._problem: str | None = None
+
+    def problem(self) -> str | None:
+        """Why the backlog is unknown; None before the first look."""
+        return self._problem
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(RETRY_SECONDS if self._problem else LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once; never raises for an absent database. What is not known is shown as such, never as 0."""
+        try:
+            backlog, dead = await self._store.backlog(), await self._store.count_dead()
+        except StoreError as exc:
+            self._problem = f"unknown: {exc}"
+            self._metrics.backlog_is_unknown()
+            return
+        self._problem = None
+        self._metrics.backlog_events.set(backlog.events)
+        self._metrics.outbox_entries.set(backlog.entries)
+        self._metrics.backlog_age_seconds.set(backlog.age_seconds)
+        self._metrics.dead_letters.set(dead)
