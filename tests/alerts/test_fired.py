@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -248,6 +249,16 @@ def test_background_task_that_cannot_work(start_scene: StartScene, watch: StartW
         seen.wait_until_fired("CallEventsBackgroundFailing")
         history.rmdir()
         seen.wait_until_silent("CallEventsBackgroundFailing")
+
+
+def test_backlog_that_cannot_be_looked_at(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+    here = start_scene()
+    database = urlsplit(here.database_url).path[1:]
+    with watch(here) as seen:
+        mysql.query("RENAME TABLE ingest_dead_letters TO elsewhere", database)
+        seen.wait_until_fired("CallEventsBacklogUnknown")
+        mysql.query("RENAME TABLE elsewhere TO ingest_dead_letters", database)
+        seen.wait_until_silent("CallEventsBacklogUnknown")
 
 
 def test_every_alert_was_fired(fired: set[str]) -> None:
