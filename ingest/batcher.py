@@ -8,6 +8,7 @@ is full, or when events have waited `patience_seconds` behind one commit.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -15,13 +16,22 @@ import msgspec
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
 from ingest.committer import Committer, Failures
-from ingest.errors import Overloaded, StoreError, StoreUnavailable
+from ingest.errors import IdsTaken, Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
 from ingest.tasks import end, supervise
 
 log = logging.getLogger("ingest.batcher")
+
+
+RENAMES_MAX = 4
+"""Ids a batch gets one after the other, as other events have the ids before."""
+
+
+async def nobody_gives_up(batch: Batch) -> None:
+    """Nobody sees to other ids."""
+    raise StoreError
 
 
 class BatcherLimits(msgspec.Struct, frozen=True):
@@ -65,6 +75,8 @@ class Batcher:
         now_us: NowUs,
         monotonic: Monotonic,
     ) -> None:
+        self.give_up: Callable[[Batch], Awaitable[None]] = nobody_gives_up
+        """Told of a batch whose ids other events have; sees to other ids. Raises `StoreError`."""
         self._committer = committer
         self._limits = limits
         self._metrics = metrics
@@ -189,14 +201,22 @@ class Batcher:
         waited = self._monotonic() - group.since
         self._metrics.queue_seconds.observe(waited)
         try:
-            batch = self._seal(group)
+            for renames_left in reversed(range(RENAMES_MAX)):
+                if await self._commit_sealed(group, self._seal(group), waited, may_rename=renames_left > 0):
+                    return
         except StoreError as exc:
             self._answer(group, _all(group, exc))
-            return
+
+    async def _commit_sealed(self, group: Group, batch: Batch, waited: float, *, may_rename: bool) -> bool:
+        """Answer the group. False: other events have the ids, nobody was told of these, and there are other ids now."""
         failures: Failures = {}
+        renamed = False
         self._committer.expect(batch)
         try:
             failures = await self._committer.commit(batch, waited)
+        except IdsTaken as exc:
+            failures = _all(group, exc)
+            renamed = may_rename and await self._has_other_ids(batch)
         except StoreError as exc:
             failures = _all(group, exc)
         except asyncio.CancelledError:
@@ -207,10 +227,20 @@ class Batcher:
             failures = _all(group, StoreError())
         finally:
             published = self._committer.finish(batch)
-            if published is None:
+            if renamed:
+                pass  # nothing of it was kept
+            elif published is None:
                 self._answer(group, failures)
             else:
                 published.add_done_callback(lambda _: self._answer(group, failures))
+        return not renamed
+
+    async def _has_other_ids(self, batch: Batch) -> bool:
+        try:
+            await self.give_up(batch)
+        except StoreError:
+            return False
+        return self._ids is not None
 
     def _seal(self, group: Group) -> Batch:
         if self._ids is None:

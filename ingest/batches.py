@@ -10,7 +10,7 @@ import msgspec
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from ingest.events import Event
-from ingest.ids import slot_of
+from ingest.ids import IdGenerator, is_provisional, slot_of
 from ingest.keys import digest_of, fingerprint_of
 
 log = logging.getLogger("ingest.outbox")
@@ -63,6 +63,15 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def part(self, start: int, stop: int) -> "Batch":
         """The events `start` to `stop` (exclusive) as a batch of their own."""
         return Batch(self.ids[start:stop], self.events[start:stop], self.created_us, self.writer)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether its ids are: see `ingest.identity`."""
+        return is_provisional(self.ids[0])
+
+    def renamed(self, ids: IdGenerator) -> "Batch":
+        """The same events with new ids."""
+        return Batch(ids.take(len(self)), self.events, self.created_us, ids.writer)
 
     def picked(self, positions: Sequence[int]) -> "Batch":
         """The events at `positions` (ascending) as a batch of their own."""

@@ -62,22 +62,28 @@ class Health:
         publisher: Publisher,
         metrics: Metrics,
         checks: Mapping[str, Callable[[], str | None]] = MappingProxyType({}),
+        ids_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`checks` by name: each says what is wrong, or None. A problem degrades the service; it still takes events."""
+        """`checks` by name: each says what is wrong, or None. A problem degrades the service; it still takes events.
+
+        `ids_problem` says why there is no id slot, or None.
+        """
         self._store = store
         self._spool = spool
         self._publisher = publisher
         self._metrics = metrics
         self._checks = checks
+        self._ids_problem = ids_problem
         self._database = "not checked yet"
         self.has_slot = False
+        """Whether there are ids for events; they may be provisional (`ingest.identity`)."""
         self.draining = False
 
     def report(self) -> Report:
         checks = {
             "database": self._database,
             "broker": self._publisher.problem or ("ok" if self._publisher.ready else "not connected"),
-            "ids": "ok" if self.has_slot else "no id slot yet: one is leased as soon as the database is there",
+            "ids": self._ids_problem() or ("ok" if self.has_slot else "no id slot yet"),
         }
         if self._spool:
             checks["spool"] = self._spool.problem or self._spool.waiting or "ok"
@@ -89,7 +95,7 @@ class Health:
             return "draining"
         if not self.has_slot:
             return "starting"
-        away = checks["database"] != "ok" or (self._spool is not None and self._spool.used)
+        away = checks["database"] != "ok" or checks["ids"] != "ok" or (self._spool is not None and self._spool.used)
         if away and (self._spool is None or self._spool.problem):
             return "unavailable"
         well = all(checks[name] == "ok" for name in ("broker", *self._checks))

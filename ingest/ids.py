@@ -11,10 +11,14 @@ EPOCH_MS = 1_735_689_600_000
 
 SLOT_BITS, SEQUENCE_BITS = 12, 10
 SLOTS_MAX = 1 << SLOT_BITS
+LEASED_SLOTS_MAX = SLOTS_MAX - 256
+"""The slots from here on are never leased, but a data folder's own: for provisional ids, one a worker's seat."""
 SEQUENCE_MAX = 1 << SEQUENCE_BITS
 ID_MAX = (1 << 63) - 1
 """Of a BIGINT; no id is made that is as large."""
 _TIME_SHIFT = SLOT_BITS + SEQUENCE_BITS
+CLOCKS_APART_MS_MAX = 3_600_000
+"""Ids further ahead of a clock were made with a clock that was wrong: no further ones of their slot are made."""
 
 
 class IdGenerator:
@@ -74,6 +78,19 @@ def ids_of_second(event_id: int) -> range:
     """All ids that may be made within the same second."""
     first = (event_id >> _TIME_SHIFT) // 1000 * 1000
     return range(first << _TIME_SHIFT, first + 1000 << _TIME_SHIFT)
+
+
+def is_provisional(event_id: int) -> bool:
+    """Whether others may make the id, too: its event gets another one before it is a row or a message."""
+    return slot_of(event_id) >= LEASED_SLOTS_MAX
+
+
+def floor_of(floor_ms: int, newest_id: int | None, now_ms: int) -> int:
+    """The floor of a slot that is leased now. `newest_id` is the newest of all events: a restored table of slots may
+    know less. Ids that are far ahead of the clock are one host's, and raise nobody's floor.
+    """
+    newest_ms = 0 if newest_id is None else milliseconds_of(newest_id)
+    return max(floor_ms, newest_ms) if newest_ms <= now_ms + CLOCKS_APART_MS_MAX else floor_ms
 
 
 def slot_of(event_id: int) -> int:

@@ -20,6 +20,7 @@ from ingest.errors import SettingsError
 from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
+from ingest.identity import RESTART_SECONDS, Identity
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
@@ -85,9 +86,10 @@ def make_parts(
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
-    spool = make_spool(settings, publishing, away, locks)
     slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
+    identity = Identity(slots, unix_us, None, RESTART_SECONDS)
+    spool = make_spool(settings, publishing, away, locks)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
@@ -105,10 +107,10 @@ def make_parts(
         dispatcher=dispatcher,
         settler=settler,
         relay=relay,
-        health=Health(store, spool.watch if spool else None, publisher, metrics, checks),
+        health=Health(store, spool.watch if spool else None, publisher, metrics, checks, lambda: identity.problem),
         backlog_watch=backlog_watch,
         locks=locks,
-        slots=slots,
+        identity=identity,
         grants=grants,
         keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),

@@ -18,6 +18,7 @@ from ingest.errors import StoreError
 from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
+from ingest.identity import Identity
 from ingest.ids import IdGenerator
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
@@ -26,14 +27,12 @@ from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
 from ingest.settler import Settler
-from ingest.slots import RENEW_SECONDS, SlotKeeper
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise
 from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")
 
-SLOT_TRY_SECONDS = 0.5
 LEVELS_SECONDS = 1.0
 START_SECONDS_MAX = 2.0
 """Requests that come before there are ids are refused, so the first ones wait this long for ids and servers."""
@@ -79,7 +78,7 @@ class Parts(msgspec.Struct, frozen=True):
     health: Health
     locks: LockWatch
     backlog_watch: BacklogWatch
-    slots: SlotKeeper
+    identity: Identity
     grants: Grants
     keys: Keys
     key_cleaner: KeyCleaner
@@ -99,7 +98,6 @@ class Worker:
         self._now_us = now_us
         self._drain_timeout_seconds = drain_timeout_seconds
         self._tasks: list[asyncio.Task[None]] = []
-        self._ids: IdGenerator | None = None
 
     async def start(self) -> None:
         parts = self.parts
@@ -113,7 +111,8 @@ class Worker:
         self._run(parts.backlog_watch.run, "backlog")
         self._run(parts.relay.run, "relay")
         self._run(parts.locks.run, "locks")
-        self._run(self._keep_slot, "id-slot")
+        parts.identity.use_ids, parts.batcher.give_up = self._use_ids, parts.identity.give_up
+        self._run(parts.identity.run, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
         parts.token_watch.recall()
         self._run(parts.token_watch.run, "tokens")
@@ -141,11 +140,10 @@ class Worker:
                     await settler.drain()
         except TimeoutError:
             log.warning("the drain took too long; the outbox keeps the rest", extra={"events": self._in_hand()})
-        if self._ids:
-            parts.slots.record(self._ids.last_ms)
         await end(self._tasks)
         parts.token_watch.count()
         await parts.batcher.close()
+        await parts.identity.release()
         await parts.dispatcher.close()
         for settler in self._settlers():
             await settler.close()
@@ -153,7 +151,6 @@ class Worker:
         await parts.store.close()
         if parts.spool:
             await parts.spool.store.close()
-        parts.slots.release()
 
     async def _until_ready(self) -> None:
         try:
@@ -181,33 +178,9 @@ class Worker:
     def _run(self, task: BackgroundTask, name: str) -> None:
         self._tasks.append(supervise(task, name, self.parts.metrics.background_failures.labels(name).inc))
 
-    async def _keep_slot(self) -> None:
-        """Get an id slot as soon as one is to be had, and keep it."""
-        while True:
-            try:
-                if self._ids is None:
-                    await self._take_slot()
-                else:
-                    # At once for a remembered slot: the database may know better who has it.
-                    await self._renew_slot(self._ids)
-                    await asyncio.sleep(RENEW_SECONDS)
-            except (StoreError, OSError) as exc:
-                log.debug("no id slot yet, or not renewed", extra={"reason": str(exc)})
-                await asyncio.sleep(SLOT_TRY_SECONDS)
-
-    async def _take_slot(self) -> None:
-        lease = await self.parts.slots.acquire()
-        self._ids = IdGenerator(lease.slot, self._now_us, lease.floor_ms)
-        self.parts.batcher.use_ids(self._ids)
-        self.parts.health.has_slot = True
-        log.info("id slot taken", extra={"slot": lease.slot})
-
-    async def _renew_slot(self, ids: IdGenerator) -> None:
-        if not await self.parts.slots.renew(ids.last_ms):
-            log.warning("the id slot was lost to another node; taking a new one", extra={"slot": ids.slot})
-            self.parts.batcher.use_ids(None)
-            self._ids = None
-            self.parts.health.has_slot = False
+    def _use_ids(self, ids: IdGenerator | None) -> None:
+        self.parts.batcher.use_ids(ids)
+        self.parts.health.has_slot = ids is not None
 
     async def _show_levels(self) -> None:
         while True:

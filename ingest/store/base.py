@@ -8,10 +8,12 @@ import msgspec
 from ingest.batches import Batch
 from ingest.dead_letters import DeadLetterTable
 from ingest.events_table import EventTable
+from ingest.ids import LEASED_SLOTS_MAX
 from ingest.tokens import Token
 
 LEASE_SECONDS_MAX = 86_400
 """Of an outbox entry, as `INGEST_LEASE_SECONDS` may ask for."""
+ALL_LEASED = f"All {LEASED_SLOTS_MAX} id slots are leased; see lease_until in the table ingest_slots."
 
 
 class SlotLease(msgspec.Struct, frozen=True):
@@ -24,6 +26,8 @@ class SlotLease(msgspec.Struct, frozen=True):
     node: str
     until_ms: int
     floor_ms: int
+    life: str = ""
+    """A random value that this life alone knows; the lease is whose value is in the database."""
 
 
 COUNTED_MAX = 10_000
@@ -111,11 +115,19 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
     async def backlog(self) -> Backlog:
         """What is not known to be published. It delays no other call, and costs no more the more there is."""
 
-    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
-        """Lease a slot that nobody holds to `node`. Raises `StoreError` if all are taken."""
+    async def lease_slot(self, node: str, life: str, lease_seconds: float) -> SlotLease:
+        """Lease a slot that nobody holds. Raises `StoreError` if all are taken.
 
-    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
-        """Extend the lease and keep `lease.floor_ms`; None if another node holds the slot now."""
+        None whose ids are far ahead of this host's clock is leased. The floor is not below the newest event's time.
+        """
+
+    async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
+        """Extend the lease, keep `lease.floor_ms`, and replace `lease.life` by `life`; None if another life holds the
+        slot now. Safe to repeat after an unknown outcome.
+        """
+
+    async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
+        """End the lease in so many seconds, and keep `lease.floor_ms`; nothing if another life holds the slot."""
 
 
 class OrderedStore(Store, Protocol):

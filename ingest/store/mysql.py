@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from ingest.batches import Batch, repeats_in, unpack
 from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
-from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of
+from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
 from ingest.store import mysql_statements as sql
-from ingest.store.base import Backlog, SlotLease
+from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_errors import Duplicate, Retry
@@ -89,23 +89,30 @@ class MySQLStore(MySQLTables):
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
         return Backlog(int(count) * entries // max(1, counted), max(0, age_ms) / 1000, entries)
 
-    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
-        until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
+    async def lease_slot(self, node: str, life: str, lease_seconds: float) -> SlotLease:
+        now_ms = self._now_us() // 1000
+        until_ms = now_ms + int(lease_seconds * 1000)
         async with self._deadline():
             while True:
                 try:
                     async with self._others.connection() as connection, connection.transaction():
-                        slot, floor_ms = await _take_slot(connection, node, lease_seconds)
-                    return SlotLease(slot, node, until_ms, floor_ms)
+                        newest = await connection.run(sql.NEWEST_ID)
+                        slot, floor_ms = await _take_slot(connection, node, life, lease_seconds, now_ms)
+                    floor_ms = floor_of(floor_ms, newest[0][0] if newest else None, now_ms)
+                    return SlotLease(slot, node, until_ms, floor_ms, life)
                 except (Duplicate, Retry):
                     continue  # another worker was faster: it has that one now
 
-    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+    async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
-        values = (sql.microseconds(lease_seconds), lease.floor_ms, lease.slot, sql.quoted(lease.node.encode()))
+        node, earlier, now = (sql.quoted(value.encode()) for value in (lease.node, lease.life, life))
+        values = (sql.microseconds(lease_seconds), lease.floor_ms, now, lease.slot, node, earlier, now)
         async with self._other() as connection:
             changed = await connection.change(sql.RENEW_SLOT % values)
-        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms, life) if changed else None
+
+    async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
+        await self.renew_slot(lease, lease.life, keep_seconds)
 
     async def _insist(self, statement: bytes) -> list[Row]:
         """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""
@@ -147,15 +154,17 @@ class MySQLStore(MySQLTables):
             raise IdsTaken(batch.slot)
 
 
-async def _take_slot(connection: Connection, node: str, lease_seconds: float) -> tuple[int, int]:
-    lease, owner = sql.microseconds(lease_seconds), sql.quoted(node.encode())
-    free = await connection.run(sql.FREE_SLOT)
+async def _take_slot(
+    connection: Connection, node: str, life: str, lease_seconds: float, now_ms: int
+) -> tuple[int, int]:
+    lease, owner, value = sql.microseconds(lease_seconds), sql.quoted(node.encode()), sql.quoted(life.encode())
+    free = await connection.run(sql.FREE_SLOT % (LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX))
     if free:
         slot, floor_ms = free[0]
-        await connection.run(sql.TAKE_SLOT % (owner, lease, slot))
+        await connection.run(sql.TAKE_SLOT % (owner, value, lease, slot))
         return slot, floor_ms
     slot = int((await connection.run(sql.NEXT_SLOT))[0][0])
-    if slot >= SLOTS_MAX:
-        raise StoreError(f"All {SLOTS_MAX} id slots are leased; see the table ingest_slots.")
-    await connection.run(sql.NEW_SLOT % (slot, owner, lease))
+    if slot >= LEASED_SLOTS_MAX:
+        raise StoreError(ALL_LEASED)
+    await connection.run(sql.NEW_SLOT % (slot, owner, value, lease))
     return slot, 0

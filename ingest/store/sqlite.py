@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, SchemaError, StoreError
-from ingest.ids import SLOTS_MAX, first_id_of, milliseconds_of, slot_of
+from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of, slot_of
 from ingest.sqlite import connect, keep_keys
-from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
+from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.store.sqlite_tables import SQLiteTables, utc_text
 
@@ -31,11 +31,13 @@ FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
 BACKLOG = f"""SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*)
     FROM (SELECT first_id, count FROM ingest_outbox ORDER BY first_id LIMIT {COUNTED_MAX})"""
 IDS_BETWEEN = "SELECT id FROM call_event_logs WHERE id BETWEEN ? AND ?"
-FREE_SLOT = "SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? ORDER BY lease_until LIMIT 1"
+FREE_SLOT = """SELECT slot, floor_ms FROM ingest_slots WHERE lease_until < ? AND slot < ? AND floor_ms <= ?
+    ORDER BY lease_until LIMIT 1"""
 NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
-TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, lease_until, floor_ms) VALUES (?, ?, ?, ?)"
-RENEW_SLOT = """UPDATE ingest_slots SET lease_until = ?, floor_ms = MAX(floor_ms, ?)
-    WHERE slot = ? AND node = ?"""
+TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, life, lease_until, floor_ms) VALUES (?, ?, ?, ?, ?)"
+RENEW_SLOT = """UPDATE ingest_slots SET lease_until = ?1, floor_ms = MAX(floor_ms, ?2), life = ?3
+    WHERE slot = ?4 AND node = ?5 AND life IN (?3, ?6)"""
+NEWEST_ID = "SELECT MAX(id) FROM call_event_logs"
 VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
@@ -133,25 +135,30 @@ class SQLiteStore(SQLiteTables):
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
         return Backlog(count, max(0, age_ms) / 1000, entries)
 
-    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+    async def lease_slot(self, node: str, life: str, lease_seconds: float) -> SlotLease:
         now_ms = self._now_us() // 1000
         until_ms = now_ms + int(lease_seconds * 1000)
 
         def take(connection: sqlite3.Connection) -> SlotLease:
-            free = connection.execute(FREE_SLOT, (now_ms,)).fetchone()
+            (newest_id,) = connection.execute(NEWEST_ID).fetchone()
+            bounds = (now_ms, LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX)
+            free = connection.execute(FREE_SLOT, bounds).fetchone()
             slot, floor_ms = free or (connection.execute(NEXT_SLOT).fetchone()[0], 0)
-            if slot >= SLOTS_MAX:
-                raise StoreError(f"All {SLOTS_MAX} id slots are leased; see the table ingest_slots.")
-            connection.execute(TAKE_SLOT, (slot, node, until_ms, floor_ms))
-            return SlotLease(slot, node, until_ms, floor_ms)
+            if slot >= LEASED_SLOTS_MAX:
+                raise StoreError(ALL_LEASED)
+            connection.execute(TAKE_SLOT, (slot, node, life, until_ms, floor_ms))
+            return SlotLease(slot, node, until_ms, floor_of(floor_ms, newest_id, now_ms), life)
 
         return await self._transact(take)
 
-    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+    async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
-        values = (until_ms, lease.floor_ms, lease.slot, lease.node)
+        values = (until_ms, lease.floor_ms, life, lease.slot, lease.node, lease.life)
         changed = await self._transact(lambda connection: connection.execute(RENEW_SLOT, values).rowcount)
-        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms) if changed else None
+        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms, life) if changed else None
+
+    async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
+        await self.renew_slot(lease, lease.life, keep_seconds)
 
 
 def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:

@@ -23,11 +23,13 @@ CREATE TABLE IF NOT EXISTS ingest_outbox (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Which node makes ids with which slot, until when (UTC), and the newest id time known (Unix ms).
+-- life is a random value of the worker's that holds it: whoever finds another one there has lost the slot.
 CREATE TABLE IF NOT EXISTS ingest_slots (
     slot        SMALLINT    NOT NULL,
     node        CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     lease_until DATETIME(6) NOT NULL,
     floor_ms    BIGINT      NOT NULL,
+    life        CHAR(32)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     PRIMARY KEY (slot)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 

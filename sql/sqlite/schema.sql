@@ -21,11 +21,13 @@ CREATE TABLE ingest_outbox (
 CREATE INDEX ingest_outbox_lease_until ON ingest_outbox (lease_until);
 
 -- Which node makes ids with which slot, until when (Unix ms), and the newest id time known (Unix ms).
+-- life is a random value of the worker's that holds it: whoever finds another one there has lost the slot.
 CREATE TABLE ingest_slots (
     slot        INTEGER NOT NULL PRIMARY KEY,
     node        TEXT    NOT NULL,
     lease_until INTEGER NOT NULL,
-    floor_ms    INTEGER NOT NULL
+    floor_ms    INTEGER NOT NULL,
+    life        TEXT    NOT NULL DEFAULT ''
 );
 
 -- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC, as in call_event_logs;

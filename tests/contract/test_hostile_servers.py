@@ -43,7 +43,7 @@ async def test_what_was_acknowledged_is_there(hostile_mysql: MySQLServer) -> Non
         await store.add_token(TOKEN)
         await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
         await store.settle([made.first_id])
-        lease = await store.lease_slot("node", LEASE_SECONDS)
+        lease = await store.lease_slot("node", "life", LEASE_SECONDS)
 
     assert database.query("SELECT MAX(version) FROM ingest_migrations") == [(newest_version("mysql"),)]
     assert database.query("SELECT name FROM ingest_tokens") == [(TOKEN.name,)]

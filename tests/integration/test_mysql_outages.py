@@ -146,7 +146,7 @@ async def test_frozen_server_fails_every_call_at_its_deadline(hasty_store: MySQL
             hasty_store.claim(1, LEASE_SECONDS),
             hasty_store.read([1]),
             hasty_store.backlog(),
-            hasty_store.lease_slot("node", LEASE_SECONDS),
+            hasty_store.lease_slot("node", "life", LEASE_SECONDS),
         ):
             with pytest.raises(StoreUnavailable):
                 await call

@@ -26,7 +26,7 @@ LOCK_WAITS = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_waits'"
 IDLE = "SELECT id FROM information_schema.processlist WHERE db = '{}' AND command = 'Sleep' AND id <> {}"
 ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES ({}, 1, '2999-01-01', '')"
 EVENT = "INSERT INTO call_event_logs VALUES ({}, 'other', 'other', '{{}}', '2025-01-01')"
-SLOTS = "INSERT INTO ingest_slots VALUES " + ", ".join(f"({slot}, '', '2999-01-01', 0)" for slot in range(100))
+SLOTS = "INSERT INTO ingest_slots VALUES " + ", ".join(f"({slot}, '', '2999-01-01', 0, '')" for slot in range(100))
 MEBIBYTE = 1 << 20
 
 REFUSED = {

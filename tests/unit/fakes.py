@@ -110,6 +110,8 @@ class FakeStore(FakeTokens):
         self.leases: deque[SlotLease | StoreError] = deque()
         self.renewed: list[SlotLease] = []
         self.slot_lost = False
+        self.slot_errors: deque[StoreError] = deque()
+        self.released: list[tuple[SlotLease, float]] = []
 
     async def start(self) -> None: ...
 
@@ -185,16 +187,23 @@ class FakeStore(FakeTokens):
     async def backlog(self) -> Backlog:
         return Backlog()
 
-    async def lease_slot(self, node: str, lease_seconds: float) -> SlotLease:
+    async def lease_slot(self, node: str, life: str, lease_seconds: float) -> SlotLease:
         """The next of `leases`, as leased to `node`."""
         lease = self.leases.popleft()
         if isinstance(lease, StoreError):
             raise lease
-        return msgspec.structs.replace(lease, node=node)
+        return msgspec.structs.replace(lease, node=node, life=life)
 
-    async def renew_slot(self, lease: SlotLease, lease_seconds: float) -> SlotLease | None:
+    async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
+        if self.slot_errors:
+            raise self.slot_errors.popleft()
         self.renewed.append(lease)
-        return None if self.slot_lost else lease
+        return None if self.slot_lost else msgspec.structs.replace(lease, life=life)
+
+    async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
+        if self.slot_errors:
+            raise self.slot_errors.popleft()
+        self.released.append((lease, keep_seconds))
 
 
 class FakePublisher:

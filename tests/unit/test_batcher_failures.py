@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
-from ingest.batcher import Batcher, failure_of
-from ingest.errors import BatchRefused, RowRefused, StoreError, StoreUnavailable
+from ingest.batcher import RENAMES_MAX, Batcher, failure_of
+from ingest.batches import Batch
+from ingest.errors import BatchRefused, IdsTaken, RowRefused, StoreError, StoreUnavailable
 from ingest.events import Event
+from ingest.ids import IdGenerator
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeOnward, FakeSettling, FakeStore, until
-from tests.unit.making import call_ids, event, events
+from tests.unit.making import NOW_US, call_ids, event, events
 from tests.unit.test_batcher import StartBatcher, start_batcher
 
 __all__ = ["start_batcher"]  # the fixture
@@ -37,6 +39,44 @@ async def test_writer_that_fails_answers_and_goes_on(
     assert [type(one) for one in first.values()] == [StoreError]
     assert set(second.values()) == {None}
     assert sample("ingest_background_failures_total", task="writer") == 1
+
+
+async def test_batch_whose_ids_other_events_have_is_committed_with_others(
+    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+) -> None:
+    given_up: list[int] = []
+    batcher = start_batcher()
+
+    async def give_up(batch: Batch) -> None:
+        given_up.append(batch.slot)
+        batcher.use_ids(IdGenerator(2, lambda: NOW_US))
+
+    batcher.give_up = give_up
+    store.errors.append(IdsTaken(1))
+
+    found = await outcomes(batcher, events(3))
+
+    assert set(found.values()) == {None}
+    assert given_up == [1]
+    assert [(commit.batch.slot, len(commit.batch)) for commit in store.commits] == [(2, 3)]
+    assert onward.dispatched == [store.commits[0].batch]
+
+
+@pytest.mark.parametrize("tries", [1, RENAMES_MAX])
+async def test_without_other_ids_clients_are_told(start_batcher: StartBatcher, store: FakeStore, tries: int) -> None:
+    batcher = start_batcher()
+
+    async def give_up(_: Batch) -> None:
+        if tries == 1:
+            raise StoreUnavailable
+
+    batcher.give_up = give_up
+    store.errors += [IdsTaken(1)] * tries
+
+    found = await outcomes(batcher, events(3))
+
+    assert {type(failure) for failure in found.values()} == {IdsTaken}
+    assert store.commits == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13])

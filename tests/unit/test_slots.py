@@ -1,14 +1,38 @@
+"""Which slot a worker has, and what its note in the data folder is worth."""
+
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.slots import LEASE_SECONDS, RESERVE_MS, SlotKeeper
+from ingest.evidence import Evidence, Machine
+from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
+from ingest.slots import LEASE_SECONDS, Note, SlotKeeper
 from ingest.store.base import SlotLease
 from tests.unit.fakes import FakeClock, FakeStore
 
 SLOT = 7
+
+
+class FakeMachine(Machine):
+    """A boot that the test chooses; its time goes with the clock unless that is set."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.boot_id = "this boot"
+        self.set_ms = 0
+        self._clock = clock
+
+    def boot(self) -> str:
+        return self.boot_id
+
+    def up_ms(self) -> int:
+        return self._clock.us // 1000 - self.set_ms
+
+    def set_clock(self, by_ms: int) -> None:
+        self._clock.us += by_ms * 1000
+        self.set_ms += by_ms
 
 
 @pytest.fixture
@@ -17,8 +41,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def keeper(folder: Path, store: FakeStore, clock: FakeClock) -> SlotKeeper:
-    return SlotKeeper(folder, store, clock.now_us)
+def machine(clock: FakeClock) -> FakeMachine:
+    return FakeMachine(clock)
+
+
+@pytest.fixture
+def keeper(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> SlotKeeper:
+    return SlotKeeper(folder, store, clock.now_us, machine)
+
+
+@pytest.fixture
+def successor(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> SlotKeeper:
+    """The next life on the same folder."""
+    return SlotKeeper(folder, store, clock.now_us, machine)
 
 
 def now_ms(clock: FakeClock) -> int:
@@ -26,127 +61,296 @@ def now_ms(clock: FakeClock) -> int:
 
 
 def leased(clock: FakeClock, slot: int = SLOT, floor_ms: int = 0) -> SlotLease:
-    """A lease that begins now; the store fills in the node."""
+    """A lease that begins now; the store fills in the node and the life."""
     return SlotLease(slot, "", now_ms(clock) + int(LEASE_SECONDS * 1000), floor_ms)
 
 
-def note(folder: Path, content: bytes) -> None:
-    """Leave something in the file that remembers the slot."""
-    folder.mkdir()
+def note_of(folder: Path) -> Note:
+    return msgspec.json.decode((folder / f"slot-{SLOT:04}.json").read_bytes(), type=Note)
+
+
+def write(folder: Path, content: bytes) -> None:
     (folder / f"slot-{SLOT:04}.json").write_bytes(content)
+
+
+@pytest.fixture
+async def died(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> SlotLease:
+    """What a worker had that was killed."""
+    store.leases.append(leased(clock))
+    lease = await keeper.take()
+    assert keeper.lock
+    keeper.lock.release()
+    return lease
 
 
 async def test_first_slot_is_leased_from_the_store(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock, floor_ms=5))
+    assert not keeper.known
+    assert keeper.recall() is None
 
-    lease = await keeper.acquire()
+    lease = await keeper.take()
 
     assert (lease.slot, lease.floor_ms) == (SLOT, 5)
     assert lease.node
+    assert lease.life
     assert keeper.lease == lease
+    assert keeper.known
 
 
 async def test_no_slot_while_the_database_is_away(keeper: SlotKeeper, store: FakeStore) -> None:
     store.leases.append(StoreUnavailable())
 
     with pytest.raises(StoreUnavailable):
-        await keeper.acquire()
+        await keeper.take()
     assert keeper.lease is None
 
 
-async def test_slot_is_remembered_without_the_database(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+async def test_slot_is_remembered_without_the_database(died: SlotLease, successor: SlotKeeper) -> None:
+    again = successor.recall()
+
+    assert again
+    assert (again.slot, again.node, again.life) == (died.slot, died.node, died.life)
+
+
+async def test_copied_folder_has_no_slot_and_another_name(
+    died: SlotLease, folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine
 ) -> None:
-    store.leases.append(leased(clock))
-    first = await keeper.acquire()
-    keeper.record(now_ms(clock))
-    keeper.release()
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    store.leases.append(leased(clock, SLOT + 1))
+    keeper = SlotKeeper(copy, store, clock.now_us, machine)
 
-    again = await SlotKeeper(folder, store, clock.now_us).acquire()
-
-    assert (again.slot, again.node) == (first.slot, first.node)
-    assert again.floor_ms == now_ms(clock)  # no id up to the last one is made again
+    assert keeper.recall() is None
+    assert (await keeper.take()).node != died.node
 
 
-async def test_expired_lease_is_not_used(folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
-    store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    await keeper.acquire()
-    keeper.release()
+async def test_machine_that_was_started_anew_may_be_a_copy(
+    died: SlotLease, successor: SlotKeeper, machine: FakeMachine
+) -> None:
+    machine.boot_id = "another boot"
+
+    assert successor.recall() is None
+
+
+async def test_unknown_boot_proves_nothing(successor: SlotKeeper, died: SlotLease, machine: FakeMachine) -> None:
+    machine.boot_id = ""
+
+    assert successor.recall() is None
+
+
+async def test_expired_lease_is_not_used(died: SlotLease, successor: SlotKeeper, clock: FakeClock) -> None:
     clock.advance(LEASE_SECONDS - 30)
 
-    assert (await SlotKeeper(folder, store, clock.now_us).acquire()).slot == SLOT + 1
+    assert successor.recall() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"slot": 7}'])
+async def test_lease_that_ends_too_late_was_noted_by_another_clock(
+    died: SlotLease, successor: SlotKeeper, clock: FakeClock
+) -> None:
+    clock.advance(-3600)
+
+    assert successor.recall() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"slot": 7}', b'{"node": "\xff"}'])
 async def test_damaged_note_costs_a_new_slot_and_no_more(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock, content: bytes
+    died: SlotLease, folder: Path, successor: SlotKeeper, content: bytes
 ) -> None:
-    note(folder, content)
-    store.leases.append(leased(clock, SLOT + 1))
+    write(folder, content)
 
-    assert (await keeper.acquire()).slot == SLOT + 1
+    assert successor.recall() is None
 
 
-async def test_note_of_another_folder_is_not_used(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+async def test_note_that_is_no_file_is_passed_over(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
+    (folder / "slot-0000.json").mkdir()
+
+    assert successor.recall()
+
+
+async def test_slots_that_are_never_leased_are_not_remembered(
+    died: SlotLease, folder: Path, successor: SlotKeeper
 ) -> None:
-    note(folder, msgspec.json.encode(msgspec.structs.replace(leased(clock), node="another")))
-    store.leases.append(leased(clock, SLOT + 1))
+    note = msgspec.structs.replace(note_of(folder), slot=LEASED_SLOTS_MAX)
+    write(folder, msgspec.json.encode(note))
 
-    assert (await keeper.acquire()).slot == SLOT + 1
+    assert successor.recall() is None
 
 
-async def test_floor_far_ahead_of_the_clock_is_not_believed(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
+    write(folder, msgspec.json.encode(msgspec.structs.replace(note_of(folder), evidence=Evidence())))
+
+    assert successor.recall() is None
+
+
+@pytest.mark.parametrize("name", [b"", b"\xff\xfe", b"no id"])
+async def test_damaged_name_of_the_folder_is_replaced(
+    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock, name: bytes
+) -> None:
+    make_node_id(folder, name)
+    store.leases.append(leased(clock))
+
+    lease = await keeper.take()
+
+    assert len(lease.node) == 36
+    assert (folder / "node-id").read_text() == lease.node
+
+
+def make_node_id(folder: Path, name: bytes) -> None:
+    folder.mkdir()
+    (folder / "node-id").write_bytes(name)
+
+
+async def test_slot_with_ids_far_ahead_of_the_clock_is_not_used(
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
-    await keeper.acquire()
-    keeper.record(now_ms(clock) + 10 * RESERVE_MS)
-    keeper.release()
+    await keeper.take()
+    await keeper.renew(now_ms(clock) + 2 * CLOCKS_APART_MS_MAX)
+    keeper.let_go()
 
-    again = await SlotKeeper(folder, store, clock.now_us).acquire()
+    assert successor.recall() is None
 
-    assert again.floor_ms == now_ms(clock) + RESERVE_MS
+
+async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_back(
+    died: SlotLease, successor: SlotKeeper, clock: FakeClock, machine: FakeMachine
+) -> None:
+    clock.advance(30)
+    killed_ms = now_ms(clock)
+    machine.set_clock(-20_000)
+
+    again = successor.recall()
+
+    assert again
+    assert again.floor_ms == killed_ms
 
 
 async def test_renewal_tells_the_store_the_newest_id(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock))
-    await keeper.acquire()
+    first = await keeper.take()
 
     assert await keeper.renew(now_ms(clock) + 1)
     assert await keeper.renew(now_ms(clock))  # a floor never sinks
 
     assert [lease.floor_ms for lease in store.renewed] == [now_ms(clock) + 1] * 2
+    assert len({first.life, store.renewed[1].life, keeper.lease and keeper.lease.life}) == 3
 
 
-async def test_slot_lost_to_another_node_is_forgotten(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
+async def test_renewal_of_unknown_outcome_is_known_to_the_next_life(
+    keeper: SlotKeeper, successor: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+) -> None:
+    store.leases.append(leased(clock))
+    await keeper.take()
+    store.slot_errors.append(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await keeper.renew(now_ms(clock))
+    perhaps = note_of(folder).next_life
+    keeper.let_go()
+
+    assert successor.recall()
+    assert await successor.renew(now_ms(clock))
+
+    assert perhaps
+    assert successor.lease
+    assert successor.lease.life == perhaps
+
+
+async def test_slot_lost_to_another_life_is_forgotten(
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    await keeper.acquire()
+    first = await keeper.take()
     store.slot_lost = True
 
     assert not await keeper.renew(now_ms(clock))
     assert keeper.lease is None
-    assert (await keeper.acquire()).slot == SLOT + 1
+    assert successor.recall() is None
+    again = await keeper.take()
+    assert again.slot == SLOT + 1
+    assert again.node != first.node
+
+
+async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+) -> None:
+    store.leases.append(leased(clock))
+    await keeper.take()
+
+    await keeper.release(now_ms(clock) + 5, 0.0)
+    keeper.let_go()
+
+    assert [(lease.floor_ms, seconds) for lease, seconds in store.released] == [(now_ms(clock) + 5, 0.0)]
+    assert successor.recall() is None
+
+
+async def test_slot_that_could_not_be_released_is_remembered(
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+) -> None:
+    store.leases.append(leased(clock))
+    await keeper.take()
+    store.slot_errors.append(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await keeper.release(now_ms(clock) + 5, 0.0)
+    keeper.let_go()
+
+    again = successor.recall()
+
+    assert again
+    assert again.floor_ms == now_ms(clock) + 5
 
 
 async def test_keepers_of_one_folder_share_its_name_and_no_slot(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    one = await keeper.acquire()
-    other = await SlotKeeper(folder, store, clock.now_us).acquire()
+    one = await keeper.take()
+    assert successor.recall() is None
+    other = await successor.take()
 
     assert one.node == other.node
     assert one.slot != other.slot
 
 
 async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_was_deleted(
-    folder: Path, keeper: SlotKeeper, store: FakeStore, clock: FakeClock
+    folder: Path, keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    one = await keeper.acquire()
+    one = await keeper.take()
     (folder / f"slot-{SLOT:04}.lock").unlink()
 
-    other = await SlotKeeper(folder, store, clock.now_us).acquire()
+    assert successor.recall() is None
+    assert (await successor.take()).slot != one.slot
 
-    assert one.slot != other.slot
+
+async def test_slot_that_cannot_be_remembered_is_used_all_the_same(
+    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+) -> None:
+    (folder / f"slot-{SLOT:04}.json").mkdir(parents=True)
+    store.leases.append(leased(clock))
+
+    assert (await keeper.take()).slot == SLOT
+    assert await keeper.renew(now_ms(clock))
+
+
+async def test_slot_whose_lock_cannot_be_had_is_given_back(
+    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+) -> None:
+    (folder / f"slot-{SLOT:04}.lock").mkdir(parents=True)
+    store.leases.append(leased(clock))
+
+    with pytest.raises(OSError, match="directory"):
+        await keeper.take()
+
+    assert [lease.slot for lease, _ in store.released] == [SLOT]
+
+
+async def test_slot_whose_file_another_process_has_is_given_back(
+    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+) -> None:
+    """A restored table of slots may give out what a live worker of this folder has."""
+    store.leases += [leased(clock), leased(clock)]
+    await keeper.take()
+
+    with pytest.raises(Exception, match="another process"):
+        await successor.take()
+
+    assert [lease.slot for lease, _ in store.released] == [SLOT]

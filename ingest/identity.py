@@ -1,0 +1,171 @@
+"""A worker's right to make ids: a slot leased for its life alone, renewed, given up where another has it, leased anew.
+
+Without a slot a worker that has a spool makes provisional ids: events are durable in the spool and answered 200. They
+are neither rows nor messages under these ids, which other nodes may make, too; they get their own once there is a slot.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ingest.batches import Batch
+from ingest.clock import NowUs, jittered
+from ingest.errors import StoreError, StoreUnavailable
+from ingest.ids import CLOCKS_APART_MS_MAX, IdGenerator
+from ingest.slots import RENEW_SECONDS, SlotKeeper
+
+log = logging.getLogger("ingest.identity")
+
+TRY_SECONDS = 0.5
+WAITS = "one is leased as soon as the database is there"
+RELEASE_SECONDS = 2.0
+"""For the end of the lease, at a clean stop."""
+RESTART_SECONDS = 600.0
+"""So long the lease goes on after a clean stop where only a slot lets the next life take events: see `release`."""
+KEPT = "in the spool, under provisional ids, until there is a slot"
+
+
+class Identity:
+    """`run` works until it is cancelled. `use_ids` is told of the generator to use, or of None."""
+
+    def __init__(self, slots: SlotKeeper, now_us: NowUs, provisional_slot: int | None, release_seconds: float) -> None:
+        """Without a `provisional_slot` there are no ids without a lease. `release_seconds`: see `release`."""
+        self._slots = slots
+        self._now_us = now_us
+        self._provisional_slot = provisional_slot
+        self._release_seconds = release_seconds
+        self._provisional: IdGenerator | None = None
+        self._leased: IdGenerator | None = None
+        self._reason = WAITS
+        self._told = ""
+        self._changing = asyncio.Lock()
+        self.use_ids: Callable[[IdGenerator | None], None] = lambda _: None
+
+    @property
+    def has_ids(self) -> bool:
+        return self._leased is not None or self._provisional is not None
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no slot, for `/readyz`."""
+        if self._leased:
+            return None
+        kept = "; events wait in the spool, unpublished" if self._provisional else ""
+        return f"no id slot yet: {self._reason}{kept}"
+
+    async def run(self) -> None:
+        self._recall()
+        while True:
+            had = self._leased is not None
+            kept = await self._keep()
+            if had or not kept:
+                await asyncio.sleep(RENEW_SECONDS if kept else jittered(TRY_SECONDS))
+
+    async def give_up(self, batch: Batch) -> None:
+        """Other events have this batch's ids, and nobody was told of it: from now on there are other ids.
+
+        Raises `StoreError` if there are none.
+        """
+        async with self._changing:
+            if self._leased and self._leased.writer == batch.writer:
+                log.warning("other events have this worker's ids: it leases another slot", extra={"slot": batch.slot})
+                self._slots.give_up()
+                self._leased = None
+            if self._leased is None:
+                await self._take_or_do_without()
+
+    async def anew(self, batch: Batch) -> Batch:
+        """The same events with ids of this worker's slot. Raises `StoreError` if it has none."""
+        async with self._changing:
+            if self._leased is None:
+                await self._take()
+            assert self._leased is not None, "it was taken"  # noqa: S101 - a programming error
+            return batch.renamed(self._leased)
+
+    async def release(self) -> None:
+        """At a clean stop, when no more ids are made: end the lease. Never fails and is bounded."""
+        if self._leased:
+            try:
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._slots.release(self._leased.last_ms, self._release_seconds)
+            except (StoreError, OSError) as exc:  # a TimeoutError is an OSError
+                log.info("the id slot's lease goes on until its end", extra={"reason": str(exc) or "out of time"})
+        self._slots.let_go()
+
+    def _recall(self) -> None:
+        try:
+            if self._slots.recall():
+                self._use_slot()
+        except OSError as exc:
+            log.warning("remembered id slots cannot be read; one is leased", extra={"reason": str(exc)})
+            self._slots.let_go()
+
+    async def _keep(self) -> bool:
+        """Whether there is a slot, leased or renewed just now."""
+        try:
+            async with self._changing:
+                if self._leased is None:
+                    await self._take_or_do_without()
+                else:
+                    await self._renew(self._leased)
+        except (StoreError, OSError) as exc:
+            self._miss(exc)
+            return False
+        return self._leased is not None
+
+    async def _take_or_do_without(self) -> None:
+        if self._provisional is None and self._provisional_slot is not None and self._slots.known:
+            self._provisional = IdGenerator(self._provisional_slot, self._now_us)
+        self.use_ids(self._provisional)
+        try:
+            await self._take()
+        except StoreError as exc:
+            self._miss(exc)
+            if self._provisional is None:
+                raise
+
+    async def _take(self) -> None:
+        try:
+            await self._slots.take()
+        except OSError as exc:
+            raise StoreError(f"The data folder cannot be used: {exc}.") from exc
+        self._use_slot()
+
+    def _use_slot(self) -> None:
+        lease = self._slots.lease
+        assert lease is not None, "it was taken"  # noqa: S101 - a programming error
+        self._leased = IdGenerator(lease.slot, self._now_us, lease.floor_ms)
+        self._told = ""
+        self._provisional = None
+        self.use_ids(self._leased)
+        log.info("id slot taken", extra={"slot": lease.slot})
+
+    async def _renew(self, ids: IdGenerator) -> None:
+        if ids.last_ms > self._now_us() // 1000 + CLOCKS_APART_MS_MAX:
+            await self._slots.release(ids.last_ms, 0.0)
+            self._slots.let_go()
+            self._lose("its ids are far ahead of the clock, which went back")
+            await self._take_or_do_without()
+        elif not await self._slots.renew(ids.last_ms):
+            self._lose("another worker has it: a copy of this data folder, or the database was restored")
+            await self._take_or_do_without()
+
+    def _lose(self, reason: str) -> None:
+        log.warning("the id slot was lost; a new one is leased", extra={"reason": reason})
+        self._leased = None
+        self._reason = reason
+        self.use_ids(None)
+
+    def _miss(self, exc: Exception) -> None:
+        """It is told once, and again when the reason changes."""
+        reason = str(exc)
+        if self._leased and not self._slots.is_over:
+            log.debug("the id slot's lease is not renewed", extra={"reason": reason})
+            return
+        if self._leased:
+            self._slots.let_go()
+            self._lose("its lease is over, and the database was away")
+        self._reason = WAITS if isinstance(exc, StoreUnavailable) else reason
+        if reason != self._told:
+            self._told = reason
+            log.warning("no id slot", extra={"reason": reason, "kept": KEPT if self._provisional else "nothing"})
