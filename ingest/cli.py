@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -70,6 +71,8 @@ def migrate() -> None:
         click.echo(f"applied {name}")
     if not applied:
         click.echo("the schema is up to date")
+    for text in _differences(settings):
+        click.echo(f"note: {text}", err=True)
 
 
 def _migrate(settings: Settings) -> list[str]:
@@ -83,6 +86,19 @@ def _migrate(settings: Settings) -> list[str]:
 
     servers = Servers.parse(settings.database_url)
     return asyncio.run(mysql_migrations.migrate(servers, settings.connect_timeout_seconds))
+
+
+def _differences(settings: Settings) -> Sequence[str]:
+    """What the tables differ in without losing events. Raises `SchemaError` if they would."""
+    if settings.database_url.startswith("sqlite:"):
+        return ()
+    from ingest.store import mysql_migrations
+    from ingest.store.mysql_pool import Servers
+
+    servers = Servers.parse(settings.database_url)
+    report = asyncio.run(mysql_migrations.examine(servers, settings.connect_timeout_seconds))
+    report.raise_for_stops()
+    return [*report.unfinished, *report.costs]
 
 
 @main.command(short_help="Print the events in the queue, and take them off it.")

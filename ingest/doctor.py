@@ -12,7 +12,9 @@ from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.file_owner import check_folder
 from ingest.publisher.amqp_hosts import connect
 from ingest.settings import Settings, mask_url
+from ingest.store.mysql_migrations import examine as examine_tables
 from ingest.store.mysql_pool import Servers
+from ingest.store.mysql_schema import Report
 from ingest.tls import check_tls
 from ingest.tokens import warning_about
 from ingest.wiring import make_store, make_topology
@@ -110,14 +112,26 @@ async def _database(settings: Settings) -> str:
 
 
 async def _schema(settings: Settings) -> str:
+    try:
+        if settings.database_url.startswith("mysql:"):
+            report = await examine_tables(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
+        else:
+            report = await _pinged(settings)
+    except SchemaError as exc:
+        raise SchemaError("The tables are missing or old: run `ingest migrate`.") from exc
+    report.raise_for_stops()
+    if report.unfinished:
+        raise SchemaError(" ".join(report.unfinished))
+    return " ".join(["up to date, but:", *report.costs]) if report.costs else "up to date"
+
+
+async def _pinged(settings: Settings) -> Report:
     store = make_store(settings)
     try:
         await store.ping()
-    except SchemaError as exc:
-        raise SchemaError("The tables are missing or old: run `ingest migrate`.") from exc
     finally:
         await store.close()
-    return "up to date"
+    return Report()
 
 
 async def _durability(settings: Settings) -> str:

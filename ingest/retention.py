@@ -121,7 +121,7 @@ def plan(facts: Facts, keep_days: int | None = None, bytes_max: int | None = Non
     last day is today, or that of the newest event if that is earlier: of a table that takes no more events the last
     days stay. None goes with an id from `oldest_needed` on: it is not published.
     """
-    with_days = _checked(facts.partitions)
+    with_days = check_partitions(facts.partitions)
     create = _missing(with_days, facts.today)
     if facts.newest_id is None:
         return Plan(create)
@@ -143,7 +143,7 @@ def plan(facts: Facts, keep_days: int | None = None, bytes_max: int | None = Non
     return Plan(create, drop, kept, max(too_old, min(oldest, end_of(last_day - ONE_DAY))))
 
 
-def _checked(partitions: Sequence[Partition]) -> Sequence[Partition]:
+def check_partitions(partitions: Sequence[Partition]) -> Sequence[Partition]:
     """All but the last. Raises `StoreError` if one's name and bounds are not those of a day."""
     if not partitions:
         raise StoreError(UNPARTITIONED)

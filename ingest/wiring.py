@@ -96,7 +96,7 @@ def make_parts(
     )
     committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
-    checks = {"locks": locks.problem, "backlog": backlog_watch.problem}
+    checks = {"locks": locks.problem, "backlog": backlog_watch.problem, "tables": lambda: store.unfinished}
     return Parts(
         store=store,
         spool=spool,

@@ -80,6 +80,10 @@ class TokenTable(Protocol):
 class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
     """The database. Errors and deadlines as in `Outbox`."""
 
+    @property
+    def unfinished(self) -> str | None:
+        """What was interrupted in its tables, for people; events are stored all the same."""
+
     async def start(self) -> None:
         """Begin to connect. Never raises because the database is away."""
 

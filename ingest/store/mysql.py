@@ -11,6 +11,7 @@ from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.store.mysql_schema import OLDER
 from ingest.store.mysql_tables import MySQLTables, rows_of
 
 RETRIES_MAX = 5
@@ -25,7 +26,8 @@ class MySQLStore(MySQLTables):
         async with self._other() as connection:
             version = (await connection.run(sql.VERSION))[0][0]
         if version < newest_version("mysql"):
-            raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
+            raise SchemaError(OLDER)
+        await self._guard.check()
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         statement = sql.commit(batch, lease_seconds, settled)
@@ -116,6 +118,7 @@ class MySQLStore(MySQLTables):
 
     async def _insist(self, statement: bytes) -> list[Row]:
         """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""
+        await self._guard.check_once()
         for attempt in range(1, RETRIES_MAX + 1):
             try:
                 return await self._commit_once(statement)

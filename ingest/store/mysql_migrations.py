@@ -4,8 +4,10 @@ from ingest.errors import StoreError
 from ingest.store.migrations import Migration, migrations
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_pool import Servers
+from ingest.store.mysql_schema import Report, examined
 from ingest.store.mysql_statements import VERSION, quoted
-from ingest.store.mysql_unfinished import check_whole
+from ingest.store.mysql_unfinished import check_whole, existing
+from ingest.store.schema import statements
 
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
 LOCK_SECONDS = 60
@@ -13,6 +15,9 @@ MIGRATIONS_TABLE = b"""CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INT NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, applied_time DATETIME(6) NOT NULL)
     ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"""
 RECORD = b"INSERT INTO ingest_migrations (version, name, applied_time) VALUES (%d, %s, UTC_TIMESTAMP(6))"
+
+DONE_ALREADY = {1050, 1060, 1061}
+"""Numbers of errors: the table, column or index exists. DDL is not undone with the migration that it is part of."""
 
 
 async def migrate(servers: Servers, connect_timeout_seconds: float) -> list[str]:
@@ -25,7 +30,7 @@ async def migrate(servers: Servers, connect_timeout_seconds: float) -> list[str]
         if (await connection.run(LOCK % LOCK_SECONDS))[0][0] != 1:
             raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s; look at it first.")
         await check_whole(connection)
-        return await _apply_due(connection)
+        return [*await _apply_due(connection), *await _make_missing(connection)]
     finally:
         await connection.end()  # releases the lock too
 
@@ -39,13 +44,37 @@ async def _apply_due(connection: Connection) -> list[str]:
     return [migration.name for migration in due]
 
 
+async def _make_missing(connection: Connection) -> list[str]:
+    """Tables that were noted as made, and are not there: somebody renamed or dropped them. Their names."""
+    missing = [table for table in statements() if not await existing(connection, table.encode())]
+    for table in missing:
+        await connection.run(statements()[table].encode())
+    return [f"{table}, which was missing" for table in missing]
+
+
 async def _apply(connection: Connection, migration: Migration) -> None:
     for statement in migration.statements:
         try:
             await connection.run(statement.encode())
         except StoreError as exc:
+            if _number_of(exc) in DONE_ALREADY:
+                continue  # by a run that was killed before it noted the migration; what is there is compared later
             raise StoreError(
                 f"Migration {migration.version:04} stopped at: {statement.splitlines()[0]} ({exc}) "
                 "What came before it is kept; mend the cause and run `ingest migrate` again."
             ) from exc
     await connection.run(RECORD % (migration.version, quoted(migration.name.encode())))
+
+
+def _number_of(exc: StoreError) -> object:
+    """The server's number of the error behind it."""
+    return exc.__cause__.args[0] if exc.__cause__ and exc.__cause__.args else None
+
+
+async def examine(servers: Servers, connect_timeout_seconds: float) -> Report:
+    """What differs from this release's tables. Raises `StoreError`s."""
+    connection = await servers.connect(connect_timeout_seconds)
+    try:
+        return await examined(connection)
+    finally:
+        await connection.end()

@@ -1,5 +1,6 @@
 """The store on MySQL, but for the way of an event: its connections, tokens, dead letters, and events read back."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,9 @@ from ingest.store import mysql_statements as sql
 from ingest.store.base import COUNTED_MAX
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate
+from ingest.store.mysql_guard import SchemaGuard
 from ingest.store.mysql_pool import Pool, Servers
+from ingest.store.mysql_schema import Report, examined
 from ingest.store.mysql_unfinished import check_whole
 from ingest.tokens import Token
 
@@ -43,9 +46,24 @@ class MySQLTables:
         self._others = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
         self._watchers = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
         self._servers = servers
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._guard = SchemaGuard(self._examined, time.monotonic)
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
         self._link = link
+
+    @property
+    def unfinished(self) -> str | None:
+        return self._guard.unfinished
+
+    async def _examined(self) -> Report:
+        """On a connection of its own: it may wait for a change of a table."""
+        async with self._deadline():
+            connection = await self._servers.connect(self._connect_timeout_seconds)
+            try:
+                return await examined(connection)
+            finally:
+                await connection.end()
 
     async def start(self) -> None:
         pass  # connects at first use

@@ -69,6 +69,9 @@ def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
 class SQLiteStore(SQLiteTables):
     """See `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
 
+    unfinished = None
+    """Its migrations are one transaction, and nothing else changes its tables."""
+
     async def start(self) -> None:
         pass  # opens at first use, in its thread
 

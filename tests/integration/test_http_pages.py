@@ -35,7 +35,7 @@ def test_health_is_told_in_these_words(service: ServiceProcess) -> None:
     assert ask(service.port, head("GET", "/healthz")).body == b'{"status":"alive"}'
     assert ask(service.port, head("GET", "/readyz")).json == {
         "status": "ready",
-        "checks": {"database": "ok", "broker": "ok", "ids": "ok", "locks": "ok", "backlog": "ok"},
+        "checks": {"database": "ok", "broker": "ok", "ids": "ok", "locks": "ok", "backlog": "ok", "tables": "ok"},
     }
 
 

@@ -66,7 +66,7 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
 ) -> None:
     waiting.wait_for_status("starting")
     status, found = checks(waiting)
-    assert (status, list(found)) == (503, ["database", "broker", "ids", "spool", "locks", "backlog"])
+    assert (status, list(found)) == (503, ["database", "broker", "ids", "spool", "locks", "backlog", "tables"])
     assert "MySQL error 2003: Can't connect to MySQL server" in found["database"]
     assert found["broker"].startswith("RabbitMQ is not reachable: ")
     assert found["ids"] == "no id slot yet: one is leased as soon as the database is there"
@@ -82,7 +82,15 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
 
     own_rabbitmq.start()
     waiting.wait_for_status("ready")
-    well = {"database": "ok", "broker": "ok", "ids": "ok", "spool": "ok", "locks": "ok", "backlog": "ok"}
+    well = {
+        "database": "ok",
+        "broker": "ok",
+        "ids": "ok",
+        "spool": "ok",
+        "locks": "ok",
+        "backlog": "ok",
+        "tables": "ok",
+    }
     assert checks(waiting) == (200, well)
     database_url = waiting.environment["INGEST_DATABASE_URL"]
     assert wait_until(lambda: backlog_of(database_url) == 0, WAIT_SECONDS)

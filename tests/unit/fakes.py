@@ -117,6 +117,8 @@ class FakeStore(FakeTokens):
 
     async def close(self) -> None: ...
 
+    unfinished = None
+
     async def ping(self) -> None: ...
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:

@@ -1,0 +1,232 @@
+"""What the tables should be, from `sql/mysql/schema.sql`, and what of an existing one differs from it.
+
+Pure: `ingest.store.mysql_schema` reads what is there. A difference either stops the service, as events would be lost or
+refused or a promise broken, or it only costs something.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+import msgspec
+
+from ingest.store.migrations import split_statements, sql_folder
+from ingest.store.schema_types import fits
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`definition` is the SQL that makes it, as `call_id VARCHAR(255) NOT NULL`; empty of one that is there."""
+
+    name: str
+    type: str
+    nullable: bool
+    has_default: bool = False
+    charset: str | None = None
+    collation: str | None = None
+    generated: bool = False
+    counted: bool = False
+    """AUTO_INCREMENT."""
+    definition: str = ""
+
+
+class Index(msgspec.Struct, frozen=True):
+    name: str
+    columns: Sequence[str]
+    unique: bool = False
+
+
+class TableShape(msgspec.Struct, frozen=True):
+    """`attached` are triggers and the like: whether each may refuse an event, and its description."""
+
+    name: str
+    columns: Mapping[str, Column]
+    primary_key: Sequence[str]
+    indexes: Sequence[Index] = ()
+    engine: str = "InnoDB"
+    transactional: bool = True
+    row_format: str = "DYNAMIC"
+    attached: Sequence[tuple[bool, str]] = ()
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """`stops`: events would be lost or refused, or a promise broken. `text` says what differs and what to do."""
+
+    stops: bool
+    text: str
+
+
+COLUMN = re.compile(
+    r"(?P<name>\w+)\s+(?P<type>\w+(?:\(\d+\))?)(?:\s+CHARACTER SET (?P<charset>\w+))?(?:\s+COLLATE (?P<collation>\w+))?"
+    r"(?P<null>(?: NOT)? NULL)?(?P<default> DEFAULT .+)?"
+)
+TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(?P<name>\w+) \((?P<body>.*)\n\)(?P<options>[^)]*)$", re.DOTALL)
+PRIMARY_KEY = re.compile(r"PRIMARY KEY \((.+)\)")
+KEY = re.compile(r"KEY (\w+) \((.+)\)")
+ROW_FORMATS_KNOWN = ("DYNAMIC", "COMPACT", "REDUNDANT", "COMPRESSED")
+
+
+@cache
+def statements() -> Mapping[str, str]:
+    """The statement that makes each table, by its name."""
+    script = (sql_folder("mysql") / "schema.sql").read_text("utf-8")
+    return {match["name"]: one for one in split_statements(script) if (match := TABLE.match(one))}
+
+
+@cache
+def expected_tables() -> Sequence[TableShape]:
+    """All tables of this version on MySQL and MariaDB."""
+    found = (TABLE.match(statement) for statement in statements().values())
+    return [_shape(match["name"], match["body"], match["options"]) for match in found if match]
+
+
+def _shape(name: str, body: str, options: str) -> TableShape:
+    columns: dict[str, Column] = {}
+    primary_key: Sequence[str] = ()
+    indexes: list[Index] = []
+    charset = re.search(r"CHARSET = (\w+)", options)
+    for line in (" ".join(part.split()) for part in re.split(r",\n", body)):
+        if key := PRIMARY_KEY.fullmatch(line):
+            primary_key = key[1].split(", ")
+        elif key := KEY.fullmatch(line):
+            indexes.append(Index(key[1], key[2].split(", ")))
+        elif match := COLUMN.fullmatch(line):
+            columns[match["name"]] = _column(match, line, charset[1] if charset else None)
+        else:
+            raise ValueError(f"schema.sql has a line that is not understood: {line}")
+    return TableShape(name, columns, primary_key, indexes)
+
+
+def _column(match: "re.Match[str]", line: str, charset: str | None) -> Column:
+    kind = match["type"].lower()
+    is_text = kind.startswith(("varchar", "char"))
+    return Column(
+        match["name"],
+        kind,
+        nullable=match["null"] != " NOT NULL",
+        has_default=match["default"] is not None,
+        charset=match["charset"] or (charset if is_text else None),
+        collation=match["collation"],
+        definition=line,
+    )
+
+
+def compare(expected: TableShape, found: TableShape | None) -> Iterator[Difference]:
+    """What of the table differs, each with what to do."""
+    name = expected.name
+    if found is None:
+        yield Difference(True, f"{name} is missing: run `ingest migrate`.")
+        return
+    yield from _of_engine(expected, found)
+    for column in expected.columns.values():
+        yield from _of_column(name, column, found.columns.get(column.name), column.name in expected.primary_key)
+    yield from _of_keys(expected, found)
+    yield from _of_additions(expected, found)
+
+
+def _of_engine(expected: TableShape, found: TableShape) -> Iterator[Difference]:
+    name, engine = expected.name, found.engine
+    if not found.transactional:
+        yield Difference(
+            True,
+            f"{name} is of engine {engine}, which has no transactions: a crash loses acknowledged events. "
+            f"ALTER TABLE {name} ENGINE = InnoDB",
+        )
+    elif engine.upper() != expected.engine.upper():
+        yield Difference(False, f"{name} is of engine {engine}; this service is tried with InnoDB only.")
+    elif found.row_format.upper() in ROW_FORMATS_KNOWN[1:]:
+        yield Difference(
+            False, f"{name} has row format {found.row_format}. ALTER TABLE {name} ROW_FORMAT = {expected.row_format}"
+        )
+
+
+def _of_column(table: str, expected: Column, found: Column | None, in_key: bool) -> Iterator[Difference]:
+    where = f"{table}.{expected.name}"
+    modify = f"ALTER TABLE {table} MODIFY {expected.definition}"
+    if found is None:
+        add = f"ALTER TABLE {table} ADD {expected.definition}"
+        yield Difference(True, f"{where} is missing: run `ingest migrate`; if it stays so: {add}")
+        return
+    if found.generated:
+        yield Difference(True, f"{where} is generated, so that no event can be stored. Drop it, and {modify}")
+        return
+    fit = fits(expected.type, found.type, unsigned=in_key)
+    if fit is None:
+        zone = "SET time_zone = '+00:00'; " if found.type.startswith("timestamp") else ""
+        yield Difference(True, f"{where} is {found.type}, and must be {expected.type}. {zone}{modify}")
+        return
+    if fit != "same":
+        yield Difference(False, f"{where} is {found.type}, wider than {expected.type}.")
+    yield from _of_text(where, expected, found, modify)
+    yield from _of_null(where, expected, found, modify)
+
+
+def _of_text(where: str, expected: Column, found: Column, modify: str) -> Iterator[Difference]:
+    if expected.charset == "utf8mb4" and found.charset not in (None, "utf8mb4"):
+        yield Difference(True, f"{where} is in {found.charset}, which does not have all characters. {modify}")
+    elif expected.collation and found.collation not in (None, expected.collation):
+        yield Difference(
+            False, f"{where} has collation {found.collation}: what differs in case or accents is the same. {modify}"
+        )
+
+
+def _of_null(where: str, expected: Column, found: Column, modify: str) -> Iterator[Difference]:
+    if expected.nullable and not found.nullable:
+        yield Difference(True, f"{where} is NOT NULL, and must take NULL. {modify}")
+    elif found.nullable and not expected.nullable:
+        yield Difference(False, f"{where} takes NULL. {modify}")
+    if expected.has_default and not found.has_default and not found.nullable:
+        yield Difference(True, f"{where} has no default. {modify}")
+    if found.counted:
+        yield Difference(
+            False, f"{where} is AUTO_INCREMENT: ids of other writers tell no time, and may be taken by events. {modify}"
+        )
+
+
+def _of_keys(expected: TableShape, found: TableShape) -> Iterator[Difference]:
+    name, wanted, there = expected.name, list(expected.primary_key), list(found.primary_key)
+    listed = ", ".join(wanted)
+    if there != wanted:
+        # Events' ids are theirs alone also in a longer key that begins with the id: all of it comes from the event.
+        stops = name != "call_event_logs" or there[: len(wanted)] != wanted
+        begin = "DROP PRIMARY KEY, " if there else ""
+        has = f"({', '.join(there)})" if there else "missing"
+        yield Difference(
+            stops,
+            f"The primary key of {name} is {has}, and must be ({listed}): else a repeated commit may store events "
+            f"twice. ALTER TABLE {name} {begin}ADD PRIMARY KEY ({listed})",
+        )
+    for index in expected.indexes:
+        columns = list(index.columns)
+        if not any(list(other.columns)[: len(columns)] == columns for other in found.indexes):
+            keyed = ", ".join(columns)
+            yield Difference(
+                False,
+                f"{name} has no index on ({keyed}): each look-up reads the whole table. "
+                f"ALTER TABLE {name} ADD KEY {index.name} ({keyed})",
+            )
+    for index in found.indexes:
+        if index.unique and not set(wanted) <= set(index.columns):
+            yield Difference(
+                True,
+                f"Index {index.name} of {name} refuses an event with ({', '.join(index.columns)}) of another. "
+                f"ALTER TABLE {name} DROP INDEX {index.name}",
+            )
+
+
+def _of_additions(expected: TableShape, found: TableShape) -> Iterator[Difference]:
+    name = expected.name
+    for column in found.columns.values():
+        if column.name in expected.columns:
+            continue
+        if not (column.nullable or column.has_default or column.generated or column.counted):
+            yield Difference(
+                True,
+                f"{name}.{column.name} is not this service's, NOT NULL and without a default: no event can be stored. "
+                f"ALTER TABLE {name} MODIFY {column.name} {column.type} NULL",
+            )
+        elif column.generated:
+            yield Difference(
+                False, f"{name}.{column.name} is computed from each event: one of which that fails is refused."
+            )
+    for stops, text in found.attached:
+        yield Difference(stops, f"{name} has {text}")
