@@ -145,10 +145,16 @@ def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
         for error in outcomes:
             if error is not None and _is_ours(error):
                 raise error  # the whole batch may be sent again
-    rejected = [{"index": index, "errors": _errors(error)} for index, error in enumerate(outcomes) if error is not None]
+    rejected = [_rejected(index, error) for index, error in enumerate(outcomes) if error is not None]
     if not accepted:
         return Answer.make(422, {"message": str(Invalid({})), "accepted": 0, "rejected": rejected})
     return Answer.make(200, {"status": "queued", "accepted": accepted, "rejected": rejected})
+
+
+def _rejected(index: int, error: IngestError) -> dict[str, Any]:
+    """`retry` says that the same item, sent again, may be taken."""
+    told: dict[str, Any] = {"index": index, "errors": _errors(error)}
+    return told | {"retry": True} if _is_ours(error) else told
 
 
 def _is_ours(error: IngestError) -> bool:

@@ -179,9 +179,12 @@ def send(file: Path, url: str, token: str, rate: float | None, batch: int) -> No
     How far it came is kept in FILE.sent: after an interruption the same command goes on from there, and nothing is
     stored twice. Events that the service refuses are in FILE.rejected, with lines and errors; the exit code is 1 then.
     """
-    from ingest.send import Poster, Sending
+    from ingest.poster import Poster
+    from ingest.send import Sending
 
     sending = Sending(file, Poster(url, token), batch, rate)
+    for note in sending.notes:
+        click.echo(note, err=True)
     with click.progressbar(length=file.stat().st_size, label=file.name, file=sys.stderr) as bar:
         progress = sending.run(lambda read: bar.update(read - bar.pos))
     click.echo(

@@ -36,7 +36,9 @@ def _object(**properties: Any) -> dict[str, Any]:
 _TEXT = {"type": "string"}
 _ERRORS = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
 _COUNT = {"type": "integer", "minimum": 0}
-_REJECTED = {"type": "array", "items": _object(index=_COUNT, errors=_ERRORS)}
+_ITEM = _object(index=_COUNT, errors=_ERRORS)
+_ITEM["properties"]["retry"] = {"const": True, "description": "The item was not kept: send the batch again."}
+_REJECTED = {"type": "array", "items": _ITEM}
 
 _MESSAGE = _object(message=_TEXT)
 _QUEUED = _object(status={"const": "queued"})

@@ -1,125 +1,67 @@
 """`ingest send`: post the events of a file by the batch, at a rate, and go on after an interruption where it was."""
 
-import csv
-import hashlib
+import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from io import TextIOWrapper
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO
 
 import msgspec
 
 from ingest.atomic_file import replace_file
-from ingest.batch_endpoint import PATH
-from ingest.errors import IngestError, SettingsError
-
-ANSWER_SECONDS = 30.0
-PAUSE_SECONDS_MAX = 10.0
-TRIES_MAX = 10
-"""Of one batch, with growing pauses between, a minute in all."""
-AGAIN = {408, 429, 500, 502, 503, 504}
-
-Line = tuple[int, bytes]
-"""The line's number in the file, from 1, and its event's JSON."""
-
-
-class SendFailed(IngestError):
-    """The events could not be sent."""
-
-    code = "send"
+from ingest.event_file import Line, Lines, checked, continues_a_line, digest_of, events_of
+from ingest.poster import Poster, Refused, SendFailed
 
 
 class Progress(msgspec.Struct):
-    """What is kept beside the file. `file` tells whether it is the same one."""
+    """What is kept beside the file: how far it came, and how batches are cut from there on."""
 
     file: str
+    """Its digest when it was begun; the keys of its batches begin with it."""
     line: int = 0
     accepted: int = 0
     rejected: int = 0
+    batch: int = 0
+    """Events in a batch; 0 where the next one may have any size."""
+    sending: int = 0
+    """The last line of a batch that may be under way; 0 where that follows from `batch`."""
+    bytes: int = 0
+    """Of the file, up to `line`: they must not change."""
+    digest: str = ""
+    """Of these bytes."""
+    sending_bytes: int = 0
+    sending_digest: str = ""
+    """The same up to `sending`."""
+    url: str = ""
 
-
-class Poster:
-    """Posts batches over one connection, which is opened again when it was lost."""
-
-    def __init__(self, url: str, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"--url {url!r} is not of the form http://host:port.")
-        connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = connection(parts.hostname, parts.port, timeout=ANSWER_SECONDS)
-        self._token = token
-        self._sleep = sleep
-
-    def post(self, events: Sequence[bytes], key: str) -> dict[str, Any]:
-        """The answer to a batch that was taken, or of which no event is valid. Raises `SendFailed`.
-
-        It is sent again when it may help; `key` makes that safe.
-        """
-        reason = ""
-        for attempt in range(TRIES_MAX):
-            try:
-                status, wait, answer = self._once(b"\n".join(events), key)
-            except (OSError, HTTPException) as exc:
-                self._connection.close()
-                reason, wait = f"no answer: {exc or type(exc).__name__}", 0.0
-            else:
-                if status in (200, 422):
-                    return answer
-                reason = f"answered {status}: {answer.get('message')}"
-                if status not in AGAIN:
-                    break
-            self._sleep(max(wait, min(PAUSE_SECONDS_MAX, 0.1 * 2**attempt)))
-        raise SendFailed(f"The service {reason}. What was sent is remembered: run the same command again.")
-
-    def _once(self, body: bytes, key: str) -> tuple[int, float, dict[str, Any]]:
-        headers = {"X-API-TOKEN": self._token, "Content-Type": "application/x-ndjson", "Idempotency-Key": key}
-        self._connection.request("POST", PATH, body, headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        try:
-            answer = dict(json.loads(content))
-        except (ValueError, TypeError):
-            answer = {"message": content[:200].decode(errors="replace")}
-        return response.status, float(response.headers.get("Retry-After", 0)), answer
-
-
-def lines(file: TextIO, kind: str) -> Iterator[Line]:
-    """The events of an open file: `csv`, whose first row names the fields, or NDJSON. Raises `SendFailed`."""
-    return _csv_lines(file) if kind == "csv" else _json_lines(file)
-
-
-def _json_lines(file: TextIO) -> Iterator[Line]:
-    return ((number, line.strip().encode()) for number, line in enumerate(file, 1) if line.strip())
-
-
-def _csv_lines(file: TextIO) -> Iterator[Line]:
-    reader = csv.DictReader(file)
-    try:
-        for row in reader:
-            fields: dict[str, Any] = {name: value for name, value in row.items() if name and value not in (None, "")}
-            if fields.get("duration", "").isdecimal():
-                fields["duration"] = int(fields["duration"])
-            yield reader.line_num, json.dumps(fields, ensure_ascii=False).encode()
-    except csv.Error as exc:
-        raise SendFailed(f"Line {reader.line_num} is not CSV: {exc}.") from exc
+    @property
+    def kept(self) -> tuple[int, str]:
+        """How many bytes of the file must be as they were, and their digest; none where nothing is known of them."""
+        return (self.sending_bytes, self.sending_digest) if self.sending else (self.bytes, self.digest)
 
 
 class Sending:
-    """A file on its way. After each batch what is done is written beside it, and what was rejected likewise."""
+    """A file on its way. After each batch what is done is written beside it, and what was rejected likewise.
+
+    The service knows a repeat by its batch's key and its place in the batch. So a batch that may be under way when a
+    run ends is sent again as it was: `.sent` keeps the borders of batches, which another `batch` does not change.
+    """
 
     def __init__(self, path: Path, poster: Poster, batch: int, per_second: float | None) -> None:
         self._path = path
         self._poster = poster
-        self._batch = batch
         self._per_second = per_second
         self._state = path.with_name(path.name + ".sent")
-        self._rejects = path.with_name(path.name + ".rejected")
+        self._rejects = Rejects(path.with_name(path.name + ".rejected"))
         self.progress = self._recalled()
+        self.notes = list(self._differences(batch))
+        """What is to be said about how it goes on."""
+        self._under_way = self.progress.batch > 0
+        """Whether the next batch may have been posted by an earlier run."""
+        self.progress.batch = self.progress.batch or batch
         self.sent = 0
         """Events of this run."""
         self.seconds = 0.0
@@ -127,51 +69,140 @@ class Sending:
     def run(self, told: Callable[[int], None]) -> Progress:
         """Send what was not sent yet. After each batch it is `told` how many bytes of the file are read.
 
-        Raises `SendFailed`.
+        Raises `SendFailed` or `FileUnreadable`.
         """
-        kind = "csv" if self._path.suffix.lower() == ".csv" else "ndjson"
-        with self._path.open("rb") as raw, TextIOWrapper(raw, "utf-8", newline="" if kind == "csv" else None) as file:
-            left = (line for line in lines(file, kind) if line[0] > self.progress.line)
-            began = time.monotonic()
-            while chunk := list(islice(left, self._batch)):
-                self._send(chunk)
+        with self._path.open("rb") as raw:
+            _lock(raw)
+            lines, began = Lines(raw), time.monotonic()
+            for chunk in self._chunks(lines):
+                self._send(chunk, lines)
+                self._note(chunk, lines)
                 self.sent += len(chunk)
-                told(raw.tell())
+                told(lines.position)
+                if os.fstat(raw.fileno()).st_size < lines.position:
+                    raise SendFailed(
+                        f"{self._path.name} became shorter while it was sent: what was cut off is missing."
+                    )
                 if self._per_second:
                     time.sleep(max(0.0, began + self.sent / self._per_second - time.monotonic()))
             self.seconds = time.monotonic() - began
         return self.progress
 
-    def _send(self, chunk: Sequence[Line]) -> None:
-        key = f"{self.progress.file}-{chunk[0][0]}-{chunk[-1][0]}"
-        answer = self._poster.post([event for _, event in chunk], key)
-        rejected = answer.get("rejected", [])
-        if rejected:
-            with self._rejects.open("a", encoding="utf-8") as file:
-                for item in rejected:
-                    number, event = chunk[item["index"]]
-                    told = {"line": number, "errors": item["errors"], "event": event.decode()}
-                    file.write(json.dumps(told, ensure_ascii=False) + "\n")
-        self.progress.line = chunk[-1][0]
-        self.progress.accepted += len(chunk) - len(rejected)
-        self.progress.rejected += len(rejected)
-        replace_file(self._state, msgspec.json.encode(self.progress))
+    def _chunks(self, lines: Lines) -> Iterator[Sequence[Line]]:
+        """What is left, by the batch; the first one ends where it ended when it was posted before."""
+        kind = "csv" if self._path.suffix.lower() == ".csv" else "ndjson"
+        chunk: list[Line] = []
+        for line in events_of(lines, kind):
+            if line[0] <= self.progress.line:
+                continue
+            chunk.append(line)
+            if len(chunk) == self.progress.batch or line[0] == self.progress.sending:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _send(self, chunk: Sequence[Line], lines: Lines) -> None:
+        """The borders are noted before anything is posted by them; most batches' follow from those before."""
+        progress, last = self.progress, chunk[-1][0]
+        if not self.sent or len(chunk) < progress.batch:
+            progress.sending, progress.url = last, self._poster.url
+            progress.sending_bytes, progress.sending_digest = lines.position, lines.digest
+            self._save()
+        key = f"{progress.file}-{chunk[0][0]}-{last}"
+        try:
+            rejected = self._poster.post([event for _, event in chunk], key).get("rejected", [])
+        except Refused:
+            if not self._under_way:  # nothing of this batch is there, so it may become a smaller one
+                progress.batch = progress.sending = 0
+                self._save()
+            raise
+        self._under_way = False
+        self._rejects.add([(*chunk[item["index"]], item["errors"]) for item in rejected], progress.line)
+        progress.accepted += len(chunk) - len(rejected)
+        progress.rejected += len(rejected)
+
+    def _note(self, chunk: Sequence[Line], lines: Lines) -> None:
+        progress = self.progress
+        progress.line, progress.sending = chunk[-1][0], 0
+        progress.bytes, progress.digest = lines.position, lines.digest
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            replace_file(self._state, msgspec.json.encode(self.progress))
+        except OSError as exc:
+            raise SendFailed(f"{self._state.name} cannot be written ({exc.strerror}).") from exc
 
     def _recalled(self) -> Progress:
-        own = _fingerprint(self._path)
+        own = checked(self._path)
         try:
             found = msgspec.json.decode(self._state.read_bytes(), type=Progress)
         except FileNotFoundError:
+            self._rejects.begin()
             return Progress(own)
         except msgspec.MsgspecError as exc:
             raise SendFailed(f"{self._state.name} is not readable: delete it to begin anew.") from exc
-        if found.file != own:
+        kept, digest = found.kept
+        if (digest_of(self._path, kept) if kept else own) != (digest or found.file):
             raise SendFailed(
                 f"{self._path.name} has changed since it was sent: delete {self._state.name} to begin anew."
             )
+        if continues_a_line(self._path, kept):
+            line = found.sending or found.line
+            raise SendFailed(f"Line {line} has grown since it was sent: look for its event in the service first.")
         return found
 
+    def _differences(self, batch: int) -> Iterator[str]:
+        name, before = self._path.name, self.progress
+        if before.batch not in (0, batch):
+            yield f"{name} was begun with --batch {before.batch} and goes on so, or events could be stored twice."
+        if before.line and before.url not in ("", self._poster.url):
+            yield f"{name} was sent to {before.url} up to line {before.line}; the rest goes to {self._poster.url}."
 
-def _fingerprint(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+class Rejects:
+    """The file of what was rejected: each event once, also if its batch is posted again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: frozenset[int] | None = None
+
+    def begin(self) -> None:
+        """What is in the file is of an earlier time."""
+        self._known = frozenset()
+
+    def add(self, rejected: Sequence[tuple[int, bytes, Any]], after_line: int) -> None:
+        """Lines, events and errors, durably. Those after `after_line` may have been added by a run that was killed."""
+        if self._known is None:
+            self._known = frozenset(number for number in self._numbers() if number > after_line)
+        new = [one for one in rejected if one[0] not in self._known]
+        if not new:
+            return
+        with self._path.open("ab") as file:
+            for number, event, errors in new:
+                told = {"line": number, "errors": errors, "event": event.decode()}
+                file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _numbers(self) -> Iterator[int]:
+        """Of the lines in it; an end that a kill left is cut off."""
+        if not self._path.exists():
+            return
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self._path, len(whole))
+        for line in whole.splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                yield int(json.loads(line)["line"])
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SendFailed("Another `ingest send` is sending this file.") from None
+    except OSError:
+        return  # a file system without locks

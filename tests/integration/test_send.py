@@ -1,16 +1,20 @@
 """`ingest send` against the real service: files of both kinds, interruptions, and what is refused."""
 
 import csv
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from ingest.send import TRIES_MAX, Poster, SendFailed
+from ingest.poster import TRIES_MAX, Poster, SendFailed
 from tests.integration.hostile import count_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import free_port
@@ -60,6 +64,140 @@ def test_what_was_sent_and_not_noted_is_not_stored_twice(service: ServiceProcess
 
     assert again.stdout.startswith(f"{EVENTS} accepted, 0 rejected; {EVENTS - 500} of them now")
     assert count_of(service, "killed") == EVENTS
+
+
+def test_other_batch_size_after_an_interruption_stores_nothing_twice(service: ServiceProcess, tmp_path: Path) -> None:
+    file = ndjson(tmp_path / "day.ndjson", events("other size"))
+    send(file, service.port, "--batch", "200")
+    put_back(file, line=400, accepted=400)
+
+    again = send(file, service.port, "--batch", "70")
+
+    assert count_of(service, "other size") == EVENTS
+    assert again.stdout.startswith(f"{EVENTS} accepted, 0 rejected; {EVENTS - 400} of them now"), again.stderr
+    assert "was begun with --batch 200 and goes on so" in again.stderr
+
+
+def test_file_that_has_grown_is_sent_from_where_it_ended(service: ServiceProcess, tmp_path: Path) -> None:
+    made = events("grown", 30)
+    file = tmp_path / "day.ndjson"
+    file.write_text("\n".join(map(json.dumps, made[:10])) + "\n")
+    send(file, service.port)
+    put_back(file, line=0, accepted=0, sending=10)  # killed before the answer came
+
+    for count in (20, 30):
+        file.write_text("\n".join(map(json.dumps, made[:count])) + "\n")
+        assert send(file, service.port).stdout.startswith(f"{count} accepted")
+
+    assert count_of(service, "grown") == 30
+
+
+def test_line_that_was_not_complete_is_not_taken_for_two(service: ServiceProcess, tmp_path: Path) -> None:
+    file = tmp_path / "day.ndjson"
+    first, second = map(json.dumps, events("torn", 2))
+    file.write_text(f"{first}\n{second[:30]}")
+    assert send(file, service.port).returncode == 1
+    file.write_text(f"{first}\n{second}\n")
+
+    again = send(file, service.port)
+
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "Line 2 has grown since it was sent" in again.stderr
+    file.write_text("{}\n")
+    assert "has changed since it was sent" in send(file, service.port).stderr
+
+
+@pytest.mark.parametrize("name", ["day.ndjson", "day.csv"])
+def test_byte_order_mark_is_no_part_of_the_first_event(service: ServiceProcess, tmp_path: Path, name: str) -> None:
+    (event,) = events(f"mark of {name}", 1)
+    text = json.dumps(event) if name.endswith("json") else ",".join(event) + "\n" + ",".join(map(str, event.values()))
+    (tmp_path / name).write_text(text, "utf-8-sig")
+
+    done = send(tmp_path / name, service.port)
+
+    assert done.stdout.startswith("1 accepted, 0 rejected"), done.stderr
+    assert count_of(service, f"mark of {name}") == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("latin-1", "Line 3 is not UTF-8 (byte 12 of it)"),
+        ("utf-16", "Line 1 begins as UTF-16"),
+        ("utf-16-le", "Line 1 has a zero byte"),
+    ],
+)
+def test_file_that_is_not_utf8_is_refused_whole(
+    service: ServiceProcess, tmp_path: Path, encoding: str, told: str
+) -> None:
+    lines = [json.dumps(event) for event in events(encoding, 2)]
+    file = tmp_path / "day.ndjson"
+    file.write_text("\n".join([*lines, '{"note":"Zo\u00eb"}']), encoding)
+
+    done = send(file, service.port, "--batch", "1")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert "iconv" in done.stderr or "Convert it" in done.stderr
+    assert count_of(service, encoding) == 0
+
+
+def test_rejected_events_of_a_batch_that_is_sent_again_are_kept_once(service: ServiceProcess, tmp_path: Path) -> None:
+    file = ndjson(tmp_path / "day.ndjson", [{"number": number} for number in range(4)])
+    send(file, service.port)
+    put_back(file, line=0, rejected=0, bytes=0, digest="")
+    rejected = tmp_path / "day.ndjson.rejected"
+    lines = rejected.read_text().splitlines(keepends=True)
+    rejected.write_text("".join(lines[:2]) + lines[2][:20])  # as a kill leaves it
+
+    assert send(file, service.port).stdout.startswith("0 accepted, 4 rejected; 4 of them now")
+
+    assert [json.loads(line)["line"] for line in rejected.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_batch_that_was_refused_whole_may_become_a_smaller_one(service: ServiceProcess, tmp_path: Path) -> None:
+    file = ndjson(tmp_path / "day.ndjson", events("smaller", 3))
+    assert send(file, service.port, "--batch", "3", token="wrong").returncode == 1
+
+    done = send(file, service.port, "--batch", "2")
+
+    assert (done.returncode, done.stderr.count("was begun with")) == (0, 0)
+    assert json.loads((tmp_path / "day.ndjson.sent").read_text())["batch"] == 2
+    assert count_of(service, "smaller") == 3
+
+
+def test_file_is_sent_by_one_command_at_a_time(service: ServiceProcess, tmp_path: Path) -> None:
+    file = ndjson(tmp_path / "day.ndjson", events("at once", 1))
+    with file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "Another `ingest send`" in send(file, service.port).stderr
+
+    assert send(file, service.port).returncode == 0
+
+
+def test_items_that_the_service_could_not_keep_are_sent_again() -> None:
+    answers = deque([{"rejected": [{"index": 0, "errors": {}, "retry": True}]}, {"rejected": []}])
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers.popleft()).encode())
+
+    pauses: list[float] = []
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        answer = Poster(f"http://127.0.0.1:{server.server_port}", TOKEN, pauses.append).post([b"{}"], "key")
+        server.shutdown()
+
+    assert (answer, len(pauses)) == ({"rejected": []}, 1)
+
+
+def put_back(file: Path, **values: object) -> None:
+    """As a run leaves it that was killed before it had noted what it had sent."""
+    state = file.with_name(file.name + ".sent")
+    state.write_text(json.dumps({**json.loads(state.read_text()), **values}))
 
 
 def test_csv_has_its_fields_in_the_first_row(service: ServiceProcess, tmp_path: Path) -> None:

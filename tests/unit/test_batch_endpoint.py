@@ -197,3 +197,13 @@ async def test_a_batch_that_fails_as_a_whole_is_counted_once(
     await post(batches, [body(), body()])
 
     assert sample("ingest_requests_refused_total", code="store_unavailable") == 1
+
+
+async def test_items_that_may_be_taken_when_sent_again_say_so(batches: BatchEndpoint, store: FakeStore) -> None:
+    store.errors.append(StoreUnavailable())  # of the first commit
+
+    answered = await post(batches, [b"{", *[body()] * (QUEUE_EVENTS_MAX + 1)])
+
+    first, *others = answered.json["rejected"]
+    assert "retry" not in first
+    assert {item["retry"] for item in others} == {True}
