@@ -219,6 +219,15 @@ def spool_verify() -> None:
     sys.exit(0 if ok else 1)
 
 
+@spool.command("retry")
+@click.argument("first_ids", metavar="[ID]...", type=int, nargs=-1)
+def spool_retry(first_ids: tuple[int, ...]) -> None:
+    """Try what was set aside again, or of it the events that `ls` names by these ids; the service may run."""
+    from ingest.spool.commands import retry
+
+    click.echo(retry(_settings(), first_ids))
+
+
 @spool.command("drain")
 def spool_drain() -> None:
     """Bring it to the database now, while the service is stopped; the running service does it by itself."""

@@ -48,6 +48,9 @@ class Spool(Protocol):
     def waiting(self) -> str | None:
         """What is in it, for people."""
 
+    def trouble(self) -> str | None:
+        """What is wrong with its files, though it takes events."""
+
     async def look(self) -> None:
         """Never raises."""
 

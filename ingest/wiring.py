@@ -40,7 +40,7 @@ from ingest.settler import Settler
 from ingest.slots import SlotKeeper
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
-from ingest.spool.files import SpoolFile, take_spool
+from ingest.spool.files import take_spool
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
@@ -97,6 +97,8 @@ def make_parts(
     committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     checks = {"locks": locks.problem, "backlog": backlog_watch.problem, "tables": lambda: store.unfinished}
+    if spool:
+        checks["spool files"] = spool.watch.trouble
     return Parts(
         store=store,
         spool=spool,
@@ -132,20 +134,14 @@ def make_spool(settings: Settings, publishing: Publishing, away: Outage, locks: 
         published_first=keeps_order(settings),
     )
 
-    def opened(file: SpoolFile) -> SpoolStore:
-        return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
-
     folder = settings.data_dir / "spool"
-    file = take_spool(folder)
-    locks.add(lambda: file.lock)
-    store = opened(file)
-    adoption = Adoption(folder, store, opened)
+    store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
+    locks.add(lambda: store.files.lock)
     relay = publishing.spool_relay(store)
-    drainer = Drainer(
-        store, adoption, publishing.database, relay, away, settings.spool_poll_seconds, publishing.metrics
-    )
+    drainer = Drainer(store, publishing.database, relay, away, settings.spool_poll_seconds, publishing.metrics)
     watch = SpoolWatch(store, away, publishing.metrics, unix_us)
-    return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, watch=watch)
+    adoption = Adoption(folder, store)
+    return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, adoption=adoption, watch=watch)
 
 
 def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | None:

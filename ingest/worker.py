@@ -49,13 +49,19 @@ class Drainer(Protocol):
         """Bring the spool's batches to the database until cancelled."""
 
 
+class Adoption(Protocol):
+    async def run(self) -> None:
+        """Take over what dead workers left in their spools, until cancelled."""
+
+
 class SpoolParts(msgspec.Struct, frozen=True):
-    """The spool with its own settler and relay, and who brings its batches to the database."""
+    """The spool with its own settler and relay, who brings its batches to the database, and who adopts others'."""
 
     store: SpoolStore
     settler: Settler
     relay: Relay
     drainer: Drainer
+    adoption: Adoption
     watch: Spool
 
     @property
@@ -167,6 +173,7 @@ class Worker:
             log.error("the spool cannot be used; it is tried again with each batch", extra={"reason": str(exc)})
         self._run(spool.relay.run, "spool-relay")
         self._run(spool.drainer.run, "drainer")
+        self._run(spool.adoption.run, "spool-adoption")
 
     def _settlers(self) -> list[Settler]:
         spool = self.parts.spool

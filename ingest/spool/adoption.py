@@ -1,23 +1,25 @@
-"""Takes over what dead workers left in their spools, and what is whole in damaged ones."""
+"""Takes over what dead workers left in their spools, also those of older versions, and does what people ask for."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from ingest.seats import lock
-from ingest.spool.files import LOCK, SpoolFile, damaged, mark_salvaged, take_orphans
-from ingest.spool.records import Record
-from ingest.spool.salvage import salvage
+from ingest.clock import jittered
+from ingest.errors import StoreError
+from ingest.spool.files import DAMAGED, SpoolFiles, take_orphans
+from ingest.spool.records import Record, Refused
+from ingest.spool.sqlite_spool import Reading
 from ingest.spool.store import SpoolStore
 
 log = logging.getLogger("ingest.spool")
 
+LOOK_SECONDS = 2.0
 MOVED_RECORDS = 16
-"""Moved at a time; each is one batch of bounded bytes."""
+"""Moved at a time out of an older version's file; each is one batch of bounded bytes."""
 FREE = 0
 """The lease of a record whose publisher is dead."""
 
@@ -25,52 +27,61 @@ FREE = 0
 class Adoption:
     """Into the worker's own spool. A crash in between leaves records in both: their ids make that harmless."""
 
-    def __init__(self, folder: Path, own: SpoolStore, opened: Callable[[SpoolFile], SpoolStore]) -> None:
+    def __init__(self, folder: Path, own: SpoolStore) -> None:
         self._folder = folder
         self._own = own
-        self._opened = opened
+
+    async def run(self) -> None:
+        """Until cancelled: neither the worker's own batches nor its drainer wait for it."""
+        while True:
+            try:
+                await self.adopt()
+            except (StoreError, OSError) as exc:
+                log.debug("what dead workers left is adopted later", extra={"reason": str(exc)})
+            await asyncio.sleep(jittered(LOOK_SECONDS))
 
     async def adopt(self) -> None:
-        """Raises `StoreError`, with what is not moved still where it was."""
+        """Raises `StoreError` or `OSError`, with what is not moved still where it was."""
+        await self._own.take_requests()
+        await self._convert(self._own.files)
         for orphan in take_orphans(self._folder):
-            await self._move(self._opened(orphan))
-        for path in damaged(self._folder):
-            taken = lock(path.with_name(path.name + LOCK))
-            if taken is None:
-                continue  # another worker reads it
             try:
-                if path in damaged(self._folder):
-                    await self._salvage(path)
+                await self._convert(orphan)
+                if files := await self._own.adopt(orphan):
+                    log.info("a dead worker's spool was adopted", extra={"spool": orphan.number, "files": files})
             finally:
-                taken.release()
+                orphan.release()
 
-    async def _move(self, orphan: SpoolStore) -> None:
-        events = 0
-        try:
-            while records := await orphan.after(0, MOVED_RECORDS):
-                await self._own.add([_freed(record) for record in records])
-                await orphan.remove(records)
-                events += sum(record.count for record in records)
-            for refused in await orphan.refused():
-                await self._own.set_aside(refused)
-        except BaseException:
-            await orphan.close()
-            raise
-        await orphan.remove_file()
-        log.info("a dead worker's spool was adopted", extra={"events": events})
+    async def _convert(self, files: SpoolFiles) -> None:
+        """What older versions have left."""
+        for path in files.legacy():
+            await self._read(path)
 
-    async def _salvage(self, path: Path) -> None:
-        records = salvage(path)
-        events = 0
-        while chunk := await asyncio.to_thread(_next, records):
-            await self._own.add(chunk)
-            events += sum(record.count for record in chunk)
-        kept = mark_salvaged(path)
-        log.warning("a damaged spool was read", extra={"events": events, "kept": f"{kept.name}: delete it when done"})
+    async def _read(self, path: Path) -> None:
+        reading, events = Reading(path), 0
+        rows = reading.rows()
+        while chunk := await asyncio.to_thread(_next, rows):
+            await self._own.add([_freed(row) for row in chunk if isinstance(row, Record)])
+            for row in chunk:
+                if isinstance(row, Refused):
+                    await self._own.set_aside(row)
+            events += sum(row.count for row in chunk)
+        done = {"events": events, "file": path.name}
+        if reading.whole:
+            log.info("a spool of an older version was read", extra=done)
+        else:
+            kept = "the file, as *.damaged: SQLite's .recover may find more in it"
+            log.error("a spool of an older version is damaged; what is whole was read", extra={**done, "kept": kept})
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            beside = path.with_name(name)
+            if reading.whole:
+                beside.unlink(missing_ok=True)
+            elif beside.exists():
+                beside.rename(beside.with_name(name.replace(path.name, f"{path.stem}.sqlite{DAMAGED}")))
 
 
-def _next(records: Iterator[Record]) -> list[Record]:
-    return [_freed(record) for record in islice(records, MOVED_RECORDS)]
+def _next(rows: Iterator[Record | Refused]) -> list[Record | Refused]:
+    return list(islice(rows, MOVED_RECORDS))
 
 
 def _freed(record: Record) -> Record:

@@ -1,11 +1,14 @@
-"""`ingest spool`: what waits for the database, whether it is whole, and bringing it over by hand."""
+"""`ingest spool`: what waits for the database, whether it is whole, and bringing it over or trying it again by hand."""
 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
+from ingest.atomic_file import replace_file
 from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
@@ -14,8 +17,8 @@ from ingest.publishing import keeps_order
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
-from ingest.spool.files import SpoolFile, is_held, spools, take_spool
-from ingest.spool.inspection import Contents, Listed, listed, verified
+from ingest.spool.files import RETRY, damaged, is_held, legacy, spools, take_spool
+from ingest.spool.inspection import Contents, contents
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.wiring import make_store
@@ -31,6 +34,12 @@ class SpoolInUse(IngestError):
     code = "spool_in_use"
 
 
+class NotSetAside(IngestError):
+    """Nothing is set aside, or nothing by these ids: see `ingest spool ls`."""
+
+    code = "not_set_aside"
+
+
 class Unpublished:
     """There is no relay here: what the database refuses, or may have only then, is left to the service."""
 
@@ -42,32 +51,53 @@ class Unpublished:
 
 
 def ls(settings: Settings) -> Iterator[str]:
-    """A line a file, and one for each refused record."""
-    found = list(listed(settings.data_dir / "spool"))
-    if not found:
+    """A line a spool, one for each refused record, and one for each file that is kept for people."""
+    folder = settings.data_dir / "spool"
+    empty = True
+    for spool in contents(folder):
+        yield f"{spool.name}: {spool.state}; {_what(spool)}"
+        yield from _refused_lines(spool)
+        empty = False
+    for line in _files(folder):
+        yield line
+        empty = False
+    if empty:
         yield EMPTY
-    for file in found:
-        yield _line(file)
-        if file.contents:
-            yield from _refused_lines(file.contents)
 
 
 def verify(settings: Settings) -> tuple[bool, list[str]]:
-    """Whether all is whole, and a line a file."""
-    ok, lines = True, []
-    for file in verified(settings.data_dir / "spool"):
-        ok &= file.ok
-        said = f"{file.path.name}: {file.records} records, {file.events} events are whole"
-        if file.broken:
-            said += f"; damaged records: {', '.join(map(str, file.broken))}"
-        lines.append(f"{said}; {file.problem}" if file.problem else said)
-    return ok, lines or [EMPTY]
+    """Whether all is whole, and a line a spool or file."""
+    folder = settings.data_dir / "spool"
+    ok, lines = not damaged(folder), []
+    for spool in contents(folder, decode=True):
+        ok = ok and not spool.damage and not spool.broken
+        records, events = spool.usage.records - len(spool.broken), spool.usage.events - sum(spool.broken.values())
+        said = f"{spool.name}: {records} records, {events} events are whole"
+        if spool.broken:
+            said += f"; damaged records: {', '.join(map(str, spool.broken))}"
+        lines += [said, *(f"  damaged: {line}" for line in spool.damage)]
+    return ok, lines + list(_files(folder)) or [EMPTY]
+
+
+def retry(settings: Settings, first_ids: Sequence[int]) -> str:
+    """Ask the owners of what is set aside to try it again, also while the service runs. Raises `NotSetAside`."""
+    folder = settings.data_dir / "spool"
+    events = 0
+    for spool in contents(folder):
+        asked = [one for one in spool.refused if not first_ids or one.first_id in first_ids]
+        if asked:
+            content = msgspec.json.encode([one.first_id for one in asked])
+            replace_file(folder / f"{spool.name}.{time.time_ns()}{RETRY}", content)
+            events += sum(one.count for one in asked)
+    if not events:
+        raise NotSetAside
+    return f"{events} events wait for the database again: the service, or `ingest spool drain`, brings them over."
 
 
 def drain(settings: Settings) -> Iterator[str]:
     """Bring all of it to the database; raises `StoreError` if that is away, `SpoolInUse` if the service runs."""
     folder = settings.data_dir / "spool"
-    if any(is_held(path) for path in spools(folder)):
+    if any(is_held(folder, number) for number in spools(folder)):
         raise SpoolInUse
     unpublished = Unpublished()
     metrics = Metrics(CollectorRegistry())
@@ -83,20 +113,18 @@ async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics)
     ordered = keeps_order(settings)
     limits = SpoolLimits(settings.spool_bytes_max, 0, settings.lease_seconds, published_first=ordered)
 
-    def opened(file: SpoolFile) -> SpoolStore:
-        return SpoolStore(file, settings.commit_timeout_seconds, limits, unix_us)
-
     folder = settings.data_dir / "spool"
-    database, spool = make_store(settings), opened(take_spool(folder))
+    database = make_store(settings)
+    spool = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
     outage = Outage(COMMIT, time.monotonic)
-    adoption = Adoption(folder, spool, opened)
-    drainer = Drainer(spool, adoption, database, unpublished, outage, settings.spool_poll_seconds, metrics)
+    adoption = Adoption(folder, spool)
+    drainer = Drainer(spool, database, unpublished, outage, settings.spool_poll_seconds, metrics)
     try:
         await database.ping()
         await spool.start()
         await adoption.adopt()
         while await drainer.round():
-            pass
+            await adoption.adopt()  # what did not fit before
         if ordered:
             unpublished.events += (await spool.usage()).events
     finally:
@@ -108,25 +136,28 @@ def _value(counter: object) -> int:
     return int(next(iter(counter.collect())).samples[0].value)  # type: ignore[attr-defined] # untyped in the library
 
 
-def _line(file: Listed) -> str:
-    if file.contents is None:
-        what = {
-            "damaged": "set aside: the service reads out what is whole in it",
-            "salvaged": "all that is whole in it was read out of it; delete it when you need it no more",
-        }.get(file.state, f"cannot be read ({file.problem}); the service sets it aside")
-        return f"{file.path.name}: {file.state}; {what}"
-    contents = file.contents
-    if not contents.records:
-        return f"{file.path.name}: {file.state}; empty"
-    age = max(0, unix_us() // 1000 - (contents.oldest_ms or 0)) // 1000
+def _what(spool: Contents) -> str:
+    usage = spool.usage
+    if not usage.records:
+        return "empty"
+    age = max(0, unix_us() // 1000 - (spool.oldest_ms or 0)) // 1000
     return (
-        f"{file.path.name}: {file.state}; {contents.events} events in {contents.records} records, "
-        f"{contents.bytes / 2**20:.1f} MiB; {contents.unpublished} events unpublished; the oldest is {age} s old"
+        f"{usage.events} events in {usage.records} records, {usage.bytes / 2**20:.1f} MiB; "
+        f"{spool.unpublished} events unpublished; the oldest is {age} s old"
     )
 
 
-def _refused_lines(contents: Contents) -> Iterator[str]:
-    for refused in contents.refused[:REFUSED_SHOWN]:
+def _refused_lines(spool: Contents) -> Iterator[str]:
+    for refused in spool.refused[:REFUSED_SHOWN]:
         yield f"  set aside: {refused.count} events from id {refused.first_id} on: {refused.reason}"
-    if len(contents.refused) > REFUSED_SHOWN:
-        yield f"  and {len(contents.refused) - REFUSED_SHOWN} more"
+    if len(spool.refused) > REFUSED_SHOWN:
+        yield f"  and {len(spool.refused) - REFUSED_SHOWN} more"
+    if spool.damage:
+        yield f"  damaged in {len(spool.damage)} places: see `ingest spool verify`"
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in damaged(folder):
+        yield f"{path.name}: damaged; all that is whole in it was taken out of it; delete it when you need it no more"
+    for path in legacy(folder):
+        yield f"{path.name}: of an older version; the service, or `ingest spool drain`, takes it over"

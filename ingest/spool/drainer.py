@@ -1,7 +1,6 @@
-"""Brings what is in the spool to the database, oldest first, and adopts the spools of dead workers."""
+"""Brings what is in the spool to the database, oldest first."""
 
 import asyncio
-import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from ingest.errors import BatchRefused, IdsTaken, Repeats, SpoolFull, StoreError
 from ingest.homes import Successor
 from ingest.metrics import Metrics
 from ingest.outage import Outage
-from ingest.spool.adoption import Adoption
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
 from ingest.store.base import Store
@@ -25,8 +23,6 @@ TAKE_RECORDS = 64
 GROUP_BYTES = 256 << 10
 """Of packed records that share a transaction: an outage at little load leaves many small ones. As a statement they are
 some eight times as long, which every server's `max_allowed_packet` has room for."""
-ADOPT_ROUNDS = 5
-"""Dead workers' spools are looked for in every fifth round."""
 
 
 class Drainer:
@@ -35,7 +31,6 @@ class Drainer:
     def __init__(
         self,
         spool: SpoolStore,
-        adoption: Adoption,
         database: Store,
         successor: Successor,
         outage: Outage,
@@ -43,7 +38,6 @@ class Drainer:
         metrics: Metrics,
     ) -> None:
         self._spool = spool
-        self._adoption = adoption
         self._successor = successor
         self._database = database
         self._outage = outage
@@ -51,11 +45,9 @@ class Drainer:
         self._metrics = metrics
 
     async def run(self) -> None:
-        for number in itertools.count():
+        while True:
             more, was_away = False, self._outage.lasts.is_set()
             try:
-                if number % ADOPT_ROUNDS == 0:
-                    await self._adoption.adopt()
                 more = await self.round()
             except StoreError as exc:
                 log.debug("a round of the drainer ended early", extra={"reason": str(exc)})

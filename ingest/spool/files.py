@@ -1,109 +1,128 @@
-"""The spool's folder: a file a worker, which its lock names the owner of; what a dead worker left is adopted.
+"""The spool's folder. A spool is a lock, which names its owner, and segments; what a dead worker left is adopted.
 
-A file that SQLite cannot read is set aside under another name and never deleted: `ingest.spool.salvage`
-reads what is whole in it, and it stays for people.
+- `spool-0.lock`: of the spool 0
+- `spool-0.00000001.9f86d081884c7d65.log`: its first segment, with the mark of its entries in the name
+- `spool-0.00000001.9f86d081884c7d65.damaged`: the same, drained, with bytes in it that cannot be read: kept for people
+- `spool-0.1738331100123456789.retry`: ids of events that a person wants to be tried again
+- `spool-0.db`, `spool-0.0.damaged`: of an older version, see `ingest.spool.sqlite_spool`
 """
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SettingsError
 from ingest.seats import SEATS_MAX, FileLock, is_locked, lock
 
-SUFFIX, LOCK, DAMAGED, SALVAGED = ".db", ".lock", ".damaged", ".salvaged"
-SQLITE_SUFFIXES = ("-wal", "-shm")
+LOG, DAMAGED, RETRY = ".log", ".damaged", ".retry"
+_segment_name = re.compile(r"spool-(\d+)\.(\d{8,18})\.([0-9a-f]{16})\.(?:log|damaged)")
+_legacy_name = re.compile(r"spool-\d+(?:\.db|\.\d+\.damaged)")
 
 
-class SpoolFile:
-    """One spool's file, held as long as this object is not released."""
+class SpoolFiles:
+    """One spool's files, held as long as this object is not released."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
-        self.path = path
+    def __init__(self, folder: Path, number: int, lock: FileLock) -> None:
+        self.folder = folder
+        self.number = number
         self.lock = lock
 
-    @property
-    def intact(self) -> bool:
-        """False if the lock's file was deleted, moved or replaced: see `FileLock.intact` and `renew`."""
-        return self.lock.intact
-
     def release(self) -> None:
-        """Safe to call twice."""
+        """Safe to call twice. The lock's file stays, as another worker may be waiting for it."""
         self.lock.release()
 
-    def remove(self) -> None:
-        """An empty spool of a dead worker; its lock stays, as another worker may be waiting for it."""
-        for path in (self.path, *beside(self.path)):
-            path.unlink(missing_ok=True)
+    def segments(self) -> list[Path]:
+        return segments_of(self.folder, self.number)
 
-    def set_aside(self) -> Path:
-        """Give the damaged file and its log other names, under which they are found by `damaged`."""
-        number = 0
-        while True:
-            aside = self.path.with_suffix(f".{number}{DAMAGED}")
-            if not aside.exists() and not aside.with_suffix(SALVAGED).exists():
-                break
-            number += 1
-        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # holds nothing but an index of the log
-        log = self.path.with_name(f"{self.path.name}-wal")
-        if log.exists():
-            log.rename(aside.with_name(f"{aside.name}-wal"))
-        self.path.rename(aside)
-        return aside
+    def requests(self) -> list[Path]:
+        return sorted(self.folder.glob(f"spool-{self.number}.*{RETRY}"))
+
+    def next_number(self) -> int:
+        """Above every segment that is there, also the damaged ones."""
+        paths = self.folder.glob(f"spool-{self.number}.*")
+        return 1 + max((number_of(path) for path in paths if _segment_name.fullmatch(path.name)), default=0)
+
+    def path_of(self, number: int, mark: bytes) -> Path:
+        return self.folder / f"spool-{self.number}.{number:08d}.{mark.hex()}{LOG}"
+
+    def legacy(self) -> list[Path]:
+        return [path for path in legacy(self.folder) if int(path.name[6:].split(".")[0]) == self.number]
 
 
-def beside(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in SQLITE_SUFFIXES]
+def segments_of(folder: Path, number: int) -> list[Path]:
+    """In their order."""
+    return sorted(folder.glob(f"spool-{number}.*{LOG}"), key=number_of)
 
 
-def take_spool(folder: Path) -> SpoolFile:
+def number_of(path: Path) -> int:
+    """Of a segment, within its spool."""
+    return int(_parts(path)[1])
+
+
+def mark_of(path: Path) -> bytes:
+    return bytes.fromhex(_parts(path)[2])
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    match = _segment_name.fullmatch(path.name)
+    return match.groups() if match else ("0", "0", "00" * 8)
+
+
+def take_spool(folder: Path) -> SpoolFiles:
     """The first spool that nobody has. Raises `SettingsError` if the folder cannot be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(SEATS_MAX):
-            if taken := _take(folder / f"spool-{number}{SUFFIX}"):
+            if taken := take(folder, number):
                 return taken
     except OSError as exc:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
     raise SettingsError(f"More than {SEATS_MAX} workers use the data folder {folder}.")
 
 
-def take_orphans(folder: Path) -> Iterator[SpoolFile]:
+def take(folder: Path, number: int) -> SpoolFiles | None:
+    """None if a live process has it. Raises `OSError`."""
+    taken = lock(folder / f"spool-{number}.lock")
+    return None if taken is None else SpoolFiles(folder, number, taken)
+
+
+def take_orphans(folder: Path) -> Iterator[SpoolFiles]:
     """The spools of dead workers, each held by the caller from then on."""
-    for path in spools(folder):
-        if (taken := _take(path)) is not None:
-            if path.exists():
+    for number in spools(folder):
+        if taken := take(folder, number):
+            if number in spools(folder):
                 yield taken
             else:
                 taken.release()  # another worker has just adopted it
 
 
-def spools(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"spool-*{SUFFIX}"))
+def spools(folder: Path) -> list[int]:
+    """Numbers of those that hold something."""
+    paths = [path for suffix in (LOG, RETRY) for path in folder.glob(f"spool-*{suffix}")]
+    found = {path.name.split(".")[0] for path in [*paths, *legacy(folder)]}
+    return sorted(int(name[6:]) for name in found if name[6:].isdecimal())
 
 
 def damaged(folder: Path) -> list[Path]:
-    """Files set aside whose records are not salvaged yet."""
-    return sorted(folder.glob(f"spool-*{DAMAGED}"))
+    """Files in which something cannot be read, and all else was taken out of them: kept for people."""
+    return sorted(path for path in folder.glob(f"spool-*{DAMAGED}") if not _legacy_name.fullmatch(path.name))
 
 
-def salvaged(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"spool-*{SALVAGED}"))
+def legacy(folder: Path) -> list[Path]:
+    """Files of older versions that are not read yet."""
+    return sorted(path for path in folder.glob("spool-*") if _legacy_name.fullmatch(path.name))
 
 
-def mark_salvaged(path: Path) -> Path:
-    """All that is whole in a damaged file is in another spool now: it stays for people, under a third name."""
-    log = path.with_name(f"{path.name}-wal")
-    done = path.with_suffix(SALVAGED)
-    if log.exists():
-        log.rename(done.with_name(f"{done.name}-wal"))
-    return path.rename(done)
-
-
-def is_held(path: Path) -> bool:
+def is_held(folder: Path, number: int) -> bool:
     """Whether a live process has the spool. Creates nothing."""
-    return is_locked(path.with_suffix(LOCK))
+    return is_locked(folder / f"spool-{number}.lock")
 
 
-def _take(path: Path) -> SpoolFile | None:
-    taken = lock(path.with_suffix(LOCK))
-    return None if taken is None else SpoolFile(path, taken)
+def sync_folder(folder: Path) -> None:
+    """Names are as durable as contents then."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,112 +1,79 @@
 """Looks into the spools of a data folder without touching them: for `ingest spool ls` and `verify`."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from ingest.ids import milliseconds_of
-from ingest.spool.files import damaged, is_held, salvaged, spools
-from ingest.spool.records import Record, Refused
-from ingest.spool.salvage import salvage
+from ingest.spool.files import is_held, segments_of, spools
+from ingest.spool.index import Index
+from ingest.spool.loading import Loader
+from ingest.spool.log import Segment
+from ingest.spool.records import Place, Record, Refused, Usage
+from ingest.spool.segment import read_at
 
-State = Literal["in use", "left behind", "damaged", "salvaged"]
-
-TOTALS = """SELECT COUNT(*), COALESCE(SUM(count), 0), COALESCE(SUM(LENGTH(batch)), 0),
-    COALESCE(SUM(count) FILTER (WHERE lease_until IS NOT NULL), 0), MIN(first_id) FROM spool"""
-RECORDS = "SELECT first_id, count, lease_until, CAST(batch AS BLOB) FROM spool ORDER BY first_id"
-REFUSED = "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused ORDER BY first_id"
-WAIT_SECONDS = 5.0
+State = Literal["in use", "left behind"]
+PAGE_RECORDS = 64
+TRIES_MAX = 20
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """`unpublished` counts events, as `events` does; `oldest_ms` is Unix time."""
+    """Of one spool. `unpublished` counts events, `oldest_ms` is Unix time, `damage` has a line for each place of it;
+    `broken` has first ids and events of records that are not whole, if these were looked at."""
 
-    records: int
-    events: int
-    bytes: int
+    name: str
+    state: State
+    usage: Usage
     unpublished: int
     oldest_ms: int | None
     refused: list[Refused]
+    damage: list[str]
+    broken: dict[int, int]
 
 
-class Listed(msgspec.Struct, frozen=True):
-    """A file of the spool's folder; without contents it is not read for a list, or cannot be."""
-
-    path: Path
-    state: State
-    contents: Contents | None = None
-    problem: str | None = None
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """What is whole in a file, and the first ids of records that are not; see `problem` in `Listed`."""
-
-    path: Path
-    records: int
-    events: int
-    broken: list[int]
-    problem: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        return not self.broken and self.problem is None
+def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
+    """Of each spool that holds something; `decode` every record. Raises `OSError`."""
+    for number in spools(folder):
+        for _ in range(TRIES_MAX):
+            with suppress(FileNotFoundError):  # its owner has just deleted what is empty
+                yield _contents(folder, number, decode=decode)
+                break
 
 
-def listed(folder: Path) -> Iterator[Listed]:
-    for path in spools(folder):
-        state: State = "in use" if is_held(path) else "left behind"
-        try:
-            yield Listed(path, state, _contents(path))
-        except sqlite3.Error as exc:
-            yield Listed(path, state, problem=str(exc))
-    for path in damaged(folder):
-        yield Listed(path, "damaged")
-    for path in salvaged(folder):
-        yield Listed(path, "salvaged")
+def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
+    with ExitStack() as opened:
+        paths = segments_of(folder, number)
+        segments = [Segment(at, path, writable=False) for at, path in enumerate(paths)]
+        for segment in segments:
+            opened.callback(segment.close)
+
+        def read(place: Place) -> bytes:
+            return read_at(segments[place.segment].descriptor, place.place, place.size)
+
+        index = Index(lambda segment, change: None)
+        loader = Loader(index, read)
+        for _ in loader.load(segments):
+            pass
+        first_id = index.first_id()
+        return Contents(
+            f"spool-{number}",
+            "in use" if is_held(folder, number) else "left behind",
+            index.usage,
+            index.unpublished(),
+            None if first_id is None else milliseconds_of(first_id),
+            [Refused(*row[:3], read(Place(*row[3:]))) for row in index.refused()],
+            loader.damage,
+            dict(_broken(index, read)) if decode else {},
+        )
 
 
-def verified(folder: Path) -> Iterator[Verified]:
-    """Decode every record of every spool, and look for whole ones in damaged files."""
-    for path in spools(folder):
-        records = events = 0
-        broken: list[int] = []
-        problem = None
-        try:
-            for record in _records(path):
-                whole = record.unpacked() is not None
-                records += whole
-                events += record.count * whole
-                if not whole:
-                    broken.append(record.first_id)
-        except sqlite3.Error as exc:
-            problem = f"SQLite cannot read it: {exc}"
-        yield Verified(path, records, events, broken, problem)
-    for path in damaged(folder):
-        whole_records = list(map(_count, salvage(path)))
-        yield Verified(path, len(whole_records), sum(whole_records), [], "set aside as damaged")
-
-
-def _count(record: Record) -> int:
-    return record.count
-
-
-def _contents(path: Path) -> Contents:
-    with closing(_opened(path)) as connection:
-        records, events, size, unpublished, first_id = connection.execute(TOTALS).fetchone()
-        refused = [Refused(*row) for row in connection.execute(REFUSED)]
-    oldest_ms = None if first_id is None else milliseconds_of(first_id)
-    return Contents(records, events, size, unpublished, oldest_ms, refused)
-
-
-def _records(path: Path) -> Iterator[Record]:
-    with closing(_opened(path)) as connection:
-        for row in connection.execute(RECORDS):
-            yield Record(*row)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=WAIT_SECONDS, uri=True)
+def _broken(index: Index, read: Callable[[Place], bytes]) -> Iterator[tuple[int, int]]:
+    first_id = 0
+    while rows := index.after(first_id, PAGE_RECORDS):
+        for row in rows:
+            if Record(*row[:3], read(Place(*row[3:]))).unpacked() is None:
+                yield row[:2]
+        first_id = rows[-1][0]

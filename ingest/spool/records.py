@@ -1,11 +1,17 @@
 """What lies in a spool, and its bounds."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from ingest.batches import Batch, unpack_one
+from ingest.spool.segment import ENTRY_BYTES
 
-RECORD_BYTES = 64
-"""What a record takes beside its batch, about."""
+RECORD_BYTES = ENTRY_BYTES
+"""What a record takes beside its batch."""
+SEGMENTS = 16
+"""A full spool has about so many files: each gives its room back when all in it has gone, and is open until then."""
+SEGMENT_BYTES_MIN = 4096
 
 
 class SpoolLimits(msgspec.Struct, frozen=True):
@@ -17,13 +23,28 @@ class SpoolLimits(msgspec.Struct, frozen=True):
     published_first: bool = False
     """Nothing is brought to the database before it is published: there others could publish it out of its turn."""
 
+    @property
+    def segment_bytes(self) -> int:
+        """A segment that is so long is not appended to."""
+        return max(self.bytes_max // SEGMENTS, SEGMENT_BYTES_MIN)
+
 
 class Usage(msgspec.Struct, frozen=True):
+    """Of what waits; `refused_events` are set aside, `file_bytes` are the files', which hold what is gone, too."""
+
     records: int = 0
     events: int = 0
     bytes: int = 0
     refused_events: int = 0
-    """Set aside."""
+    file_bytes: int = 0
+
+
+class Place(NamedTuple):
+    """Where a batch lies: the segment's number, and the place and size of the packed batch in it, in bytes."""
+
+    segment: int
+    place: int
+    size: int
 
 
 class Record(msgspec.Struct, frozen=True):

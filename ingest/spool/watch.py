@@ -18,6 +18,8 @@ class SpoolWatch:
         self._now_us = now_us
         self._usage = Usage()
         self._problem: str | None = None
+        self._trouble: str | None = None
+        self._damages = 0
 
     @property
     def used(self) -> bool:
@@ -29,23 +31,30 @@ class SpoolWatch:
 
     @property
     def waiting(self) -> str | None:
-        if self._usage.events:
-            return f"{self._usage.events} events wait for the database"
+        said = [f"{self._usage.events} events wait for the database"] if self._usage.events else []
         if self._usage.refused_events:
-            return f"{self._usage.refused_events} events are set aside: see `ingest spool ls`"
-        return None
+            said.append(f"{self._usage.refused_events} events are set aside: see `ingest spool ls`")
+        return "; ".join(said) or None
+
+    def trouble(self) -> str | None:
+        """What is wrong with its files, though it takes events."""
+        return self._trouble
 
     async def look(self) -> None:
         """Never raises."""
         try:
-            await self._store.check_room()
+            self._trouble = await self._store.check_files()
             self._usage = await self._store.usage()
-            oldest_ms = await self._store.oldest_ms()
+            self._show(await self._store.oldest_ms())
+            await self._store.check_room()
             self._problem = None
         except StoreError as exc:
             self._problem = str(exc)
-            return
+
+    def _show(self, oldest_ms: int | None) -> None:
         age_ms = 0 if oldest_ms is None else self._now_us() // 1000 - oldest_ms
         self._metrics.spool_events.set(self._usage.events)
-        self._metrics.spool_bytes.set(self._usage.bytes)
+        self._metrics.spool_bytes.set(max(self._usage.bytes, self._usage.file_bytes))
         self._metrics.spool_age_seconds.set(max(0, age_ms) / 1000)
+        self._metrics.set_aside.inc(self._store.damages - self._damages)
+        self._damages = self._store.damages

@@ -2,15 +2,15 @@
 
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES
 from tests.alerts.conftest import StartScene, StartWatch
 from tests.alerts.watch import Watch
 from tests.faults.disk import small_disk
@@ -224,13 +224,10 @@ def test_database_that_takes_no_rows(start_scene: StartScene, watch: StartWatch,
 
 def damage_a_record(data_dir: Path) -> None:
     """In one of the spools."""
-    for path in (data_dir / "spool").glob("spool-*.db"):
-        with closing(sqlite3.connect(path, timeout=SECONDS)) as connection, connection:
-            found = connection.execute("SELECT MAX(first_id) FROM spool").fetchone()
-            if found[0] is not None:
-                connection.execute("UPDATE spool SET batch = substr(batch, 2) WHERE first_id = ?", found)
-                return
-    raise AssertionError("nothing is in the spools")
+    path = next((data_dir / "spool").glob("spool-*.log"))
+    with path.open("r+b") as file:
+        file.seek(HEAD_BYTES + ENTRY_BYTES + 20)
+        file.write(b"\xff" * 20)
 
 
 def test_disk_that_is_nearly_full(start_scene: StartScene, watch: StartWatch, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pymysql
 
 from ingest.ids import ID_MAX, IdGenerator
 from ingest.publisher.embedded import FILE_NAME
+from ingest.spool.inspection import contents
 from tests.faults.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
 PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
-SPOOLED = "SELECT COALESCE(SUM(count), 0) FROM spool"
 MESSAGES = "SELECT message_id, body FROM messages"
 QUIET_SECONDS = 0.5
 """A queue that is empty by its own count, and sends nothing for so long, is empty."""
@@ -40,7 +40,7 @@ def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:
 
 def spooled(data_dir: Path) -> int:
     """Events in the spools of all workers."""
-    return sum(_sqlite(path, SPOOLED)[0][0] for path in (data_dir / "spool").glob("spool-*.db"))
+    return sum(spool.usage.events for spool in contents(data_dir / "spool"))
 
 
 def first_id_at(unix_ms: int) -> int:

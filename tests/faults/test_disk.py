@@ -13,7 +13,7 @@ from tests.faults.report import Report
 from tests.faults.scene import RECOVERY_SECONDS, scene, stopped
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until
 
-SPOOL_BYTES = 2 << 20
+SPOOL_BYTES = 200_000
 DATABASE_BYTES = 512 << 20
 """An empty MySQL takes 200 MB, most of it for logs."""
 ENOUGH = 50

@@ -1,23 +1,22 @@
 """The spool of the real service: MySQL takes nothing, events are taken all the same, and all come over afterwards."""
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingest.spool.files import damaged, salvaged, spools
+from ingest.spool.files import damaged, segments_of
+from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES
 from tests.conftest import StartService
 from tests.faults.reading import spooled, take_messages
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 
 SECONDS = 20.0
-PAGE_BYTES = 4096
 
 
 class Database:
@@ -152,30 +151,36 @@ def test_damaged_spool_costs_only_what_is_damaged(start_service: StartService, d
     with database.away():
         sent = post(service, 40, note="x" * 100)
         service.stop()
-        (path,) = spools(folder_of(service))
-        damage(path)
+        damage(segment_of(service))
         service.start()
         service.wait_for_status("degraded", "ready")
 
     wait_until_drained(service)
-    assert wait_until(lambda: bool(salvaged(folder_of(service))) and not damaged(folder_of(service)), SECONDS)
-    wait_until_drained(service)
+    assert wait_until(lambda: len(damaged(folder_of(service))) == 1, SECONDS), service.log()
 
     found = database.call_ids()
     assert found - Counter([*sent, EVENT["call_id"]]) == Counter()
-    assert 20 <= len(found) < 41
-    assert "the spool's file is damaged" in service.log()
+    assert 36 <= len(found) < 41
+    assert "the spool's files are damaged" in service.log()
+    service.wait_for_status("degraded")
+    assert wait_until(lambda: "hold damage" in report(service)["checks"]["spool files"], SECONDS)
+    listed, verified = service.command("spool", "ls").stdout, service.command("spool", "verify", check=False)
+    assert "damaged; all that is whole in it was taken out of it" in listed
+    assert verified.returncode == 1
+    damaged(folder_of(service))[0].unlink()
+    service.wait_for_status("ready")
+
+
+def segment_of(service: ServiceProcess) -> Path:
+    (path,) = segments_of(folder_of(service), 0)
+    return path
 
 
 def damage(path: Path) -> None:
-    """The file's head, so that SQLite refuses it, and one page of records."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """The file's head, with its first entry's, and bytes in the middle."""
     content = bytearray(path.read_bytes())
-    leaves = [at for at in range(PAGE_BYTES, len(content), PAGE_BYTES) if content[at] == 0x0D and content[at + 4]]
-    assert len(leaves) > 1
-    content[leaves[0] : leaves[0] + PAGE_BYTES] = bytes(PAGE_BYTES)
-    content[:100] = bytes(100)
+    content[:50] = bytes(50)
+    content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
     path.write_bytes(content)
 
 
@@ -209,10 +214,10 @@ def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
     with database.away():
         sent = post(service, 3)
         service.stop()
-        (path,) = spools(folder_of(service))
-        with closing(sqlite3.connect(path)) as connection, connection:
-            (first_id,) = connection.execute("SELECT MIN(first_id) FROM spool").fetchone()
-            connection.execute("UPDATE spool SET batch = substr(batch, 2) WHERE first_id = ?", (first_id,))
+        with segment_of(service).open("r+b") as file:
+            first_id = int.from_bytes(file.read()[HEAD_BYTES + 9 : HEAD_BYTES + 17], "little")
+            file.seek(HEAD_BYTES + ENTRY_BYTES + 20)
+            file.write(bytes(20))
         verified = service.command("spool", "verify", check=False)
         assert (verified.returncode, f"damaged records: {first_id}" in verified.stdout) == (1, True)
         service.start()
@@ -224,3 +229,6 @@ def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
     assert "could not be brought to the database" in service.log()
     assert wait_until(lambda: "set aside" in report(service)["checks"]["spool"], SECONDS)
     assert f"id {first_id} on: the record is damaged" in service.command("spool", "ls").stdout
+    assert service.command("spool", "retry", "1", check=False).stderr.startswith("ingest: Nothing is set aside")
+    assert service.command("spool", "retry", str(first_id)).stdout.startswith("1 events wait")
+    assert wait_until(lambda: service.log().count("could not be brought to the database") == 2, SECONDS)

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.spool.files import SpoolFile, take_spool
+from ingest.spool.files import SpoolFiles, take_spool
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from tests.unit.fakes import FakeClock
 
 LIMITS = SpoolLimits(bytes_max=1_000_000, free_bytes_min=1, lease_seconds=30.0)
-Opened = Callable[[SpoolFile], SpoolStore]
+Opened = Callable[[SpoolFiles], SpoolStore]
 
 
 @pytest.fixture

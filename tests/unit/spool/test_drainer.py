@@ -8,7 +8,6 @@ from ingest.batches import Batch
 from ingest.errors import IdsTaken, SpoolFull, StoreUnavailable
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
-from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
 from ingest.spool.files import take_spool
 from ingest.spool.records import Record
@@ -61,8 +60,7 @@ def polling(
     metrics: Metrics,
 ) -> Callable[[float], Drainer]:
     """Makes a drainer that pauses for so many seconds."""
-    adoption = Adoption(folder, spool, opened)
-    return lambda seconds: Drainer(spool, adoption, database, successor, outage, seconds, metrics)
+    return lambda seconds: Drainer(spool, database, successor, outage, seconds, metrics)
 
 
 @pytest.fixture
@@ -186,8 +184,7 @@ async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
     """What is kept by then tells more: the database may answer, and take nothing."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
-    adoption = Adoption(folder, spool, lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us))
-    drainer = Drainer(spool, adoption, database, successor, outage, 0.01, metrics)
+    drainer = Drainer(spool, database, successor, outage, 0.01, metrics)
 
     await drainer.round()
 
@@ -219,8 +216,7 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     published: bool,
 ) -> None:
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
-    adoption = Adoption(folder, spool, lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us))
-    drainer = Drainer(spool, adoption, database, successor, outage, 0.01, metrics)
+    drainer = Drainer(spool, database, successor, outage, 0.01, metrics)
     made = await keep(spool, batch(1), published=published)
     outage.concerns(0, "away")
 

@@ -3,76 +3,60 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.spool.files import damaged, is_held, mark_salvaged, salvaged, spools, take_orphans, take_spool
+from ingest.spool.files import damaged, is_held, segments_of, spools, take_orphans, take_spool
 
 
-def test_each_owner_has_a_file_of_its_own(folder: Path) -> None:
+def segment(folder: Path, spool: int, number: int, suffix: str = ".log") -> Path:
+    path = folder / f"spool-{spool}.{number:08d}.00112233445566ff{suffix}"
+    path.touch()
+    return path
+
+
+def test_each_owner_has_a_spool_of_its_own(folder: Path) -> None:
     first, second = take_spool(folder), take_spool(folder)
 
-    assert first.path != second.path
-    assert is_held(first.path)
+    assert (first.number, second.number) == (0, 1)
+    assert is_held(folder, 0)
 
 
-def test_owner_notices_that_its_lock_was_deleted(folder: Path) -> None:
-    file = take_spool(folder)
-    assert file.intact
-
-    (folder / "spool-0.lock").unlink()
-
-    assert not file.intact
-    assert is_held(file.path)
-    assert take_spool(folder).path != file.path
-
-
-def test_file_of_a_dead_owner_is_the_next_ones(folder: Path) -> None:
+def test_spool_of_a_dead_owner_is_the_next_ones(folder: Path) -> None:
     first = take_spool(folder)
     first.release()
 
-    assert take_spool(folder).path == first.path
+    assert take_spool(folder).number == first.number
 
 
-def test_orphans_are_files_that_nobody_has(folder: Path) -> None:
+def test_who_asks_whether_a_spool_is_held_creates_nothing(folder: Path) -> None:
+    folder.mkdir()
+
+    assert not is_held(folder, 3)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_orphans_are_spools_that_nobody_has(folder: Path) -> None:
     own, orphan, gone = take_spool(folder), take_spool(folder), take_spool(folder)
-    for file in (own, orphan):
-        file.path.touch()
+    for taken in (own, orphan):
+        segment(folder, taken.number, 1)
     orphan.release()
-    gone.release()  # its file was never written, or was adopted
+    gone.release()  # it was never written, or was adopted
 
     (found,) = take_orphans(folder)
 
-    assert found.path == orphan.path
+    assert found.number == orphan.number
     assert list(take_orphans(folder)) == []
 
 
-def test_removed_spool_is_gone_with_its_log(folder: Path) -> None:
-    file = take_spool(folder)
-    file.path.touch()
-    file.path.with_name("spool-0.db-wal").touch()
+def test_segments_are_in_their_order_and_no_number_is_used_twice(folder: Path) -> None:
+    taken = take_spool(folder)
+    made = [segment(folder, 0, number) for number in (2, 10, 9)]
+    kept = segment(folder, 0, 11, ".damaged")
+    segment(folder, 1, 77)
 
-    file.remove()
-
-    assert spools(folder) == []
-    assert [path.name for path in folder.iterdir()] == ["spool-0.lock"]
-
-
-def test_files_set_aside_keep_their_logs_and_never_replace_one_another(folder: Path) -> None:
-    file = take_spool(folder)
-    for content in (b"first", b"second"):
-        file.path.write_bytes(content)
-        file.path.with_name("spool-0.db-wal").write_bytes(content)
-        file.set_aside()
-
-    assert [path.read_bytes() for path in damaged(folder)] == [b"first", b"second"]
-    done = mark_salvaged(damaged(folder)[0])
-    assert (done.read_bytes(), done.with_name(f"{done.name}-wal").read_bytes()) == (b"first", b"first")
-    assert (len(damaged(folder)), salvaged(folder)) == (1, [done])
-    file.path.write_bytes(b"third")
-    file.set_aside()
-    assert sorted(path.read_bytes() for path in [*damaged(folder), *salvaged(folder)]) == [
-        b"first",
-        b"second",
-        b"third",
-    ]
+    assert segments_of(folder, 0) == [made[0], made[2], made[1]]
+    assert taken.next_number() == 12
+    assert damaged(folder) == [kept]
+    assert spools(folder) == [0, 1]
 
 
 def test_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

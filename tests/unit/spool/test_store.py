@@ -1,15 +1,15 @@
-import logging
 import os
-import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from ingest.errors import SpoolFull, StoreUnavailable
-from ingest.spool.files import damaged, spools, take_spool
-from ingest.spool.records import RECORD_BYTES, Record, Refused, SpoolLimits, Usage
-from ingest.spool.store import VACUUM_BYTES, SpoolStore
+from ingest.errors import IdsTaken, SpoolFull, StoreUnavailable
+from ingest.spool.files import segments_of, take_spool
+from ingest.spool.inspection import contents
+from ingest.spool.records import RECORD_BYTES, SEGMENT_BYTES_MIN, Record, Refused, SpoolLimits, Usage
+from ingest.spool.segment import HEAD_BYTES
+from ingest.spool.store import SpoolStore
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US, batch, event
 from tests.unit.spool.conftest import LIMITS, Opened
@@ -40,12 +40,24 @@ async def test_batch_kept_twice_is_there_once(spool: SpoolStore) -> None:
     assert len(await spool.after(0, 10)) == 1
 
 
-async def test_batch_is_on_disk_when_commit_returns(spool: SpoolStore, folder: Path) -> None:
+async def test_batch_is_in_the_file_when_commit_returns(spool: SpoolStore, folder: Path) -> None:
     first_id = await keep(spool)
 
-    with sqlite3.connect(spools(folder)[0]) as other:
-        assert other.execute("SELECT first_id FROM spool").fetchall() == [(first_id,)]
-        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    (found,) = contents(folder)
+    assert (found.usage.records, found.unpublished) == (1, 1)
+    (path,) = segments_of(folder, 0)
+    assert first_id.to_bytes(8, "little") in path.read_bytes()
+
+
+async def test_another_batch_with_the_same_ids_is_refused(spool: SpoolStore) -> None:
+    kept, other = batch([event("call-1")]), batch([event("call-2")])
+    await spool.commit(kept, lease_seconds=LEASE_SECONDS, settled=[])
+
+    with pytest.raises(IdsTaken):
+        await spool.commit(other, lease_seconds=LEASE_SECONDS, settled=[])
+
+    assert await spool.read([kept.first_id]) == [kept]
+    assert (await spool.usage()).records == 1
 
 
 async def test_leased_record_is_nobodys_until_the_lease_ends(spool: SpoolStore, clock: FakeClock) -> None:
@@ -93,18 +105,26 @@ async def test_oldest_are_taken_first(spool: SpoolStore) -> None:
 
 async def test_usage_follows_what_comes_and_goes(spool: SpoolStore, folder: Path, opened: Opened) -> None:
     await keep(spool, 0, of=3)
-    await spool.usage()
     await keep(spool, 1, of=2)
     first, second = await spool.after(0, 10)
-    assert await spool.usage() == Usage(2, 5, first.bytes + second.bytes)
+    assert await used(spool) == Usage(2, 5, first.bytes + second.bytes)
+    await keep(spool, 1, of=2)
+    await spool.add([first])
+    assert await used(spool) == Usage(2, 5, first.bytes + second.bytes)
     await spool.remove([first])
-    assert await spool.usage() == Usage(1, 2, second.bytes)
+    await spool.remove([first])
+    assert await used(spool) == Usage(1, 2, second.bytes)
     await spool.set_aside(Refused(second.first_id, 2, "refused", second.batch))
-    assert await spool.usage() == Usage(0, 0, 0, refused_events=2)
+    await spool.remove([second])
+    assert await used(spool) == Usage(0, 0, 0, refused_events=2)
+
+
+async def used(spool: SpoolStore) -> Usage:
+    return msgspec.structs.replace(await spool.usage(), file_bytes=0)
 
 
 async def test_full_spool_takes_nothing_and_keeps_what_it_has(folder: Path, clock: FakeClock) -> None:
-    limits = SpoolLimits(bytes_max=RECORD_BYTES + 400, free_bytes_min=1, lease_seconds=1.0)
+    limits = SpoolLimits(bytes_max=HEAD_BYTES + RECORD_BYTES + 250, free_bytes_min=1, lease_seconds=1.0)
     spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
     await keep(spool, 0)
 
@@ -131,27 +151,14 @@ async def test_what_a_killed_owner_was_publishing_is_the_relays_at_the_start(
 ) -> None:
     leased, published = [await keep(spool, number, lease_seconds=LEASE_SECONDS) for number in (0, 1)]
     await spool.settle([published])
-
-    await spool.start()
-
-    assert await spool.claim(10, LEASE_SECONDS) == [leased]
-
-
-async def test_damaged_file_is_set_aside_and_takes_no_commit_down(
-    folder: Path, opened: Opened, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = take_spool(folder)
-    file.path.write_bytes(b"no database, surely" * 1000)
-    spool = opened(file)
-
-    with caplog.at_level(logging.ERROR):
-        first_id = await keep(spool)
-
-    assert [record.first_id for record in await spool.after(0, 10)] == [first_id]
-    (aside,) = damaged(folder)
-    assert aside.read_bytes() == b"no database, surely" * 1000
-    assert "the spool's file is damaged" in caplog.text
     await spool.close()
+
+    again = opened(take_spool(folder))
+    await again.start()
+
+    assert await again.claim(10, LEASE_SECONDS) == [leased]
+    assert [record.first_id for record in await again.take_oldest(10)] == [published]
+    await again.close()
 
 
 async def test_closed_spool_says_so(folder: Path, opened: Opened) -> None:
@@ -162,21 +169,43 @@ async def test_closed_spool_says_so(folder: Path, opened: Opened) -> None:
         await keep(spool)
 
 
-async def test_empty_spool_gives_its_room_back(spool: SpoolStore, folder: Path) -> None:
-    records = [Record(number, 1, None, os.urandom(1 << 20)) for number in range(1, VACUUM_BYTES // (1 << 20) + 2)]
-    await spool.add(records)
-    await spool.remove(records[1:])
-    await spool.give_room_back()
-    assert size_of(folder) > VACUUM_BYTES
+async def test_files_go_with_what_is_in_them(folder: Path, clock: FakeClock) -> None:
+    limits = msgspec.structs.replace(LIMITS, bytes_max=SEGMENT_BYTES_MIN)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    await spool.add([Record(number, 1, None, os.urandom(1000)) for number in range(1, 9)])
+    for number in range(11, 19):
+        await spool.add([Record(number, 1, None, os.urandom(1000))])
+    records, segments = await spool.after(0, 100), segments_of(folder, 0)
+    assert len(segments) == 3
 
-    await spool.remove(records[:1])
-    await spool.give_room_back()
+    await spool.remove(records[8:])
+    assert segments_of(folder, 0)[:3] == segments  # what the newer ones say of older ones is needed yet
+    await spool.remove(records[:8])
 
-    assert size_of(folder) < 1 << 20
+    assert segments_of(folder, 0) == []
+    assert await spool.usage() == Usage()
+    await spool.close()
 
 
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("spool-0.db*"))
+async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder: Path, clock: FakeClock) -> None:
+    limits = msgspec.structs.replace(LIMITS, bytes_max=SEGMENT_BYTES_MIN)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    for number in range(1, 41):
+        await spool.add([Record(number, 1, None, os.urandom(1000))])
+    stays, *records = await spool.after(0, 100)
+    await spool.set_aside(Refused(77, 1, "refused", b"?"))
+    await spool.remove(records)
+
+    for _ in range(10):
+        await spool.give_room_back()
+
+    assert (await spool.usage()).file_bytes < 3 * SEGMENT_BYTES_MIN
+    await spool.close()
+    again = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    await again.start()
+    assert await again.after(0, 100) == [stays]
+    assert [refused.first_id for refused in await again.refused()] == [77]
+    await again.close()
 
 
 async def test_where_the_order_counts_nothing_is_brought_over_before_it_is_published(

@@ -1,0 +1,226 @@
+"""What happens to files of a spool while its owner lives: people and cleaners delete them, disks get full."""
+
+import asyncio
+import fcntl
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ingest.batches import Batch
+from ingest.clock import unix_us
+from ingest.errors import SpoolFull, StoreUnavailable
+from ingest.spool.files import segments_of, spools, take_spool
+from ingest.spool.records import Refused
+from ingest.spool.store import SpoolStore
+from tests.unit.making import NOW_US, batch
+from tests.unit.spool.conftest import LIMITS, Opened
+
+
+def number(of: int) -> Batch:
+    return batch(1, us=NOW_US + of * 1000)
+
+
+async def keep(spool: SpoolStore, *numbers: int) -> None:
+    for one in numbers:
+        await spool.commit(number(one), lease_seconds=0.0, settled=[])
+
+
+async def found_by_the_next(folder: Path, opened: Opened) -> list[Batch | None]:
+    """What another process finds, as the first one is killed."""
+    next_one = opened(take_spool(folder))
+    await next_one.start()
+    records = await next_one.after(0, 100)
+    await next_one.close()
+    return [record.unpacked() for record in records]
+
+
+def replace_segment(folder: Path) -> None:
+    (path,) = segments_of(folder, 0)
+    shutil.copy(path, folder / "copy")
+    (folder / "copy").replace(path)
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "segment": lambda folder: segments_of(folder, 0)[0].unlink(),
+    "lock": lambda folder: (folder / "spool-0.lock").unlink(),
+    "lock and segment": empty,
+    "folder": shutil.rmtree,
+    "data folder": lambda folder: shutil.rmtree(folder.parent),
+    "moved away": lambda folder: folder.rename(folder.with_name("elsewhere")),
+    "segment replaced": replace_segment,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "spool"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("noticed_by", ["the next commit", "a look"])
+async def test_what_was_acknowledged_is_written_anew_and_that_is_told(
+    folder: Path, opened: Opened, spool: SpoolStore, caplog: pytest.LogCaptureFixture, loss: str, noticed_by: str
+) -> None:
+    await keep(spool, 1, 2)
+    await spool.settle([number(1).first_id])
+    await spool.set_aside(Refused(7, 1, "refused", b"seven"))
+    LOSSES[loss](folder)
+
+    if noticed_by == "a look":
+        assert await spool.check_files()
+    await keep(spool, 3)
+
+    assert "deleted or moved" in str(await spool.check_files())
+    assert "deleted or moved while in use" in caplog.text
+    await spool.close()
+    assert await found_by_the_next(folder, opened) == [number(1), number(2), number(3)]
+
+
+async def test_records_of_a_deleted_file_are_still_brought_over(folder: Path, spool: SpoolStore) -> None:
+    await keep(spool, 1)
+    shutil.rmtree(folder)
+
+    (record,) = await spool.take_oldest(10)
+
+    assert record.unpacked() == number(1)
+    await spool.remove([record])
+    assert await spool.after(0, 10) == []
+
+
+async def test_lock_that_another_worker_has_by_now_is_left_to_it(
+    folder: Path, spool: SpoolStore, opened: Opened
+) -> None:
+    """Of another user, or on a system that does not tell who has a deleted file open."""
+    await keep(spool, 1)
+    (folder / "spool-0.lock").replace(folder / "kept-for-the-other")
+    (folder / "spool-0.lock").touch()
+    other = multiprocessing.get_context("fork").Process(target=hold, args=(folder / "spool-0.lock",))
+    other.start()
+    try:
+        while not (folder / "held").exists():
+            assert other.is_alive()
+        await keep(spool, 2)
+    finally:
+        other.kill()
+        other.join()
+
+    assert spool.files.number == 1
+    assert spools(folder) == [1]
+    await spool.close()
+    assert await found_by_the_next(folder, opened) == []  # the lowest free one is the other's
+    second = SpoolStore(take_spool(folder), 5.0, LIMITS, unix_us)
+    await second.close()
+
+
+def hold(path: Path) -> None:
+    fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)
+    path.with_name("held").touch()
+    signal.pause()
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Writes beyond it fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_write_that_fails_is_told_and_costs_nothing_that_was_acknowledged(
+    folder: Path, spool: SpoolStore, opened: Opened
+) -> None:
+    await keep(spool, 1)
+    (path,) = segments_of(folder, 0)
+    size = path.stat().st_size
+    with file_size_limit(size + 50):
+        with pytest.raises(SpoolFull):
+            await keep(spool, 2)
+        assert path.stat().st_size == size
+        records = await spool.take_oldest(10)
+        await spool.settle([records[0].first_id])
+        await spool.give_back(records)
+
+    await keep(spool, 3)
+    assert [path.stat().st_size == size for path in segments_of(folder, 0)] == [True, False]
+    await spool.close()
+    assert await found_by_the_next(folder, opened) == [number(1), number(3)]
+
+
+async def test_what_was_brought_over_gives_its_room_back_on_a_full_disk(folder: Path, spool: SpoolStore) -> None:
+    """What is removed needs no room for itself."""
+    await keep(spool, 1, 2)
+    with file_size_limit(10):
+        await spool.remove(await spool.after(0, 10))
+
+        assert segments_of(folder, 0) == []
+
+
+@contextmanager
+def in_the_way(folder: Path) -> Iterator[None]:
+    """A file is where the folder was: nobody can make one there."""
+    shutil.rmtree(folder)
+    folder.touch()
+    yield
+    folder.unlink()
+
+
+async def test_nothing_is_acknowledged_while_nothing_can_be_written(
+    folder: Path, spool: SpoolStore, opened: Opened
+) -> None:
+    await keep(spool, 1)
+    with in_the_way(folder):
+        with pytest.raises(StoreUnavailable):
+            await keep(spool, 2)
+        assert await spool.read([number(1).first_id]) == [number(1)]
+    await keep(spool, 3)
+    await spool.close()
+    found = await found_by_the_next(folder, opened)
+    assert [one for one in found if one != number(2)] == [number(1), number(3)]
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def commit_for_ever(folder: Path, told: Path) -> None:
+    """Writes the number of each batch that is acknowledged."""
+
+    async def work() -> None:
+        spool = SpoolStore(take_spool(folder), 5.0, LIMITS, unix_us)
+        await spool.start()
+        for one in range(100_000):
+            await keep(spool, one)
+            append(told, f"{one}\n")
+
+    asyncio.run(work())
+
+
+async def test_kill_9_costs_nothing_that_was_acknowledged(folder: Path, tmp_path: Path, opened: Opened) -> None:
+    told = tmp_path / "told"
+    worker = multiprocessing.get_context("spawn").Process(target=commit_for_ever, args=(folder, told))
+    worker.start()
+    while not told.exists() or len(told.read_text().splitlines()) < 100:
+        assert worker.is_alive()
+    worker.kill()
+    worker.join()
+
+    found = await found_by_the_next(folder, opened)
+
+    acknowledged = told.read_text().splitlines()
+    assert found[: len(acknowledged)] == [number(int(one)) for one in acknowledged][:100]
