@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from hypothesis import settings
 from prometheus_client import CollectorRegistry
 
 from ingest.batcher import Batcher, BatcherLimits
@@ -16,6 +17,9 @@ from ingest.keys import Keys
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
+
+settings.register_profile("unit", deadline=None)  # a busy machine is no failure
+settings.load_profile("unit")
 
 Sample = Callable[..., float]
 
