@@ -45,9 +45,10 @@ def _change(settings: Settings, event_ids: Sequence[int], every: bool, what: str
         do: Callable[[Sequence[int]], Awaitable[int]] = getattr(table, what)
         if not every:
             return await do(event_ids)
-        done = 0
-        while letters := await table.dead_letters(0, PAGE):
+        done = last_id = 0
+        while letters := await table.dead_letters(last_id, PAGE):  # onwards: what dies again meanwhile is left alone
             done += await do([letter.event_id for letter in letters])
+            last_id = letters[-1].event_id
         return done
 
     done = with_store(settings, change)

@@ -21,6 +21,9 @@ class Selection(msgspec.Struct, frozen=True):
 class EventTable(Protocol):
     """Raises `StoreError`s, as `ingest.store.base.Outbox` does, also while not all events are in the table."""
 
+    async def newest_id(self) -> int:
+        """0 without any event."""
+
     async def count_events(self, selection: Selection) -> int: ...
 
     async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:

@@ -2,19 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.batches import Batch
-from ingest.errors import IngestError, PublishError, SettingsError
+from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events import Event
 from ingest.events_table import EventTable, Selection
 from ingest.ids import first_id_of
 from ingest.publisher.base import Publisher
+from ingest.replay_progress import Progress, ProgressFile
 
 PAGE = 500
 """Events read and published at a time; with a rate, a tenth of a second's, if that is fewer."""
@@ -22,20 +21,15 @@ HEADERS = {"replay": "1"}
 READY_SECONDS = 30.0
 TRIES_MAX = 20
 TRY_PAUSE_SECONDS = 0.5
+REFUSED_MAX = 1000
+"""Events that the broker never takes: with more of them the fault is not theirs."""
+REFUSED_TOLD = 20
 
 
 class ReplayFailed(IngestError):
     """The events could not be published."""
 
     code = "replay"
-
-
-class Progress(msgspec.Struct):
-    """What is kept in the file of `--resume`: for which selection, and how far it came."""
-
-    selection: Selection
-    last_id: int
-    published: int = 0
 
 
 def id_at(text: str) -> int:
@@ -55,51 +49,107 @@ class Replay:
         self,
         table: EventTable,
         publisher: Publisher,
-        selection: Selection,
+        progress: Progress,
+        file: ProgressFile,
         per_second: float | None,
-        state: Path | None,
         advance: Callable[[int], object],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._table = table
         self._publisher = publisher
+        self._file = file
         self._per_second = per_second
-        self._state = state
         self._advance = advance
+        self._sleep = sleep
         self._page = min(PAGE, max(1, int(per_second / 10))) if per_second else PAGE
-        self.progress = self._resumed(selection)
+        self._unconfirmed: Sequence[int] = ()
+        self.progress = progress
 
-    @property
-    def left(self) -> Selection:
-        """What is not published yet."""
-        selection = self.progress.selection
-        return msgspec.structs.replace(selection, first_id=max(selection.first_id, self.progress.last_id + 1))
+    async def count(self) -> int:
+        """How many are left to publish."""
+        return await self._table.count_events(self.progress.left) + len(self.progress.missing)
+
+    async def begin(self) -> int:
+        """Fix the end, and count; how many are left. Only the first run of several does."""
+        if self.progress.end is None:
+            self.progress.end = await self._table.newest_id()
+        if self.progress.counted is None:
+            self.progress.counted = self.progress.done + await self.count()
+            self._file.write(self.progress)
+        return max(0, self.progress.counted - self.progress.done)
 
     async def run(self) -> int:
         """How many were published now. Raises `ReplayFailed`, or a `StoreError`: what was published is remembered."""
-        began, published = time.monotonic(), 0
-        while events := await self._table.read_events(self.left, self._page):
-            await self._publish(events)
-            published += len(events)
-            self.progress.last_id = events[-1][0]
-            self.progress.published += len(events)
-            self._remember()
-            self._advance(len(events))
+        began, before = time.monotonic(), self.progress.published
+        while events := await self._next():
+            done = self.progress.done
+            self._unconfirmed = [event_id for event_id, _ in events]
+            try:
+                await self._publish(Batch(list(self._unconfirmed), [_marked(event) for _, event in events], 0))
+            finally:
+                self._note(events)
+            self._advance(self.progress.done - done)
             if self._per_second:
-                await asyncio.sleep(max(0.0, began + published / self._per_second - time.monotonic()))
-        return published
+                published = self.progress.published - before
+                await self._sleep(max(0.0, began + published / self._per_second - time.monotonic()))
+        return self.progress.published - before
 
-    async def _publish(self, events: Sequence[tuple[int, Event]]) -> None:
-        """Without a writer: a stream would discard them as repeats."""
-        made = Batch([event_id for event_id, _ in events], [_marked(event) for _, event in events], 0)
+    def check(self) -> None:
+        """Raises `ReplayFailed` if fewer events were published than there were as it began."""
+        told = []
+        if refused := self.progress.refused:
+            some = "; ".join(f"{event_id}: {reason}" for event_id, reason in [*refused.items()][:REFUSED_TOLD])
+            more = f"; and {len(refused) - REFUSED_TOLD} more" if len(refused) > REFUSED_TOLD else ""
+            told.append(f"RabbitMQ never takes {len(refused)} of these events ({some}{more}).")
+        if gone := max(0, (self.progress.counted or 0) - self.progress.done):
+            told.append(
+                f"{gone} of {self.progress.counted} events were not in the table any more: a day was dropped, or rows "
+                "were deleted, since it began. The others are published."
+            )
+        if told:
+            raise ReplayFailed(" ".join(told))
+
+    async def _next(self) -> list[tuple[int, Event]]:
+        """First what an earlier run left, then the next page."""
+        if missing := self.progress.missing:
+            events = await self._table.read_events(Selection(ids=tuple(missing)), len(missing))
+            self.progress.missing = []
+            if events:
+                return events
+        return await self._table.read_events(self.progress.left, self._page)
+
+    async def _publish(self, left: Batch) -> None:
+        """Without a writer: a stream would discard them as repeats. Only what is missing is published again."""
+        reason = ""
         for attempt in range(TRIES_MAX):
             await self._until_ready()
             try:
-                await self._publisher.publish(made, "relay")
-                return
+                await self._publisher.publish(left, "relay")
+                left = left.part(0, 0)
+            except NotConfirmed as exc:
+                reason, never = str(exc), [left.ids[at] for at in exc.never]
+                left = left.picked([at for at in exc.positions if at not in exc.never])
+                self._refuse(never, reason, left)
             except PublishError as exc:
                 reason = str(exc)
-            await asyncio.sleep(TRY_PAUSE_SECONDS * min(attempt + 1, 10))
+            self._unconfirmed = left.ids
+            if not left:
+                return
+            await self._sleep(TRY_PAUSE_SECONDS * min(attempt + 1, 10))
         raise ReplayFailed(f"{reason} Tried {TRIES_MAX} times; with --resume the same command goes on from here.")
+
+    def _refuse(self, event_ids: Sequence[int], reason: str, left: Batch) -> None:
+        self.progress.refused |= dict.fromkeys(event_ids, reason)
+        self._unconfirmed = left.ids
+        if len(self.progress.refused) > REFUSED_MAX:
+            raise ReplayFailed(f"RabbitMQ never takes more than {REFUSED_MAX} of these events: {reason}")
+
+    def _note(self, events: Sequence[tuple[int, Event]]) -> None:
+        progress, left = self.progress, set(self._unconfirmed) - self.progress.refused.keys()
+        progress.published += sum(i not in left and i not in progress.refused for i, _ in events)
+        progress.last_id = max(progress.last_id, events[-1][0])
+        progress.missing = sorted(left)
+        self._file.write(progress)
 
     async def _until_ready(self) -> None:
         try:
@@ -108,21 +158,6 @@ class Replay:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise ReplayFailed(self._publisher.problem or "RabbitMQ is not reachable.") from None
-
-    def _resumed(self, selection: Selection) -> Progress:
-        if self._state is None or not self._state.exists():
-            return Progress(selection, selection.first_id - 1)
-        try:
-            progress = msgspec.json.decode(self._state.read_bytes(), type=Progress)
-        except msgspec.MsgspecError as exc:
-            raise SettingsError(f"{self._state} is no file of `ingest replay --resume`: {exc}.") from exc
-        if progress.selection != selection:
-            raise SettingsError(f"{self._state} belongs to another selection: give it a file of its own, or delete it.")
-        return progress
-
-    def _remember(self) -> None:
-        if self._state:
-            replace_file(self._state, msgspec.json.encode(self.progress))
 
 
 def _marked(event: Event) -> Event:

@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -39,8 +40,9 @@ def replay(
     """Publish events of call_event_logs once more, in the order of their ids, to the queue or stream.
 
     Each message has the id, type and time of the first one, and a header `replay: 1`; its body is the payload as the
-    database keeps it (MySQL's JSON has its own spacing and order of keys). With --resume FILE the same command goes on
-    after an interruption where it was; at most 500 events are published twice then.
+    database keeps it (MySQL's JSON has its own spacing and order of keys). Events that are stored after it began are
+    left out. With --resume FILE the same command goes on after an interruption where it was; at most 500 events are
+    published twice then. The exit code is 1 if events were refused, or dropped from the table meanwhile.
     """
     from ingest.replay import id_at
 
@@ -54,21 +56,33 @@ async def _replay(
     settings: Settings, selection: Selection, rate: float | None, resume: Path | None, dry_run: bool
 ) -> None:
     from ingest.replay import Replay
+    from ingest.replay_progress import ProgressFile
     from ingest.wiring import make_publisher, make_store
 
+    target, file = target_of(settings), ProgressFile(resume)
+    progress = file.read(selection, target)
     async with AsyncExitStack() as stack:
         store = make_store(settings)
         await store.start()
         stack.push_async_callback(store.close)
         publisher = make_publisher(settings)
         bar = click.progressbar(length=0, label="replay", file=sys.stderr)
-        replaying = Replay(store, publisher, selection, rate, resume, bar.update)
-        bar.length = await store.count_events(replaying.left)
+        replaying = Replay(store, publisher, progress, file, rate, bar.update)
         if dry_run:
-            click.echo(f"{bar.length} events would be published to the {settings.publish_to} {settings.queue}")
+            left = await replaying.count()
+            click.echo(f"{left} events would be published to the {settings.publish_to} {settings.queue}")
             return
+        bar.length = await replaying.begin()
         await publisher.start()
         stack.push_async_callback(publisher.close)
         with bar:
             published = await replaying.run()
         click.echo(f"{published} events published to the {settings.publish_to} {settings.queue}")
+        replaying.check()
+
+
+def target_of(settings: Settings) -> str:
+    """Where the messages go, without user and password."""
+    parts = urlsplit(settings.stream_url if settings.publish_to == "stream" else settings.broker_url)
+    hosts = parts.netloc.rpartition("@")[2]
+    return f"{settings.publish_to} {settings.queue} at {urlunsplit((parts.scheme, hosts, parts.path, '', ''))}"

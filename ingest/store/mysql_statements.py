@@ -84,6 +84,7 @@ ADD_TOKEN = (
 )
 EXPIRE_TOKENS = b"UPDATE ingest_tokens SET expires_time = LEAST(COALESCE(expires_time, %b), %b) WHERE digest IN (%b)"
 REMOVE_TOKENS = b"DELETE FROM ingest_tokens WHERE digest IN (%b)"
+NEWEST_ID = b"SELECT COALESCE(MAX(id), 0) FROM call_event_logs"
 COUNT_EVENTS = b"SELECT COUNT(*) FROM call_event_logs WHERE "
 READ_EVENTS = b"SELECT id, call_id, event_type, CAST(payload AS CHAR) FROM call_event_logs WHERE "
 BURY = b"INSERT IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES "

@@ -122,6 +122,10 @@ class MySQLTables:
         async with self._other() as connection:
             return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
 
+    async def newest_id(self) -> int:
+        async with self._other() as connection:
+            return int((await connection.run(sql.NEWEST_ID))[0][0])
+
     async def count_events(self, selection: Selection) -> int:
         async with self._other(SCAN_SECONDS_MAX) as connection:
             count = int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])

@@ -24,6 +24,7 @@ ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_ti
     VALUES (?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
 EXPIRE_TOKEN = """UPDATE ingest_tokens SET expires_time = MIN(COALESCE(expires_time, ?1), ?1) WHERE digest = ?2"""  # noqa: S105
 REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
+NEWEST_ID = "SELECT COALESCE(MAX(id), 0) FROM call_event_logs"
 COUNT_EVENTS = "SELECT COUNT(*) FROM call_event_logs WHERE "
 READ_EVENTS = "SELECT id, call_id, event_type, payload FROM call_event_logs WHERE "
 BURY = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
@@ -98,6 +99,9 @@ class SQLiteTables:
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
         rows = [(event_id,) for event_id in event_ids]
         return await self._transact(lambda connection: connection.executemany(DROP_DEAD, rows).rowcount)
+
+    async def newest_id(self) -> int:
+        return int((await self._run(lambda connection: connection.execute(NEWEST_ID).fetchone()))[0])
 
     async def count_events(self, selection: Selection) -> int:
         condition, values = _where(selection)

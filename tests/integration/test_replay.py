@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,7 +21,7 @@ from tests.conftest import StartService
 from tests.contract.publishers import Stream, removed
 from tests.faults.reading import channel_to, take_messages
 from tests.running import ServiceProcess
-from tests.services import RabbitMQServer, wait_until
+from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.unit.making import body
 
 SECONDS = 20.0
@@ -92,6 +94,55 @@ def test_interrupted_replay_goes_on_where_it_was(
 
     refused = service.command("replay", "--call", "call-1", "--resume", str(state), check=False)
     assert (refused.returncode, "another selection" in refused.stderr) == (1, True)
+
+
+def test_resumed_replay_is_of_what_there_was_and_goes_where_it_went(
+    service: ServiceProcess, mysql: MySQLServer, full_settings: Mapping[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "replayed"
+    assert service.command("replay", "--resume", str(state)).stdout.startswith(f"{EVENTS} events published")
+    assert service.post(body(call_id="later"))[0] == 200
+    assert service.command("replay", "--resume", str(state)).stdout.startswith("0 events published")
+
+    other = service.command("replay", "--resume", str(state), "--queue", "another", check=False)
+    assert (other.returncode, "belongs to the queue" in other.stderr) == (1, True)
+    assert full_settings["BROKER_URL"].partition("@")[0].rpartition(":")[2] not in other.stderr + state.read_text()
+
+    remembered = json.loads(state.read_text())
+    state.write_text(json.dumps({**remembered, "published": EVENTS - 4, "last_id": 0}))
+    mysql.query(f"DELETE FROM call_event_logs WHERE id <= {remembered['end']}", database_of(full_settings))
+    dropped = service.command("replay", "--resume", str(state), check=False)
+    assert (dropped.returncode, dropped.stdout[:18]) == (1, "0 events published")
+    assert f"4 of {EVENTS} events were not in the table any more" in dropped.stderr
+
+
+def database_of(full_settings: Mapping[str, str]) -> str:
+    return urlsplit(full_settings["DATABASE_URL"]).path[1:]
+
+
+def test_event_too_large_for_a_stream_is_told_and_all_others_are_there_once(
+    service: ServiceProcess, mysql: MySQLServer, rabbitmq: RabbitMQServer, full_settings: Mapping[str, str]
+) -> None:
+    stream = Stream(rabbitmq)
+    mysql.query(
+        "INSERT INTO call_event_logs SELECT id + 1, 'large', event_type, JSON_SET(payload, '$.note', REPEAT('x', "
+        "2000000)), created_time FROM call_event_logs ORDER BY id LIMIT 1",
+        database_of(full_settings),
+    )
+
+    async def replayed() -> tuple["subprocess.CompletedProcess[str]", list[int]]:
+        async with removed(stream):
+            words = ("replay", "--publish-to", "stream", "--queue", stream.name)
+            done = await asyncio.to_thread(partial(service.command, *words, check=False))
+            await asyncio.to_thread(service.command, *words, "--call", "call-0")
+            return done, [json.loads(message.body)["step"] for message in await stream.received(EVENTS + 3)]
+
+    service.environment["INGEST_STREAM_URL"] = rabbitmq.stream_url
+    done, found = asyncio.run(replayed())
+
+    assert found == [*range(EVENTS), 0, 10, 20]
+    assert (done.returncode, done.stdout[:19]) == (1, f"{EVENTS} events published")
+    assert "RabbitMQ never takes 1 of these events" in done.stderr
 
 
 def test_replay_takes_only_the_cpu_that_nobody_else_wants(service: ServiceProcess) -> None:

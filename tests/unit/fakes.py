@@ -159,6 +159,9 @@ class FakeStore(FakeTokens):
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
         raise NotImplementedError
 
+    async def newest_id(self) -> int:
+        raise NotImplementedError
+
     async def count_events(self, selection: Selection) -> int:
         raise NotImplementedError
 
