@@ -14,10 +14,12 @@ import click
 from ingest import __version__
 from ingest.dead_cli import dead
 from ingest.errors import IngestError
+from ingest.file_owner import act_as_owner
 from ingest.logs import log_config
 from ingest.replay_cli import replay
 from ingest.retention_cli import retention
 from ingest.settings import Settings, masked, read_settings
+from ingest.sqlite import file_of
 from ingest.token_cli import tokens
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
@@ -76,11 +78,11 @@ def migrate() -> None:
 
 
 def _migrate(settings: Settings) -> list[str]:
-    if settings.database_url.startswith("sqlite:"):
+    if file := file_of(settings.database_url):
         from ingest.store.sqlite import migrate
-        from ingest.wiring import sqlite_path
 
-        return migrate(sqlite_path(settings))
+        act_as_owner(settings, folder=False)
+        return migrate(file)
     from ingest.store import mysql_migrations
     from ingest.store.mysql_pool import Servers
 
@@ -109,7 +111,9 @@ def tail(limit: int | None, timeout: float | None, properties: bool) -> None:
     """Print the events in the queue, one JSON a line, and acknowledge them: they are off the queue then."""
     from ingest.tail import Printer, tail
 
-    sys.exit(tail(_settings(), limit, timeout, Printer(properties)))
+    settings = _settings()
+    act_as_owner(settings, folder=settings.broker_url == "embedded:")
+    sys.exit(tail(settings, limit, timeout, Printer(properties)))
 
 
 @main.command("log-level", short_help="Change the log's level while the service runs.")
@@ -124,7 +128,9 @@ def log_level(level: str, duration: str) -> None:
     """
     from ingest.log_level import change
 
-    click.echo(change(_settings(), level, duration))
+    settings = _settings()
+    act_as_owner(settings, folder=True)
+    click.echo(change(settings, level, duration))
 
 
 @main.command(short_help="Print the effective settings, secrets masked.")
@@ -139,8 +145,9 @@ def doctor() -> None:
     """Check settings, database, schema, broker, queue and data folder; each failure says what to do."""
     from ingest.doctor import examine
 
-    ok = True
-    for finding in examine(_settings()):
+    ok, settings = True, _settings()
+    act_as_owner(settings, folder=True, writes=False)  # so that it finds what the service finds
+    for finding in examine(settings):
         ok &= finding.ok
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
     sys.exit(0 if ok else 1)
@@ -204,7 +211,9 @@ def spool_ls() -> None:
     """List what waits for the database, what was set aside, and damaged files."""
     from ingest.spool.commands import ls
 
-    for line in ls(_settings()):
+    settings = _settings()
+    act_as_owner(settings, folder=True, writes=False)
+    for line in ls(settings):
         click.echo(line)
 
 
@@ -213,7 +222,9 @@ def spool_verify() -> None:
     """Read every record; the exit code is 1 if any is damaged. Changes nothing; the service may run."""
     from ingest.spool.commands import verify
 
-    ok, lines = verify(_settings())
+    settings = _settings()
+    act_as_owner(settings, folder=True, writes=False)
+    ok, lines = verify(settings)
     for line in lines:
         click.echo(line)
     sys.exit(0 if ok else 1)
@@ -233,7 +244,9 @@ def spool_drain() -> None:
     """Bring it to the database now, while the service is stopped; the running service does it by itself."""
     from ingest.spool.commands import drain
 
-    for line in drain(_settings()):
+    settings = _settings()
+    act_as_owner(settings, folder=True)
+    for line in drain(settings):
         click.echo(line)
 
 

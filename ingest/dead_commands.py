@@ -20,7 +20,7 @@ def ls(settings: Settings, limit: int) -> Iterator[str]:
     async def first(table: DeadLetterTable) -> tuple[list[DeadLetter], int]:
         return await table.dead_letters(0, limit), await table.count_dead()
 
-    letters, count = with_store(settings, first)
+    letters, count = with_store(settings, first, looks_only=True)
     for letter in letters:
         yield _line(letter)
     if not letters:

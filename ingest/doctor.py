@@ -97,7 +97,7 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
 
 
 async def _database(settings: Settings) -> str:
-    store = make_store(settings)
+    store = make_store(settings, looks_only=True)
     try:
         await store.ping()
     except SchemaError:
@@ -126,7 +126,7 @@ async def _schema(settings: Settings) -> str:
 
 
 async def _pinged(settings: Settings) -> Report:
-    store = make_store(settings)
+    store = make_store(settings, looks_only=True)
     try:
         await store.ping()
     finally:

@@ -1,5 +1,6 @@
 """Whose files are: a command of another user must not leave files that the service cannot use."""
 
+import logging
 import os
 import pwd
 from collections.abc import Iterator
@@ -7,7 +8,14 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
+from ingest.data_folder import LOCK
 from ingest.errors import SettingsError
+from ingest.settings import Settings
+from ingest.sqlite import file_of
+
+log = logging.getLogger("ingest.files")
 
 ENTRIES_MAX = 10_000
 """So many files are looked at."""
@@ -35,10 +43,69 @@ def check_folder(folder: Path) -> str:
     return f"{folder} can be written"
 
 
+def act_as_owner(settings: Settings, *, folder: bool, writes: bool = True) -> None:
+    """Before a command touches files: as root become the service's user, so that all it leaves is of that user.
+
+    `folder`: the command uses the data folder; an SQLite database is used in any case. Raises `SettingsError` for a
+    command that writes and is run by another user than the service.
+    """
+    database = file_of(settings.database_url)
+    if not (folder or database):
+        return
+    own = [settings.data_dir / "run" / LOCK, settings.data_dir / "run", *([database] if database else [])]
+    there = next(filter(os.path.exists, own), None)
+    near = there or nearest(settings.data_dir if folder else database or settings.data_dir)
+    owner = near.stat()
+    if os.geteuid() == owner.st_uid:
+        return
+    if os.geteuid() == 0:
+        _become(owner)
+    elif writes and (there or not _may(near, WRITE)):
+        raise SettingsError(
+            f"{near} belongs to {name_of(owner.st_uid)}: run the command as that user, or the service could not use "
+            "the files that it leaves."
+        )
+
+
+def root_warning(data_dir: Path) -> str | None:
+    """What to tell if root serves from another user's folder."""
+    owner = nearest(data_dir).stat().st_uid
+    if os.geteuid() or not owner:
+        return None
+    return (
+        f"{data_dir} belongs to {name_of(owner)}, but the service runs as root: a later service of that user could not "
+        "use the files that this one makes"
+    )
+
+
+def _become(owner: os.stat_result) -> None:
+    """For good. Root stays root where that user could not run this program: then no service of it does."""
+    if not _can_run(owner):
+        log.warning("running as root: the data folder's owner cannot run this program", extra={"uid": owner.st_uid})
+        return
+    try:
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    except KeyError:
+        os.setgroups([])
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
+
+
+def _can_run(owner: os.stat_result) -> bool:
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        modules = (__file__, msgspec.__file__, os.__file__)  # ours, others', Python's
+        return all(os.access(file, READ, effective_ids=True) for file in modules)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
 def nearest(path: Path) -> Path:
     """The path itself, or the nearest folder above it that exists."""
     full = Path(os.path.abspath(path))  # noqa: PTH100 - `..` in it must not follow a link that is missing
-    return next(found for found in (full, *full.parents) if found.exists())
+    return next(found for found in (full, *full.parents) if os.path.exists(found))  # noqa: PTH110 - False also where one may not look
 
 
 def name_of(uid: int) -> str:

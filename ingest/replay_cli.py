@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from ingest.events_table import Selection
+from ingest.file_owner import act_as_owner
 from ingest.ids import ID_MAX
 from ingest.settings import Settings, read_settings
 
@@ -48,6 +49,8 @@ def replay(
 
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
     settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
+    if not dry_run:
+        act_as_owner(settings, folder=settings.broker_url == "embedded:")
     selection = Selection(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
     asyncio.run(_replay(settings, selection, rate, resume, dry_run))
 
@@ -62,7 +65,7 @@ async def _replay(
     target, file = target_of(settings), ProgressFile(resume)
     progress = file.read(selection, target)
     async with AsyncExitStack() as stack:
-        store = make_store(settings)
+        store = make_store(settings, looks_only=dry_run)
         await store.start()
         stack.push_async_callback(store.close)
         publisher = make_publisher(settings)

@@ -20,6 +20,7 @@ from ingest import granian_metrics
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
 from ingest.data_folder import claim
+from ingest.file_owner import root_warning
 from ingest.lock_watch import watch_in_thread
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
@@ -60,6 +61,8 @@ def serve(settings: Settings) -> None:
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
     server = make_server("ingest.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+    if warning := root_warning(settings.data_dir):
+        log.warning(warning)
     if settings.embedded:
         print(_invitation(settings), flush=True)
     elif warning := warning_about(settings.api_tokens):

@@ -1,17 +1,20 @@
 """SQLite on a thread of its own: it blocks, so the event loop must not wait for it. Durable at each commit."""
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from ingest.batches import Batch, repeats_in
 from ingest.errors import Repeats
 from ingest.keys import digest_of, fingerprint_of
 
 T = TypeVar("T")
+Connect = Callable[[Path, float], sqlite3.Connection]
 
 HELD_KEY = "SELECT digest, fingerprint, event_id FROM {} WHERE digest = ?"
 KEEP_KEY = "INSERT INTO {} (digest, fingerprint, event_id) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING"
@@ -28,6 +31,21 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def connect_to_look(path: Path, timeout_seconds: float) -> sqlite3.Connection:
+    """A connection that reads, and makes no file. Raises `FileNotFoundError` if there is no database."""
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no database file", str(path))
+    # Without a log nobody has the file open, and SQLite would make the log, and its index, in order to read.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    uri = f"{path.resolve().as_uri()}?{mode}"
+    return sqlite3.connect(uri, timeout=timeout_seconds, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def file_of(url: str) -> Path | None:
+    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them; None for other databases."""
+    return Path(urlsplit(url).path[1:]) if url.startswith("sqlite:") else None
 
 
 def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -60,11 +78,16 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, timeout_seconds: float, prepare: Callable[[sqlite3.Connection], object] = lambda _: None
+        self,
+        path: Path,
+        timeout_seconds: float,
+        prepare: Callable[[sqlite3.Connection], object] = lambda _: None,
+        connect: Connect = connect,
     ) -> None:
         self.path = path
         self._timeout_seconds = timeout_seconds
         self._prepare = prepare
+        self._connect = connect
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, f"sqlite-{path.stem}")
         self._closed = False
@@ -98,7 +121,7 @@ class Database:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = connect(self.path, self._timeout_seconds)
+            connection = self._connect(self.path, self._timeout_seconds)
             try:
                 self._prepare(connection)
             except BaseException:

@@ -74,7 +74,7 @@ def listed(settings: Settings) -> list[str]:
         return await table.tokens()
 
     now_us = unix_us()
-    tokens = with_store(settings, read)
+    tokens = with_store(settings, read, looks_only=True)
     rows: list[Sequence[str]] = [("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")]
     rows += [_row(token, now_us) for token in tokens]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -4,9 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
@@ -17,6 +15,7 @@ from ingest.committer import Committer, CommitterLimits
 from ingest.dead_letters import Graveyard
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
+from ingest.file_owner import act_as_owner
 from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
@@ -44,6 +43,7 @@ from ingest.spool.files import take_spool
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
+from ingest.sqlite import connect, connect_to_look, file_of
 from ingest.store.base import Store
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_lock import by_mysql
@@ -158,9 +158,11 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | No
     )
 
 
-def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
-    if settings.database_url.startswith("sqlite:"):
-        return SQLiteStore(sqlite_path(settings), settings.commit_timeout_seconds, unix_us)
+def make_store(settings: Settings, link: Link = UNHEARD, *, looks_only: bool = False) -> Store:
+    """`looks_only`: for a command that changes nothing, and makes no file."""
+    if file := file_of(settings.database_url):
+        opened = connect_to_look if looks_only else connect
+        return SQLiteStore(file, settings.commit_timeout_seconds, unix_us, opened)
     made = OrderedMySQLStore if keeps_order(settings) else MySQLStore
     return made(
         Servers.parse(settings.database_url, current_reads=keeps_order(settings)),
@@ -172,11 +174,12 @@ def make_store(settings: Settings, link: Link = UNHEARD) -> Store:
     )
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    """What a command does with the database, apart from the service."""
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, looks_only: bool = False) -> T:
+    """What a command does with the database, apart from the service; see `make_store`."""
+    act_as_owner(settings, folder=False, writes=not looks_only)
 
     async def run() -> T:
-        store = make_store(settings)
+        store = make_store(settings, looks_only=looks_only)
         await store.start()
         try:
             return await work(store)
@@ -184,11 +187,6 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
             await store.close()
 
     return asyncio.run(run())
-
-
-def sqlite_path(settings: Settings) -> Path:
-    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them."""
-    return Path(urlsplit(settings.database_url).path[1:])
 
 
 def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from tests.services import free_port, wait_until
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")
 """In the command line of a forked worker, and of a spawned one."""
+PACKAGES = os.pathsep.join([str(Path(__file__).parents[1]), *filter(re.compile("site-packages$").search, sys.path)])
+"""Where another Python finds this service and what it needs."""
 START_SECONDS = 20
 STOP_SECONDS = 40
 EVENT = {
@@ -34,7 +37,7 @@ class ServiceProcess:
 
     `settings` are environment variables without their prefix INGEST_. Standard error goes to a file.
     `tree` is a checkout whose service is run, with its own migrations, instead of the installed one; `module` serves in
-    place of the command.
+    place of the command. The service runs as `user`, the commands as the tests do.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class ServiceProcess:
         settings: Mapping[str, str] | None = None,
         tree: Path | None = None,
         module: str = "ingest",
+        user: int | None = None,
     ) -> None:
         self._module = module
+        self._user = user
+        self.python = sys.executable if user is None else python_of(user)
         self._tree = tree  # the working directory, which `python -m` looks into first
         self.port = int((settings or {}).get("PORT") or free_port())
         self._log = folder / "service.log"
@@ -61,6 +67,8 @@ class ServiceProcess:
         values = {**defaults, **(settings or {})}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}
+        if user is not None:
+            self.environment["PYTHONPATH"] = PACKAGES
 
     def __enter__(self) -> Self:
         self.command("migrate", check=False)
@@ -77,11 +85,12 @@ class ServiceProcess:
         """Begin to serve; see `wait_for_status`."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, "serve"],
+                [self.python, "-m", self._module, "serve"],
                 cwd=self._tree,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
+                **as_user(self._user),
             )
 
     def stop(self) -> int | None:
@@ -110,7 +119,7 @@ class ServiceProcess:
 
     def command(self, *words: str, check: bool = True, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
         """Run another command of `ingest` with the same settings."""
-        argv = [sys.executable, "-m", "ingest", *words]
+        argv = [self.python, "-m", "ingest", *words]
         return subprocess.run(
             argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=seconds
         )
@@ -170,6 +179,23 @@ class ServiceProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def as_user(user: int | None) -> dict[str, Any]:
+    """What `subprocess` is told to run a program as this user, with no rights of a group; as oneself if it is None."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
+@cache
+def python_of(user: int) -> str:
+    """A Python of this version that the user can run; the tests' own may be in a home that is closed to others."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+        with contextlib.suppress(OSError):
+            environment = {"PYTHONPATH": PACKAGES}
+            subprocess.run([python, "-c", "import ingest.server"], check=True, env=environment, **as_user(user))
+            return python
+    raise AssertionError(f"user {user} can run no {name}")
 
 
 def _children(pid: int) -> list[int]:

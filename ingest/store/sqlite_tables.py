@@ -12,7 +12,7 @@ from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import RowRefused, SchemaError, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
-from ingest.sqlite import Database
+from ingest.sqlite import Connect, Database, connect
 from ingest.store.base import COUNTED_MAX
 from ingest.tokens import Token
 
@@ -51,9 +51,11 @@ def us_of(text: str) -> int:
 class SQLiteTables:
     """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`. `now_us` is Unix time in microseconds."""
 
-    def __init__(self, path: Path, timeout_seconds: float, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, path: Path, timeout_seconds: float, now_us: Callable[[], int], connect: Connect = connect
+    ) -> None:
         self._now_us = now_us
-        self._database = Database(path, timeout_seconds)
+        self._database = Database(path, timeout_seconds, connect=connect)
 
     async def tokens(self) -> list[Token]:
         rows = await self._run(lambda connection: connection.execute(TOKENS).fetchall())
@@ -150,5 +152,7 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
     except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
         raise RowRefused(f"SQLite refused the event: {exc}.") from exc
+    except FileNotFoundError as exc:
+        raise SchemaError("There is no database file yet: run `ingest migrate`.") from exc
     except (sqlite3.Error, OSError) as exc:
         raise StoreUnavailable(f"SQLite: {exc}.") from exc

@@ -1,0 +1,159 @@
+"""Commands beside a service: those that look leave no trace, and root's leave nothing that the service cannot use."""
+
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Ran, one_line
+from tests.running import EVENT, ServiceProcess, as_user
+from tests.services import free_port, wait_until
+
+SERVICE, ANOTHER = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.geteuid())
+"""The service's user, and one who is neither it nor root; tests without root have no other users than theirs."""
+SECONDS = 20.0
+
+LOOKING: list[tuple[str, ...]] = [
+    ("--version",),
+    ("config",),
+    ("doctor",),
+    ("spool", "ls"),
+    ("spool", "verify"),
+    ("tokens", "list"),
+    ("dead", "ls"),
+    ("replay", "--dry-run"),
+    ("top", "--once", "--url", f"http://127.0.0.1:{free_port()}"),
+]
+WRITING: list[tuple[str, ...]] = [
+    ("migrate",),
+    ("log-level", "debug"),
+    ("tokens", "create", "tenant"),
+    ("tokens", "revoke", "tenant"),
+    ("tail", "--timeout", "0"),
+    ("replay",),
+]
+
+Tree = Mapping[Path, tuple[int, int, int]]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that the service's user may enter; pytest's own are root's."""
+    with tempfile.TemporaryDirectory(prefix="call-events-owners-") as name:
+        os.chown(name, SERVICE, SERVICE)
+        yield Path(name)
+
+
+@pytest.fixture
+def service(folder: Path) -> ServiceProcess:
+    return ServiceProcess(folder, user=SERVICE)
+
+
+@pytest.fixture
+def killed(service: ServiceProcess, folder: Path) -> ServiceProcess:
+    """It took an event, and left all that a killed one leaves."""
+    with service:
+        assert service.post(EVENT)[0] == 200
+        service.kill()
+    assert list((folder / "var" / "run").glob("seat-*.lock"))
+    return service
+
+
+def tree(folder: Path) -> Tree:
+    """All that is below, with owner, size, and time of the last change; but SQLite's index of a log is a memory."""
+    return {
+        path: (status.st_uid, status.st_size, status.st_mtime_ns)
+        for path in folder.rglob("*")
+        for status in [path.lstat()]
+        if not path.name.endswith(("-shm", "service.log")) and path.is_file()
+    } | {path: (path.lstat().st_uid, 0, 0) for path in folder.rglob("*") if path.is_dir()}
+
+
+def foreign(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.lstat().st_uid != SERVICE and path.name != "service.log"]
+
+
+def run(service: ServiceProcess, words: tuple[str, ...], user: int | None, **settings: str) -> Ran:
+    environment = service.environment | {f"INGEST_{name}": value for name, value in settings.items()}
+    argv = [service.python, "-m", "ingest", *words]
+    how = as_user(user)
+    return subprocess.run(argv, env=environment, check=False, capture_output=True, text=True, timeout=60, **how)
+
+
+each_user = pytest.mark.parametrize("user", [None, SERVICE], ids=["root", "service"])
+
+
+@each_user
+def test_commands_that_look_make_nothing_where_nothing_is(
+    service: ServiceProcess, folder: Path, user: int | None
+) -> None:
+    for words in LOOKING:
+        ran = run(service, words, user)
+
+        assert "Traceback" not in ran.stderr, ran
+        assert list(folder.iterdir()) == [], words
+
+
+@each_user
+def test_commands_that_look_change_nothing_that_is_there(
+    killed: ServiceProcess, folder: Path, user: int | None
+) -> None:
+    before = tree(folder)
+
+    for words in LOOKING:
+        ran = run(killed, words, user)
+        assert words[0] == "top" or ran.returncode == 0, ran
+        assert tree(folder) == before, words
+
+
+def test_unprivileged_service_works_with_all_that_roots_commands_left(service: ServiceProcess, folder: Path) -> None:
+    for words in (*LOOKING, *WRITING):
+        ran = run(service, words, None)
+        assert words[0] not in ("migrate", "tail", "log-level") or ran.returncode == 0, ran
+        assert not foreign(folder), words
+
+    with service:
+        for words in (*LOOKING, *WRITING):
+            run(service, words, None)
+            assert not foreign(folder), words
+        assert service.post(EVENT)[0] == 200
+        workers = set(service.worker_pids())
+        os.kill(service.pid, signal.SIGHUP)
+        assert wait_until(lambda: len(new := set(service.worker_pids())) == len(workers) and not new & workers, SECONDS)
+        service.wait_for_status("ready")
+        assert service.stop() == 0
+
+
+def test_spool_drained_by_root_stays_the_services(
+    service: ServiceProcess, folder: Path, real: Mapping[str, str]
+) -> None:
+    run(service, ("migrate",), None, **real)
+
+    assert run(service, ("spool", "drain"), None, **real).returncode == 0
+
+    assert (folder / "var" / "spool").is_dir()
+    assert not foreign(folder)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=oct)
+def test_commands_that_write_are_refused_to_another_user(killed: ServiceProcess, folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    for words in [*WRITING, ("spool", "drain")] if ANOTHER != SERVICE else []:
+        said = one_line(run(killed, words, ANOTHER))
+
+        assert f"belongs to {pwd.getpwuid(SERVICE).pw_name}: run the command as that user" in said, words
+
+
+def test_doctor_finds_files_that_the_service_cannot_use(killed: ServiceProcess, folder: Path) -> None:
+    stray = folder / "var" / "run" / "seat-9.lock"
+    stray.touch(0o600)
+    os.chown(stray, 0 if ANOTHER != SERVICE else SERVICE, -1)
+
+    ran = run(killed, ("doctor",), None)
+
+    assert (f"FAIL  data folder: INGEST_DATA_DIR: {stray} belongs to root" in ran.stdout) == (ANOTHER != SERVICE), ran
