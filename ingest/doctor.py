@@ -10,7 +10,10 @@ import msgspec
 from ingest.data_folder import running
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.file_owner import check_folder
+from ingest.publisher.amqp_findings import TYPE, arguments_of, losses, told_channels, try_size
 from ingest.publisher.amqp_hosts import connect
+from ingest.publisher.amqp_queue import QueueDeclaration
+from ingest.publisher.amqp_reasons import words_of
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql_migrations import examine as examine_tables
 from ingest.store.mysql_pool import Servers
@@ -156,24 +159,35 @@ async def _connect(settings: Settings) -> Any:
         return await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
         raise IngestError(
-            f"{mask_url(settings.broker_url)} cannot be reached ({type(exc).__name__}: {exc}). "
+            f"{mask_url(settings.broker_url)} cannot be reached ({words_of(exc)}). "
             "Check INGEST_BROKER_URL and the broker; events wait in the database meanwhile."
         ) from exc
 
 
 async def _broker(settings: Settings) -> str:
-    async with await _connect(settings):
-        return f"{mask_url(settings.broker_url)} answers"
+    async with await _connect(settings) as connection:
+        await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
+        channels = told_channels(connection, settings.channels_max)
+        return f"{mask_url(settings.broker_url)} answers{channels}"
 
 
 async def _queue(settings: Settings) -> str:
+    declaration = QueueDeclaration(settings.queue, settings.queue_type)
     async with await _connect(settings) as connection:
         try:
-            queue = await (await connection.channel()).declare_queue(settings.queue, passive=True)
+            async with connection.channel() as channel:
+                queue = await channel.declare_queue(settings.queue, passive=True)
         except aiormq.exceptions.ChannelNotFoundEntity:
             return f"{settings.queue} is not there yet; `ingest serve` declares it"
-        count = queue.declaration_result.message_count
-        return f"{settings.queue} is there, {count} messages wait in it"
+        arguments = await arguments_of(connection, declaration)
+    if lost := losses(arguments):
+        raise IngestError(
+            f"{settings.queue} loses messages: {'; '.join(lost)}. Declare it without, or let `ingest serve` declare it."
+        )
+    count = queue.declaration_result.message_count
+    kind = arguments[TYPE]
+    told = "" if kind == settings.queue_type else f"; it is {kind}, not INGEST_QUEUE_TYPE={settings.queue_type}"
+    return f"{settings.queue} is there, {count} messages wait in it{told}"
 
 
 async def _stream(settings: Settings) -> str:

@@ -12,6 +12,7 @@ import aiormq.exceptions
 
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp_hosts import connect
+from ingest.publisher.amqp_reasons import words_of
 from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue
 from ingest.settings import Settings, mask_url
 
@@ -88,7 +89,7 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
     try:
         connection = await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
-        raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {exc}") from exc
+        raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {words_of(exc)}") from exc
     async with connection:
         channel = await connection.channel()
         await channel.set_qos(PREFETCH)

@@ -182,7 +182,7 @@ class AmqpConnection(Connection):
 async def _open_channels(
     raw: aio_pika.abc.AbstractConnection, queue: str, channels_max: int
 ) -> Sequence[ConfirmingChannel]:
-    count = min(channels_max, max(1, _channel_numbers_max(raw) - 1))
+    count = channels_allowed(raw, channels_max)
     if count < channels_max:
         log.warning(
             "RabbitMQ allows fewer channels than INGEST_CHANNELS_MAX; it gets as many as it allows",
@@ -195,6 +195,11 @@ async def _open_channels(
         except aiormq.exceptions.ConnectionNotAllowed as exc:
             raise FewerChannels(max(1, number - 2), words_of(exc)) from exc
     return channels
+
+
+def channels_allowed(raw: aio_pika.abc.AbstractConnection, channels_max: int) -> int:
+    """How many of `channels_max` may be open for long; one is kept free if the broker allows more than one."""
+    return min(channels_max, max(1, _channel_numbers_max(raw) - 1))
 
 
 def _channel_numbers_max(raw: aio_pika.abc.AbstractConnection) -> int:

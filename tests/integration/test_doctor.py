@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from ingest.settings import mask_url
 from ingest.tokens import entry_of
 from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
 from tests.faults.reading import channel_to
 from tests.services import MySQLServer, RabbitMQServer
+from tests.services.rabbitmq_variables import variables
+
+CLASSIC = "it is classic, not INGEST_QUEUE_TYPE=quorum"
 
 
 def findings(ran: Ran) -> dict[str, tuple[bool, str]]:
@@ -48,7 +52,7 @@ def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) 
 
     assert [name for name, (ok, _) in found.items() if not ok] == []
     assert list(found) == ["settings", "tokens", "data folder", "database", "schema", "durability", "broker", "queue"]
-    assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it"
+    assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it; {CLASSIC}"
     assert found["durability"][1] == "each commit is flushed"
 
 
@@ -134,3 +138,61 @@ def test_doctor_tells_a_data_folder_that_cannot_be_written(ingest: Ingest, tmp_p
 
 def test_doctor_with_settings_that_do_not_fit_says_that_alone(ingest: Ingest) -> None:
     assert one_line(ingest("doctor", PORT="none")).startswith("ingest: INGEST_PORT='none'")
+
+
+def test_doctor_tells_what_of_the_queue_loses_messages(ingest: Ingest, real: dict[str, str]) -> None:
+    ingest("migrate", **real)
+    names = {"x-max-length": 3, "x-message-ttl": 9000, "x-expires": 900_000, "x-dead-letter-exchange": "elsewhere"}
+    with channel_to(real["BROKER_URL"]) as channel:
+        channel.queue_declare(real["QUEUE"], durable=True, arguments={"x-queue-type": "classic", **names})
+        before = channel.queue_declare(real["QUEUE"], passive=True).method.message_count
+        text = failures(ingest("doctor", **real))["queue"]
+        assert channel.queue_declare(real["QUEUE"], passive=True).method.message_count == before
+
+    assert text.startswith(
+        f"{real['QUEUE']} loses messages: x-max-length=3 drops the oldest messages of a full queue; "
+    )
+    assert "x-message-ttl=9000" in text
+    assert "x-expires=900000" in text
+
+
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_doctor_finds_a_queue_that_refuses_when_it_is_full_well(
+    ingest: Ingest, real: dict[str, str], kind: str
+) -> None:
+    ingest("migrate", **real)
+    names = {"x-max-length": 3, "x-overflow": "reject-publish", "x-single-active-consumer": True}
+    with channel_to(real["BROKER_URL"]) as channel:
+        channel.queue_declare(real["QUEUE"], durable=True, arguments={"x-queue-type": kind, **names})
+
+    ok, text = findings(ingest("doctor", **real))["queue"]
+    assert ok, text
+    assert text.endswith(" messages wait in it" if kind == "quorum" else CLASSIC)
+
+
+def test_doctor_tells_limits_of_rabbitmq(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    ingest("migrate", **real)
+    with variables(rabbitmq, max_message_size=500_000, channel_max=2, frame_max=0):
+        text = failures(ingest("doctor", **real))["broker"]
+        smaller = findings(ingest("doctor", **real, BODY_BYTES_MAX="500000"))["broker"]
+
+    assert "takes no event of INGEST_BODY_BYTES_MAX=1000000: 406 PRECONDITION_FAILED - message size 1000000" in text
+    assert "500000. Events that are too large for it become dead letters" in text
+    fewer = "; it allows fewer channels than INGEST_CHANNELS_MAX=3: new events and the relay share one"
+    assert smaller == (True, f"{mask_url(real['BROKER_URL'])} answers{fewer}")
+
+
+def test_doctor_tells_a_limit_of_connections_in_the_brokers_words(
+    ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    rabbitmq.ctl("set_vhost_limits", '{"max-connections": 0}')
+    try:
+        ran = [ingest("doctor", **real), ingest("tail", "--limit", "1", "--timeout", "1", **real)]
+    finally:
+        rabbitmq.ctl("set_vhost_limits", '{"max-connections": -1}')
+    for one in ran:
+        assert "connection limit (0) is reached" in one.stdout + one.stderr
