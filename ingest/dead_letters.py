@@ -70,7 +70,7 @@ class Graveyard:
             hopeless.update(at for at in _decided(refused) if tries[at] >= TRIES_MIN)
         by_reason: dict[str, list[int]] = {}
         for at in sorted(hopeless):
-            reason = f"{refused.reason_of(at)} Tried {tries.get(at, 1)} times in {age_seconds:.0f} s."
+            reason = refused.reasons.get(at) or f"{refused} Tried {tries.get(at, 1)} times in {age_seconds:.0f} s."
             by_reason.setdefault(reason[:REASON_CHARACTERS_MAX], []).append(at)
         buried: list[int] = []
         for reason, positions in by_reason.items():

@@ -225,9 +225,6 @@ class NotConfirmed(PublishError):
         self.undecided = undecided
         self.reasons = reasons
 
-    def reason_of(self, position: int) -> str:
-        return self.reasons.get(position, str(self))
-
     def among(self, picked: Sequence[int]) -> "NotConfirmed":
         """The same of the batch that the published one's events were picked of, at these positions."""
 

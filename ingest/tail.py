@@ -12,7 +12,7 @@ import aiormq.exceptions
 
 from ingest.errors import BrokerUnavailable
 from ingest.publisher.amqp_hosts import connect
-from ingest.publisher.amqp_reasons import words_of
+from ingest.publisher.amqp_reasons import of_connection, words_of
 from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue
 from ingest.settings import Settings, mask_url
 
@@ -91,6 +91,7 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
         raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {words_of(exc)}") from exc
     async with connection:
+        ended = connection.transport.connection.closing if connection.transport else None
         channel = await connection.channel()
         await channel.set_qos(PREFETCH)
         try:
@@ -103,6 +104,11 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
                 printer.line(message.message_id or "", message.type or "", timestamp, message.body)
                 await message.ack()
                 yield
+        # The iterator just ends, whatever the reason.
+        closed = of_connection(ended.exception()) if ended and ended.done() and not ended.cancelled() else None
+        raise BrokerUnavailable(
+            f"RabbitMQ delivers no more: {closed or 'the queue was deleted, or the connection lost'}."
+        )
 
 
 async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:

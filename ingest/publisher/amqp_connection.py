@@ -147,8 +147,8 @@ class AmqpConnection(Connection):
             self._drop(f"RabbitMQ closed the channel: {closed}", closed)
             return
         log.warning(
-            "RabbitMQ closed a channel; it is opened again, and what was in flight on it is published again",
-            extra={"reason": str(closed), "events": len(self._channels[at])},
+            "RabbitMQ closed a channel, for a message as it seems; the channel is opened again",
+            extra={"reason": str(closed), "in_flight": len(self._channels[at]), **closed.bytes_told},
         )
         self._whole.clear()
         self._channels[at].fail(partial(ClosedByBroker, closed))

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from collections.abc import Mapping
 
 import aiormq.connection
 import aiormq.exceptions
@@ -43,12 +44,18 @@ class Closed(msgspec.Struct, frozen=True):
         found = _SIZES.search(self.text)
         return (int(found[1]), int(found[2])) if found else None
 
+    @property
+    def bytes_told(self) -> Mapping[str, int]:
+        """For the log, which takes long numbers in a text for phone numbers and masks them."""
+        sizes = self.sizes
+        return {"message_bytes": sizes[0], "broker_bytes_max": sizes[1]} if sizes else {}
+
 
 class ClosedByBroker(BrokerUnavailable):
     """The broker closed what a batch was in flight on, perhaps for one of its messages."""
 
     def __init__(self, closed: Closed) -> None:
-        super().__init__(f"RabbitMQ closed the channel: {closed}.")
+        super().__init__(f"RabbitMQ closed the channel: {closed}")
         self.closed = closed
 
 

@@ -57,8 +57,9 @@ class Suspects:
         self._confirmed += count
 
     def among(self, batch: Batch) -> Sequence[int]:
-        """The positions (ascending) of what must not share a channel with others."""
-        if not self._held and self._taken_max is None:
+        """The positions (ascending) of what must not share a channel with others. Cheap while there is nothing such."""
+        small = self._taken_max is None or batch.payload_bytes <= self._taken_max
+        if small and (not self._held or self._held.keys().isdisjoint(batch.ids)):
             return ()
         return [at for at, event_id in enumerate(batch.ids) if event_id in self._held or self._is_large(batch, at)]
 

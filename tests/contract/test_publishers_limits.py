@@ -83,7 +83,7 @@ async def test_message_too_large_is_given_up_with_the_brokers_words_and_the_othe
         published = sized(10, MESSAGE_BYTES_MAX + 1, 20, MESSAGE_BYTES_MAX)
         never, exc = await buried(publisher, published)
         assert never == [1]
-        assert f"message size {MESSAGE_BYTES_MAX + 1} is larger than" in exc.reason_of(1)
+        assert f"message size {MESSAGE_BYTES_MAX + 1} is larger than" in exc.reasons[1]
         found = await queue.read(all_of(str(published.ids[at]) for at in (0, 2, 3)))
         assert {len(message.body) for message in found} == {10, 20, MESSAGE_BYTES_MAX}
         assert counted.connections == 1
