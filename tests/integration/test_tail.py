@@ -1,6 +1,7 @@
 """`ingest tail` on the embedded queue and on RabbitMQ."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pika
@@ -9,6 +10,9 @@ import pytest
 from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue, Message
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 from tests.faults.reading import channel_to
+from tests.services import RabbitMQServer, wait_until
+
+SECONDS = 20.0
 
 
 @pytest.fixture
@@ -76,3 +80,20 @@ def test_tail_says_what_it_cannot_reach(ingest: Ingest, real: dict[str, str]) ->
     assert one_line(ingest("tail", **real)) == (
         f"ingest: There is no queue '{real['QUEUE']}' yet: `ingest serve` declares it."
     )
+
+
+def test_tail_that_loses_its_broker_says_why(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    with ThreadPoolExecutor() as pool:
+        with channel_to(real["BROKER_URL"]) as channel:
+            channel.queue_declare(real["QUEUE"], durable=True)
+            ran = pool.submit(ingest, "tail", **real)
+
+            def is_read() -> bool:
+                return bool(channel.queue_declare(real["QUEUE"], passive=True).method.consumer_count)
+
+            assert wait_until(is_read, SECONDS)
+        rabbitmq.ctl("close_all_connections", "for the test")
+        assert ran.result().stderr == "ingest: RabbitMQ delivers no more: 320 CONNECTION_FORCED - for the test.\n"
+        assert ran.result().returncode == 1
