@@ -42,7 +42,10 @@ class Grants:
         self._configured = Grant(CONFIGURED)
         self._plain = [blake2s(token.encode()).digest() for token in plain]
         self._hashed = [bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed]
-        self._named: dict[str, Grant] = {}
+        self._known: dict[str, Grant] = {}
+        """Of all names that ever had a token here: what one has sent outlasts its tokens."""
+        self._buckets: dict[str, Bucket] = {}
+        """Of all names that ever had a rate here, for the same reason."""
         self._table: dict[bytes, Grant] = {}
         """By SHA-256."""
         self._quick: dict[bytes, Grant] = {}
@@ -50,7 +53,7 @@ class Grants:
 
     @property
     def all(self) -> Sequence[Grant]:
-        return [self._configured, *self._named.values()]
+        return [self._configured, *self._known.values()]
 
     def of(self, token: str | None) -> Grant | None:
         """None if `token`, as sent, is no valid one."""
@@ -76,21 +79,30 @@ class Grants:
         return grant
 
     def use(self, tokens: Sequence[Token]) -> None:
-        """From now on these tokens of the database are valid, and no others. What a name has sent is kept."""
-        self._named = {token.name: self._grant(token) for token in tokens}
-        self._table = {token.digest: self._named[token.name] for token in tokens}
+        """From now on these tokens of the database, oldest first, are valid, and no others.
+
+        What a name has sent is kept. All tokens of a name share one bucket, with the limits of its newest one.
+        """
+        newest = {token.name: token for token in tokens}
+        self._table = {token.digest: self._grant(token.name) for token in tokens}
+        for name, grant in self._known.items():
+            grant.bucket = self._bucket(newest[name]) if name in newest else None
         self._quick.clear()
 
     def buckets(self) -> Mapping[str, Bucket]:
         """Of the names that have a rate."""
-        return {name: grant.bucket for name, grant in self._named.items() if grant.bucket}
+        return {name: grant.bucket for name, grant in self._known.items() if grant.bucket}
 
-    def _grant(self, token: Token) -> Grant:
-        """All tokens of a name share the rate of its newest one."""
-        grant = self._named.get(token.name) or Grant(token.name)
-        rate, burst = token.events_per_second, token.burst
+    def _grant(self, name: str) -> Grant:
+        return self._known.setdefault(name, Grant(name))
+
+    def _bucket(self, token: Token) -> Bucket | None:
+        """A change of the limits changes nothing of what was taken."""
+        rate = token.events_per_second
         if rate is None:
-            grant.bucket = None
-        elif grant.bucket is None or (grant.bucket.rate, grant.bucket.burst) != (rate, burst or rate):
-            grant.bucket = Bucket(rate, burst or rate, self._monotonic)
-        return grant
+            return None
+        burst = token.burst or rate
+        bucket = self._buckets.setdefault(token.name, Bucket(rate, burst, self._monotonic))
+        if (bucket.rate, bucket.burst) != (rate, burst):
+            bucket.limit(rate, burst)
+        return bucket

@@ -39,10 +39,14 @@ class Bucket:
 
     def wait_seconds(self) -> float:
         """How long until there is an event's worth in it; 0.0 if there is now."""
-        now = self._monotonic()
-        self._level = min(self.burst, self._level + (now - self._at) * self.rate)
-        self._at = now
+        self._fill()
         return max(0.0, (1.0 - self._level) / self.rate)
+
+    def limit(self, rate: float, burst: float) -> None:
+        """From now on these limits count. What was taken stays taken: a larger burst is filled by the rate alone."""
+        self._fill()
+        self.rate, self.burst = rate, burst
+        self._level = min(self._level, burst)
 
     def take(self, events: int) -> None:
         self._level -= events
@@ -51,6 +55,11 @@ class Bucket:
     def debit(self, events: int) -> None:
         """Others have taken so many."""
         self._level -= events
+
+    def _fill(self) -> None:
+        now = self._monotonic()
+        self._level = min(self.burst, self._level + (now - self._at) * self.rate)
+        self._at = now
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -104,10 +113,10 @@ class Sharing:
             now = _decode(path.read_bytes())
         except (OSError, ValueError):
             return  # of a worker that is just being replaced, or of another version, or damaged
-        before = self._heard.get(
-            path.stem, now
-        )  # of what was taken before this worker lived, nothing is held against it
-        self._heard[path.stem] = now
+        # Of what was taken before this worker lived, nothing is held against it.
+        before = self._heard.get(path.stem, now)
         counted = before.taken if before.life == now.life else {}
-        for name, bucket in buckets.items():
-            bucket.debit(now.taken.get(name, 0) - counted.get(name, 0))
+        # A name without a rate is not told of for a while, and counts on from where it was.
+        self._heard[path.stem] = Told(now.life, counted | now.taken)
+        for name in buckets.keys() & now.taken.keys():
+            buckets[name].debit(max(0, now.taken[name] - counted.get(name, 0)))

@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from ingest.grants import Grants
+from ingest.rates import Bucket
 from ingest.tokens import CONFIGURED, Token, digest_of, entry_of
 
 FIRST, SECOND, THIRD = "first-token", "second.token", "third token"
@@ -106,3 +107,38 @@ def test_counts_and_an_unchanged_rate_outlast_a_change_of_tokens() -> None:
     assert after.bucket is bucket
     grants.use([kept(FIRST)])
     assert before.bucket is None
+
+
+def test_two_rates_of_one_name_are_one_bucket_that_no_change_of_the_table_refills() -> None:
+    two = (kept(FIRST, rate=5, burst=50), kept(SECOND, rate=7, burst=70))
+    grants = grants_of([], *two)
+    bucket = bucket_of(grants, FIRST)
+    bucket.take(70)
+
+    for _ in range(3):
+        grants.use([*two, kept(THIRD, "other")])
+
+    assert grants.buckets() == {"pbx": bucket}
+    assert (bucket.rate, bucket.burst, bucket.taken) == (7, 70, 70)
+    assert bucket.wait_seconds() > 0
+
+
+@pytest.mark.parametrize("between", [[], [kept(FIRST)], [kept(FIRST, rate=1)]], ids=["no token", "no rate", "a lower"])
+def test_limits_that_come_back_give_nothing_back(between: list[Token]) -> None:
+    limited = kept(FIRST, rate=10, burst=100)
+    grants = grants_of([], limited)
+    bucket_of(grants, FIRST).take(100)
+
+    grants.use(between)
+    grants.use([limited])
+
+    bucket = bucket_of(grants, FIRST)
+    assert (bucket.rate, bucket.burst, bucket.taken) == (10, 100, 100)
+    assert bucket.wait_seconds() > 0
+
+
+def bucket_of(grants: Grants, secret: str) -> Bucket:
+    grant = grants.of(secret)
+    assert grant
+    assert grant.bucket
+    return grant.bucket

@@ -45,6 +45,20 @@ def test_batch_above_the_burst_is_waited_for_afterwards(bucket: Bucket, clock: F
     assert bucket.wait_seconds() == pytest.approx((100 - BURST + 1) / RATE)
 
 
+def test_larger_burst_is_filled_by_the_rate_alone(bucket: Bucket, clock: FakeClock) -> None:
+    assert taken_at_once(bucket) == BURST
+    bucket.limit(RATE, 10 * BURST)
+    assert taken_at_once(bucket) == 0
+    clock.advance(1)
+    assert taken_at_once(bucket) == RATE
+
+
+def test_smaller_burst_counts_at_once(bucket: Bucket) -> None:
+    bucket.limit(RATE, 3)
+
+    assert taken_at_once(bucket) == 3
+
+
 class Worker:
     """With a bucket of one name."""
 
@@ -86,6 +100,23 @@ def test_what_was_taken_before_a_worker_began_is_not_held_against_it(tmp_path: P
     other.sharing.share()
 
     assert taken_at_once(other.bucket) == BURST
+
+
+def test_rate_that_another_worker_does_not_know_for_a_while_credits_nobody(tmp_path: Path, clock: FakeClock) -> None:
+    one, other = Worker(tmp_path, 0, clock), Worker(tmp_path, 1, clock)
+    for worker in (one, other):
+        worker.sharing.share()
+    one.bucket.take(5)
+    one.sharing.share()
+    other.sharing.share()
+    told = (tmp_path / "0.json").read_text()
+    (tmp_path / "0.json").write_text(told.replace('"pbx":5', ""))
+    other.sharing.share()
+    assert taken_at_once(other.bucket) == BURST - 5
+
+    (tmp_path / "0.json").write_text(told.replace('"pbx":5', '"pbx":6'))
+    other.sharing.share()
+    assert other.bucket.wait_seconds() == pytest.approx(2 / RATE)
 
 
 def test_file_that_is_not_readable_is_passed_over(tmp_path: Path, clock: FakeClock) -> None:

@@ -120,6 +120,25 @@ async def test_metrics_follow_what_was_sent(watched: Watched, sample: Sample) ->
     assert sample("ingest_token_limited_total", token="pbx") == 2
 
 
+async def test_name_whose_tokens_were_withdrawn_counts_on_when_it_has_new_ones(
+    watched: Watched, table: FakeTokens, sample: Sample
+) -> None:
+    held = table.held
+    for events in (5, 3):
+        table.held = held
+        await watched.watch.look()
+        grant = watched.grants.of(SECRET)
+        assert grant
+        grant.events += events
+        watched.watch.count()
+        table.held = []
+        await watched.watch.look()
+
+    watched.watch.count()
+
+    assert sample("ingest_token_events_total", token="pbx") == 8
+
+
 async def test_names_beyond_the_limit_share_a_series(watched: Watched, table: FakeTokens, sample: Sample) -> None:
     names = [f"pbx-{number}" for number in range(LABELS_MAX + 5)]
     table.held = [Token(digest_of(name), name, created_us=0) for name in names]
