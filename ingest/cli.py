@@ -236,7 +236,9 @@ def spool_retry(first_ids: tuple[int, ...]) -> None:
     """Try what was set aside again, or of it the events that `ls` names by these ids; the service may run."""
     from ingest.spool.commands import retry
 
-    click.echo(retry(_settings(), first_ids))
+    settings = _settings()
+    act_as_owner(settings, folder=True)
+    click.echo(retry(settings, first_ids))
 
 
 @spool.command("drain")

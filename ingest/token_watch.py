@@ -73,7 +73,7 @@ class TokenWatch:
         else:
             self._tokens = tokens
         self._use_valid()
-        if self._tokens != self._remembered:
+        if self._tokens != self._remembered or (self._tokens and not self._file.exists()):  # somebody deleted it
             self._remember()
             self._remembered = self._tokens
 

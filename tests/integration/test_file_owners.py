@@ -36,6 +36,7 @@ WRITING: list[tuple[str, ...]] = [
     ("tokens", "revoke", "tenant"),
     ("tail", "--timeout", "0"),
     ("replay",),
+    ("spool", "retry"),
 ]
 
 Tree = Mapping[Path, tuple[int, int, int]]
