@@ -24,6 +24,7 @@ from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.health import Health
+from ingest.ledger import Ledger
 from ingest.log_level import LevelWatch
 from ingest.metric_files import MetricFiles
 from ingest.metrics import Metrics
@@ -101,6 +102,14 @@ def create() -> IngestApplication:
     return application
 
 
+def restore(files: MetricFiles, ledger: Ledger) -> bool:
+    """Make this worker's metric files and notes anew if somebody deleted them; True if so. Raises `OSError`."""
+    gone = files.restore()
+    if gone:
+        ledger.reopen()
+    return gone
+
+
 def metric_files(settings: Settings) -> MetricFiles:
     return MetricFiles(settings.data_dir / "run" / "metrics")
 
@@ -117,6 +126,7 @@ def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) 
     store, publisher = make_store(settings, metrics.database), make_publisher(settings, metrics.broker)
     parts = make_parts(settings, store, publisher, metrics, tracing)
     parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
+    parts.locks.add_files(settings.data_dir / "run" / "metrics", partial(restore, files, metrics.ledger))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
     source = StatusSource(settings.data_dir / "run" / "status", seat.number, files, limits, parts.health.report)
     worker = Worker(parts, _background(settings, seat.number, parts, source), unix_us, settings.drain_timeout_seconds)

@@ -48,12 +48,19 @@ class Ledger:
         """Carry on where the seat's last worker was killed, if it was; without a file notes die with their process."""
         self._counters = (accepted, stored, repeated)
         self._counts: Counts = (_value(accepted), _value(stored), _value(repeated))
+        self._file = file
         self._map = _mapped(file)
         self._left = [note for note in range(NOTES_MAX) if self._state(note) == COMMITTING]
         for note in range(NOTES_MAX):
             if self._state(note) == COUNTING:
                 self._carry_out(note)
         self._free = [note for note in reversed(range(NOTES_MAX)) if note not in self._left]
+
+    def reopen(self) -> None:
+        """Keep the notes in a new file: somebody deleted the one that is open. Raises `OSError`."""
+        fresh = _mapped(self._file)
+        fresh[:] = self._map[:]
+        self._map = fresh
 
     def begin(self, first_id: int, last_id: int) -> int | None:
         """Note a commit that begins now."""

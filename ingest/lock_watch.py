@@ -1,4 +1,4 @@
-"""Looks whether a worker's locks are still those of their paths, and takes those anew that are not.
+"""Looks whether a worker's locks and metric files are still at their paths, and makes those anew that are not.
 
 Cleaners of old files, and people, delete lock files or their folders. The worker goes on, and says so.
 """
@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from ingest.clock import Monotonic
 from ingest.seats import FileLock
@@ -31,6 +32,7 @@ class LockWatch:
     def __init__(self, monotonic: Monotonic) -> None:
         self._monotonic = monotonic
         self._watched: list[Locks] = []
+        self._restores: list[tuple[Path, Callable[[], bool]]] = []
         self._lost: dict[str, str] = {}
         """Path of a lock that is gone and cannot be taken anew → why."""
         self._told: str | None = None
@@ -39,11 +41,15 @@ class LockWatch:
     def add(self, locks: Locks) -> None:
         self._watched.append(locks)
 
+    def add_files(self, folder: Path, restore: Callable[[], bool]) -> None:
+        """`restore` makes files of the folder anew if they are gone, and tells whether they were. Raises `OSError`."""
+        self._restores.append((folder, restore))
+
     def problem(self) -> str | None:
         """What was deleted, for `/readyz`."""
         if self._lost:
             missing = "; ".join(f"{path} ({reason})" for path, reason in self._lost.items())
-            return f"locks are gone and cannot be taken anew: {missing}"
+            return f"files are gone and cannot be made anew: {missing}"
         return self._told if self._monotonic() < self._told_until else None
 
     async def run(self) -> None:
@@ -60,6 +66,8 @@ class LockWatch:
             held = locks()
             if held is not None and not held.released:
                 self._check(held, touch=touch)
+        for folder, restore in self._restores:
+            self._restore(str(folder), restore)
 
     def _check(self, held: FileLock, *, touch: bool) -> None:
         path = str(held.path)
@@ -77,17 +85,26 @@ class LockWatch:
         else:
             self._lost.pop(path, None)
 
+    def _restore(self, path: str, restore: Callable[[], bool]) -> None:
+        try:
+            if restore():
+                self._tell(path)
+        except OSError as exc:
+            self._miss(path, str(exc))
+        else:
+            self._lost.pop(path, None)
+
     def _tell(self, path: str) -> None:
         self._told = f"{path} was deleted or replaced while in use: find what deletes files of the data folder"
         self._told_until = self._monotonic() + TOLD_SECONDS
-        extra = {"path": path, "kept": "the lock, taken anew", "do": "find what deletes files of the data folder"}
-        log.error("a lock's file was deleted or replaced while in use", extra=extra)
+        extra = {"path": path, "kept": "all: it was made anew", "do": "find what deletes files of the data folder"}
+        log.error("a file was deleted or replaced while in use", extra=extra)
 
     def _miss(self, path: str, reason: str) -> None:
         if self._lost.get(path) != reason:
             self._lost[path] = reason
             extra = {"path": path, "reason": reason, "do": "mend the data folder, and restart the service"}
-            log.error("a lock's file was deleted or replaced, and cannot be taken anew", extra=extra)
+            log.error("a file was deleted or replaced, and cannot be made anew", extra=extra)
 
 
 def watch_in_thread(held: FileLock) -> None:

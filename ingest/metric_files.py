@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest, values
@@ -17,6 +18,9 @@ class MetricFiles(Collector):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._seat: int | str = 0
+        self._inodes: dict[str, int] = {}
+        """Of this worker's own files, by their names, as last seen."""
 
     def clear(self) -> None:
         """Forget the counts of an earlier service; for its start, before any worker."""
@@ -35,8 +39,28 @@ class MetricFiles(Collector):
             file.unlink()  # levels of the worker before
         owner.write_text(str(os.getpid()))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
-        values.ValueClass = values.MultiProcessValue(lambda: seat)  # type: ignore[no-untyped-call]
+        self._seat = seat
+        values.ValueClass = values.MultiProcessValue(lambda: self._seat)  # type: ignore[no-untyped-call]
         return succeeds
+
+    def restore(self) -> bool:
+        """Make this worker's files anew, with what it has counted, if somebody deleted or moved them; True if so.
+
+        Raises `OSError`. Linux's /proc has the contents; elsewhere the counters begin at zero again.
+        """
+        found = {path.name: path.stat().st_ino for path in self._folder.glob(f"*_{self._seat}.db")}
+        if self._inodes.items() <= found.items():
+            self._inodes = found
+            return False
+        contents = list(_open_files(self._inodes))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents:
+            (self._folder / name).write_bytes(content)
+        (self._folder / f"{self._seat}.pid").write_text(str(os.getpid()))
+        # prometheus-client opens its files anew when the process seems to be another one. Their names stay the same.
+        self._seat = str(self._seat) if isinstance(self._seat, int) else int(self._seat)
+        self._inodes = {}
+        return True
 
     def ledger_of(self, seat: int) -> Path:
         """Where the seat's workers keep their notes (`ingest.ledger`)."""
@@ -80,6 +104,16 @@ def _without_unknown(metric: Metric) -> Metric:
     if metric.type == "gauge":
         metric.samples = [sample for sample in metric.samples if sample.value != UNKNOWN]
     return metric
+
+
+def _open_files(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of this process's open files of these names, also of deleted ones."""
+    with suppress(FileNotFoundError):
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                name = link.readlink().name.removesuffix(" (deleted)")
+                if name in names:
+                    yield name, link.read_bytes()
 
 
 def _is_zombie(pid: int) -> bool:

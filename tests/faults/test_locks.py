@@ -60,4 +60,4 @@ def test_deleted_locks_of_live_workers_lose_nothing(
 
 
 def told(here: Scene) -> bool:
-    return "a lock's file was deleted or replaced while in use" in here.logged("ingest.locks")
+    return "a file was deleted or replaced while in use" in here.logged("ingest.locks")

@@ -75,3 +75,20 @@ def test_doctor_beside_a_running_service_says_so(first: ServiceProcess) -> None:
     assert f"ok    service: runs here: PID {first.pid}, port {first.port}" in ran.stdout
     assert wait_until(lambda: first.stop() == 0, SECONDS)
     assert "service:" not in first.command("doctor").stdout
+
+
+@pytest.mark.parametrize("gone", ["run/metrics", "run", "."])
+def test_metrics_go_on_when_their_files_are_deleted(first: ServiceProcess, gone: str) -> None:
+    data_dir = Path(first.environment["INGEST_DATA_DIR"])
+    for path in data_dir.iterdir() if gone == "." else [data_dir / gone]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()  # the embedded queue is a file
+
+    assert wait_until(lambda: counted(first) == (EVENTS, 2, 1), SECONDS)
+    assert str(data_dir / "run" / "metrics") in first.log()
+    assert first.status() == "degraded"
+
+
+def counted(service: ServiceProcess) -> tuple[float, ...]:
+    """Events accepted, workers, and whether the database answers."""
+    found = scrape(service)
+    return tuple(found.total(f"ingest_{name}") for name in ("events_accepted_total", "workers", "database_up"))

@@ -143,3 +143,15 @@ def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
     assert all(stored == 5 * committed for committed, _, stored, _ in found)
     assert {repeated for *_, repeated in found} == {0, 2}
     assert found[-1] == (1, 7, 5, 2)
+
+
+async def test_notes_outlive_the_deletion_of_their_file(tmp_path: Path) -> None:
+    path, table = tmp_path / "0.ledger", Table(5)
+    killed = Metrics(CollectorRegistry(), path).ledger
+    killed.begin(100, 104)
+    path.unlink()
+
+    killed.reopen()
+
+    await Metrics(CollectorRegistry(), path).ledger.recover(table, 0.0)
+    assert table.asked == [(100, 104)]
