@@ -39,7 +39,7 @@ from ingest.status_source import StatusSource
 from ingest.stop_signals import hold_back, let_through
 from ingest.tasks import BackgroundTask
 from ingest.watchdog import beat
-from ingest.wiring import make_parts, make_publisher, make_retention, make_store, make_tracing
+from ingest.wiring import make_agreement, make_parts, make_publisher, make_retention, make_store, make_tracing
 from ingest.worker import Parts, Worker
 
 INGEST_LOG = logging.getLogger("ingest")
@@ -123,8 +123,10 @@ def beats_folder(settings: Settings) -> Path:
 def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     tracing = make_tracing(settings)
-    store, publisher = make_store(settings, metrics.database), make_publisher(settings, metrics.broker)
-    parts = make_parts(settings, store, publisher, metrics, tracing)
+    store = make_store(settings, metrics.database)
+    agreement = make_agreement(settings, store)
+    publisher = make_publisher(settings, metrics.broker, agreement.problem)
+    parts = make_parts(settings, store, publisher, metrics, tracing, agreement)
     parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
     parts.locks.add_files(settings.data_dir / "run" / "metrics", partial(restore, files, metrics.ledger))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from ingest import __version__
+from ingest.cluster_cli import cluster
 from ingest.dead_cli import dead
 from ingest.errors import IngestError
 from ingest.file_owner import act_as_owner
@@ -252,6 +253,7 @@ def spool_drain() -> None:
         click.echo(line)
 
 
+main.add_command(cluster)
 main.add_command(dead)
 main.add_command(replay)
 main.add_command(retention)

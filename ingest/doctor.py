@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import aiormq.exceptions
 import msgspec
 
+from ingest.agreement import difference, live_holders, same, target_of, text_of
 from ingest.data_folder import running
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.file_owner import check_folder
@@ -15,6 +16,7 @@ from ingest.publisher.amqp_hosts import connect
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.amqp_reasons import words_of
 from ingest.settings import Settings, mask_url
+from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_migrations import examine as examine_tables
 from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_schema import Report
@@ -53,7 +55,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _database_checks(settings: Settings) -> Mapping[str, Check]:
     checks = {"database": _database, "schema": _schema}
-    return checks | {"durability": _durability} if settings.database_url.startswith("mysql:") else checks
+    if settings.database_url.startswith("mysql:"):
+        checks |= {"durability": _durability, "cluster": _cluster}
+    return checks
 
 
 def _broker_checks(settings: Settings) -> Mapping[str, Check]:
@@ -148,6 +152,21 @@ async def _durability(settings: Settings) -> str:
             f"innodb_flush_log_at_trx_commit is {value}: a crash of the server loses acknowledged events. Set it to 1."
         )
     return "each commit is flushed"
+
+
+async def _cluster(settings: Settings) -> str:
+    target = target_of(settings)
+    store = make_store(settings)
+    try:
+        record = await cast(MySQLStore, store).record()
+    finally:
+        await store.close()
+    if record.agreed is None:
+        return "nobody has told yet what is published to"
+    if same(target, record.agreed):
+        return f"all agreed to publish to this: {text_of(target)}"
+    holders = live_holders(record, record.agreed)
+    raise SettingsError(difference(target, record.agreed, f"so have {', '.join(holders) or 'no live workers'}"))
 
 
 async def _embedded(settings: Settings) -> str:

@@ -1,11 +1,14 @@
 """Makes a worker's parts of its settings: the only place that knows every adapter. Nothing is connected yet."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from uuid import uuid4
 
+from ingest.agreement import Agreement, target_of
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
@@ -29,7 +32,7 @@ from ingest.metrics import Metrics
 from ingest.outage import COMMIT, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Publisher
+from ingest.publisher.base import Held, Publisher, not_held
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.publishing import Publishing, keeps_order
 from ingest.retention_keeper import RetentionKeeper
@@ -71,8 +74,14 @@ class Tracing(Protocol):
 
 
 def make_parts(
-    settings: Settings, store: Store, publisher: Publisher, metrics: Metrics, tracing: Tracing | None = None
+    settings: Settings,
+    store: Store,
+    publisher: Publisher,
+    metrics: Metrics,
+    tracing: Tracing | None = None,
+    agreement: Agreement | None = None,
 ) -> Parts:
+    agreement = agreement or make_agreement(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)
     away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
@@ -96,7 +105,12 @@ def make_parts(
     )
     committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
-    checks = {"locks": locks.problem, "backlog": backlog_watch.problem, "tables": lambda: store.unfinished}
+    checks = {
+        "locks": locks.problem,
+        "backlog": backlog_watch.problem,
+        "tables": lambda: store.unfinished,
+        "cluster": agreement.problem,
+    }
     if spool:
         checks["spool files"] = spool.watch.trouble
     return Parts(
@@ -111,6 +125,7 @@ def make_parts(
         relay=relay,
         health=Health(store, spool.watch if spool else None, publisher, metrics, checks, lambda: identity.problem),
         backlog_watch=backlog_watch,
+        agreement=agreement,
         locks=locks,
         identity=identity,
         grants=grants,
@@ -189,7 +204,7 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, loo
     return asyncio.run(run())
 
 
-def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
+def make_publisher(settings: Settings, link: Link = UNHEARD, held: Held = not_held) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
 
@@ -197,6 +212,7 @@ def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
             settings.stream_url,
             make_topology(settings),
             link,
+            held,
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             reconnect_seconds_max=settings.reconnect_seconds_max,
@@ -204,6 +220,7 @@ def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
     if settings.broker_url == "embedded:":
         return EmbeddedPublisher(
             settings.data_dir / FILE_NAME,
+            held,
             events_max=settings.embedded_queue_events_max,
             timeout_seconds=settings.commit_timeout_seconds,
         )
@@ -211,11 +228,20 @@ def make_publisher(settings: Settings, link: Link = UNHEARD) -> Publisher:
         settings.broker_url,
         QueueDeclaration(settings.queue, settings.queue_type),
         link,
+        held,
         channels_max=settings.channels_max,
         confirm_timeout_seconds=settings.confirm_timeout_seconds,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         reconnect_seconds_max=settings.reconnect_seconds_max,
     )
+
+
+def make_agreement(settings: Settings, store: Store) -> Agreement:
+    """Of this worker with all who share its database."""
+    table = store if isinstance(store, MySQLStore) else None
+    node = f"{socket.gethostname()}:{settings.port}"
+    memory = settings.data_dir / "cluster-settings.json"
+    return Agreement(table, str(uuid4()), node, target_of(settings), memory, time.monotonic)
 
 
 def make_topology(settings: Settings) -> "StreamTopology":

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.agreement import Agreement
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
@@ -82,6 +83,7 @@ class Parts(msgspec.Struct, frozen=True):
     settler: Settler
     relay: Relay
     health: Health
+    agreement: Agreement
     locks: LockWatch
     backlog_watch: BacklogWatch
     identity: Identity
@@ -117,8 +119,9 @@ class Worker:
         self._run(parts.backlog_watch.run, "backlog")
         self._run(parts.relay.run, "relay")
         self._run(parts.locks.run, "locks")
+        self._run(parts.agreement.run, "agreement")
         parts.identity.use_ids, parts.batcher.give_up = self._use_ids, parts.identity.give_up
-        self._run(parts.identity.run, "id-slot")
+        self._run(self._identify, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
         parts.token_watch.recall()
         self._run(parts.token_watch.run, "tokens")
@@ -154,6 +157,7 @@ class Worker:
         for settler in self._settlers():
             await settler.close()
         await parts.publisher.close()
+        await parts.agreement.leave()
         await parts.store.close()
         if parts.spool:
             await parts.spool.store.close()
@@ -188,6 +192,10 @@ class Worker:
     def _use_ids(self, ids: IdGenerator | None) -> None:
         self.parts.batcher.use_ids(ids)
         self.parts.health.has_slot = ids is not None
+
+    async def _identify(self) -> None:
+        await self.parts.agreement.until_asked()
+        await self.parts.identity.run()
 
     async def _show_levels(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from ingest.publisher.amqp_connection import AmqpConnection, FewerChannels
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.amqp_reasons import ClosedByBroker
 from ingest.publisher.amqp_trial import Trial
-from ingest.publisher.base import Lane
+from ingest.publisher.base import Held, Lane, not_held
 from ingest.publisher.supervisor import SupervisedPublisher
 from ingest.publisher.suspects import Suspects
 
@@ -34,6 +34,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         url: str,
         declaration: QueueDeclaration,
         link: Link = UNHEARD,
+        held: Held = not_held,
         *,
         channels_max: int,
         confirm_timeout_seconds: float,
@@ -44,7 +45,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         self._declaration = declaration
         self._channels_max = channels_max
         self._connect_timeout_seconds = connect_timeout_seconds
-        super().__init__(self._connect, reconnect_seconds_max, link)
+        super().__init__(self._connect, reconnect_seconds_max, link, held)
         self._link = link
         self._confirm_timeout_seconds = confirm_timeout_seconds
         self._suspects = Suspects(time.monotonic)

@@ -1,6 +1,6 @@
 """The publisher's protocol: what the pipeline and the relay need of a broker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from ingest.batches import Batch
@@ -11,6 +11,13 @@ Lane = Literal["live", "relay"]
 
 
 Refused = tuple[Batch, NotConfirmed]
+
+Held = Callable[[], str | None]
+"""Why nothing may be published or declared now, whatever the broker says; None if it may. See `ingest.agreement`."""
+
+
+def not_held() -> None:
+    """It may always be."""
 
 
 class Publisher(Protocol):

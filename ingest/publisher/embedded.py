@@ -12,7 +12,7 @@ import msgspec
 from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
 from ingest.ids import milliseconds_of
-from ingest.publisher.base import Lane
+from ingest.publisher.base import Held, Lane, not_held
 from ingest.sqlite import Database, connect, transact
 
 TABLE = """CREATE TABLE IF NOT EXISTS messages (
@@ -65,19 +65,21 @@ def publish(connection: sqlite3.Connection, messages: list[Message], events_max:
 class EmbeddedPublisher:
     """See `ingest.publisher.base.Publisher`."""
 
-    def __init__(self, path: Path, *, events_max: int, timeout_seconds: float) -> None:
+    def __init__(self, path: Path, held: Held = not_held, *, events_max: int, timeout_seconds: float) -> None:
         self._database = Database(path, timeout_seconds, lambda connection: connection.execute(TABLE))
         self._events_max = events_max
+        self._held = held
         self._problem: str | None = None
         self._closed = False
 
     @property
     def ready(self) -> bool:
-        return not self._closed  # a full queue is found out by trying: consumers make room at any time
+        """A full queue is found out by trying: consumers make room at any time."""
+        return not self._closed and not self._held()
 
     @property
     def problem(self) -> str | None:
-        return self._problem
+        return self._held() or self._problem
 
     async def blocked(self) -> bool:
         return False
@@ -91,6 +93,8 @@ class EmbeddedPublisher:
         await self._database.close()
 
     async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        if held := self._held():
+            raise BrokerUnavailable(held)
         messages = [
             Message(event_id, event.event_type, milliseconds_of(event_id) // 1000, event.payload)
             for event_id, event in zip(batch.ids, batch.events, strict=True)

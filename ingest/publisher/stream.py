@@ -8,7 +8,7 @@ from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.hosts import Rota
 from ingest.links import UNHEARD, Link
-from ingest.publisher.base import Lane, Refused
+from ingest.publisher.base import Held, Lane, Refused, not_held
 from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
 from ingest.publisher.stream_reader import find_ids
@@ -32,6 +32,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         url: str,
         topology: StreamTopology,
         link: Link = UNHEARD,
+        held: Held = not_held,
         *,
         confirm_timeout_seconds: float,
         connect_timeout_seconds: float,
@@ -44,7 +45,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
             return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
 
-        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link)
+        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link, held)
         self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 

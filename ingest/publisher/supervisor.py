@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from ingest.errors import BrokerUnavailable
 from ingest.links import UNHEARD, Link
+from ingest.publisher.base import Held, not_held
 from ingest.tasks import end, raise_if_cancelled
 
 log = logging.getLogger("ingest.publisher")
@@ -17,6 +18,10 @@ log = logging.getLogger("ingest.publisher")
 BACKOFF_SECONDS = 0.2
 STEADY_SECONDS = 5.0
 """A connection that is lost sooner counts as one more failure: the pauses keep growing."""
+
+
+HELD_POLL_SECONDS = 0.05
+"""Nothing is declared while nothing may be published."""
 
 
 class Connection(ABC):
@@ -70,8 +75,15 @@ C = TypeVar("C", bound=Connection)
 class Supervisor(Generic[C]):
     """Holds the one live connection that `connect` makes. `connect` bounds its own time."""
 
-    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link = UNHEARD) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[C]],
+        reconnect_seconds_max: float,
+        link: Link = UNHEARD,
+        held: Held = not_held,
+    ) -> None:
         self._connect = connect
+        self._held_by = held
         self._link = link
         self._reconnect_seconds_max = reconnect_seconds_max
         self._connection: C | None = None
@@ -82,13 +94,14 @@ class Supervisor(Generic[C]):
     @property
     def problem(self) -> str | None:
         """Why there is no connection; None if there is one."""
-        return self._problem if self._connection is None else self._connection.problem
+        held = self._held_by()
+        return held or (self._problem if self._connection is None else self._connection.problem)
 
     def connection(self) -> C:
         """The live connection. Raises `BrokerUnavailable` if there is none."""
-        connection = self._connection
-        if connection is None or connection.problem is not None:
-            raise BrokerUnavailable(self.problem)
+        connection, problem = self._connection, self.problem
+        if connection is None or problem is not None:
+            raise BrokerUnavailable(problem)
         return connection
 
     def start(self) -> None:
@@ -105,6 +118,8 @@ class Supervisor(Generic[C]):
         """Exponential backoff with jitter, from the first failure to the first steady connection."""
         failures = 0
         while True:
+            while self._held_by():  # noqa: ASYNC110 - whoever holds it
+                await asyncio.sleep(HELD_POLL_SECONDS)
             steady = False
             try:
                 connection = await self._connected()
@@ -150,8 +165,10 @@ class Supervisor(Generic[C]):
 class SupervisedPublisher(Generic[C]):
     """What the publishers to RabbitMQ share of `ingest.publisher.base.Publisher`."""
 
-    def __init__(self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link) -> None:
-        self._supervisor = Supervisor(connect, reconnect_seconds_max, link)
+    def __init__(
+        self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link, held: Held = not_held
+    ) -> None:
+        self._supervisor = Supervisor(connect, reconnect_seconds_max, link, held)
 
     @property
     def ready(self) -> bool:

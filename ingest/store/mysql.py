@@ -9,17 +9,18 @@ from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor
 from ingest.store import mysql_statements as sql
 from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version
+from ingest.store.mysql_cluster import MySQLCluster
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_errors import Duplicate, Retry
 from ingest.store.mysql_schema import OLDER
-from ingest.store.mysql_tables import MySQLTables, rows_of
+from ingest.store.mysql_tables import rows_of
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
 """A lost deadlock is tried again at once, a little later each time; the deadline bounds it all."""
 
 
-class MySQLStore(MySQLTables):
+class MySQLStore(MySQLCluster):
     """See `ingest.store.base.Store`."""
 
     async def ping(self) -> None:

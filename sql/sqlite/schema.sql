@@ -57,3 +57,11 @@ CREATE TABLE ingest_dead_letters (
     died_time TEXT    NOT NULL,
     batch     BLOB    NOT NULL
 );
+
+-- As on MySQL, where several nodes share a database. SQLite's is one node's: nobody writes here.
+CREATE TABLE ingest_cluster_settings (
+    worker    TEXT NOT NULL PRIMARY KEY,
+    node      TEXT NOT NULL,
+    settings  TEXT NOT NULL,
+    seen_time TEXT NOT NULL
+);

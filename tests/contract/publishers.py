@@ -23,7 +23,7 @@ from tests.services import RabbitMQServer
 
 ARRIVE_SECONDS = 20.0
 POLL_SECONDS = 0.02
-LIMITS: Mapping[str, float] = {
+LIMITS: Mapping[str, Any] = {
     "confirm_timeout_seconds": 10.0,
     "connect_timeout_seconds": 3.0,
     "reconnect_seconds_max": 0.5,

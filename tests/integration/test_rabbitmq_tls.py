@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def tls_rabbitmq() -> Iterator[TLSRabbitMQ]:
 
 
 def publisher_to(url: str, name: str) -> Publisher:
-    limits: Mapping[str, float] = LIMITS
+    limits: Mapping[str, Any] = LIMITS
     if url.startswith("amqps:"):
         return AmqpPublisher(url, QueueDeclaration(name, "classic"), UNHEARD, channels_max=2, **limits)
     return StreamPublisher(url, StreamTopology(name), UNHEARD, **limits)

@@ -1,0 +1,73 @@
+"""The record of what the workers of a database publish to, on MySQL; see `ingest.agreement`."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from ingest.agreement import Member, Record, Target, same
+from ingest.store import mysql_statements as sql
+from ingest.store.mysql_connection import Connection
+from ingest.store.mysql_tables import MySQLTables
+
+AGREED = b"SELECT settings FROM ingest_cluster_settings WHERE worker = ''"
+SHARED, EXCLUSIVE = b" LOCK IN SHARE MODE", b" FOR UPDATE"
+"""Who has noted itself under the first is seen by all who replace what is agreed on, under the second."""
+MEMBERS = (
+    b"SELECT node, settings, TIMESTAMPDIFF(MICROSECOND, seen_time, UTC_TIMESTAMP(6)) FROM ingest_cluster_settings "
+    b"WHERE worker <> '' ORDER BY seen_time DESC LIMIT 1000"
+)
+WAITING = b"SELECT 1 FROM ingest_outbox LIMIT 1"
+NOTE = (
+    b"INSERT INTO ingest_cluster_settings (worker, node, settings, seen_time) VALUES (%b, %b, %b, UTC_TIMESTAMP(6)) "
+    b"ON DUPLICATE KEY UPDATE node = VALUES(node), settings = VALUES(settings), seen_time = VALUES(seen_time)"
+)
+FORGET = b"DELETE FROM ingest_cluster_settings WHERE worker <> '' AND seen_time < UTC_TIMESTAMP(6) - INTERVAL 1 DAY"
+LEAVE = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
+
+
+class MySQLCluster(MySQLTables):
+    """See `ingest.agreement.RecordTable`."""
+
+    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
+        values = sql.quoted(worker.encode()), sql.quoted(node.encode()), _packed(target)
+        async with self._other() as connection:
+            async with connection.transaction():
+                agreed = await _agreed(connection, SHARED)
+                if agreed is not None and same(agreed, target):
+                    await connection.run(NOTE % values)
+                    return agreed
+            async with connection.transaction():
+                record = await _record(connection, EXCLUSIVE)
+                if replaces(record):
+                    await connection.run(NOTE % (b"''", *values[1:]))
+                    record = msgspec.structs.replace(record, agreed=target)
+                await connection.run(NOTE % values)
+        return record.agreed or target
+
+    async def record(self) -> Record:
+        async with self._other() as connection:
+            return await _record(connection, b"")
+
+    async def leave(self, worker: str) -> None:
+        async with self._other() as connection:
+            await connection.run(LEAVE % sql.quoted(worker.encode()))
+            await connection.run(FORGET)
+
+
+async def _agreed(connection: Connection, lock: bytes) -> Target | None:
+    rows = await connection.run(AGREED + lock)
+    return _unpacked(rows[0][0]) if rows and rows[0][0] else None
+
+
+async def _record(connection: Connection, lock: bytes) -> Record:
+    agreed = await _agreed(connection, lock)
+    members = [Member(row[0], _unpacked(row[1]), row[2] / 1e6) for row in await connection.run(MEMBERS)]
+    return Record(agreed, members, bool(await connection.run(WAITING)))
+
+
+def _packed(target: Target) -> bytes:
+    return sql.quoted(msgspec.json.encode(target))
+
+
+def _unpacked(text: str) -> Target:
+    return msgspec.json.decode(text, type=dict[str, str | int])

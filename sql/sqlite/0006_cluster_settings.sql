@@ -1,0 +1,7 @@
+-- As on MySQL, where several nodes share a database. SQLite's is one node's: nobody writes here.
+CREATE TABLE ingest_cluster_settings (
+    worker    TEXT NOT NULL PRIMARY KEY,
+    node      TEXT NOT NULL,
+    settings  TEXT NOT NULL,
+    seen_time TEXT NOT NULL
+);
