@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import aiormq.exceptions
@@ -56,7 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _database_checks(settings: Settings) -> Mapping[str, Check]:
     checks = {"database": _database, "schema": _schema}
     if settings.database_url.startswith("mysql:"):
-        checks |= {"durability": _durability, "cluster": _cluster}
+        checks |= {"durability": _durability, "clock": _clock, "cluster": _cluster}
     return checks
 
 
@@ -116,6 +117,18 @@ async def _database(settings: Settings) -> str:
     finally:
         await store.close()
     return f"{mask_url(settings.database_url)} answers"
+
+
+async def _clock(settings: Settings) -> str:
+    store = make_store(settings)
+    try:
+        with suppress(SchemaError):  # the check before has said it
+            await store.ping()
+        if problem := cast(MySQLStore, store).clocks.problem():
+            raise StoreError(f"{problem[0].upper()}{problem[1:]}.")
+    finally:
+        await store.close()
+    return "this host's and the database's agree"
 
 
 async def _schema(settings: Settings) -> str:

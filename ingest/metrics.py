@@ -236,6 +236,12 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self.clock_apart_seconds = Gauge(
+            "ingest_clock_apart_seconds",
+            "How far this host's clock is from the database's.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.workers = Gauge(
             "ingest_workers", "Worker processes alive.", multiprocess_mode="livesum", registry=registry
         )

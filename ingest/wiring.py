@@ -14,6 +14,7 @@ from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.carried import Carried, carry
 from ingest.clock import unix_us
+from ingest.clock_watch import ClockWatch
 from ingest.committer import Committer, CommitterLimits
 from ingest.dead_letters import Graveyard
 from ingest.endpoint import Endpoint
@@ -95,6 +96,8 @@ def make_parts(
     database = Home(tracing.keeper(store) if tracing else store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
+    clocks = store.clocks if isinstance(store, MySQLStore) else ClockWatch()
+    clocks.show = metrics.clock_apart_seconds.set
     slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
     identity = Identity(slots, unix_us, None, RESTART_SECONDS)
@@ -110,6 +113,7 @@ def make_parts(
         "backlog": backlog_watch.problem,
         "tables": lambda: store.unfinished,
         "cluster": agreement.problem,
+        "clock": clocks.problem,
     }
     if spool:
         checks["spool files"] = spool.watch.trouble

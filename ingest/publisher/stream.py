@@ -11,7 +11,7 @@ from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Held, Lane, Refused, not_held
 from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
-from ingest.publisher.stream_reader import find_ids
+from ingest.publisher.stream_search import Wanted, find_ids
 from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.supervisor import SupervisedPublisher
 from ingest.tasks import all_of
@@ -107,22 +107,19 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
     async def _missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> set[int]:
         """Ids of what the broker has confirmed and does not have, as newer events of the writers were there.
 
-        Each stream is read once, from the oldest batch's time up to the newest event of each writer.
+        Each stream is read once for all of them.
         """
-        wanted: defaultdict[str, set[int]] = defaultdict(set)
-        last_ids: defaultdict[str, set[int]] = defaultdict(set)
+        wanted: defaultdict[str, list[Wanted]] = defaultdict(list)
         for of_writer in by_writer(batches):
-            own = self._by_stream(of_writer)
-            for stream, last_id in (await connection.sequences(reference_of(of_writer[0].writer))).items():
-                if last_id and own[stream]:
-                    wanted[stream] |= own[stream]
-                    last_ids[stream].add(last_id)
+            writer, own = of_writer[0].writer, self._by_stream(of_writer)
+            for stream, newest in (await connection.sequences(reference_of(writer))).items():
+                if newest and own[stream]:
+                    wanted[stream].append(Wanted(writer, own[stream], newest))
         created_ms = min((batch.created_us for batch in batches), default=0) // 1000
         found = await all_of(
-            find_ids(connection.address_of(stream), stream, ids, created_ms, last_ids[stream])
-            for stream, ids in wanted.items()
+            find_ids(connection.address_of(stream), stream, there, created_ms) for stream, there in wanted.items()
         )
-        return set().union(*wanted.values()).difference(*found)
+        return set().union(*(one.ids for there in wanted.values() for one in there)).difference(*found)
 
     def _by_stream(self, batches: Sequence[Batch]) -> Mapping[str, set[int]]:
         """The ids of their events, by the stream that each belongs to."""

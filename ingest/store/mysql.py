@@ -25,7 +25,9 @@ class MySQLStore(MySQLCluster):
 
     async def ping(self) -> None:
         async with self._other() as connection:
-            version = (await connection.run(sql.VERSION))[0][0]
+            before_us = self._now_us()
+            version, time_us = (await connection.run(sql.VERSION_AND_TIME))[0]
+            self.clocks.look(before_us, time_us, self._now_us())
         if version < newest_version("mysql"):
             raise SchemaError(OLDER)
         await self._guard.check()

@@ -99,6 +99,10 @@ REVIVE = (
 )
 DROP_DEAD = b"DELETE FROM ingest_dead_letters WHERE event_id IN (%b)"
 VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
+VERSION_AND_TIME = (
+    b"SELECT COALESCE(MAX(version), 0), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) "
+    b"FROM ingest_migrations"
+)
 
 
 def quoted(value: bytes) -> bytes:

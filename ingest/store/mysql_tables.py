@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.batches import Batch, unpack_one
+from ingest.clock_watch import ClockWatch
 from ingest.dead_letters import DeadLetter
 from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
@@ -51,6 +52,7 @@ class MySQLTables:
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
         self._link = link
+        self.clocks = ClockWatch()
 
     @property
     def unfinished(self) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from rstream import Producer
 
 from ingest.batches import Batch
+from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
 from ingest.events import Event
 from ingest.links import UNHEARD
@@ -281,6 +282,22 @@ async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
     in_order = (soon_over[1], *long_going, soon_over[0], end)
+    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
+
+
+@pytest.mark.parametrize("ahead_seconds", [-86_400 * 40, -60, 0, 60, 86_400 * 40])
+async def test_stream_is_searched_whatever_a_writers_clock_said(stream: Stream, ahead_seconds: int) -> None:
+    """Of the broker's time, or of who searches, which is as far from it: what was not looked for is not missing."""
+    us = unix_us() + ahead_seconds * 1_000_000
+    first, second, third, fourth = by(7, *(batch(2, us=us + number * 1000) for number in range(4)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (first, second, fourth):
+            await publisher.publish(each)
+        await cast(OrderedPublisher, publisher).publish_missing([second, third])
+        (end,) = by(7, batch(1, us=us + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    in_order = (first, second, fourth, third, end)
     assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
 
 

@@ -10,18 +10,18 @@ LIBRARIES = "usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 class Clock:
-    """Shows the time, until it is set back; `environment` is for those who live by it."""
+    """Shows the time, `ahead_seconds` from it, until it is set back; `environment` is for those who live by it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, ahead_seconds: float = 0.0) -> None:
         self._file = file
-        self._behind_seconds = 0.0
+        self._behind_seconds = -ahead_seconds
         self.step_back(0)
 
     def step_back(self, seconds: float) -> None:
         """Further back than it is."""
         self._behind_seconds += seconds
         draft = self._file.with_suffix(".draft")
-        draft.write_text(f"-{self._behind_seconds:.0f}")
+        draft.write_text(f"{-self._behind_seconds:+.0f}")
         draft.replace(self._file)
 
     @property

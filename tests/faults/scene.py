@@ -164,8 +164,13 @@ def let_pass(seconds: float) -> None:
 
 
 @contextmanager
-def scene(mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str] | None = None) -> Iterator[Scene]:
-    """The service, ready, with a fresh database and queue; `settings` as for `ServiceProcess`."""
+def scene(
+    mysql: MySQLServer,
+    rabbitmq: RabbitMQServer,
+    settings: Mapping[str, str] | None = None,
+    ready: str = "ready",
+) -> Iterator[Scene]:
+    """The service, `ready`, with a fresh database and queue; `settings` as for `ServiceProcess`."""
     values = {
         "DATABASE_URL": mysql.fresh_database(),
         "BROKER_URL": rabbitmq.amqp_url,
@@ -177,5 +182,5 @@ def scene(mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, s
         tempfile.TemporaryDirectory(prefix="call-events-faults-") as folder,
         ServiceProcess(Path(folder), values) as service,
     ):
-        service.wait_for_status("ready")
+        service.wait_for_status(ready)
         yield Scene(service, mysql, rabbitmq)
