@@ -111,9 +111,9 @@ class Agreement:
             return
         agreed = await self._table.share(self._worker, self._node, self._target, self._replaces)
         if agreed != self._agreed:
+            self._agreed = agreed
             self._tell(agreed)
-            replace_file(self._memory, msgspec.json.encode(agreed))
-        self._agreed = agreed
+            self._remember(agreed)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -167,6 +167,15 @@ class Agreement:
             log.info("publishing where all agreed to", extra={"target": text_of(agreed)})
         else:
             log.error("this worker publishes nothing", extra={"reason": self._reason})
+
+    def _remember(self, agreed: Target) -> None:
+        try:
+            replace_file(self._memory, msgspec.json.encode(agreed))
+        except OSError as exc:
+            log.warning(
+                "what all agreed to publish to could not be noted: a start without the database publishes nothing",
+                extra={"file": str(self._memory), "reason": str(exc)},
+            )
 
 
 def target_of(settings: Settings) -> Target:

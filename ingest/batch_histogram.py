@@ -14,7 +14,8 @@ class BatchHistogram(Histogram):
         self.observe_times(amount, 1)
 
     def observe_times(self, amount: float, times: int) -> None:
-        """The same amount so many times."""
+        """The same amount so many times; below 0, as between two hosts' clocks, it is 0: a sum never falls."""
+        amount = max(0.0, amount)
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
         self._sum.inc(amount * times)
 

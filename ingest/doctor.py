@@ -172,6 +172,8 @@ async def _cluster(settings: Settings) -> str:
     store = make_store(settings)
     try:
         record = await cast(MySQLStore, store).record()
+    except SchemaError:
+        return "not looked at: the tables are missing or old"
     finally:
         await store.close()
     if record.agreed is None:

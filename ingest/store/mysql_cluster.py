@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from ingest.agreement import Member, Record, Target, same
+from ingest.errors import StoreError
 from ingest.store import mysql_statements as sql
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_tables import MySQLTables
@@ -70,4 +71,9 @@ def _packed(target: Target) -> bytes:
 
 
 def _unpacked(text: str) -> Target:
-    return msgspec.json.decode(text, type=dict[str, str | int])
+    try:
+        return msgspec.json.decode(text, type=dict[str, str | int])
+    except msgspec.MsgspecError as exc:
+        raise StoreError(
+            f"The table ingest_cluster_settings has what no worker wrote: delete that row ({exc})."
+        ) from exc

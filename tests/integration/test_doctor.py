@@ -51,7 +51,8 @@ def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) 
     found = findings(ingest("doctor", **real))
 
     assert [name for name, (ok, _) in found.items() if not ok] == []
-    assert list(found) == ["settings", "tokens", "data folder", "database", "schema", "durability", "broker", "queue"]
+    database = ["database", "schema", "durability", "clock", "cluster"]
+    assert list(found) == ["settings", "tokens", "data folder", *database, "broker", "queue"]
     assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it; {CLASSIC}"
     assert found["durability"][1] == "each commit is flushed"
 

@@ -126,6 +126,13 @@ async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, c
     assert "so have there:8000" in (late.problem() or "")
 
 
+async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "file").touch()
+    noting_nothing = agreement(Table(QUEUE), QUEUE, tmp_path / "file", clock)
+    await noting_nothing.look()
+    assert noting_nothing.problem() is None
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b'{"a": null}'])
 def test_damaged_memory_is_none(content: bytes, tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "agreed.json").write_bytes(content)

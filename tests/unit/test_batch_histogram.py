@@ -54,3 +54,12 @@ def test_with_labels() -> None:
 
     assert samples(histogram.labels("relay")) == samples(histogram)
     assert samples(histogram)[("seconds_count", "")] == 3
+
+
+def test_time_between_two_hosts_clocks_takes_nothing_from_the_sum() -> None:
+    histogram = made(BatchHistogram)
+    histogram.observe_times(0.5, 2)
+    histogram.observe_times(-60.0, 3)
+    found = samples(histogram)
+    assert found["seconds_sum", ""] == 1.0
+    assert found["seconds_bucket", "0.25"] == 3.0
