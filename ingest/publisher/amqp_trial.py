@@ -2,19 +2,34 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import BrokerUnavailable
-from ingest.publisher.amqp_connection import ERRORS, AmqpConnection
+from ingest.publisher.amqp_connection import ERRORS
 from ingest.publisher.amqp_reasons import ClosedByBroker, words_of
+from ingest.publisher.base import Lane
+from ingest.publisher.confirms import Pending
 from ingest.publisher.suspects import Suspects, halves
 from ingest.tasks import raise_if_cancelled
 
 TRIES_MAX = 32
 """Tried at a time: enough to find one message among a thousand by halves, with what that costs bounded."""
+
+
+class TrialConnection(Protocol):
+    """See `AmqpConnection`, with a channel of its own for the trial."""
+
+    @property
+    def problem(self) -> str | None: ...
+    def confirming(self, timeout_seconds: float) -> AbstractAsyncContextManager[None]: ...
+    async def write(self, batch: Batch, lane: Lane) -> Pending: ...
+    def drop(self, reason: str) -> None: ...
+    async def close(self) -> None: ...
 
 
 class Verdict(msgspec.Struct):
@@ -33,7 +48,7 @@ class Trial:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[AmqpConnection]],
+        connect: Callable[[], Awaitable[TrialConnection]],
         suspects: Suspects,
         timeout_seconds: float,
         monotonic: Monotonic,
@@ -43,7 +58,7 @@ class Trial:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
-        self._connection: AmqpConnection | None = None
+        self._connection: TrialConnection | None = None
 
     async def hear(self, batch: Batch, positions: Sequence[int]) -> Verdict:
         """Publish the batch's events at these positions, as far as the broker takes them."""
@@ -97,7 +112,7 @@ class Trial:
         verdict.undecided = [at for at in verdict.undecided if at not in refused | taken]
         return left
 
-    async def _connected(self) -> AmqpConnection:
+    async def _connected(self) -> TrialConnection:
         if self._connection is None or self._connection.problem:
             await self._close()
             self._connection = await self._connect()

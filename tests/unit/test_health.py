@@ -124,3 +124,21 @@ async def test_unexpected_failure_does_not_end_the_checks(health: Health, store:
     assert not running.done()
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_what_the_broker_refuses_while_it_takes_the_rest_degrades_the_service(
+    store: PingedStore, metrics: Metrics
+) -> None:
+    class Refusing(FakePublisher):
+        @property
+        def ready(self) -> bool:
+            return True
+
+    publisher = Refusing()
+    health = Health(store, None, publisher, metrics)
+    health.has_slot = True
+    await health.check()
+    assert status(health) == ("ready", True)
+    publisher.problem = "RabbitMQ refuses 1 messages"
+    assert status(health) == ("degraded", True)
+    assert health.report().checks["broker"] == "RabbitMQ refuses 1 messages"

@@ -12,6 +12,7 @@ from pamqp.header import ContentHeader
 from ingest.batches import Batch, joined
 from ingest.events import Event
 from ingest.ids import milliseconds_of
+from ingest.publisher.amqp_frames import FRAME_BYTES_MAX as LIMITLESS_BYTES_MAX
 from ingest.publisher.amqp_frames import FRAME_OVERHEAD_BYTES, Marshaller, short_string
 from tests.unit.making import NOW_US, batch, event
 
@@ -20,12 +21,12 @@ QUEUE = "call-events"
 FRAME_BYTES_MAX = 4096
 
 
-def frames(made: Batch) -> Iterator[Any]:
-    data = Marshaller(CHANNEL, QUEUE, FRAME_BYTES_MAX).marshal(made)
+def frames(made: Batch, frame_bytes_max: int = FRAME_BYTES_MAX) -> Iterator[Any]:
+    data = Marshaller(CHANNEL, QUEUE, frame_bytes_max).marshal(made)
     while data:
         consumed, channel, read = frame.unmarshal(data)
         assert channel == CHANNEL
-        assert consumed <= FRAME_BYTES_MAX
+        assert consumed <= (frame_bytes_max or LIMITLESS_BYTES_MAX)
         yield read
         data = data[consumed:]
 
@@ -92,6 +93,30 @@ def test_body_is_cut_at_the_frame_limit_and_is_byte_for_byte_the_payload(frames_
     assert after == b"{}"
     bodies = [read for read in frames(made) if isinstance(read, ContentBody)]
     assert len(bodies) - 1 == -(-size // limit)
+
+
+def test_no_limit_of_the_broker_is_no_empty_body() -> None:
+    payload = b"x" * (3 * LIMITLESS_BYTES_MAX)
+    bodies = [read.value for read in frames(batch([Event("call-1", "x", payload)]), 0) if isinstance(read, ContentBody)]
+    assert b"".join(bodies) == payload
+    assert len(bodies) == 4
+
+
+@pytest.mark.parametrize(("size", "kept"), [(3_900, {"tracestate", "token"}), (4_100, {"token"}), (90_000, {"token"})])
+def test_headers_that_exceed_a_frame_are_left_out_the_longest_first(size: int, kept: set[str]) -> None:
+    first, second = batch(2).events
+    first.headers = {"tracestate": "z" * size, "token": "kamailio"}
+    (_, header, body), (_, _, after) = messages(batch([first, second]))
+    assert set(header.properties.headers) == kept
+    assert (body, after) == (first.payload, second.payload)
+
+
+def test_message_goes_out_without_headers_if_none_fits() -> None:
+    (first,) = batch(1).events
+    first.headers = {"token": "z" * FRAME_BYTES_MAX}
+    ((_, header, body),) = messages(batch([first]))
+    assert not header.properties.headers
+    assert (header.properties.message_type, body) == (first.event_type, first.payload)
 
 
 def test_batch_keeps_its_order() -> None:
