@@ -16,6 +16,8 @@ STRIKES_MAX = 3
 """The broker closes on a message so often, each time alone on a connection, before it is given up."""
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.4, 60.0
 """After a strike the message is left alone for a while, which doubles: it may be large, and the broker ill."""
+SEEN_SECONDS = 10.0
+"""A relay tries a suspect again this soon after its pause. Else another worker has published it, or given it up."""
 SUSPECTS_MAX = 4096
 """Remembered; the oldest is forgotten first, and is suspected again when it does it again."""
 ORDINARY_BYTES = 65_536
@@ -46,7 +48,7 @@ class Suspects:
     @property
     def problem(self) -> str | None:
         """What the broker says of the messages that it refuses; None while there are none."""
-        recent = self._monotonic() - PAUSE_SECONDS_MAX  # later: another worker may have given it up
+        recent = self._monotonic() - SEEN_SECONDS
         struck = [suspect for suspect in self._held.values() if suspect.strikes and suspect.again_at > recent]
         if not struck:
             return None
@@ -98,7 +100,7 @@ class Suspects:
         """
         suspect = self._held.setdefault(event_id, _Suspect(self._confirmed))
         suspect.words = str(closed)
-        suspect.again_at = self._monotonic() + min(PAUSE_SECONDS * 2**suspect.strikes, PAUSE_SECONDS_MAX)
+        suspect.again_at = self._monotonic() + min(PAUSE_SECONDS * 2 ** min(suspect.strikes, 16), PAUSE_SECONDS_MAX)
         suspect.strikes += 1
         told = closed.sizes
         if self._confirmed > suspect.confirmed or (told and told[0] == size > told[1] >= ORDINARY_BYTES):
@@ -111,7 +113,8 @@ class Suspects:
         for at in positions:
             self._held.pop(batch.ids[at], None)
             if self._is_large(batch, at):
-                self._taken_max = None  # it takes more now
+                self._taken_max = None  # it takes more now, also of what it refused before
+                self._held.clear()
 
     def words(self, event_id: int) -> str | None:
         """What the broker said of it, alone; None if it has not been refused alone."""

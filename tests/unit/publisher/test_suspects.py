@@ -5,7 +5,15 @@ import pytest
 from ingest.batches import Batch
 from ingest.events import Event
 from ingest.publisher.amqp_reasons import Closed
-from ingest.publisher.suspects import ORDINARY_BYTES, PAUSE_SECONDS_MAX, STRIKES_MAX, SUSPECTS_MAX, Suspects, halves
+from ingest.publisher.suspects import (
+    ORDINARY_BYTES,
+    PAUSE_SECONDS_MAX,
+    SEEN_SECONDS,
+    STRIKES_MAX,
+    SUSPECTS_MAX,
+    Suspects,
+    halves,
+)
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US, batch
 
@@ -98,7 +106,7 @@ def test_nothing_is_given_up_while_the_broker_takes_nothing(suspects: Suspects, 
     suspects.confirmed(1000)  # before
     suspects.accuse(made, [0, 1], UNNAMED, sizes_explain=True)
     for at in (0, 1):
-        struck(suspects, clock, made, at, UNNAMED, 20)
+        struck(suspects, clock, made, at, UNNAMED, 2000)  # a day and a half
     assert [suspects.give_up(event_id) for event_id in made.ids] == [None, None]
 
 
@@ -158,9 +166,20 @@ def test_confirmed_suspect_is_cleared_and_what_the_broker_takes_is_learned_anew(
 def test_problem_of_what_another_worker_gave_up_is_forgotten(suspects: Suspects, clock: FakeClock) -> None:
     made = sized(10)
     struck(suspects, clock, made, 0, UNNAMED, 1)
+    suspects.strike(made.first_id, 10, UNNAMED)
     assert suspects.problem
-    clock.advance(PAUSE_SECONDS_MAX)
+    clock.advance(PAUSE_SECONDS_MAX + SEEN_SECONDS)
     assert suspects.problem is None
+
+
+def test_broker_that_takes_one_larger_message_clears_all_that_it_refused_before(suspects: Suspects) -> None:
+    made = sized(LIMIT + 1, LIMIT + 2)
+    suspects.accuse(made, [0, 1], too_large(LIMIT + 1), sizes_explain=True)
+    for at in (0, 1):
+        suspects.strike(made.ids[at], LIMIT + 1 + at, too_large(LIMIT + 1 + at))
+    suspects.clear(made, [0])
+    assert suspects.problem is None
+    assert list(suspects.among(made)) == []
 
 
 def test_suspects_are_bounded(suspects: Suspects) -> None:
