@@ -33,7 +33,18 @@ def delete_locks_and_slots(folder: Path) -> None:
     shutil.rmtree(folder / "slots", ignore_errors=True)
 
 
-@pytest.mark.parametrize("delete", [delete_locks, delete_run, delete_locks_and_slots])
+def replace_folder(folder: Path) -> None:
+    """As by somebody who moves all of it away, and makes an empty one."""
+    number = len(list(folder.parent.glob(f"{folder.name}.*")))
+    folder.rename(folder.with_name(f"{folder.name}.{number}"))
+    folder.mkdir()
+
+
+def delete_all(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("delete", [delete_locks, delete_run, delete_locks_and_slots, replace_folder, delete_all])
 def test_deleted_locks_of_live_workers_lose_nothing(
     here: Scene, form: Form, report: Report, delete: Callable[[Path], None]
 ) -> None:
