@@ -14,10 +14,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ingest.clock import Monotonic
-from ingest.seats import lock
+from ingest.seats import holders_of_lost, lock
 
 log = logging.getLogger("ingest.watchdog")
 
@@ -58,6 +59,8 @@ class Watchdog:
         self._kill = kill
         self._monotonic = monotonic
         self._looked = self._fair_from = monotonic()
+        self._beats: dict[str, float] = {}
+        """Process id → its last beat: a worker that stands still cannot make its file anew if somebody deletes it."""
 
     def look(self) -> None:
         """Kill whoever has not beaten for the limit."""
@@ -65,17 +68,29 @@ class Watchdog:
         if now - self._looked > STALL_SECONDS:
             self._fair_from = now
         self._looked = now
-        for path in self._folder.iterdir():
-            if not _PID.fullmatch(path.name):
-                continue  # no worker's
+        for name in self._workers():
             try:
-                self._look_at(path, now)
+                self._look_at(self._folder / name, now)
             except Exception:
-                log.exception("the watchdog cannot look after a worker; it goes on", extra={"worker": path.name})
+                log.exception("the watchdog cannot look after a worker; it goes on", extra={"worker": name})
+
+    def _workers(self) -> set[str]:
+        """Process ids. Other names in the folder are no worker's."""
+        with suppress(FileNotFoundError):
+            names = [path.name for path in self._folder.iterdir()]
+            return {*filter(_PID.fullmatch, names), *self._beats}
+        return {*self._beats}
 
     def _look_at(self, path: Path, now: float) -> None:
-        beaten = _last_beat(path)
-        if beaten is not None and now - max(beaten, self._fair_from) > self._limit_seconds:
+        try:
+            beaten = _last_beat(path)
+        except FileNotFoundError:
+            beaten = self._beats.get(path.name) if int(path.name) in holders_of_lost(path) else None
+        if beaten is None:
+            self._beats.pop(path.name, None)
+            return
+        self._beats[path.name] = beaten
+        if now - max(beaten, self._fair_from) > self._limit_seconds:
             log.error("a worker stands still and is killed", extra={"worker": int(path.name)})
             self._kill(int(path.name))
 

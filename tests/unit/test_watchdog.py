@@ -83,6 +83,20 @@ async def test_worker_whose_file_was_deleted_beats_in_a_new_one(looks: Looks) ->
     task.cancel()
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+async def test_worker_that_stands_still_is_killed_also_when_its_file_was_deleted(looks: Looks, whole: bool) -> None:
+    task = await beat_once(looks)
+    looks.for_seconds(STEP_SECONDS)
+    (looks.folder / str(os.getpid())).unlink()
+    if whole:
+        looks.folder.rmdir()
+
+    looks.for_seconds(LIMIT_SECONDS)
+
+    assert looks.killed == [os.getpid()]
+    task.cancel()
+
+
 def test_file_of_a_dead_process_kills_nobody(looks: Looks, another_pid: int) -> None:
     # The number is another process's by now: whoever beat has let go of the lock.
     (looks.folder / str(another_pid)).write_bytes(b"\0" * 8)
