@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.hostile import hostile_mysql_server
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server
 
 StartService = Callable[..., ServiceProcess]
 
-SERVER_FIXTURES = {"mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server", "tls_rabbitmq"}
+SERVER_FIXTURES = {"mysql", "hostile_mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server", "tls_rabbitmq"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[MySQLServer]:
     with mysql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hostile_mysql() -> Iterator[MySQLServer]:
+    """Every setting is as unlike the defaults as it can be."""
+    with hostile_mysql_server() as server:
         yield server
 
 

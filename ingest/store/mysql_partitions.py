@@ -10,7 +10,7 @@ from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_unfinished import DROPPED, EVENTS, check_whole, existing
 
-SESSION = b"""SET SESSION lock_wait_timeout = 5;
+SESSION = b"""SET SESSION lock_wait_timeout = 5 /*M! , alter_algorithm = 'DEFAULT' */;
 /*!80000 SET SESSION information_schema_stats_expiry = 0 */"""
 """While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again.
 MySQL tells sizes of up to a day ago otherwise."""
@@ -30,6 +30,10 @@ NEEDED = (
 BOUNDS = b"SELECT MIN(id), MAX(id) FROM %b"
 ROW_FROM = (
     b"(SELECT id, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_time) FROM %b WHERE id >= %d ORDER BY id LIMIT 1)"
+)
+ROW_FORMAT = (
+    b"SELECT ROW_FORMAT FROM information_schema.TABLES "
+    b"WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'call_event_logs'"
 )
 REORGANIZE = b"ALTER TABLE call_event_logs REORGANIZE PARTITION pmax INTO (%b)"
 EXCHANGE = b"ALTER TABLE call_event_logs EXCHANGE PARTITION %b WITH TABLE %b"
@@ -129,6 +133,10 @@ class PartitionedTable:
         """Makes a table like this one, but for the partitions: not by LIKE, which makes a file for each of them."""
         definition = str((await self.connection.run(DEFINITION))[0][1])
         unpartitioned = PARTITIONED.split(definition, maxsplit=1)[0]
+        if (
+            "ROW_FORMAT=" not in unpartitioned
+        ):  # of a table made before it was stated, and the server's default may change
+            unpartitioned += f" ROW_FORMAT={(await self.connection.run(ROW_FORMAT))[0][0]}"
         return unpartitioned.replace(NAME, f"CREATE TABLE `{table.decode()}`", 1).encode()
 
 

@@ -1,20 +1,13 @@
 """The databases of the stores' contract, each migrated and empty."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from ingest.store.base import Store
-from tests.contract.hostile import HostileMySQL, hostile_mysql_server
+from tests.contract.hostile import HostileMySQL
 from tests.contract.stores import Database, MySQL, SQLite, opened
-from tests.services import MySQLServer
-
-
-@pytest.fixture(scope="session")
-def hostile_mysql() -> Iterator[MySQLServer]:
-    with hostile_mysql_server() as server:
-        yield server
 
 
 @pytest.fixture(

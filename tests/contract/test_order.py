@@ -12,16 +12,17 @@ from ingest.errors import BrokerUnavailable
 from ingest.store.mysql_order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
 from ingest.store.mysql_pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
-from tests.services import MySQLServer
 from tests.unit.making import NOW_US, batch
+
+pytestmark = pytest.mark.servers
 
 LEASE_SECONDS = 30.0
 WAIT_SECONDS = 0.2
 
 
-@pytest.fixture
-async def database(mysql: MySQLServer) -> MySQL:
-    database = MySQL(mysql)
+@pytest.fixture(params=["mysql", "hostile_mysql"])
+async def database(request: pytest.FixtureRequest) -> MySQL:
+    database = MySQL(request.getfixturevalue(request.param))
     await database.migrate()
     return database
 
