@@ -42,6 +42,7 @@ class Adoption:
 
     async def adopt(self) -> None:
         """Raises `StoreError` or `OSError`, with what is not moved still where it was."""
+        await self._own.load_rest()
         await self._own.take_requests()
         await self._convert(self._own.files)
         for orphan in take_orphans(self._folder):

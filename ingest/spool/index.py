@@ -23,6 +23,7 @@ ROW = "first_id, count, lease_until, segment, place, size"
 REFUSED_ROW = "first_id, count, reason, segment, place, size"
 """Both have the place in the same columns."""
 INSERT = f"INSERT INTO spool ({ROW}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+INSERT_NEW = INSERT.replace("INSERT", "INSERT OR IGNORE", 1)
 SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
 CLAIMABLE = "SELECT first_id FROM spool WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"
 LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"
@@ -52,7 +53,7 @@ RefusedRow = tuple[int, int, str, int, int, int]
 
 
 class Index:
-    """Of one thread. `counted` is told of each row that comes or goes: its segment, and 1 or -1."""
+    """Of one thread. `counted` is told of rows that come or go: their segment, and how many, below 0 if they go."""
 
     def __init__(self, counted: Callable[[int, int], None]) -> None:
         self._counted = counted
@@ -73,7 +74,17 @@ class Index:
 
     def add(self, first_id: int, count: int, lease_until: int | None, place: Place) -> None:
         self._connection.execute(INSERT, (first_id, count, lease_until, *place))
-        self._count(place, count, 1)
+        self._count(place.segment, 1, count, place.size + RECORD_BYTES)
+
+    def add_new(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows of one segment; returns those that are not added, as others have their ids."""
+        all_new = self._connection.executemany(INSERT_NEW, rows).rowcount == len(rows)
+        others = [] if all_new else [row for row in rows if self.find(row[0]) != row]
+        for sign, counted in ((1, rows), (-1, others)):
+            if counted:
+                size = sum(row[5] + RECORD_BYTES for row in counted)
+                self._count(counted[0][3], sign * len(counted), sign * sum(row[1] for row in counted), sign * size)
+        return others
 
     def find(self, first_id: int) -> Row | None:
         return next(self._rows(ONE, first_id), None)
@@ -110,7 +121,7 @@ class Index:
         row = self.find(first_id)
         if row:
             self._connection.execute(REMOVE, (first_id,))
-            self._count(Place(*row[3:]), -row[1], -1)
+            self._count(row[3], -1, -row[1], -row[5] - RECORD_BYTES)
         return row is not None
 
     def free(self, limit: int) -> bool:
@@ -150,10 +161,10 @@ class Index:
     def _rows(self, sql: str, *values: int) -> Iterator[Row]:
         return iter(self._connection.execute(sql, values))
 
-    def _count(self, place: Place, events: int, sign: int) -> None:
-        self._counted(place.segment, sign)
-        usage, size = self._usage, sign * (place.size + RECORD_BYTES)
-        self._usage = Usage(usage.records + sign, usage.events + events, usage.bytes + size, usage.refused_events)
+    def _count(self, segment: int, records: int, events: int, size: int) -> None:
+        self._counted(segment, records)
+        usage = self._usage
+        self._usage = Usage(usage.records + records, usage.events + events, usage.bytes + size, usage.refused_events)
 
     def _count_refused(self, place: Place, events: int, sign: int) -> None:
         self._counted(place.segment, sign)

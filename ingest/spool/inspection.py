@@ -54,8 +54,8 @@ def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
             return read_at(segments[place.segment].descriptor, place.place, place.size)
 
         index = Index(lambda segment, change: None)
-        loader = Loader(index, read)
-        for _ in loader.load(segments):
+        loader = Loader(index, read, segments)
+        while loader.step():
             pass
         first_id = index.first_id()
         return Contents(

@@ -19,6 +19,7 @@ _head = Struct("<8s8sI")
 _synced = Struct("<QI")
 _entry = Struct("<BqIII")
 _crc = Struct("<I")
+_whole_head = Struct(f"<{MARK_BYTES}sBqIIII")
 SYNCED_PLACE = _head.size
 HEAD_BYTES = _head.size + _synced.size
 ENTRY_BYTES = MARK_BYTES + _entry.size + _crc.size
@@ -44,6 +45,7 @@ class Kind(IntEnum):
     """A mark: these are set aside no more."""
 
 
+BATCHES = frozenset((int(Kind.WAITING), int(Kind.PUBLISHED)))
 KINDS = frozenset(map(int, Kind))
 KEYED = 0x80
 """Added to the kind of a batch of which an event has an idempotency key."""
@@ -141,14 +143,20 @@ class _Reader:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._place = 0
-        self._data = b""
+        self.data = b""
+
+    def at(self, place: int, size: int) -> int:
+        """Where these bytes of the file are in `data`."""
+        at = place - self._place
+        if 0 <= at <= len(self.data) - size:
+            return at
+        self._place = place
+        self.data = read_at(self._descriptor, place, max(size, READ_AHEAD_BYTES))
+        return 0
 
     def read(self, place: int, size: int) -> bytes:
-        at = place - self._place
-        if not 0 <= at <= len(self._data) - size:
-            self._place, at = place, 0
-            self._data = read_at(self._descriptor, place, max(size, READ_AHEAD_BYTES))
-        return self._data[at : at + size]
+        at = self.at(place, size)
+        return self.data[at : at + size]
 
     def find(self, mark: bytes, place: int) -> int | None:
         """Where it is next."""
@@ -177,11 +185,12 @@ def _scan(reader: _Reader, mark: bytes, end: int) -> Iterator[Entry | Gap]:
 
 def _read_entry(reader: _Reader, mark: bytes, place: int, end: int) -> Entry | None:
     """None if there is none whose length can be believed."""
-    head = reader.read(place, ENTRY_BYTES)
-    if not head.startswith(mark) or _crc.unpack_from(head, MARK_BYTES + _entry.size)[0] != crc32(head[: -_crc.size]):
+    at = reader.at(place, ENTRY_BYTES)
+    found, kind, first_id, events, size, check, head_check = _whole_head.unpack_from(reader.data, at)
+    if found != mark or head_check != crc32(reader.data[at : at + ENTRY_BYTES - _crc.size]):
         return None
-    kind, first_id, count, size, check = _entry.unpack_from(head, MARK_BYTES)
-    if place + ENTRY_BYTES + size > end:
+    place += ENTRY_BYTES
+    if place + size > end:
         return None
-    content = reader.read(place + ENTRY_BYTES, size)
-    return Entry(kind, first_id, count, place + ENTRY_BYTES, content, crc32(content) == check)
+    content = reader.read(place, size)
+    return Entry(kind, first_id, events, place, content, crc32(content) == check)

@@ -32,6 +32,8 @@ T = TypeVar("T")
 log = logging.getLogger("ingest.spool")
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+START_BYTES_MAX = 16 << 20
+"""So much of an earlier owner's is loaded before the worker starts: a second or so. More is loaded meanwhile."""
 CARRIED_RECORDS = 64
 """Copied at a time, out of a segment in which little is left."""
 TOLD_SECONDS = 300.0
@@ -49,6 +51,7 @@ class SpoolStore:
         self._index = Index(self._log.count)
         self._thread = ThreadPoolExecutor(1, f"spool-{files.number}")
         self._closed = False
+        self._left: Loader | None = None
         self._trouble: str | None = None
         self._trouble_until_us = 0
         self.damages = 0
@@ -59,8 +62,16 @@ class SpoolStore:
         return self._log.files
 
     async def start(self) -> None:
-        """What an earlier owner was publishing is the relay's now. Raises `StoreError`."""
-        await self._load(self.files.segments())
+        """What an earlier owner has left is the relay's now, if it is little. Raises `StoreError`."""
+        self._left = await self._loader(self.files.segments())
+        if sum(segment.end for segment in self._left.segments) <= START_BYTES_MAX:
+            await self.load_rest()
+
+    async def load_rest(self) -> None:
+        """Of what an earlier owner has left, in small pieces. Raises `StoreError`."""
+        left, self._left = self._left, None
+        if left:
+            await self._load(left)
 
     async def close(self) -> None:
         """Safe to call twice."""
@@ -75,7 +86,7 @@ class SpoolStore:
         usage = await self.usage()
         if usage.records and usage.file_bytes + sum(path.stat().st_size for path in paths) > self._limits.bytes_max:
             return 0  # this worker must not be without room for new events because another one is dead
-        await self._load(paths)
+        await self._load(await self._loader(paths))
         for path in orphan.requests():
             path.rename(path.with_name(path.name.replace(f"-{orphan.number}.", f"-{self.files.number}.", 1)))
         return len(paths)
@@ -218,18 +229,18 @@ class SpoolStore:
 
         return await self._run(check)
 
-    async def _load(self, paths: Sequence[Path]) -> None:
-        segments = await self._run(lambda: self._log.open(paths))
-        loader = Loader(self._index, self._log.read)
-        pieces = loader.load(segments)
-        while await self._run(lambda: next(pieces, self) is None):
-            pass
-        await self._run(lambda: self._loaded(segments, loader))
+    async def _loader(self, paths: Sequence[Path]) -> Loader:
+        return await self._run(lambda: Loader(self._index, self._log.read, self._log.open(paths)))
 
-    def _loaded(self, segments: Sequence[Segment], loader: Loader) -> None:
-        for first_id, count, place in loader.conflicts:
-            self._set_aside(Refused(first_id, count, TAKEN, self._log.read(place)))
-        self._log.place(segments)
+    async def _load(self, loader: Loader) -> None:
+        while await self._run(loader.step):
+            pass
+        await self._run(lambda: self._loaded(loader))
+
+    def _loaded(self, loader: Loader) -> None:
+        for one in loader.conflicts:
+            self._set_aside(Refused(one.first_id, one.events, TAKEN, self._log.read(one.place)))
+        self._log.place(loader.segments)
         self.damages += len(loader.damage)
         if loader.damage:
             kept = "all that is whole is used, and the files stay: see `ingest spool verify`"

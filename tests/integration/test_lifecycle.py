@@ -66,7 +66,8 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
 ) -> None:
     waiting.wait_for_status("starting")
     status, found = checks(waiting)
-    assert (status, list(found)) == (503, ["database", "broker", "ids", "spool", "locks", "backlog", "tables"])
+    names = ["database", "broker", "ids", "spool", "locks", "backlog", "tables", "spool files"]
+    assert (status, list(found)) == (503, names)
     assert "MySQL error 2003: Can't connect to MySQL server" in found["database"]
     assert found["broker"].startswith("RabbitMQ is not reachable: ")
     assert found["ids"] == "no id slot yet: one is leased as soon as the database is there"
@@ -90,6 +91,7 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
         "locks": "ok",
         "backlog": "ok",
         "tables": "ok",
+        "spool files": "ok",
     }
     assert checks(waiting) == (200, well)
     database_url = waiting.environment["INGEST_DATABASE_URL"]
