@@ -43,9 +43,9 @@ class SpoolWatch:
     async def look(self) -> None:
         """Never raises."""
         try:
-            self._trouble = await self._store.check_files()
             self._usage = await self._store.usage()
             self._show(await self._store.oldest_ms())
+            self._trouble = await self._store.check_files()
             await self._store.check_room()
             self._problem = None
         except StoreError as exc:
