@@ -73,7 +73,7 @@ class SegmentLog:
     @property
     def segments(self) -> list[Segment]:
         """Oldest first."""
-        return list(self._segments.values())
+        return [self._segments[number] for number in sorted(self._segments)]
 
     def append(self, entries: Sequence[NewEntry], *, sync: bool) -> list[Place]:
         """Where their contents are; on the disk by now, if `sync`. After an error nothing of them is kept."""

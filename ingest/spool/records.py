@@ -12,6 +12,8 @@ RECORD_BYTES = ENTRY_BYTES
 SEGMENTS = 16
 """A full spool has about so many files: each gives its room back when all in it has gone, and is open until then."""
 SEGMENT_BYTES_MIN = 4096
+SEGMENT_BYTES_MAX = 256 << 20
+"""Of a segment that is loaded the index's rows are held twice."""
 
 
 class SpoolLimits(msgspec.Struct, frozen=True):
@@ -26,7 +28,7 @@ class SpoolLimits(msgspec.Struct, frozen=True):
     @property
     def segment_bytes(self) -> int:
         """A segment that is so long is not appended to."""
-        return max(self.bytes_max // SEGMENTS, SEGMENT_BYTES_MIN)
+        return min(max(self.bytes_max // SEGMENTS, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX)
 
 
 class Usage(msgspec.Struct, frozen=True):

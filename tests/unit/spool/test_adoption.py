@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -113,6 +114,32 @@ async def test_what_does_not_fit_waits_until_there_is_room(
     await own.remove(await own.after(0, 100))
     await Adoption(folder, own).adopt()
     assert [record.first_id for record in await own.after(0, 100)] == last
+    await own.close()
+
+
+async def test_neither_adoption_nor_an_earlier_owners_files_hold_up_the_workers_own_batches(
+    folder: Path, opened: Opened
+) -> None:
+    """They are loaded in pieces, between which others have the spool."""
+    for number in (0, 1):
+        dead = opened(take_spool(folder))
+        rows = [Record((number << 30) + at, 1, None, b"x" * 20) for at in range(1, 8000)]
+        await dead.add(rows)
+        if number == 0:
+            kept = dead
+    await dead.close()
+    await kept.close()
+    own = opened(take_spool(folder))
+    await own.start()
+    adopting = asyncio.create_task(Adoption(folder, own).adopt())
+    await asyncio.sleep(0)
+
+    await own.commit(batch(1), lease_seconds=0.0, settled=[])
+    await own.take_oldest(1)
+
+    assert not adopting.done()
+    await adopting
+    assert (await own.usage()).records == 2 * 7999 + 1
     await own.close()
 
 
