@@ -82,9 +82,10 @@ def _supervisor_lives(folder: Path) -> bool:
 
 def _last_supervisor(folder: Path) -> Supervisor | None:
     """None if its file says nothing, as after somebody deleted it."""
+    path = folder / LOCK
     try:
-        return msgspec.json.decode((folder / LOCK).read_bytes(), type=Supervisor)
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=Supervisor) if path.is_file() else None
+    except (OSError, ValueError):
         return None
 
 

@@ -19,6 +19,8 @@ from ingest.errors import SettingsError
 SEATS_MAX = 256
 TRIES_MAX = 10
 """A file that is deleted or replaced while it is being locked is tried so many times."""
+SAFELY = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+"""A pipe in a lock's place holds nobody up, and a link leads nobody to another file."""
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """How file systems say that they lock no files."""
 
@@ -49,7 +51,7 @@ class FileLock:
             return False
         held = os.fstat(self._descriptor)
         try:
-            return held.st_nlink > 0 and os.path.samestat(held, self.path.stat())
+            return held.st_nlink > 0 and os.path.samestat(held, self.path.lstat())
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -112,7 +114,7 @@ def is_locked(path: Path) -> bool:
 def is_flocked(path: Path) -> bool:
     """Whether the file that is there now is locked; creates nothing. Raises `OSError`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | SAFELY)
     except FileNotFoundError:
         return False
     try:
@@ -154,7 +156,7 @@ def take_seat(folder: Path) -> Seat:
 def _locked(path: Path) -> FileLock | None:
     """The lock of the file that is at the path at the end."""
     for _ in range(TRIES_MAX):
-        taken = FileLock(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        taken = FileLock(path, os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o640))
         try:
             fcntl.flock(taken.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if taken.intact:

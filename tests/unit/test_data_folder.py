@@ -86,3 +86,10 @@ def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert "INGEST_DATA_DIR" in refusal(Settings(data_dir=tmp_path / "file"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"pid": "none"}'])
+def test_lock_that_says_nothing_is_a_lock_all_the_same(settings: Settings, owner: FileLock, content: bytes) -> None:
+    owner.path.write_bytes(content)
+
+    assert "another `ingest serve` uses" in refusal(settings)

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.seats import FileLock, holders_of_lost, lock, take_seat
+from ingest.seats import FileLock, holders_of_lost, is_locked, lock, take_seat
 
 HOLDER = """import sys
 from pathlib import Path
@@ -149,3 +150,25 @@ def test_released_lock_has_no_file(held: FileLock) -> None:
     with pytest.raises(OSError, match="the lock is released") as raised:
         _ = held.descriptor
     assert raised.value.errno == errno.EBADF
+
+
+def test_pipe_in_a_locks_place_holds_nobody_up(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+
+    assert not is_locked(path)
+    assert lock(path) is not None
+    assert is_locked(path)
+
+
+def test_link_in_a_locks_place_leads_to_no_other_file(path: Path, held: FileLock, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("content")
+    path.unlink()
+    path.symlink_to(other)
+
+    assert not held.intact
+    for use in (held.renew, lambda: lock(path), lambda: is_locked(path)):
+        with pytest.raises(OSError, match="symbolic links"):
+            use()
+    assert other.read_text() == "content"
