@@ -1,7 +1,7 @@
 """Commits a batch to the database, or to the spool while that is away; where a row is refused, all the others."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,15 +9,19 @@ import msgspec
 from ingest.batches import Batch, twins_of, without
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
-from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, RowRefused, StoreError, StoreUnavailable
 from ingest.homes import Home
+from ingest.isolation import Isolation
 from ingest.metrics import Metrics
 from ingest.outage import Outage
+
+ISOLATE_COMMITS_MAX = 64
+"""To find the rows that a batch was refused for; what is not tried by then goes to the spool."""
 
 Failures = Mapping[int, StoreError]
 """`id()` of an event object → why it could not be made durable."""
 
-TIME_RAN_OUT = "The batch held rows that the database refuses, and time ran out. Send the event again."
+NOT_FOUND = "The batch held rows that the database refuses, and finding them took too long. Send the event again."
 GIVEN_UP = "The database did not commit within {:g} s."
 TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
 
@@ -35,7 +39,7 @@ class Onward(Protocol):
 
 class CommitterLimits(msgspec.Struct, frozen=True):
     isolate_timeout_seconds: float
-    """To find the rows that poison a batch."""
+    """To find the rows that a batch was refused for, without a spool."""
     queue_timeout_seconds: float
     """Events that waited longer than this behind slow commits do not go to the database any more."""
     spool_after_seconds: float
@@ -46,7 +50,8 @@ class Committer:
     """Passes on what is committed. Each committed part of a batch is a batch of its own.
 
     Once a commit has failed for another reason than a row, `outage` lasts, and batches go to the `spool`,
-    if there is one, without trying the database; who brings the spool's batches to it ends the outage.
+    if there is one, without trying the database; who brings the spool's batches to it ends the outage. Without a spool
+    the next commit does.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Committer:
         self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
+        self._isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
         self.expect = onward.expect
         self.finish = onward.finish
 
@@ -90,12 +96,23 @@ class Committer:
         try:
             async with deadline(self._patience_with(batch), unless=self._order_is_the_databases):
                 return await self._commit_whole(batch, self._database)
-        except BatchRefused as exc:
-            return {id(batch.events[0]): exc} if len(batch) == 1 else await self._isolate(batch)
         except TimeoutError:
-            return await self._give_up(batch, StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds)))
+            reason: StoreError = StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds))
         except StoreError as exc:
-            return await self._give_up(batch, exc)
+            reason = exc
+        self._metrics.refused_commits.labels(reason.code).inc()
+        if isinstance(reason, BatchRefused):
+            return await self._refused(batch, reason)
+        return await self._give_up(batch, reason)
+
+    async def _refused(self, batch: Batch, reason: BatchRefused) -> Failures:
+        if isinstance(reason, RowRefused):
+            if reason.rows:
+                return await self._without(batch, reason.rows)
+            if len(batch) == 1:
+                return {id(batch.events[0]): reason}
+        # Of a single event nothing proves that another one would be taken.
+        return await (self._isolate(batch, reason) if len(batch) > 1 else self._give_up(batch, reason))
 
     def _patience_with(self, batch: Batch) -> float | None:
         """None: as long as the store's own deadline gives it. Only the database knows every key."""
@@ -121,46 +138,52 @@ class Committer:
         return failures
 
     def _tell(self, exc: StoreError) -> None:
-        if self._spool and not isinstance(exc, IdsTaken):
+        if not isinstance(exc, IdsTaken):
             self._outage.concerns(0, str(exc))
 
-    async def _isolate(self, batch: Batch) -> Failures:
-        """Halve the batch until the refused rows stand alone."""
-        parts = [*_halves(batch)]
-        failures: dict[int, StoreError] = {}
-        try:
-            async with asyncio.timeout(self._limits.isolate_timeout_seconds):
-                while parts:
-                    failures.update(await self._commit_last(parts))
-        except TimeoutError:
-            failures |= {id(event): StoreUnavailable(TIME_RAN_OUT) for part in parts for event in part.events}
-        except StoreError as exc:
-            self._tell(exc)
-            for part in reversed(parts):
-                failures.update(await self._rest(part, exc))
+    async def _without(self, batch: Batch, refused: Mapping[int, str]) -> Failures:
+        """Commit all but the events that the database is known to refuse: id → why."""
+        positions = {at: event_id for at, event_id in enumerate(batch.ids) if event_id in refused}
+        failures: dict[int, StoreError] = {
+            id(batch.events[at]): RowRefused(refused[event_id]) for at, event_id in positions.items()
+        }
+        if rest := without(batch, positions):
+            failures.update(await self._or_why(rest, self._commit_or_isolate(rest)))
         return failures
 
-    async def _rest(self, part: Batch, reason: StoreError) -> Failures:
-        """What became of a part that was not tried before the database went away."""
+    async def _isolate(self, batch: Batch, reason: BatchRefused) -> Failures:
+        """Part the batch until those to blame stand alone. The database takes all others, or the spool does."""
+        isolation = Isolation(_halves(batch), _halves, ISOLATE_COMMITS_MAX)
+        failures: dict[int, StoreError] = {}
+
+        async def commit(part: Batch) -> None:
+            self._metrics.commit_retries.inc()
+            failures.update(await self._commit_whole(part, self._database))
+
+        why: StoreError | None = None
         try:
-            return await self._fall_back(part, reason)
+            async with asyncio.timeout(self._isolate_seconds):
+                await isolation.run(commit)
+            if not isolation.proven:
+                why = reason  # nothing was taken: that is no row's fault
+        except TimeoutError:
+            pass
+        except StoreError as exc:
+            why = exc
+        if why:
+            self._tell(why)
+        failures |= {id(part.events[0]): exc for part, exc in isolation.blamed}
+        left = [_but_failed(batch, failures)] if why is reason else isolation.left
+        for part in left:
+            failures.update(await self._or_why(part, self._fall_back(part, why or StoreUnavailable(NOT_FOUND))))
+        return failures
+
+    async def _or_why(self, part: Batch, work: Awaitable[Failures]) -> Failures:
+        """The work's failures, or those of the whole part if it raises."""
+        try:
+            return await work
         except StoreError as exc:
             return {id(event): exc for event in part.events}
-
-    async def _commit_last(self, parts: list[Batch]) -> Failures:
-        """Commit the last part, or put its halves in its place; it stays there if the store fails."""
-        part = parts[-1]
-        self._metrics.commit_retries.inc()
-        try:
-            failures = await self._commit_whole(part, self._database)
-            parts.pop()
-            return failures
-        except BatchRefused as exc:
-            parts.pop()
-            if len(part) == 1:
-                return {id(part.events[0]): exc}
-            parts += _halves(part)
-        return {}
 
     async def _commit_whole(self, batch: Batch, home: Home) -> Failures:
         """Commit all of the batch but its repeats, which need nothing but an answer."""
@@ -190,6 +213,8 @@ class Committer:
             home.settling.add(settled)  # later, then
             ledger.strike(note)
             raise
+        if self._spool is None:
+            self._outage.over()  # else the drainer finds that out
         ledger.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
@@ -208,7 +233,11 @@ def _failures_of_twins(batch: Batch, twins: Mapping[int, int], failures: Failure
     return found
 
 
+def _but_failed(batch: Batch, failures: Failures) -> Batch:
+    return batch.picked([at for at, event in enumerate(batch.events) if id(event) not in failures])
+
+
 def _halves(batch: Batch) -> Sequence[Batch]:
-    """The second half and the first, which is taken off the end first."""
+    """The second half and the first, which is taken off the end first; nothing of a single event."""
     middle = len(batch) // 2
-    return [batch.part(middle, len(batch)), batch.part(0, middle)]
+    return [batch.part(middle, len(batch)), batch.part(0, middle)] if middle else []

@@ -128,16 +128,23 @@ class StoreUnavailable(StoreError):
 
 
 class BatchRefused(StoreError):
-    """The database refused the batch, for a reason that may lie in one of its rows."""
+    """The database refused the batch, for a reason that may lie in one of its rows; a neighbour's commit proves it."""
 
     code = "batch_refused"
 
 
 class RowRefused(BatchRefused):
-    """The database refuses this event's content; sending it again does not help."""
+    """The database refuses this event's content; sending it again does not help.
+
+    Of a batch, `rows` tells which events are known to be refused: id → why. Nothing of the batch was stored.
+    """
 
     code = "row_refused"
     retry_helps = False
+
+    def __init__(self, message: str | None = None, rows: Mapping[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.rows = rows or {}
 
 
 class IdsTaken(StoreError):

@@ -47,6 +47,8 @@ REFUSAL_CODES = (
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 END_TO_END_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+REFUSED_COMMIT_CODES = ("row_refused", "batch_refused", "schema", "store_unavailable", "ids_taken", "store")
+"""The codes of the errors that end a commit (`ingest.errors`)."""
 
 UNKNOWN = -1.0
 """In a worker's files: below all that is known. `ingest.metric_files` shows no series with it."""
@@ -92,6 +94,12 @@ class Metrics:
         )
         self.spooled = Counter(
             "ingest_events_spooled_total", "Events kept in the spool while the database was away.", registry=registry
+        )
+        self.refused_commits = Counter(
+            "ingest_commits_refused_total",
+            "Commits that the database did not take, or not wholly, by the error's code.",
+            ["code"],
+            registry=registry,
         )
         self.drained = Counter(
             "ingest_events_drained_total", "Events brought from the spool to the database.", registry=registry
@@ -227,6 +235,12 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        self.commits_failing = Gauge(
+            "ingest_commits_failing",
+            "1 from a commit that the database did not take until one that it takes.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.broker_up = Gauge(
             "ingest_broker_up", "1 if the broker is connected.", multiprocess_mode="livemin", registry=registry
         )
@@ -272,6 +286,8 @@ class Metrics:
         """Show every label's series from the start: `rate` does not see the first event of a new one."""
         for code in REFUSAL_CODES:
             self.refused.labels(code)
+        for code in REFUSED_COMMIT_CODES:
+            self.refused_commits.labels(code)
         self.token_events.labels(CONFIGURED)
         self.token_limited.labels(CONFIGURED)
         for way in get_args(Way):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Protocol
 
 import msgspec
 
@@ -21,15 +22,24 @@ class Words(msgspec.Struct, frozen=True):
 
 PUBLISH = Words("RabbitMQ publish", "events stay in the outbox and are published when it is back")
 COMMIT = Words("MySQL commit", "events are kept in the spool and brought to MySQL when it is back")
+COMMIT_UNSPOOLED = Words("database commit", "nothing, without a spool: clients are told to send their events again")
+
+
+class Level(Protocol):
+    """A gauge."""
+
+    def set(self, value: float) -> None: ...
 
 
 class Outage:
     """Counts the events it concerns since it began; one a worker and server, shared by all who see it."""
 
-    def __init__(self, words: Words, monotonic: Monotonic) -> None:
+    def __init__(self, words: Words, monotonic: Monotonic, level: Level | None = None) -> None:
+        """`level` is set to 1 while it lasts, else 0."""
         self.lasts = asyncio.Event()
         """Set as long as it does, for who waits for its beginning."""
         self._words = words
+        self._level = level
         self._monotonic = monotonic
         self._since: float | None = None
         self._said = 0.0
@@ -49,6 +59,7 @@ class Outage:
         if self._since is None:
             self._since = self._said = now
             self.lasts.set()
+            self._show(1)
             log.warning(f"{self._words.what} failed", extra={"reason": reason, "kept": self._words.kept})
         elif now - self._said >= SUMMARY_SECONDS:
             self._said = now
@@ -64,3 +75,8 @@ class Outage:
             log.warning(f"{self._words.what} works again", extra={"seconds": seconds, "events": self._events})
             self._since, self._events, self._reason = None, 0, None
             self.lasts.clear()
+            self._show(0)
+
+    def _show(self, level: int) -> None:
+        if self._level:
+            self._level.set(level)

@@ -30,7 +30,7 @@ from ingest.links import UNHEARD, Link
 from ingest.lock_watch import LockWatch
 from ingest.locking import Exclusively, by_file
 from ingest.metrics import Metrics
-from ingest.outage import COMMIT, PUBLISH, Outage
+from ingest.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Held, Publisher, not_held
@@ -85,7 +85,8 @@ def make_parts(
     agreement = agreement or make_agreement(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)
-    away, lost = Outage(COMMIT, time.monotonic), Outage(PUBLISH, time.monotonic)
+    lost = Outage(PUBLISH, time.monotonic)
+    away = Outage(COMMIT if has_spool(settings) else COMMIT_UNSPOOLED, time.monotonic, metrics.commits_failing)
     grants = Grants(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
@@ -114,6 +115,7 @@ def make_parts(
         "tables": lambda: store.unfinished,
         "cluster": agreement.problem,
         "clock": clocks.problem,
+        "commits": lambda: away.reason,
     }
     if spool:
         checks["spool files"] = spool.watch.trouble
@@ -142,9 +144,13 @@ def make_parts(
     )
 
 
+def has_spool(settings: Settings) -> bool:
+    """Not where it is off, or no more durable than the database: SQLite is on the same disk."""
+    return bool(settings.spool_bytes_max) and not settings.database_url.startswith("sqlite:")
+
+
 def make_spool(settings: Settings, publishing: Publishing, away: Outage, locks: LockWatch) -> SpoolParts | None:
-    """None where it is off, or as durable as the database: SQLite is on the same disk."""
-    if not settings.spool_bytes_max or settings.database_url.startswith("sqlite:"):
+    if not has_spool(settings):
         return None
     limits = SpoolLimits(
         settings.spool_bytes_max // settings.workers,

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ingest.batches import Batch, pack, without
 from ingest.clock import jittered
-from ingest.errors import BatchRefused, IdsTaken, Repeats, SpoolFull, StoreError
+from ingest.errors import SpoolFull, StoreError
 from ingest.homes import Successor
 from ingest.metrics import Metrics
 from ingest.outage import Outage
-from ingest.spool.records import Record, Refused
+from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
+from ingest.spool.transfer import Outcome, Transfer
 from ingest.store.base import Store
 
 log = logging.getLogger("ingest.drainer")
@@ -23,6 +23,10 @@ TAKE_RECORDS = 64
 GROUP_BYTES = 256 << 10
 """Of packed records that share a transaction: an outage at little load leaves many small ones. As a statement they are
 some eight times as long, which every server's `max_allowed_packet` has room for."""
+REFUSED_MAX = 8
+"""Groups that a round tries in vain: one that is taken proves that the database works, and the others' fault."""
+SUSPECTS_MAX = 128
+"""Refused records that are passed over; with more the oldest are tried again."""
 
 
 class Drainer:
@@ -38,11 +42,13 @@ class Drainer:
         metrics: Metrics,
     ) -> None:
         self._spool = spool
-        self._successor = successor
         self._database = database
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
+        self._transfer = Transfer(spool, database, successor, outage, metrics)
+        self._suspects: set[int] = set()
+        """First ids of records that failed while the database took no other: others are tried before them."""
 
     async def run(self) -> None:
         while True:
@@ -73,26 +79,27 @@ class Drainer:
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
         was_away = bool(self._outage.reason)
-        try:
-            records = await self._spool.take_oldest(1 if was_away else TAKE_RECORDS)
-        except SpoolFull:
-            await self._ask_database()  # what is in the spool waits for room on its disk; new events need not
-            raise
-        left = deque(records)
-        try:
-            while left:
-                group = _next_group(left)
-                await self._bring(group)
-                for _ in group:
-                    left.popleft()
-        finally:
-            if left:
-                await self._spool.give_back(left)
+        records = await self._take(was_away)
         if not records:
             await self._spool.give_room_back()
             if was_away:  # else there may be records by now, which tell more than an answer does
                 await self._ask_database()
-        return bool(records)
+            return False
+        left = {record.first_id: record for record in records}
+        try:
+            return await self._bring_all(records, left)
+        finally:
+            if left:
+                await self._spool.give_back([*left.values()])
+
+    async def _take(self, was_away: bool) -> Sequence[Record]:
+        """While the database is away one record will do to see that, or a few beside those that it refuses."""
+        few = REFUSED_MAX if self._suspects else 1
+        try:
+            return await self._spool.take_oldest(len(self._suspects) + (few if was_away else TAKE_RECORDS))
+        except SpoolFull:
+            await self._ask_database()  # what is in the spool waits for room on its disk; new events need not
+            raise
 
     async def _ask_database(self) -> None:
         """With nothing to bring over, whether it answers must tell that it is back."""
@@ -100,74 +107,43 @@ class Drainer:
             await self._database.ping()
             self._outage.over()
 
-    async def _bring(self, group: Sequence[Record]) -> None:
-        batches = [(record, batch) for record in group if (batch := record.unpacked())]
-        for record in group:
-            if all(record is not whole for whole, _ in batches):
-                await self._set_aside(Refused(record.first_id, record.count, "the record is damaged", record.batch))
-        if group[0].lease_until is None:
-            refused = await self._restore([batch for _, batch in batches])
-        elif await self._commit([batch for _, batch in batches]):
-            refused = []
-        else:
-            return
-        self._outage.over()  # before the spool is written, whose disk may be full
-        for part, reason in refused:
-            await self._set_aside(Refused(part.first_id, len(part), reason, pack(part)))
-        await self._spool.remove([record for record, _ in batches])
-        brought = sum(len(batch) for _, batch in batches) - len(refused)
-        self._metrics.ledger.count(None, stored=brought)
-        self._metrics.drained.inc(brought)
+    async def _bring_all(self, records: Sequence[Record], left: dict[int, Record]) -> bool:
+        """Records that the database refused come last, and only once it has taken another: then it is their fault.
 
-    async def _commit(self, batches: Sequence[Batch]) -> bool:
-        """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
-        for batch in batches:
-            new = batch
-            try:
-                while new:
-                    try:
-                        await self._database.commit(new, lease_seconds=0.0, settled=[])
-                        break
-                    except Repeats as exc:
-                        new = self._without_repeats(new, exc)
-            except (BatchRefused, IdsTaken):
-                self._successor.take_over(batch.first_id, range(len(batch)))
-                return False
-        return True
+        Takes out of `left` what is done. True if there may be more.
+        """
+        suspects = [record for record in records if record.first_id in self._suspects]
+        fresh = deque(record for record in records if record.first_id not in self._suspects)
+        if not fresh:
+            fresh, suspects = deque(suspects), []
+        proven: list[Record] = []
+        in_vain = 0
+        while fresh and in_vain < REFUSED_MAX:
+            group = _next_group(fresh)
+            outcome = await self._bring(group, left)
+            if outcome.taken:
+                proven, suspects, in_vain = [*proven, *suspects], [], 0
+            else:
+                in_vain += 1
+            suspects += outcome.refused
+            for _ in group:
+                fresh.popleft()
+        for record in proven:
+            suspects += (await self._bring([record], left, proven=True)).refused
+        self._suspects = {record.first_id for record in suspects} if len(suspects) <= SUSPECTS_MAX else set()
+        return not in_vain
 
-    def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
-        """What another worker or node had accepted while the database, which knows, was away."""
-        self._metrics.ledger.count(None, repeated=len(repeats.same))
-        return without(batch, repeats.same)
-
-    async def _restore(self, batches: Sequence[Batch]) -> list[tuple[Batch, str]]:
-        """The events, as batches of one, that the database refuses, and why; all others are in it then."""
-        if not batches:
-            return []
+    async def _bring(self, group: Sequence[Record], left: dict[int, Record], *, proven: bool = False) -> Outcome:
         try:
-            await self._database.restore(batches)
-            return []
-        except (BatchRefused, IdsTaken) as exc:
-            if len(batches) == 1 and len(batches[0]) == 1:
-                return [(batches[0], str(exc))]
-        except Repeats as exc:
-            if len(batches) == 1:
-                new = self._without_repeats(batches[0], exc)
-                return await self._restore([new] if new else [])
-        return [found for half in _halves(batches) for found in await self._restore(half)]
-
-    async def _set_aside(self, refused: Refused) -> None:
-        log.error(
-            "an acknowledged event could not be brought to the database",
-            extra={
-                "first_id": refused.first_id,
-                "events": refused.count,
-                "reason": refused.reason,
-                "kept": "in the spool, set aside: see `ingest spool ls`",
-            },
-        )
-        await self._spool.set_aside(refused)
-        self._metrics.set_aside.inc(refused.count)
+            outcome = await self._transfer.bring(group, proven=proven)
+        except StoreError:
+            # Most likely the database is away; but a record may also be too much for it every time.
+            self._suspects = {*self._suspects, group[0].first_id} if len(self._suspects) < REFUSED_MAX else set()
+            raise
+        for record in group:
+            if record not in outcome.refused:
+                left.pop(record.first_id, None)
+        return outcome
 
 
 def _next_group(left: Sequence[Record]) -> Sequence[Record]:
@@ -182,10 +158,3 @@ def _next_group(left: Sequence[Record]) -> Sequence[Record]:
         if record.lease_until is not None:
             break
     return group
-
-
-def _halves(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:
-    if len(batches) > 1:
-        return batches[: len(batches) // 2], batches[len(batches) // 2 :]
-    (batch,) = batches
-    return [batch.part(0, len(batch) // 2)], [batch.part(len(batch) // 2, len(batch))]

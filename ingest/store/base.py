@@ -99,8 +99,8 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
         True if all were behind: see `OrderedStore`.
 
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
-        The outbox entry is nobody's to claim for `lease_seconds`. Raises `BatchRefused` (of one
-        event: `RowRefused`) if the database refuses the content, `IdsTaken` if other events have
+        The outbox entry is nobody's to claim for `lease_seconds`. Raises `RowRefused` if the database
+        refuses the content of certain events, `BatchRefused` if that is not certain, `IdsTaken` if other events have
         the ids, `Repeats` if other events have keys of these; nothing of the batch is kept then.
         No two events of the batch have the same key.
         """

@@ -4,20 +4,22 @@ import asyncio
 from collections.abc import Sequence
 
 from ingest.batches import Batch, repeats_in, unpack
-from ingest.errors import IdsTaken, Repeats, SchemaError, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_cluster import MySQLCluster
 from ingest.store.mysql_connection import Connection, Row
-from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.store.mysql_errors import Duplicate, JsonRefused, Retry, TooLarge
 from ingest.store.mysql_schema import OLDER
 from ingest.store.mysql_tables import rows_of
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
 """A lost deadlock is tried again at once, a little later each time; the deadline bounds it all."""
+PACKET_BYTES_SANE = 1 << 20
+"""The least `max_allowed_packet` that was ever a default: what does not fit in a smaller one may be anybody's event."""
 
 
 class MySQLStore(MySQLCluster):
@@ -36,7 +38,7 @@ class MySQLStore(MySQLCluster):
         statement = sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
-                await self._insist(statement)
+                await self._insist(statement, [batch])
             except Duplicate:
                 await self._check_repeats(batch)
                 await self._check_own(batch)
@@ -46,7 +48,7 @@ class MySQLStore(MySQLCluster):
         statement = sql.restore(batches)
         async with self._deadline():
             try:
-                await self._insist(statement)
+                await self._insist(statement, batches)
             except Duplicate:
                 for batch in batches:
                     await self._restore_again(batch)
@@ -54,7 +56,7 @@ class MySQLStore(MySQLCluster):
     async def _restore_again(self, batch: Batch) -> None:
         """One of several batches, of which some are there, or parts of them."""
         try:
-            await self._insist(sql.restore([batch]))
+            await self._insist(sql.restore([batch]), [batch])
         except Duplicate:
             await self._check_repeats(batch)
             await self._check_own(batch)
@@ -119,9 +121,29 @@ class MySQLStore(MySQLCluster):
     async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
         await self.renew_slot(lease, lease.life, keep_seconds)
 
-    async def _insist(self, statement: bytes) -> list[Row]:
-        """The first result's rows. A lost connection leaves the outcome unknown; the same ids make other tries safe."""
+    async def _insist(self, statement: bytes, batches: Sequence[Batch]) -> list[Row]:
+        """The first result's rows. Raises `RowRefused` only with proof of the rows, else `BatchRefused`."""
         await self._guard.check_once()
+        try:
+            return await self._try(statement)
+        except (JsonRefused, TooLarge) as exc:
+            if rows := await self._refused_rows(batches, exc):
+                raise RowRefused(str(exc), rows) from exc
+            raise
+
+    async def _refused_rows(self, batches: Sequence[Batch], reason: BatchRefused) -> dict[int, str]:
+        """Id of each event that is known to be refused → why."""
+        ids = [event_id for batch in batches for event_id in batch.ids]
+        if isinstance(reason, TooLarge):
+            alone = len(ids) == 1 and reason.bytes_max >= PACKET_BYTES_SANE
+            return {ids[0]: str(reason)} if alone else {}
+        async with self._writers.connection() as connection:
+            ((verdicts,),) = await connection.run(sql.json_valid(batches))
+            await connection.run(b"ROLLBACK")
+        return {event_id: str(reason) for event_id, valid in zip(ids, verdicts, strict=True) if valid == "0"}
+
+    async def _try(self, statement: bytes) -> list[Row]:
+        """A lost connection leaves the outcome unknown; the same ids make other tries safe."""
         for attempt in range(1, RETRIES_MAX + 1):
             try:
                 return await self._commit_once(statement)

@@ -12,9 +12,9 @@ from typing import Any
 import asyncmy
 import asyncmy.errors
 
-from ingest.errors import RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, StoreError, StoreUnavailable
 from ingest.store.mysql_address import Address
-from ingest.store.mysql_errors import Duplicate, Retry, sentence, translate
+from ingest.store.mysql_errors import Duplicate, Retry, TooLarge, sentence, translate
 
 Row = tuple[Any, ...]
 
@@ -52,7 +52,7 @@ END_SECONDS = 1.0
 
 
 class Connection:
-    """One session. After any error but `Retry`, `Duplicate` or `RowRefused` it must be closed."""
+    """One session. After any error but `Retry`, `Duplicate` or `BatchRefused` it must be closed."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -98,7 +98,7 @@ class Connection:
         """
         if len(sql) + 1 >= self._packet_bytes_max:  # with the command's byte; the server wants less than its limit
             # It would close the connection, and the answer that says why may be lost.
-            raise RowRefused(f"A statement of {len(sql)} bytes is above max_allowed_packet, {self._packet_bytes_max}.")
+            raise TooLarge(len(sql), self._packet_bytes_max)
         try:
             async with self._raw.cursor() as cursor:
                 await cursor.execute(sql)
@@ -122,7 +122,7 @@ class Connection:
         await self.run(b"BEGIN")
         try:
             yield
-        except (Retry, Duplicate, RowRefused):
+        except (Retry, Duplicate, BatchRefused):
             await self.run(b"ROLLBACK")
             raise
         await self.run(b"COMMIT")

@@ -1,24 +1,28 @@
-"""The driver's errors as ours, by the server's error number."""
+"""The driver's errors as ours, by the server's error number.
 
-from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError, StoreUnavailable
+A number that is not listed blames nobody: it is a `BatchRefused`, which only a neighbour that is committed can prove to
+be a row's fault. So an error that nobody thought of is an outage.
+"""
 
-# Numbers from the server error references of MySQL 8.4 and MariaDB 10.11.
-RETRY = {1213, 1205, 1020, 3101}  # deadlock, lock wait timeout, record has changed, lost certification
+from ingest.errors import BatchRefused, SchemaError, StoreError, StoreUnavailable
+
+# Numbers from the server error references of MySQL 9.7 and MariaDB 10.11.
+RETRY = {1213, 1205, 1020, 1412, 3101}  # deadlock, lock wait timeout, record or table changed, lost certification
 DUPLICATE = 1062
 UNAVAILABLE = {
-    *(1021, 1114, 1041, 1037),  # disk or table full, out of memory
-    *(1040, 1203, 1226, 1053, 1077, 1927, 4031),  # connection limits, shutdown, connection ended
+    *(1021, 1114, 1041, 1037, 1038),  # disk or table full, out of memory
+    *(1040, 1203, 1226, 1053, 1077, 1927, 3032, 4031),  # connection limits, shutdown, offline, connection ended
     *(1317, 3169, 3024, 1969),  # statement killed, or out of the server's time for it
-    *(1290, 1792, 1836, 3100, 1047),  # read-only; cluster node not ready
-    *(1044, 1045, 1049, 1142, 1698, 3118, 1251),  # access: an operator can grant it
+    *(1223, 1290, 1792, 1836, 1874, 3100, 1047),  # read lock or read-only; cluster node not ready
+    *(1044, 1045, 1046, 1049, 1142, 1143, 1227, 1698, 3118, 1251),  # access: an operator can grant it
     *(1158, 1159, 1160, 1161, 1180, 1181),  # network, error during COMMIT
 }
 SCHEMA = {1146, 1054, 1136}
-ROW = {
-    *(1048, 1264, 1265, 1292, 1366, 1406, 1300),  # null, range, truncation, invalid string
-    *(3140, 3141, 3143, 3144, 3150, 3151, 3157, 4025, 3819),  # invalid JSON, long key, too deep; CHECK failed
-    1153,  # larger than max_allowed_packet
-}
+JSON = {3140, 3150, 3151, 3157}  # not valid, too large, key too long, too deep
+CHECK_OF_COLUMN = 4025
+"""MariaDB's JSON is a text with `CHECK (json_valid(payload))`; any other CHECK is not the service's."""
+OF_FILES = range(1, 1000)
+"""Errors of the server's own files, such as a full temporary folder."""
 OF_THE_CLIENT = range(2000, 3000)
 """The driver's own numbers: it could not connect, or lost the connection."""
 
@@ -31,6 +35,18 @@ class Duplicate(StoreError):
     """A row with this key exists."""
 
 
+class TooLarge(BatchRefused):
+    """The statement is above the server's `max_allowed_packet`."""
+
+    def __init__(self, size: int, bytes_max: int) -> None:
+        super().__init__(f"A statement of {size} bytes is above max_allowed_packet, {bytes_max}.")
+        self.bytes_max = bytes_max
+
+
+class JsonRefused(BatchRefused):
+    """The server does not take the JSON of a row. Nothing here tells which; `JSON_VALID` may."""
+
+
 def translate(exc: Exception) -> StoreError:
     """The driver's exception as one of ours."""
     number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
@@ -39,13 +55,13 @@ def translate(exc: Exception) -> StoreError:
         return Retry(text)
     if number == DUPLICATE:
         return Duplicate(text)
-    if number in ROW:
-        return RowRefused(text)
+    if number in JSON or (number == CHECK_OF_COLUMN and ".payload`" in text):
+        return JsonRefused(text)
     if number in SCHEMA:
         return SchemaError(f"{text} Run `ingest migrate`.")
-    if number in UNAVAILABLE or number == 0 or number in OF_THE_CLIENT:
+    if number in UNAVAILABLE or number == 0 or number in OF_FILES or number in OF_THE_CLIENT:
         return StoreUnavailable(text)
-    return BatchRefused(text)  # unknown to us: one row may be the cause, and must not fail the others for ever
+    return BatchRefused(text)
 
 
 def sentence(exc: BaseException) -> str:

@@ -66,7 +66,7 @@ class OrderedMySQLStore(MySQLStore):
         statement = IS_BEHIND + b";" + sql.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
-                return bool((await self._insist(statement))[0][0])
+                return bool((await self._insist(statement, [batch]))[0][0])
             except Duplicate:
                 await self._check_repeats(batch)
                 await self._check_own(batch)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from ingest.errors import RowRefused, StoreUnavailable
+from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.hosts import Rota, each_host
 from ingest.links import UNHEARD, Link
 from ingest.store.mysql_address import Address
@@ -92,7 +92,7 @@ class Pool:
             connection = self._idle.pop() if self._idle else await self._open()
             try:
                 yield connection
-            except (Retry, Duplicate, RowRefused):
+            except (Retry, Duplicate, BatchRefused):
                 self._keep(connection)
                 raise
             except BaseException as exc:

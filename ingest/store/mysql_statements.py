@@ -178,6 +178,12 @@ def insert_keys(*batches: Batch) -> Sequence[bytes]:
     return (INSERT_KEYS + b",".join(rows),)
 
 
+def json_valid(batches: Sequence[Batch]) -> bytes:
+    """Asks the server of each payload whether it is JSON: one text of as many `1` and `0`, in their order."""
+    verdicts = (b"JSON_VALID(" + quoted(event.payload) + b")" for batch in batches for event in batch.events)
+    return b"SELECT CONCAT(" + b",".join(verdicts) + b")"
+
+
 def read_held_keys(batch: Batch) -> bytes | None:
     """Asks for what is noted of the keys of the batch's events; None if they have none."""
     digests = [digest_of(key) for _, key in batch.keyed()]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ingest.batches import Batch, unpack_one
 from ingest.dead_letters import DeadLetter, packed_singly
-from ingest.errors import RowRefused, SchemaError, StoreUnavailable
+from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.sqlite import Connect, Database, connect
@@ -151,7 +151,7 @@ def _translated() -> Iterator[None]:
             raise SchemaError(f"The schema is not this version's ({exc}): run `ingest migrate`.") from exc
         raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
     except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
-        raise RowRefused(f"SQLite refused the event: {exc}.") from exc
+        raise BatchRefused(f"SQLite refused the batch: {exc}.") from exc  # a constraint or a trigger: not the service's
     except FileNotFoundError as exc:
         raise SchemaError("There is no database file yet: run `ingest migrate`.") from exc
     except (sqlite3.Error, OSError) as exc:

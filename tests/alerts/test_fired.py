@@ -215,11 +215,11 @@ def test_database_that_takes_no_rows(start_scene: StartScene, watch: StartWatch,
         seen_at_rest(seen)
         mysql.query("RENAME TABLE call_event_logs TO elsewhere", database)
         with here.load():
-            seen.wait_until_fired("CallEventsSpoolUsed")
+            seen.wait_until_fired("CallEventsSpoolUsed", "CallEventsCommitsRefused")
         damage_a_record(Path(here.service.environment["INGEST_DATA_DIR"]))
         mysql.query("RENAME TABLE elsewhere TO call_event_logs", database)
         seen.wait_until_fired("CallEventsSetAside")
-        seen.wait_until_silent("CallEventsSpoolUsed", "CallEventsSetAside")
+        seen.wait_until_silent("CallEventsSpoolUsed", "CallEventsCommitsRefused", "CallEventsSetAside")
 
 
 def damage_a_record(data_dir: Path) -> None:

@@ -9,7 +9,7 @@ import pymysql
 import pytest
 
 from ingest.batches import Batch
-from ingest.errors import RowRefused, StoreUnavailable
+from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.store.mysql import MySQLStore
@@ -269,6 +269,6 @@ async def test_statement_may_be_as_large_as_the_server_takes_and_no_larger(datab
             largest = b"SELECT 1 /*" + b"x" * (PACKET_BYTES - 15) + b"*/"
 
             assert await connection.run(largest) == [(1,)]
-            with pytest.raises(RowRefused, match="max_allowed_packet"):
+            with pytest.raises(BatchRefused, match="max_allowed_packet"):
                 await connection.run(largest + b" ")
             assert await connection.run(b"SELECT 2") == [(2,)]

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 import pytest
 from pymysql.cursors import Cursor
 
 from ingest.batches import Batch
-from ingest.errors import RowRefused, SchemaError, StoreError
+from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError
 from ingest.events import Event
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_address import Address
@@ -202,10 +203,52 @@ async def test_failing_statement_ends_a_transaction_before_its_commit(database: 
 
 @pytest.mark.parametrize("poison", REFUSED.values(), ids=REFUSED)
 async def test_refused_content_keeps_the_whole_batch_out(store: MySQLStore, database: MySQL, poison: Event) -> None:
-    with pytest.raises(RowRefused):
+    with pytest.raises(BatchRefused):
         await commit(store, batch([event("good"), poison, event("good")]))
 
     assert (database.rows(), database.entries()) == ([], [])
+
+
+async def test_server_is_asked_once_which_rows_have_no_json(store: MySQLStore, database: MySQL) -> None:
+    made = batch([event("good"), REFUSED["no JSON"], event("it's"), REFUSED["no JSON"]])
+
+    for write in (partial(commit, store, made), partial(store.restore, [made.part(0, 2), made.part(2, 4)])):
+        with pytest.raises(RowRefused, match="MySQL error") as told:
+            await write()
+        assert sorted(told.value.rows) == [made.ids[1], made.ids[3]]
+
+    assert (database.rows(), database.entries()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ADD CONSTRAINT somebodys CHECK (id < 0)",
+        "ADD CONSTRAINT somebodys_payload CHECK (JSON_EXTRACT(payload, '$.tenant') IS NOT NULL)",
+        "ADD COLUMN tenant INT NOT NULL",
+        "MODIFY event_type ENUM('known') NOT NULL",
+        "MODIFY call_id VARCHAR(2) NOT NULL",
+    ],
+)
+async def test_schema_that_refuses_every_row_blames_none(store: MySQLStore, database: MySQL, change: str) -> None:
+    database.query(f"ALTER TABLE call_event_logs {change}")
+
+    with pytest.raises(BatchRefused) as told:
+        await commit(store, batch(1))
+
+    assert not isinstance(told.value, RowRefused)
+
+
+async def test_trigger_that_refuses_every_row_blames_none(store: MySQLStore, database: MySQL) -> None:
+    database.query(
+        "CREATE TRIGGER somebodys BEFORE INSERT ON call_event_logs FOR EACH ROW "
+        "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not today'"
+    )
+
+    with pytest.raises(BatchRefused, match="not today") as told:
+        await commit(store, batch(1))
+
+    assert not isinstance(told.value, RowRefused)
 
 
 async def test_store_goes_on_after_refused_content(store: MySQLStore, database: MySQL) -> None:
@@ -238,7 +281,7 @@ async def test_largest_batch_fits_or_is_refused_so_that_its_halves_do(store: MyS
 
     try:
         await commit(store, made)
-    except RowRefused:
+    except BatchRefused:
         await commit(store, made.part(0, 2))
         await commit(store, made.part(2, 4))
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from ingest.committer import Committer, CommitterLimits
-from ingest.errors import IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
+from ingest.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
+from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
 from ingest.homes import Home
+from ingest.isolation import UNPROVEN_MAX
 from ingest.metrics import Metrics
 from ingest.outage import Outage
 from tests.unit.conftest import Sample
@@ -14,7 +15,7 @@ from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, Fak
 from tests.unit.making import batch, event
 
 QUEUE_SECONDS = 2.0
-SPOOL_AFTER_SECONDS = 0.02
+SPOOL_AFTER_SECONDS = 0.2
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
 
     assert [commit.batch for commit in spool_store.commits] == [made]
     assert (onward.dispatched, onward.homes, store.commits) == ([made], [spool], [])
-    assert outage.reason == "The database did not commit within 0.02 s."
+    assert outage.reason == "The database did not commit within 0.2 s."
 
 
 async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
@@ -155,6 +156,95 @@ async def test_database_that_goes_away_while_a_poisoned_batch_is_halved_costs_no
 
     kept = [event_id for commit in spool_store.commits for event_id in commit.batch.ids]
     assert sorted(kept) == made.ids
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+async def test_database_that_refuses_every_row_blames_none(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, outage: Outage, sample: Sample, count: int
+) -> None:
+    """As after a restart that left the tables read-only, or with a foreign CHECK on them."""
+    store.riddles = {f"call-{number}" for number in range(count)}
+    made = batch(count)
+
+    assert await committer.commit(made, 0.0) == {}
+
+    assert [commit.batch.ids for commit in spool_store.commits] == [made.ids]
+    assert (store.commits, outage.reason) == ([], str(BatchRefused()))
+    assert len(store.tried) <= 1 + UNPROVEN_MAX
+    assert sample("ingest_commits_refused_total", code="batch_refused") == 1
+
+
+async def test_without_a_spool_a_refusal_that_proves_nothing_asks_for_the_event_again(
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+) -> None:
+    committer = Committer(home, None, outage, onward, CommitterLimits(10.0, 2.0, 1.0), metrics, clock.monotonic)
+    store.errors.append(BatchRefused("odd"))
+
+    with pytest.raises(BatchRefused, match="odd"):
+        await committer.commit(batch(1), 0.0)
+    assert outage.reason == "odd"
+
+    await committer.commit(batch(1), 0.0)
+    assert outage.reason is None
+
+
+@pytest.mark.parametrize("bad", [{0}, {4}, {9}, {0, 1, 8}], ids=str)
+async def test_who_fails_while_neighbours_are_committed_is_to_blame(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, outage: Outage, bad: set[int]
+) -> None:
+    store.riddles = {f"call-{number}" for number in bad}
+    made = batch(10)
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {at for at, event in enumerate(made.events) if id(event) in failures} == bad
+    assert {type(error) for error in failures.values()} == {BatchRefused}
+    assert sorted(event_id for commit in store.commits for event_id in commit.batch.ids) == [
+        event_id for at, event_id in enumerate(made.ids) if at not in bad
+    ]
+    assert (spool_store.tried, outage.reason) == ([], None)
+
+
+async def test_rows_that_are_known_to_be_refused_cost_one_commit_more(
+    committer: Committer, store: FakeStore, spool_store: FakeStore
+) -> None:
+    made = batch(500)
+    bad = set(range(0, 500, 5))
+    store.errors.append(RowRefused("no JSON", {made.ids[at]: "no JSON" for at in bad}))
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {at for at, event in enumerate(made.events) if id(event) in failures} == bad
+    assert {str(error) for error in failures.values()} == {"no JSON"}
+    assert (len(store.tried), len(store.commits[0].batch), spool_store.tried) == (2, 400, [])
+
+
+async def test_rows_that_are_known_to_be_refused_do_not_come_into_the_spool(
+    committer: Committer, store: FakeStore, spool_store: FakeStore
+) -> None:
+    made = batch(3)
+    store.errors.extend([RowRefused("no JSON", {made.ids[1]: "no JSON"}), StoreUnavailable("away")])
+
+    failures = await committer.commit(made, 0.0)
+
+    assert [type(failures[id(made.events[1])]), len(failures)] == [RowRefused, 1]
+    assert [commit.batch.ids for commit in spool_store.commits] == [[made.ids[0], made.ids[2]]]
+
+
+async def test_innocent_events_of_a_batch_with_too_many_bad_ones_go_to_the_spool(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, outage: Outage
+) -> None:
+    bad = range(0, 500, 5)
+    store.riddles = {f"call-{number}" for number in bad}
+    made = batch(500)
+
+    failures = await committer.commit(made, 0.0)
+
+    assert {at for at, event in enumerate(made.events) if id(event) in failures} <= set(bad)
+    assert len(store.tried) <= 1 + ISOLATE_COMMITS_MAX
+    kept = [event_id for place in (store, spool_store) for commit in place.commits for event_id in commit.batch.ids]
+    assert len(kept) == len(set(kept)) == 500 - len(failures)
+    assert outage.reason is None
 
 
 async def test_entries_settled_in_the_spool_go_with_its_own_commits(

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,13 @@ class Database(FakeStore):
         super().__init__()
         self.pings = 0
         self.taken: set[int] = set()
+        self.too_much: set[str] = set()
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         if any(event_id in self.taken for batch in batches for event_id in batch.ids):
             raise IdsTaken(1)
+        if any(one.call_id in self.too_much for batch in batches for one in batch.events):
+            raise StoreUnavailable("The database did not answer.")
         await super().restore(batches)
 
     async def ping(self) -> None:
@@ -259,6 +263,99 @@ async def test_event_that_cannot_come_is_set_aside_and_all_others_come(
     assert "could not be brought to the database" in caplog.text
     assert sample("ingest_events_set_aside_total") == 1
     assert sample("ingest_events_drained_total") == 4
+
+
+def stored(database: Database) -> list[int]:
+    return [event_id for restored in database.restored for event_id in restored.ids]
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_database_that_refuses_everything_blames_no_event(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage, away: bool
+) -> None:
+    """As one whose tables came back read-only: once it is well, all is brought over."""
+    made = [await keep(spool, batch(5, us=NOW_US + number * 1000)) for number in range(40)]
+    if away:
+        outage.concerns(0, "away")
+    database.riddles = {f"call-{number}" for number in range(5)}
+    for _ in range(30):
+        await drainer.round()
+    assert (await left(spool), await spool.refused(), database.restored) == (40, [], [])
+
+    database.riddles = set()
+    while await left(spool):
+        await drainer.round()
+
+    assert sorted(stored(database)) == [event_id for one in made for event_id in one.ids]
+    assert (await spool.refused(), outage.reason) == ([], None)
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_single_event_refused_for_an_unknown_reason_is_set_aside_once_a_later_one_is_taken(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage, away: bool
+) -> None:
+    bad = await keep(spool, batch([event("bad")]))
+    if away:
+        outage.concerns(0, "away")
+    database.riddles = {"bad"}
+    for _ in range(5):
+        await drainer.round()
+    assert (await left(spool), await spool.refused()) == (1, [])
+    assert bool(outage.reason) == away
+
+    fine = await keep(spool, batch(us=NOW_US + 1000))
+    while await left(spool):
+        await drainer.round()
+
+    assert stored(database) == fine.ids
+    (refused,) = await spool.refused()
+    assert (refused.first_id, outage.reason) == (bad.first_id, None)
+
+
+async def test_many_refused_records_do_not_hold_up_those_behind_them(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
+) -> None:
+    outage.concerns(0, "away")
+    database.riddles = {"bad"}
+    for number in range(30):
+        await keep(spool, batch([event("bad")], us=NOW_US + number * 1000))
+    fine = await keep(spool, batch(us=NOW_US + 100_000))
+
+    for _ in range(10):
+        await drainer.round()
+
+    assert stored(database) == fine.ids
+    assert (len(await spool.refused()), await left(spool), outage.reason) == (30, 0, None)
+
+
+async def test_record_that_fails_otherwise_each_time_does_not_hold_up_those_behind_it(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
+) -> None:
+    """As one that is too slow for the deadline: nothing proves that it is not the database's fault, so it stays."""
+    outage.concerns(0, "away")
+    database.too_much = {"slow"}
+    slow = await keep(spool, batch([event("slow")]))
+    fine = await keep(spool, batch(us=NOW_US + 1000))
+
+    for _ in range(3):
+        with suppress(StoreUnavailable):
+            await drainer.round()
+
+    assert (stored(database), outage.reason) == (fine.ids, None)
+    assert [record.first_id for record in await spool.after(0, 10)] == [slow.first_id]
+    assert await spool.refused() == []
+
+
+async def test_damaged_record_does_not_tell_that_the_database_is_back(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
+) -> None:
+    outage.concerns(0, "away")
+    database.errors.append(StoreUnavailable("still away"))
+    await spool.add([Record(7, 2, None, b"not what it was")])
+
+    await drainer.round()
+
+    assert (outage.reason, len(await spool.refused())) == ("away", 1)
 
 
 async def test_refused_batch_is_published_before_any_of_it_is_set_aside(

@@ -1,8 +1,8 @@
 import pytest
 from asyncmy.errors import OperationalError
 
-from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.store.mysql_errors import Duplicate, Retry, translate
+from ingest.errors import BatchRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.store.mysql_errors import Duplicate, JsonRefused, Retry, translate
 
 ERRORS = {
     "deadlock": (1213, Retry),
@@ -32,11 +32,28 @@ ERRORS = {
     "not connected": (0, StoreUnavailable),
     "no such table": (1146, SchemaError),
     "no such column": (1054, SchemaError),
-    "data too long": (1406, RowRefused),
-    "invalid JSON": (3140, RowRefused),
-    "JSON too deep": (3157, RowRefused),
-    "CHECK failed on MariaDB": (4025, RowRefused),
-    "packet too large": (1153, RowRefused),
+    "table changed": (1412, Retry),
+    "temporary folder full": (3, StoreUnavailable),
+    "file of the server not found": (29, StoreUnavailable),
+    "offline": (3032, StoreUnavailable),
+    "read lock of the whole server": (1223, StoreUnavailable),
+    "read-only InnoDB": (1874, StoreUnavailable),
+    "column access denied": (1143, StoreUnavailable),
+    "no database chosen": (1046, StoreUnavailable),
+    "out of time on MariaDB": (1969, StoreUnavailable),
+    "invalid JSON": (3140, JsonRefused),
+    "key of JSON too long": (3151, JsonRefused),
+    "JSON too deep": (3157, JsonRefused),
+    "read-only table, as after a recovery": (1036, BatchRefused),
+    "storage engine's own": (1030, BatchRefused),
+    "column without a default": (1364, BatchRefused),
+    "value for NULL": (1048, BatchRefused),
+    "trigger": (1644, BatchRefused),
+    "column made an ENUM": (1265, BatchRefused),
+    "column made shorter": (1406, BatchRefused),
+    "somebody's CHECK": (3819, BatchRefused),
+    "somebody's CHECK on MariaDB": (4025, BatchRefused),
+    "packet too large": (1153, BatchRefused),
     "anything else": (1064, BatchRefused),
     "unknown to the server itself": (1105, BatchRefused),
 }
@@ -59,6 +76,12 @@ def test_error_without_a_number_means_that_the_database_is_away() -> None:
 
 def test_error_without_a_text_is_named() -> None:
     assert str(translate(ConnectionResetError())) == "MySQL: ConnectionResetError."
+
+
+def test_check_of_mariadbs_json_is_about_a_rows_content() -> None:
+    error = translate(OperationalError(4025, "CONSTRAINT `call_event_logs.payload` failed for `db`.`call_event_logs`"))
+
+    assert type(error) is JsonRefused
 
 
 def test_schema_error_says_what_to_do() -> None:

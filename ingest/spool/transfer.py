@@ -1,0 +1,145 @@
+"""Brings records of the spool to the database, and sets aside what is proven to be refused there."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ingest.batches import Batch, pack, without
+from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, StoreError
+from ingest.homes import Successor
+from ingest.isolation import Isolation
+from ingest.metrics import Metrics
+from ingest.outage import Outage
+from ingest.spool.records import Record, Refused
+from ingest.spool.store import SpoolStore
+from ingest.store.base import Store
+
+log = logging.getLogger("ingest.drainer")
+
+COMMITS_MAX = 2_000
+"""To find the events of a group of records that the database refuses."""
+
+
+class Outcome(NamedTuple):
+    taken: bool = False
+    """The database took some of it."""
+    refused: Sequence[Record] = ()
+    """Records that stay in the spool, as nothing is proven of an event of theirs."""
+
+
+class Transfer:
+    """Of a worker's spool. What arrives in the database ends the `outage`."""
+
+    def __init__(
+        self, spool: SpoolStore, database: Store, successor: Successor, outage: Outage, metrics: Metrics
+    ) -> None:
+        self._spool = spool
+        self._database = database
+        self._successor = successor
+        self._outage = outage
+        self._metrics = metrics
+
+    async def bring(self, group: Sequence[Record], *, proven: bool = False) -> Outcome:
+        """`proven`: the database has taken another record since it refused these."""
+        batches = {record.first_id: batch for record in group if (batch := record.unpacked())}
+        for record in group:
+            if record.first_id not in batches:
+                await self._set_aside(Refused(record.first_id, record.count, "the record is damaged", record.batch))
+        whole = [record for record in group if record.first_id in batches]
+        if not whole:
+            return Outcome()
+        if whole[0].lease_until is not None:
+            return await self._commit(whole[0], batches[whole[0].first_id])
+        return await self._restore(whole, [*batches.values()], proven)
+
+    async def _commit(self, record: Record, batch: Batch) -> Outcome:
+        """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
+        new = batch
+        try:
+            while new:
+                try:
+                    await self._database.commit(new, lease_seconds=0.0, settled=[])
+                    break
+                except Repeats as exc:
+                    new = self._without_repeats(new, exc)
+        except (BatchRefused, IdsTaken) as exc:
+            self._tell(exc)
+            self._successor.take_over(batch.first_id, range(len(batch)))
+            return Outcome()
+        self._outage.over()  # before the spool is written, whose disk may be full
+        await self._brought([record], ())
+        return Outcome(taken=True)
+
+    async def _restore(self, records: Sequence[Record], batches: Sequence[Batch], proven: bool) -> Outcome:
+        """Published batches. A record stays as it is while it holds an event of which nothing is proven."""
+        isolation = Isolation([batches], _halves, COMMITS_MAX, proven=proven)
+        await isolation.run(self._restore_part)
+        if isolation.committed:
+            self._outage.over()  # before the spool is written, whose disk may be full
+        unproven = {event_id for part in isolation.left for batch in part for event_id in batch.ids}
+        pairs = [*zip(records, batches, strict=True)]
+        refused = [record for record, batch in pairs if not unproven.isdisjoint(batch.ids)]
+        if refused and isolation.reason:
+            self._tell(isolation.reason)
+        done = {event_id for record, batch in pairs if record not in refused for event_id in batch.ids}
+        blamed = [(part, reason) for (part,), reason in isolation.blamed if part.first_id in done]
+        await self._brought([record for record in records if record not in refused], blamed)
+        return Outcome(isolation.committed, refused)
+
+    async def _restore_part(self, batches: Sequence[Batch]) -> None:
+        try:
+            await self._database.restore(batches)
+        except Repeats as exc:
+            if len(batches) > 1:
+                for batch in batches:
+                    await self._restore_part([batch])
+            elif new := self._without_repeats(batches[0], exc):
+                await self._restore_part([new])
+        except IdsTaken as exc:  # by an event that is there: proof enough, once it is known of which event
+            alone = len(batches) == len(batches[0]) == 1
+            raise (RowRefused if alone else BatchRefused)(str(exc)) from exc
+
+    def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
+        """What another worker or node had accepted while the database, which knows, was away."""
+        self._metrics.ledger.count(None, repeated=len(repeats.same))
+        return without(batch, repeats.same)
+
+    async def _brought(self, records: Sequence[Record], blamed: Sequence[tuple[Batch, StoreError]]) -> None:
+        """All of these records is in the database, but for the events to blame."""
+        for part, reason in blamed:
+            await self._set_aside(Refused(part.first_id, len(part), str(reason), pack(part)))
+        await self._spool.remove(records)
+        brought = sum(record.count for record in records) - len(blamed)
+        self._metrics.ledger.count(None, stored=brought)
+        self._metrics.drained.inc(brought)
+
+    def _tell(self, reason: StoreError) -> None:
+        self._metrics.refused_commits.labels(reason.code).inc()
+        if self._outage.reason:
+            self._outage.concerns(0, str(reason))
+        else:
+            log.warning(
+                "the database refuses events of the spool", extra={"reason": str(reason), "kept": "in the spool"}
+            )
+
+    async def _set_aside(self, refused: Refused) -> None:
+        log.error(
+            "an acknowledged event could not be brought to the database",
+            extra={
+                "first_id": refused.first_id,
+                "events": refused.count,
+                "reason": refused.reason,
+                "kept": "in the spool, set aside: see `ingest spool ls`",
+            },
+        )
+        await self._spool.set_aside(refused)
+        self._metrics.set_aside.inc(refused.count)
+
+
+def _halves(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:
+    """The first is last, as it is taken from there; nothing of a single event."""
+    if len(batches) > 1:
+        return batches[len(batches) // 2 :], batches[: len(batches) // 2]
+    (batch,) = batches
+    middle = len(batch) // 2
+    return ([batch.part(middle, len(batch))], [batch.part(0, middle)]) if middle else ()
