@@ -102,6 +102,12 @@ def _outages(made: Board) -> None:
     aside = [increase("ingest_events_set_aside_total", "set aside"), total("ingest_spool_bytes", "bytes of the spool")]
     told = "What the database refuses at last (CallEventsSetAside): `ingest spool ls`. And the spool's size."
     made.add(chart("Set aside", "short", aside, told))
+    refused = [
+        increase("ingest_commits_refused_total", "{{code}}", by="code"),
+        most("ingest_commits_failing", "none is taken"),
+    ]
+    told = "Commits that the database did not take, by the error's code. Alert: CallEventsCommitsRefused."
+    made.add(chart("Commits refused", "short", refused, told))
     dead = [increase("ingest_events_dead_total", "given up"), most("ingest_dead_letters", "kept")]
     told = "What RabbitMQ never takes (CallEventsDeadLetters): `ingest dead ls`."
     made.add(chart("Dead letters", "short", dead, told))
