@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ingest.errors import Invalid, Malformed
+from ingest.stored_json import BIG_E, EXPONENT, LONG_DIGITS, problem
 
 JSON_DEPTH_MAX = 31
 """Levels of nesting. MariaDB's JSON_VALID() refuses more than 31 (MySQL's limit is 100)."""
@@ -56,8 +57,10 @@ class Event(msgspec.Struct, gc=False, array_like=True):
     headers: dict[str, str] | None = None
 
 
-_BRACKET = ord("[")
+_BRACKET, _BACKSLASH = ord("["), ord("\\")
 """Looking for a number takes an eighth of the time of looking for bytes."""
+_COLONS = 7
+"""Of the five keys that are required, and a timestamp's two: with no more, and no escapes, there is no other field."""
 
 _decode_event = msgspec.json.Decoder(CallEvent).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -68,7 +71,7 @@ def decode(body: bytes) -> Event:
     """The event in `body` (UTF-8 JSON, one object).
 
     Raises `Malformed` (not JSON, not UTF-8, nested deeper than `JSON_DEPTH_MAX`) or `Invalid`
-    (every wrong field, with every error of it).
+    (every wrong field, with every error of it; or the payload, where a database would not take its JSON).
     """
     try:
         event = _decode_event(body)
@@ -76,10 +79,11 @@ def decode(body: bytes) -> Event:
             body.decode()  # msgspec does not look into strings it skips
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         event = _explain(body)
-    if body.rfind(b"{") > 0 or _BRACKET in body:
-        _check_depth(body)
+        _check_payload(body)
     if event.event_type == CALL_ENDED and event.duration is None:
         raise Invalid({"duration": ["The duration field is required when event type is call_ended."]})
+    if body.count(b":") > _COLONS + (event.duration is not None) or _BACKSLASH in body:
+        _check_payload(body)
     return Event(event.call_id, event.event_type, body)
 
 
@@ -123,6 +127,14 @@ def _value(written: msgspec.Raw) -> Any:
         return _decode_any(written)
     except msgspec.MsgspecError:
         return math.inf  # JSON it is, but it has a number that no double holds, or of too many digits
+
+
+def _check_payload(body: bytes) -> None:
+    """What only fields that the service does not know can hold."""
+    if body.rfind(b"{") > 0 or _BRACKET in body:
+        _check_depth(body)
+    if (BIG_E in body or EXPONENT(body) or len(body) > LONG_DIGITS) and (wrong := problem(body)):
+        raise Invalid({"payload": [wrong]})
 
 
 def _check_depth(body: bytes) -> None:

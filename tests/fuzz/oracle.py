@@ -10,6 +10,10 @@ TEXTS = {"call_id": 255, "from_number": 128, "to_number": 128, "event_type": 64}
 LEVELS_MAX = 31
 DIGITS_MAX = 4000
 """Of a whole number; Python's `int` has a limit of its own above it."""
+WHOLE_DIGITS_MAX = 309
+EXPONENT_MAX = 308
+KEY_BYTES_MAX = 65_535
+"""What MySQL's JSON takes."""
 TIMESTAMP = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})[Tt ]"
     r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.[0-9]+)?"
@@ -32,7 +36,28 @@ def judge(body: bytes) -> Verdict:
         return Verdict(True, set(), {})
     if not isinstance(document, dict):
         return Verdict(True, set(), {})
-    return Verdict(_levels(_lists(body)) > LEVELS_MAX, _wrong_fields(document), document)
+    wrong = _wrong_fields(document) or _wrong_payload(body)
+    return Verdict(_levels(_lists(body)) > LEVELS_MAX, wrong, document)
+
+
+def _wrong_payload(body: bytes) -> set[str]:
+    """As MySQL's JSON type has it."""
+    found: set[str] = set()
+
+    def look(token: str) -> float:
+        mantissa, _, exponent = token.lower().lstrip("-").partition("e")
+        whole, _, places = mantissa.partition(".")
+        beyond = int(exponent[:DIGITS_MAX] or 0) > EXPONENT_MAX + len(places)
+        if beyond or len(whole) > WHOLE_DIGITS_MAX or math.isinf(float(token)):
+            found.add("payload")
+        return 0.0
+
+    def see(pairs: list[tuple[str, Any]]) -> None:
+        if any(len(key.encode()) > KEY_BYTES_MAX for key, _ in pairs):
+            found.add("payload")
+
+    json.loads(body, parse_int=look, parse_float=look, object_pairs_hook=see)
+    return found
 
 
 def parsed(body: bytes) -> Any:

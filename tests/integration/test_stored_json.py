@@ -1,0 +1,61 @@
+"""The servers' JSON columns take and refuse what `ingest.stored_json` says they do."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ingest.errors import BatchRefused, RowRefused
+from ingest.events import Event
+from ingest.store.mysql import MySQLStore
+from tests.contract.stores import MySQL, opened
+from tests.services import MySQLServer
+from tests.stored_json import KEYS_REFUSED, NUMBERS_REFUSED, TAKEN
+from tests.unit.making import batch
+
+
+@pytest.fixture
+async def store(mysql: MySQLServer) -> AsyncIterator[MySQLStore]:
+    database = MySQL(mysql)
+    await database.migrate()
+    store = database.store()
+    async with opened(store):
+        yield store
+
+
+def event_with(written: bytes) -> Event:
+    return Event("call-1", "call_started", b'{"x":' + written + b"}")
+
+
+async def commit(store: MySQLStore, *written: bytes) -> None:
+    await store.commit(batch([event_with(one) for one in written]), lease_seconds=30.0, settled=[])
+
+
+async def test_what_is_taken_here_is_taken_there(store: MySQLStore) -> None:
+    await commit(store, *TAKEN.values())
+
+
+@pytest.mark.parametrize("written", {**NUMBERS_REFUSED, **KEYS_REFUSED}.values(), ids=[*NUMBERS_REFUSED, *KEYS_REFUSED])
+async def test_what_is_refused_here_is_refused_by_mysql(store: MySQLStore, mysql: MySQLServer, written: bytes) -> None:
+    """MariaDB keeps JSON as text, and takes it: it is refused all the same, as one may follow the other."""
+    is_mariadb = "MariaDB" in mysql.query("SELECT VERSION()")[0][0]
+    try:
+        await commit(store, written)
+        assert is_mariadb
+    except BatchRefused:
+        assert not is_mariadb
+
+
+async def test_bad_rows_of_a_large_batch_are_found_in_one_question(store: MySQLStore, mysql: MySQLServer) -> None:
+    events = [event_with(b"{" if at % 5 == 0 else b"1") for at in range(500)]
+    made = batch(events)
+    before = questions(mysql)
+
+    with pytest.raises(RowRefused) as told:
+        await store.commit(made, lease_seconds=30.0, settled=[])
+
+    assert set(told.value.rows) == set(made.ids[::5])
+    assert questions(mysql) - before < 20
+
+
+def questions(mysql: MySQLServer) -> int:
+    return int(mysql.query("SHOW GLOBAL STATUS LIKE 'Questions'")[0][1])
