@@ -12,11 +12,11 @@ from ingest.batch_items import Items, split
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.carried import Carried
-from ingest.committer import Failures
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Overloaded, Rejected, RowRefused, StoreError
 from ingest.events import Event, decode
 from ingest.keys import Keys
+from ingest.outcomes import Failures
 from ingest.rsgi import HttpProtocol, Scope
 
 PATH = "/api/call-events/batch"
@@ -65,7 +65,7 @@ class Window:
             return False
         index, event, done = self._waiting.popleft()
         self._bytes -= len(event.payload)
-        self._outcomes[index] = failure_of(event, await done)
+        self._outcomes[index] = await failure_of(event, await done)
         return True
 
 

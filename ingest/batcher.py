@@ -15,11 +15,12 @@ import msgspec
 
 from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
-from ingest.committer import Committer, Failures
+from ingest.committer import Committer
 from ingest.errors import IdsTaken, Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
 from ingest.metrics import Metrics
+from ingest.outcomes import Failures, Undecided
 from ingest.tasks import end, supervise
 
 log = logging.getLogger("ingest.batcher")
@@ -128,9 +129,11 @@ class Batcher:
         """Return when nothing is queued or being committed; the caller bounds the wait."""
         while self._groups or self._busy:
             await asyncio.wait([group.done for group in self._groups] or [self._soon()])
+        await self._committer.drain()
 
     async def close(self) -> None:
         await end(self._writers)
+        await self._committer.close()
         for group in self._groups:
             self._answer(group, _all(group, StoreUnavailable()))
         self._groups.clear()
@@ -259,6 +262,7 @@ def _all(group: Group, error: StoreError) -> Failures:
     return dict.fromkeys(map(id, group.events), error)
 
 
-def failure_of(event: Event, failures: Failures | None) -> StoreError | None:
+async def failure_of(event: Event, failures: Failures | None) -> StoreError | None:
     """What became of the event in its group's outcome; None if it is durable."""
-    return failures.get(id(event)) if failures else None
+    failure = failures.get(id(event)) if failures else None
+    return await failure.failure() if isinstance(failure, Undecided) else failure

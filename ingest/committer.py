@@ -1,7 +1,7 @@
 """Commits a batch to the database, or to the spool while that is away; where a row is refused, all the others."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -14,12 +14,11 @@ from ingest.homes import Home
 from ingest.isolation import Isolation
 from ingest.metrics import Metrics
 from ingest.outage import Outage
+from ingest.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
+from ingest.tasks import Background
 
 ISOLATE_COMMITS_MAX = 64
 """To find the rows that a batch was refused for; what is not tried by then goes to the spool."""
-
-Failures = Mapping[int, StoreError]
-"""`id()` of an event object → why it could not be made durable."""
 
 NOT_FOUND = "The batch held rows that the database refuses, and finding them took too long. Send the event again."
 GIVEN_UP = "The database did not commit within {:g} s."
@@ -28,6 +27,10 @@ TOO_SLOW = "The database is too slow. The event was not acknowledged: send it ag
 
 class Onward(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
+
+    @property
+    def takes_late(self) -> bool:
+        """Whether it takes a batch also after `finish`."""
 
     @property
     def order_is_the_databases(self) -> bool: ...
@@ -71,6 +74,7 @@ class Committer:
         self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
+        self._waiting = Background()
         self._isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
         self.expect = onward.expect
         self.finish = onward.finish
@@ -81,7 +85,7 @@ class Committer:
         if not twins:
             return await self._commit(batch, waited_seconds)
         failures = await self._commit(without(batch, twins), waited_seconds)
-        of_twins = _failures_of_twins(batch, twins, failures)
+        of_twins = failures_of_twins(batch, twins, failures)
         self._count_repeated(len(twins) - len(of_twins))
         return {**failures, **of_twins}
 
@@ -98,6 +102,8 @@ class Committer:
                 return await self._commit_whole(batch, self._database)
         except TimeoutError:
             reason: StoreError = StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds))
+            if batch.has_keys:
+                return await self._let_keyed_wait(batch, reason)
         except StoreError as exc:
             reason = exc
         self._metrics.refused_commits.labels(reason.code).inc()
@@ -116,7 +122,39 @@ class Committer:
 
     def _patience_with(self, batch: Batch) -> float | None:
         """None: as long as the store's own deadline gives it. Only the database knows every key."""
-        return None if self._spool is None or batch.has_keys else self._limits.spool_after_seconds
+        alone = batch.has_keys and (not self._onward.takes_late or all(event.key for event in batch.events))
+        return None if self._spool is None or alone else self._limits.spool_after_seconds
+
+    async def _let_keyed_wait(self, batch: Batch, reason: StoreError) -> Failures:
+        """For the store's own deadline. All others of the batch need not: the spool has them."""
+        keyed = [at for at, event in enumerate(batch.events) if event.key]
+        outcome: asyncio.Future[Failures] = asyncio.get_running_loop().create_future()
+        self._waiting.start(self._commit_keyed(batch.picked(keyed), outcome), "keyed-events")
+        undecided = {id(batch.events[at]): Undecided(outcome, id(batch.events[at])) for at in keyed}
+        rest = without(batch, frozenset(keyed))
+        return {**undecided, **await self._or_why(rest, self._give_up(rest, reason))}
+
+    async def _commit_keyed(self, batch: Batch, outcome: "asyncio.Future[Failures]") -> None:
+        failures: Failures = dict.fromkeys(map(id, batch.events), StoreUnavailable())
+        try:
+            failures = await self._or_why(batch, self._commit_in_the_end(batch))
+        finally:
+            outcome.set_result(failures)
+
+    async def _commit_in_the_end(self, batch: Batch) -> Failures:
+        try:
+            return await self._commit_whole(batch, self._database)
+        except BatchRefused as exc:
+            return await self._refused(batch, exc)
+        except StoreError as exc:
+            return await self._give_up(batch, exc)
+
+    async def drain(self) -> None:
+        """Return when no keyed events wait; the caller bounds the wait."""
+        await self._waiting.wait()
+
+    async def close(self) -> None:
+        await self._waiting.end()
 
     def _order_is_the_databases(self) -> bool:
         """While the workers' order is agreed on there, what is kept elsewhere is published out of order."""
@@ -153,7 +191,7 @@ class Committer:
 
     async def _isolate(self, batch: Batch, reason: BatchRefused) -> Failures:
         """Part the batch until those to blame stand alone. The database takes all others, or the spool does."""
-        isolation = Isolation(_halves(batch), _halves, ISOLATE_COMMITS_MAX)
+        isolation = Isolation(halves(batch), halves, ISOLATE_COMMITS_MAX)
         failures: dict[int, StoreError] = {}
 
         async def commit(part: Batch) -> None:
@@ -173,7 +211,7 @@ class Committer:
         if why:
             self._tell(why)
         failures |= {id(part.events[0]): exc for part, exc in isolation.blamed}
-        left = [_but_failed(batch, failures)] if why is reason else isolation.left
+        left = [but_failed(batch, failures)] if why is reason else isolation.left
         for part in left:
             failures.update(await self._or_why(part, self._fall_back(part, why or StoreUnavailable(NOT_FOUND))))
         return failures
@@ -219,25 +257,3 @@ class Committer:
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         self._onward.dispatch(batch, lease_seconds, home, behind)
-
-
-def _failures_of_twins(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:
-    """A twin fares as the first event with its key did, if it is the same event."""
-    found: dict[int, StoreError] = {}
-    for position, first in twins.items():
-        one, other = batch.events[first], batch.events[position]
-        if one.key != other.key:
-            found[id(other)] = KeyReused()
-        elif id(one) in failures:
-            found[id(other)] = failures[id(one)]
-    return found
-
-
-def _but_failed(batch: Batch, failures: Failures) -> Batch:
-    return batch.picked([at for at, event in enumerate(batch.events) if id(event) not in failures])
-
-
-def _halves(batch: Batch) -> Sequence[Batch]:
-    """The second half and the first, which is taken off the end first; nothing of a single event."""
-    middle = len(batch) // 2
-    return [batch.part(middle, len(batch)), batch.part(0, middle)] if middle else []

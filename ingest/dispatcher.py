@@ -67,6 +67,11 @@ class Dispatcher:
         return self._inflight_events
 
     @property
+    def takes_late(self) -> bool:
+        """Whether a batch may be dispatched after `finish`. Here its order among others does not matter."""
+        return True
+
+    @property
     def order_is_the_databases(self) -> bool:
         """Whether only what is committed to the database is published in order. Here there is none."""
         return False

@@ -73,7 +73,7 @@ class Endpoint:
             event.headers = self.carry(headers, grant.carried)
             failures = await self._batcher.submit(event, 1)
             if failures:
-                if failure := failure_of(event, failures):
+                if failure := await failure_of(event, failures):
                     raise failure
                 self.count_answered("single", 200)
             grant.events += 1

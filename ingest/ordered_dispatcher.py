@@ -75,6 +75,10 @@ class OrderedDispatcher(Dispatcher):
         self._doubts = Doubts(self._line, self._ask, self._decide, self._helpers)
 
     @property
+    def takes_late(self) -> bool:
+        return False
+
+    @property
     def order_is_the_databases(self) -> bool:
         """While all are behind or will be, as far as this worker knows: the relays go by the outbox's ids."""
         return self._off or self._left.shared or not self._publisher.ready

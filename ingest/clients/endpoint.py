@@ -83,7 +83,7 @@ class ClientEndpoint:
             event.key = self._keys.of(event, key, index)
             event.headers = carried
         for event, done in [(event, self._batcher.submit(event)) for event in events]:
-            if failure := failure_of(event, await done):
+            if failure := await failure_of(event, await done):
                 raise failure
 
     def _addressed(self, path: str) -> tuple[Client, str]:

@@ -1,5 +1,6 @@
 """The service with two workers on a database and a queue of its own, and what can befall it."""
 
+import json
 import os
 import signal
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.spool.inspection import contents
 from tests.faults.ledger import Ledger, Message, Result, compare
 from tests.faults.load import EVENTS_PER_SECOND, Load
 from tests.faults.reading import backlog_of, rows_of, spooled, take_messages
@@ -131,6 +133,16 @@ class Scene:
         self.service.kill()
         self.service.start()
         self.service.wait_for_status("ready")
+
+    def problem(self, check: str) -> str | None:
+        """What `/readyz` says of it, by the worker that answers; None while that is fine."""
+        answer = json.loads(self.service.request("GET", "/readyz")[1])["checks"][check]
+        return None if answer == "ok" else str(answer)
+
+    def set_aside(self) -> int:
+        """Events in the spools of all workers that are not brought to the database by themselves."""
+        spools = contents(Path(self.service.environment["INGEST_DATA_DIR"]) / "spool")
+        return sum(spool.usage.refused_events for spool in spools)
 
     def logged(self, logger: str) -> list[str]:
         """The messages of this logger so far."""

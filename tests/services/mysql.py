@@ -5,7 +5,8 @@ import secrets
 import socket
 import subprocess
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -147,6 +148,21 @@ class PrivateMySQL(PrivateServer, MySQLServer):
         self._options = options
         self._socket = self.sandbox.path / "mysql.sock"
         self._has_user = False
+
+    @contextmanager
+    def back_with(self, *options: str) -> Iterator[None]:
+        """Killed, and running with these options, too, within the block; then killed, and back without them."""
+        usual = self._options
+        self._start_anew([*usual, *options])
+        try:
+            yield
+        finally:
+            self._start_anew(usual)
+
+    def _start_anew(self, options: Sequence[str]) -> None:
+        self.kill()
+        self._options = options
+        self.start()
 
     @abstractmethod
     def _server_options(self) -> list[str]:

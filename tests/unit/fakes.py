@@ -300,6 +300,7 @@ class FakeOnward:
         """What those who wait for a batch wait for after its commit."""
         self.finish_errors: deque[Exception] = deque()
         self.order_is_the_databases = False
+        self.takes_late = True
 
     def expect(self, batch: Batch) -> None:
         """Nothing is kept in order."""

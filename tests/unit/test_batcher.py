@@ -239,7 +239,7 @@ async def test_slot_lost_while_events_queue_fails_them(
     batcher.use_ids(None)
     store.gate.set()
 
-    assert isinstance(failure_of(made, await answer), StoreUnavailable)
+    assert isinstance(await failure_of(made, await answer), StoreUnavailable)
     assert sizes(store) == [1]
 
 
@@ -285,7 +285,7 @@ async def test_close_fails_what_is_not_committed(
     await batcher.close()
 
     for one, answer in zip(made, answers, strict=True):
-        assert isinstance(failure_of(one, await answer), StoreError)
+        assert isinstance(await failure_of(one, await answer), StoreError)
     assert (store.commits, onward.dispatched) == ([], [])
 
 

@@ -20,7 +20,7 @@ __all__ = ["start_batcher"]  # the fixture
 async def outcomes(batcher: Batcher, made: list[Event]) -> dict[str, StoreError | None]:
     """Submit the events together: what became of each, by its call_id."""
     answers = [batcher.submit(one) for one in made]
-    return {one.call_id: failure_of(one, await answer) for one, answer in zip(made, answers, strict=True)}
+    return {one.call_id: await failure_of(one, await answer) for one, answer in zip(made, answers, strict=True)}
 
 
 def committed(store: FakeStore) -> list[str]:

@@ -11,6 +11,7 @@ from ingest.events import Event
 from ingest.homes import Home
 from ingest.metrics import Metrics
 from ingest.outage import Outage
+from ingest.outcomes import Undecided
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor
 from tests.unit.making import batch, call_ids, event
@@ -121,3 +122,43 @@ async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
     assert await committer.commit(made, 0.0) == {}
 
     assert committed(spool) == [["call-2"]]
+
+
+async def test_only_events_with_a_key_wait_for_a_slow_database(
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+) -> None:
+    spool = FakeStore()
+    limits = CommitterLimits(10.0, 2.0, 0.02)
+    committer = Committer(
+        home, Home(spool, FakeSettling(), FakeSuccessor()), outage, onward, limits, metrics, clock.monotonic
+    )
+    made = batch([event("plain"), keyed("keyed", b"1"), event("other")])
+    store.gate.clear()
+
+    failures = await committer.commit(made, 0.0)
+
+    assert [commit.batch.ids for commit in spool.commits] == [[made.ids[0], made.ids[2]]]
+    (undecided,) = failures.values()
+    assert isinstance(undecided, Undecided)
+    store.gate.set()
+    assert await undecided.failure() is None
+    await committer.drain()
+    assert [commit.batch.ids for commit in store.commits] == [[made.ids[1]]]
+
+
+async def test_event_with_a_key_is_told_what_the_database_says_in_the_end(
+    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+) -> None:
+    spool = FakeStore()
+    limits = CommitterLimits(10.0, 2.0, 0.02)
+    committer = Committer(
+        home, Home(spool, FakeSettling(), FakeSuccessor()), outage, onward, limits, metrics, clock.monotonic
+    )
+    made = batch([event("plain"), keyed("keyed", b"1")])
+    store.gate.clear()
+    (undecided,) = (await committer.commit(made, 0.0)).values()
+    store.errors.append(Repeats({0: False}))
+    store.gate.set()
+
+    assert isinstance(undecided, Undecided)
+    assert isinstance(await undecided.failure(), KeyReused)

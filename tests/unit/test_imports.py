@@ -24,6 +24,7 @@ FOUNDATION = {
         "logs",
         "metrics",
         "settings",
+        "stored_json",
         "tokens",
     ),
 }
