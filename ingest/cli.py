@@ -94,6 +94,9 @@ def _migrate(settings: Settings) -> list[str]:
 def _differences(settings: Settings) -> Sequence[str]:
     """What the tables differ in without losing events. Raises `SchemaError` if they would."""
     if settings.database_url.startswith("sqlite:"):
+        from ingest.wiring import with_store
+
+        with_store(settings, lambda store: store.ping())
         return ()
     from ingest.store import mysql_migrations
     from ingest.store.mysql_pool import Servers

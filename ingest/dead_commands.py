@@ -43,18 +43,21 @@ def _change(settings: Settings, event_ids: Sequence[int], every: bool, what: str
 
     async def change(table: DeadLetterTable) -> int:
         do: Callable[[Sequence[int]], Awaitable[int]] = getattr(table, what)
-        if not every:
-            return await do(event_ids)
-        done = last_id = 0
-        while letters := await table.dead_letters(last_id, PAGE):  # onwards: what dies again meanwhile is left alone
-            done += await do([letter.event_id for letter in letters])
-            last_id = letters[-1].event_id
-        return done
+        chosen = await all_ids(table) if every else event_ids
+        return sum([await do(chosen[start : start + PAGE]) for start in range(0, len(chosen), PAGE)])
 
     done = with_store(settings, change)
     if done < len(event_ids):
         raise SettingsError(f"{len(event_ids) - done} of these are no dead letters; {done} were. See `ingest dead ls`.")
     return done
+
+
+async def all_ids(table: DeadLetterTable) -> Sequence[int]:
+    """Those that are there now: one that dies meanwhile has not been seen by anybody."""
+    found: list[int] = []
+    while letters := await table.dead_letters(found[-1] if found else 0, PAGE):
+        found += [letter.event_id for letter in letters]
+    return found
 
 
 def _line(letter: DeadLetter) -> str:

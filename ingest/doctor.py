@@ -138,6 +138,8 @@ async def _schema(settings: Settings) -> str:
         else:
             report = await _pinged(settings)
     except SchemaError as exc:
+        if not exc.unmigrated:
+            raise
         raise SchemaError("The tables are missing or old: run `ingest migrate`.") from exc
     report.raise_for_stops()
     if report.unfinished:

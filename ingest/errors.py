@@ -189,10 +189,15 @@ class SpoolDamaged(StoreUnavailable):
 
 
 class SchemaError(StoreError):
-    """The database's schema is not the one this version needs."""
+    """The database's tables are missing or older than this version: run `ingest migrate`."""
 
     code = "schema"
     retry_helps = False
+
+    def __init__(self, message: str | None = None, *, unmigrated: bool = False) -> None:
+        """`unmigrated`: `ingest migrate` is all that is needed."""
+        super().__init__(message)
+        self.unmigrated = unmigrated or message is None
 
 
 class PublishError(IngestError):

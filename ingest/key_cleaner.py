@@ -33,5 +33,6 @@ class KeyCleaner:
                 log.debug("keys not forgotten", extra={"reason": str(exc)})
 
     async def forget(self) -> int:
-        """Some of those that are due; how many."""
-        return await self._store.forget_keys(self._now_us() // 1000 - self._remember_ms, FORGET_MAX)
+        """Some of those that are due, by this host's clock and by the database's: one may be wrong. How many."""
+        now_us = min(self._now_us(), await self._store.clock_us())
+        return await self._store.forget_keys(now_us // 1000 - self._remember_ms, FORGET_MAX)

@@ -25,11 +25,13 @@ def create(settings: Settings, name: str, expires: str | None, rate: int | None,
         )
     if burst is not None and rate is None:
         raise SettingsError("--burst is of a rate: give --events-per-second, too.")
-    secret, now_us = new_secret(), unix_us()
-    token = Token(digest_of(secret), name, now_us, _expiry(now_us, expires), rate, burst)
+    secret = new_secret()
+    seconds = None if expires is None else seconds_of(expires)
 
     async def add(table: TokenTable) -> None:
-        await table.add_token(token)
+        now_us = await table.clock_us()
+        ends_us = None if seconds is None else now_us + seconds * 1_000_000
+        await table.add_token(Token(digest_of(secret), name, now_us, ends_us, rate, burst))
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
     with_store(settings, add)
@@ -38,15 +40,16 @@ def create(settings: Settings, name: str, expires: str | None, rate: int | None,
 
 def rotate(settings: Settings, name: str, grace: str) -> str:
     """A new token of this name, with the rate of its newest; the older ones expire after the grace."""
-    secret, now_us = new_secret(), unix_us()
+    secret, seconds = new_secret(), seconds_of(grace)
 
     async def replace(table: TokenTable) -> None:
+        now_us = await table.clock_us()
         old = [token for token in await table.tokens() if token.name == name and token.is_valid(now_us)]
         if not old:
             raise SettingsError(f"There is no valid token named {name!r}; `ingest tokens list` shows all.")
         limits = (old[-1].events_per_second, old[-1].burst)
         await table.add_token(Token(digest_of(secret), name, now_us, None, *limits))
-        await table.expire_tokens([token.digest for token in old], now_us + seconds_of(grace) * 1_000_000)
+        await table.expire_tokens([token.digest for token in old], now_us + seconds * 1_000_000)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
     with_store(settings, replace)
@@ -91,7 +94,3 @@ def _row(token: Token, now_us: int) -> Sequence[str]:
 
 def _minute(us: int) -> str:
     return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _expiry(now_us: int, expires: str | None) -> int | None:
-    return None if expires is None else now_us + seconds_of(expires) * 1_000_000

@@ -65,6 +65,9 @@ class Outbox(Protocol):
 class TokenTable(Protocol):
     """Tokens that are made and withdrawn while the service runs. Errors and deadlines as in `Outbox`."""
 
+    async def clock_us(self) -> int:
+        """Unix microseconds by the database's clock, which all nodes share; SQLite's is this host's."""
+
     async def tokens(self) -> list[Token]:
         """All of them, expired ones too, oldest first."""
 

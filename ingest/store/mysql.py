@@ -12,7 +12,6 @@ from ingest.store.migrations import newest_version
 from ingest.store.mysql_cluster import MySQLCluster
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_errors import Duplicate, JsonRefused, Retry, TooLarge
-from ingest.store.mysql_schema import OLDER
 from ingest.store.mysql_tables import rows_of
 
 RETRIES_MAX = 5
@@ -31,7 +30,7 @@ class MySQLStore(MySQLCluster):
             version, time_us = (await connection.run(sql.VERSION_AND_TIME))[0]
             self.clocks.look(before_us, time_us, self._now_us())
         if version < newest_version("mysql"):
-            raise SchemaError(OLDER)
+            raise SchemaError
         await self._guard.check()
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:

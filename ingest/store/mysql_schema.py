@@ -14,7 +14,6 @@ from ingest.store.mysql_statements import VERSION
 from ingest.store.mysql_unfinished import EVENTS, unfinished
 from ingest.store.schema import Column, Difference, Index, TableShape, compare, expected_tables
 
-OLDER = "The database's schema is older than this version: run `ingest migrate`."
 NUMBERED = (
     "{} Its events would be dropped as if they were of that day. Keep them apart: RENAME TABLE call_event_logs TO "
     "call_event_logs_before; then run `ingest migrate`"
@@ -56,9 +55,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def examined(connection: Connection) -> Report:
-    """Raises `SchemaError` if migrations are missing, `StoreError`s otherwise."""
-    if int((await connection.run(VERSION))[0][0]) < newest_version("mysql"):
-        raise SchemaError(OLDER)
+    """Raises `StoreError`s: a `SchemaError` if migrations are missing."""
+    await check_version(connection)
     interrupted = await unfinished(connection)
     expected = expected_tables()
     there = await _tables(connection, [table.name for table in expected])
@@ -66,6 +64,16 @@ async def examined(connection: Connection) -> Report:
     found += [one for table in expected for one in compare(table, there.get(table.name))]
     stops, costs = (tuple(_ended(one.text) for one in found if one.stops == stops) for stops in (True, False))
     return Report(stops, tuple(interrupted), costs)
+
+
+async def check_version(connection: Connection) -> None:
+    """Raises `SchemaError` if migrations are missing."""
+    try:
+        version = int((await connection.run(VERSION))[0][0])
+    except SchemaError as exc:
+        raise SchemaError from exc
+    if version < newest_version("mysql"):
+        raise SchemaError
 
 
 async def _of_rows(connection: Connection, events: TableShape | None) -> list[Difference]:

@@ -17,6 +17,7 @@ from ingest.store.base import COUNTED_MAX
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate
 from ingest.store.mysql_guard import SchemaGuard
+from ingest.store.mysql_partitions import database_now_us
 from ingest.store.mysql_pool import Pool, Servers
 from ingest.store.mysql_schema import Report, examined
 from ingest.store.mysql_unfinished import check_whole
@@ -74,6 +75,10 @@ class MySQLTables:
         await self._writers.close()
         await self._others.close()
         await self._watchers.close()
+
+    async def clock_us(self) -> int:
+        async with self._other() as connection:
+            return await database_now_us(connection)
 
     async def tokens(self) -> list[Token]:
         async with self._other() as connection:

@@ -12,6 +12,7 @@ from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor
 from ingest.sqlite import connect, keep_keys
 from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
+from ingest.store.sqlite_schema import check_tables
 from ingest.store.sqlite_tables import SQLiteTables, utc_text
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class SQLiteStore(SQLiteTables):
 
     unfinished = None
     """Its migrations are one transaction, and nothing else changes its tables."""
+    _compared = False
 
     async def start(self) -> None:
         pass  # opens at first use, in its thread
@@ -79,13 +81,15 @@ class SQLiteStore(SQLiteTables):
         await self._database.close()
 
     async def ping(self) -> None:
-        await self._run(_check_schema)
+        await self._run(_check_version)
+        await self._run(self._check_once)
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
         entry = (batch.first_id, len(batch), lease_until, pack(batch))
 
         def write(connection: sqlite3.Connection) -> None:
+            self._check_once(connection)
             keep_keys(connection, "ingest_keys", batch)
             if _insert(connection, batch):
                 connection.execute(INSERT_ENTRY, entry)
@@ -96,12 +100,19 @@ class SQLiteStore(SQLiteTables):
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         def write(connection: sqlite3.Connection) -> None:
+            self._check_once(connection)
             for batch in batches:
                 keep_keys(connection, "ingest_keys", batch)
                 _insert(connection, batch)
             connection.executemany(SETTLE, [(batch.first_id,) for batch in batches])
 
         await self._transact(write)
+
+    def _check_once(self, connection: sqlite3.Connection) -> None:
+        """No event is stored in tables that were not compared; see `check_tables`."""
+        if not self._compared:
+            check_tables(connection)
+            self._compared = True
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         keys = [(first_id,) for first_id in first_ids]
@@ -179,7 +190,7 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
     return False
 
 
-def _check_schema(connection: sqlite3.Connection) -> None:
+def _check_version(connection: sqlite3.Connection) -> None:
     version = connection.execute(VERSION).fetchone()[0] or 0
     if version < newest_version("sqlite"):
-        raise SchemaError("The database's schema is older than this version: run `ingest migrate`.")
+        raise SchemaError

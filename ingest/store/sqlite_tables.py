@@ -57,6 +57,9 @@ class SQLiteTables:
         self._now_us = now_us
         self._database = Database(path, timeout_seconds, connect=connect)
 
+    async def clock_us(self) -> int:
+        return self._now_us()
+
     async def tokens(self) -> list[Token]:
         rows = await self._run(lambda connection: connection.execute(TOKENS).fetchall())
         return [
@@ -148,11 +151,13 @@ def _translated() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as exc:
         if str(exc).startswith(("no such table", "no such column")):
-            raise SchemaError(f"The schema is not this version's ({exc}): run `ingest migrate`.") from exc
+            raise SchemaError(
+                f"The schema is not this version's ({exc}): run `ingest migrate`.", unmigrated=True
+            ) from exc
         raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
     except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
         raise BatchRefused(f"SQLite refused the batch: {exc}.") from exc  # a constraint or a trigger: not the service's
     except FileNotFoundError as exc:
-        raise SchemaError("There is no database file yet: run `ingest migrate`.") from exc
+        raise SchemaError("There is no database file yet: run `ingest migrate`.", unmigrated=True) from exc
     except (sqlite3.Error, OSError) as exc:
         raise StoreUnavailable(f"SQLite: {exc}.") from exc

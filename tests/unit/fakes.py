@@ -67,6 +67,10 @@ class FakeTokens:
 
     def __init__(self, *held: Token) -> None:
         self.held: Sequence[Token] | None = held
+        self.us = NOW_US
+
+    async def clock_us(self) -> int:
+        return self.us
 
     async def tokens(self) -> list[Token]:
         if self.held is None:
@@ -103,6 +107,7 @@ class FakeStore(FakeTokens):
         self.restores = 0
         self.buried: list[tuple[Batch, str]] = []
         self.bury_errors: deque[StoreError] = deque()
+        self.forgotten: list[tuple[int, int]] = []
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
         self.claims: deque[list[int] | Exception] = deque()
@@ -177,7 +182,8 @@ class FakeStore(FakeTokens):
         return sum(first_id <= one <= last_id for commit in self.commits for one in commit.batch.ids)
 
     async def forget_keys(self, before_ms: int, limit: int) -> int:
-        raise NotImplementedError
+        self.forgotten.append((before_ms, limit))
+        return 0
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         """The next of `claims`, then nothing."""
