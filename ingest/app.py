@@ -126,7 +126,7 @@ def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) 
     store = make_store(settings, metrics.database)
     agreement = make_agreement(settings, store)
     publisher = make_publisher(settings, metrics.broker, agreement.problem)
-    parts = make_parts(settings, store, publisher, metrics, tracing, agreement)
+    parts = make_parts(settings, store, publisher, metrics, seat.number, tracing, agreement)
     parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
     parts.locks.add_files(settings.data_dir / "run" / "metrics", partial(restore, files, metrics.ledger))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)

@@ -7,11 +7,12 @@ from functools import cached_property
 from operator import attrgetter
 
 import msgspec
+from msgspec.structs import replace
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from ingest.events import Event
 from ingest.ids import IdGenerator, is_provisional, slot_of
-from ingest.keys import digest_of, fingerprint_of
+from ingest.keys import digest_of, fingerprint_of, key_of_renamed
 
 log = logging.getLogger("ingest.outbox")
 
@@ -68,6 +69,14 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def provisional(self) -> bool:
         """Whether its ids are: see `ingest.identity`."""
         return is_provisional(self.ids[0])
+
+    def keyed_by_ids(self) -> "Batch":
+        """The same, each event with a key: one that has none gets one that only this event with this id has."""
+        events = [
+            event if event.key else replace(event, key=key_of_renamed(event_id, self.created_us, event.payload))
+            for event_id, event in zip(self.ids, self.events, strict=True)
+        ]
+        return Batch(self.ids, events, self.created_us, self.writer)
 
     def renamed(self, ids: IdGenerator) -> "Batch":
         """The same events with new ids."""

@@ -21,6 +21,7 @@ ISOLATE_COMMITS_MAX = 64
 """To find the rows that a batch was refused for; what is not tried by then goes to the spool."""
 
 NOT_FOUND = "The batch held rows that the database refuses, and finding them took too long. Send the event again."
+PROVISIONAL = "The worker has no id slot, and there is no spool. Send the event again."
 GIVEN_UP = "The database did not commit within {:g} s."
 TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
 
@@ -90,6 +91,8 @@ class Committer:
         return {**failures, **of_twins}
 
     async def _commit(self, batch: Batch, waited_seconds: float) -> Failures:
+        if batch.provisional:
+            return await self._fall_back(batch, StoreUnavailable(PROVISIONAL))
         if waited_seconds > self._limits.queue_timeout_seconds:
             return await self._fall_back(batch, StoreUnavailable(TOO_SLOW))
         if self._spool and self._outage.reason:
@@ -240,7 +243,8 @@ class Committer:
         self._metrics.ledger.count(None, accepted=events, repeated=events)
 
     async def _commit_new(self, batch: Batch, home: Home) -> None:
-        settled, lease_seconds = home.settling.take(), self._onward.lease_seconds(home)
+        settled = home.settling.take()
+        lease_seconds = 0.0 if batch.provisional else self._onward.lease_seconds(home)
         ledger = self._metrics.ledger
         # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
         note = ledger.begin(batch.first_id, batch.last_id) if home is self._database else None
@@ -256,4 +260,5 @@ class Committer:
         ledger.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
-        self._onward.dispatch(batch, lease_seconds, home, behind)
+        if not batch.provisional:  # else it is published under the ids that it gets
+            self._onward.dispatch(batch, lease_seconds, home, behind)

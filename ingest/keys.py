@@ -12,6 +12,7 @@ KEY_CHARS_MAX = 255
 DIGEST_BYTES = 16
 """A key is a digest of what was given as such, then one of the event's bytes, both so long."""
 
+_RENAMED = b"renamed"
 _SEPARATOR = b"\0"
 """Stands in none of the parts of a key."""
 
@@ -52,6 +53,11 @@ class Keys:
             timestamp = _decode_stamped(event.payload).timestamp
             return _digest(event.call_id.encode(), event.event_type.encode(), timestamp.encode())
         return None
+
+
+def key_of_renamed(event_id: int, created_us: int, payload: bytes) -> bytes:
+    """The key of an event that gets another id: brought to the database twice all the same, it is one row."""
+    return _digest(_RENAMED, b"%d" % event_id, b"%d" % created_us, payload) + _digest(payload)
 
 
 def _digest(*parts: bytes) -> bytes:

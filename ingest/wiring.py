@@ -24,6 +24,7 @@ from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
+from ingest.ids import LEASED_SLOTS_MAX
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
@@ -79,9 +80,11 @@ def make_parts(
     store: Store,
     publisher: Publisher,
     metrics: Metrics,
+    seat: int,
     tracing: Tracing | None = None,
     agreement: Agreement | None = None,
 ) -> Parts:
+    """`seat` is the worker's number on this host (`ingest.seats`)."""
     agreement = agreement or make_agreement(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)
@@ -101,8 +104,8 @@ def make_parts(
     clocks.show = metrics.clock_apart_seconds.set
     slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
-    identity = Identity(slots, unix_us, None, RESTART_SECONDS)
-    spool = make_spool(settings, publishing, away, locks)
+    identity = make_identity(settings, slots, seat)
+    spool = make_spool(settings, publishing, away, locks, identity)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
@@ -144,12 +147,23 @@ def make_parts(
     )
 
 
+def make_identity(settings: Settings, slots: SlotKeeper, seat: int) -> Identity:
+    """Where the order counts, events without a slot are refused: what gets its id later is published out of turn."""
+    provisional = has_spool(settings) and not keeps_order(settings)
+    if provisional:
+        return Identity(slots, unix_us, LEASED_SLOTS_MAX + seat, 0.0)
+    return Identity(slots, unix_us, None, RESTART_SECONDS)
+
+
 def has_spool(settings: Settings) -> bool:
     """Not where it is off, or no more durable than the database: SQLite is on the same disk."""
     return bool(settings.spool_bytes_max) and not settings.database_url.startswith("sqlite:")
 
 
-def make_spool(settings: Settings, publishing: Publishing, away: Outage, locks: LockWatch) -> SpoolParts | None:
+def make_spool(
+    settings: Settings, publishing: Publishing, away: Outage, locks: LockWatch, identity: Identity
+) -> SpoolParts | None:
+    """None where it is not used."""
     if not has_spool(settings):
         return None
     limits = SpoolLimits(
@@ -163,7 +177,8 @@ def make_spool(settings: Settings, publishing: Publishing, away: Outage, locks: 
     store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
     locks.add(lambda: store.files.lock)
     relay = publishing.spool_relay(store)
-    drainer = Drainer(store, publishing.database, relay, away, settings.spool_poll_seconds, publishing.metrics)
+    poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics
+    drainer = Drainer(store, publishing.database, relay, away, poll_seconds, metrics, identity.anew)
     watch = SpoolWatch(store, away, publishing.metrics, unix_us)
     adoption = Adoption(folder, store)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, adoption=adoption, watch=watch)

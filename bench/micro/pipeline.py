@@ -62,7 +62,7 @@ class Pipeline:
     def __init__(self, metrics: Metrics) -> None:
         self.database = Database()
         self._loop = uvloop.new_event_loop()
-        parts = make_parts(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics)
+        parts = make_parts(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics, seat=0)
         self.endpoint, self._batcher, self._dispatcher = parts.endpoint, parts.batcher, parts.dispatcher
         self.run(self._start())
 

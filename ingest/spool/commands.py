@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry
 from ingest.atomic_file import replace_file
 from ingest.clock import unix_us
 from ingest.errors import IngestError
+from ingest.identity import Identity
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from ingest.publishing import keeps_order
 from ingest.settings import Settings
+from ingest.slots import SlotKeeper
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
 from ingest.spool.files import RETRY, damaged, is_held, legacy, spools, take_spool
@@ -118,7 +120,9 @@ async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics)
     spool = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
     outage = Outage(COMMIT, time.monotonic)
     adoption = Adoption(folder, spool)
-    drainer = Drainer(spool, database, unpublished, outage, settings.spool_poll_seconds, metrics)
+    identity = Identity(SlotKeeper(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)
+    poll_seconds = settings.spool_poll_seconds
+    drainer = Drainer(spool, database, unpublished, outage, poll_seconds, metrics, identity.anew)
     try:
         await database.ping()
         await spool.start()
@@ -129,6 +133,7 @@ async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics)
             unpublished.events += (await spool.usage()).events
     finally:
         await spool.close()
+        await identity.release()
         await database.close()
 
 

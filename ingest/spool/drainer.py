@@ -13,7 +13,7 @@ from ingest.metrics import Metrics
 from ingest.outage import Outage
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
-from ingest.spool.transfer import Outcome, Transfer
+from ingest.spool.transfer import Anew, Outcome, Transfer
 from ingest.store.base import Store
 
 log = logging.getLogger("ingest.drainer")
@@ -40,13 +40,14 @@ class Drainer:
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
+        anew: Anew,
     ) -> None:
         self._spool = spool
         self._database = database
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
-        self._transfer = Transfer(spool, database, successor, outage, metrics)
+        self._transfer = Transfer(spool, database, successor, outage, metrics, anew)
         self._suspects: set[int] = set()
         """First ids of records that failed while the database took no other: others are tried before them."""
 

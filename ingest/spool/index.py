@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ingest.batches import Batch
+from ingest.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SLOTS_MAX
 from ingest.spool.records import RECORD_BYTES, Place, Usage
 from ingest.sqlite import keep_keys, transact
 
@@ -25,7 +26,10 @@ REFUSED_ROW = "first_id, count, reason, segment, place, size"
 INSERT = f"INSERT INTO spool ({ROW}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 INSERT_NEW = INSERT.replace("INSERT", "INSERT OR IGNORE", 1)
 SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
-CLAIMABLE = "SELECT first_id FROM spool WHERE lease_until <= ? ORDER BY lease_until, first_id LIMIT ?"
+PROVISIONAL = f"(first_id >> {SEQUENCE_BITS} & {SLOTS_MAX - 1}) >= {LEASED_SLOTS_MAX}"
+"""Nobody publishes such a record before it has other ids (`ingest.identity`)."""
+CLAIMABLE = f"""SELECT first_id FROM spool WHERE lease_until <= ? AND NOT {PROVISIONAL}
+    ORDER BY lease_until, first_id LIMIT ?"""  # noqa: S608 - constants
 LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"
 ONE = f"SELECT {ROW} FROM spool WHERE first_id = ?"  # noqa: S608
 ANY_FREE = "SELECT 1 FROM spool WHERE lease_until IS NULL UNION ALL SELECT 1 FROM spool WHERE lease_until <= ? LIMIT 1"

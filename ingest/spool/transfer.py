@@ -1,11 +1,11 @@
 """Brings records of the spool to the database, and sets aside what is proven to be refused there."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from ingest.batches import Batch, pack, without
-from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, StoreError
+from ingest.errors import BatchRefused, IdsTaken, Repeats, StoreError
 from ingest.homes import Successor
 from ingest.isolation import Isolation
 from ingest.metrics import Metrics
@@ -20,6 +20,10 @@ COMMITS_MAX = 2_000
 """To find the events of a group of records that the database refuses."""
 
 
+Anew = Callable[[Batch], Awaitable[Batch]]
+"""The same events with other ids; see `ingest.identity`. Raises `StoreError` if there are none."""
+
+
 class Outcome(NamedTuple):
     taken: bool = False
     """The database took some of it."""
@@ -31,8 +35,10 @@ class Transfer:
     """Of a worker's spool. What arrives in the database ends the `outage`."""
 
     def __init__(
-        self, spool: SpoolStore, database: Store, successor: Successor, outage: Outage, metrics: Metrics
+        self, spool: SpoolStore, database: Store, successor: Successor, outage: Outage, metrics: Metrics, anew: Anew
     ) -> None:
+        """`anew` gives events other ids: those that are provisional, or that other events have."""
+        self._anew = anew
         self._spool = spool
         self._database = database
         self._successor = successor
@@ -48,11 +54,12 @@ class Transfer:
         whole = [record for record in group if record.first_id in batches]
         if not whole:
             return Outcome()
-        if whole[0].lease_until is not None:
-            return await self._commit(whole[0], batches[whole[0].first_id])
-        return await self._restore(whole, [*batches.values()], proven)
+        first = batches[whole[0].first_id]
+        if whole[0].lease_until is not None and not first.provisional:
+            return await self._commit(whole[0], first, proven)
+        return await self._part(whole, [*batches.values()], proven, self._restore)
 
-    async def _commit(self, record: Record, batch: Batch) -> Outcome:
+    async def _commit(self, record: Record, batch: Batch, proven: bool) -> Outcome:
         """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
         new = batch
         try:
@@ -62,7 +69,10 @@ class Transfer:
                     break
                 except Repeats as exc:
                     new = self._without_repeats(new, exc)
-        except (BatchRefused, IdsTaken) as exc:
+        except IdsTaken as exc:
+            _warn(batch, exc)
+            return await self._part([record], [batch], proven, self._commit_anew)
+        except BatchRefused as exc:
             self._tell(exc)
             self._successor.take_over(batch.first_id, range(len(batch)))
             return Outcome()
@@ -70,10 +80,16 @@ class Transfer:
         await self._brought([record], ())
         return Outcome(taken=True)
 
-    async def _restore(self, records: Sequence[Record], batches: Sequence[Batch], proven: bool) -> Outcome:
-        """Published batches. A record stays as it is while it holds an event of which nothing is proven."""
+    async def _part(
+        self,
+        records: Sequence[Record],
+        batches: Sequence[Batch],
+        proven: bool,
+        commit: Callable[[Sequence[Batch]], Awaitable[None]],
+    ) -> Outcome:
+        """Commit what can be. A record stays as it is while it holds an event of which nothing is proven."""
         isolation = Isolation([batches], _halves, COMMITS_MAX, proven=proven)
-        await isolation.run(self._restore_part)
+        await isolation.run(commit)
         if isolation.committed:
             self._outage.over()  # before the spool is written, whose disk may be full
         unproven = {event_id for part in isolation.left for batch in part for event_id in batch.ids}
@@ -86,18 +102,39 @@ class Transfer:
         await self._brought([record for record in records if record not in refused], blamed)
         return Outcome(isolation.committed, refused)
 
-    async def _restore_part(self, batches: Sequence[Batch]) -> None:
+    async def _restore(self, batches: Sequence[Batch]) -> None:
+        """Batches that are published, or have provisional ids."""
+        await self._commit_anew([batch for batch in batches if batch.provisional])
+        if published := [batch for batch in batches if not batch.provisional]:
+            await self._restore_published(published)
+
+    async def _restore_published(self, batches: Sequence[Batch]) -> None:
         try:
             await self._database.restore(batches)
         except Repeats as exc:
             if len(batches) > 1:
                 for batch in batches:
-                    await self._restore_part([batch])
+                    await self._restore_published([batch])
             elif new := self._without_repeats(batches[0], exc):
-                await self._restore_part([new])
-        except IdsTaken as exc:  # by an event that is there: proof enough, once it is known of which event
-            alone = len(batches) == len(batches[0]) == 1
-            raise (RowRefused if alone else BatchRefused)(str(exc)) from exc
+                await self._restore_published([new])
+        except IdsTaken as exc:
+            if len(batches) == len(batches[0]) == 1:  # the message's id names two events: it is published again
+                _warn(batches[0], exc)
+                await self._commit_anew(batches)
+            else:
+                raise BatchRefused(str(exc)) from exc  # it is found out of which events other ones have the ids
+
+    async def _commit_anew(self, batches: Sequence[Batch]) -> None:
+        """Under ids of this worker's, to be published with these. What came to the database already is not doubled."""
+        for batch in batches:
+            left = batch.keyed_by_ids()
+            while left:
+                named = await self._anew(left)
+                try:
+                    await self._database.commit(named, lease_seconds=0.0, settled=[])
+                    break
+                except Repeats as exc:
+                    left = self._without_repeats(left, exc)
 
     def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
         """What another worker or node had accepted while the database, which knows, was away."""
@@ -134,6 +171,13 @@ class Transfer:
         )
         await self._spool.set_aside(refused)
         self._metrics.set_aside.inc(refused.count)
+
+
+def _warn(batch: Batch, reason: IdsTaken) -> None:
+    log.warning(
+        "other events have the ids of acknowledged ones, which get new ids",
+        extra={"first_id": batch.first_id, "events": len(batch), "reason": str(reason)},
+    )
 
 
 def _halves(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:

@@ -177,8 +177,11 @@ class MySQLStore(MySQLCluster):
         async with self._writers.connection() as connection:
             rows = await connection.run(sql.read_keys(batch))
             await connection.run(b"ROLLBACK")
-        if rows != sql.keys_of(batch):
+        own = sql.keys_of(batch)
+        if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)
+        if rows != own:  # nobody else's: some were deleted since, or a proxy reads elsewhere; its parts tell
+            raise BatchRefused(f"Another worker made ids of slot {batch.slot}, or MySQL does not show all rows.")
 
 
 async def _take_slot(

@@ -156,6 +156,16 @@ async def test_commit_whose_answer_was_lost_is_made_once(database: MySQL) -> Non
     assert database.entries() == [(made.first_id, 3, 0)]
 
 
+async def test_ids_whose_rows_are_not_shown_are_nobody_elses(store: MySQLStore, database: MySQL) -> None:
+    """Rows that were deleted since, or a proxy that reads from a replica: other ids would double the events."""
+    made = batch([event("call-1"), event("call-2")])
+    await commit(store, made)
+    database.query(f"DELETE FROM call_event_logs WHERE id = {made.last_id}")
+
+    with pytest.raises(BatchRefused, match="does not show all"):
+        await commit(store, made)
+
+
 async def test_connection_that_the_server_ended_meanwhile_is_replaced(store: MySQLStore, database: MySQL) -> None:
     await commit(store, batch(1))
     database.query(f"KILL CONNECTION {await idle_connection(database)}")

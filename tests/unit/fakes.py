@@ -22,6 +22,7 @@ from ingest.errors import (
 from ingest.events import Event
 from ingest.events_table import Selection
 from ingest.homes import Home
+from ingest.ids import IdGenerator
 from ingest.publisher.base import Lane, Refused
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
@@ -284,6 +285,21 @@ class FakeOrderedPublisher(FakePublisher):
             raise problem
         self.overtaken += [one.first_id for one in batches]
         return []
+
+
+class FakeNamer:
+    """Gives events ids of a slot of its own, unless the next of `errors` is in the way."""
+
+    SLOT = 9
+
+    def __init__(self) -> None:
+        self.errors: deque[StoreError] = deque()
+        self._ids = IdGenerator(self.SLOT, lambda: NOW_US)
+
+    async def anew(self, batch: Batch) -> Batch:
+        if self.errors:
+            raise self.errors.popleft()
+        return batch.renamed(self._ids)
 
 
 class FakeSuccessor:

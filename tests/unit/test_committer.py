@@ -7,6 +7,7 @@ import pytest
 from ingest.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
 from ingest.homes import Home
+from ingest.ids import LEASED_SLOTS_MAX
 from ingest.isolation import UNPROVEN_MAX
 from ingest.metrics import Metrics
 from ingest.outage import Outage
@@ -35,6 +36,17 @@ def committer(
     return Committer(
         home, spool, outage, onward, CommitterLimits(10.0, QUEUE_SECONDS, SPOOL_AFTER_SECONDS), metrics, clock.monotonic
     )
+
+
+async def test_provisional_batch_goes_to_the_spool_and_waits_there_for_other_ids(
+    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward
+) -> None:
+    made = batch(2, slot=LEASED_SLOTS_MAX)
+
+    assert await committer.commit(made, 0.0) == {}
+
+    assert (store.tried, onward.dispatched) == ([], [])
+    assert [(commit.batch, commit.lease_seconds) for commit in spool_store.commits] == [(made, 0.0)]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), SchemaError("no such table"), StoreError("odd")])

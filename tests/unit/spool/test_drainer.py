@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ingest.batches import Batch
-from ingest.errors import IdsTaken, SpoolFull, StoreUnavailable
+from ingest.errors import IdsTaken, Repeats, SpoolFull, StoreUnavailable
+from ingest.ids import LEASED_SLOTS_MAX
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
@@ -14,7 +15,7 @@ from ingest.spool.files import take_spool
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from tests.unit.conftest import Sample
-from tests.unit.fakes import Commit, FakeClock, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import Commit, FakeClock, FakeNamer, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch, event
 from tests.unit.spool.conftest import LIMITS, Opened
 
@@ -28,6 +29,7 @@ class Database(FakeStore):
         super().__init__()
         self.pings = 0
         self.taken: set[int] = set()
+        self.keys: set[bytes | None] = set()
         self.too_much: set[str] = set()
 
     async def restore(self, batches: Sequence[Batch]) -> None:
@@ -36,6 +38,14 @@ class Database(FakeStore):
         if any(one.call_id in self.too_much for batch in batches for one in batch.events):
             raise StoreUnavailable("The database did not answer.")
         await super().restore(batches)
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
+        if not self.taken.isdisjoint(batch.ids):
+            raise IdsTaken(1)
+        same = {at: True for at, event in enumerate(batch.events) if event.key in self.keys}
+        if same:
+            raise Repeats(same)
+        return await super().commit(batch, lease_seconds=lease_seconds, settled=settled)
 
     async def ping(self) -> None:
         self.pings += 1
@@ -54,6 +64,11 @@ def outage(clock: FakeClock) -> Outage:
 
 
 @pytest.fixture
+def namer() -> FakeNamer:
+    return FakeNamer()
+
+
+@pytest.fixture
 def polling(
     spool: SpoolStore,
     folder: Path,
@@ -62,9 +77,10 @@ def polling(
     successor: FakeSuccessor,
     outage: Outage,
     metrics: Metrics,
+    namer: FakeNamer,
 ) -> Callable[[float], Drainer]:
     """Makes a drainer that pauses for so many seconds."""
-    return lambda seconds: Drainer(spool, database, successor, outage, seconds, metrics)
+    return lambda seconds: Drainer(spool, database, successor, outage, seconds, metrics, namer.anew)
 
 
 @pytest.fixture
@@ -188,7 +204,7 @@ async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
     """What is kept by then tells more: the database may answer, and take nothing."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
-    drainer = Drainer(spool, database, successor, outage, 0.01, metrics)
+    drainer = Drainer(spool, database, successor, outage, 0.01, metrics, FakeNamer().anew)
 
     await drainer.round()
 
@@ -220,7 +236,7 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     published: bool,
 ) -> None:
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
-    drainer = Drainer(spool, database, successor, outage, 0.01, metrics)
+    drainer = Drainer(spool, database, successor, outage, 0.01, metrics, FakeNamer().anew)
     made = await keep(spool, batch(1), published=published)
     outage.concerns(0, "away")
 
@@ -233,21 +249,16 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     await spool.close()
 
 
-@pytest.mark.parametrize("reason", ["refused", "taken"])
 async def test_event_that_cannot_come_is_set_aside_and_all_others_come(
     drainer: Drainer,
     spool: SpoolStore,
     database: Database,
     caplog: pytest.LogCaptureFixture,
     sample: Sample,
-    reason: str,
 ) -> None:
     before, behind = batch(us=NOW_US - 1000), batch(us=NOW_US + 1000)
     bad = batch([event("call-1"), event("bad"), event("call-2")])
-    if reason == "refused":
-        database.poison = {"bad"}
-    else:
-        database.taken = {bad.ids[1]}
+    database.poison = {"bad"}
     for one in (before, bad, behind):
         await keep(spool, one)
 
@@ -404,3 +415,78 @@ async def test_work_goes_on_after_failures(drainer: Drainer, spool: SpoolStore, 
 
     await until(lambda: database.restored)
     working.cancel()
+
+
+async def test_event_whose_id_another_one_has_gets_another_and_is_published_with_it(
+    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
+) -> None:
+    made = await keep(spool, batch(3))
+    database.taken = {made.ids[1]}
+
+    while await left(spool):
+        await drainer.round()
+
+    assert stored(database) == [made.ids[0], made.ids[2]]
+    (commit,) = database.commits
+    assert (commit.batch.slot, commit.lease_seconds) == (FakeNamer.SLOT, 0.0)
+    assert [one.call_id for one in commit.batch.events] == ["call-1"]
+    assert (await spool.refused(), sample("ingest_events_drained_total")) == ([], 3)
+
+
+@pytest.mark.parametrize("provisional", [True, False])
+async def test_unpublished_batch_gets_other_ids_where_its_own_name_others(
+    drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage, provisional: bool
+) -> None:
+    made = await keep(spool, batch(3, slot=LEASED_SLOTS_MAX if provisional else 1), published=False)
+    database.taken = {made.ids[2]}
+    outage.concerns(0, "away")
+
+    while await left(spool):
+        await drainer.round()
+
+    assert [commit.batch.slot for commit in database.commits] == [FakeNamer.SLOT]
+    assert [one.payload for one in database.commits[0].batch.events] == [one.payload for one in made.events]
+    assert database.commits[0].batch.created_us == made.created_us
+    assert outage.reason is None
+
+
+async def test_batch_with_new_ids_that_came_already_is_not_doubled(
+    drainer: Drainer, spool: SpoolStore, database: Database
+) -> None:
+    """It was committed, and then the worker was killed before it could remove the record."""
+    made = await keep(spool, batch(3, slot=LEASED_SLOTS_MAX), published=False)
+    database.keys = {one.key for one in made.keyed_by_ids().events}
+
+    while await left(spool):
+        await drainer.round()
+
+    assert (database.commits, database.restored) == ([], [])
+
+
+async def test_provisional_batch_waits_for_a_slot_and_is_no_relays(
+    drainer: Drainer, spool: SpoolStore, database: Database, namer: FakeNamer
+) -> None:
+    await keep(spool, batch(3, slot=LEASED_SLOTS_MAX), published=False)
+    namer.errors.append(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await drainer.round()
+    assert await spool.claim(10, LEASE_SECONDS) == []
+
+    await drainer.round()
+
+    assert len(database.commits) == 1
+
+
+async def test_provisional_event_that_is_refused_is_set_aside_and_all_others_come(
+    drainer: Drainer, spool: SpoolStore, database: Database, successor: FakeSuccessor
+) -> None:
+    database.poison = {"bad"}
+    made = batch([event("call-1"), event("bad"), event("call-2")], slot=LEASED_SLOTS_MAX)
+    await keep(spool, made, published=False)
+
+    while await left(spool):
+        await drainer.round()
+
+    assert [one.call_id for commit in database.commits for one in commit.batch.events] == ["call-1", "call-2"]
+    assert len(await spool.refused()) == 1
+    assert successor.taken == {}
