@@ -85,11 +85,12 @@ def is_provisional(event_id: int) -> bool:
     return slot_of(event_id) >= LEASED_SLOTS_MAX
 
 
-def floor_of(floor_ms: int, newest_id: int | None, now_ms: int) -> int:
-    """The floor of a slot that is leased now. `newest_id` is the newest of all events: a restored table of slots may
-    know less. Ids that are far ahead of the clock are one host's, and raise nobody's floor.
+def floor_of(floor_ms: int, newest_id: int, now_ms: int) -> int:
+    """The floor of a slot that is leased now. `newest_id` is the newest of all events, or 0.
+
+    A restored table of slots may know less. Ids far ahead of the clock are one host's, and raise nobody's floor.
     """
-    newest_ms = 0 if newest_id is None else milliseconds_of(newest_id)
+    newest_ms = milliseconds_of(newest_id) if newest_id else 0
     return max(floor_ms, newest_ms) if newest_ms <= now_ms + CLOCKS_APART_MS_MAX else floor_ms
 
 

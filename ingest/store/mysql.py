@@ -102,9 +102,9 @@ class MySQLStore(MySQLCluster):
             while True:
                 try:
                     async with self._others.connection() as connection, connection.transaction():
-                        newest = await connection.run(sql.NEWEST_ID)
+                        newest_id = int((await connection.run(sql.NEWEST_ID))[0][0])
                         slot, floor_ms = await _take_slot(connection, node, life, lease_seconds, now_ms)
-                    floor_ms = floor_of(floor_ms, newest[0][0] if newest else None, now_ms)
+                    floor_ms = floor_of(floor_ms, newest_id, now_ms)
                     return SlotLease(slot, node, until_ms, floor_ms, life)
                 except (Duplicate, Retry):
                     continue  # another worker was faster: it has that one now

@@ -69,7 +69,6 @@ RENEW_SLOT = (
     b"UPDATE ingest_slots SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
     b"floor_ms = GREATEST(floor_ms, %d), life = %s WHERE slot = %d AND node = %s AND life IN (%s, %s)"
 )
-NEWEST_ID = b"SELECT id FROM call_event_logs ORDER BY id DESC LIMIT 1"
 INSERT_KEYS = b"INSERT INTO ingest_keys (digest, fingerprint, event_id) VALUES "
 READ_KEYS_HELD = b"SELECT digest, fingerprint, event_id FROM ingest_keys WHERE digest IN (%b)"
 FORGET_KEYS = b"DELETE FROM ingest_keys WHERE event_id < %d ORDER BY event_id LIMIT %d"

@@ -13,7 +13,7 @@ from ingest.sqlite import connect, keep_keys
 from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
 from ingest.store.sqlite_schema import check_tables
-from ingest.store.sqlite_tables import SQLiteTables, utc_text
+from ingest.store.sqlite_tables import NEWEST_ID, SQLiteTables, utc_text
 
 T = TypeVar("T")
 
@@ -38,7 +38,6 @@ NEXT_SLOT = "SELECT COALESCE(MAX(slot) + 1, 0) FROM ingest_slots"
 TAKE_SLOT = "INSERT OR REPLACE INTO ingest_slots (slot, node, life, lease_until, floor_ms) VALUES (?, ?, ?, ?, ?)"
 RENEW_SLOT = """UPDATE ingest_slots SET lease_until = ?1, floor_ms = MAX(floor_ms, ?2), life = ?3
     WHERE slot = ?4 AND node = ?5 AND life IN (?3, ?6)"""
-NEWEST_ID = "SELECT MAX(id) FROM call_event_logs"
 VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
