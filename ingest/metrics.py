@@ -288,6 +288,7 @@ class Metrics:
             self.refused.labels(code)
         for code in REFUSED_COMMIT_CODES:
             self.refused_commits.labels(code)
+        self.background_failures.labels("publishing")
         self.token_events.labels(CONFIGURED)
         self.token_limited.labels(CONFIGURED)
         for way in get_args(Way):

@@ -93,6 +93,9 @@ def _outages(made: Board) -> None:
     up = [most("ingest_broker_blocked", "blocked by RabbitMQ"), most("ingest_backlog_age_seconds", "oldest, s")]
     told = "1 while RabbitMQ's alarm stops publishers (CallEventsBrokerBlocked), and what waits for it."
     made.add(chart("RabbitMQ blocks", "short", up, told))
+    apart = [most("ingest_clock_apart_seconds", "from the database's")]
+    told = "How far a host's clock is from the database's. Above a second /readyz says so: set both by NTP."
+    made.add(chart("Clocks apart", "s", apart, told))
     moved = [
         rate("ingest_events_spooled_total", "spooled"),
         rate("ingest_events_drained_total", "drained"),
