@@ -19,7 +19,7 @@ Fault = Callable[[Scene], AbstractContextManager[None]]
 def back_read_only(here: Scene) -> Iterator[None]:
     """As after a crash, when an operator recovers what can be."""
     assert isinstance(here.mysql, PrivateMySQL)
-    with here.mysql.back_with("--innodb-force-recovery=4"):
+    with here.mysql.back_with("--innodb-force-recovery=4", "--skip-log-bin"):  # MySQL cannot write one then
         yield
 
 

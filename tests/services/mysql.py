@@ -151,16 +151,20 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 
     @contextmanager
     def back_with(self, *options: str) -> Iterator[None]:
-        """Killed, and running with these options, too, within the block; then killed, and back without them."""
+        """Stopped, and running with these options, too, within the block; then stopped, and back without them.
+
+        Not killed: MySQL that comes back without its binary log takes commits back that were in it only.
+        """
         usual = self._options
-        self._start_anew([*usual, *options])
         try:
+            self._start_anew([*usual, *options])
             yield
         finally:
             self._start_anew(usual)
 
     def _start_anew(self, options: Sequence[str]) -> None:
-        self.kill()
+        if self._process is not None:
+            self.stop()
         self._options = options
         self.start()
 
