@@ -37,7 +37,7 @@ def replace_folder(folder: Path) -> None:
     """As by somebody who moves all of it away, and makes an empty one."""
     number = len(list(folder.parent.glob(f"{folder.name}.*")))
     folder.rename(folder.with_name(f"{folder.name}.{number}"))
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # the service may have been faster
 
 
 def delete_all(folder: Path) -> None:
@@ -66,7 +66,8 @@ def test_deleted_locks_of_live_workers_lose_nothing(
     fault = f"{delete.__name__.replace('_', ' ')}, database away, kill -9"
     result = report.add(fault, form.rounds, here.account(load.ledger))
     assert not result.faults, result
-    assert not result.refused, result
+    # A batch that meets the moment without a folder may be refused, never lost.
+    assert result.refused.keys() <= ({500} if delete in (replace_folder, delete_all) else set()), result
     assert noticed
 
 
