@@ -113,13 +113,19 @@ def test_commands_that_look_change_nothing_that_is_there(
 
 
 def test_unprivileged_service_works_with_all_that_roots_commands_left(service: ServiceProcess, folder: Path) -> None:
-    for words in (*LOOKING, *WRITING):
+    for words in WRITING:
         ran = run(service, words, None)
         assert words[0] not in ("migrate", "tail", "log-level") or ran.returncode == 0, ran
         assert not foreign(folder), words
 
     with service:
-        for words in (*LOOKING, *WRITING):
+        for words in [
+            ("migrate",),
+            ("doctor",),
+            ("tokens", "list"),
+            ("log-level", "debug"),
+            ("tail", "--timeout", "0"),
+        ]:
             run(service, words, None)
             assert not foreign(folder), words
         assert service.post(EVENT)[0] == 200
