@@ -27,7 +27,7 @@ LOOK_SECONDS = 5.0
 LIVE_SECONDS = 30.0
 """Who has not been seen for so long may be dead; who replaces what it had agreed on looks for it as long again."""
 ASKED_SECONDS_MAX = 1.0
-UNKNOWN = "It is not known yet what the workers of this database publish to: the database tells."
+UNKNOWN = "This worker publishes nothing yet: it could not read in the database where all workers publish to."
 
 Target = Mapping[str, str | int]
 """Names of settings, and their values."""
