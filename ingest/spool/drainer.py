@@ -103,9 +103,9 @@ class Drainer:
             raise
 
     async def _ask_database(self) -> None:
-        """With nothing to bring over, whether it answers must tell that it is back."""
+        """With nothing to bring over, a commit that is tried and rolled back tells whether it takes any."""
         if self._outage.reason:
-            await self._database.ping()
+            await self._database.probe()
             self._outage.over()
 
     async def _bring_all(self, records: Sequence[Record], left: dict[int, Record]) -> bool:

@@ -94,7 +94,13 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
         """Close the connections; safe to call twice."""
 
     async def ping(self) -> None:
-        """Return if a commit could succeed now: connected, schema as this version needs it."""
+        """Return if the server answers, and the schema is as this version needs it."""
+
+    async def probe(self) -> None:
+        """Return if a commit would succeed now: its statements are tried with a row of no event, and rolled back.
+
+        A server that answers may refuse every write: see `ping`. Raises `StoreError`.
+        """
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         """Make rows and outbox entry durable in one transaction, and forget the `settled` entries.

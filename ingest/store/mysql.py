@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ingest.batches import Batch, repeats_in, unpack
 from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
@@ -42,6 +43,12 @@ class MySQLStore(MySQLCluster):
                 await self._check_repeats(batch)
                 await self._check_own(batch)
         return False
+
+    async def probe(self) -> None:
+        await self.ping()
+        async with self._deadline():
+            with suppress(Duplicate):  # the server came as far as to look for such a row
+                await self._commit_once(sql.probe())
 
     async def restore(self, batches: Sequence[Batch]) -> None:
         statement = sql.restore(batches)

@@ -4,13 +4,14 @@ Values are escaped as MySQL's manual says for single-quoted strings (String Lite
 sql_mode, set at connect, has no NO_BACKSLASH_ESCAPES, and its character set is utf8mb4.
 """
 
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 
 from ingest.batches import Batch, pack
 from ingest.dead_letters import packed_singly
 from ingest.events_table import Selection
-from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
+from ingest.ids import SEQUENCE_BITS, SLOT_BITS, SLOTS_MAX, slot_of
 from ingest.keys import digest_of, fingerprint_of
 from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX
 from ingest.tokens import Token
@@ -140,6 +141,14 @@ def insert_events(*batches: Batch) -> bytes:
             add(end)
     parts[-1] = parts[-1][:-1]
     return b"".join(parts)
+
+
+def probe() -> bytes:
+    """The statements of a commit, rolled back. The id is of the first millisecond of all, in which none was made."""
+    event_id = secrets.randbelow(1 << SEQUENCE_BITS + SLOT_BITS) + 1
+    row = b"(%d,'probe','probe','{}',UTC_TIMESTAMP(6))" % event_id
+    entry = INSERT_ENTRY % (event_id, 0, 0, b"''")
+    return b";".join((b"BEGIN", INSERT_EVENTS + row, entry, b"ROLLBACK"))
 
 
 def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:

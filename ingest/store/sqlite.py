@@ -83,6 +83,9 @@ class SQLiteStore(SQLiteTables):
         await self._run(_check_version)
         await self._run(self._check_once)
 
+    async def probe(self) -> None:
+        await self.ping()  # it has no spool, whose drainer alone asks
+
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
         entry = (batch.first_id, len(batch), lease_until, pack(batch))

@@ -263,6 +263,20 @@ async def test_trigger_that_refuses_every_row_blames_none(store: MySQLStore, dat
     assert not isinstance(told.value, RowRefused)
 
 
+async def test_probe_finds_out_whether_commits_are_taken_and_leaves_nothing(store: MySQLStore, database: MySQL) -> None:
+    await store.probe()
+    assert (database.rows(), database.entries()) == ([], [])
+
+    database.query("RENAME TABLE call_event_logs TO elsewhere")
+    await store.ping()
+    with pytest.raises(SchemaError):
+        await store.probe()
+
+    database.query("RENAME TABLE elsewhere TO call_event_logs")
+    await store.probe()
+    await commit(store, batch(1))
+
+
 async def test_store_goes_on_after_refused_content(store: MySQLStore, database: MySQL) -> None:
     with pytest.raises(RowRefused):
         await commit(store, batch([REFUSED["no JSON"]]))

@@ -127,6 +127,9 @@ class FakeStore(FakeTokens):
 
     async def ping(self) -> None: ...
 
+    async def probe(self) -> None:
+        await self.ping()
+
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         self.tried.append(batch)
         await self.gates.get(batch.events[0].call_id, self.gate).wait()
