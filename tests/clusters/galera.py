@@ -97,10 +97,10 @@ class GaleraNode(MariaDB):
             self._argv(
                 *self._server_options(),
                 *user_option(),
-                f"--datadir={self._inside('data')}",
-                f"--socket={self._inside('recovering.sock')}",
+                f"--datadir={self.inside('data')}",
+                f"--socket={self.inside('recovering.sock')}",
                 "--wsrep-recover",
-                f"--log-error={self._inside('recovery.log')}",
+                f"--log-error={self.inside('recovery.log')}",
                 "--skip-networking",
             ),
             RECOVER_SECONDS,

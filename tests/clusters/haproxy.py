@@ -32,7 +32,7 @@ class HAProxy(PrivateServer):
         (self.sandbox.path / "haproxy.cfg").write_text(text)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        return self.sandbox.spawn(["/usr/sbin/haproxy", "-db", "-f", self._inside("haproxy.cfg")], self.log)
+        return self.sandbox.spawn(["/usr/sbin/haproxy", "-db", "-f", self.inside("haproxy.cfg")], self.log)
 
     def _answers(self) -> bool:
         return accepts(self.port)

@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from tests.faults.disk import small_disk
 from tests.faults.report import Report
 from tests.faults.scene import Scene
 from tests.services import wait_until
 from tests.services.mysql import PrivateMySQL
 
 SECONDS = 30.0
+TMPDIR_BYTES = 1 << 20
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
 
@@ -20,6 +22,26 @@ def back_read_only(here: Scene) -> Iterator[None]:
     """As after a crash, when an operator recovers what can be."""
     assert isinstance(here.mysql, PrivateMySQL)
     with here.mysql.back_with("--innodb-force-recovery=4", "--skip-log-bin"):  # MySQL cannot write one then
+        yield
+
+
+@contextmanager
+def back_without_writes(here: Scene) -> Iterator[None]:
+    assert isinstance(here.mysql, PrivateMySQL)
+    with here.mysql.back_with("--innodb-read-only", "--skip-log-bin"):
+        yield
+
+
+@contextmanager
+def with_a_full_tmpdir(here: Scene) -> Iterator[None]:
+    """What of a transaction is larger than the binary log's cache goes there: most commits fail, and some do not."""
+    assert isinstance(here.mysql, PrivateMySQL)
+    options = ("--log-bin=binary-log", "--server-id=1", "--binlog-cache-size=4096")
+    with (
+        small_disk(here.mysql.sandbox.path / "small", TMPDIR_BYTES) as disk,
+        here.mysql.back_with(f"--tmpdir={here.mysql.inside('small')}", *options),
+        disk.full(),
+    ):
         yield
 
 
@@ -45,6 +67,8 @@ def without_a_table(here: Scene) -> Iterator[None]:
 
 FAULTS: dict[str, Fault] = {
     "server back read-only": back_read_only,
+    "server back without writes": back_without_writes,
+    "tmpdir full": with_a_full_tmpdir,
     "column of somebody's that refuses every row": with_a_foreign_column,
     "table gone": without_a_table,
 }

@@ -12,7 +12,7 @@ class TLSMariaDB(MariaDB):
         self.ca_path = certify(self.sandbox.folder("tls"))
 
     def _server_options(self) -> list[str]:
-        return [*super()._server_options(), *tls_options(self._inside("tls"))]
+        return [*super()._server_options(), *tls_options(self.inside("tls"))]
 
 
 class TLSMySQL(MySQL):
@@ -21,7 +21,7 @@ class TLSMySQL(MySQL):
         self.ca_path = certify(self.sandbox.folder("tls"))
 
     def _server_options(self) -> list[str]:
-        return [*super()._server_options(), *tls_options(self._inside("tls"))]
+        return [*super()._server_options(), *tls_options(self.inside("tls"))]
 
 
 def tls_options(folder: str) -> list[str]:

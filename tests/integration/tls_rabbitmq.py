@@ -35,5 +35,5 @@ class TLSRabbitMQ(PrivateRabbitMQ):
 
     def _config(self) -> str:
         return super()._config() + _TLS_CONFIG.format(
-            amqps=self.tls_port, stream=self.tls_stream_port, host=HOST, folder=self._inside("tls")
+            amqps=self.tls_port, stream=self.tls_stream_port, host=HOST, folder=self.inside("tls")
         )

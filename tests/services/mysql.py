@@ -176,10 +176,10 @@ class PrivateMySQL(PrivateServer, MySQLServer):
         options = [
             *self._server_options(),
             *user_option(),
-            f"--datadir={self._inside('data')}",
-            f"--socket={self._inside('mysql.sock')}",
-            f"--pid-file={self._inside('mysql.pid')}",
-            f"--tmpdir={self._inside('tmp')}",
+            f"--datadir={self.inside('data')}",
+            f"--socket={self.inside('mysql.sock')}",
+            f"--pid-file={self.inside('mysql.pid')}",
+            f"--tmpdir={self.inside('tmp')}",
             f"--port={self.port}",
             f"--bind-address={self.host}",
             "--skip-name-resolve",
@@ -249,7 +249,7 @@ class MySQL(PrivateMySQL):
         self.sandbox.folder("tmp")
         self.sandbox.folder("data")
         options = [*self._server_options(), "--initialize-insecure", *user_option()]
-        command = self._argv(*options, f"--datadir={self._inside('data')}")
+        command = self._argv(*options, f"--datadir={self.inside('data')}")
         self.sandbox.run(command, INITIALIZE_SECONDS)
 
     def _server_options(self) -> list[str]:

@@ -41,14 +41,14 @@ class PrometheusServer(PrivateServer):
         (self.sandbox.path / "prometheus.yml").write_text(self._config_text)
         if self._history:
             (self.sandbox.path / "history.om").write_text(self._history)
-            command = ["tsdb", "create-blocks-from", "openmetrics", self._inside("history.om"), self._inside("data")]
+            command = ["tsdb", "create-blocks-from", "openmetrics", self.inside("history.om"), self.inside("data")]
             self.sandbox.run(self._argv(self._place.find("usr/bin/promtool"), *command), HISTORY_SECONDS)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         command = [
             self._place.find("usr/bin/prometheus"),
-            f"--config.file={self._inside('prometheus.yml')}",
-            f"--storage.tsdb.path={self._inside('data')}",
+            f"--config.file={self.inside('prometheus.yml')}",
+            f"--storage.tsdb.path={self.inside('data')}",
             "--storage.tsdb.retention.time=10y",
             f"--web.listen-address=127.0.0.1:{self.port}",
         ]

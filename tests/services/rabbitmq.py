@@ -158,7 +158,7 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
 
     def _script(self, name: str) -> str:
         # Not the one of /usr/sbin, which switches to the user rabbitmq.
-        return self._inside(f"rabbitmq/sbin/{name}")
+        return self.inside(f"rabbitmq/sbin/{name}")
 
     def _write(self, name: str, text: str) -> None:
         Path(self.sandbox.path / name).write_text(text)
@@ -167,9 +167,9 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         return {
             "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
-            "HOME": self._inside("home"),
+            "HOME": self.inside("home"),
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_INETRC": self._inside("inetrc"),
+            "ERL_INETRC": self.inside("inetrc"),
             # Makes the script exec erl, so that the process we started is the server.
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": self._node,
@@ -177,13 +177,13 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
             "RABBITMQ_CTL_DIST_PORT_MIN": str(self._ctl_port),
             "RABBITMQ_CTL_DIST_PORT_MAX": str(self._ctl_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "RABBITMQ_CONF_ENV_FILE": self._inside("rabbitmq-env.conf"),
-            "RABBITMQ_CONFIG_FILE": self._inside("rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": self._inside("advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": self._inside("enabled_plugins"),
-            "RABBITMQ_GENERATED_CONFIG_DIR": self._inside("config"),
-            "RABBITMQ_MNESIA_BASE": self._inside("mnesia"),
-            "RABBITMQ_LOG_BASE": self._inside("log"),
+            "RABBITMQ_CONF_ENV_FILE": self.inside("rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": self.inside("rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": self.inside("advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": self.inside("enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": self.inside("config"),
+            "RABBITMQ_MNESIA_BASE": self.inside("mnesia"),
+            "RABBITMQ_LOG_BASE": self.inside("log"),
             "RABBITMQ_LOGS": "-",
         }
 

@@ -171,7 +171,8 @@ class PrivateServer(Server):
             self.kill()
         self.sandbox.close()
 
-    def _inside(self, name: str) -> str:
+    def inside(self, name: str) -> str:
+        """The path of a file of the sandbox, as the server sees it."""
         return self._place.inside(self.sandbox.path / name, self.sandbox.path)
 
     def _argv(self, *command: str) -> list[str]:
