@@ -14,7 +14,7 @@ def replace_file(path: Path, content: bytes, mode: int = MODE) -> None:
     running processes read, `replace_volatile` saves the waits for the disk.
     """
     _replace(path, content, mode, durable=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_volatile(path: Path, content: bytes, mode: int = MODE) -> None:
@@ -38,8 +38,8 @@ def _replace(path: Path, content: bytes, mode: int, *, durable: bool) -> None:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """The new name is as durable as the content."""
+def sync_folder(folder: Path) -> None:
+    """Names in the folder are as durable as the files' contents then. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

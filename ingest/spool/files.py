@@ -7,7 +7,6 @@
 - `spool-0.db`, `spool-0.0.damaged`: of an older version, see `ingest.spool.sqlite_spool`
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,12 +116,3 @@ def legacy(folder: Path) -> list[Path]:
 def is_held(folder: Path, number: int) -> bool:
     """Whether a live process has the spool. Creates nothing."""
     return is_locked(folder / f"spool-{number}.lock")
-
-
-def sync_folder(folder: Path) -> None:
-    """Names are as durable as contents then."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingest.atomic_file import replace_file
-from ingest.spool.files import DAMAGED, SpoolFiles, mark_of, number_of, sync_folder
+from ingest.atomic_file import replace_file, sync_folder
+from ingest.spool.files import DAMAGED, SpoolFiles, mark_of, number_of
 from ingest.spool.records import Place
 from ingest.spool.segment import (
     ENTRY_BYTES,
