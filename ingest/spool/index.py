@@ -1,4 +1,4 @@
-"""What waits in the segments, and where: SQLite's tables, in memory alone. Some 58 bytes a record."""
+"""What waits in the segments, and where: SQLite's tables, in memory alone. Some 65 bytes a record."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
