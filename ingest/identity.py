@@ -54,7 +54,7 @@ class Identity:
         return f"no id slot yet: {self._reason}{kept}"
 
     async def run(self) -> None:
-        self._recall()
+        await self._recall()
         while True:
             had = self._leased is not None
             kept = await self._keep()
@@ -69,7 +69,7 @@ class Identity:
         async with self._changing:
             if self._leased and self._leased.writer == batch.writer:
                 log.warning("other events have this worker's ids: it leases another slot", extra={"slot": batch.slot})
-                self._slots.give_up()
+                await self._slots.give_up()
                 self._leased = None
             if self._leased is None:
                 await self._take_or_do_without()
@@ -92,9 +92,9 @@ class Identity:
                 log.info("the id slot's lease goes on until its end", extra={"reason": str(exc) or "out of time"})
         self._slots.let_go()
 
-    def _recall(self) -> None:
+    async def _recall(self) -> None:
         try:
-            if self._slots.recall():
+            if await self._slots.recall():
                 self._use_slot()
         except OSError as exc:
             log.warning("remembered id slots cannot be read; one is leased", extra={"reason": str(exc)})

@@ -9,6 +9,7 @@ away, if it is proven that the note is no copy (`ingest.evidence`) and its lease
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from ingest.evidence import Evidence, Machine
 from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.seats import FileLock, lock
 from ingest.store.base import SlotLease, Store
+from ingest.tasks import in_thread
 
 log = logging.getLogger("ingest.slots")
 
@@ -42,13 +44,24 @@ class Note(SlotLease, frozen=True):
 
 
 class SlotKeeper:
-    """Finds and keeps a slot. Not started twice; `now_us` is Unix time in microseconds."""
+    """Finds and keeps a slot. Not started twice; `now_us` is Unix time in microseconds.
 
-    def __init__(self, folder: Path, store: Store, now_us: Callable[[], int], machine: Machine | None = None) -> None:
+    `replace` writes a file durably. It runs in a thread, so a slow disk does not stop the event loop.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        now_us: Callable[[], int],
+        machine: Machine | None = None,
+        replace: Callable[[Path, bytes], None] = replace_file,
+    ) -> None:
         self._folder = folder
         self._store = store
         self._now_us = now_us
         self._machine = machine or Machine()
+        self._replace = replace
         self._next_life = ""
         self.lock: FileLock | None = None
         """Held while there is a lease."""
@@ -64,7 +77,7 @@ class SlotKeeper:
         """Whether another node may have the slot by now."""
         return self.lease is not None and self.lease.until_ms < self._now_ms() + MARGIN_MS
 
-    def recall(self) -> SlotLease | None:
+    async def recall(self) -> SlotLease | None:
         """A remembered slot that nobody else can have. Raises `OSError`."""
         for path in sorted(self._folder.glob("slot-*.json")):
             note = _read(path)
@@ -73,7 +86,7 @@ class SlotKeeper:
             self.lock = lock(path.with_suffix(".lock"))
             if self.lock is None:
                 continue  # another worker uses it
-            if self._is_proven(path, note):
+            if await self._is_proven(path, note):
                 self._next_life = note.next_life
                 self.lease = _lease_of(note, self._floor_after(note))
                 return self.lease
@@ -84,7 +97,7 @@ class SlotKeeper:
     async def take(self) -> SlotLease:
         """Lease a slot for this life. Raises `StoreError` while there is none to be had, and `OSError`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        lease = await self._store.lease_slot(self._node(), token_hex(LIFE_BYTES), LEASE_SECONDS)
+        lease = await self._store.lease_slot(await self._node(), token_hex(LIFE_BYTES), LEASE_SECONDS)
         try:
             self.lock = lock(self._file(lease.slot).with_suffix(".lock"))
         finally:
@@ -94,7 +107,7 @@ class SlotKeeper:
             raise StoreError(f"Slot {lease.slot} was leased, but another process has its file locked.")
         self.lease = lease
         self._next_life = ""
-        self._write(lease)
+        await self._write(lease)
         return lease
 
     async def renew(self, last_ms: int) -> bool:
@@ -102,21 +115,21 @@ class SlotKeeper:
         held = self._held(last_ms)
         if not self._next_life:
             self._next_life = token_hex(LIFE_BYTES)
-            self._write(held)  # before the database has it
+            await self._write(held)  # before the database has it
         renewed = await self._store.renew_slot(held, self._next_life, LEASE_SECONDS)
         if renewed is None:
-            self.give_up()
+            await self.give_up()
             return False
         self.lease = renewed
         self._next_life = ""
-        self._write(renewed)
+        await self._write(renewed)
         return True
 
-    def give_up(self) -> None:
+    async def give_up(self) -> None:
         """Another life has the slot, or its ids: forget it, and this folder's name with it."""
         if self.lease is not None:
             self._file(self.lease.slot).unlink(missing_ok=True)  # or it would be remembered, and lost, for ever
-        self._rename_node()
+        await self._rename_node()
         self.let_go()
 
     def let_go(self) -> None:
@@ -130,9 +143,9 @@ class SlotKeeper:
     async def release(self, last_ms: int, keep_seconds: float) -> None:
         """End the lease, in so many seconds; no id up to `last_ms` is made again. Raises `StoreError` and `OSError`."""
         held = self._held(last_ms)
-        self._write(held)
+        await self._write(held)
         await self._store.release_slot(held, keep_seconds)
-        self._write(msgspec.structs.replace(held, until_ms=self._now_ms() + int(keep_seconds * 1000)))
+        await self._write(msgspec.structs.replace(held, until_ms=self._now_ms() + int(keep_seconds * 1000)))
 
     def _held(self, last_ms: int) -> SlotLease:
         assert self.lease is not None, "a slot comes first"  # noqa: S101 - a programming error
@@ -147,7 +160,7 @@ class SlotKeeper:
             and note.floor_ms <= now_ms + CLOCKS_APART_MS_MAX
         )
 
-    def _is_proven(self, path: Path, note: Note) -> bool:
+    async def _is_proven(self, path: Path, note: Note) -> bool:
         """Else the note is removed: a new slot costs nothing."""
         assert self.lock is not None, "the slot's file is locked"  # noqa: S101 - a programming error
         here = self._machine.evidence(self.lock.descriptor)
@@ -157,9 +170,9 @@ class SlotKeeper:
             "a remembered id slot is not used: the data folder may be a copy",
             extra={"slot": note.slot, "found": _told(here), "noted": _told(note.evidence)},
         )
-        path.unlink(missing_ok=True)
+        await in_thread(partial(path.unlink, missing_ok=True))
         if here.is_copy_of(note.evidence):
-            self._rename_node()
+            await self._rename_node()
         return False
 
     def _floor_after(self, note: Note) -> int:
@@ -167,7 +180,7 @@ class SlotKeeper:
         went_on_ms = note.written_ms + self._machine.up_ms() - note.written_up_ms
         return max(note.floor_ms, min(went_on_ms, self._now_ms() + CLOCKS_APART_MS_MAX))
 
-    def _node(self) -> str:
+    async def _node(self) -> str:
         """The data folder's own name, made once."""
         try:
             return str(UUID(self._node_path.read_text()))
@@ -177,11 +190,11 @@ class SlotKeeper:
             log.warning(
                 "the data folder's node id was damaged; it gets a new one", extra={"path": str(self._node_path)}
             )
-        return self._rename_node()
+        return await self._rename_node()
 
-    def _rename_node(self) -> str:
+    async def _rename_node(self) -> str:
         name = str(uuid4())
-        replace_file(self._node_path, name.encode())
+        await in_thread(partial(self._replace, self._node_path, name.encode()))
         return name
 
     @property
@@ -191,7 +204,7 @@ class SlotKeeper:
     def _file(self, slot: int) -> Path:
         return self._folder / f"slot-{slot:04}.json"
 
-    def _write(self, lease: SlotLease) -> None:
+    async def _write(self, lease: SlotLease) -> None:
         assert self.lock is not None, "the slot's file is locked"  # noqa: S101 - a programming error
         note = Note(
             **msgspec.structs.asdict(_lease_of(lease, lease.floor_ms)),
@@ -201,7 +214,7 @@ class SlotKeeper:
             evidence=self._machine.evidence(self.lock.descriptor),
         )
         try:
-            replace_file(self._file(lease.slot), msgspec.json.encode(note))
+            await in_thread(partial(self._replace, self._file(lease.slot), msgspec.json.encode(note)))
         except OSError as exc:  # the disk is full, perhaps: events need the slot, but not the note
             log.warning("the id slot cannot be remembered", extra={"slot": lease.slot, "reason": str(exc)})
 

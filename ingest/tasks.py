@@ -71,6 +71,21 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
         log.error("tasks do not end", extra={"tasks": sorted(task.get_name() for task in left)})
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread. A cancellation takes effect when `work` has ended, so `work` never writes after it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    cancelled = False
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        running.exception()  # nobody is left to be told of it
+        raise asyncio.CancelledError
+    return running.result()
+
+
 async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
     """Their results, done side by side. Raises the first one's error, when all have ended."""
     done: list[T] = []

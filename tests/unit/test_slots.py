@@ -1,11 +1,14 @@
 """Which slot a worker has, and what its note in the data folder is worth."""
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from ingest.atomic_file import replace_file
 from ingest.errors import StoreUnavailable
 from ingest.evidence import Evidence, Machine
 from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
@@ -86,7 +89,7 @@ async def died(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> SlotLe
 async def test_first_slot_is_leased_from_the_store(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock, floor_ms=5))
     assert not keeper.known
-    assert keeper.recall() is None
+    assert await keeper.recall() is None
 
     lease = await keeper.take()
 
@@ -106,7 +109,7 @@ async def test_no_slot_while_the_database_is_away(keeper: SlotKeeper, store: Fak
 
 
 async def test_slot_is_remembered_without_the_database(died: SlotLease, successor: SlotKeeper) -> None:
-    again = successor.recall()
+    again = await successor.recall()
 
     assert again
     assert (again.slot, again.node, again.life) == (died.slot, died.node, died.life)
@@ -120,7 +123,7 @@ async def test_copied_folder_has_no_slot_and_another_name(
     store.leases.append(leased(clock, SLOT + 1))
     keeper = SlotKeeper(copy, store, clock.now_us, machine)
 
-    assert keeper.recall() is None
+    assert await keeper.recall() is None
     assert (await keeper.take()).node != died.node
 
 
@@ -129,19 +132,19 @@ async def test_machine_that_was_started_anew_may_be_a_copy(
 ) -> None:
     machine.boot_id = "another boot"
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_unknown_boot_proves_nothing(successor: SlotKeeper, died: SlotLease, machine: FakeMachine) -> None:
     machine.boot_id = ""
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_expired_lease_is_not_used(died: SlotLease, successor: SlotKeeper, clock: FakeClock) -> None:
     clock.advance(LEASE_SECONDS - 30)
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_lease_that_ends_too_late_was_noted_by_another_clock(
@@ -149,7 +152,7 @@ async def test_lease_that_ends_too_late_was_noted_by_another_clock(
 ) -> None:
     clock.advance(-3600)
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"slot": 7}', b'{"node": "\xff"}'])
@@ -158,13 +161,13 @@ async def test_damaged_note_costs_a_new_slot_and_no_more(
 ) -> None:
     write(folder, content)
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_note_that_is_no_file_is_passed_over(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
     (folder / "slot-0000.json").mkdir()
 
-    assert successor.recall()
+    assert await successor.recall()
 
 
 async def test_slots_that_are_never_leased_are_not_remembered(
@@ -173,13 +176,13 @@ async def test_slots_that_are_never_leased_are_not_remembered(
     note = msgspec.structs.replace(note_of(folder), slot=LEASED_SLOTS_MAX)
     write(folder, msgspec.json.encode(note))
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
     write(folder, msgspec.json.encode(msgspec.structs.replace(note_of(folder), evidence=Evidence())))
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 @pytest.mark.parametrize("name", [b"", b"\xff\xfe", b"no id"])
@@ -208,7 +211,7 @@ async def test_slot_with_ids_far_ahead_of_the_clock_is_not_used(
     await keeper.renew(now_ms(clock) + 2 * CLOCKS_APART_MS_MAX)
     keeper.let_go()
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_back(
@@ -218,7 +221,7 @@ async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_b
     killed_ms = now_ms(clock)
     machine.set_clock(-20_000)
 
-    again = successor.recall()
+    again = await successor.recall()
 
     assert again
     assert again.floor_ms == killed_ms
@@ -246,7 +249,7 @@ async def test_renewal_of_unknown_outcome_is_known_to_the_next_life(
     perhaps = note_of(folder).next_life
     keeper.let_go()
 
-    assert successor.recall()
+    assert await successor.recall()
     assert await successor.renew(now_ms(clock))
 
     assert perhaps
@@ -263,7 +266,7 @@ async def test_slot_lost_to_another_life_is_forgotten(
 
     assert not await keeper.renew(now_ms(clock))
     assert keeper.lease is None
-    assert successor.recall() is None
+    assert await successor.recall() is None
     again = await keeper.take()
     assert again.slot == SLOT + 1
     assert again.node != first.node
@@ -279,7 +282,7 @@ async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
     keeper.let_go()
 
     assert [(lease.floor_ms, seconds) for lease, seconds in store.released] == [(now_ms(clock) + 5, 0.0)]
-    assert successor.recall() is None
+    assert await successor.recall() is None
 
 
 async def test_slot_that_could_not_be_released_is_remembered(
@@ -292,7 +295,7 @@ async def test_slot_that_could_not_be_released_is_remembered(
         await keeper.release(now_ms(clock) + 5, 0.0)
     keeper.let_go()
 
-    again = successor.recall()
+    again = await successor.recall()
 
     assert again
     assert again.floor_ms == now_ms(clock) + 5
@@ -303,7 +306,7 @@ async def test_keepers_of_one_folder_share_its_name_and_no_slot(
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
     one = await keeper.take()
-    assert successor.recall() is None
+    assert await successor.recall() is None
     other = await successor.take()
 
     assert one.node == other.node
@@ -317,7 +320,7 @@ async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_
     one = await keeper.take()
     (folder / f"slot-{SLOT:04}.lock").unlink()
 
-    assert successor.recall() is None
+    assert await successor.recall() is None
     assert (await successor.take()).slot != one.slot
 
 
@@ -354,3 +357,25 @@ async def test_slot_whose_file_another_process_has_is_given_back(
         await successor.take()
 
     assert [lease.slot for lease, _ in store.released] == [SLOT]
+
+
+async def test_disk_that_stands_still_does_not_stop_the_loop(
+    folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine
+) -> None:
+    loop = asyncio.get_running_loop()
+    begun, may_end = asyncio.Event(), threading.Event()
+
+    def replace(path: Path, content: bytes) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait()
+        replace_file(path, content)
+
+    keeper = SlotKeeper(folder, store, clock.now_us, machine, replace)
+    store.leases.append(SlotLease(SLOT, "", now_ms(clock) + int(LEASE_SECONDS * 1000), 0))
+    taking = asyncio.create_task(keeper.take())
+    await begun.wait()  # the loop goes on meanwhile
+    assert not taking.done()
+    may_end.set()
+
+    lease = await taking
+    assert (folder / f"slot-{lease.slot:04}.json").is_file()

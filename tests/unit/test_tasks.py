@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections import deque
 
 import pytest
@@ -116,3 +117,31 @@ async def test_error_of_one_comes_when_all_have_ended() -> None:
         await tasks.all_of([work("first", 3), work("second", 1, fails=True), work("third", 5)])
     assert ended == ["second", "first", "third"]
     assert await tasks.all_of(work(name, 1) for name in "ab") == ["a", "b"]
+
+
+async def test_cancelled_task_ends_after_its_thread() -> None:
+    loop = asyncio.get_running_loop()
+    begun, may_end, ended = asyncio.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        may_end.wait()
+        ended.set()
+
+    task = asyncio.create_task(tasks.in_thread(work))
+    await begun.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_what_a_thread_returns_or_raises_is_the_callers() -> None:
+    assert await tasks.in_thread(lambda: 7) == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        await tasks.in_thread(lambda: int("x"))
