@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.paths import ROOT
 from bench.slowdowns import SLOWDOWNS, Slowdown, apply
 
-ROOT = Path(__file__).parents[1]
 COMPARED = ("--rounds", "6", "--seconds", "1")
 """Short: what it must see is large."""
 COPIED = ("ingest", "sql", "bench", "tests", "pyproject.toml")

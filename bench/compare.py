@@ -17,11 +17,12 @@ import msgspec
 from bench import rounds, targets
 from bench.cells import headline
 from bench.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
+from bench.paths import ROOT
 from bench.records import record
 from bench.rounds import Round
 from bench.stamp import Stamp, stamp
 from bench.tables import table
-from bench.worktrees import ROOT, UnknownRevision, commit_of, worktree
+from bench.worktrees import UnknownRevision, commit_of, worktree
 from bench.wrk import Load
 
 HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most", "verdict")

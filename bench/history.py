@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from bench.stamp import ROOT
+from bench.paths import ROOT
 
 FILES = ("bench/results/saturation-mariadb.json", "bench/results/saturation-mysql.json")
 NAMES = {

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import msgspec
 
+from bench.paths import BENCH
 from bench.stamp import Stamp
 
-FOLDER = Path(__file__).with_name("results")
+FOLDER = BENCH / "results"
 
 
 def record(result: msgspec.Struct, tool: str, taken: Stamp, out: Path | None = None) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from bench.paths import ROOT
 from bench.targets import Servers
 from tests.services.rabbitmq import PrivateRabbitMQ
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("granian", "uvloop", "msgspec", "asyncmy", "aio-pika", "aiormq", "rstream", "blacksheep", "locust")
 
 

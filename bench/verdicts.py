@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from bench.paths import BENCH
 from bench.tables import table
 
-FILE = Path(__file__).with_name("budgets.toml")
+FILE = BENCH / "budgets.toml"
 
 Outcome = Literal["ok", "BROKEN", "not gated"]
 

@@ -1,11 +1,10 @@
 """The Dockerfile, read: its two stages and their instructions."""
 
 import shlex
-from pathlib import Path
 
 import msgspec
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.paths import ROOT
 
 
 class Instruction(msgspec.Struct, frozen=True):

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,8 +13,9 @@ from ingest.answers import STATUSES
 from ingest.app import runtime_metrics
 from ingest.metrics import REFUSAL_CODES, Metrics
 from ingest.settings import Settings
+from tests.paths import ROOT
 
-FOLDER = Path(__file__).resolve().parents[1] / "observability"
+FOLDER = ROOT / "observability"
 README = (FOLDER / "README.md").read_text("utf-8")
 RULE_FILES = ("alerts.yml", "slo.yml")
 

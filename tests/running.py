@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.paths import ROOT
 from tests.services import free_port, wait_until
 
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")
 """In the command line of a forked worker, and of a spawned one."""
-PACKAGES = os.pathsep.join([str(Path(__file__).parents[1]), *filter(re.compile("site-packages$").search, sys.path)])
+PACKAGES = os.pathsep.join([str(ROOT), *filter(re.compile("site-packages$").search, sys.path)])
 """Where another Python finds this service and what it needs."""
 START_SECONDS = 20
 STOP_SECONDS = 40

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser.conftest import CHROMIUM
 from tests.faults.load import Load
 from tests.faults.scene import let_pass
+from tests.paths import DOCS
 from tests.running import ServiceProcess
 from tests.services import mysql_server, rabbitmq_server
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVENTS_PER_SECOND = 300.0
 COLOURS = 128
 OUTAGE_SECONDS = 12

@@ -3,14 +3,14 @@
 import re
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
+from tests.paths import DOCS
 from tests.services import free_port
 from tests.services.places import Host
 from tests.services.rabbitmq import accepts
 from tests.services.server import PrivateServer
 
-CONFIG = Path(__file__).parents[2] / "docs/haproxy.cfg"
+CONFIG = DOCS / "haproxy.cfg"
 SERVER = re.compile(r"(?<= )10\.0\.(\d)\.(\d):\d+")
 
 

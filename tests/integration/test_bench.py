@@ -16,9 +16,9 @@ import pytest
 from bench.scenarios.figures import events_answered
 from bench.scenarios.runs import FOLDER, Load, run
 from ingest.answers import QUEUED
+from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT = Load(users=4, seconds=6)
 """Long enough for a machine that stalls for a second or two as locust begins."""
 USERS, SECONDS = "8", "6"

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +14,10 @@ import pytest
 from ingest.openapi import message_schema
 from tests.conftest import StartService
 from tests.faults.reading import channel_to
+from tests.paths import DOCS
 from tests.running import ServiceProcess
 from tests.unit.making import body
 
-DOCS = Path(__file__).parents[2] / "docs"
 SECONDS = 20.0
 
 

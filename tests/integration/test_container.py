@@ -13,7 +13,8 @@ import yaml
 
 from ingest.server import stop_seconds_max
 from ingest.settings import Settings, read_settings
-from tests.dockerfile import BUILD, IMAGE, ROOT, only
+from tests.dockerfile import BUILD, IMAGE, only
+from tests.paths import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]

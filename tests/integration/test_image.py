@@ -16,7 +16,8 @@ import pytest
 
 from ingest.openapi import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN
-from tests.dockerfile import BUILD, ROOT, only
+from tests.dockerfile import BUILD, only
+from tests.paths import ROOT
 from tests.services import free_port, wait_until
 
 INSTALL_SECONDS = 300

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tests.conftest import StartService
 from tests.faults.reading import backlog_of, payloads_of, rows_of, take_messages
+from tests.paths import DOCS
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
 from tests.services.sip import call, call_as, kamailio
 
-CONFIGURATION = Path(__file__).parents[2] / "docs" / "clients" / "kamailio.cfg"
+CONFIGURATION = DOCS / "clients" / "kamailio.cfg"
 CALLS = 1000
 CALLS_PER_SECOND = 250
 POSTED_SECONDS = 60.0

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.paths import ROOT
 from tests.raw_http import ask, head
 from tests.running import TOKEN, ServiceProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 HOOKS = "tests.integration.schemathesis_hooks"
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = "25"
 """Random requests of each operation, besides those that are made for every rule of its schema."""
 

@@ -17,9 +17,9 @@ import pytest
 
 from ingest.openapi import document
 from ingest.settings import Settings
+from tests.paths import ROOT
 from tests.services import free_port, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
 TRIED = ["make run", "curl", ".venv/bin/ingest tail"]

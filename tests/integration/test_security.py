@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ingest.settings import Settings
-from tests.dockerfile import ROOT
+from tests.paths import ROOT
 
 TEXT = (ROOT / "SECURITY.md").read_text("utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

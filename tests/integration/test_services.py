@@ -17,6 +17,7 @@ import pymysql
 import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+from tests.paths import ROOT
 from tests.services import (
     MySQLServer,
     PrometheusServer,
@@ -37,7 +38,6 @@ pytestmark = pytest.mark.skipif(
     reason="the servers were given by URL",
 )
 
-REPOSITORY = Path(__file__).parents[2]
 GONE_SECONDS = 10.0
 FROZEN_SECONDS = 0.5
 EMPTY_PROMETHEUS = "scrape_configs: []\n"
@@ -214,7 +214,7 @@ def test_closed_server_leaves_neither_process_nor_file(make: Callable[[], Server
 def test_nothing_is_left_when_the_owner_dies_of(end: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

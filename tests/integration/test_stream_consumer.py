@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,10 +10,11 @@ import pytest
 from ingest.publisher.partitions import partition_of
 from tests.contract.publishers import SuperStream, publishing, removed, until
 from tests.faults.reading import version_numbers
+from tests.paths import DOCS
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "stream_consumer.py"
+EXAMPLE = DOCS / "stream_consumer.py"
 CALLS = [f"call-{number}" for number in range(30)]
 STEPS = 10
 SHARED = 5

@@ -9,7 +9,8 @@ import yaml
 
 from ingest.server import stop_seconds_max
 from ingest.settings import read_settings
-from tests.dockerfile import ROOT, only
+from tests.dockerfile import only
+from tests.paths import ROOT
 
 FOLDER = ROOT / "docs/kubernetes"
 KUBERNETES = "1.33"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
+
 FORKED = """
 import os, signal
 from ingest.stop_signals import obey_in_forked
@@ -33,9 +35,6 @@ try:
 except SystemExit:
     print("stopped")
 """
-
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(program: str, folder: Path) -> str:

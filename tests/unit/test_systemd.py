@@ -7,8 +7,9 @@ from pathlib import Path
 from ingest.cli import main
 from ingest.server import stop_seconds_max
 from ingest.settings import PREFIX, Settings
+from tests.paths import DOCS
 
-UNIT = Path(__file__).parents[2] / "docs" / "systemd" / "call-events.service"
+UNIT = DOCS / "systemd" / "call-events.service"
 
 
 def unit() -> ConfigParser:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.bite import ROOT, names_broken
+from bench.bite import names_broken
+from bench.paths import ROOT
 from bench.slowdowns import SLOWDOWNS, Slowdown, apply
 from bench.verdicts import judge, of_parts, read_budgets, report
 
