@@ -6,7 +6,7 @@ from granian.constants import Interfaces
 
 from bench.silent import silent_metrics
 from ingest.app import IngestApplication, build, metric_files
-from ingest.seats import take_seat
+from ingest.files.locks import take_seat
 from ingest.server import make_server
 from ingest.settings import read_settings
 

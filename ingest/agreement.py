@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.clock import Monotonic, jittered
 from ingest.errors import StoreError
-from ingest.hosts import each_host
+from ingest.failover import each_host
+from ingest.files.atomic import replace_file
 from ingest.settings import Settings
 
 log = logging.getLogger("ingest.agreement")

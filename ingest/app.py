@@ -23,6 +23,7 @@ from ingest.clients.plain import Plain
 from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
+from ingest.files.locks import Seat, take_seat
 from ingest.health import Health
 from ingest.ledger import Ledger
 from ingest.log_level import LevelWatch
@@ -32,7 +33,6 @@ from ingest.rates import Sharing
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.runtime_metrics import RuntimeMetrics
-from ingest.seats import Seat, take_seat
 from ingest.settings import Settings, read_settings
 from ingest.status import Limits
 from ingest.status_source import StatusSource

@@ -15,7 +15,7 @@ from ingest import __version__
 from ingest.cluster_cli import cluster
 from ingest.dead_cli import dead
 from ingest.errors import IngestError
-from ingest.file_owner import act_as_owner
+from ingest.files.owner import act_as_owner
 from ingest.logs import log_config
 from ingest.replay_cli import replay
 from ingest.retention_cli import retention

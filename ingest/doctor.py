@@ -9,9 +9,9 @@ import aiormq.exceptions
 import msgspec
 
 from ingest.agreement import difference, live_holders, same, target_of, text_of
-from ingest.data_folder import running
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
-from ingest.file_owner import check_folder
+from ingest.files.data_folder import running
+from ingest.files.owner import check_folder
 from ingest.publisher.amqp_findings import TYPE, arguments_of, losses, told_channels, try_size
 from ingest.publisher.amqp_hosts import connect
 from ingest.publisher.amqp_queue import QueueDeclaration

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.clock import NowUs, unix_us
 from ingest.durations import seconds_of
+from ingest.files.atomic import replace_file
 from ingest.logs import LEVEL_NAMES, Level
 from ingest.settings import Settings
 

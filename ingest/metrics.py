@@ -1,7 +1,7 @@
 """The catalogue of metrics: names, types, units, labels. `observability/README.md` says what to do with each.
 
 prometheus-client's multiprocess files add up over all workers. A worker's files are named by its seat
-(`ingest.seats`), not its process id: the one that takes a killed worker's place counts on from there.
+(`ingest.files.locks`), not its process id: the one that takes a killed worker's place counts on from there.
 Everything is observed once a batch, or on the rare paths once a request.
 """
 

@@ -8,8 +8,8 @@ from secrets import token_hex
 
 import msgspec
 
-from ingest.atomic_file import replace_volatile
 from ingest.clock import Monotonic
+from ingest.files.atomic import replace_volatile
 
 log = logging.getLogger("ingest.rates")
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from ingest.events_table import Selection
-from ingest.file_owner import act_as_owner
+from ingest.files.owner import act_as_owner
 from ingest.ids import ID_MAX
 from ingest.settings import Settings, read_settings
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.errors import SettingsError
 from ingest.events_table import Selection
+from ingest.files.atomic import replace_file
 
 
 class Progress(msgspec.Struct):

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.event_file import Line, Lines, checked, continues_a_line, digest_of, events_of
+from ingest.files.atomic import replace_file
 from ingest.poster import Poster, Refused, SendFailed
 
 

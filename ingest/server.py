@@ -19,9 +19,9 @@ from granian.server.mp import MPServer
 from ingest import granian_metrics
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
-from ingest.data_folder import claim
-from ingest.file_owner import root_warning
-from ingest.lock_watch import watch_in_thread
+from ingest.files.data_folder import claim
+from ingest.files.lock_watch import watch_in_thread
+from ingest.files.owner import root_warning
 from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN, Settings

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from ingest.errors import SettingsError
-from ingest.hosts import each_host
+from ingest.failover import each_host
 from ingest.logs import Level
 from ingest.tokens import digest_of, digests_of, problem_of
 

@@ -4,7 +4,7 @@ The lease is one life's: each renewal writes a new random value beside the slot,
 two that have copies of this folder, or of this process, one loses the slot at its next renewal, and notices.
 
 A slot file is locked by the one process that uses it. A restart takes a remembered slot, also while the database is
-away, if it is proven that the note is no copy (`ingest.evidence`) and its lease still runs.
+away, if it is proven that the note is no copy (`ingest.files.evidence`) and its lease still runs.
 """
 
 import logging
@@ -16,11 +16,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.errors import StoreError
-from ingest.evidence import Evidence, Machine
+from ingest.files.atomic import replace_file
+from ingest.files.evidence import Evidence, Machine
+from ingest.files.locks import FileLock, lock
 from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
-from ingest.seats import FileLock, lock
 from ingest.store.base import SlotLease, Store
 from ingest.tasks import in_thread
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.atomic_file import replace_volatile
+from ingest.files.atomic import replace_volatile
 from ingest.logs import mask_text
 from ingest.status import Error
 

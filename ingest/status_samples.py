@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 from prometheus_client import Metric
 
-from ingest.atomic_file import replace_volatile
+from ingest.files.atomic import replace_volatile
 
 HISTORY_SECONDS = 600.0
 SAMPLE_SECONDS = 5.0

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ingest.files.locks import FileLock, lock
 from ingest.health import Report
 from ingest.metric_files import MetricFiles
-from ingest.seats import FileLock, lock
 from ingest.status import Limits, Status, status_of
 from ingest.status_errors import Errors
 from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of

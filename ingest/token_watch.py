@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.atomic_file import replace_file
 from ingest.clock import NowUs
 from ingest.errors import StoreError
+from ingest.files.atomic import replace_file
 from ingest.grants import Grant, Grants
 from ingest.metrics import Metrics
 from ingest.store.base import TokenTable

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingest.clock import Monotonic
-from ingest.seats import holders_of_lost, lock
+from ingest.files.locks import holders_of_lost, lock
 
 log = logging.getLogger("ingest.watchdog")
 

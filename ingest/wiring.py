@@ -19,7 +19,9 @@ from ingest.committer import Committer, CommitterLimits
 from ingest.dead_letters import Graveyard
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
-from ingest.file_owner import act_as_owner
+from ingest.files.lock_watch import LockWatch
+from ingest.files.one_at_a_time import Exclusively, by_file
+from ingest.files.owner import act_as_owner
 from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
@@ -28,8 +30,6 @@ from ingest.ids import LEASED_SLOTS_MAX
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
 from ingest.links import UNHEARD, Link
-from ingest.lock_watch import LockWatch
-from ingest.locking import Exclusively, by_file
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
@@ -84,7 +84,7 @@ def make_parts(
     tracing: Tracing | None = None,
     agreement: Agreement | None = None,
 ) -> Parts:
-    """`seat` is the worker's number on this host (`ingest.seats`)."""
+    """`seat` is the worker's number on this host (`ingest.files.locks`)."""
     agreement = agreement or make_agreement(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)

@@ -16,6 +16,7 @@ from ingest.clock import NowUs
 from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
+from ingest.files.lock_watch import LockWatch
 from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
@@ -23,7 +24,6 @@ from ingest.identity import Identity
 from ingest.ids import IdGenerator
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
-from ingest.lock_watch import LockWatch
 from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay

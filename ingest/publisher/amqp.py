@@ -7,7 +7,7 @@ from functools import partial
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
-from ingest.hosts import Rota, each_host
+from ingest.failover import Rota, each_host
 from ingest.links import UNHEARD, Link
 from ingest.publisher.amqp_connection import AmqpConnection, FewerChannels
 from ingest.publisher.amqp_queue import QueueDeclaration

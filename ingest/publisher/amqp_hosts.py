@@ -6,7 +6,7 @@ import aio_pika
 import aiormq.exceptions
 from pamqp.common import FieldTable
 
-from ingest.hosts import Rota, each_host
+from ingest.failover import Rota, each_host
 from ingest.publisher.amqp_reasons import words_of
 
 HEARTBEAT_SECONDS = 10

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
-from ingest.hosts import Rota
+from ingest.failover import Rota
 from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Held, Lane, Refused, not_held
 from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress

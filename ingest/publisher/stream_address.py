@@ -11,7 +11,7 @@ import msgspec
 from rstream.connection import ConnectionClosed
 from rstream.exceptions import ClientError, ServerError
 
-from ingest.hosts import each_host
+from ingest.failover import each_host
 
 log = logging.getLogger("ingest.publisher")
 

@@ -10,7 +10,7 @@ from rstream import Consumer, MessageContext, amqp_decoder
 from rstream.exceptions import StreamDoesNotExist
 
 from ingest.errors import BrokerUnavailable
-from ingest.hosts import Rota
+from ingest.failover import Rota
 from ingest.publisher.stream_address import ERRORS, StreamAddress, abort, finished
 from ingest.publisher.supervisor import text_of
 

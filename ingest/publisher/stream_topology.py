@@ -11,8 +11,8 @@ from rstream.client import Client
 
 from ingest.errors import BrokerUnavailable, StoreError
 from ingest.events import Event
-from ingest.hosts import Rota, each_host
-from ingest.locking import Exclusively
+from ingest.failover import Rota, each_host
+from ingest.files.one_at_a_time import Exclusively
 from ingest.publisher.partitions import partition_names, partition_of
 from ingest.publisher.stream_address import ERRORS, StreamAddress
 from ingest.publisher.stream_node import StreamNode

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from ingest.atomic_file import replace_file
 from ingest.clock import unix_us
 from ingest.errors import IngestError
+from ingest.files.atomic import replace_file
 from ingest.identity import Identity
 from ingest.metrics import Metrics
 from ingest.outage import COMMIT, Outage

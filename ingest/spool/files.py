@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SettingsError
-from ingest.seats import SEATS_MAX, FileLock, is_locked, lock
+from ingest.files.locks import SEATS_MAX, FileLock, is_locked, lock
 
 LOG, DAMAGED, RETRY = ".log", ".damaged", ".retry"
 _segment_name = re.compile(r"spool-(\d+)\.(\d{8,18})\.([0-9a-f]{16})\.(?:log|damaged)")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingest.atomic_file import replace_file, sync_folder
+from ingest.files.atomic import replace_file, sync_folder
 from ingest.spool.files import DAMAGED, SpoolFiles, mark_of, number_of
 from ingest.spool.records import Place
 from ingest.spool.segment import (

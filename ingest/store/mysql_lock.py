@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ingest.errors import StoreUnavailable
-from ingest.locking import WAIT_SECONDS, Exclusively
+from ingest.files.one_at_a_time import WAIT_SECONDS, Exclusively
 from ingest.store.mysql_pool import Servers
 
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_%b.', LEFT(DATABASE(), 40)), %d)"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.errors import BatchRefused, StoreUnavailable
-from ingest.hosts import Rota, each_host
+from ingest.failover import Rota, each_host
 from ingest.links import UNHEARD, Link
 from ingest.store.mysql_address import Address
 from ingest.store.mysql_connection import Connection

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.locking import Exclusively, by_file
+from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_node import StreamNode
 from ingest.publisher.stream_topology import Findings, StreamTopology, look_at

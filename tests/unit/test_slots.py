@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.atomic_file import replace_file
 from ingest.errors import StoreUnavailable
-from ingest.evidence import Evidence, Machine
+from ingest.files.atomic import replace_file
+from ingest.files.evidence import Evidence, Machine
 from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.slots import LEASE_SECONDS, Note, SlotKeeper
 from ingest.store.base import SlotLease

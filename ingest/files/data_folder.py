@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.clock import Monotonic
 from ingest.errors import SettingsError
-from ingest.seats import FileLock, is_flocked, is_locked, lock, openers
+from ingest.files.locks import FileLock, is_flocked, is_locked, lock, openers
 from ingest.settings import Settings
 
 ENDING_SECONDS_MAX = 5.0

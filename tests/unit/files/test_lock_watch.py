@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.lock_watch import TOLD_SECONDS, TOUCH_SECONDS, LockWatch
-from ingest.seats import FileLock, lock
+from ingest.files.lock_watch import TOLD_SECONDS, TOUCH_SECONDS, LockWatch
+from ingest.files.locks import FileLock, lock
 from tests.unit.fakes import FakeClock
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.hosts import Rota, each_host
+from ingest.failover import Rota, each_host
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.clock import Monotonic
-from ingest.seats import FileLock
+from ingest.files.locks import FileLock
 
 log = logging.getLogger("ingest.locks")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.seats import FileLock, holders_of_lost, is_locked, lock, take_seat
+from ingest.files.locks import FileLock, holders_of_lost, is_locked, lock, take_seat
 
 HOLDER = """import sys
 from pathlib import Path

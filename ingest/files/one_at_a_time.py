@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from ingest.errors import StoreUnavailable
-from ingest.seats import FileLock, lock
+from ingest.files.locks import FileLock, lock
 
 WAIT_SECONDS = 2.0
 """So long another worker's work is waited for."""

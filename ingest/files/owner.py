@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.data_folder import LOCK
 from ingest.errors import SettingsError
+from ingest.files.data_folder import LOCK
 from ingest.settings import Settings
 from ingest.sqlite import file_of
 

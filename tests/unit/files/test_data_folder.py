@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.data_folder import LOCK, claim, running
 from ingest.errors import SettingsError
-from ingest.seats import FileLock, take_seat
+from ingest.files.data_folder import LOCK, claim, running
+from ingest.files.locks import FileLock, take_seat
 from ingest.settings import Settings
 
 

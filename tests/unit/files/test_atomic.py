@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.atomic_file import replace_file, replace_volatile
+from ingest.files.atomic import replace_file, replace_volatile
 
 WRITERS = pytest.mark.parametrize("write", [replace_file, replace_volatile])
 Write = Callable[[Path, bytes], None]
