@@ -6,8 +6,8 @@ from typing import cast
 
 from prometheus_client import CollectorRegistry
 
-from ingest.ledger import Rows
-from ingest.metrics import Metrics
+from ingest.telemetry.durable_counters import Rows
+from ingest.telemetry.metrics import Metrics
 
 
 class Silent:

@@ -10,9 +10,9 @@ from granian.server.embed import Server
 
 from ingest.addresses import literal
 from ingest.bridge import Application
-from ingest.logs import log_config
 from ingest.settings import Settings
 from ingest.tasks import end, supervise
+from ingest.telemetry.logs import log_config
 
 CONNECTIONS_MAX = 64
 HEAD_SECONDS = 15

@@ -10,7 +10,7 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest import batch_endpoint, endpoint, granian_metrics, log_level
+from ingest import batch_endpoint, endpoint
 from ingest.admin import Admin
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.bridge import Bridge
@@ -25,19 +25,20 @@ from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
 from ingest.health import Health
-from ingest.ledger import Ledger
-from ingest.log_level import LevelWatch
-from ingest.metric_files import MetricFiles
-from ingest.metrics import Metrics
 from ingest.rates import Sharing
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
-from ingest.runtime_metrics import RuntimeMetrics
 from ingest.settings import Settings, read_settings
 from ingest.status import Limits
 from ingest.status_source import StatusSource
 from ingest.stop_signals import hold_back, let_through
 from ingest.tasks import BackgroundTask
+from ingest.telemetry import granian, log_level
+from ingest.telemetry.durable_counters import Ledger
+from ingest.telemetry.log_level import LevelWatch
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.multiprocess import MetricFiles
+from ingest.telemetry.runtime import RuntimeMetrics
 from ingest.watchdog import beat
 from ingest.wiring import make_agreement, make_parts, make_publisher, make_retention, make_store, make_tracing
 from ingest.worker import Parts, Worker
@@ -204,7 +205,7 @@ def make_clients(settings: Settings, parts: Parts) -> Lane:
 
 def exposition(files: MetricFiles, granian_port: int) -> bytes:
     """What `/metrics` shows: all workers' metrics, and those of the server around them."""
-    return files.exposition() + (granian_metrics.read(granian_port) if granian_port else b"")
+    return files.exposition() + (granian.read(granian_port) if granian_port else b"")
 
 
 def _add_pages(

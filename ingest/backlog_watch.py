@@ -3,8 +3,8 @@
 import asyncio
 
 from ingest.errors import StoreError
-from ingest.metrics import Metrics
 from ingest.store.base import Store
+from ingest.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0

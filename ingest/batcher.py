@@ -19,9 +19,9 @@ from ingest.committer import Committer
 from ingest.errors import IdsTaken, Overloaded, StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.ids import IdGenerator
-from ingest.metrics import Metrics
 from ingest.outcomes import Failures, Undecided
 from ingest.tasks import end, supervise
+from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.batcher")
 

@@ -16,11 +16,11 @@ from ingest.cluster_cli import cluster
 from ingest.dead_cli import dead
 from ingest.errors import IngestError
 from ingest.files.owner import act_as_owner
-from ingest.logs import log_config
 from ingest.replay_cli import replay
 from ingest.retention_cli import retention
 from ingest.settings import Settings, masked, read_settings
 from ingest.sqlite import file_of
+from ingest.telemetry.logs import log_config
 from ingest.token_cli import tokens
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
@@ -130,7 +130,7 @@ def log_level(level: str, duration: str) -> None:
 
     `usual` ends that at once. Workers follow within a second, and those that start meanwhile, too.
     """
-    from ingest.log_level import change
+    from ingest.telemetry.log_level import change
 
     settings = _settings()
     act_as_owner(settings, folder=True)

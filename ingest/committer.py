@@ -12,10 +12,10 @@ from ingest.deadlines import deadline
 from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, RowRefused, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.isolation import Isolation
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
 from ingest.tasks import Background
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 ISOLATE_COMMITS_MAX = 64
 """To find the rows that a batch was refused for; what is not tried by then goes to the spool."""

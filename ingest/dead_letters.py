@@ -10,7 +10,7 @@ import msgspec
 from ingest.batches import Batch, pack
 from ingest.clock import NowUs
 from ingest.errors import NotConfirmed, StoreError
-from ingest.metrics import Metrics
+from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.dead_letters")
 

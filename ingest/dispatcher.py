@@ -16,10 +16,10 @@ from ingest.batches import Batch, joined
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
 from ingest.homes import Home
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.publisher.base import Publisher
 from ingest.tasks import Background
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.dispatcher")
 

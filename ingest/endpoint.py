@@ -17,10 +17,10 @@ from ingest.events import decode
 from ingest.grants import Grant, Grants
 from ingest.keys import HEADER as KEY_HEADER
 from ingest.keys import Keys
-from ingest.metrics import Metrics, Way
 from ingest.request_ids import HEADER as REQUEST_ID
 from ingest.request_ids import request_id_of
 from ingest.rsgi import Headers, HttpProtocol, Scope
+from ingest.telemetry.metrics import Metrics, Way
 
 log = logging.getLogger("ingest.requests")
 

@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from ingest.errors import StoreError
-from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.store.base import Store
+from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.health")
 

@@ -19,11 +19,11 @@ from ingest.doubts import Doubts
 from ingest.errors import PublishError, StoreError
 from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.publisher.base import OrderedPublisher
 from ingest.store.base import Outbox
 from ingest.tasks import Background
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 from ingest.tickets import Line, Part
 from ingest.turns import Turns
 

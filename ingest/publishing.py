@@ -8,14 +8,14 @@ import msgspec
 from ingest.clock import unix_us
 from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits
-from ingest.metrics import Metrics
 from ingest.ordered_dispatcher import OrderedDispatcher
 from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
-from ingest.outage import Outage
 from ingest.publisher.base import OrderedPublisher, Publisher
 from ingest.relay import Relay, RelayLimits, RelayTools
 from ingest.settings import Settings
 from ingest.store.base import OrderedStore, Outbox, Store
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 
 def keeps_order(settings: Settings) -> bool:

@@ -16,10 +16,10 @@ from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs, jittered
 from ingest.dead_letters import Graveyard, Tries
 from ingest.errors import NotConfirmed, PublishError, StoreError
-from ingest.metrics import Metrics, Route
-from ingest.outage import Outage
 from ingest.publisher.base import Publisher
 from ingest.store.base import Outbox
+from ingest.telemetry.metrics import Metrics, Route
+from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.relay")
 

@@ -16,16 +16,16 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 from granian.server.mp import MPServer
 
-from ingest import granian_metrics
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
 from ingest.files.data_folder import claim
 from ingest.files.lock_watch import watch_in_thread
 from ingest.files.owner import root_warning
-from ingest.logs import log_config
 from ingest.openapi import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.stop_signals import obey_in_forked
+from ingest.telemetry import granian
+from ingest.telemetry.logs import log_config
 from ingest.tls import Certificates, Renewals, TlsContext
 from ingest.tokens import warning_about
 from ingest.watchdog import watch
@@ -136,9 +136,9 @@ def make_server(
         respawn_failed_workers=True,
         workers_kill_timeout=stop_seconds_max(settings),
         metrics_enabled=bool(settings.server_metrics_port),
-        metrics_address=granian_metrics.HOST,
+        metrics_address=granian.HOST,
         metrics_port=settings.server_metrics_port,
-        metrics_scrape_interval=granian_metrics.COLLECT_SECONDS,
+        metrics_scrape_interval=granian.COLLECT_SECONDS,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.errors import SettingsError
 from ingest.failover import each_host
-from ingest.logs import Level
+from ingest.telemetry.logs import Level
 from ingest.tokens import digest_of, digests_of, problem_of
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from ingest.files.atomic import replace_volatile
-from ingest.logs import mask_text
 from ingest.status import Error
+from ingest.telemetry.logs import mask_text
 
 ERRORS_MAX = 20
 TEXT_MAX = 300

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ingest.files.locks import FileLock, lock
 from ingest.health import Report
-from ingest.metric_files import MetricFiles
 from ingest.status import Limits, Status, status_of
 from ingest.status_errors import Errors
 from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of
+from ingest.telemetry.multiprocess import MetricFiles
 
 CACHE_SECONDS = 1.0
 SAVE_SECONDS = 1.0

@@ -14,8 +14,8 @@ from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
 from ingest.grants import Grant, Grants
-from ingest.metrics import Metrics
 from ingest.store.base import TokenTable
+from ingest.telemetry.metrics import Metrics
 from ingest.tokens import Token
 
 log = logging.getLogger("ingest.tokens")

@@ -6,8 +6,8 @@ from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed
-from ingest.metrics import Metrics
 from ingest.publisher.base import OrderedPublisher
+from ingest.telemetry.metrics import Metrics
 from ingest.tickets import Part
 
 

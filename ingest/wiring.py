@@ -29,9 +29,6 @@ from ingest.identity import RESTART_SECONDS, Identity
 from ingest.ids import LEASED_SLOTS_MAX
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
-from ingest.links import UNHEARD, Link
-from ingest.metrics import Metrics
-from ingest.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Held, Publisher, not_held
@@ -56,6 +53,9 @@ from ingest.store.mysql_order import OrderedMySQLStore
 from ingest.store.mysql_partitions import PartitionedTable
 from ingest.store.mysql_pool import Servers
 from ingest.store.sqlite import SQLiteStore
+from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
 

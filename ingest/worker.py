@@ -24,12 +24,12 @@ from ingest.identity import Identity
 from ingest.ids import IdGenerator
 from ingest.key_cleaner import KeyCleaner
 from ingest.keys import Keys
-from ingest.metrics import Metrics
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
 from ingest.settler import Settler
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise
+from ingest.telemetry.metrics import Metrics
 from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")

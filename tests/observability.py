@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.answers import STATUSES
 from ingest.app import runtime_metrics
-from ingest.metrics import REFUSAL_CODES, Metrics
 from ingest.settings import Settings
+from ingest.telemetry.metrics import REFUSAL_CODES, Metrics
 from tests.paths import ROOT
 
 FOLDER = ROOT / "observability"

@@ -10,10 +10,10 @@ from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.events import Event
 from ingest.ids import IdGenerator
-from ingest.metrics import Metrics
 from ingest.publisher.base import Lane
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.settings import Settings
+from ingest.telemetry.metrics import Metrics
 from ingest.wiring import make_parts
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakePublisher, FakeScope, FakeStore
 

@@ -13,8 +13,8 @@ from bench.micro.pipeline import Pipeline, Request, at_once
 from bench.silent import silent_metrics
 from ingest.batches import Batch
 from ingest.events import Event, decode
-from ingest.metric_files import MetricFiles
-from ingest.metrics import Metrics
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.multiprocess import MetricFiles
 
 BATCH_EVENTS = 500
 """As many as a batch takes."""

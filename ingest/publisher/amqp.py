@@ -8,7 +8,6 @@ from functools import partial
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.failover import Rota, each_host
-from ingest.links import UNHEARD, Link
 from ingest.publisher.amqp_connection import AmqpConnection, FewerChannels
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.amqp_reasons import ClosedByBroker
@@ -16,6 +15,7 @@ from ingest.publisher.amqp_trial import Trial
 from ingest.publisher.base import Held, Lane, not_held
 from ingest.publisher.supervisor import SupervisedPublisher
 from ingest.publisher.suspects import Suspects
+from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.1

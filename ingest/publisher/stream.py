@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from ingest.batches import Batch
 from ingest.errors import NotConfirmed
 from ingest.failover import Rota
-from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Held, Lane, Refused, not_held
 from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress
 from ingest.publisher.stream_connection import StreamConnection
@@ -15,6 +14,7 @@ from ingest.publisher.stream_search import Wanted, find_ids
 from ingest.publisher.stream_topology import StreamTopology
 from ingest.publisher.supervisor import SupervisedPublisher
 from ingest.tasks import all_of
+from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 log = logging.getLogger("ingest.publisher")
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from ingest.errors import BrokerUnavailable
-from ingest.links import UNHEARD, Link
 from ingest.publisher.base import Held, not_held
 from ingest.tasks import end, raise_if_cancelled
+from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 log = logging.getLogger("ingest.publisher")
 

@@ -12,8 +12,6 @@ from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.files.atomic import replace_file
 from ingest.identity import Identity
-from ingest.metrics import Metrics
-from ingest.outage import COMMIT, Outage
 from ingest.publishing import keeps_order
 from ingest.settings import Settings
 from ingest.slots import SlotKeeper
@@ -23,6 +21,8 @@ from ingest.spool.files import RETRY, damaged, is_held, legacy, spools, take_spo
 from ingest.spool.inspection import Contents, contents
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import COMMIT, Outage
 from ingest.wiring import make_store
 
 EMPTY = "The spool is empty: nothing waits for the database."

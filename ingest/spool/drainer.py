@@ -9,12 +9,12 @@ from contextlib import suppress
 from ingest.clock import jittered
 from ingest.errors import SpoolFull, StoreError
 from ingest.homes import Successor
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from ingest.spool.transfer import Anew, Outcome, Transfer
 from ingest.store.base import Store
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.drainer")
 

@@ -8,11 +8,11 @@ from ingest.batches import Batch, pack, without
 from ingest.errors import BatchRefused, IdsTaken, Repeats, StoreError
 from ingest.homes import Successor
 from ingest.isolation import Isolation
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
 from ingest.store.base import Store
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.drainer")
 

@@ -2,10 +2,10 @@
 
 from ingest.clock import NowUs
 from ingest.errors import StoreError
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.spool.records import Usage
 from ingest.spool.store import SpoolStore
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 
 
 class SpoolWatch:

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.failover import Rota, each_host
-from ingest.links import UNHEARD, Link
 from ingest.store.mysql_address import Address
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 READ_ONLY = b"SELECT @@global.read_only"
 IN_GALERA = b"SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'"

@@ -11,7 +11,6 @@ from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events import Event
 from ingest.events_table import Selection
-from ingest.links import UNHEARD, Link
 from ingest.store import mysql_statements as sql
 from ingest.store.base import COUNTED_MAX
 from ingest.store.mysql_connection import Connection
@@ -21,6 +20,7 @@ from ingest.store.mysql_partitions import database_now_us
 from ingest.store.mysql_pool import Pool, Servers
 from ingest.store.mysql_schema import Report, examined
 from ingest.store.mysql_unfinished import check_whole
+from ingest.telemetry.connection_metrics import UNHEARD, Link
 from ingest.tokens import Token
 
 SCAN_SECONDS_MAX = 600.0

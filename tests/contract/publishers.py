@@ -12,13 +12,13 @@ import msgspec
 import pika
 from rstream import Consumer, amqp_decoder
 
-from ingest.links import UNHEARD
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.embedded import EmbeddedPublisher, EmbeddedQueue
 from ingest.publisher.stream import StreamPublisher
 from ingest.publisher.stream_topology import StreamTopology
+from ingest.telemetry.connection_metrics import UNHEARD
 from tests.services import RabbitMQServer
 
 ARRIVE_SECONDS = 20.0

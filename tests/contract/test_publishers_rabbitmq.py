@@ -13,11 +13,11 @@ from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
 from ingest.events import Event
-from ingest.links import UNHEARD
 from ingest.publisher.base import OrderedPublisher, Publisher
 from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream import StreamPublisher
 from ingest.publisher.stream_topology import StreamTopology
+from ingest.telemetry.connection_metrics import UNHEARD
 from tests.contract.publishers import LIMITS, Queue, Stream, SuperStream, all_of, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 
-from ingest.outage import SUMMARY_SECONDS
+from ingest.telemetry.outage import SUMMARY_SECONDS
 from tests.faults.consumer import Consumer
 from tests.faults.form import Form
 from tests.faults.report import Report

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ingest.links import UNHEARD
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Publisher
 from ingest.publisher.stream import StreamPublisher
 from ingest.publisher.stream_topology import StreamTopology
+from ingest.telemetry.connection_metrics import UNHEARD
 from tests.certificates import Authority
 from tests.contract.publishers import LIMITS, publishing, until
 from tests.integration.tls_rabbitmq import TLSRabbitMQ

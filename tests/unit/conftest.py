@@ -14,8 +14,8 @@ from ingest.grants import Grants
 from ingest.homes import Home
 from ingest.ids import IdGenerator
 from ingest.keys import Keys
-from ingest.metrics import Metrics
-from ingest.outage import COMMIT, Outage
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
 
 settings.register_profile("unit", deadline=None)  # a busy machine is no failure

@@ -4,8 +4,8 @@ import pytest
 
 from ingest.backlog_watch import BacklogWatch
 from ingest.errors import StoreUnavailable
-from ingest.metrics import UNKNOWN, Metrics
 from ingest.store.base import Backlog
+from ingest.telemetry.metrics import UNKNOWN, Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeStore
 

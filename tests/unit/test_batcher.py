@@ -8,8 +8,8 @@ from ingest.committer import Committer, CommitterLimits
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.homes import Home
 from ingest.ids import IdGenerator, milliseconds_of
-from ingest.metrics import Metrics
-from ingest.outage import Outage
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import call_ids, event, events

@@ -9,8 +9,8 @@ from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, Spool
 from ingest.homes import Home
 from ingest.ids import LEASED_SLOTS_MAX
 from ingest.isolation import UNPROVEN_MAX
-from ingest.metrics import Metrics
-from ingest.outage import Outage
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor, until
 from tests.unit.making import batch, event

@@ -9,9 +9,9 @@ from ingest.committer import Committer, CommitterLimits
 from ingest.errors import KeyReused, Repeats, RowRefused, StoreUnavailable
 from ingest.events import Event
 from ingest.homes import Home
-from ingest.metrics import Metrics
-from ingest.outage import Outage
 from ingest.outcomes import Undecided
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor
 from tests.unit.making import batch, call_ids, event

@@ -8,8 +8,8 @@ from ingest.batches import Batch, joined
 from ingest.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.homes import Home
-from ingest.metrics import Metrics
-from ingest.outage import PUBLISH, Outage
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch

@@ -5,7 +5,7 @@ import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.health import Health
-from ingest.metrics import Metrics
+from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakePublisher, FakeStore, until
 

@@ -11,9 +11,9 @@ from ingest.dead_letters import Graveyard
 from ingest.dispatcher import DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
 from ingest.homes import Home
-from ingest.metrics import Metrics
 from ingest.ordered_dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, PATIENCE_SECONDS, OrderedDispatcher
-from ingest.outage import PUBLISH, Outage
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import (
     FakeClock,
     FakeOrderedPublisher,

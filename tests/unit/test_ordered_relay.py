@@ -7,10 +7,10 @@ import pytest
 from ingest.batches import Batch
 from ingest.dead_letters import Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
-from ingest.metrics import Metrics
 from ingest.ordered_relay import OrderedRelay
-from ingest.outage import PUBLISH, Outage
 from ingest.relay import RelayLimits, RelayTools
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeStore
 from tests.unit.making import NOW_US, batch
 

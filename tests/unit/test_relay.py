@@ -7,9 +7,9 @@ import pytest
 from ingest.batches import Batch
 from ingest.dead_letters import TRIES_MIN, Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
-from ingest.metrics import Metrics
-from ingest.outage import PUBLISH, Outage
 from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
 from tests.unit.making import NOW_US, batch, call_ids

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.metrics import Metrics
 from ingest.retention import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
 from ingest.retention_keeper import RetentionKeeper
+from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, until
 from tests.unit.making import NOW_US

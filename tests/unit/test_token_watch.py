@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.grants import Grants
-from ingest.metrics import Metrics
+from ingest.telemetry.metrics import Metrics
 from ingest.token_watch import LABELS_MAX, OTHERS, TokenWatch
 from ingest.tokens import Token, digest_of
 from tests.unit.conftest import Sample

@@ -8,12 +8,12 @@ import pytest
 from ingest.batches import Batch
 from ingest.errors import IdsTaken, Repeats, SpoolFull, StoreUnavailable
 from ingest.ids import LEASED_SLOTS_MAX
-from ingest.metrics import Metrics
-from ingest.outage import COMMIT, Outage
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
 from ingest.spool.files import take_spool
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import Commit, FakeClock, FakeNamer, FakeStore, FakeSuccessor, until
 from tests.unit.making import NOW_US, batch, event

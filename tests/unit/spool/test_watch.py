@@ -3,12 +3,12 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.metrics import Metrics
-from ingest.outage import COMMIT, Outage
 from ingest.spool.files import segments_of, take_spool
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock
 from tests.unit.making import batch

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.batch_histogram import BatchHistogram
-from ingest.ledger import Ledger
-from ingest.links import CountedLink
+from ingest.telemetry.connection_metrics import CountedLink
+from ingest.telemetry.durable_counters import Ledger
+from ingest.telemetry.histogram import BatchHistogram
 from ingest.tokens import CONFIGURED
 
 Route = Literal["memory", "relay", "spool"]
@@ -51,7 +51,7 @@ REFUSED_COMMIT_CODES = ("row_refused", "batch_refused", "schema", "store_unavail
 """The codes of the errors that end a commit (`ingest.errors`)."""
 
 UNKNOWN = -1.0
-"""In a worker's files: below all that is known. `ingest.metric_files` shows no series with it."""
+"""In a worker's files: below all that is known. `ingest.telemetry.multiprocess` shows no series with it."""
 ABSENT = "Absent while it is unknown."
 ESTIMATED = "More than 10,000 rows are estimated."
 

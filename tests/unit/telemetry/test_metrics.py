@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import IngestError, Overloaded, Rejected, StoreError
-from ingest.metrics import REFUSAL_CODES, Metrics
+from ingest.telemetry.metrics import REFUSAL_CODES, Metrics
 
 
 def codes_below(error: type[IngestError]) -> Iterator[str]:

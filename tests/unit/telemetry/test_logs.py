@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.logs import MaskingFormatter, log_config, mask_text
+from ingest.telemetry.logs import MaskingFormatter, log_config, mask_text
 
 Write = Callable[[logging.Logger], None]
 

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from ingest.outage import PUBLISH, SUMMARY_SECONDS, Outage
+from ingest.telemetry.outage import PUBLISH, SUMMARY_SECONDS, Outage
 from tests.unit.fakes import FakeClock
 
 

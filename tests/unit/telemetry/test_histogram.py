@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from ingest.batch_histogram import BatchHistogram
+from ingest.telemetry.histogram import BatchHistogram
 
 BOUNDS = (0.25, 1.0, 2.5)
 MOMENTS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 3.0, 9.0]), max_size=30)

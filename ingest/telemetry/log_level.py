@@ -10,8 +10,8 @@ import msgspec
 from ingest.clock import NowUs, unix_us
 from ingest.durations import seconds_of
 from ingest.files.atomic import replace_file
-from ingest.logs import LEVEL_NAMES, Level
 from ingest.settings import Settings
+from ingest.telemetry.logs import LEVEL_NAMES, Level
 
 log = logging.getLogger("ingest.log_level")
 

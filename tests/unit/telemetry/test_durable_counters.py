@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.ledger import NOTES_MAX, Ledger
-from ingest.metrics import Metrics
+from ingest.telemetry.durable_counters import NOTES_MAX, Ledger
+from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 
 KILLING = """

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.log_level import FILE_NAME, LevelWatch, change, folder_of
 from ingest.settings import Settings
+from ingest.telemetry.log_level import FILE_NAME, LevelWatch, change, folder_of
 from tests.unit.fakes import FakeClock
 
 

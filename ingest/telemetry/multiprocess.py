@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ingest.metrics import UNKNOWN
+from ingest.telemetry.metrics import UNKNOWN
 
 
 class MetricFiles(Collector):
@@ -63,7 +63,7 @@ class MetricFiles(Collector):
         return True
 
     def ledger_of(self, seat: int) -> Path:
-        """Where the seat's workers keep their notes (`ingest.ledger`)."""
+        """Where the seat's workers keep their notes (`ingest.telemetry.durable_counters`)."""
         return self._folder / f"{seat}.ledger"
 
     def exposition(self) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.metric_files import MetricFiles
+from ingest.telemetry.multiprocess import MetricFiles
 from tests.exposition import Exposition
 from tests.services import wait_until
 from tests.services.processes import process_state

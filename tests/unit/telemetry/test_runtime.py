@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.runtime_metrics import RuntimeMetrics
+from ingest.telemetry.runtime import RuntimeMetrics
 from tests.unit.fakes import until
 
 

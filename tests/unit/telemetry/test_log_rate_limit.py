@@ -1,7 +1,7 @@
 import logging
 from typing import Any
 
-from ingest.log_repeats import KINDS_MAX, LINES_MAX, WINDOW_SECONDS, RepeatFilter
+from ingest.telemetry.log_rate_limit import KINDS_MAX, LINES_MAX, WINDOW_SECONDS, RepeatFilter
 from tests.unit.fakes import FakeClock
 
 
