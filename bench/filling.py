@@ -17,7 +17,7 @@ import pymysql
 
 from bench.events import STEPS, step
 from bench.targets import BenchFailed
-from ingest.ids import SEQUENCE_BITS, SLOT_BITS
+from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS
 from tests.services import MySQLServer
 
 FILL_SECONDS_MAX = 600
@@ -28,7 +28,7 @@ INDEX_FULL_PERCENT = 100
 """InnoDB's default."""
 ID_STEP = 1 << SLOT_BITS + SEQUENCE_BITS
 FIRST_TIME = "2025-01-01 00:00:00"
-"""When ids begin (`ingest.ids.EPOCH_MS`): all rows are older than any that a service adds."""
+"""When ids begin (`ingest.events.ids.EPOCH_MS`): all rows are older than any that a service adds."""
 
 SETUP = (
     "SET SESSION sql_log_bin = 0",

@@ -5,7 +5,7 @@ import time
 from bench.cpu import Components
 from bench.filling import fill
 from bench.targets import Servers, Service
-from ingest.ids import EPOCH_MS, SEQUENCE_BITS, SLOT_BITS
+from ingest.events.ids import EPOCH_MS, SEQUENCE_BITS, SLOT_BITS
 
 NEWER = "SELECT COUNT(*) FROM call_event_logs WHERE id >= "
 

@@ -20,10 +20,10 @@ from bench.events import bodies
 from bench.records import record
 from bench.stamp import Stamp, stamp
 from bench.tables import table
-from ingest.batches import Batch
 from ingest.clock import unix_us
-from ingest.events import decode
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import decode
+from ingest.events.ids import IdGenerator
 from ingest.settings import Settings
 from ingest.settler import ENTRIES_MIN
 from ingest.store.mysql_migrations import migrate

@@ -19,7 +19,7 @@ class Slowdown(msgspec.Struct, frozen=True):
 SLOWDOWNS = (
     Slowdown(
         name="each body is decoded three times",
-        file="ingest/events.py",
+        file="ingest/events/event.py",
         line="        event = _decode_event(body)\n",
         instead="        event = [_decode_event(body) for _ in range(3)][0]\n",
         part="micro",

@@ -13,7 +13,7 @@ from typing import Any
 
 import zstandard
 
-from ingest.batches import Batch
+from ingest.events.batch import Batch
 from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_node import Publication, StreamNode

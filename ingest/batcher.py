@@ -13,12 +13,12 @@ from contextlib import suppress
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
 from ingest.committer import Committer
 from ingest.errors import IdsTaken, Overloaded, StoreError, StoreUnavailable
-from ingest.events import Event
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 from ingest.outcomes import Failures, Undecided
 from ingest.tasks import end, supervise
 from ingest.telemetry.metrics import Metrics

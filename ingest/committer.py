@@ -6,10 +6,10 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch, twins_of, without
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
 from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, RowRefused, StoreError, StoreUnavailable
+from ingest.events.batch import Batch, twins_of, without
 from ingest.homes import Home
 from ingest.isolation import Isolation
 from ingest.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves

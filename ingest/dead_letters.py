@@ -7,9 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch, pack
 from ingest.clock import NowUs
 from ingest.errors import NotConfirmed, StoreError
+from ingest.events.batch import Batch, pack
 from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.dead_letters")

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ingest.batches import Batch, joined
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
+from ingest.events.batch import Batch, joined
 from ingest.homes import Home
 from ingest.publisher.base import Publisher
 from ingest.tasks import Background

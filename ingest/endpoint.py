@@ -11,12 +11,12 @@ import random
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
-from ingest.carried import Carry, carry
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
-from ingest.events import decode
+from ingest.events.event import decode
+from ingest.events.headers import Carry, carry
+from ingest.events.idempotency import HEADER as KEY_HEADER
+from ingest.events.idempotency import Keys
 from ingest.grants import Grant, Grants
-from ingest.keys import HEADER as KEY_HEADER
-from ingest.keys import Keys
 from ingest.request_ids import HEADER as REQUEST_ID
 from ingest.request_ids import request_id_of
 from ingest.rsgi import Headers, HttpProtocol, Scope

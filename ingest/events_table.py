@@ -4,8 +4,8 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.events import Event
-from ingest.ids import ID_MAX
+from ingest.events.event import Event
+from ingest.events.ids import ID_MAX
 
 
 class Selection(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s, sha256
 
-from ingest.carried import TOKEN, Carried
 from ingest.clock import Monotonic
+from ingest.events.headers import TOKEN, Carried
 from ingest.rates import Bucket
 from ingest.tokens import CONFIGURED, PREFIX, Token, split
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch
+from ingest.events.batch import Batch
 
 
 class Keeper(Protocol):

@@ -8,10 +8,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ingest.batches import Batch
 from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.ids import CLOCKS_APART_MS_MAX, IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.ids import CLOCKS_APART_MS_MAX, IdGenerator
 from ingest.slots import RENEW_SECONDS, SlotKeeper
 
 log = logging.getLogger("ingest.identity")

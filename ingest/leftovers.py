@@ -4,10 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
-from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import StoreError
-from ingest.ids import ID_MAX
+from ingest.events.batch import Batch
+from ingest.events.ids import ID_MAX
 from ingest.store.base import Outbox
 from ingest.tickets import Part
 

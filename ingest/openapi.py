@@ -9,9 +9,9 @@ import msgspec
 
 from ingest import __version__, batch_endpoint, endpoint, errors
 from ingest.answers import QUEUED, answer_to
-from ingest.events import CALL_ENDED, CallEvent, field_errors
+from ingest.events.event import CALL_ENDED, CallEvent, field_errors
+from ingest.events.idempotency import KEY_CHARS_MAX
 from ingest.health import Report
-from ingest.keys import KEY_CHARS_MAX
 from ingest.settings import WELL_KNOWN_TOKEN
 from ingest.status import Status
 

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from ingest.batches import Batch
 from ingest.clock import Monotonic, NowUs
 from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
 from ingest.doubts import Doubts
 from ingest.errors import PublishError, StoreError
+from ingest.events.batch import Batch
 from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
 from ingest.publisher.base import OrderedPublisher

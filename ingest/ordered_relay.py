@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ingest.batches import Batch
 from ingest.errors import PublishError
+from ingest.events.batch import Batch
 from ingest.ordered_dispatcher import OLDER_FIRST
 from ingest.publisher.base import OrderedPublisher
 from ingest.relay import Relay, RelayTools

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ingest.batches import Batch
 from ingest.errors import KeyReused, StoreError
+from ingest.events.batch import Batch
 
 Failures = Mapping[int, StoreError]
 """`id()` of an event object → why it could not be made durable."""

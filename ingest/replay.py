@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import first_id_of
 from ingest.events_table import EventTable, Selection
-from ingest.ids import first_id_of
 from ingest.publisher.base import Publisher
 from ingest.replay_progress import Progress, ProgressFile
 

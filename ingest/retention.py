@@ -13,7 +13,7 @@ import msgspec
 
 from ingest.clock import time_text
 from ingest.errors import StoreError
-from ingest.ids import first_id_of, milliseconds_of
+from ingest.events.ids import first_id_of, milliseconds_of
 
 AHEAD_DAYS = 7
 """Partitions are made for so many days to come."""

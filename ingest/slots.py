@@ -17,10 +17,10 @@ from uuid import UUID, uuid4
 import msgspec
 
 from ingest.errors import StoreError
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.files.atomic import replace_file
 from ingest.files.evidence import Evidence, Machine
 from ingest.files.locks import FileLock, lock
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.store.base import SlotLease, Store
 from ingest.tasks import in_thread
 

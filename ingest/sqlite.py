@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ingest.batches import Batch, repeats_in
 from ingest.errors import Repeats
-from ingest.keys import digest_of, fingerprint_of
+from ingest.events.batch import Batch, repeats_in
+from ingest.events.idempotency import digest_of, fingerprint_of
 
 T = TypeVar("T")
 Connect = Callable[[Path, float], sqlite3.Connection]

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-from ingest.batches import Batch
+from ingest.events.batch import Batch
 from ingest.homes import Home
 
 

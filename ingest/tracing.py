@@ -25,10 +25,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 
 from ingest import __version__
-from ingest.batches import Batch
-from ingest.carried import TRACEPARENT, Carried, carry
 from ingest.clients.endpoint import PREFIX
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.headers import TRACEPARENT, Carried, carry
 from ingest.homes import Keeper
 from ingest.publisher.base import Lane as PublishLane
 from ingest.publisher.base import OrderedPublisher, Publisher, Refused
@@ -69,7 +69,7 @@ class Tracing:
         return TracedPublisher(publisher, self._tracer, self._queue)
 
     def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None:
-        """In place of the request's own context its span's, if it has one; see `ingest.carried`."""
+        """In place of the request's own context its span's, if it has one; see `ingest.events.headers`."""
         if not trace.get_current_span().is_recording():
             return carry(headers, of_token)
         carried = dict(of_token or {})

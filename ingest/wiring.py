@@ -12,13 +12,15 @@ from ingest.agreement import Agreement, target_of
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
-from ingest.carried import Carried, carry
 from ingest.clock import unix_us
 from ingest.clock_watch import ClockWatch
 from ingest.committer import Committer, CommitterLimits
 from ingest.dead_letters import Graveyard
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
+from ingest.events.headers import Carried, carry
+from ingest.events.idempotency import Keys
+from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.files.owner import act_as_owner
@@ -26,9 +28,7 @@ from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
-from ingest.ids import LEASED_SLOTS_MAX
 from ingest.key_cleaner import KeyCleaner
-from ingest.keys import Keys
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Held, Publisher, not_held

@@ -16,14 +16,14 @@ from ingest.clock import NowUs
 from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
+from ingest.events.idempotency import Keys
+from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
 from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.identity import Identity
-from ingest.ids import IdGenerator
 from ingest.key_cleaner import KeyCleaner
-from ingest.keys import Keys
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
 from ingest.settler import Settler

@@ -16,7 +16,7 @@ from bench.latency.figures import Figures, curve, figures, split
 from bench.openloop.generator import Generator
 from bench.openloop.plan import Plan, Recording
 from bench.targets import DRAIN_SECONDS_MAX, BenchFailed, Servers, Service
-from ingest.ids import milliseconds_of
+from ingest.events.ids import milliseconds_of
 from tests.services import wait_until
 
 EventName = Literal["broker-restarts", "relay-drains"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import uvloop
 
-from ingest.batches import Batch
 from ingest.clock import unix_us
-from ingest.events import Event
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 from ingest.publisher.base import Lane
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.settings import Settings

@@ -11,8 +11,8 @@ from bench.events import bodies
 from bench.micro.conftest import Beside
 from bench.micro.pipeline import Pipeline, Request, at_once
 from bench.silent import silent_metrics
-from ingest.batches import Batch
-from ingest.events import Event, decode
+from ingest.events.batch import Batch
+from ingest.events.event import Event, decode
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.multiprocess import MetricFiles
 

@@ -10,13 +10,13 @@ import msgspec
 from ingest.answers import QUEUED, Answer
 from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
-from ingest.carried import Carried
 from ingest.clients.base import Call, Client, Posted
 from ingest.clients.forms import query_value
 from ingest.endpoint import Endpoint
 from ingest.errors import IngestError, Unauthenticated, UnknownClient
-from ingest.events import Event, decode
-from ingest.keys import Keys
+from ingest.events.event import Event, decode
+from ingest.events.headers import Carried
+from ingest.events.idempotency import Keys
 from ingest.rsgi import Headers, HttpProtocol, Scope
 
 PREFIX = "/in/"

@@ -5,8 +5,8 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
-from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
 from ingest.failover import Rota, each_host
 from ingest.publisher.amqp_connection import AmqpConnection, FewerChannels
 from ingest.publisher.amqp_queue import QueueDeclaration

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
 
-from ingest.batches import Batch
-from ingest.ids import milliseconds_of
+from ingest.events.batch import Batch
+from ingest.events.ids import milliseconds_of
 
 CONTENT_TYPE = b"application/json"
 

@@ -9,8 +9,8 @@ import aiormq.abc
 from pamqp.commands import Basic
 from pamqp.commands import Channel as ChannelMethods
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.publisher.amqp_frames import Marshaller
 from ingest.publisher.amqp_reasons import Closed, of_channel
 from ingest.publisher.confirms import ConfirmWindow, Pending

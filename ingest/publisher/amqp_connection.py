@@ -9,8 +9,8 @@ from functools import partial
 import aio_pika
 import aiormq.exceptions
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.publisher.amqp_channel import LOST, ConfirmingChannel
 from ingest.publisher.amqp_hosts import HEARTBEAT_SECONDS, open_connection
 from ingest.publisher.amqp_queue import QueueDeclaration

@@ -10,9 +10,9 @@ from typing import Any
 import aio_pika
 import aiormq.exceptions
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, IngestError
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.publisher.amqp_channel import LOST, ConfirmingChannel
 from ingest.publisher.amqp_connection import BLOCKED_SECONDS, channels_allowed
 from ingest.publisher.amqp_queue import QueueDeclaration

@@ -7,8 +7,8 @@ is a method frame, a content header frame (2.3.5.2) and as many body frames as t
 import struct
 from collections.abc import Mapping, Sequence
 
-from ingest.batches import Batch
-from ingest.ids import ids_of_second, milliseconds_of
+from ingest.events.batch import Batch
+from ingest.events.ids import ids_of_second, milliseconds_of
 
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"

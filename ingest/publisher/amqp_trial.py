@@ -7,9 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.clock import Monotonic
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.publisher.amqp_connection import ERRORS
 from ingest.publisher.amqp_reasons import ClosedByBroker, words_of
 from ingest.publisher.base import Lane

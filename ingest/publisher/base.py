@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
-from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
 
 Lane = Literal["live", "relay"]
 """`live` batches are written in the order of the calls; `relay` ones do not hold them up."""

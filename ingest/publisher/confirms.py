@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 
 
 class Pending:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
-from ingest.ids import milliseconds_of
+from ingest.events.batch import Batch
+from ingest.events.ids import milliseconds_of
 from ingest.publisher.base import Held, Lane, not_held
 from ingest.sqlite import Database, connect, transact
 

@@ -4,8 +4,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-from ingest.batches import Batch
 from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
 from ingest.failover import Rota
 from ingest.publisher.base import Held, Lane, Refused, not_held
 from ingest.publisher.stream_address import HEARTBEAT_SECONDS, StreamAddress

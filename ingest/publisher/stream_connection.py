@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from rstream.exceptions import StreamDoesNotExist
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream_address import ERRORS, HEARTBEAT_SECONDS, StreamAddress

@@ -16,7 +16,7 @@ import msgspec
 from rstream import ConsumerOffsetSpecification, MessageContext, OffsetType
 
 from ingest.errors import BrokerUnavailable
-from ingest.ids import milliseconds_of, slot_of
+from ingest.events.ids import milliseconds_of, slot_of
 from ingest.publisher.amqp1 import message_id_of
 from ingest.publisher.stream_address import ERRORS, StreamAddress
 from ingest.publisher.stream_reader import CLOSE_SECONDS, OneConnectionConsumer

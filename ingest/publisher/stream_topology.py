@@ -10,7 +10,7 @@ from rstream import exceptions
 from rstream.client import Client
 
 from ingest.errors import BrokerUnavailable, StoreError
-from ingest.events import Event
+from ingest.events.event import Event
 from ingest.failover import Rota, each_host
 from ingest.files.one_at_a_time import Exclusively
 from ingest.publisher.partitions import partition_names, partition_of

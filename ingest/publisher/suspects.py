@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.clock import Monotonic
+from ingest.events.batch import Batch
 from ingest.publisher.amqp_reasons import Closed
 
 STRIKES_MAX = 3

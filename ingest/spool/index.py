@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ingest.batches import Batch
-from ingest.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SLOTS_MAX
+from ingest.events.batch import Batch
+from ingest.events.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SLOTS_MAX
 from ingest.spool.records import RECORD_BYTES, Place, Usage
 from ingest.sqlite import keep_keys, transact
 

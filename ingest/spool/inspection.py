@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ingest.ids import milliseconds_of
+from ingest.events.ids import milliseconds_of
 from ingest.spool.files import is_held, segments_of, spools
 from ingest.spool.index import Index
 from ingest.spool.loading import Loader

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.batches import Batch, unpack_one
 from ingest.clock import NowUs
 from ingest.errors import IdsTaken, SpoolFull
+from ingest.events.batch import Batch, unpack_one
 from ingest.spool.files import SpoolFiles, damaged, take_spool
 from ingest.spool.index import Index, RefusedRow, Row
 from ingest.spool.loading import TAKEN, Loader

@@ -10,8 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from ingest.batches import unpack_one
 from ingest.errors import Repeats
+from ingest.events.batch import unpack_one
 from ingest.spool.index import LOADING, Index, Row
 from ingest.spool.log import Segment
 from ingest.spool.records import Place

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ingest.batches import Batch, unpack_one
+from ingest.events.batch import Batch, unpack_one
 from ingest.spool.segment import ENTRY_BYTES
 
 RECORD_BYTES = ENTRY_BYTES
@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A batch as it lies in the spool; `batch` is packed, see `ingest.batches.pack`."""
+    """A batch as it lies in the spool; `batch` is packed, see `ingest.events.batch.pack`."""
 
     first_id: int
     count: int

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ingest.batches import Batch, pack, unpack
 from ingest.clock import NowUs
 from ingest.errors import SettingsError, SpoolFull, StoreError, StoreUnavailable
-from ingest.ids import milliseconds_of
+from ingest.events.batch import Batch, pack, unpack
+from ingest.events.ids import milliseconds_of
 from ingest.spool.files import SpoolFiles
 from ingest.spool.index import NEVER
 from ingest.spool.journal import Journal

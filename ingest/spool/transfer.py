@@ -4,8 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from ingest.batches import Batch, pack, without
 from ingest.errors import BatchRefused, IdsTaken, Repeats, StoreError
+from ingest.events.batch import Batch, pack, without
 from ingest.homes import Successor
 from ingest.isolation import Isolation
 from ingest.spool.records import Record, Refused

@@ -5,10 +5,10 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.dead_letters import DeadLetterTable
+from ingest.events.batch import Batch
+from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.events_table import EventTable
-from ingest.ids import LEASED_SLOTS_MAX
 from ingest.tokens import Token
 
 LEASE_SECONDS_MAX = 86_400

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ingest.batches import Batch, repeats_in, unpack
 from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
+from ingest.events.batch import Batch, repeats_in, unpack
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
 from ingest.store import mysql_statements as sql
 from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from ingest.batches import Batch, unpack
 from ingest.errors import StoreUnavailable
-from ingest.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
+from ingest.events.batch import Batch, unpack
+from ingest.events.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.store import mysql_statements as sql
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_connection import Connection

@@ -4,12 +4,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from ingest.batches import Batch, unpack_one
 from ingest.clock_watch import ClockWatch
 from ingest.dead_letters import DeadLetter
 from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.events import Event
+from ingest.events.batch import Batch, unpack_one
+from ingest.events.event import Event
 from ingest.events_table import Selection
 from ingest.store import mysql_statements as sql
 from ingest.store.base import COUNTED_MAX

@@ -6,9 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.batches import Batch, pack, unpack
 from ingest.errors import IdsTaken, SchemaError, StoreError
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of, slot_of
+from ingest.events.batch import Batch, pack, unpack
+from ingest.events.ids import (
+    CLOCKS_APART_MS_MAX,
+    LEASED_SLOTS_MAX,
+    first_id_of,
+    floor_of,
+    milliseconds_of,
+    slot_of,
+)
 from ingest.sqlite import connect, keep_keys
 from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version

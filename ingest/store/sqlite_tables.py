@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.batches import Batch, unpack_one
 from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
-from ingest.events import Event
+from ingest.events.batch import Batch, unpack_one
+from ingest.events.event import Event
 from ingest.events_table import Selection
 from ingest.sqlite import Connect, Database, connect
 from ingest.store.base import COUNTED_MAX

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.store.mysql_order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
 from ingest.store.mysql_pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
-from ingest.events import Event
-from ingest.ids import milliseconds_of
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import milliseconds_of
 from ingest.publisher.base import Publisher
 from tests.contract.publishers import Broker, Embedded, Queue, Stream, all_of, publishing, removed, until
 from tests.services import RabbitMQServer, free_port

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, PublishError
-from ingest.ids import SEQUENCE_BITS, SLOT_BITS, IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, IdGenerator
 from ingest.publisher.base import Publisher
 from ingest.publisher.stream_address import StreamAddress
 from ingest.publisher.stream_search import Wanted, find_ids

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, NotConfirmed
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Lane, Publisher

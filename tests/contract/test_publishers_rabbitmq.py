@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from rstream import Producer
 
-from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.publisher.base import OrderedPublisher, Publisher
 from ingest.publisher.partitions import partition_of
 from ingest.publisher.stream import StreamPublisher

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import SchemaError, StoreError
-from ingest.events import Event
-from ingest.ids import SEQUENCE_BITS
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import SEQUENCE_BITS
 from ingest.store.base import Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, call_ids, event, events

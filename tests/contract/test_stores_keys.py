@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import Repeats
-from ingest.events import Event
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 from ingest.store.base import Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import IdsTaken
+from ingest.events.batch import Batch
 from ingest.store.base import COUNTED_MAX, Backlog, Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event

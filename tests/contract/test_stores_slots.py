@@ -7,7 +7,7 @@ import pytest
 
 from ingest.clock import unix_us
 from ingest.errors import StoreError
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, milliseconds_of
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, milliseconds_of
 from ingest.store.base import SlotLease, Store
 from tests.contract.stores import Database, opened
 from tests.unit.making import batch

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from ingest.ids import milliseconds_of, slot_of
+from ingest.events.ids import milliseconds_of, slot_of
 from tests.faults.calls import Calls, Found, compared, read_partition
 from tests.faults.form import Form
 from tests.faults.reading import ids_of_calls

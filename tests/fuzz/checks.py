@@ -6,7 +6,7 @@ import json
 from ingest.answers import answer_to
 from ingest.batch_items import split
 from ingest.errors import BodyTooLarge, Invalid, Malformed, Rejected
-from ingest.events import Event, decode
+from ingest.events.event import Event, decode
 from tests.fuzz.oracle import judge, parsed
 
 ITEMS_MAX = 100

@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from ingest.keys import KEY_CHARS_MAX
+from ingest.events.idempotency import KEY_CHARS_MAX
 from ingest.openapi import document
 
 KEY = "Idempotency-Key"

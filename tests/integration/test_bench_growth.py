@@ -12,8 +12,8 @@ from bench.events import STEPS
 from bench.grown import Grown, first_id_now
 from bench.targets import Servers, Service, service
 from ingest.endpoint import PATH
-from ingest.events import decode
-from ingest.ids import milliseconds_of
+from ingest.events.event import decode
+from ingest.events.ids import milliseconds_of
 from tests.running import EVENT, TOKEN
 from tests.services import MySQLServer, RabbitMQServer
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pymysql
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BatchRefused, StoreUnavailable
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.events_table import Selection
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_address import Address

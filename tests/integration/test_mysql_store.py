@@ -9,9 +9,9 @@ from typing import TypeVar
 import pytest
 from pymysql.cursors import Cursor
 
-from ingest.batches import Batch
 from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_address import Address
 from ingest.store.mysql_connection import Connection

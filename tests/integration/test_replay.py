@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.ids import first_id_of
+from ingest.events.ids import first_id_of
 from ingest.priority import LEAST
 from ingest.replay import id_at
 from tests.conftest import StartService

@@ -1,11 +1,11 @@
-"""The servers' JSON columns take and refuse what `ingest.stored_json` says they do."""
+"""The servers' JSON columns take and refuse what `ingest.events.json_limits` says they do."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from ingest.errors import BatchRefused, RowRefused
-from ingest.events import Event
+from ingest.events.event import Event
 from ingest.store.mysql import MySQLStore
 from tests.contract.stores import MySQL, opened
 from tests.services import MySQLServer

@@ -10,10 +10,10 @@ from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
+from ingest.events.idempotency import Keys
+from ingest.events.ids import IdGenerator
 from ingest.grants import Grants
 from ingest.homes import Home
-from ingest.ids import IdGenerator
-from ingest.keys import Keys
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor

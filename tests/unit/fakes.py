@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from ingest.batches import Batch
 from ingest.dead_letters import DeadLetter
 from ingest.errors import (
     BatchRefused,
@@ -19,10 +18,11 @@ from ingest.errors import (
     StoreError,
     StoreUnavailable,
 )
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 from ingest.events_table import Selection
 from ingest.homes import Home
-from ingest.ids import IdGenerator
 from ingest.publisher.base import Lane, Refused
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from ingest.batches import Batch
-from ingest.events import Event
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 
 NOW_US = 1_738_331_100_123_456
 """2025-01-31T13:45:00.123456Z"""

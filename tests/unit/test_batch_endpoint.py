@@ -10,7 +10,7 @@ from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, Malformed, Overloaded, StoreUnavailable
-from ingest.keys import Keys
+from ingest.events.idempotency import Keys
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
 from tests.unit.making import body, call_ids, event

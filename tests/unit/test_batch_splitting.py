@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest.batch_items import split
 from ingest.errors import BodyTooLarge
 from tests.fuzz.checks import ITEMS_MAX, check_batch
-from tests.unit.test_events_properties import JSON, SCALARS, TEXT
+from tests.unit.events.test_event_properties import JSON, SCALARS, TEXT
 
 BLANKS = st.text(" \t\r", max_size=2).map(str.encode)
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\n\n", b" \r\n \t\n"])

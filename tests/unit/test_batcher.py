@@ -6,8 +6,8 @@ import pytest
 from ingest.batcher import Batcher, BatcherLimits, failure_of
 from ingest.committer import Committer, CommitterLimits
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
+from ingest.events.ids import IdGenerator, milliseconds_of
 from ingest.homes import Home
-from ingest.ids import IdGenerator, milliseconds_of
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from ingest.batcher import RENAMES_MAX, Batcher, failure_of
-from ingest.batches import Batch
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, StoreError, StoreUnavailable
-from ingest.events import Event
-from ingest.ids import IdGenerator
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.events.ids import IdGenerator
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import NOW_US, call_ids, event, events

@@ -6,8 +6,8 @@ import pytest
 
 from ingest.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
+from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.homes import Home
-from ingest.ids import LEASED_SLOTS_MAX
 from ingest.isolation import UNPROVEN_MAX
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.committer import Committer, CommitterLimits
 from ingest.errors import KeyReused, Repeats, RowRefused, StoreUnavailable
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.homes import Home
 from ingest.outcomes import Undecided
 from ingest.telemetry.metrics import Metrics

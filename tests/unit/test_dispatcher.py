@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import pytest
 
-from ingest.batches import Batch, joined
 from ingest.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
+from ingest.events.batch import Batch, joined
 from ingest.homes import Home
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage

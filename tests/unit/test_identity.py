@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, IdGenerator
 from ingest.identity import Identity
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, IdGenerator
 from ingest.slots import LEASE_SECONDS, SlotKeeper
 from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.tasks import end

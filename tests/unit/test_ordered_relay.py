@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.dead_letters import Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
+from ingest.events.batch import Batch
 from ingest.ordered_relay import OrderedRelay
 from ingest.relay import RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable, NotConfirmed, SettingsError
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.events_table import Selection
 from ingest.publisher.base import Lane
 from ingest.replay import PAGE, REFUSED_MAX, TRIES_MAX, Replay, ReplayFailed

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ingest.errors import StoreError
-from ingest.ids import IdGenerator, first_id_of
+from ingest.events.ids import IdGenerator, first_id_of
 from ingest.retention import (
     AHEAD_DAYS,
     MISSING_DAYS_MAX,

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from ingest.errors import StoreUnavailable
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.files.atomic import replace_file
 from ingest.files.evidence import Evidence, Machine
-from ingest.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.slots import LEASE_SECONDS, Note, SlotKeeper
 from ingest.store.base import SlotLease
 from tests.unit.fakes import FakeClock, FakeStore

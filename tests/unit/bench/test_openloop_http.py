@@ -6,7 +6,7 @@ import pytest
 
 from bench.events import STEPS
 from bench.openloop.http import Requests, status_of
-from ingest.events import decode
+from ingest.events.event import decode
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 19\r\n\r\n{"status":"queued"}'
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rstream import AMQPMessage, Properties, amqp_decoder
 
-from ingest.ids import milliseconds_of
+from ingest.events.ids import milliseconds_of
 from ingest.publisher.amqp1 import encode, encode_batch
 from tests.unit.making import NOW_US, batch, event
 

@@ -9,9 +9,9 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from ingest.batches import Batch, joined
-from ingest.events import Event
-from ingest.ids import milliseconds_of
+from ingest.events.batch import Batch, joined
+from ingest.events.event import Event
+from ingest.events.ids import milliseconds_of
 from ingest.publisher.amqp_frames import FRAME_BYTES_MAX as LIMITLESS_BYTES_MAX
 from ingest.publisher.amqp_frames import FRAME_OVERHEAD_BYTES, Marshaller, short_string
 from tests.unit.making import NOW_US, batch, event

@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
 from ingest.publisher.amqp_reasons import Closed, ClosedByBroker
 from ingest.publisher.amqp_trial import TRIES_MAX, Trial
 from ingest.publisher.base import Lane

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ingest.batches import joined
 from ingest.errors import BrokerUnavailable
+from ingest.events.batch import joined
 from ingest.publisher.confirms import ConfirmWindow, Pending
 from tests.unit.making import NOW_US, batch
 

@@ -1,6 +1,6 @@
 """When a reading of a stream is evidence that an event is not there."""
 
-from ingest.ids import SEQUENCE_BITS, first_id_of, milliseconds_of
+from ingest.events.ids import SEQUENCE_BITS, first_id_of, milliseconds_of
 from ingest.publisher.stream_search import MARGIN_MS, WIDE_MARGIN_MS, Sight, Wanted
 from tests.unit.making import NOW_US
 

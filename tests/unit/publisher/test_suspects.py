@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingest.batches import Batch
-from ingest.events import Event
+from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.publisher.amqp_reasons import Closed
 from ingest.publisher.suspects import (
     ORDINARY_BYTES,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ingest.batches import Batch
+from ingest.events.batch import Batch
 from ingest.spool.files import damaged, segments_of, take_spool
 from ingest.spool.index import Index
 from ingest.spool.loading import Loader

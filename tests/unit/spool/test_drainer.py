@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.errors import IdsTaken, Repeats, SpoolFull, StoreUnavailable
-from ingest.ids import LEASED_SLOTS_MAX
+from ingest.events.batch import Batch
+from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
 from ingest.spool.files import take_spool
 from ingest.spool.records import Record

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.batches import Batch
 from ingest.clock import unix_us
 from ingest.errors import SpoolFull, StoreUnavailable
+from ingest.events.batch import Batch
 from ingest.spool.files import segments_of, spools, take_spool
 from ingest.spool.records import Refused
 from ingest.spool.store import SpoolStore

@@ -1,6 +1,6 @@
 import pytest
 
-from ingest.events import Event
+from ingest.events.event import Event
 from ingest.store import mysql_statements as sql
 from tests.unit.making import batch, events
 

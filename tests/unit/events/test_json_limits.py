@@ -3,8 +3,8 @@
 import pytest
 
 from ingest.errors import Invalid
-from ingest.events import Event, decode
-from ingest.stored_json import KEY, NUMBER, problem
+from ingest.events.event import Event, decode
+from ingest.events.json_limits import KEY, NUMBER, problem
 from tests.stored_json import KEYS_REFUSED, NUMBERS_REFUSED, TAKEN
 from tests.unit.making import FIELDS, body, event
 

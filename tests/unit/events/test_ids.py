@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.ids import EPOCH_MS, SEQUENCE_MAX, SLOTS_MAX, IdGenerator, ids_of_second, milliseconds_of, slot_of
+from ingest.events.ids import (
+    EPOCH_MS,
+    SEQUENCE_MAX,
+    SLOTS_MAX,
+    IdGenerator,
+    ids_of_second,
+    milliseconds_of,
+    slot_of,
+)
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import Invalid, Malformed
-from ingest.events import DURATION_SECONDS_MAX, JSON_DEPTH_MAX, LENGTHS_MAX, decode
+from ingest.events.event import DURATION_SECONDS_MAX, JSON_DEPTH_MAX, LENGTHS_MAX, decode
 from tests.unit.making import ABSENT, FIELDS, body
 
 TEXTS = sorted(LENGTHS_MAX)

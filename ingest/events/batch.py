@@ -10,9 +10,9 @@ import msgspec
 from msgspec.structs import replace
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
-from ingest.events import Event
-from ingest.ids import IdGenerator, is_provisional, slot_of
-from ingest.keys import digest_of, fingerprint_of, key_of_renamed
+from ingest.events.event import Event
+from ingest.events.idempotency import digest_of, fingerprint_of, key_of_renamed
+from ingest.events.ids import IdGenerator, is_provisional, slot_of
 
 log = logging.getLogger("ingest.outbox")
 
@@ -30,7 +30,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     events: Sequence[Event]
     created_us: int
     writer: int = 0
-    """Whose ids they are: of one life of one worker (`ingest.ids.IdGenerator.writer`); 0 if that is not known."""
+    """Whose ids they are: of one life of one worker (`ingest.events.ids.IdGenerator.writer`); 0 if that is not
+    known."""
 
     @property
     def first_id(self) -> int:

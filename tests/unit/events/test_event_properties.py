@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import Invalid
-from ingest.events import CALL_ENDED, Event, decode, field_errors
+from ingest.events.event import CALL_ENDED, Event, decode, field_errors
 from tests.fuzz.checks import check_event
 from tests.unit.making import ABSENT, FIELDS
 

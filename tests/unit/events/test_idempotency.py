@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.errors import Malformed
-from ingest.keys import KEY_CHARS_MAX, Keys, digest_of, fingerprint_of
+from ingest.events.idempotency import KEY_CHARS_MAX, Keys, digest_of, fingerprint_of
 from tests.unit.making import event
 
 HEADER_ONLY, NATURAL = Keys(natural=False), Keys(natural=True)

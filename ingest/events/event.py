@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ingest.errors import Invalid, Malformed
-from ingest.stored_json import BIG_E, EXPONENT, LONG_DIGITS, problem
+from ingest.events.json_limits import BIG_E, EXPONENT, LONG_DIGITS, problem
 
 JSON_DEPTH_MAX = 31
 """Levels of nesting. MariaDB's JSON_VALID() refuses more than 31 (MySQL's limit is 100)."""
@@ -46,7 +46,8 @@ class CallEvent(msgspec.Struct, gc=False):
 class Event(msgspec.Struct, gc=False, array_like=True):
     """A valid event: the two columns of its own, and the JSON exactly as received (UTF-8).
 
-    `key` tells a repeat, see `ingest.keys`; `headers` are its message's, see `ingest.carried`. What older versions
+    `key` tells a repeat, see `ingest.events.idempotency`; `headers` are its message's, see `ingest.events.headers`.
+    What older versions
     packed ends before the one or the other.
     """
 

@@ -2,8 +2,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ingest.batches import Batch, pack, unpack, unpack_one
-from ingest.events import Event
+from ingest.events.batch import Batch, pack, unpack, unpack_one
+from ingest.events.event import Event
 from tests.unit.making import batch
 
 Row = tuple[int, Event]

@@ -5,7 +5,7 @@ from hashlib import blake2b
 import msgspec
 
 from ingest.errors import Malformed
-from ingest.events import Event
+from ingest.events.event import Event
 
 HEADER = "idempotency-key"
 KEY_CHARS_MAX = 255
