@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest import batch_endpoint, endpoint
 from ingest.admin import Admin
+from ingest.auth.rate_limit import Sharing
 from ingest.batch_endpoint import BatchEndpoint, BatchLimits
 from ingest.bridge import Bridge
 from ingest.clients import endpoint as clients
@@ -25,7 +26,6 @@ from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
 from ingest.health import Health
-from ingest.rates import Sharing
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.settings import Settings, read_settings

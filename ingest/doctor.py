@@ -9,6 +9,7 @@ import aiormq.exceptions
 import msgspec
 
 from ingest.agreement import difference, live_holders, same, target_of, text_of
+from ingest.auth.tokens import warning_about
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.files.data_folder import running
 from ingest.files.owner import check_folder
@@ -22,7 +23,6 @@ from ingest.store.mysql_migrations import examine as examine_tables
 from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_schema import Report
 from ingest.tls import check_tls
-from ingest.tokens import warning_about
 from ingest.wiring import make_store, make_topology
 
 Check = Callable[[Settings], Awaitable[str]]

@@ -18,6 +18,7 @@ from granian.server.mp import MPServer
 
 from ingest.addresses import check_free, literal
 from ingest.app import beats_folder, metric_files
+from ingest.auth.tokens import warning_about
 from ingest.files.data_folder import claim
 from ingest.files.lock_watch import watch_in_thread
 from ingest.files.owner import root_warning
@@ -27,7 +28,6 @@ from ingest.stop_signals import obey_in_forked
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config
 from ingest.tls import Certificates, Renewals, TlsContext
-from ingest.tokens import warning_about
 from ingest.watchdog import watch
 from ingest.wiring import make_store
 

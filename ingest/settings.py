@@ -8,10 +8,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from ingest.auth.tokens import digest_of, digests_of, problem_of
 from ingest.errors import SettingsError
 from ingest.failover import each_host
 from ingest.telemetry.logs import Level
-from ingest.tokens import digest_of, digests_of, problem_of
 
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"

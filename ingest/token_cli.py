@@ -1,4 +1,4 @@
-"""The commands of `ingest tokens`; what they do is in `ingest.token_commands` and `ingest.tokens`."""
+"""The commands of `ingest tokens`; what they do is in `ingest.token_commands` and `ingest.auth.tokens`."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def tokens_hash() -> None:
 
     Clients send the token as before; who reads the configuration cannot.
     """
-    from ingest.tokens import entry_of
+    from ingest.auth.tokens import entry_of
 
     line = click.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     click.echo(entry_of(line))

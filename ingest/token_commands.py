@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ingest.auth.token_refresh import POLL_SECONDS
+from ingest.auth.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
 from ingest.clock import unix_us
 from ingest.durations import seconds_of
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.store.base import TokenTable
-from ingest.token_watch import POLL_SECONDS
-from ingest.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
 from ingest.wiring import with_store
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
 from ingest.agreement import Agreement, target_of
+from ingest.auth.authenticator import Grants
+from ingest.auth.token_refresh import TokenWatch
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
@@ -24,7 +26,6 @@ from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.files.owner import act_as_owner
-from ingest.grants import Grants
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
@@ -56,7 +57,6 @@ from ingest.store.sqlite import SQLiteStore
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
-from ingest.token_watch import TokenWatch
 from ingest.worker import Parts, SpoolParts
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Protocol
 import msgspec
 
 from ingest.agreement import Agreement
+from ingest.auth.authenticator import Grants
+from ingest.auth.token_refresh import TokenWatch
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
@@ -19,7 +21,6 @@ from ingest.errors import StoreError
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
-from ingest.grants import Grants
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.identity import Identity
@@ -30,7 +31,6 @@ from ingest.settler import Settler
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise
 from ingest.telemetry.metrics import Metrics
-from ingest.token_watch import TokenWatch
 
 log = logging.getLogger("ingest.worker")
 

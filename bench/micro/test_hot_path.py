@@ -10,10 +10,10 @@ import pytest
 
 from bench.events import bodies
 from bench.micro.conftest import Beside
+from ingest.auth.authenticator import Grants
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
-from ingest.grants import Grants
 from ingest.publisher.amqp1 import encode_batch
 from ingest.publisher.amqp_frames import Marshaller
 from ingest.store.mysql_statements import commit

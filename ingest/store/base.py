@@ -5,11 +5,11 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.auth.tokens import Token
 from ingest.dead_letters import DeadLetterTable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.events_table import EventTable
-from ingest.tokens import Token
 
 LEASE_SECONDS_MAX = 86_400
 """Of an outbox entry, as `INGEST_LEASE_SECONDS` may ask for."""

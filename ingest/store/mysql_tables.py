@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from ingest.auth.tokens import Token
 from ingest.clock_watch import ClockWatch
 from ingest.dead_letters import DeadLetter
 from ingest.deadlines import deadline
@@ -21,7 +22,6 @@ from ingest.store.mysql_pool import Pool, Servers
 from ingest.store.mysql_schema import Report, examined
 from ingest.store.mysql_unfinished import check_whole
 from ingest.telemetry.connection_metrics import UNHEARD, Link
-from ingest.tokens import Token
 
 SCAN_SECONDS_MAX = 600.0
 """For events that are counted, or picked out of all: a large table is read to its end for that."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from ingest.auth.tokens import Token
 from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
@@ -14,7 +15,6 @@ from ingest.events.event import Event
 from ingest.events_table import Selection
 from ingest.sqlite import Connect, Database, connect
 from ingest.store.base import COUNTED_MAX
-from ingest.tokens import Token
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from ingest.auth.tokens import CONFIGURED
 from ingest.telemetry.connection_metrics import CountedLink
 from ingest.telemetry.durable_counters import Ledger
 from ingest.telemetry.histogram import BatchHistogram
-from ingest.tokens import CONFIGURED
 
 Route = Literal["memory", "relay", "spool"]
 ROUTES: tuple[Route, ...] = get_args(Route)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ingest.auth.tokens import Token
 from ingest.errors import StoreUnavailable
 from ingest.store.migrations import newest_version
-from ingest.tokens import Token
 from tests.contract.hostile import HostileMySQL, make
 from tests.contract.stores import opened
 from tests.services import MySQLServer

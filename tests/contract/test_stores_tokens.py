@@ -2,9 +2,9 @@
 
 import pytest
 
+from ingest.auth.tokens import Token
 from ingest.errors import StoreError
 from ingest.store.base import Store
-from ingest.tokens import Token
 from tests.contract.stores import Database
 
 NOW_US = 1_738_331_100_123_456

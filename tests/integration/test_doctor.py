@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.auth.tokens import entry_of
 from ingest.settings import mask_url
-from ingest.tokens import entry_of
 from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
 from tests.faults.reading import channel_to
 from tests.services import MySQLServer, RabbitMQServer

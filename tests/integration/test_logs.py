@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.tokens import entry_of
+from ingest.auth.tokens import entry_of
 from tests.commands import PASSWORD, nowhere
 from tests.conftest import StartService
 from tests.integration.test_http_abuse import POISON

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import settings
 from prometheus_client import CollectorRegistry
 
+from ingest.auth.authenticator import Grants
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
-from ingest.grants import Grants
 from ingest.homes import Home
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage

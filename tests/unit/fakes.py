@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ingest.auth.tokens import Token
 from ingest.dead_letters import DeadLetter
 from ingest.errors import (
     BatchRefused,
@@ -26,7 +27,6 @@ from ingest.homes import Home
 from ingest.publisher.base import Lane, Refused
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
-from ingest.tokens import Token
 from tests.unit.making import NOW_US
 
 WAIT_SECONDS = 10

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.auth.tokens import entry_of
 from ingest.errors import SettingsError
 from ingest.settings import WELL_KNOWN_TOKEN, Settings, mask_url, masked, read_settings
-from ingest.tokens import entry_of
 
 MYSQL = {"INGEST_DATABASE_URL": "mysql://ingest:secret@db:3306/calls", "INGEST_API_TOKENS": "a-token"}
 AMQP = {"INGEST_BROKER_URL": "amqp://guest:secret@rabbit/", "INGEST_API_TOKENS": "a-token"}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.grants import Grants
+from ingest.auth.authenticator import Grants
+from ingest.auth.token_refresh import LABELS_MAX, OTHERS, TokenWatch
+from ingest.auth.tokens import Token, digest_of
 from ingest.telemetry.metrics import Metrics
-from ingest.token_watch import LABELS_MAX, OTHERS, TokenWatch
-from ingest.tokens import Token, digest_of
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeTokens
 

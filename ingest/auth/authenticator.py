@@ -4,10 +4,10 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s, sha256
 
+from ingest.auth.rate_limit import Bucket
+from ingest.auth.tokens import CONFIGURED, PREFIX, Token, split
 from ingest.clock import Monotonic
 from ingest.events.headers import TOKEN, Carried
-from ingest.rates import Bucket
-from ingest.tokens import CONFIGURED, PREFIX, Token, split
 
 
 class Grant:

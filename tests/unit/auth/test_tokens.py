@@ -2,8 +2,8 @@ from hashlib import sha256
 
 import pytest
 
+from ingest.auth.tokens import Token, digests_of, entry_of, new_secret, problem_of, warning_about
 from ingest.errors import SettingsError
-from ingest.tokens import Token, digests_of, entry_of, new_secret, problem_of, warning_about
 
 FIRST, SECOND = "first-token", "second.token"
 

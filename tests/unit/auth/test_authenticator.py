@@ -5,9 +5,9 @@ from hashlib import sha256
 
 import pytest
 
-from ingest.grants import Grants
-from ingest.rates import Bucket
-from ingest.tokens import CONFIGURED, Token, digest_of, entry_of
+from ingest.auth.authenticator import Grants
+from ingest.auth.rate_limit import Bucket
+from ingest.auth.tokens import CONFIGURED, Token, digest_of, entry_of
 
 FIRST, SECOND, THIRD = "first-token", "second.token", "third token"
 WRONG = [None, "", "first-token ", "first-toke", "FIRST-TOKEN", "first-token,second.token", "\xff\x00"]

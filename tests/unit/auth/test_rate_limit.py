@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.rates import Bucket, Sharing
+from ingest.auth.rate_limit import Bucket, Sharing
 from tests.unit.fakes import FakeClock
 
 RATE, BURST = 10.0, 20.0

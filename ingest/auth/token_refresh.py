@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.auth.authenticator import Grant, Grants
+from ingest.auth.tokens import Token
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
-from ingest.grants import Grant, Grants
 from ingest.store.base import TokenTable
 from ingest.telemetry.metrics import Metrics
-from ingest.tokens import Token
 
 log = logging.getLogger("ingest.tokens")
 
