@@ -31,7 +31,7 @@ from bench.openloop.plan import Plan
 from bench.records import record
 from bench.stamp import Stamp, filesystem, stamp
 from bench.tables import table
-from ingest.retention import ONE_DAY, end_of, name_of
+from ingest.retention.partitions import ONE_DAY, end_of, name_of
 from tests.services import MySQLServer
 
 METHOD = (

@@ -1,4 +1,4 @@
-"""The command `ingest retention`; what it decides is in `ingest.retention`."""
+"""The command `ingest retention`; what it decides is in `ingest.retention.partitions`."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from ingest.errors import SettingsError, StoreError
 from ingest.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from ingest.retention_run import Retention
+    from ingest.retention.run import Retention
     from ingest.store.mysql_partitions import PartitionedTable
 
 LOCK_SECONDS = 10
@@ -38,7 +38,7 @@ async def _retention(
     settings: Settings, keep_days: int | None, bytes_max: int | None, convert: bool, dry_run: bool
 ) -> None:
     from ingest.clock import unix_us
-    from ingest.retention_run import Retention
+    from ingest.retention.run import Retention
     from ingest.store.mysql_partitions import PartitionedTable
     from ingest.store.mysql_pool import Servers
 
@@ -72,7 +72,7 @@ async def _convert(table: "PartitionedTable") -> None:
 
 
 async def _apply(run: "Retention") -> None:
-    from ingest.retention import name_of
+    from ingest.retention.partitions import name_of
 
     for day in await run.create():
         click.echo(f"{name_of(day)} made")
@@ -83,7 +83,7 @@ async def _apply(run: "Retention") -> None:
 
 
 async def _tell(run: "Retention") -> None:
-    from ingest.retention import name_of
+    from ingest.retention.partitions import name_of
 
     to_do = await run.plan()
     for day in to_do.create:

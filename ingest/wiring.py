@@ -29,13 +29,13 @@ from ingest.files.owner import act_as_owner
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
-from ingest.key_cleaner import KeyCleaner
 from ingest.publisher.amqp import AmqpPublisher
 from ingest.publisher.amqp_queue import QueueDeclaration
 from ingest.publisher.base import Held, Publisher, not_held
 from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.publishing import Publishing, keeps_order
-from ingest.retention_keeper import RetentionKeeper
+from ingest.retention.idempotency_keys import KeyCleaner
+from ingest.retention.scheduler import RetentionKeeper
 from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
 from ingest.settler import Settler

@@ -24,9 +24,9 @@ from ingest.files.lock_watch import LockWatch
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.identity import Identity
-from ingest.key_cleaner import KeyCleaner
 from ingest.publisher.base import Publisher
 from ingest.relay import Relay
+from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.settler import Settler
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise

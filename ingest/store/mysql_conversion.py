@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from ingest.clock import NowUs, check_clocks
 from ingest.errors import StoreError
-from ingest.retention import AHEAD_DAYS, ONE_DAY, check_rows, day_of, days
+from ingest.retention.partitions import AHEAD_DAYS, ONE_DAY, check_rows, day_of, days
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_partitions import (
     BOUNDS,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 
 from ingest.errors import StoreError
-from ingest.retention import LAST, Facts, Partition, Row, check_rows, end_of, name_of
+from ingest.retention.partitions import LAST, Facts, Partition, Row, check_rows, end_of, name_of
 from ingest.store.mysql_connection import Connection
 from ingest.store.mysql_pool import Servers
 from ingest.store.mysql_unfinished import DROPPED, EVENTS, check_whole, existing
@@ -96,7 +96,7 @@ class PartitionedTable:
             await self.connection.run(REORGANIZE % definitions(of_days))
 
     async def finish_drop(self, before_id: int) -> None:
-        """See `ingest.retention.Table`: evidence, as the table's name says nothing of its rows."""
+        """See `ingest.retention.partitions.Table`: evidence, as the table's name says nothing of its rows."""
         if await existing(self.connection, DROPPED):
             await self._check_dropped(before_id)
             await self.connection.run(REMOVE % DROPPED)

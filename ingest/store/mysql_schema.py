@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ingest.errors import SchemaError, StoreError
-from ingest.retention import check_partitions, disagreement, first_disagreeing
+from ingest.retention.partitions import check_partitions, disagreement, first_disagreeing
 from ingest.store.migrations import newest_version
 from ingest.store.mysql_connection import Connection, Row
 from ingest.store.mysql_partitions import partitions_of, sampled

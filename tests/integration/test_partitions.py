@@ -15,8 +15,8 @@ from ingest.clock import unix_us
 from ingest.errors import StoreError
 from ingest.events.ids import first_id_of
 from ingest.events_table import Selection
-from ingest.retention import day_of, name_of
-from ingest.retention_run import Retention
+from ingest.retention.partitions import day_of, name_of
+from ingest.retention.run import Retention
 from ingest.store.mysql_conversion import CHUNK_ROWS, Conversion
 from ingest.store.mysql_partitions import PartitionedTable
 from ingest.store.mysql_pool import Servers

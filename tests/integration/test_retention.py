@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest.events.ids import first_id_of
-from ingest.retention import AHEAD_DAYS, name_of
+from ingest.retention.partitions import AHEAD_DAYS, name_of
 from tests.conftest import StartService
 from tests.exposition import scrape
 from tests.faults.clock import LIBRARIES

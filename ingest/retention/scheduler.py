@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
-from ingest.retention import Partition, Table, name_of
-from ingest.retention_run import Retention
+from ingest.retention.partitions import Partition, Table, name_of
+from ingest.retention.run import Retention
 from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.retention")

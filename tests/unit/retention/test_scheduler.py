@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.retention import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
-from ingest.retention_keeper import RetentionKeeper
+from ingest.retention.partitions import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
+from ingest.retention.scheduler import RetentionKeeper
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, until

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import date
 
 from ingest.clock import NowUs, check_clocks
-from ingest.retention import Partition, Plan, Table, check_rows, plan
+from ingest.retention.partitions import Partition, Plan, Table, check_rows, plan
 
 
 class Retention:

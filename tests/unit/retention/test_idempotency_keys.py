@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.key_cleaner import FORGET_MAX, KeyCleaner
+from ingest.retention.idempotency_keys import FORGET_MAX, KeyCleaner
 from tests.unit.fakes import FakeClock, FakeStore
 from tests.unit.making import NOW_US
 

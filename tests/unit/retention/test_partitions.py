@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import StoreError
 from ingest.events.ids import IdGenerator, first_id_of
-from ingest.retention import (
+from ingest.retention.partitions import (
     AHEAD_DAYS,
     MISSING_DAYS_MAX,
     Facts,
