@@ -35,7 +35,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="what all messages of a type have in common is encoded for each",
-        file="ingest/publisher/amqp1.py",
+        file="ingest/broker/stream/message.py",
         line="    before, after = _around_id(",
         instead="    before, after = _around_id.__wrapped__(",
         part="micro",

@@ -13,11 +13,11 @@ from typing import Any
 
 import zstandard
 
+from ingest.broker.stream.address import StreamAddress
+from ingest.broker.stream.message import encode_batch
+from ingest.broker.stream.node import Publication, StreamNode
+from ingest.broker.stream.topology import StreamTopology
 from ingest.events.batch import Batch
-from ingest.publisher.amqp1 import encode_batch
-from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_node import Publication, StreamNode
-from ingest.publisher.stream_topology import StreamTopology
 
 KEY_PUBLISH, VERSION, ENTRIES = 2, 1, 1
 SUB_ENTRY = 0x80

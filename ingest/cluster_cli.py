@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import click
 
-from ingest.agreement import Record, difference, live_holders, target_of, text_of
+from ingest.broker.target_record import Record, difference, live_holders, target_of, text_of
 from ingest.errors import SettingsError
 from ingest.settings import Settings, read_settings
 from ingest.store.mysql import MySQLStore

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ingest.broker.base import Publisher
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
 from ingest.events.batch import Batch, joined
 from ingest.homes import Home
-from ingest.publisher.base import Publisher
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage

@@ -8,15 +8,15 @@ from typing import Any, cast
 import aiormq.exceptions
 import msgspec
 
-from ingest.agreement import difference, live_holders, same, target_of, text_of
 from ingest.auth.tokens import warning_about
+from ingest.broker.amqp.connect import connect
+from ingest.broker.amqp.findings import TYPE, arguments_of, losses, told_channels, try_size
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.amqp.reasons import words_of
+from ingest.broker.target_record import difference, live_holders, same, target_of, text_of
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.files.data_folder import running
 from ingest.files.owner import check_folder
-from ingest.publisher.amqp_findings import TYPE, arguments_of, losses, told_channels, try_size
-from ingest.publisher.amqp_hosts import connect
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.amqp_reasons import words_of
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_migrations import examine as examine_tables
@@ -227,7 +227,7 @@ async def _queue(settings: Settings) -> str:
 
 
 async def _stream(settings: Settings) -> str:
-    from ingest.publisher.stream_topology import look_at  # rstream is needed in this mode only
+    from ingest.broker.stream.topology import look_at  # rstream is needed in this mode only
 
     shown = mask_url(settings.stream_url)
     topology = make_topology(settings)

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from ingest.broker.base import Publisher
 from ingest.errors import StoreError
-from ingest.publisher.base import Publisher
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
+from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic, NowUs
 from ingest.dead_letters import Graveyard
 from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
@@ -19,7 +20,6 @@ from ingest.errors import PublishError, StoreError
 from ingest.events.batch import Batch
 from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
-from ingest.publisher.base import OrderedPublisher
 from ingest.store.base import Outbox
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics

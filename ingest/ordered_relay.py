@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from ingest.broker.base import OrderedPublisher
 from ingest.errors import PublishError
 from ingest.events.batch import Batch
 from ingest.ordered_dispatcher import OLDER_FIRST
-from ingest.publisher.base import OrderedPublisher
 from ingest.relay import Relay, RelayTools
 from ingest.store.base import Outbox
 

@@ -12,11 +12,11 @@ from itertools import islice
 
 import msgspec
 
+from ingest.broker.base import Publisher
 from ingest.clock import Monotonic, NowUs, jittered
 from ingest.dead_letters import Graveyard, Tries
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
-from ingest.publisher.base import Publisher
 from ingest.store.base import Outbox
 from ingest.telemetry.metrics import Metrics, Route
 from ingest.telemetry.outage import Outage

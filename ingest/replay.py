@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from ingest.broker.base import Publisher
 from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import first_id_of
 from ingest.events_table import EventTable, Selection
-from ingest.publisher.base import Publisher
 from ingest.replay_progress import Progress, ProgressFile
 
 PAGE = 500

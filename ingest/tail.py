@@ -10,10 +10,10 @@ from typing import Any
 
 import aiormq.exceptions
 
+from ingest.broker.amqp.connect import connect
+from ingest.broker.amqp.reasons import of_connection, words_of
+from ingest.broker.embedded import FILE_NAME, EmbeddedQueue
 from ingest.errors import BrokerUnavailable
-from ingest.publisher.amqp_hosts import connect
-from ingest.publisher.amqp_reasons import of_connection, words_of
-from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue
 from ingest.settings import Settings, mask_url
 
 POLL_SECONDS = 0.1
@@ -113,8 +113,8 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
 
 async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:
     """A stream keeps what is read from it: this prints it, or all of its partitions, from the beginning."""
-    from ingest.publisher.partitions import partition_names  # rstream is needed in this mode only
-    from ingest.publisher.stream_reader import read_streams
+    from ingest.broker.stream.partitions import partition_names  # rstream is needed in this mode only
+    from ingest.broker.stream.reader import read_streams
 
     streams = partition_names(settings.queue, settings.stream_partitions)
     messages = read_streams(settings.stream_url, streams, settings.connect_timeout_seconds)

@@ -25,13 +25,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 
 from ingest import __version__
+from ingest.broker.base import Lane as PublishLane
+from ingest.broker.base import OrderedPublisher, Publisher, Refused
 from ingest.clients.endpoint import PREFIX
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.headers import TRACEPARENT, Carried, carry
 from ingest.homes import Keeper
-from ingest.publisher.base import Lane as PublishLane
-from ingest.publisher.base import OrderedPublisher, Publisher, Refused
 from ingest.rsgi import Headers, HttpProtocol, Lane, Scope
 
 log = logging.getLogger("ingest.tracing")
@@ -155,7 +155,7 @@ class TracedKeeper:
 
 
 class TracedPublisher:
-    """See `ingest.publisher.base.Publisher`."""
+    """See `ingest.broker.base.Publisher`."""
 
     def __init__(self, publisher: Publisher, tracer: trace.Tracer, queue: str) -> None:
         self._publisher = publisher

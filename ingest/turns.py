@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic
 from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
-from ingest.publisher.base import OrderedPublisher
 from ingest.telemetry.metrics import Metrics
 from ingest.tickets import Part
 

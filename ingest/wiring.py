@@ -8,12 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
-from ingest.agreement import Agreement, target_of
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
+from ingest.broker.amqp.publisher import AmqpPublisher
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.base import Held, Publisher, not_held
+from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
+from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
 from ingest.clock_watch import ClockWatch
 from ingest.committer import Committer, CommitterLimits
@@ -29,10 +33,6 @@ from ingest.files.owner import act_as_owner
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
-from ingest.publisher.amqp import AmqpPublisher
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Held, Publisher, not_held
-from ingest.publisher.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.publishing import Publishing, keeps_order
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
@@ -60,7 +60,7 @@ from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 from ingest.worker import Parts, SpoolParts
 
 if TYPE_CHECKING:
-    from ingest.publisher.stream_topology import StreamTopology
+    from ingest.broker.stream.topology import StreamTopology
 
 T = TypeVar("T")
 
@@ -231,7 +231,7 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, loo
 
 def make_publisher(settings: Settings, link: Link = UNHEARD, held: Held = not_held) -> Publisher:
     if settings.publish_to == "stream":
-        from ingest.publisher.stream import StreamPublisher  # rstream is needed in this mode only
+        from ingest.broker.stream.publisher import StreamPublisher  # rstream is needed in this mode only
 
         return StreamPublisher(
             settings.stream_url,
@@ -270,7 +270,7 @@ def make_agreement(settings: Settings, store: Store) -> Agreement:
 
 
 def make_topology(settings: Settings) -> "StreamTopology":
-    from ingest.publisher.stream_topology import StreamTopology
+    from ingest.broker.stream.topology import StreamTopology
 
     return StreamTopology(
         settings.queue,

@@ -8,12 +8,13 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.agreement import Agreement
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
 from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
+from ingest.broker.base import Publisher
+from ingest.broker.target_record import Agreement
 from ingest.clock import NowUs
 from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
@@ -24,7 +25,6 @@ from ingest.files.lock_watch import LockWatch
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.identity import Identity
-from ingest.publisher.base import Publisher
 from ingest.relay import Relay
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.settler import Settler

@@ -6,11 +6,11 @@ from typing import Any
 
 import uvloop
 
+from ingest.broker.base import Lane
 from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
-from ingest.publisher.base import Lane
 from ingest.rsgi import HttpProtocol, Scope
 from ingest.settings import Settings
 from ingest.telemetry.metrics import Metrics

@@ -11,11 +11,11 @@ import pytest
 from bench.events import bodies
 from bench.micro.conftest import Beside
 from ingest.auth.authenticator import Grants
+from ingest.broker.amqp.frames import Marshaller
+from ingest.broker.stream.message import encode_batch
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
-from ingest.publisher.amqp1 import encode_batch
-from ingest.publisher.amqp_frames import Marshaller
 from ingest.store.mysql_statements import commit
 
 BATCH_EVENTS = 500

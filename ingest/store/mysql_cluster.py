@@ -1,10 +1,10 @@
-"""The record of what the workers of a database publish to, on MySQL; see `ingest.agreement`."""
+"""The record of what the workers of a database publish to, on MySQL; see `ingest.broker.target_record`."""
 
 from collections.abc import Callable
 
 import msgspec
 
-from ingest.agreement import Member, Record, Target, same
+from ingest.broker.target_record import Member, Record, Target, same
 from ingest.errors import StoreError
 from ingest.store import mysql_statements as sql
 from ingest.store.mysql_connection import Connection
@@ -27,7 +27,7 @@ LEAVE = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
 
 
 class MySQLCluster(MySQLTables):
-    """See `ingest.agreement.RecordTable`."""
+    """See `ingest.broker.target_record.RecordTable`."""
 
     async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
         values = sql.quoted(worker.encode()), sql.quoted(node.encode()), _packed(target)

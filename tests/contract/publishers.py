@@ -12,12 +12,12 @@ import msgspec
 import pika
 from rstream import Consumer, amqp_decoder
 
-from ingest.publisher.amqp import AmqpPublisher
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Publisher
-from ingest.publisher.embedded import EmbeddedPublisher, EmbeddedQueue
-from ingest.publisher.stream import StreamPublisher
-from ingest.publisher.stream_topology import StreamTopology
+from ingest.broker.amqp.publisher import AmqpPublisher
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.base import Publisher
+from ingest.broker.embedded import EmbeddedPublisher, EmbeddedQueue
+from ingest.broker.stream.publisher import StreamPublisher
+from ingest.broker.stream.topology import StreamTopology
 from ingest.telemetry.connection_metrics import UNHEARD
 from tests.services import RabbitMQServer
 

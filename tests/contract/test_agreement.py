@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.agreement import Record, Target
+from ingest.broker.target_record import Record, Target
 from ingest.clock import unix_us
 from ingest.store.mysql import MySQLStore
 from ingest.store.mysql_pool import Servers

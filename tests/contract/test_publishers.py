@@ -1,4 +1,4 @@
-"""What every publisher promises (`ingest.publisher.base`), tried on each broker."""
+"""What every publisher promises (`ingest.broker.base`), tried on each broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
+from ingest.broker.base import Publisher
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import milliseconds_of
-from ingest.publisher.base import Publisher
 from tests.contract.publishers import Broker, Embedded, Queue, Stream, all_of, publishing, removed, until
 from tests.services import RabbitMQServer, free_port
 from tests.unit.making import NOW_US, batch, event

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
+from ingest.broker.base import Publisher
+from ingest.broker.stream.address import StreamAddress
+from ingest.broker.stream.search import Wanted, find_ids
 from ingest.errors import BrokerUnavailable, PublishError
 from ingest.events.batch import Batch
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, IdGenerator
-from ingest.publisher.base import Publisher
-from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_search import Wanted, find_ids
 from tests.contract.publishers import Broker, Queue, Stream, all_of, publishing, removed, until
 from tests.services import RabbitMQServer, rabbitmq_server
 from tests.services.rabbitmq import STREAMS

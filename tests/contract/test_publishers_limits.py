@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ingest.broker.amqp.publisher import AmqpPublisher
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.base import Lane, Publisher
 from ingest.errors import BrokerUnavailable, NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.publisher.amqp import AmqpPublisher
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Lane, Publisher
 from tests.contract.publishers import LIMITS, Queue, all_of, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer, rabbitmq_server

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from rstream import Producer
 
+from ingest.broker.base import OrderedPublisher, Publisher
+from ingest.broker.stream.partitions import partition_of
+from ingest.broker.stream.publisher import StreamPublisher
+from ingest.broker.stream.topology import StreamTopology
 from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.publisher.base import OrderedPublisher, Publisher
-from ingest.publisher.partitions import partition_of
-from ingest.publisher.stream import StreamPublisher
-from ingest.publisher.stream_topology import StreamTopology
 from ingest.telemetry.connection_metrics import UNHEARD
 from tests.contract.publishers import LIMITS, Queue, Stream, SuperStream, all_of, publishing, removed, until
 from tests.faults.reading import version_numbers

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ingest.broker.stream.address import StreamAddress
+from ingest.broker.stream.node import StreamNode
+from ingest.broker.stream.topology import Findings, StreamTopology, look_at
 from ingest.files.one_at_a_time import Exclusively, by_file
-from ingest.publisher.stream_address import StreamAddress
-from ingest.publisher.stream_node import StreamNode
-from ingest.publisher.stream_topology import Findings, StreamTopology, look_at
 from ingest.store.mysql_lock import by_mysql
 from ingest.store.mysql_pool import Servers
 from tests.contract.publishers import SuperStream, channel_to, publishing, removed, until

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 import pika
 import pymysql
 
+from ingest.broker.embedded import FILE_NAME
 from ingest.events.ids import ID_MAX, IdGenerator
-from ingest.publisher.embedded import FILE_NAME
 from ingest.spool.inspection import contents
 from tests.faults.ledger import Message, Row
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.agreement import UNKNOWN
+from ingest.broker.target_record import UNKNOWN
 from tests.conftest import StartService
 from tests.faults.ledger import compare
 from tests.faults.load import Load

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ingest.publisher.amqp import AmqpPublisher
-from ingest.publisher.amqp_queue import QueueDeclaration
-from ingest.publisher.base import Publisher
-from ingest.publisher.stream import StreamPublisher
-from ingest.publisher.stream_topology import StreamTopology
+from ingest.broker.amqp.publisher import AmqpPublisher
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.base import Publisher
+from ingest.broker.stream.publisher import StreamPublisher
+from ingest.broker.stream.topology import StreamTopology
 from ingest.telemetry.connection_metrics import UNHEARD
 from tests.certificates import Authority
 from tests.contract.publishers import LIMITS, publishing, until

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from ingest.publisher.partitions import partition_of
+from ingest.broker.stream.partitions import partition_of
 from tests.contract.publishers import SuperStream, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.paths import DOCS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from ingest.publisher.embedded import FILE_NAME, EmbeddedQueue, Message
+from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until

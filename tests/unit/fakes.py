@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ingest.auth.tokens import Token
+from ingest.broker.base import Lane, Refused
 from ingest.dead_letters import DeadLetter
 from ingest.errors import (
     BatchRefused,
@@ -24,7 +25,6 @@ from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.events_table import Selection
 from ingest.homes import Home
-from ingest.publisher.base import Lane, Refused
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
 from tests.unit.making import NOW_US

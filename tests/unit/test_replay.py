@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.broker.base import Lane
 from ingest.errors import BrokerUnavailable, NotConfirmed, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events_table import Selection
-from ingest.publisher.base import Lane
 from ingest.replay import PAGE, REFUSED_MAX, TRIES_MAX, Replay, ReplayFailed
 from ingest.replay_progress import ProgressFile
 from tests.unit.fakes import FakePublisher

@@ -1,0 +1,121 @@
+"""The publisher on RabbitMQ's queues, through aio-pika: a pool of confirming channels."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
+
+from ingest.broker.amqp.connection import AmqpConnection, FewerChannels
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.amqp.reasons import ClosedByBroker
+from ingest.broker.amqp.suspects import Suspects
+from ingest.broker.amqp.trial import Trial
+from ingest.broker.base import Held, Lane, not_held
+from ingest.broker.supervisor import SupervisedPublisher
+from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
+from ingest.failover import Rota, each_host
+from ingest.telemetry.connection_metrics import UNHEARD, Link
+
+TRIES_MAX = 3
+TRY_PAUSE_SECONDS = 0.1
+"""A refused message is sent again this often, a little later each time, before the relay has it."""
+
+
+class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
+    """See `ingest.broker.base.Publisher`.
+
+    A channel that the broker closes for a message is opened again, and what was in flight on it is published again: at
+    once, but for the suspects. Those are the relay lane's, on a connection of their own
+    (`ingest.broker.amqp.suspects`).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        declaration: QueueDeclaration,
+        link: Link = UNHEARD,
+        held: Held = not_held,
+        *,
+        channels_max: int,
+        confirm_timeout_seconds: float,
+        connect_timeout_seconds: float,
+        reconnect_seconds_max: float,
+    ) -> None:
+        self._hosts = Rota(each_host(url))
+        self._declaration = declaration
+        self._channels_max = channels_max
+        self._connect_timeout_seconds = connect_timeout_seconds
+        super().__init__(self._connect, reconnect_seconds_max, link, held)
+        self._link = link
+        self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._suspects = Suspects(time.monotonic)
+        self._trial = Trial(partial(self._connected, 1), self._suspects, confirm_timeout_seconds, time.monotonic)
+
+    @property
+    def problem(self) -> str | None:
+        return super().problem or self._suspects.problem
+
+    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        suspects = self._suspects.among(batch)
+        refused: Sequence[int] = ()
+        if len(suspects) < len(batch):
+            refused, accused = await self._publish(batch, _others(range(len(batch)), suspects), lane)
+            self._suspects.confirmed(len(batch) - len(suspects) - len(refused) - len(accused))
+            suspects = sorted([*suspects, *accused]) if accused else suspects
+        if refused or suspects:
+            await self._judge(batch, refused, suspects, lane)
+
+    async def _judge(self, batch: Batch, refused: Sequence[int], suspects: Sequence[int], lane: Lane) -> None:
+        """Try the suspects apart, if the lane has the time; raises `NotConfirmed` with what is left."""
+        never: Mapping[int, str] = {}
+        words = f"RabbitMQ closed a channel, {self._suspects.said}" if suspects else "RabbitMQ refused them"
+        if suspects and lane == "relay":
+            verdict = await self._trial.hear(batch, suspects)
+            refused, suspects, never = [*refused, *verdict.refused], verdict.undecided, verdict.never
+            words = verdict.problem or words
+        left = sorted([*refused, *suspects, *never])
+        if left:
+            message = f"{len(left)} of {len(batch)} messages are not published: {words}."
+            raise NotConfirmed(message, left, sorted(never), suspects, never)
+
+    async def _publish(self, batch: Batch, positions: Sequence[int], lane: Lane) -> tuple[Sequence[int], Sequence[int]]:
+        """What of these positions was refused, and what may be why the broker closed the channel."""
+        connection = self._supervisor.connection()
+        accused: list[int] = []
+        async with connection.turn(lane), connection.confirming(self._confirm_timeout_seconds):
+            for attempt in range(TRIES_MAX):
+                if attempt:
+                    await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
+                    self._link.retried(len(positions))
+                pending = await connection.write(batch.picked(positions), lane)
+                try:
+                    await pending.done
+                except ClosedByBroker as exc:
+                    left = [positions[at] for at in pending.unanswered]
+                    # Its words about sizes explain a first time; by the last time all that is left is suspected.
+                    accused += self._suspects.accuse(batch, left, exc.closed, sizes_explain=not attempt)
+                positions = _others([positions[at] for at in pending.untaken], accused)
+                if not positions:
+                    break
+                if pending.returned:
+                    await connection.declare_again()
+        return positions, accused
+
+    async def _connect(self) -> AmqpConnection:
+        try:
+            return await self._connected(self._channels_max)
+        except FewerChannels as exc:
+            self._channels_max = exc.count
+            raise
+
+    async def _connected(self, channels_max: int) -> AmqpConnection:
+        def connect(to: str) -> Awaitable[AmqpConnection]:
+            return AmqpConnection.open(to, self._declaration, channels_max, self._connect_timeout_seconds)
+
+        return await self._hosts.connected(connect)
+
+
+def _others(positions: Sequence[int], but: Sequence[int]) -> Sequence[int]:
+    known = set(but)
+    return [at for at in positions if at not in known] if known else positions

@@ -1,0 +1,194 @@
+"""The way to a stream, or to the partitions of a super stream: a connection to each node that leads one."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from rstream.exceptions import StreamDoesNotExist
+
+from ingest.broker.stream.address import ERRORS, HEARTBEAT_SECONDS, StreamAddress
+from ingest.broker.stream.message import encode_batch
+from ingest.broker.stream.node import Outlet, Publication, StreamNode
+from ingest.broker.stream.partitions import partition_of
+from ingest.broker.stream.topology import StreamTopology
+from ingest.broker.stream.wire import Message
+from ingest.broker.supervisor import Connection, text_of
+from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
+from ingest.tasks import all_of
+
+log = logging.getLogger("ingest.publisher")
+
+Written = tuple[Publication, Sequence[int]]
+"""What is being confirmed, and the ids of messages that are too large for the broker."""
+
+
+class StreamConnection(Connection):
+    """Lost as a whole: with one node's connection, or with one partition's leader."""
+
+    def __init__(
+        self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float, look_seconds: float
+    ) -> None:
+        super().__init__()
+        self._address = address
+        self._topology = topology
+        self._timeout_seconds = timeout_seconds
+        self._look_seconds = look_seconds
+        self._nodes: dict[tuple[str, int], StreamNode] = {}
+        self._leaders: Mapping[str, StreamNode] = {}
+        self._order = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        address: StreamAddress,
+        topology: StreamTopology,
+        timeout_seconds: float,
+        look_seconds: float = HEARTBEAT_SECONDS,
+    ) -> "StreamConnection":
+        """Connect and declare. Raises one of `ERRORS` or `BrokerUnavailable`."""
+        connection = cls(address, topology, timeout_seconds, look_seconds)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await connection._open()
+        except BaseException as exc:
+            connection.drop(text_of(exc))
+            await connection.close()
+            raise
+        return connection
+
+    async def _open(self) -> None:
+        first = await self._node(self._address.host, self._address.port)
+        await self._topology.declare(first.client)
+        leaders = {}
+        for stream in self._topology.streams:
+            try:
+                leader, _ = await first.client.query_leader_and_replicas(stream)
+            except StreamDoesNotExist as exc:
+                raise BrokerUnavailable(
+                    f"There is no stream {stream!r}: a queue may have its name, or the user may not declare it."
+                ) from exc
+            leaders[stream] = await self._node(leader.host, leader.port)
+            await leaders[stream].outlet(stream, "")  # whether it may be published to is told at once
+        self._leaders = leaders
+
+    async def _node(self, host: str, port: int) -> StreamNode:
+        node = self._nodes.get((host, port))
+        if node is None:
+            node = self._nodes[host, port] = await StreamNode.open(self._address, host, port, self.drop)
+        return node
+
+    def address_of(self, stream: str) -> StreamAddress:
+        """The node that leads it."""
+        client = self._leaders[stream].client
+        return msgspec.structs.replace(self._address, host=client.host, port=client.port)
+
+    def drop(self, reason: str) -> None:
+        super().drop(reason)
+        for node in self._nodes.values():
+            node.fail(reason)
+
+    async def write(self, batch: Batch, reference: str) -> Written:
+        """Hand the batch to the broker in as few frames as its limit allows; calls keep their order.
+
+        The messages' publishing ids are the events' ids. Waits while a socket is full, so callers hold a deadline.
+        Raises `BrokerUnavailable` if the connection is lost.
+        """
+        async with self._order:
+            self._check()
+            try:
+                return await self._write(batch, reference)
+            except asyncio.CancelledError:
+                self.drop("Writing to RabbitMQ's stream was given up.")  # a part of a frame may be out
+                raise
+            except ERRORS as exc:
+                reason = f"Writing to RabbitMQ's stream failed: {text_of(exc)}"
+                self.drop(reason)
+                raise BrokerUnavailable(reason) from exc
+
+    async def _write(self, batch: Batch, reference: str) -> Written:
+        large: list[int] = []
+        sendings: list[tuple[StreamNode, Outlet, Sequence[Message]]] = []
+        for stream, messages in self._parted(batch):
+            node = self._leaders[stream]
+            outlet = await node.outlet(stream, reference)
+            while earlier := outlet.overlapping(publishing_id for publishing_id, _ in messages):
+                await asyncio.wait([earlier.done])  # the other lane publishes the same: an answer is one of them's
+                self._check()
+            large += self._too_large(messages, node.message_bytes_max)
+            sendings.append((node, outlet, [message for message in messages if message[0] not in large]))
+        publication = Publication(sum(len(messages) for _, _, messages in sendings))
+        publication.answered(0)  # nothing to wait for, if all are too large
+        try:
+            for node, outlet, messages in sendings:
+                if messages:
+                    outlet.expect([publishing_id for publishing_id, _ in messages], publication)
+                    await node.send(outlet, messages)
+            self._check()
+        except BaseException:
+            publication.done.cancel()  # nobody will wait for it
+            raise
+        return publication, large
+
+    def _parted(self, batch: Batch) -> Iterator[tuple[str, Sequence[Message]]]:
+        """The streams that the batch's messages belong to, and theirs."""
+        streams = self._topology.streams
+        messages = list(zip(batch.ids, encode_batch(batch), strict=True))
+        if len(streams) == 1:
+            yield streams[0], messages
+            return
+        parts: dict[int, list[Message]] = defaultdict(list)
+        for event, message in zip(batch.events, messages, strict=True):
+            parts[partition_of(event.call_id, len(streams))].append(message)
+        for number, part in sorted(parts.items()):
+            yield streams[number], part
+
+    def _too_large(self, messages: Sequence[Message], message_bytes_max: int) -> Iterator[int]:
+        """From RabbitMQ 4 on, a frame over the limit costs the connection, and all that is in flight on it."""
+        for event_id, message in messages:
+            if len(message) > message_bytes_max:
+                log.error(
+                    "a message is larger than a frame of RabbitMQ's stream may be (its setting stream.frame_max)",
+                    extra={"message_id": event_id, "bytes": len(message)},
+                )
+                yield event_id
+
+    def _check(self) -> None:
+        if self.problem is not None:
+            raise BrokerUnavailable(self.problem)
+
+    async def sequences(self, reference: str) -> Mapping[str, int]:
+        """The highest publishing id each stream has of this publisher; 0 without one. Raises `BrokerUnavailable`."""
+        self._check()
+        asked = (node.client.query_publisher_sequence(stream, reference) for stream, node in self._leaders.items())
+        try:
+            return dict(zip(self._leaders, await all_of(asked), strict=True))
+        except ERRORS as exc:
+            raise BrokerUnavailable(text_of(exc)) from exc
+
+    async def until_lost(self) -> None:
+        """It is tried now and then: rstream only logs that heartbeats are missing, and nobody tells of a binding."""
+        while self.problem is None:
+            try:
+                async with asyncio.timeout(self._look_seconds):
+                    await super().until_lost()
+            except TimeoutError:
+                await self._try_it()
+
+    async def _try_it(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for stream, node in self._leaders.items():
+                    if not await node.answers(stream):
+                        self.drop("RabbitMQ's stream is gone.")
+                if missing := await self._topology.missing(next(iter(self._leaders.values())).client):
+                    self.drop(self._topology.told(missing))
+        except ERRORS as exc:
+            self.drop(f"RabbitMQ does not answer: {text_of(exc)}")
+
+    async def close(self) -> None:
+        broken = self.problem is not None
+        self.drop("The connection to RabbitMQ is closed.")
+        await asyncio.gather(*(node.end(self._timeout_seconds, broken=broken) for node in self._nodes.values()))

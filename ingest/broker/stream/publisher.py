@@ -1,0 +1,166 @@
+"""The publisher on a RabbitMQ stream, or on the partitions of a super stream, through rstream."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+from ingest.broker.base import Held, Lane, Refused, not_held
+from ingest.broker.stream.address import HEARTBEAT_SECONDS, StreamAddress
+from ingest.broker.stream.connection import StreamConnection
+from ingest.broker.stream.search import Wanted, find_ids
+from ingest.broker.stream.topology import StreamTopology
+from ingest.broker.supervisor import SupervisedPublisher
+from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
+from ingest.failover import Rota
+from ingest.tasks import all_of
+from ingest.telemetry.connection_metrics import UNHEARD, Link
+
+log = logging.getLogger("ingest.publisher")
+
+
+class StreamPublisher(SupervisedPublisher[StreamConnection]):
+    """See `ingest.broker.base.OrderedPublisher`.
+
+    A batch that names its writer is published under that name, with the events' ids as publishing ids: the broker
+    discards what it has already, and also whatever is lower than what it has of that writer. Batches of one writer must
+    be published in their order, therefore. One without a writer is there as often as it is published.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        topology: StreamTopology,
+        link: Link = UNHEARD,
+        held: Held = not_held,
+        *,
+        confirm_timeout_seconds: float,
+        connect_timeout_seconds: float,
+        reconnect_seconds_max: float,
+        look_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        """Every `look_seconds` the stream is looked for."""
+        hosts = Rota(StreamAddress.parse_each(url))
+
+        def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
+            return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
+
+        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link, held)
+        self._topology = topology
+        self._confirm_timeout_seconds = confirm_timeout_seconds
+
+    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+        """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
+        await self._publish(self._supervisor.connection(), batch, reference_of(batch.writer))
+
+    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+        """See `ingest.broker.base.OrderedPublisher`."""
+        connection = self._supervisor.connection()
+        in_doubt: list[Batch] = []
+        refused: list[Refused] = []
+        for batch in batches:
+            problem = await self._refusal(connection, batch, reference_of(batch.writer))
+            if await self._has_newer(connection, [batch]):
+                in_doubt.append(batch)
+            elif problem:
+                refused.append((batch, problem))
+        return [*refused, *await self._publish_discarded(connection, in_doubt)]
+
+    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        """See `ingest.broker.base.OrderedPublisher`."""
+        connection = self._supervisor.connection()
+        writers = {batch.writer for batch in batches if batch.writer}
+        newest = await all_of(self._newest(connection, writer) for writer in writers)
+        return dict(zip(writers, newest, strict=True))
+
+    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+        """See `ingest.broker.base.OrderedPublisher`."""
+        connection = self._supervisor.connection()
+        in_doubt: list[Batch] = []
+        for of_writer in by_writer(batches):
+            oldest = min(batch.first_id for batch in of_writer)
+            if newest.get(of_writer[0].writer, 0) >= oldest or await self._has_newer(connection, of_writer):
+                in_doubt += of_writer
+        return await self._publish_discarded(connection, in_doubt)
+
+    async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
+        """As long as the newest of their writer is one of these, nobody else has published newer ones since."""
+        writer = of_writer[0].writer
+        return bool(writer) and await self._newest(connection, writer) > max(batch.last_id for batch in of_writer)
+
+    async def _newest(self, connection: StreamConnection, writer: int) -> int:
+        return max((await connection.sequences(reference_of(writer))).values())
+
+    async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
+        """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
+        missing = await self._missing(connection, batches)
+        if missing:
+            log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(missing)})
+        refused: list[Refused] = []
+        for batch in batches:
+            if late := _positions(batch, missing):
+                name = f"{reference_of(batch.writer)}-late-{batch.first_id}"
+                if problem := await self._refusal(connection, batch.picked(late), name):
+                    refused.append((batch, problem.among(late)))
+        return refused
+
+    async def _missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> set[int]:
+        """Ids of what the broker has confirmed and does not have, as newer events of the writers were there.
+
+        Each stream is read once for all of them.
+        """
+        wanted: defaultdict[str, list[Wanted]] = defaultdict(list)
+        for of_writer in by_writer(batches):
+            writer, own = of_writer[0].writer, self._by_stream(of_writer)
+            for stream, newest in (await connection.sequences(reference_of(writer))).items():
+                if newest and own[stream]:
+                    wanted[stream].append(Wanted(writer, own[stream], newest))
+        created_ms = min((batch.created_us for batch in batches), default=0) // 1000
+        found = await all_of(
+            find_ids(connection.address_of(stream), stream, there, created_ms) for stream, there in wanted.items()
+        )
+        return set().union(*(one.ids for there in wanted.values() for one in there)).difference(*found)
+
+    def _by_stream(self, batches: Sequence[Batch]) -> Mapping[str, set[int]]:
+        """The ids of their events, by the stream that each belongs to."""
+        ids: defaultdict[str, set[int]] = defaultdict(set)
+        for batch in batches:
+            for event_id, event in zip(batch.ids, batch.events, strict=True):
+                ids[self._topology.stream_of(event)].add(event_id)
+        return ids
+
+    async def _refusal(self, connection: StreamConnection, batch: Batch, reference: str) -> NotConfirmed | None:
+        """Publish the batch; what of it was refused."""
+        try:
+            await self._publish(connection, batch, reference)
+        except NotConfirmed as exc:
+            return exc
+        return None
+
+    async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
+        async with connection.confirming(self._confirm_timeout_seconds):
+            publication, large = await connection.write(batch, reference)
+            await publication.done
+        if refused := publication.refused.union(large):
+            raise NotConfirmed(
+                f"RabbitMQ's stream takes {len(refused)} of {len(batch)} messages not: too large for a frame.",
+                _positions(batch, refused),
+                never=_positions(batch, set(large)),
+            )
+
+
+def by_writer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
+    """Each writer's batches, in their order."""
+    found: defaultdict[int, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        found[batch.writer].append(batch)
+    return found.values()
+
+
+def reference_of(writer: int) -> str:
+    """The name under which the broker knows a writer; without one it discards nothing."""
+    return f"call-events-{writer}" if writer else ""
+
+
+def _positions(batch: Batch, ids: set[int]) -> Sequence[int]:
+    return [position for position, event_id in enumerate(batch.ids) if event_id in ids]

@@ -1,0 +1,159 @@
+"""Declares the stream, or the super stream: its partitions, its exchange and their bindings. What is there is used."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+
+import aio_pika
+import msgspec
+from rstream import exceptions
+from rstream.client import Client
+
+from ingest.broker.stream.address import ERRORS, StreamAddress
+from ingest.broker.stream.node import StreamNode
+from ingest.broker.stream.partitions import partition_names, partition_of
+from ingest.broker.supervisor import text_of
+from ingest.errors import BrokerUnavailable, StoreError
+from ingest.events.event import Event
+from ingest.failover import Rota, each_host
+from ingest.files.one_at_a_time import Exclusively
+
+USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
+"""What is there with arguments of its own, or is not ours to make."""
+SUPER_STREAM_COMMAND_SINCE = (3, 13)
+"""Before it RabbitMQ makes the exchange and its bindings over AMQP only."""
+
+
+class StreamTopology(msgspec.Struct, frozen=True):
+    """`name`, in so many partitions; the limits are each partition's, 0 is none.
+
+    RabbitMQ drops whole segments, the oldest first, once a stream is older or larger.
+    """
+
+    name: str
+    partitions: int = 1
+    age_seconds_max: int = 0
+    bytes_max: int = 0
+    amqp_url: str | None = None
+    """Where partitions are bound that no command of the stream protocol binds: all, with a RabbitMQ before 3.13."""
+    exclusively: Exclusively = nullcontext
+    """Lets one worker at a time make a super stream: RabbitMQ takes back what it has made of one when it finds that
+    another client makes the same."""
+
+    @property
+    def streams(self) -> Sequence[str]:
+        return partition_names(self.name, self.partitions)
+
+    def stream_of(self, event: Event) -> str:
+        """All events of a call are in one."""
+        streams = self.streams
+        return streams[0] if len(streams) == 1 else streams[partition_of(event.call_id, len(streams))]
+
+    @property
+    def arguments(self) -> Mapping[str, str]:
+        """Of each stream."""
+        arguments = {}
+        if self.age_seconds_max:
+            arguments["max-age"] = f"{self.age_seconds_max}s"
+        if self.bytes_max:
+            arguments["max-length-bytes"] = str(self.bytes_max)
+        return arguments
+
+    async def missing(self, client: Client) -> Sequence[str]:
+        """The partitions that consumers of the super stream do not find, as the broker lists them; none of one stream.
+
+        Raises one of `stream_address.ERRORS`.
+        """
+        if self.partitions == 1:
+            return []
+        listed = await client.partitions(self.name)
+        return [stream for stream in self.streams if stream not in listed]
+
+    async def declare(self, client: Client) -> None:
+        """Make what is not there; return once the broker lists all of it.
+
+        Raises `BrokerUnavailable` or one of `stream_address.ERRORS`; the
+        caller bounds the time.
+        """
+        if self.partitions == 1:
+            await self._make_streams(client)
+        elif await self.missing(client):
+            try:
+                async with self.exclusively():
+                    await self._complete(client)
+            except StoreError as exc:
+                raise BrokerUnavailable(f"The super stream {self.name!r} is not declared yet: {exc}") from exc
+
+    async def _complete(self, client: Client) -> None:
+        """Partitions that the broker does not list are bound over AMQP: the stream protocol has no command for one."""
+        if _version(client) >= SUPER_STREAM_COMMAND_SINCE:
+            keys = [str(number) for number in range(self.partitions)]
+            with suppress(*USED_AS_IT_IS):
+                await client.create_super_stream(self.name, list(self.streams), keys, dict(self.arguments))
+        if await self.missing(client):
+            await self._make_streams(client)
+            await self._bind_by_amqp(await self.missing(client))
+        if missing := await self.missing(client):
+            raise BrokerUnavailable(self.told(missing))
+
+    def told(self, missing: Sequence[str]) -> str:
+        """What is wrong with a super stream that lacks these partitions."""
+        return (
+            f"Consumers of the super stream {self.name!r} do not find {', '.join(missing)}: RabbitMQ has no such "
+            "stream bound to its exchange. Nothing is published until it has; events wait in the database."
+        )
+
+    async def _make_streams(self, client: Client) -> None:
+        for stream in self.streams:
+            with suppress(*USED_AS_IT_IS):
+                await client.create_stream(stream, dict(self.arguments))
+
+    async def _bind_by_amqp(self, streams: Sequence[str]) -> None:
+        if self.amqp_url is None:
+            raise BrokerUnavailable(
+                f"{self.told(streams)} To let the service bind them over AMQP, set INGEST_BROKER_URL, too: "
+                "INGEST_STREAM_PARTITIONS above 1 needs INGEST_BROKER_URL with a RabbitMQ before 3.13, and with any "
+                "RabbitMQ that has some of the streams already."
+            )
+        try:
+            hosts = Rota(each_host(self.amqp_url))
+            async with await hosts.connected(aio_pika.connect) as connection, connection.channel() as channel:
+                exchange = await channel.declare_exchange(
+                    self.name, "direct", durable=True, arguments={"x-super-stream": True}
+                )
+                for stream in streams:
+                    number = self.streams.index(stream)
+                    queue = await channel.get_queue(stream)
+                    await queue.bind(exchange, str(number), arguments={"x-stream-partition-order": number})
+        except aio_pika.exceptions.AMQPError as exc:
+            raise BrokerUnavailable(f"The super stream {self.name!r} cannot be declared: {exc}") from exc
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What of a topology the broker has not: streams, and partitions that its consumers do not find."""
+
+    absent: Sequence[str]
+    unbound: Sequence[str]
+
+
+async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> Findings:
+    """Changes nothing. Raises `BrokerUnavailable`."""
+
+    async def look(address: StreamAddress) -> Findings:
+        node = await StreamNode.open(address, address.host, address.port, lambda _: None)
+        try:
+            absent = [stream for stream in topology.streams if not await node.answers(stream)]
+            return Findings(absent, await topology.missing(node.client))
+        finally:
+            await node.end(timeout_seconds, broken=False)
+
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await Rota(StreamAddress.parse_each(url)).connected(look)
+    except ERRORS as exc:
+        raise BrokerUnavailable(text_of(exc)) from exc
+
+
+def _version(client: Client) -> tuple[int, ...]:
+    text = str((client.server_properties or {}).get("version", "0"))
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

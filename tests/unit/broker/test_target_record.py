@@ -1,0 +1,177 @@
+"""Who may publish: all workers of a database agree on one target, and it changes only when nobody has the old one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ingest.broker.target_record import LIVE_SECONDS, Agreement, Member, Record, Target, same, target_of
+from ingest.errors import StoreUnavailable
+from ingest.settings import Settings
+from tests.unit.fakes import FakeClock
+
+QUEUE: Target = {"INGEST_PUBLISH_TO": "queue", "INGEST_QUEUE": "calls"}
+STREAM: Target = {"INGEST_PUBLISH_TO": "stream", "INGEST_QUEUE": "calls", "INGEST_STREAM_PARTITIONS": 3}
+
+
+class Table:
+    """The record in memory; `seen` are workers as another would see them."""
+
+    def __init__(self, agreed: Target | None = None, *, waiting: bool = False, away: bool = False) -> None:
+        self.agreed = agreed
+        self.waiting = waiting
+        self.away = away
+        self.seen: list[Member] = []
+        self.left: list[str] = []
+
+    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
+        if self.away:
+            raise StoreUnavailable
+        differs = self.agreed is None or not same(self.agreed, target)
+        if differs and replaces(Record(self.agreed, self.seen, self.waiting)):
+            self.agreed = target
+        assert self.agreed is not None
+        return self.agreed
+
+    async def record(self) -> Record:
+        return Record(self.agreed, self.seen, self.waiting)
+
+    async def leave(self, worker: str) -> None:
+        self.left.append(worker)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def agreement(table: Table | None, target: Target, folder: Path, clock: FakeClock) -> Agreement:
+    return Agreement(table, "a worker", "here:8000", target, folder / "agreed.json", clock.monotonic)
+
+
+async def test_first_worker_decides_and_others_follow(tmp_path: Path, clock: FakeClock) -> None:
+    table = Table()
+    first, other = agreement(table, QUEUE, tmp_path / "1", clock), agreement(table, STREAM, tmp_path / "2", clock)
+    assert first.problem()
+    assert other.problem()
+    await first.look()
+    assert first.problem() is None
+    table.seen = [Member("there:8000", QUEUE, 1.0)]
+    await other.look()
+    problem = other.problem() or ""
+    assert "INGEST_PUBLISH_TO=stream" in problem
+    assert "INGEST_PUBLISH_TO=queue" in problem
+    assert "so have there:8000" in problem
+    assert "INGEST_QUEUE" not in problem.split("This node stores")[0]
+
+
+async def test_target_is_replaced_when_all_who_had_it_have_left(tmp_path: Path, clock: FakeClock) -> None:
+    switched = agreement(Table(QUEUE), STREAM, tmp_path, clock)
+    await switched.look()
+    assert switched.problem() is None
+
+
+async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_path: Path, clock: FakeClock) -> None:
+    """A database that was away has seen nobody: not to be seen at once does not mean to be dead."""
+    table = Table(QUEUE)
+    table.seen = [Member("there:8000", QUEUE, 2 * LIVE_SECONDS)]
+    switched = agreement(table, STREAM, tmp_path, clock)
+    await switched.look()
+    assert "looked for" in (switched.problem() or "")
+    clock.advance(LIVE_SECONDS - 1)
+    table.seen = [Member("there:8000", QUEUE, 1.0)]
+    await switched.look()
+    assert "so have there:8000" in (switched.problem() or "")
+    table.seen = [Member("there:8000", QUEUE, LIVE_SECONDS)]
+    clock.advance(2)
+    await switched.look()
+    assert "looked for" in (switched.problem() or "")
+    clock.advance(LIVE_SECONDS)
+    await switched.look()
+    assert switched.problem() is None
+
+
+async def test_target_is_not_replaced_while_events_wait_for_it(tmp_path: Path, clock: FakeClock) -> None:
+    table = Table(QUEUE, waiting=True)
+    switched = agreement(table, STREAM, tmp_path, clock)
+    await switched.look()
+    assert "events wait in the outbox" in (switched.problem() or "")
+    table.waiting = False
+    await switched.look()
+    assert switched.problem() is None
+
+
+async def test_without_the_database_only_what_was_agreed_on_before_is_published_to(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    table = Table()
+    await agreement(table, QUEUE, tmp_path, clock).look()
+    table.away = True
+    for target, may in ((QUEUE, True), (STREAM, False)):
+        again = agreement(table, target, tmp_path, clock)
+        with pytest.raises(StoreUnavailable):
+            await again.look()
+        assert (again.problem() is None) is may
+    assert agreement(table, QUEUE, tmp_path / "new", clock).problem()
+
+
+async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, clock: FakeClock) -> None:
+    table = Table(QUEUE)
+    late = agreement(table, QUEUE, tmp_path, clock)
+    await late.look()
+    table.agreed = STREAM
+    table.seen = [Member("there:8000", STREAM, 1.0)]
+    await late.look()
+    assert "so have there:8000" in (late.problem() or "")
+
+
+async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "file").touch()
+    noting_nothing = agreement(Table(QUEUE), QUEUE, tmp_path / "file", clock)
+    await noting_nothing.look()
+    assert noting_nothing.problem() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b'{"a": null}'])
+def test_damaged_memory_is_none(content: bytes, tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "agreed.json").write_bytes(content)
+    assert agreement(Table(), QUEUE, tmp_path, clock).problem()
+
+
+async def test_nobody_has_to_be_asked_with_a_database_of_ones_own(tmp_path: Path, clock: FakeClock) -> None:
+    alone = agreement(None, QUEUE, tmp_path, clock)
+    await alone.until_asked()
+    await alone.look()
+    await alone.leave()
+    assert alone.problem() is None
+
+
+async def test_worker_that_stops_leaves_the_record(tmp_path: Path, clock: FakeClock) -> None:
+    table = Table()
+    await agreement(table, QUEUE, tmp_path, clock).leave()
+    assert table.left == ["a worker"]
+
+
+def test_settings_that_another_version_does_not_know_are_not_compared() -> None:
+    assert same({**QUEUE, "INGEST_NEW": 1}, QUEUE)
+    assert not same({**QUEUE, "INGEST_QUEUE": "other"}, QUEUE)
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ({}, True),
+        ({"queue_type": "classic"}, True),
+        ({"stream_partitions": 4}, True),
+        ({"broker_url": "amqp://other:secret@one:5673,two/%2F"}, True),
+        ({"broker_url": "amqp://localhost/calls"}, False),
+        ({"broker_url": "embedded:"}, False),
+        ({"queue": "other"}, False),
+        ({"publish_to": "stream", "stream_url": "rabbitmq-stream://localhost/"}, False),
+    ],
+)
+def test_target_is_what_all_must_have_alike(change: dict[str, str | int], alike: bool) -> None:
+    settings = Settings(broker_url="amqp://guest:guest@localhost/")
+    assert same(target_of(settings), target_of(msgspec.structs.replace(settings, **change))) is alike
+    assert "secret" not in str(target_of(msgspec.structs.replace(settings, **change)))
