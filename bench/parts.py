@@ -26,9 +26,9 @@ from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
 from ingest.settings import Settings
 from ingest.settler import ENTRIES_MIN
-from ingest.store.mysql_migrations import migrate
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_statements import insert_events
+from ingest.store.mysql.migrate import migrate
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.statements import insert_events
 from ingest.wiring import make_publisher, make_store
 
 INSERT, COMMIT = "plain insert", "commit"

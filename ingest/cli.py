@@ -80,15 +80,15 @@ def migrate() -> None:
 
 def _migrate(settings: Settings) -> list[str]:
     if file := file_of(settings.database_url):
-        from ingest.store.sqlite import migrate
+        from ingest.store.sqlite.store import migrate
 
         act_as_owner(settings, folder=False)
         return migrate(file)
-    from ingest.store import mysql_migrations
-    from ingest.store.mysql_pool import Servers
+    from ingest.store.mysql import migrate
+    from ingest.store.mysql.pool import Servers
 
     servers = Servers.parse(settings.database_url)
-    return asyncio.run(mysql_migrations.migrate(servers, settings.connect_timeout_seconds))
+    return asyncio.run(migrate.migrate(servers, settings.connect_timeout_seconds))
 
 
 def _differences(settings: Settings) -> Sequence[str]:
@@ -98,11 +98,11 @@ def _differences(settings: Settings) -> Sequence[str]:
 
         with_store(settings, lambda store: store.ping())
         return ()
-    from ingest.store import mysql_migrations
-    from ingest.store.mysql_pool import Servers
+    from ingest.store.mysql import migrate
+    from ingest.store.mysql.pool import Servers
 
     servers = Servers.parse(settings.database_url)
-    report = asyncio.run(mysql_migrations.examine(servers, settings.connect_timeout_seconds))
+    report = asyncio.run(migrate.examine(servers, settings.connect_timeout_seconds))
     report.raise_for_stops()
     return [*report.unfinished, *report.costs]
 

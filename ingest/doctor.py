@@ -18,10 +18,10 @@ from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.files.data_folder import running
 from ingest.files.owner import check_folder
 from ingest.settings import Settings, mask_url
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_migrations import examine as examine_tables
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_schema import Report
+from ingest.store.mysql.migrate import examine as examine_tables
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.schema import Report
+from ingest.store.mysql.store import MySQLStore
 from ingest.tls import check_tls
 from ingest.wiring import make_store, make_topology
 

@@ -2,7 +2,7 @@
 
 A worker publishes its batches in the order of their ids, whatever the order of their commits, and they are answered
 when the stream has them. When it cannot publish, it is behind: it tells the database so before it answers, and from
-then on the relays of all nodes publish in the order of the ids what anyone commits (`ingest.store.mysql_order`). What
+then on the relays of all nodes publish in the order of the ids what anyone commits (`ingest.store.mysql.order`). What
 went to the spool is published from there by its own worker, in its turn. docs/streams.md says what that promises.
 """
 

@@ -12,8 +12,8 @@ from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import first_id_of
-from ingest.events_table import EventTable, Selection
 from ingest.replay_progress import Progress, ProgressFile
+from ingest.store.event_query import EventTable, Selection
 
 PAGE = 500
 """Events read and published at a time; with a rate, a tenth of a second's, if that is fewer."""

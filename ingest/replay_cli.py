@@ -10,9 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from ingest.events.ids import ID_MAX
-from ingest.events_table import Selection
 from ingest.files.owner import act_as_owner
 from ingest.settings import Settings, read_settings
+from ingest.store.event_query import Selection
 
 
 @click.command(short_help="Publish events of the table once more.")

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from ingest.errors import SettingsError
-from ingest.events_table import Selection
 from ingest.files.atomic import replace_file
+from ingest.store.event_query import Selection
 
 
 class Progress(msgspec.Struct):

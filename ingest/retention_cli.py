@@ -12,7 +12,7 @@ from ingest.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from ingest.retention.run import Retention
-    from ingest.store.mysql_partitions import PartitionedTable
+    from ingest.store.mysql.partitioning.partitions import PartitionedTable
 
 LOCK_SECONDS = 10
 BUSY = "Somebody else is changing the partitions of call_event_logs: nothing was done. Try again when that has ended."
@@ -39,8 +39,8 @@ async def _retention(
 ) -> None:
     from ingest.clock import unix_us
     from ingest.retention.run import Retention
-    from ingest.store.mysql_partitions import PartitionedTable
-    from ingest.store.mysql_pool import Servers
+    from ingest.store.mysql.partitioning.partitions import PartitionedTable
+    from ingest.store.mysql.pool import Servers
 
     if not settings.database_url.startswith("mysql:"):
         raise SettingsError("ingest retention is for MySQL and MariaDB; of a SQLite file delete rows as you like.")
@@ -59,7 +59,7 @@ async def _retention(
 
 async def _convert(table: "PartitionedTable") -> None:
     from ingest.clock import unix_us
-    from ingest.store.mysql_conversion import Conversion
+    from ingest.store.mysql.partitioning.conversion import Conversion
 
     with click.progressbar(length=0, label="rows", file=sys.stderr) as bar:
 
@@ -95,7 +95,7 @@ async def _tell(run: "Retention") -> None:
 
 
 async def _list(table: "PartitionedTable") -> None:
-    from ingest.store.mysql_unfinished import unfinished
+    from ingest.store.mysql.partitioning.unfinished import unfinished
 
     for partition in (await table.facts()).partitions:
         click.echo(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")

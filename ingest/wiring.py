@@ -48,12 +48,12 @@ from ingest.spool.store import SpoolStore
 from ingest.spool.watch import SpoolWatch
 from ingest.sqlite import connect, connect_to_look, file_of
 from ingest.store.base import Store
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_lock import by_mysql
-from ingest.store.mysql_order import OrderedMySQLStore
-from ingest.store.mysql_partitions import PartitionedTable
-from ingest.store.mysql_pool import Servers
-from ingest.store.sqlite import SQLiteStore
+from ingest.store.mysql.lock import by_mysql
+from ingest.store.mysql.order import OrderedMySQLStore
+from ingest.store.mysql.partitioning.partitions import PartitionedTable
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.store import MySQLStore
+from ingest.store.sqlite.store import SQLiteStore
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage

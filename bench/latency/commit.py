@@ -12,9 +12,9 @@ import asyncmy
 import uvloop
 
 from bench.events import STEPS, bodies
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_migrations import migrate
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.migrate import migrate
+from ingest.store.mysql.pool import Servers
 from tests.services import MySQLServer
 
 CONNECT_SECONDS = 3

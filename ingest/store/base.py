@@ -9,7 +9,7 @@ from ingest.auth.tokens import Token
 from ingest.dead_letters import DeadLetterTable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
-from ingest.events_table import EventTable
+from ingest.store.event_query import EventTable
 
 LEASE_SECONDS_MAX = 86_400
 """Of an outbox entry, as `INGEST_LEASE_SECONDS` may ask for."""

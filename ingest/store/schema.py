@@ -1,6 +1,6 @@
 """What the tables should be, from `sql/mysql/schema.sql`, and what of an existing one differs from it.
 
-Pure: `ingest.store.mysql_schema` reads what is there. A difference either stops the service, as events would be lost or
+Pure: `ingest.store.mysql.schema` reads what is there. A difference either stops the service, as events would be lost or
 refused or a promise broken, or it only costs something.
 """
 

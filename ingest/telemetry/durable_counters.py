@@ -2,8 +2,8 @@
 
 Before a commit its ids are noted in a file of the worker's seat (`ingest.files.locks`), and before the counters are
 changed what they are to become; then the note is struck out. Whoever takes the seat of a killed worker finds the
-notes it left. One with values is carried out; of one without, the database tells how many of its events there are. Memory that
-is mapped to a file outlives its process, and 48 bytes a batch is all that is written.
+notes it left. One with values is carried out; of one without, the database tells how many of its
+events there are. Memory that is mapped to a file outlives its process, and 48 bytes a batch is all that is written.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.pool import Servers
 from tests.clusters.scene import WHOLE_SECONDS, Clusters, of_all
 from tests.services import wait_until
 

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import pymysql
 
 from ingest.clock import unix_us
-from ingest.store import mysql_migrations, sqlite
 from ingest.store.base import Store
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_pool import Servers
-from ingest.store.sqlite import SQLiteStore
+from ingest.store.mysql import migrate
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.store import MySQLStore
+from ingest.store.sqlite import store
+from ingest.store.sqlite.store import SQLiteStore
 from tests.services import MySQLServer
 
 Row = tuple[Any, ...]
@@ -69,7 +70,7 @@ class SQLite(Database):
         return SQLiteStore(self.path, TIMEOUT_SECONDS, unix_us)
 
     async def migrate(self) -> None:
-        sqlite.migrate(self.path)
+        store.migrate(self.path)
 
     def query(self, sql: str) -> list[Row]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
@@ -100,7 +101,7 @@ class MySQL(Database):
         )
 
     async def migrate(self) -> None:
-        await mysql_migrations.migrate(Servers.parse(self.url), TIMEOUT_SECONDS)
+        await migrate.migrate(Servers.parse(self.url), TIMEOUT_SECONDS)
 
     def query(self, sql: str) -> list[Row]:
         return self.server.query(sql, self.name)

@@ -7,8 +7,8 @@ import pytest
 
 from ingest.broker.target_record import Record, Target
 from ingest.clock import unix_us
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.store import MySQLStore
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer
 from tests.unit.making import batch

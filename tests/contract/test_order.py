@@ -9,8 +9,8 @@ import pytest
 from ingest.clock import unix_us
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
-from ingest.store.mysql_order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
+from ingest.store.mysql.pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.unit.making import NOW_US, batch
 

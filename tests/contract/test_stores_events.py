@@ -1,11 +1,11 @@
-"""What every store promises of reading events back (`ingest.events_table`), tried on each database."""
+"""What every store promises of reading events back (`ingest.store.event_query`), tried on each database."""
 
 import json
 
 import pytest
 
-from ingest.events_table import Selection
 from ingest.store.base import Store
+from ingest.store.event_query import Selection
 from tests.unit.making import NOW_US, batch, event
 
 CALLS = ("call-1", "it's", "call-3")

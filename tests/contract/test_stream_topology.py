@@ -12,8 +12,8 @@ from ingest.broker.stream.address import StreamAddress
 from ingest.broker.stream.node import StreamNode
 from ingest.broker.stream.topology import Findings, StreamTopology, look_at
 from ingest.files.one_at_a_time import Exclusively, by_file
-from ingest.store.mysql_lock import by_mysql
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.lock import by_mysql
+from ingest.store.mysql.pool import Servers
 from tests.contract.publishers import SuperStream, channel_to, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.services import MySQLServer, RabbitMQServer

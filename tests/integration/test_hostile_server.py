@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ingest.store.mysql_partitions import PartitionedTable
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.partitioning.partitions import PartitionedTable
+from ingest.store.mysql.pool import Servers
 from tests.contract.hostile import HostileMySQL, make
 from tests.contract.stores import TIMEOUT_SECONDS
 from tests.running import ServiceProcess

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import StoreError
-from ingest.store import mysql_migrations
 from ingest.store.migrations import migrations, newest_version, split_statements, sql_folder
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql import migrate
+from ingest.store.mysql.pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, Database, MySQL, Row, SQLite
 from tests.services import MySQLServer
 
@@ -151,7 +151,7 @@ async def test_failed_migration_on_mysql_says_where_and_can_be_finished(mysql: M
     url = user_who_may_create(database, "ingest_migrations", "call_event_logs")
 
     with pytest.raises(StoreError, match=r"0001 stopped at: CREATE TABLE IF NOT EXISTS ingest_outbox .*CREATE command"):
-        await mysql_migrations.migrate(Servers.parse(url), TIMEOUT_SECONDS)
+        await migrate.migrate(Servers.parse(url), TIMEOUT_SECONDS)
     assert database.query("SHOW TABLES") == [("call_event_logs",), ("ingest_migrations",)]
     assert database.query("SELECT * FROM ingest_migrations") == []
 
@@ -164,7 +164,7 @@ async def test_user_who_may_not_create_tables_is_told_so(mysql: MySQLServer) -> 
     url = user_who_may_create(MySQL(mysql), "another_table")
 
     with pytest.raises(StoreError, match="CREATE command denied to user"):
-        await mysql_migrations.migrate(Servers.parse(url), TIMEOUT_SECONDS)
+        await migrate.migrate(Servers.parse(url), TIMEOUT_SECONDS)
 
 
 def user_who_may_create(database: MySQL, *tables: str) -> str:

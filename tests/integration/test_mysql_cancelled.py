@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_connection import Connection
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.connection import Connection
 
 PATIENCE_SECONDS = 1.0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_connection import Connection, Row
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.connection import Connection, Row
 from tests.certificates import Authority
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL
 from tests.integration.tls_mysql import tls_mysql

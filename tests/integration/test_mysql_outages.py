@@ -11,10 +11,10 @@ import pytest
 from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.events_table import Selection
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_connection import Connection
+from ingest.store.event_query import Selection
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.store import MySQLStore
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer, mysql_server
 from tests.unit.making import NOW_US, batch

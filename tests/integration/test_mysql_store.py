@@ -12,9 +12,9 @@ from pymysql.cursors import Cursor
 from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_connection import Connection
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.store import MySQLStore
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.integration.lossy_proxy import LossyProxy
 from tests.services import MySQLServer

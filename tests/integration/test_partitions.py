@@ -14,13 +14,13 @@ import pytest
 from ingest.clock import unix_us
 from ingest.errors import StoreError
 from ingest.events.ids import first_id_of
-from ingest.events_table import Selection
 from ingest.retention.partitions import day_of, name_of
 from ingest.retention.run import Retention
-from ingest.store.mysql_conversion import CHUNK_ROWS, Conversion
-from ingest.store.mysql_partitions import PartitionedTable
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_unfinished import unfinished
+from ingest.store.event_query import Selection
+from ingest.store.mysql.partitioning.conversion import CHUNK_ROWS, Conversion
+from ingest.store.mysql.partitioning.partitions import PartitionedTable
+from ingest.store.mysql.partitioning.unfinished import unfinished
+from ingest.store.mysql.pool import Servers
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL
 from tests.contract.stores import opened as stores
 from tests.services import MySQLServer

@@ -3,9 +3,9 @@
 import pytest
 
 from ingest.errors import SchemaError
-from ingest.store import mysql_migrations
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_schema import Report
+from ingest.store.mysql import migrate
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.schema import Report
 from tests.conftest import StartService
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.running import EVENT
@@ -28,7 +28,7 @@ KEY = "ALTER TABLE call_event_logs ADD KEY call_event_logs_call_id (call_id)"
 
 
 async def report_of(database: MySQL) -> Report:
-    return await mysql_migrations.examine(Servers.parse(database.url), TIMEOUT_SECONDS)
+    return await migrate.examine(Servers.parse(database.url), TIMEOUT_SECONDS)
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from ingest.errors import (
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
-from ingest.events_table import Selection
 from ingest.homes import Home
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
+from ingest.store.event_query import Selection
 from tests.unit.making import NOW_US
 
 WAIT_SECONDS = 10

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from ingest.errors import StoreUnavailable
 from ingest.events.batch import Batch, unpack
 from ingest.events.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
-from ingest.store import mysql_statements as sql
-from ingest.store.mysql import MySQLStore
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.store.mysql import statements as sql
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.errors import Duplicate, Retry
+from ingest.store.mysql.store import MySQLStore
 
 IS_BEHIND = b"SELECT behind FROM ingest_order WHERE id = 1 LOCK IN SHARE MODE"
 """Who has read it holds off those who would change it until the commit."""

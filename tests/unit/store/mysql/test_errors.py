@@ -2,7 +2,7 @@ import pytest
 from asyncmy.errors import OperationalError
 
 from ingest.errors import BatchRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.store.mysql_errors import Duplicate, JsonRefused, Retry, translate
+from ingest.store.mysql.errors import Duplicate, JsonRefused, Retry, translate
 
 ERRORS = {
     "deadlock": (1213, Retry),

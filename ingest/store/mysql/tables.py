@@ -11,16 +11,16 @@ from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
-from ingest.events_table import Selection
-from ingest.store import mysql_statements as sql
 from ingest.store.base import COUNTED_MAX
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_errors import Duplicate
-from ingest.store.mysql_guard import SchemaGuard
-from ingest.store.mysql_partitions import database_now_us
-from ingest.store.mysql_pool import Pool, Servers
-from ingest.store.mysql_schema import Report, examined
-from ingest.store.mysql_unfinished import check_whole
+from ingest.store.event_query import Selection
+from ingest.store.mysql import statements as sql
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.errors import Duplicate
+from ingest.store.mysql.partitioning.partitions import database_now_us
+from ingest.store.mysql.partitioning.unfinished import check_whole
+from ingest.store.mysql.pool import Pool, Servers
+from ingest.store.mysql.schema import Report, examined
+from ingest.store.mysql.schema_guard import SchemaGuard
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 SCAN_SECONDS_MAX = 600.0

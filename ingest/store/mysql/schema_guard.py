@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.clock import Monotonic
 from ingest.errors import SchemaError, StoreUnavailable
-from ingest.store.mysql_schema import Report
+from ingest.store.mysql.schema import Report
 
 log = logging.getLogger("ingest.schema")
 

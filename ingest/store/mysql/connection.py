@@ -13,8 +13,8 @@ import asyncmy
 import asyncmy.errors
 
 from ingest.errors import BatchRefused, StoreError, StoreUnavailable
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_errors import Duplicate, Retry, TooLarge, sentence, translate
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.errors import Duplicate, Retry, TooLarge, sentence, translate
 
 Row = tuple[Any, ...]
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, repeats_in, unpack
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
-from ingest.store import mysql_statements as sql
 from ingest.store.base import ALL_LEASED, Backlog, SlotLease
 from ingest.store.migrations import newest_version
-from ingest.store.mysql_cluster import MySQLCluster
-from ingest.store.mysql_connection import Connection, Row
-from ingest.store.mysql_errors import Duplicate, JsonRefused, Retry, TooLarge
-from ingest.store.mysql_tables import rows_of
+from ingest.store.mysql import statements as sql
+from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.errors import Duplicate, JsonRefused, Retry, TooLarge
+from ingest.store.mysql.tables import rows_of
+from ingest.store.mysql.target_record import MySQLCluster
 
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01

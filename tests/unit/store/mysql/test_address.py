@@ -1,7 +1,7 @@
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.store.mysql_address import Address
+from ingest.store.mysql.address import Address
 
 
 def test_url_names_every_part() -> None:

@@ -13,8 +13,8 @@ from ingest.dead_letters import packed_singly
 from ingest.events.batch import Batch, pack
 from ingest.events.idempotency import digest_of, fingerprint_of
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, SLOTS_MAX, slot_of
-from ingest.events_table import Selection
 from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX
+from ingest.store.event_query import Selection
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 INSERT_ENTRY = (

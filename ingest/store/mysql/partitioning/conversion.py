@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime
 from ingest.clock import NowUs, check_clocks
 from ingest.errors import StoreError
 from ingest.retention.partitions import AHEAD_DAYS, ONE_DAY, check_rows, day_of, days
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_partitions import (
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.partitioning.partitions import (
     BOUNDS,
     REMOVE,
     Reached,
@@ -21,7 +21,7 @@ from ingest.store.mysql_partitions import (
     partitions_of,
     sampled,
 )
-from ingest.store.mysql_unfinished import EVENTS, NEW, OLD, existing
+from ingest.store.mysql.partitioning.unfinished import EVENTS, NEW, OLD, existing
 
 MAKE = b"CREATE TABLE %b LIKE call_event_logs"
 PARTITION = b"ALTER TABLE %b PARTITION BY RANGE (id) (%b)"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.store.sqlite import SQLiteStore, migrate
+from ingest.store.sqlite.store import SQLiteStore, migrate
 from tests.unit.fakes import FakeClock
 from tests.unit.making import batch
 

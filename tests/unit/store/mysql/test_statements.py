@@ -1,7 +1,7 @@
 import pytest
 
 from ingest.events.event import Event
-from ingest.store import mysql_statements as sql
+from ingest.store.mysql import statements as sql
 from tests.unit.making import batch, events
 
 LEASE_SECONDS = 30.0

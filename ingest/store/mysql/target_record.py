@@ -6,9 +6,9 @@ import msgspec
 
 from ingest.broker.target_record import Member, Record, Target, same
 from ingest.errors import StoreError
-from ingest.store import mysql_statements as sql
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_tables import MySQLTables
+from ingest.store.mysql import statements as sql
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.tables import MySQLTables
 
 AGREED = b"SELECT settings FROM ingest_cluster_settings WHERE worker = ''"
 SHARED, EXCLUSIVE = b" LOCK IN SHARE MODE", b" FOR UPDATE"

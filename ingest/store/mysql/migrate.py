@@ -2,11 +2,11 @@
 
 from ingest.errors import StoreError
 from ingest.store.migrations import Migration, migrations
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_schema import Report, examined
-from ingest.store.mysql_statements import VERSION, quoted
-from ingest.store.mysql_unfinished import check_whole, existing
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.partitioning.unfinished import check_whole, existing
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.schema import Report, examined
+from ingest.store.mysql.statements import VERSION, quoted
 from ingest.store.schema import statements
 
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"

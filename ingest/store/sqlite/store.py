@@ -19,8 +19,8 @@ from ingest.events.ids import (
 from ingest.sqlite import connect, keep_keys
 from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
 from ingest.store.migrations import migrations, newest_version
-from ingest.store.sqlite_schema import check_tables
-from ingest.store.sqlite_tables import NEWEST_ID, SQLiteTables, utc_text
+from ingest.store.sqlite.schema import check_tables
+from ingest.store.sqlite.tables import NEWEST_ID, SQLiteTables, utc_text
 
 T = TypeVar("T")
 

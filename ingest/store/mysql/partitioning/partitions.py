@@ -6,9 +6,9 @@ from datetime import date
 
 from ingest.errors import StoreError
 from ingest.retention.partitions import LAST, Facts, Partition, Row, check_rows, end_of, name_of
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_pool import Servers
-from ingest.store.mysql_unfinished import DROPPED, EVENTS, check_whole, existing
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.partitioning.unfinished import DROPPED, EVENTS, check_whole, existing
+from ingest.store.mysql.pool import Servers
 
 SESSION = b"""SET SESSION lock_wait_timeout = 5 /*M! , alter_algorithm = 'DEFAULT' */;
 /*!80000 SET SESSION information_schema_stats_expiry = 0 */"""

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from ingest.errors import StoreUnavailable
 from ingest.files.one_at_a_time import WAIT_SECONDS, Exclusively
-from ingest.store.mysql_pool import Servers
+from ingest.store.mysql.pool import Servers
 
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_%b.', LEFT(DATABASE(), 40)), %d)"
 

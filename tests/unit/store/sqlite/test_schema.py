@@ -8,7 +8,7 @@ import pytest
 
 from ingest.clock import unix_us
 from ingest.errors import SchemaError
-from ingest.store.sqlite import SQLiteStore, migrate
+from ingest.store.sqlite.store import SQLiteStore, migrate
 from tests.unit.making import batch
 
 TIMEOUT_SECONDS = 5.0

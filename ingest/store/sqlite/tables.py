@@ -12,9 +12,9 @@ from ingest.dead_letters import DeadLetter, packed_singly
 from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
-from ingest.events_table import Selection
 from ingest.sqlite import Connect, Database, connect
 from ingest.store.base import COUNTED_MAX
+from ingest.store.event_query import Selection
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ import msgspec
 from ingest.errors import SchemaError, StoreError
 from ingest.retention.partitions import check_partitions, disagreement, first_disagreeing
 from ingest.store.migrations import newest_version
-from ingest.store.mysql_connection import Connection, Row
-from ingest.store.mysql_partitions import partitions_of, sampled
-from ingest.store.mysql_statements import VERSION
-from ingest.store.mysql_unfinished import EVENTS, unfinished
+from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.partitioning.partitions import partitions_of, sampled
+from ingest.store.mysql.partitioning.unfinished import EVENTS, unfinished
+from ingest.store.mysql.statements import VERSION
 from ingest.store.schema import Column, Difference, Index, TableShape, compare, expected_tables
 
 NUMBERED = (

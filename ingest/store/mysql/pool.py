@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.failover import Rota, each_host
-from ingest.store.mysql_address import Address
-from ingest.store.mysql_connection import Connection
-from ingest.store.mysql_errors import Duplicate, Retry
+from ingest.store.mysql.address import Address
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.errors import Duplicate, Retry
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 READ_ONLY = b"SELECT @@global.read_only"

@@ -1,7 +1,7 @@
 """Tables that an interrupted conversion or drop leaves: they are noticed by all that would act on `call_event_logs`."""
 
 from ingest.errors import StoreError
-from ingest.store.mysql_connection import Connection
+from ingest.store.mysql.connection import Connection
 
 EVENTS = b"call_event_logs"
 OLD, NEW = b"call_event_logs_unpartitioned", b"call_event_logs_partitioned"
