@@ -24,8 +24,8 @@ from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
+from ingest.outbox.settler import ENTRIES_MIN
 from ingest.settings import Settings
-from ingest.settler import ENTRIES_MIN
 from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.statements import insert_events

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from ingest.dead_letters import DeadLetter, DeadLetterTable
 from ingest.errors import SettingsError
+from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
 from ingest.settings import Settings
 from ingest.store.base import COUNTED_MAX
 from ingest.wiring import with_store

@@ -15,14 +15,14 @@ class Keeper(Protocol):
 
 
 class Settling(Protocol):
-    """Who settles outbox entries, also on the way with a commit; see `ingest.settler`."""
+    """Who settles outbox entries, also on the way with a commit; see `ingest.outbox.settler`."""
 
     def take(self) -> Sequence[int]: ...
     def add(self, first_ids: Sequence[int]) -> None: ...
 
 
 class Successor(Protocol):
-    """Who publishes what could not be published from memory; see `ingest.relay`."""
+    """Who publishes what could not be published from memory; see `ingest.outbox.relay`."""
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
 

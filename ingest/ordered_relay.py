@@ -7,7 +7,7 @@ from ingest.broker.base import OrderedPublisher
 from ingest.errors import PublishError
 from ingest.events.batch import Batch
 from ingest.ordered_dispatcher import OLDER_FIRST
-from ingest.relay import Relay, RelayTools
+from ingest.outbox.relay import Relay, RelayTools
 from ingest.store.base import Outbox
 
 BEHIND_POLL_SECONDS = 0.1
@@ -27,7 +27,7 @@ class OrderedOutbox(Outbox, Protocol):
 
 
 class OrderedRelay(Relay):
-    """See `ingest.relay`. Claims are given in order, and what failed is published before what follows."""
+    """See `ingest.outbox.relay`. Claims are given in order, and what failed is published before what follows."""
 
     def __init__(self, outbox: OrderedOutbox, publisher: OrderedPublisher, tools: RelayTools) -> None:
         super().__init__(outbox, publisher, tools)

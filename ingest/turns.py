@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic
-from ingest.dead_letters import Graveyard
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
+from ingest.outbox.dead_letters import Graveyard
 from ingest.telemetry.metrics import Metrics
 from ingest.tickets import Part
 

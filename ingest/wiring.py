@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.broker.amqp.publisher import AmqpPublisher
@@ -21,7 +20,6 @@ from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
 from ingest.clock_watch import ClockWatch
 from ingest.committer import Committer, CommitterLimits
-from ingest.dead_letters import Graveyard
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
 from ingest.events.headers import Carried, carry
@@ -33,12 +31,14 @@ from ingest.files.owner import act_as_owner
 from ingest.health import Health
 from ingest.homes import Home, Keeper
 from ingest.identity import RESTART_SECONDS, Identity
+from ingest.outbox.backlog import BacklogWatch
+from ingest.outbox.dead_letters import Graveyard
+from ingest.outbox.settler import Settler
 from ingest.publishing import Publishing, keeps_order
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
 from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
-from ingest.settler import Settler
 from ingest.slots import SlotKeeper
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer

@@ -10,7 +10,6 @@ import msgspec
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.backlog_watch import BacklogWatch
 from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.broker.base import Publisher
@@ -25,9 +24,10 @@ from ingest.files.lock_watch import LockWatch
 from ingest.health import Health, Spool
 from ingest.homes import Home, Keeper
 from ingest.identity import Identity
-from ingest.relay import Relay
+from ingest.outbox.backlog import BacklogWatch
+from ingest.outbox.relay import Relay
+from ingest.outbox.settler import Settler
 from ingest.retention.idempotency_keys import KeyCleaner
-from ingest.settler import Settler
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise
 from ingest.telemetry.metrics import Metrics

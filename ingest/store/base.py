@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 
 from ingest.auth.tokens import Token
-from ingest.dead_letters import DeadLetterTable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
+from ingest.outbox.dead_letters import DeadLetterTable
 from ingest.store.event_query import EventTable
 
 LEASE_SECONDS_MAX = 86_400

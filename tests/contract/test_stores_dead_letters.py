@@ -1,4 +1,4 @@
-"""What every store promises of dead letters (`ingest.dead_letters`), tried on each database."""
+"""What every store promises of dead letters (`ingest.outbox.dead_letters`), tried on each database."""
 
 import msgspec
 import pytest

@@ -10,7 +10,6 @@ import msgspec
 
 from ingest.auth.tokens import Token
 from ingest.broker.base import Lane, Refused
-from ingest.dead_letters import DeadLetter
 from ingest.errors import (
     BatchRefused,
     BrokerUnavailable,
@@ -24,6 +23,7 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.homes import Home
+from ingest.outbox.dead_letters import DeadLetter
 from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
 from ingest.store.event_query import Selection

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from ingest.dead_letters import Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch
 from ingest.ordered_relay import OrderedRelay
-from ingest.relay import RelayLimits, RelayTools
+from ingest.outbox.dead_letters import Graveyard
+from ingest.outbox.relay import RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeStore

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ingest.auth.tokens import Token
-from ingest.dead_letters import packed_singly
 from ingest.events.batch import Batch, pack
 from ingest.events.idempotency import digest_of, fingerprint_of
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, SLOTS_MAX, slot_of
+from ingest.outbox.dead_letters import packed_singly
 from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX
 from ingest.store.event_query import Selection
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 from ingest.auth.tokens import Token
 from ingest.clock_watch import ClockWatch
-from ingest.dead_letters import DeadLetter
 from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
+from ingest.outbox.dead_letters import DeadLetter
 from ingest.store.base import COUNTED_MAX
 from ingest.store.event_query import Selection
 from ingest.store.mysql import statements as sql

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.settler import ENTRIES_MAX, ENTRIES_MIN, Settler
+from ingest.outbox.settler import ENTRIES_MAX, ENTRIES_MIN, Settler
 from tests.unit.fakes import FakeStore, until
 
 

@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ingest.dead_letters import TRIES_MIN, Graveyard
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
+from ingest.outbox.dead_letters import TRIES_MIN, Graveyard
+from ingest.outbox.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample

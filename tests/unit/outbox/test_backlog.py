@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingest.backlog_watch import BacklogWatch
 from ingest.errors import StoreUnavailable
+from ingest.outbox.backlog import BacklogWatch
 from ingest.store.base import Backlog
 from ingest.telemetry.metrics import UNKNOWN, Metrics
 from tests.unit.conftest import Sample
