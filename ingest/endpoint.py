@@ -10,13 +10,13 @@ import random
 
 from ingest.answers import QUEUED, Answer, answer_to
 from ingest.auth.authenticator import Grant, Grants
-from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events.event import decode
 from ingest.events.headers import Carry, carry
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.events.idempotency import Keys
+from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.request_ids import HEADER as REQUEST_ID
 from ingest.request_ids import request_id_of
 from ingest.rsgi import Headers, HttpProtocol, Scope

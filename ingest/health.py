@@ -79,7 +79,7 @@ class Health:
         self._ids_problem = ids_problem
         self._database = "not checked yet"
         self.has_slot = False
-        """Whether there are ids for events; they may be provisional (`ingest.identity`)."""
+        """Whether there are ids for events; they may be provisional (`ingest.pipeline.identity`)."""
         self.draining = False
 
     def report(self) -> Report:

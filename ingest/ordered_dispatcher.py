@@ -13,13 +13,13 @@ from functools import partial
 
 from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic, NowUs
-from ingest.dispatcher import Dispatcher, DispatcherLimits, Group
 from ingest.doubts import Doubts
 from ingest.errors import PublishError, StoreError
 from ingest.events.batch import Batch
-from ingest.homes import Home
 from ingest.leftovers import Leftovers, Order
 from ingest.outbox.dead_letters import Graveyard
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits, Group
 from ingest.store.base import Outbox
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics

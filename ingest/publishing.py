@@ -7,11 +7,11 @@ import msgspec
 
 from ingest.broker.base import OrderedPublisher, Publisher
 from ingest.clock import unix_us
-from ingest.dispatcher import Dispatcher, DispatcherLimits
 from ingest.ordered_dispatcher import OrderedDispatcher
 from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
+from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits
 from ingest.settings import Settings
 from ingest.store.base import OrderedStore, Outbox, Store
 from ingest.telemetry.metrics import Metrics

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from ingest.events.batch import Batch
-from ingest.homes import Home
+from ingest.pipeline.commit_target import Home
 
 
 class Ticket:

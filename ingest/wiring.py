@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
@@ -19,7 +18,6 @@ from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
 from ingest.clock_watch import ClockWatch
-from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
 from ingest.events.headers import Carried, carry
@@ -29,17 +27,19 @@ from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.files.owner import act_as_owner
 from ingest.health import Health
-from ingest.homes import Home, Keeper
-from ingest.identity import RESTART_SECONDS, Identity
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.settler import Settler
+from ingest.pipeline.batcher import Batcher, BatcherLimits
+from ingest.pipeline.commit_target import Home, Keeper
+from ingest.pipeline.committer import Committer, CommitterLimits
+from ingest.pipeline.id_lease import SlotKeeper
+from ingest.pipeline.identity import RESTART_SECONDS, Identity
 from ingest.publishing import Publishing, keeps_order
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
 from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
-from ingest.slots import SlotKeeper
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
 from ingest.spool.files import take_spool

@@ -10,23 +10,23 @@ import msgspec
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.broker.base import Publisher
 from ingest.broker.target_record import Agreement
 from ingest.clock import NowUs
-from ingest.dispatcher import Dispatcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
 from ingest.health import Health, Spool
-from ingest.homes import Home, Keeper
-from ingest.identity import Identity
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
+from ingest.pipeline.batcher import Batcher
+from ingest.pipeline.commit_target import Home, Keeper
+from ingest.pipeline.dispatcher import Dispatcher
+from ingest.pipeline.identity import Identity
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 import msgspec
 
 from ingest.answers import QUEUED, Answer
-from ingest.batcher import Batcher, failure_of
 from ingest.bodies import BodyReader
 from ingest.clients.base import Call, Client, Posted
 from ingest.clients.forms import query_value
@@ -17,6 +16,7 @@ from ingest.errors import IngestError, Unauthenticated, UnknownClient
 from ingest.events.event import Event, decode
 from ingest.events.headers import Carried
 from ingest.events.idempotency import Keys
+from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.rsgi import Headers, HttpProtocol, Scope
 
 PREFIX = "/in/"

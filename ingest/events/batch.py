@@ -68,7 +68,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @property
     def provisional(self) -> bool:
-        """Whether its ids are: see `ingest.identity`."""
+        """Whether its ids are: see `ingest.pipeline.identity`."""
         return is_provisional(self.ids[0])
 
     def keyed_by_ids(self) -> "Batch":

@@ -1,7 +1,7 @@
 """Event ids made by the service before any insert: time-ordered and unique without coordination.
 
 A BIGINT of `41 bits milliseconds since EPOCH_MS | 12 bits slot | 10 bits sequence`. A slot belongs
-to one worker process at a time (`ingest.slots`), so two processes never make the same id.
+to one worker process at a time (`ingest.pipeline.id_lease`), so two processes never make the same id.
 """
 
 from collections.abc import Callable

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.files.atomic import replace_file
-from ingest.identity import Identity
+from ingest.pipeline.id_lease import SlotKeeper
+from ingest.pipeline.identity import Identity
 from ingest.publishing import keeps_order
 from ingest.settings import Settings
-from ingest.slots import SlotKeeper
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
 from ingest.spool.files import RETRY, damaged, is_held, legacy, spools, take_spool

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ingest.clock import jittered
 from ingest.errors import SpoolFull, StoreError
-from ingest.homes import Successor
+from ingest.pipeline.commit_target import Successor
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from ingest.spool.transfer import Anew, Outcome, Transfer

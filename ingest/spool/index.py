@@ -27,7 +27,7 @@ INSERT = f"INSERT INTO spool ({ROW}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - 
 INSERT_NEW = INSERT.replace("INSERT", "INSERT OR IGNORE", 1)
 SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
 PROVISIONAL = f"(first_id >> {SEQUENCE_BITS} & {SLOTS_MAX - 1}) >= {LEASED_SLOTS_MAX}"
-"""Nobody publishes such a record before it has other ids (`ingest.identity`)."""
+"""Nobody publishes such a record before it has other ids (`ingest.pipeline.identity`)."""
 CLAIMABLE = f"""SELECT first_id FROM spool WHERE lease_until <= ? AND NOT {PROVISIONAL}
     ORDER BY lease_until, first_id LIMIT ?"""  # noqa: S608 - constants
 LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ingest.errors import BatchRefused, IdsTaken, Repeats, StoreError
 from ingest.events.batch import Batch, pack, without
-from ingest.homes import Successor
-from ingest.isolation import Isolation
+from ingest.pipeline.commit_target import Successor
+from ingest.pipeline.isolation import Isolation
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
 from ingest.store.base import Store
@@ -21,7 +21,7 @@ COMMITS_MAX = 2_000
 
 
 Anew = Callable[[Batch], Awaitable[Batch]]
-"""The same events with other ids; see `ingest.identity`. Raises `StoreError` if there are none."""
+"""The same events with other ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
 
 
 class Outcome(NamedTuple):

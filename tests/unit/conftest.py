@@ -7,13 +7,13 @@ from hypothesis import settings
 from prometheus_client import CollectorRegistry
 
 from ingest.auth.authenticator import Grants
-from ingest.batcher import Batcher, BatcherLimits
 from ingest.bodies import BodyReader
-from ingest.committer import Committer, CommitterLimits
 from ingest.endpoint import Endpoint
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
-from ingest.homes import Home
+from ingest.pipeline.batcher import Batcher, BatcherLimits
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor

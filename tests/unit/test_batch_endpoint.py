@@ -6,11 +6,11 @@ import pytest
 
 from ingest.batch_endpoint import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchEndpoint, BatchLimits
 from ingest.batch_items import split
-from ingest.batcher import Batcher
 from ingest.bodies import BodyReader
 from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, Malformed, Overloaded, StoreUnavailable
 from ingest.events.idempotency import Keys
+from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
 from tests.unit.making import body, call_ids, event

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ingest.batcher import Batcher
 from ingest.endpoint import Endpoint
 from ingest.errors import StoreUnavailable
+from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import BODY_BYTES_MAX, QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeOnward, FakeStore, request, until
 from tests.unit.making import body, call_ids, event

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from ingest.dispatcher import DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.homes import Home
 from ingest.ordered_dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, PATIENCE_SECONDS, OrderedDispatcher
 from ingest.outbox.dead_letters import Graveyard
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.dispatcher import DispatcherLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import (

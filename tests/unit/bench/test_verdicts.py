@@ -9,7 +9,7 @@ from bench.verdicts import Budget, broken, judge, of_parts, read_budgets, report
 from tests.paths import ROOT
 
 AT_MOST = Budget(what="cost of a step", place="ingest/step.py", at_most=2.0)
-AT_LEAST = Budget(what="events a second", place="ingest/batcher.py", at_least=100.0)
+AT_LEAST = Budget(what="events a second", place="ingest/pipeline/batcher.py", at_least=100.0)
 ABSOLUTE = msgspec.structs.replace(AT_LEAST, absolute=True)
 
 

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from ingest.batcher import RENAMES_MAX, Batcher, failure_of
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, StoreError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
+from ingest.pipeline.batcher import RENAMES_MAX, Batcher, failure_of
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeOnward, FakeSettling, FakeStore, until
 from tests.unit.making import NOW_US, call_ids, event, events
-from tests.unit.test_batcher import StartBatcher, start_batcher
+from tests.unit.pipeline.test_batcher import StartBatcher, start_batcher
 
 __all__ = ["start_batcher"]  # the fixture
 

@@ -12,7 +12,7 @@ from ingest.errors import StoreUnavailable
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.files.atomic import replace_file
 from ingest.files.evidence import Evidence, Machine
-from ingest.slots import LEASE_SECONDS, Note, SlotKeeper
+from ingest.pipeline.id_lease import LEASE_SECONDS, Note, SlotKeeper
 from ingest.store.base import SlotLease
 from tests.unit.fakes import FakeClock, FakeStore
 

@@ -9,13 +9,13 @@ import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, IdGenerator
-from ingest.identity import Identity
-from ingest.slots import LEASE_SECONDS, SlotKeeper
+from ingest.pipeline.id_lease import LEASE_SECONDS, SlotKeeper
+from ingest.pipeline.identity import Identity
 from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.tasks import end
 from tests.unit.fakes import FakeClock, FakeStore, until
 from tests.unit.making import batch
-from tests.unit.test_slots import FakeMachine
+from tests.unit.pipeline.test_id_lease import FakeMachine
 
 SLOT = 7
 PROVISIONAL_SLOT = LEASED_SLOTS_MAX + 3

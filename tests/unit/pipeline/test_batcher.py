@@ -3,11 +3,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from ingest.batcher import Batcher, BatcherLimits, failure_of
-from ingest.committer import Committer, CommitterLimits
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events.ids import IdGenerator, milliseconds_of
-from ingest.homes import Home
+from ingest.pipeline.batcher import Batcher, BatcherLimits, failure_of
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample

@@ -14,12 +14,12 @@ from contextlib import suppress
 import msgspec
 
 from ingest.clock import Monotonic, NowUs
-from ingest.committer import Committer
 from ingest.errors import IdsTaken, Overloaded, StoreError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
-from ingest.outcomes import Failures, Undecided
+from ingest.pipeline.committer import Committer
+from ingest.pipeline.outcomes import Failures, Undecided
 from ingest.tasks import end, supervise
 from ingest.telemetry.metrics import Metrics
 

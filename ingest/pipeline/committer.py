@@ -10,9 +10,9 @@ from ingest.clock import Monotonic
 from ingest.deadlines import deadline
 from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, RowRefused, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, twins_of, without
-from ingest.homes import Home
-from ingest.isolation import Isolation
-from ingest.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.isolation import Isolation
+from ingest.pipeline.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -27,7 +27,7 @@ TOO_SLOW = "The database is too slow. The event was not acknowledged: send it ag
 
 
 class Onward(Protocol):
-    """Where committed batches go, in the order of their commits; see `ingest.dispatcher`."""
+    """Where committed batches go, in the order of their commits; see `ingest.pipeline.dispatcher`."""
 
     @property
     def takes_late(self) -> bool:

@@ -16,7 +16,7 @@ from ingest.broker.base import Publisher
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
 from ingest.events.batch import Batch, joined
-from ingest.homes import Home
+from ingest.pipeline.commit_target import Home
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage

@@ -12,7 +12,7 @@ from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.ids import CLOCKS_APART_MS_MAX, IdGenerator
-from ingest.slots import RENEW_SECONDS, SlotKeeper
+from ingest.pipeline.id_lease import RENEW_SECONDS, SlotKeeper
 
 log = logging.getLogger("ingest.identity")
 

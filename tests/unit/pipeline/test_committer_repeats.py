@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from ingest.committer import Committer, CommitterLimits
 from ingest.errors import KeyReused, Repeats, RowRefused, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.homes import Home
-from ingest.outcomes import Undecided
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.committer import Committer, CommitterLimits
+from ingest.pipeline.outcomes import Undecided
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import pytest
 
-from ingest.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch, joined
-from ingest.homes import Home
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample

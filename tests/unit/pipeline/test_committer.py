@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from ingest.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
 from ingest.events.ids import LEASED_SLOTS_MAX
-from ingest.homes import Home
-from ingest.isolation import UNPROVEN_MAX
+from ingest.pipeline.commit_target import Home
+from ingest.pipeline.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
+from ingest.pipeline.isolation import UNPROVEN_MAX
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
