@@ -7,8 +7,8 @@ import msgspec
 
 from ingest.broker.base import OrderedPublisher, Publisher
 from ingest.clock import unix_us
-from ingest.ordered_dispatcher import OrderedDispatcher
-from ingest.ordered_relay import OrderedRelay, OrderedSpoolRelay
+from ingest.ordering.dispatcher import OrderedDispatcher
+from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits

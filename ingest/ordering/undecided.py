@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+from ingest.ordering.commit_queue import Line, Part, Ticket
 from ingest.tasks import Background
-from ingest.tickets import Line, Part, Ticket
 
 
 class Doubts:

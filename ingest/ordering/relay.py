@@ -6,7 +6,7 @@ from typing import Protocol
 from ingest.broker.base import OrderedPublisher
 from ingest.errors import PublishError
 from ingest.events.batch import Batch
-from ingest.ordered_dispatcher import OLDER_FIRST
+from ingest.ordering.dispatcher import OLDER_FIRST
 from ingest.outbox.relay import Relay, RelayTools
 from ingest.store.base import Outbox
 

@@ -6,9 +6,9 @@ from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
+from ingest.ordering.commit_queue import Part
 from ingest.outbox.dead_letters import Graveyard
 from ingest.telemetry.metrics import Metrics
-from ingest.tickets import Part
 
 
 class Turns:

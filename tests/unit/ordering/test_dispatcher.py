@@ -8,7 +8,12 @@ import pytest
 
 from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.ordered_dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, PATIENCE_SECONDS, OrderedDispatcher
+from ingest.ordering.dispatcher import (
+    LONG_PATIENCE_SECONDS,
+    OWN_LEASE_SECONDS,
+    PATIENCE_SECONDS,
+    OrderedDispatcher,
+)
 from ingest.outbox.dead_letters import Graveyard
 from ingest.pipeline.commit_target import Home
 from ingest.pipeline.dispatcher import DispatcherLimits

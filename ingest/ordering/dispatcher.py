@@ -13,10 +13,12 @@ from functools import partial
 
 from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic, NowUs
-from ingest.doubts import Doubts
 from ingest.errors import PublishError, StoreError
 from ingest.events.batch import Batch
-from ingest.leftovers import Leftovers, Order
+from ingest.ordering.commit_queue import Line, Part
+from ingest.ordering.deferred import Leftovers, Order
+from ingest.ordering.publish import Turns
+from ingest.ordering.undecided import Doubts
 from ingest.outbox.dead_letters import Graveyard
 from ingest.pipeline.commit_target import Home
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits, Group
@@ -24,8 +26,6 @@ from ingest.store.base import Outbox
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
-from ingest.tickets import Line, Part
-from ingest.turns import Turns
 
 log = logging.getLogger("ingest.dispatcher")
 

@@ -8,8 +8,8 @@ from ingest.clock import Monotonic
 from ingest.errors import StoreError
 from ingest.events.batch import Batch
 from ingest.events.ids import ID_MAX
+from ingest.ordering.commit_queue import Part
 from ingest.store.base import Outbox
-from ingest.tickets import Part
 
 log = logging.getLogger("ingest.dispatcher")
 

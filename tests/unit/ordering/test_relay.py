@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch
-from ingest.ordered_relay import OrderedRelay
+from ingest.ordering.relay import OrderedRelay
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.relay import RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
