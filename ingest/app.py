@@ -25,12 +25,12 @@ from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
-from ingest.health import Health
 from ingest.routes import add_probes, add_routes
 from ingest.rsgi import HttpProtocol, Lane, Scope
 from ingest.settings import Settings, read_settings
-from ingest.status import Limits
-from ingest.status_source import StatusSource
+from ingest.status.collector import StatusSource
+from ingest.status.health import Health
+from ingest.status.snapshot import Limits
 from ingest.stop_signals import hold_back, let_through
 from ingest.tasks import BackgroundTask
 from ingest.telemetry import granian, log_level

@@ -11,9 +11,9 @@ from ingest import __version__, batch_endpoint, endpoint, errors
 from ingest.answers import QUEUED, answer_to
 from ingest.events.event import CALL_ENDED, CallEvent, field_errors
 from ingest.events.idempotency import KEY_CHARS_MAX
-from ingest.health import Report
 from ingest.settings import WELL_KNOWN_TOKEN
-from ingest.status import Status
+from ingest.status.health import Report
+from ingest.status.snapshot import Status
 
 EXAMPLE = {
     "call_id": "a84b4c76e66710@pbx.example.com",

@@ -8,10 +8,10 @@ import msgspec
 from blacksheep import Application, Content, Request, Response
 
 from ingest.errors import MethodNotAllowed
-from ingest.health import Health
 from ingest.openapi import document
 from ingest.pages import DOCS, STATUS, Page
-from ingest.status import Status
+from ingest.status.health import Health
+from ingest.status.snapshot import Status
 
 Handler = Callable[[Request], Awaitable[Response]]
 Exposition = Callable[[], bytes]

@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from ingest.errors import IngestError, SettingsError
-from ingest.status import Latency, Status
+from ingest.status.snapshot import Latency, Status
 
 ANSWER_SECONDS = 5.0
 BARS = "▁▂▃▄▅▆▇█"

@@ -17,7 +17,6 @@ from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
-from ingest.clock_watch import ClockWatch
 from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
 from ingest.events.headers import Carried, carry
@@ -26,7 +25,6 @@ from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.files.owner import act_as_owner
-from ingest.health import Health
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.settler import Settler
@@ -43,10 +41,11 @@ from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
 from ingest.spool.files import take_spool
+from ingest.spool.health import SpoolWatch
 from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
-from ingest.spool.watch import SpoolWatch
 from ingest.sqlite import connect, connect_to_look, file_of
+from ingest.status.health import Health
 from ingest.store.base import Store
 from ingest.store.mysql.lock import by_mysql
 from ingest.store.mysql.order import OrderedMySQLStore
@@ -54,6 +53,7 @@ from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
 from ingest.store.sqlite.store import SQLiteStore
+from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage

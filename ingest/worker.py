@@ -19,7 +19,6 @@ from ingest.errors import StoreError
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
-from ingest.health import Health, Spool
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
@@ -28,6 +27,7 @@ from ingest.pipeline.commit_target import Home, Keeper
 from ingest.pipeline.dispatcher import Dispatcher
 from ingest.pipeline.identity import Identity
 from ingest.retention.idempotency_keys import KeyCleaner
+from ingest.status.health import Health, Spool
 from ingest.store.base import Outbox, Store
 from ingest.tasks import BackgroundTask, end, supervise
 from ingest.telemetry.metrics import Metrics

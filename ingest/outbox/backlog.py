@@ -1,4 +1,5 @@
-"""Watches what waits to be published, apart from `ingest.health`: it must not delay the check of the database."""
+"""Watches what waits to be published, apart from `ingest.status.health`: it must not delay the check of the
+database."""
 
 import asyncio
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from ingest.status import Status
+from ingest.status.snapshot import Status
 from ingest.top import ENTER, LEAVE, SHOW
 from tests.commands import Ingest, one_line
 from tests.running import EVENT, ServiceProcess

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ingest.health import Report
-from ingest.status import Error, Limits, Status, status_of
-from ingest.status_samples import Sample
+from ingest.status.health import Report
+from ingest.status.samples import Sample
+from ingest.status.snapshot import Error, Limits, Status, status_of
 from ingest.top import cut, lasting, plain, screen, sparkline
 
 ERROR = Error(0.0, "error", "ingest.tests", "a \x1b[31mred\x1b[0m text\nof two lines " + "x" * 300, 0)

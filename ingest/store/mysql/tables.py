@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.auth.tokens import Token
-from ingest.clock_watch import ClockWatch
 from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
@@ -21,6 +20,7 @@ from ingest.store.mysql.partitioning.unfinished import check_whole
 from ingest.store.mysql.pool import Pool, Servers
 from ingest.store.mysql.schema import Report, examined
 from ingest.store.mysql.schema_guard import SchemaGuard
+from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 
 SCAN_SECONDS_MAX = 600.0

@@ -4,9 +4,9 @@ from pathlib import Path
 import msgspec
 
 from ingest.spool.files import segments_of, take_spool
+from ingest.spool.health import SpoolWatch
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
-from ingest.spool.watch import SpoolWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.conftest import Sample

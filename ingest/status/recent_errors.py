@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.files.atomic import replace_volatile
-from ingest.status import Error
+from ingest.status.snapshot import Error
 from ingest.telemetry.logs import mask_text
 
 ERRORS_MAX = 20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.clock_watch import APART_SECONDS_MAX, ClockWatch
+from ingest.telemetry.clock_skew import APART_SECONDS_MAX, ClockWatch
 
 SECOND_US = 1_000_000
 LIMIT_US = int(APART_SECONDS_MAX * SECOND_US)

@@ -9,7 +9,7 @@ from ingest.telemetry.outage import Outage
 
 
 class SpoolWatch:
-    """See `ingest.health.Spool`. `outage` is the database's."""
+    """See `ingest.status.health.Spool`. `outage` is the database's."""
 
     def __init__(self, store: SpoolStore, outage: Outage, metrics: Metrics, now_us: NowUs) -> None:
         self._store = store

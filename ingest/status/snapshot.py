@@ -6,9 +6,9 @@ from itertools import pairwise
 import msgspec
 
 from ingest import __version__
-from ingest.health import Report
-from ingest.health import Status as HealthStatus
-from ingest.status_samples import LATENCIES, SAMPLE_SECONDS, Sample, quantile
+from ingest.status.health import Report
+from ingest.status.health import Status as HealthStatus
+from ingest.status.samples import LATENCIES, SAMPLE_SECONDS, Sample, quantile
 
 WINDOW_SECONDS = 10.0
 """Rates and latencies are of the last ten to fifteen seconds."""

@@ -1,8 +1,8 @@
 """The figures that people see, from samples."""
 
-from ingest.health import Report
-from ingest.status import AWAY_ELSEWHERE, Backlog, Latency, Limits, Refusal, Status, status_of
-from ingest.status_samples import LAST, Buckets, Sample
+from ingest.status.health import Report
+from ingest.status.samples import LAST, Buckets, Sample
+from ingest.status.snapshot import AWAY_ELSEWHERE, Backlog, Latency, Limits, Refusal, Status, status_of
 
 LIMITS = Limits(workers=2, spool_bytes_max=1000, queue_events_max=50)
 READY = Report("ready", {"database": "ok", "broker": "ok", "ids": "ok"})

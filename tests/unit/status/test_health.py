@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.health import Health
+from ingest.status.health import Health
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakePublisher, FakeStore, until

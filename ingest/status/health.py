@@ -34,7 +34,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Spool(Protocol):
-    """See `ingest.spool.watch`."""
+    """See `ingest.spool.health`."""
 
     @property
     def used(self) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.files.locks import FileLock, lock
-from ingest.health import Report
-from ingest.status import Limits, Status, status_of
-from ingest.status_errors import Errors
-from ingest.status_samples import SAMPLE_SECONDS, History, Sample, sample_of
+from ingest.status.health import Report
+from ingest.status.recent_errors import Errors
+from ingest.status.samples import SAMPLE_SECONDS, History, Sample, sample_of
+from ingest.status.snapshot import Limits, Status, status_of
 from ingest.telemetry.multiprocess import MetricFiles
 
 CACHE_SECONDS = 1.0

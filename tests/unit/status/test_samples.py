@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.status_samples import HISTORY_SECONDS, LAST, LATENCIES, VALUES, History, Sample, quantile, sample_of
+from ingest.status.samples import HISTORY_SECONDS, LAST, LATENCIES, VALUES, History, Sample, quantile, sample_of
 from ingest.telemetry.metrics import Metrics
 
 ACCEPTED = "ingest_events_accepted_total"

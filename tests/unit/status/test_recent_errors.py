@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.status_errors import ERRORS_MAX, TEXT_MAX, Errors
+from ingest.status.recent_errors import ERRORS_MAX, TEXT_MAX, Errors
 
 log = logging.getLogger("ingest.tests.errors")
 
