@@ -11,9 +11,9 @@ from typing import Any, Literal
 from blacksheep import Application, Content, Request, Response
 from granian.constants import Interfaces
 
-from ingest.answers import QUEUED
-from ingest.endpoint import PATH
-from ingest.rsgi import HttpProtocol, Scope
+from ingest.http.event_handler import PATH
+from ingest.http.responses import QUEUED
+from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.server import make_server
 from ingest.settings import Settings
 

@@ -59,7 +59,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="the head of each request is looked at ten times",
-        file="ingest/endpoint.py",
+        file="ingest/http/event_handler.py",
         line="            headers, grant = self.admit(scope)\n",
         instead="            headers, grant = [self.admit(scope) for _ in range(10)][0]\n",
         part="micro",
@@ -67,7 +67,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="an event's way through the endpoint costs twice as much",
-        file="ingest/endpoint.py",
+        file="ingest/http/event_handler.py",
         line="            headers, grant = self.admit(scope)\n",
         instead="            headers, grant = [self.admit(scope) for _ in range(40)][0]\n",
         part="saturation",
@@ -83,7 +83,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="a wrong token is answered as if the service were stopping",
-        file="ingest/endpoint.py",
+        file="ingest/http/event_handler.py",
         line="            raise Unauthenticated\n",
         instead="            raise Draining\n",
         part="scenario.tokens",

@@ -15,7 +15,7 @@ import pika
 
 from bench.cpu import Components, descendants
 from bench.noops import Kind
-from ingest.endpoint import PATH
+from ingest.http.event_handler import PATH
 from tests.faults.reading import spooled
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until

@@ -9,7 +9,7 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from ingest.addresses import literal
-from ingest.bridge import Application
+from ingest.http.asgi import Application
 from ingest.settings import Settings
 from ingest.tasks import end, supervise
 from ingest.telemetry.logs import log_config

@@ -10,11 +10,8 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest import batch_endpoint, endpoint
 from ingest.admin import Admin
 from ingest.auth.rate_limit import Sharing
-from ingest.batch_endpoint import BatchEndpoint, BatchLimits
-from ingest.bridge import Bridge
 from ingest.clients import endpoint as clients
 from ingest.clients.base import Client
 from ingest.clients.endpoint import ClientEndpoint
@@ -25,8 +22,11 @@ from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
-from ingest.routes import add_probes, add_routes
-from ingest.rsgi import HttpProtocol, Lane, Scope
+from ingest.http import batch_handler, event_handler
+from ingest.http.asgi import Bridge
+from ingest.http.batch_handler import BatchEndpoint, BatchLimits
+from ingest.http.routes import add_probes, add_routes
+from ingest.http.rsgi import HttpProtocol, Lane, Scope
 from ingest.settings import Settings, read_settings
 from ingest.status.collector import StatusSource
 from ingest.status.health import Health
@@ -176,7 +176,7 @@ def make_lanes(settings: Settings, parts: Parts) -> dict[str, Lane]:
     """The hot lanes by their paths."""
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
-    lanes: dict[str, Lane] = {endpoint.PATH: parts.endpoint, batch_endpoint.PATH: batches}
+    lanes: dict[str, Lane] = {event_handler.PATH: parts.endpoint, batch_handler.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
     return lanes | {f"{path}/": lane for path, lane in lanes.items()}
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FrameType
 
-from ingest.rsgi import HttpProtocol, Lane, Scope, Transport
+from ingest.http.rsgi import HttpProtocol, Lane, Scope, Transport
 
 log = logging.getLogger("ingest.draining")
 

@@ -1,7 +1,7 @@
 """Every error of the service: one base, a stable code each, and whether a retry helps.
 
 A class's docstring is its message where the raiser has nothing better to say. The map from
-errors to HTTP answers is in `ingest.answers`; nothing here knows HTTP.
+errors to HTTP answers is in `ingest.http.responses`; nothing here knows HTTP.
 """
 
 from collections.abc import Mapping, Sequence

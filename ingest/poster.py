@@ -7,8 +7,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from ingest.batch_endpoint import PATH
 from ingest.errors import IngestError, SettingsError
+from ingest.http.batch_handler import PATH
 
 ANSWER_SECONDS = 30.0
 PAUSE_SECONDS_MAX = 10.0

@@ -22,7 +22,7 @@ from ingest.auth.tokens import warning_about
 from ingest.files.data_folder import claim
 from ingest.files.lock_watch import watch_in_thread
 from ingest.files.owner import root_warning
-from ingest.openapi import EXAMPLE
+from ingest.http.openapi import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.stop_signals import obey_in_forked
 from ingest.telemetry import granian

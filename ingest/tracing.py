@@ -31,8 +31,8 @@ from ingest.clients.endpoint import PREFIX
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.headers import TRACEPARENT, Carried, carry
+from ingest.http.rsgi import Headers, HttpProtocol, Lane, Scope
 from ingest.pipeline.commit_target import Keeper
-from ingest.rsgi import Headers, HttpProtocol, Lane, Scope
 
 log = logging.getLogger("ingest.tracing")
 

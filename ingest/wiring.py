@@ -10,14 +10,12 @@ from uuid import uuid4
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.bodies import BodyReader
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
-from ingest.endpoint import Endpoint
 from ingest.errors import SettingsError
 from ingest.events.headers import Carried, carry
 from ingest.events.idempotency import Keys
@@ -25,6 +23,9 @@ from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.files.owner import act_as_owner
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
+from ingest.http.rsgi import Headers, Lane
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.settler import Settler
@@ -36,7 +37,6 @@ from ingest.pipeline.identity import RESTART_SECONDS, Identity
 from ingest.publishing import Publishing, keeps_order
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
-from ingest.rsgi import Headers, Lane
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer

@@ -10,15 +10,15 @@ import msgspec
 
 from ingest.auth.authenticator import Grants
 from ingest.auth.token_refresh import TokenWatch
-from ingest.bodies import BodyReader
 from ingest.broker.base import Publisher
 from ingest.broker.target_record import Agreement
 from ingest.clock import NowUs
-from ingest.endpoint import Endpoint
 from ingest.errors import StoreError
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler

@@ -11,7 +11,7 @@ from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
-from ingest.rsgi import HttpProtocol, Scope
+from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.settings import Settings
 from ingest.telemetry.metrics import Metrics
 from ingest.wiring import make_parts

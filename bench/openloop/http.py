@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from bench.events import STEPS, step
-from ingest.endpoint import PATH
+from ingest.http.event_handler import PATH
 
 PLACEHOLDER = "call-number"
 DIGITS = 12

@@ -3,7 +3,7 @@
 from contextlib import closing
 from http.client import HTTPConnection
 
-from ingest.endpoint import PATH
+from ingest.http.event_handler import PATH
 
 TIMEOUT_SECONDS = 10
 

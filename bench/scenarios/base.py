@@ -20,7 +20,7 @@ from locust.env import Environment
 from bench.events import STEPS, step
 from bench.scenarios.figures import BROKEN, EVENT, KEPT, REFERENCE, figures, named
 from bench.verdicts import broken, judge, of_parts, read_budgets, report
-from ingest.endpoint import PATH
+from ingest.http.event_handler import PATH
 from ingest.settings import WELL_KNOWN_TOKEN
 
 TOKEN = os.environ.get("BENCH_TOKEN", WELL_KNOWN_TOKEN)

@@ -7,17 +7,17 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ingest.answers import QUEUED, Answer
-from ingest.bodies import BodyReader
 from ingest.clients.base import Call, Client, Posted
 from ingest.clients.forms import query_value
-from ingest.endpoint import Endpoint
 from ingest.errors import IngestError, Unauthenticated, UnknownClient
 from ingest.events.event import Event, decode
 from ingest.events.headers import Carried
 from ingest.events.idempotency import Keys
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
+from ingest.http.responses import QUEUED, Answer
+from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
-from ingest.rsgi import Headers, HttpProtocol, Scope
 
 PREFIX = "/in/"
 CHALLENGE = ("www-authenticate", 'Basic realm="call-events"')

@@ -6,7 +6,7 @@ Trace context is W3C's (Trace Context Level 2, sections 3.2 and 3.3): passed on 
 import re
 from collections.abc import Callable
 
-from ingest.rsgi import Headers
+from ingest.http.rsgi import Headers
 
 TRACEPARENT, TRACESTATE, TOKEN = "traceparent", "tracestate", "token"
 TRACESTATE_CHARS_MAX = 512

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from ingest.openapi import document
+from ingest.http.openapi import document
 from tests.browser.conftest import OpenPage
 from tests.browser.looks import faint_texts, nameless, overflow, tab_stops
 from tests.running import ServiceProcess

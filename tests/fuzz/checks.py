@@ -3,10 +3,10 @@
 import contextlib
 import json
 
-from ingest.answers import answer_to
-from ingest.batch_items import split
 from ingest.errors import BodyTooLarge, Invalid, Malformed, Rejected
 from ingest.events.event import Event, decode
+from ingest.http.batch_body import split
+from ingest.http.responses import answer_to
 from tests.fuzz.oracle import judge, parsed
 
 ITEMS_MAX = 100

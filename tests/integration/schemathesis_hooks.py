@@ -7,7 +7,7 @@ from typing import Any
 import schemathesis
 
 from ingest.events.idempotency import KEY_CHARS_MAX
-from ingest.openapi import document
+from ingest.http.openapi import document
 
 KEY = "Idempotency-Key"
 FRAMING = ("Content-Length", "Transfer-Encoding")

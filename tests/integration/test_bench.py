@@ -15,7 +15,7 @@ import pytest
 
 from bench.scenarios.figures import events_answered
 from bench.scenarios.runs import FOLDER, Load, run
-from ingest.answers import QUEUED
+from ingest.http.responses import QUEUED
 from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
 

@@ -11,9 +11,9 @@ import pytest
 from bench.events import STEPS
 from bench.grown import Grown, first_id_now
 from bench.targets import Servers, Service, service
-from ingest.endpoint import PATH
 from ingest.events.event import decode
 from ingest.events.ids import milliseconds_of
+from ingest.http.event_handler import PATH
 from tests.running import EVENT, TOKEN
 from tests.services import MySQLServer, RabbitMQServer
 

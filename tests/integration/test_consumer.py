@@ -11,7 +11,7 @@ import jsonschema
 import pika
 import pytest
 
-from ingest.openapi import message_schema
+from ingest.http.openapi import message_schema
 from tests.conftest import StartService
 from tests.faults.reading import channel_to
 from tests.paths import DOCS

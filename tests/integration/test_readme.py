@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 
-from ingest.openapi import document
+from ingest.http.openapi import document
 from ingest.settings import Settings
 from tests.paths import ROOT
 from tests.services import free_port, wait_until

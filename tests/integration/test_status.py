@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ingest.openapi import document
+from ingest.http.openapi import document
 from tests.commands import PASSWORD, nowhere
 from tests.raw_http import ask, head
 from tests.running import EVENT, TOKEN, ServiceProcess

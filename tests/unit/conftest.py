@@ -7,10 +7,10 @@ from hypothesis import settings
 from prometheus_client import CollectorRegistry
 
 from ingest.auth.authenticator import Grants
-from ingest.bodies import BodyReader
-from ingest.endpoint import Endpoint
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
 from ingest.pipeline.batcher import Batcher, BatcherLimits
 from ingest.pipeline.commit_target import Home
 from ingest.pipeline.committer import Committer, CommitterLimits

@@ -22,9 +22,9 @@ from ingest.errors import (
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
+from ingest.http.rsgi import ProtocolClosed
 from ingest.outbox.dead_letters import DeadLetter
 from ingest.pipeline.commit_target import Home
-from ingest.rsgi import ProtocolClosed
 from ingest.store.base import Backlog, SlotLease
 from ingest.store.event_query import Selection
 from tests.unit.making import NOW_US

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from ingest.draining import Sigterm, closing
-from ingest.rsgi import HttpProtocol, Scope
+from ingest.http.rsgi import HttpProtocol, Scope
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope, until
 
 

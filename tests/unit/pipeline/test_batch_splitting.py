@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.batch_items import split
 from ingest.errors import BodyTooLarge
+from ingest.http.batch_body import split
 from tests.fuzz.checks import ITEMS_MAX, check_batch
 from tests.unit.events.test_event_properties import JSON, SCALARS, TEXT
 

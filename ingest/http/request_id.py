@@ -3,7 +3,7 @@
 import re
 from uuid import uuid4
 
-from ingest.rsgi import Headers
+from ingest.http.rsgi import Headers
 
 HEADER = "x-request-id"
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import msgspec
 
-from ingest.answers import Answer
-from ingest.batch_items import Items, split
-from ingest.bodies import BodyReader
-from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Overloaded, Rejected, RowRefused, StoreError
 from ingest.events.event import Event, decode
 from ingest.events.headers import Carried
 from ingest.events.idempotency import Keys
+from ingest.http.batch_body import Items, split
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
+from ingest.http.responses import Answer
+from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.pipeline.outcomes import Failures
-from ingest.rsgi import HttpProtocol, Scope
 
 PATH = "/api/call-events/batch"
 

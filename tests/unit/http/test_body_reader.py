@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.bodies import BodyReader
 from ingest.errors import BodyTimeout, BodyTooLarge
+from ingest.http.body_reader import BodyReader
 from tests.unit.fakes import FakeClock, FakeHeaders, FakeProtocol, until
 
 TIMEOUT_SECONDS = 5.0

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from ingest.clock import Monotonic
-from ingest.encodings import Undo, bound_of, undo_of
 from ingest.errors import BodyTimeout, BodyTooLarge
-from ingest.rsgi import Headers, HttpProtocol, ProtocolClosed
+from ingest.http.content_encoding import Undo, bound_of, undo_of
+from ingest.http.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
 """How late a body's deadline may be noticed."""

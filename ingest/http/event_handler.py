@@ -1,6 +1,6 @@
 """The hot lane: `POST /api/call-events`, answered before the BlackSheep application sees it.
 
-A BlackSheep handler costs twice the CPU of a bare one, and ASGI more than RSGI (`ingest.rsgi`). Per event only
+A BlackSheep handler costs twice the CPU of a bare one, and ASGI more than RSGI (`ingest.http.rsgi`). Per event only
 this module's work is paid; all behind `submit` is paid by the batch.
 """
 
@@ -8,18 +8,18 @@ import asyncio
 import logging
 import random
 
-from ingest.answers import QUEUED, Answer, answer_to
 from ingest.auth.authenticator import Grant, Grants
-from ingest.bodies import BodyReader
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events.event import decode
 from ingest.events.headers import Carry, carry
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.events.idempotency import Keys
+from ingest.http.body_reader import BodyReader
+from ingest.http.request_id import HEADER as REQUEST_ID
+from ingest.http.request_id import request_id_of
+from ingest.http.responses import QUEUED, Answer, answer_to
+from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
-from ingest.request_ids import HEADER as REQUEST_ID
-from ingest.request_ids import request_id_of
-from ingest.rsgi import Headers, HttpProtocol, Scope
 from ingest.telemetry.metrics import Metrics, Way
 
 log = logging.getLogger("ingest.requests")

@@ -11,8 +11,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.encodings import GZIP_MEMBERS_MAX, RATIO_MAX, Undo, gunzip, undo_of, unzstd
 from ingest.errors import BodyTooLarge, Malformed, UnsupportedEncoding
+from ingest.http.content_encoding import GZIP_MEMBERS_MAX, RATIO_MAX, Undo, gunzip, undo_of, unzstd
 from tests.unit.fakes import FakeHeaders
 
 BYTES_MAX = 1_000_000

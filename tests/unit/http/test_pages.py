@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ingest.pages import DOCS, STATUS, Page
+from ingest.http.pages import DOCS, STATUS, Page
 
 pages = pytest.mark.parametrize("page", [DOCS, STATUS], ids=["docs", "status"])
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ingest import __version__, batch_endpoint, endpoint, errors
-from ingest.answers import QUEUED, answer_to
+from ingest import __version__, errors
 from ingest.events.event import CALL_ENDED, CallEvent, field_errors
 from ingest.events.idempotency import KEY_CHARS_MAX
+from ingest.http import batch_handler, event_handler
+from ingest.http.responses import QUEUED, answer_to
 from ingest.settings import WELL_KNOWN_TOKEN
 from ingest.status.health import Report
 from ingest.status.snapshot import Status
@@ -112,8 +113,8 @@ def document() -> dict[str, Any]:
             "description": "Takes call events: 200 means durable in the database, and on its way to the queue.",
         },
         "paths": {
-            endpoint.PATH: {"post": _single(event)},
-            batch_endpoint.PATH: {"post": _batch(event)},
+            event_handler.PATH: {"post": _single(event)},
+            batch_handler.PATH: {"post": _batch(event)},
             "/healthz": _get("/healthz", "The process is alive.", JSON, _ALIVE),
             "/readyz": _get("/readyz", "Whether events are taken, and what is wrong if not.", JSON, report, "503"),
             "/status.json": _get("/status.json", "What the status page shows, of all workers.", JSON, status),
@@ -128,7 +129,7 @@ def document() -> dict[str, Any]:
 
 def _single(event: Any) -> dict[str, Any]:
     return _post(
-        endpoint.PATH,
+        event_handler.PATH,
         "Take one event.",
         {JSON: {"schema": event, "example": EXAMPLE}},
         _response("The event is durable.", _QUEUED, example=msgspec.json.decode(QUEUED.body)),
@@ -144,7 +145,7 @@ def _batch(event: Any) -> dict[str, Any]:
     array = {"type": "array", "items": event, "minItems": 1}
     rejected = [{"index": 1, "errors": _ERRORS_OF_WRONG}]
     return _post(
-        batch_endpoint.PATH,
+        batch_handler.PATH,
         "Take many events: a JSON array or NDJSON.",
         {
             JSON: {"schema": array, "example": [EXAMPLE]},

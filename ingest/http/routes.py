@@ -8,8 +8,8 @@ import msgspec
 from blacksheep import Application, Content, Request, Response
 
 from ingest.errors import MethodNotAllowed
-from ingest.openapi import document
-from ingest.pages import DOCS, STATUS, Page
+from ingest.http.openapi import document
+from ingest.http.pages import DOCS, STATUS, Page
 from ingest.status.health import Health
 from ingest.status.snapshot import Status
 

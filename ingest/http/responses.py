@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ingest import errors
-from ingest.rsgi import HttpProtocol
+from ingest.http.rsgi import HttpProtocol
 
 Header = tuple[str, str]
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from ingest.rsgi import HttpProtocol, Scope, Transport
+from ingest.http.rsgi import HttpProtocol, Scope, Transport
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]

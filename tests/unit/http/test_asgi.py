@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ingest.bridge import Bridge, Message, Receive, Send, asgi_scope
+from ingest.http.asgi import Bridge, Message, Receive, Send, asgi_scope
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from ingest.batch_endpoint import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchEndpoint, BatchLimits
-from ingest.batch_items import split
-from ingest.bodies import BodyReader
-from ingest.endpoint import Endpoint
 from ingest.errors import BodyTooLarge, Malformed, Overloaded, StoreUnavailable
 from ingest.events.idempotency import Keys
+from ingest.http.batch_body import split
+from ingest.http.batch_handler import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchEndpoint, BatchLimits
+from ingest.http.body_reader import BodyReader
+from ingest.http.event_handler import Endpoint
 from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ingest.endpoint import Endpoint
 from ingest.errors import StoreUnavailable
+from ingest.http.event_handler import Endpoint
 from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import BODY_BYTES_MAX, QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeOnward, FakeStore, request, until

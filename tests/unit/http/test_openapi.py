@@ -5,9 +5,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ingest.answers import QUEUED, STATUSES
 from ingest.errors import UnknownClient
-from ingest.openapi import EXAMPLE, SERVER, document
+from ingest.http.openapi import EXAMPLE, SERVER, document
+from ingest.http.responses import QUEUED, STATUSES
 from tests.unit.making import ABSENT, body
 
 POSTS = [path for path, methods in document()["paths"].items() if "post" in methods]

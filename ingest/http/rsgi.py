@@ -1,7 +1,7 @@
 """The part of Granian's RSGI that the hot lanes speak: of a request its head, its body, and its one answer.
 
 An ASGI call costs two fifths more CPU than an RSGI one on the same server (bench/README.md), so the hot lanes
-take requests as they come, and `ingest.bridge` makes ASGI of all others.
+take requests as they come, and `ingest.http.asgi` makes ASGI of all others.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

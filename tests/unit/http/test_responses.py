@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ingest import errors
-from ingest.answers import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Answer, answer_to
+from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Answer, answer_to
 
 
 def headers(answer: Answer) -> dict[str, str]:

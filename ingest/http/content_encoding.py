@@ -10,7 +10,7 @@ from collections.abc import Callable
 import zstandard
 
 from ingest.errors import BodyTooLarge, Malformed, UnsupportedEncoding
-from ingest.rsgi import Headers
+from ingest.http.rsgi import Headers
 
 RATIO_MAX = 200
 """Of what comes out to what goes in. Ten thousand events that differ only in their ids stay below it."""
