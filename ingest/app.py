@@ -12,13 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from ingest.admin import Admin
 from ingest.auth.rate_limit import Sharing
-from ingest.clients import endpoint as clients
-from ingest.clients.base import Client
-from ingest.clients.endpoint import ClientEndpoint
-from ingest.clients.freeswitch import FreeSwitch
-from ingest.clients.jambonz import Jambonz
-from ingest.clients.plain import Plain
-from ingest.clients.twilio import Twilio
 from ingest.clock import unix_us
 from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
@@ -28,6 +21,13 @@ from ingest.http.batch_handler import BatchEndpoint, BatchLimits
 from ingest.http.routes import add_probes, add_routes
 from ingest.http.rsgi import HttpProtocol, Lane, Scope
 from ingest.settings import Settings, read_settings
+from ingest.sources import handler as clients
+from ingest.sources.base import Client
+from ingest.sources.freeswitch import FreeSwitch
+from ingest.sources.handler import ClientEndpoint
+from ingest.sources.jambonz import Jambonz
+from ingest.sources.plain import Plain
+from ingest.sources.twilio import Twilio
 from ingest.status.collector import StatusSource
 from ingest.status.health import Health
 from ingest.status.snapshot import Limits

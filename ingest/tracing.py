@@ -27,12 +27,12 @@ from opentelemetry.util.types import Attributes
 from ingest import __version__
 from ingest.broker.base import Lane as PublishLane
 from ingest.broker.base import OrderedPublisher, Publisher, Refused
-from ingest.clients.endpoint import PREFIX
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.headers import TRACEPARENT, Carried, carry
 from ingest.http.rsgi import Headers, HttpProtocol, Lane, Scope
 from ingest.pipeline.commit_target import Keeper
+from ingest.sources.handler import PREFIX
 
 log = logging.getLogger("ingest.tracing")
 

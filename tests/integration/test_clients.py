@@ -13,7 +13,7 @@ import pytest
 
 from tests.raw_http import Reply, ask
 from tests.running import TOKEN, ServiceProcess
-from tests.unit.clients.records import JSON, UUID
+from tests.unit.sources.records import JSON, UUID
 
 JAMBONZ_SECRET, TWILIO_SECRET = "a-secret-of-jambonz", "a-secret-of-twilio"
 PUBLIC_URL = "https://events.example.com"

@@ -7,10 +7,10 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import pytest
 
-from ingest.clients.base import Call, Posted
-from ingest.clients.freeswitch import FreeSwitch
 from ingest.errors import Malformed
-from tests.unit.clients.records import JSON, UUID, XML
+from ingest.sources.base import Call, Posted
+from ingest.sources.freeswitch import FreeSwitch
+from tests.unit.sources.records import JSON, UUID, XML
 
 FORMS = {
     "JSON": JSON,

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from ingest.clients.base import Posted
-from ingest.clients.jambonz import AGE_SECONDS_MAX, Jambonz
-from ingest.clients.plain import Plain
-from ingest.clients.twilio import Twilio
 from ingest.errors import Malformed
+from ingest.sources.base import Posted
+from ingest.sources.jambonz import AGE_SECONDS_MAX, Jambonz
+from ingest.sources.plain import Plain
+from ingest.sources.twilio import Twilio
 
 JAMBONZ = {
     "call_sid": "6e2a1ff2-44b1-4e5f-8e3c-1b1c6d4f8a11",

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
-from ingest.clients.base import (
+from ingest.sources.base import (
     CALL_ANSWERED,
     CALL_ENDED,
     CALL_RINGING,
@@ -17,7 +17,7 @@ from ingest.clients.base import (
     of_rfc2822,
     whole,
 )
-from ingest.clients.forms import form
+from ingest.sources.forms import form
 
 SIGNATURE = "x-twilio-signature"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from ingest.clients.base import (
+from ingest.errors import Malformed
+from ingest.sources.base import (
     CALL_ENDED,
     UNKNOWN,
     Call,
@@ -24,9 +25,8 @@ from ingest.clients.base import (
     text,
     whole,
 )
-from ingest.clients.forms import field, is_json, query_value
-from ingest.clients.xml import tree
-from ingest.errors import Malformed
+from ingest.sources.forms import field, is_json, query_value
+from ingest.sources.xml import tree
 
 FIELD = "cdr"
 LEG_PREFIX = "a_"

@@ -7,8 +7,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ingest.clients.base import Call, Client, Posted
-from ingest.clients.forms import query_value
 from ingest.errors import IngestError, Unauthenticated, UnknownClient
 from ingest.events.event import Event, decode
 from ingest.events.headers import Carried
@@ -18,6 +16,8 @@ from ingest.http.event_handler import Endpoint
 from ingest.http.responses import QUEUED, Answer
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
+from ingest.sources.base import Call, Client, Posted
+from ingest.sources.forms import query_value
 
 PREFIX = "/in/"
 CHALLENGE = ("www-authenticate", 'Basic realm="call-events"')

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from ingest.clients.base import (
+from ingest.sources.base import (
     CALL_ANSWERED,
     CALL_ENDED,
     CALL_RINGING,

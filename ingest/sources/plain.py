@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ingest.clients.base import Call, Posted, Unsigned, json_object, now, text, whole
-from ingest.clients.forms import form, is_json
+from ingest.sources.base import Call, Posted, Unsigned, json_object, now, text, whole
+from ingest.sources.forms import form, is_json
 
 
 class Plain(Unsigned):
