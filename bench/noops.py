@@ -14,7 +14,7 @@ from granian.constants import Interfaces
 from ingest.http.event_handler import PATH
 from ingest.http.responses import QUEUED
 from ingest.http.rsgi import HttpProtocol, Scope
-from ingest.server import make_server
+from ingest.server.granian import make_server
 from ingest.settings import Settings
 
 Kind = Literal["asgi", "rsgi", "blacksheep"]

@@ -25,11 +25,11 @@ from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
 from ingest.outbox.settler import ENTRIES_MIN
+from ingest.server.wiring import make_publisher, make_store
 from ingest.settings import Settings
 from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.statements import insert_events
-from ingest.wiring import make_publisher, make_store
 
 INSERT, COMMIT = "plain insert", "commit"
 HEAD = ("part", "ms a batch", "client CPU µs an event", "database", "broker", "÷ plain insert: time", "server CPU")

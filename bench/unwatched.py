@@ -5,9 +5,9 @@ import sys
 from granian.constants import Interfaces
 
 from bench.silent import silent_metrics
-from ingest.app import IngestApplication, build, metric_files
 from ingest.files.locks import take_seat
-from ingest.server import make_server
+from ingest.server.app import IngestApplication, build, metric_files
+from ingest.server.granian import make_server
 from ingest.settings import read_settings
 
 

@@ -60,7 +60,7 @@ def main() -> None:
 @main.command(short_help="Take events until SIGTERM or Ctrl-C.")
 def serve() -> None:
     """Take events until SIGTERM or Ctrl-C; then finish what is in hand."""
-    from ingest.server import serve
+    from ingest.server.granian import serve
 
     serve(_settings())
 
@@ -94,7 +94,7 @@ def _migrate(settings: Settings) -> list[str]:
 def _differences(settings: Settings) -> Sequence[str]:
     """What the tables differ in without losing events. Raises `SchemaError` if they would."""
     if settings.database_url.startswith("sqlite:"):
-        from ingest.wiring import with_store
+        from ingest.server.wiring import with_store
 
         with_store(settings, lambda store: store.ping())
         return ()

@@ -8,9 +8,9 @@ import click
 
 from ingest.broker.target_record import Record, difference, live_holders, target_of, text_of
 from ingest.errors import SettingsError
+from ingest.server.wiring import with_store
 from ingest.settings import Settings, read_settings
 from ingest.store.mysql.store import MySQLStore
-from ingest.wiring import with_store
 
 
 @click.group()

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from ingest.errors import SettingsError
 from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
+from ingest.server.wiring import with_store
 from ingest.settings import Settings
 from ingest.store.base import COUNTED_MAX
-from ingest.wiring import with_store
 
 NONE = "There are no dead letters."
 PAGE = 500

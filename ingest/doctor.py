@@ -17,13 +17,13 @@ from ingest.broker.target_record import difference, live_holders, same, target_o
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.files.data_folder import running
 from ingest.files.owner import check_folder
+from ingest.server.tls import check_tls
+from ingest.server.wiring import make_store, make_topology
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql.migrate import examine as examine_tables
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
 from ingest.store.mysql.store import MySQLStore
-from ingest.tls import check_tls
-from ingest.wiring import make_store, make_topology
 
 Check = Callable[[Settings], Awaitable[str]]
 """What was found; raises `IngestError`, or its driver's errors, if it is not as it should be."""

@@ -60,7 +60,7 @@ async def _replay(
 ) -> None:
     from ingest.replay import Replay
     from ingest.replay_progress import ProgressFile
-    from ingest.wiring import make_publisher, make_store
+    from ingest.server.wiring import make_publisher, make_store
 
     target, file = target_of(settings), ProgressFile(resume)
     progress = file.read(selection, target)

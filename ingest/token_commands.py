@@ -9,9 +9,9 @@ from ingest.auth.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
 from ingest.clock import unix_us
 from ingest.durations import seconds_of
 from ingest.errors import SettingsError
+from ingest.server.wiring import with_store
 from ingest.settings import Settings
 from ingest.store.base import TokenTable
-from ingest.wiring import with_store
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have looked by then."""

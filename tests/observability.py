@@ -9,8 +9,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.app import runtime_metrics
 from ingest.http.responses import STATUSES
+from ingest.server.app import runtime_metrics
 from ingest.settings import Settings
 from ingest.telemetry.metrics import REFUSAL_CODES, Metrics
 from tests.paths import ROOT

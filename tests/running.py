@@ -194,7 +194,7 @@ def python_of(user: int) -> str:
     for python in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
         with contextlib.suppress(OSError):
             environment = {"PYTHONPATH": PACKAGES}
-            subprocess.run([python, "-c", "import ingest.server"], check=True, env=environment, **as_user(user))
+            subprocess.run([python, "-c", "import ingest.server.granian"], check=True, env=environment, **as_user(user))
             return python
     raise AssertionError(f"user {user} can run no {name}")
 

@@ -1,4 +1,4 @@
-"""The pipeline as `ingest.wiring` makes it, between clients, a database and a broker that cost nothing."""
+"""The pipeline as `ingest.server.wiring` makes it, between clients, a database and a broker that cost nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -12,9 +12,9 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.http.rsgi import HttpProtocol, Scope
+from ingest.server.wiring import make_parts
 from ingest.settings import Settings
 from ingest.telemetry.metrics import Metrics
-from ingest.wiring import make_parts
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakePublisher, FakeScope, FakeStore
 
 TOKEN = "a-token-of-the-benchmarks"

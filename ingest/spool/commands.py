@@ -13,7 +13,8 @@ from ingest.errors import IngestError
 from ingest.files.atomic import replace_file
 from ingest.pipeline.id_lease import SlotKeeper
 from ingest.pipeline.identity import Identity
-from ingest.publishing import keeps_order
+from ingest.server.publishing import keeps_order
+from ingest.server.wiring import make_store
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
@@ -23,7 +24,6 @@ from ingest.spool.records import SpoolLimits
 from ingest.spool.store import SpoolStore
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
-from ingest.wiring import make_store
 
 EMPTY = "The spool is empty: nothing waits for the database."
 LEAVE_TO_SERVICE = "The service is running, and brings its spool to the database itself."

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from ingest.server import stop_seconds_max
+from ingest.server.granian import stop_seconds_max
 from ingest.settings import Settings, read_settings
 from tests.dockerfile import BUILD, IMAGE, only
 from tests.paths import ROOT

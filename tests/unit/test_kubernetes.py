@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ingest.server import stop_seconds_max
+from ingest.server.granian import stop_seconds_max
 from ingest.settings import read_settings
 from tests.dockerfile import only
 from tests.paths import ROOT

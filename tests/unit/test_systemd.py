@@ -5,7 +5,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from ingest.cli import main
-from ingest.server import stop_seconds_max
+from ingest.server.granian import stop_seconds_max
 from ingest.settings import PREFIX, Settings
 from tests.paths import DOCS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest import watchdog
-from ingest.watchdog import STALL_SECONDS, Watchdog, beat
+from ingest.server import watchdog
+from ingest.server.watchdog import STALL_SECONDS, Watchdog, beat
 from tests.unit.fakes import FakeClock, until
 
 LIMIT_SECONDS = 4.0

@@ -16,20 +16,20 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 from granian.server.mp import MPServer
 
-from ingest.addresses import check_free, literal
-from ingest.app import beats_folder, metric_files
 from ingest.auth.tokens import warning_about
 from ingest.files.data_folder import claim
 from ingest.files.lock_watch import watch_in_thread
 from ingest.files.owner import root_warning
 from ingest.http.openapi import EXAMPLE
+from ingest.server.app import beats_folder, metric_files
+from ingest.server.listen_address import check_free, literal
+from ingest.server.signals import obey_in_forked
+from ingest.server.tls import Certificates, Renewals, TlsContext
+from ingest.server.watchdog import watch
+from ingest.server.wiring import make_store
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
-from ingest.stop_signals import obey_in_forked
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config
-from ingest.tls import Certificates, Renewals, TlsContext
-from ingest.watchdog import watch
-from ingest.wiring import make_store
 
 log = logging.getLogger("ingest.server")
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
-from ingest.draining import Sigterm, closing
 from ingest.http.rsgi import HttpProtocol, Scope
+from ingest.server.draining import Sigterm, closing
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope, until
 
 

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ingest.errors import SettingsError
+from ingest.server.tls import COPIES_MAX, Certificates, Renewals, check_tls
 from ingest.settings import Settings
-from ingest.tls import COPIES_MAX, Certificates, Renewals, check_tls
 from tests.certificates import Authority
 
 

@@ -34,9 +34,10 @@ from ingest.pipeline.commit_target import Home, Keeper
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.pipeline.id_lease import SlotKeeper
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
-from ingest.publishing import Publishing, keeps_order
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
+from ingest.server.publishing import Publishing, keeps_order
+from ingest.server.worker import Parts, SpoolParts
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
@@ -57,7 +58,6 @@ from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.connection_metrics import UNHEARD, Link
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
-from ingest.worker import Parts, SpoolParts
 
 if TYPE_CHECKING:
     from ingest.broker.stream.topology import StreamTopology
@@ -66,7 +66,7 @@ T = TypeVar("T")
 
 
 class Tracing(Protocol):
-    """See `ingest.tracing`, which only those have who want it."""
+    """See `ingest.server.tracing`, which only those have who want it."""
 
     def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None: ...
     def keeper(self, keeper: Keeper) -> Keeper: ...
@@ -294,7 +294,7 @@ def make_tracing(settings: Settings) -> Tracing | None:
     if settings.tracing == "off":
         return None
     try:
-        from ingest import tracing  # nobody else shall need OpenTelemetry, or wait for its import
+        from ingest.server import tracing  # nobody else shall need OpenTelemetry, or wait for its import
     except ImportError as exc:
         raise SettingsError(f"INGEST_TRACING needs {exc.name}: pip install 'call-events-ingest[otel]'.") from exc
     return tracing.Tracing(settings.queue)

@@ -10,16 +10,27 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest.admin import Admin
 from ingest.auth.rate_limit import Sharing
 from ingest.clock import unix_us
-from ingest.draining import Sigterm, closing
 from ingest.files.locks import Seat, take_seat
 from ingest.http import batch_handler, event_handler
 from ingest.http.asgi import Bridge
 from ingest.http.batch_handler import BatchEndpoint, BatchLimits
 from ingest.http.routes import add_probes, add_routes
 from ingest.http.rsgi import HttpProtocol, Lane, Scope
+from ingest.server.admin_listener import Admin
+from ingest.server.draining import Sigterm, closing
+from ingest.server.signals import hold_back, let_through
+from ingest.server.watchdog import beat
+from ingest.server.wiring import (
+    make_agreement,
+    make_parts,
+    make_publisher,
+    make_retention,
+    make_store,
+    make_tracing,
+)
+from ingest.server.worker import Parts, Worker
 from ingest.settings import Settings, read_settings
 from ingest.sources import handler as clients
 from ingest.sources.base import Client
@@ -31,7 +42,6 @@ from ingest.sources.twilio import Twilio
 from ingest.status.collector import StatusSource
 from ingest.status.health import Health
 from ingest.status.snapshot import Limits
-from ingest.stop_signals import hold_back, let_through
 from ingest.tasks import BackgroundTask
 from ingest.telemetry import granian, log_level
 from ingest.telemetry.durable_counters import Ledger
@@ -39,9 +49,6 @@ from ingest.telemetry.log_level import LevelWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.multiprocess import MetricFiles
 from ingest.telemetry.runtime import RuntimeMetrics
-from ingest.watchdog import beat
-from ingest.wiring import make_agreement, make_parts, make_publisher, make_retention, make_store, make_tracing
-from ingest.worker import Parts, Worker
 
 INGEST_LOG = logging.getLogger("ingest")
 CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
