@@ -11,7 +11,7 @@ GIVE_WAY = ("replay", "retention")
 def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in GIVE_WAY:
         let_events_pass()  # before the imports, which take more CPU time than a dropped day does
-    from ingest.cli import main
+    from ingest.cli.main import main
 
     main()
 

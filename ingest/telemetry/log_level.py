@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.cli.duration import seconds_of
 from ingest.clock import NowUs, unix_us
-from ingest.durations import seconds_of
 from ingest.files.atomic import replace_file
 from ingest.settings import Settings
 from ingest.telemetry.logs import LEVEL_NAMES, Level

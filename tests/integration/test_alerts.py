@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.cli import main
+from ingest.cli.main import main
 from observability.dashboards.runbooks import sections
 from tests.observability import (
     FOLDER,

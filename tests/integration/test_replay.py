@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ingest.cli.replay.replay import id_at
 from ingest.errors import SettingsError
 from ingest.events.ids import first_id_of
 from ingest.priority import LEAST
-from ingest.replay import id_at
 from tests.conftest import StartService
 from tests.contract.publishers import Stream, removed
 from tests.faults.reading import channel_to, take_messages

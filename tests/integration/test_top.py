@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from ingest.cli.top import ENTER, LEAVE, SHOW
 from ingest.status.snapshot import Status
-from ingest.top import ENTER, LEAVE, SHOW
 from tests.commands import Ingest, one_line
 from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until

@@ -1,6 +1,6 @@
 """Which dead letters `--all` means."""
 
-from ingest.dead_commands import PAGE, all_ids
+from ingest.cli.dead_letters import PAGE, all_ids
 from ingest.events.batch import Batch
 from ingest.outbox.dead_letters import DeadLetter
 from tests.unit.making import NOW_US

@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 
 from ingest import __version__
-from ingest.cluster_cli import cluster
-from ingest.dead_cli import dead
+from ingest.cli.cluster import cluster
+from ingest.cli.dead_cli import dead
+from ingest.cli.replay.command import replay
+from ingest.cli.retention import retention
+from ingest.cli.token_cli import tokens
 from ingest.errors import IngestError
 from ingest.files.owner import act_as_owner
-from ingest.replay_cli import replay
-from ingest.retention_cli import retention
 from ingest.settings import Settings, masked, read_settings
 from ingest.sqlite import file_of
 from ingest.telemetry.logs import log_config
-from ingest.token_cli import tokens
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
 
@@ -113,7 +113,7 @@ def _differences(settings: Settings) -> Sequence[str]:
 @click.option("--properties", is_flag=True, help="Print message_id, type and timestamp, too, with the event as body.")
 def tail(limit: int | None, timeout: float | None, properties: bool) -> None:
     """Print the events in the queue, one JSON a line, and acknowledge them: they are off the queue then."""
-    from ingest.tail import Printer, tail
+    from ingest.cli.tail import Printer, tail
 
     settings = _settings()
     act_as_owner(settings, folder=settings.broker_url == "embedded:")
@@ -147,7 +147,7 @@ def config() -> None:
 @main.command(short_help="Check everything, and say what to do.")
 def doctor() -> None:
     """Check settings, database, schema, broker, queue and data folder; each failure says what to do."""
-    from ingest.doctor import examine
+    from ingest.cli.doctor import examine
 
     ok, settings = True, _settings()
     act_as_owner(settings, folder=True, writes=False)  # so that it finds what the service finds
@@ -164,7 +164,7 @@ def doctor() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print them once, as the service tells them.")
 def top(url: str, interval: float, once: bool, as_json: bool) -> None:
     """Watch a running service: rate, latency, backlog, health and last errors of all its workers, until Ctrl-C."""
-    from ingest.top import PRINTED_WIDTH, Service, plain, screen, watch
+    from ingest.cli.top import PRINTED_WIDTH, Service, plain, screen, watch
 
     service = Service(url)
     if as_json:
@@ -190,8 +190,8 @@ def send(file: Path, url: str, token: str, rate: float | None, batch: int) -> No
     How far it came is kept in FILE.sent: after an interruption the same command goes on from there, and nothing is
     stored twice. Events that the service refuses are in FILE.rejected, with lines and errors; the exit code is 1 then.
     """
-    from ingest.poster import Poster
-    from ingest.send import Sending
+    from ingest.cli.send.poster import Poster
+    from ingest.cli.send.sending import Sending
 
     sending = Sending(file, Poster(url, token), batch, rate)
     for note in sending.notes:
@@ -213,7 +213,7 @@ def spool() -> None:
 @spool.command("ls")
 def spool_ls() -> None:
     """List what waits for the database, what was set aside, and damaged files."""
-    from ingest.spool.commands import ls
+    from ingest.cli.spool import ls
 
     settings = _settings()
     act_as_owner(settings, folder=True, writes=False)
@@ -224,7 +224,7 @@ def spool_ls() -> None:
 @spool.command("verify")
 def spool_verify() -> None:
     """Read every record; the exit code is 1 if any is damaged. Changes nothing; the service may run."""
-    from ingest.spool.commands import verify
+    from ingest.cli.spool import verify
 
     settings = _settings()
     act_as_owner(settings, folder=True, writes=False)
@@ -238,7 +238,7 @@ def spool_verify() -> None:
 @click.argument("first_ids", metavar="[ID]...", type=int, nargs=-1)
 def spool_retry(first_ids: tuple[int, ...]) -> None:
     """Try what was set aside again, or of it the events that `ls` names by these ids; the service may run."""
-    from ingest.spool.commands import retry
+    from ingest.cli.spool import retry
 
     settings = _settings()
     act_as_owner(settings, folder=True)
@@ -248,7 +248,7 @@ def spool_retry(first_ids: tuple[int, ...]) -> None:
 @spool.command("drain")
 def spool_drain() -> None:
     """Bring it to the database now, while the service is stopped; the running service does it by itself."""
-    from ingest.spool.commands import drain
+    from ingest.cli.spool import drain
 
     settings = _settings()
     act_as_owner(settings, folder=True)

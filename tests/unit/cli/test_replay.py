@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ingest.broker.base import Lane
+from ingest.cli.replay.progress import ProgressFile
+from ingest.cli.replay.replay import PAGE, REFUSED_MAX, TRIES_MAX, Replay, ReplayFailed
 from ingest.errors import BrokerUnavailable, NotConfirmed, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.replay import PAGE, REFUSED_MAX, TRIES_MAX, Replay, ReplayFailed
-from ingest.replay_progress import ProgressFile
 from ingest.store.event_query import Selection
 from tests.unit.fakes import FakePublisher
 from tests.unit.making import event

@@ -1,4 +1,4 @@
-"""The command `ingest replay`; what it does is in `ingest.replay`."""
+"""The command `ingest replay`; what it does is in `ingest.cli.replay.replay`."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ def replay(
     left out. With --resume FILE the same command goes on after an interruption where it was; at most 500 events are
     published twice then. The exit code is 1 if events were refused, or dropped from the table meanwhile.
     """
-    from ingest.replay import id_at
+    from ingest.cli.replay.replay import id_at
 
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
     settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
@@ -58,8 +58,8 @@ def replay(
 async def _replay(
     settings: Settings, selection: Selection, rate: float | None, resume: Path | None, dry_run: bool
 ) -> None:
-    from ingest.replay import Replay
-    from ingest.replay_progress import ProgressFile
+    from ingest.cli.replay.progress import ProgressFile
+    from ingest.cli.replay.replay import Replay
     from ingest.server.wiring import make_publisher, make_store
 
     target, file = target_of(settings), ProgressFile(resume)

@@ -4,7 +4,7 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
-from ingest.cli import main
+from ingest.cli.main import main
 from ingest.server.granian import stop_seconds_max
 from ingest.settings import PREFIX, Settings
 from tests.paths import DOCS

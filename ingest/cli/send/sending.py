@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ingest.event_file import Line, Lines, checked, continues_a_line, digest_of, events_of
+from ingest.cli.send.event_file import Line, Lines, checked, continues_a_line, digest_of, events_of
+from ingest.cli.send.poster import Poster, Refused, SendFailed
 from ingest.files.atomic import replace_file
-from ingest.poster import Poster, Refused, SendFailed
 
 
 class Progress(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The commands of `ingest tokens`; what they do is in `ingest.token_commands` and `ingest.auth.tokens`."""
+"""The commands of `ingest tokens`; what they do is in `ingest.cli.tokens` and `ingest.auth.tokens`."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def tokens_create(name: str, expires: str | None, events_per_second: int | None,
 
     It is valid on all nodes when the command returns.
     """
-    from ingest.token_commands import create
+    from ingest.cli.tokens import create
 
     click.echo(create(_settings(), name, expires, events_per_second, burst))
 
@@ -43,7 +43,7 @@ def tokens_create(name: str, expires: str | None, events_per_second: int | None,
 @tokens.command("list")
 def tokens_list() -> None:
     """List the tokens of the database; those of INGEST_API_TOKENS are not among them."""
-    from ingest.token_commands import listed
+    from ingest.cli.tokens import listed
 
     for line in listed(_settings()):
         click.echo(line)
@@ -53,7 +53,7 @@ def tokens_list() -> None:
 @click.argument("name_or_number")
 def tokens_revoke(name_or_number: str) -> None:
     """Withdraw the token of this number, or all tokens of this name: no node takes them when the command returns."""
-    from ingest.token_commands import revoke
+    from ingest.cli.tokens import revoke
 
     for line in revoke(_settings(), name_or_number):
         click.echo(line)
@@ -64,7 +64,7 @@ def tokens_revoke(name_or_number: str) -> None:
 @click.option("--grace", default="24h", show_default=True, help="How long the older ones stay valid.")
 def tokens_rotate(name: str, grace: str) -> None:
     """Make a new token of this NAME, with the same rate, and print it; the older ones expire after the grace."""
-    from ingest.token_commands import rotate
+    from ingest.cli.tokens import rotate
 
     click.echo(rotate(_settings(), name, grace))
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import msgspec
 
 from ingest.broker.base import Publisher
+from ingest.cli.replay.progress import Progress, ProgressFile
 from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import first_id_of
-from ingest.replay_progress import Progress, ProgressFile
 from ingest.store.event_query import EventTable, Selection
 
 PAGE = 500

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from ingest.auth.token_refresh import POLL_SECONDS
 from ingest.auth.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
+from ingest.cli.duration import seconds_of
 from ingest.clock import unix_us
-from ingest.durations import seconds_of
 from ingest.errors import SettingsError
 from ingest.server.wiring import with_store
 from ingest.settings import Settings

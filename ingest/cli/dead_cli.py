@@ -1,4 +1,4 @@
-"""The commands of `ingest dead`; what they do is in `ingest.dead_commands`."""
+"""The commands of `ingest dead`; what they do is in `ingest.cli.dead_letters`."""
 
 import os
 
@@ -20,7 +20,7 @@ def dead() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many, oldest first.")
 def dead_ls(limit: int) -> None:
     """List them: id, when each was given up, call, type, reason."""
-    from ingest.dead_commands import ls
+    from ingest.cli.dead_letters import ls
 
     for line in ls(_settings(), limit):
         click.echo(line)
@@ -31,7 +31,7 @@ def dead_ls(limit: int) -> None:
 @click.option("--all", "every", is_flag=True, help="All of them.")
 def dead_retry(event_ids: tuple[int, ...], every: bool) -> None:
     """Publish these once more: they are put back in the outbox of the running service."""
-    from ingest.dead_commands import retry
+    from ingest.cli.dead_letters import retry
 
     click.echo(retry(_settings(), event_ids, every=every))
 
@@ -41,7 +41,7 @@ def dead_retry(event_ids: tuple[int, ...], every: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="All of them.")
 def dead_drop(event_ids: tuple[int, ...], every: bool) -> None:
     """Forget these; their rows stay in call_event_logs."""
-    from ingest.dead_commands import drop
+    from ingest.cli.dead_letters import drop
 
     click.echo(drop(_settings(), event_ids, every=every))
 
