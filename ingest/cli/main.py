@@ -84,11 +84,11 @@ def _migrate(settings: Settings) -> list[str]:
 
         act_as_owner(settings, folder=False)
         return migrate(file)
-    from ingest.store.mysql import migrate
+    from ingest.store.mysql.migrate import migrate as migrate_mysql
     from ingest.store.mysql.pool import Servers
 
     servers = Servers.parse(settings.database_url)
-    return asyncio.run(migrate.migrate(servers, settings.connect_timeout_seconds))
+    return asyncio.run(migrate_mysql(servers, settings.connect_timeout_seconds))
 
 
 def _differences(settings: Settings) -> Sequence[str]:
@@ -98,11 +98,11 @@ def _differences(settings: Settings) -> Sequence[str]:
 
         with_store(settings, lambda store: store.ping())
         return ()
-    from ingest.store.mysql import migrate
+    from ingest.store.mysql.migrate import examine
     from ingest.store.mysql.pool import Servers
 
     servers = Servers.parse(settings.database_url)
-    report = asyncio.run(migrate.examine(servers, settings.connect_timeout_seconds))
+    report = asyncio.run(examine(servers, settings.connect_timeout_seconds))
     report.raise_for_stops()
     return [*report.unfinished, *report.costs]
 
