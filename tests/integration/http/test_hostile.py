@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.hostile import MIB, count_of, tells_nothing, unharmed
+from tests.integration.http.hostile import MIB, count_of, tells_nothing, unharmed
 from tests.raw_http import API, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post, post_head
 from tests.running import TOKEN, ServiceProcess
 from tests.unit.making import body

@@ -27,9 +27,9 @@ SHOWN_ELSEWHERE = {
     "make test": "this very run; the target is looked at below",
     "make test-mysql": "a leg of .ci/run; the target is looked at below",
     "make budgets": "a leg of .ci/run; the target is looked at below",
-    "docker compose up -d --build": "tests/integration/test_container.py",
-    "ingest doctor": "tests/integration/test_doctor.py",
-    "ingest migrate": "tests/integration/test_cli.py",
+    "docker compose up -d --build": "tests/integration/project/test_container.py",
+    "ingest doctor": "tests/integration/cli/test_doctor.py",
+    "ingest migrate": "tests/integration/cli/test_cli.py",
     "ingest serve": "every test with a service",
 }
 START_SECONDS = 60

@@ -17,7 +17,7 @@ from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection, Row
 from tests.certificates import Authority
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL
-from tests.integration.tls_mysql import tls_mysql
+from tests.integration.mysql.tls import tls_mysql
 from tests.services import MySQLServer, free_port
 
 TLS_VERSION = b"SHOW SESSION STATUS LIKE 'Ssl_version'"

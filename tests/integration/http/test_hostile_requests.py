@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.hostile import MIB, peak_resident_bytes, tells_nothing, unharmed
+from tests.integration.http.hostile import MIB, peak_resident_bytes, tells_nothing, unharmed
 from tests.raw_http import API, BATCH, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post
 from tests.running import ServiceProcess
 from tests.unit.making import body

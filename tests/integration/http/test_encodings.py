@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.integration.hostile import count_of
+from tests.integration.http.hostile import count_of
 from tests.raw_http import ask, post
 from tests.running import ServiceProcess
 from tests.unit.making import body

@@ -9,7 +9,7 @@ import pytest
 from ingest.auth.tokens import entry_of
 from tests.commands import PASSWORD, nowhere
 from tests.conftest import StartService
-from tests.integration.test_http_abuse import POISON
+from tests.integration.http.test_abuse import POISON
 from tests.raw_http import BATCH, RawConnection, ask, chunked_head, head, post, post_head
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, wait_until

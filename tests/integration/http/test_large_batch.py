@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.faults.reading import rows_of
-from tests.integration.hostile import peak_resident_bytes
+from tests.integration.http.hostile import peak_resident_bytes
 from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body

@@ -16,7 +16,7 @@ from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.store import MySQLStore
 from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
-from tests.integration.lossy_proxy import LossyProxy
+from tests.integration.mysql.lossy_proxy import LossyProxy
 from tests.services import MySQLServer
 from tests.unit.making import batch, event
 
