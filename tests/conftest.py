@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.hostile import hostile_mysql_server
+from tests.contract.store.hostile import hostile_mysql_server
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.alerts.rules import SCRAPE_MS, write_hurried
 from tests.alerts.watch import Watch, watching
-from tests.faults.scene import Scene, scene
+from tests.faults.harness.scene import Scene, scene
 from tests.services import MysqldExporter, MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server
 
 OPTION = "--silent-seconds"

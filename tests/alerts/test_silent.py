@@ -4,7 +4,7 @@ import pytest
 
 from tests.alerts.conftest import StartScene
 from tests.alerts.watch import rules_as_they_are, watching
-from tests.faults.scene import let_pass
+from tests.faults.harness.scene import let_pass
 from tests.services import MysqldExporter, RabbitMQServer
 
 SCRAPE_MS = 5000

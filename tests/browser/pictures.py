@@ -10,8 +10,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
-from tests.faults.load import Load
-from tests.faults.scene import let_pass
+from tests.faults.harness.load import Load
+from tests.faults.harness.scene import let_pass
 from tests.paths import DOCS
 from tests.running import ServiceProcess
 from tests.services import mysql_server, rabbitmq_server

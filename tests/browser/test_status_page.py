@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.looks import faint_texts, nameless, overflow, tab_stops
 from tests.commands import nowhere
-from tests.faults.load import Load
+from tests.faults.harness.load import Load
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, mysql_server
 

@@ -9,10 +9,10 @@ import pytest
 from tests.clusters.galera import GaleraNode
 from tests.clusters.rabbitmq import ClusterNode
 from tests.clusters.scene import NODES, Clusters, Scene, scene
-from tests.faults.calls import Calls, compared, read_partition
-from tests.faults.ledger import compare
-from tests.faults.load import Load
-from tests.faults.scene import let_pass
+from tests.faults.harness.calls import Calls, compared, read_partition
+from tests.faults.harness.ledger import compare
+from tests.faults.harness.load import Load
+from tests.faults.harness.scene import let_pass
 from tests.services import wait_until
 
 FAILURES = 20

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ingest.store.base import Store
-from tests.contract.hostile import HostileMySQL
-from tests.contract.stores import Database, MySQL, SQLite, opened
+from tests.contract.store.hostile import HostileMySQL
+from tests.contract.store.stores import Database, MySQL, SQLite, opened
 
 
 @pytest.fixture(

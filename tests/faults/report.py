@@ -5,7 +5,7 @@ from functools import reduce
 
 import msgspec
 
-from tests.faults.ledger import Result, added
+from tests.faults.harness.ledger import Result, added
 
 COLUMNS = (
     *("fault", "rounds", "ok", "refused", "unknown"),

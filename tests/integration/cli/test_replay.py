@@ -18,8 +18,8 @@ from ingest.errors import SettingsError
 from ingest.events.ids import first_id_of
 from ingest.priority import LEAST
 from tests.conftest import StartService
-from tests.contract.publishers import Stream, removed
-from tests.faults.reading import channel_to, take_messages
+from tests.contract.broker.publishers import Stream, removed
+from tests.faults.harness.reading import channel_to, take_messages
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.unit.making import body

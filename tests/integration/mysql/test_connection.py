@@ -16,7 +16,7 @@ from ingest.errors import StoreUnavailable
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection, Row
 from tests.certificates import Authority
-from tests.contract.stores import TIMEOUT_SECONDS, MySQL
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
 from tests.integration.mysql.tls import tls_mysql
 from tests.services import MySQLServer, free_port
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
-from tests.contract.hostile import HostileMySQL, make
-from tests.contract.stores import TIMEOUT_SECONDS
+from tests.contract.store.hostile import HostileMySQL, make
+from tests.contract.store.stores import TIMEOUT_SECONDS
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.unit.making import body

@@ -12,7 +12,7 @@ from ingest.errors import StoreError
 from ingest.store.migrations import migrations, newest_version, split_statements, sql_folder
 from ingest.store.mysql import migrate
 from ingest.store.mysql.pool import Servers
-from tests.contract.stores import TIMEOUT_SECONDS, Database, MySQL, Row, SQLite
+from tests.contract.store.stores import TIMEOUT_SECONDS, Database, MySQL, Row, SQLite
 from tests.services import MySQLServer
 
 AT_ONCE = 3

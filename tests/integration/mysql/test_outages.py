@@ -15,7 +15,7 @@ from ingest.store.event_query import Selection
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.store import MySQLStore
-from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer, mysql_server
 from tests.unit.making import NOW_US, batch
 

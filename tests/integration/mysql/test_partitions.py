@@ -21,8 +21,8 @@ from ingest.store.mysql.partitioning.conversion import CHUNK_ROWS, Conversion
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.partitioning.unfinished import unfinished
 from ingest.store.mysql.pool import Servers
-from tests.contract.stores import TIMEOUT_SECONDS, MySQL
-from tests.contract.stores import opened as stores
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
+from tests.contract.store.stores import opened as stores
 from tests.services import MySQLServer
 
 DAYS = (5, 4, 0)

@@ -10,10 +10,10 @@ from ingest.events.ids import first_id_of
 from ingest.retention.partitions import AHEAD_DAYS, name_of
 from tests.conftest import StartService
 from tests.exposition import scrape
-from tests.faults.clock import LIBRARIES
-from tests.faults.load import Load
-from tests.faults.reading import rows_of
-from tests.faults.scene import let_pass
+from tests.faults.harness.clock import LIBRARIES
+from tests.faults.harness.load import Load
+from tests.faults.harness.reading import rows_of
+from tests.faults.harness.scene import let_pass
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, wait_until
 

@@ -7,7 +7,7 @@ from ingest.store.mysql import migrate
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
 from tests.conftest import StartService
-from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.running import EVENT
 from tests.services import MySQLServer, wait_until
 from tests.unit.making import batch, event

@@ -15,7 +15,7 @@ from ingest.events.event import Event
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.store import MySQLStore
-from tests.contract.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.integration.mysql.lossy_proxy import LossyProxy
 from tests.services import MySQLServer
 from tests.unit.making import batch, event

@@ -7,7 +7,7 @@ import pytest
 from ingest.errors import BatchRefused, RowRefused
 from ingest.events.event import Event
 from ingest.store.mysql.store import MySQLStore
-from tests.contract.stores import MySQL, opened
+from tests.contract.store.stores import MySQL, opened
 from tests.services import MySQLServer
 from tests.stored_json import KEYS_REFUSED, NUMBERS_REFUSED, TAKEN
 from tests.unit.making import batch

@@ -11,8 +11,8 @@ import yaml
 
 from bench import history
 from observability.dashboards.__main__ import made
-from tests.faults.load import Load
-from tests.faults.scene import scene
+from tests.faults.harness.load import Load
+from tests.faults.harness.scene import scene
 from tests.observability import (
     FOLDER,
     RULE_FILES,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.collector import Collector, Span, collecting
-from tests.contract.publishers import channel_to
+from tests.contract.broker.publishers import channel_to
 from tests.running import EVENT, ServiceProcess
 from tests.services import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.contract.publishers import Stream, channel_to
+from tests.contract.broker.publishers import Stream, channel_to
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import RabbitMQServer
 

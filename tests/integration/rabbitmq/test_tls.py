@@ -14,7 +14,7 @@ from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
 from ingest.telemetry.connection_metrics import UNHEARD
 from tests.certificates import Authority
-from tests.contract.publishers import LIMITS, publishing, until
+from tests.contract.broker.publishers import LIMITS, publishing, until
 from tests.integration.rabbitmq.tls import TLSRabbitMQ
 from tests.unit.making import batch
 

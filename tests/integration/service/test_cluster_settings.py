@@ -8,8 +8,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.contract.publishers import Stream, channel_to
-from tests.faults.reading import backlog_of
+from tests.contract.broker.publishers import Stream, channel_to
+from tests.faults.harness.reading import backlog_of
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 

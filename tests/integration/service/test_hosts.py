@@ -10,7 +10,7 @@ import pytest
 from ingest.errors import StoreUnavailable
 from tests.commands import Ingest
 from tests.conftest import StartService
-from tests.contract.stores import MySQL, opened
+from tests.contract.store.stores import MySQL, opened
 from tests.services import MySQLServer, RabbitMQServer, free_port
 
 DEADLINE_SECONDS = 0.5

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.conftest import StartService
-from tests.faults.reading import backlog_of, payloads_of, rows_of, take_messages
+from tests.faults.harness.reading import backlog_of, payloads_of, rows_of, take_messages
 from tests.paths import DOCS
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until

@@ -12,7 +12,7 @@ import pytest
 from ingest.spool.files import damaged, segments_of
 from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES
 from tests.conftest import StartService
-from tests.faults.reading import spooled, take_messages
+from tests.faults.harness.reading import spooled, take_messages
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 

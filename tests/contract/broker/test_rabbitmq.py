@@ -1,0 +1,370 @@
+"""What the publishers promise about RabbitMQ's own ways: full, deleted and foreign queues and streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+import msgspec
+import pytest
+from rstream import Producer
+
+from ingest.broker.base import OrderedPublisher, Publisher
+from ingest.broker.stream.partitions import partition_of
+from ingest.broker.stream.publisher import StreamPublisher
+from ingest.broker.stream.topology import StreamTopology
+from ingest.clock import unix_us
+from ingest.errors import NotConfirmed
+from ingest.events.batch import Batch
+from ingest.events.event import Event
+from ingest.telemetry.connection_metrics import UNHEARD
+from tests.contract.broker.publishers import (
+    LIMITS,
+    Queue,
+    Stream,
+    SuperStream,
+    all_of,
+    publishing,
+    removed,
+    until,
+)
+from tests.faults.harness.reading import version_numbers
+from tests.services import RabbitMQServer
+from tests.unit.making import NOW_US, batch, event, events
+
+EXISTS_OTHERWISE = "RabbitMQ's queue exists with other arguments; it is used as it is"
+QUEUE_MAX = 3
+FRAME_BYTES_MAX = 1_048_576
+"""RabbitMQ's default `stream.frame_max`."""
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(params=["quorum", "classic"])
+async def queue(request: pytest.FixtureRequest, rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+    queue = Queue(rabbitmq, request.param)
+    async with removed(queue):
+        yield queue
+
+
+@pytest.fixture
+async def full_queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+    """It takes `QUEUE_MAX` messages and refuses more: a classic one, as a quorum queue counts roughly."""
+    queue = Queue(rabbitmq, "classic")
+    async with removed(queue):
+        queue.declare({"x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"})
+        yield queue
+
+
+@pytest.fixture
+async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
+    stream = Stream(rabbitmq)
+    async with removed(stream):
+        yield stream
+
+
+async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_gone(queue: Queue) -> None:
+    async with publishing(queue.publisher()) as publisher:
+        await publisher.publish(batch(2))
+        await queue.delete()
+        returned = [batch(20, us=NOW_US + number * 1000) for number in range(5)]
+        await asyncio.gather(*(publisher.publish(each, lane) for each in returned for lane in ("live", "relay")))
+        found = await queue.received(200)
+        assert {m.message_id for m in found} == _ids(*returned)
+        assert all(m.persistent for m in found)
+
+
+async def test_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.declare({"x-max-length": 1000})
+    async with publishing(queue.publisher()) as publisher:
+        published = [batch(3, us=NOW_US + number * 1000) for number in range(3)]
+        for each in published:
+            await publisher.publish(each)
+        assert {m.message_id for m in await queue.received(9)} == _ids(*published)
+        assert publisher.ready
+    assert [r.message for r in caplog.records if r.name == "ingest.publisher" and r.levelname == "WARNING"] == [
+        EXISTS_OTHERWISE
+    ]
+
+
+async def test_full_queue_names_the_positions_that_it_refused(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        published = batch(5)
+        assert await _refused(publisher, published) == [3, 4]
+        assert [m.message_id for m in await full_queue.received(3)] == [str(i) for i in published.ids[:3]]
+        assert publisher.ready
+
+
+async def test_refused_messages_are_tried_again_before_they_are_given_up(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        published = batch(5)
+        publish = asyncio.create_task(publisher.publish(published))
+        found = await full_queue.read(all_of(map(str, published.ids)))
+        await publish
+        assert len(found) == 5  # those that were taken were not sent again
+
+
+async def test_refused_batch_does_not_hold_up_those_after_it(full_queue: Queue) -> None:
+    async with publishing(full_queue.publisher()) as publisher:
+        first, second = batch(4), batch(3, us=NOW_US + 1000)
+        assert await _refused(publisher, first) == [3]
+        await full_queue.received(3)
+        await publisher.publish(second)
+        assert {m.message_id for m in await full_queue.received(3)} == _ids(second)
+
+
+async def test_deleted_stream_is_declared_again(stream: Stream) -> None:
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(batch(2))
+        await stream.delete()
+        await until(lambda: not publisher.ready)
+        await until(lambda: publisher.ready)
+        await publisher.publish(batch(3))
+        assert {m.message_id for m in await stream.received(3)} == _ids(batch(3))
+
+
+async def test_stream_with_other_arguments_is_used_as_it_is(stream: Stream) -> None:
+    async with Producer(**stream.options) as producer:
+        await producer.create_stream(stream.name, {"max-length-bytes": 100_000_000})
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(batch(3))
+        assert len(await stream.received(3)) == 3
+
+
+async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: Queue) -> None:
+    stream.name = full_queue.name
+    publisher = stream.publisher()
+    await publisher.start()
+    try:
+        await until(lambda: "a queue may have its name" in (publisher.problem or ""))
+    finally:
+        await publisher.close()
+
+
+async def test_message_too_large_for_a_frame_is_refused_and_the_others_are_there(stream: Stream) -> None:
+    sizes = [10, FRAME_BYTES_MAX - 300, FRAME_BYTES_MAX + 1, 20]
+    async with publishing(stream.publisher()) as publisher:
+        bodies = [b'"%b"' % (b"x" * size) for size in sizes]
+        assert await _refused(publisher, batch([Event("call-1", "call_started", body) for body in bodies])) == [2]
+        assert [len(m.body) - 2 for m in await stream.received(3)] == [10, FRAME_BYTES_MAX - 300, 20]
+        assert publisher.ready
+
+
+async def test_stream_repeats_what_is_published_again(stream: Stream) -> None:
+    """No deduplication by the broker: it would confirm older ids, and drop them."""
+    older, newer = batch(2), batch(2, us=NOW_US + 1000)
+    async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
+        for publisher, each in ((first, newer), (second, older), (first, older), (second, newer)):
+            await publisher.publish(each, "relay")
+        found = await stream.received(8)
+    assert [int(m.message_id) for m in found] == [*newer.ids, *older.ids, *older.ids, *newer.ids]
+
+
+async def test_stream_can_be_read_by_a_client_of_amqp_0_9_1(stream: Stream, rabbitmq: RabbitMQServer) -> None:
+    reader = Queue(rabbitmq, "stream")
+    reader.name = stream.name
+    published = batch([event("call-1", "call_ended", duration=1), *events(2)])
+    async with publishing(stream.publisher()) as publisher:
+        await publisher.publish(published)
+        found = await asyncio.to_thread(_first_of_stream, reader, 3)
+    assert found == [(str(i), e.payload) for i, e in zip(published.ids, published.events, strict=True)]
+
+
+def _first_of_stream(reader: Queue, count: int) -> Sequence[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    with reader.channel() as channel:
+        channel.basic_qos(prefetch_count=count)
+        for method, properties, body in channel.consume(reader.name, arguments={"x-stream-offset": "first"}):
+            found.append((properties.message_id, body))
+            channel.basic_ack(method.delivery_tag)
+            if len(found) == count:
+                channel.cancel()
+                break
+    return found
+
+
+async def _refused(publisher: Publisher, published: Batch) -> Sequence[int]:
+    with pytest.raises(NotConfirmed) as refused:
+        await publisher.publish(published)
+    return refused.value.positions
+
+
+def _ids(*batches: Batch) -> set[str]:
+    return {str(event_id) for each in batches for event_id in each.ids}
+
+
+def by(writer: int, *made: Batch) -> list[Batch]:
+    return [msgspec.structs.replace(each, writer=writer) for each in made]
+
+
+async def test_stream_has_each_event_of_a_writer_once(stream: Stream) -> None:
+    older, newer = by(7, batch(3), batch(3, us=NOW_US + 1000))
+    async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
+        for publisher, each in ((first, older), (second, older), (first, newer), (second, newer), (first, older)):
+            await publisher.publish(each, "relay")
+        await asyncio.gather(first.publish(newer), first.publish(newer, "relay"))
+        (last,) = by(7, batch(1, us=NOW_US + 2000))
+        await first.publish(last)
+        found = await stream.read(all_of([str(last.first_id)]))
+    assert [int(m.message_id) for m in found] == [*older.ids, *newer.ids, *last.ids]
+
+
+async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: Stream) -> None:
+    """The broker confirms and drops it; who says that it may be missing looks for it."""
+    first, second, third, last = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(4)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (first, third, second):
+            await publisher.publish(each)
+        ordered = cast(OrderedPublisher, publisher)
+        await ordered.publish_missing([first, second, third, last])
+        await ordered.publish_missing([first, second, third, last])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*first.ids, *third.ids, *last.ids, *second.ids, *end.ids]
+
+
+async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream: Stream) -> None:
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    (other,) = by(8, batch(2, us=NOW_US + 5000))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (third, first, second, other):
+            await publisher.publish(each)
+        ordered = cast(OrderedPublisher, publisher)
+        for _ in range(2):
+            await ordered.publish_overtaken([first, other, second], {})
+        await ordered.publish_overtaken([third], {})
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
+
+
+async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream) -> None:
+    """The newest it has is one of those that were published together, but an older one of them is not there."""
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    (other,) = by(8, batch(2, us=NOW_US + 5000))
+    async with publishing(stream.publisher()) as publisher:
+        ordered = cast(OrderedPublisher, publisher)
+        await publisher.publish(second)
+        newest = await ordered.newest_of([first, other, third])
+        assert newest == {7: second.last_id, 8: 0}
+        for each in (first, other, third):
+            await publisher.publish(each)
+        await ordered.publish_overtaken([first, other, third], newest)
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
+
+
+@pytest.mark.parametrize("how", ["missing", "overtaken"])
+async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream: Stream, how: str) -> None:
+    bodies = [b'"%b"' % (b"x" * size) for size in (10, FRAME_BYTES_MAX + 1, 20)]
+    (with_large,) = by(7, batch([Event("call-1", "call_started", body) for body in bodies]))
+    second, newer = by(7, *(batch(2, us=NOW_US + number * 1000) for number in (1, 2)))
+    async with publishing(stream.publisher()) as publisher:
+        ordered = cast(OrderedPublisher, publisher)
+        await publisher.publish(with_large.picked([0]))
+        await publisher.publish(newer)
+        if how == "missing":
+            refused = await ordered.publish_missing([with_large, second])
+        else:
+            refused = await ordered.publish_overtaken([with_large, second], {})
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    first, _, third = with_large.ids
+    assert [int(m.message_id) for m in found] == [first, *newer.ids, third, *second.ids, *end.ids]
+    assert [(each, exc.positions, exc.never) for each, exc in refused] == [(with_large, [1], [1])]
+
+
+async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event(stream: Stream) -> None:
+    soon_over = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(2)))
+    long_going = by(8, *(batch(2, us=NOW_US + number * 1000) for number in range(5, 7)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (soon_over[1], *long_going):
+            await publisher.publish(each)
+        await cast(OrderedPublisher, publisher).publish_missing([soon_over[0], long_going[0]])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    in_order = (soon_over[1], *long_going, soon_over[0], end)
+    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
+
+
+@pytest.mark.parametrize("ahead_seconds", [-86_400 * 40, -60, 0, 60, 86_400 * 40])
+async def test_stream_is_searched_whatever_a_writers_clock_said(stream: Stream, ahead_seconds: int) -> None:
+    """Of the broker's time, or of who searches, which is as far from it: what was not looked for is not missing."""
+    us = unix_us() + ahead_seconds * 1_000_000
+    first, second, third, fourth = by(7, *(batch(2, us=us + number * 1000) for number in range(4)))
+    async with publishing(stream.publisher()) as publisher:
+        for each in (first, second, fourth):
+            await publisher.publish(each)
+        await cast(OrderedPublisher, publisher).publish_missing([second, third])
+        (end,) = by(7, batch(1, us=us + 9000))
+        await publisher.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    in_order = (first, second, fourth, third, end)
+    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
+
+
+async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing(stream: Stream) -> None:
+    """By a relay of the outbox, and one of a spool."""
+    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
+    async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
+        for each in (third, second, first):
+            await relay.publish(each)
+        await cast(OrderedPublisher, relay).publish_overtaken([second], {})
+        await cast(OrderedPublisher, other).publish_missing([first])
+        await cast(OrderedPublisher, other).publish_missing([second])
+        (end,) = by(7, batch(1, us=NOW_US + 9000))
+        await relay.publish(end)
+        found = await stream.read(all_of([str(end.first_id)]))
+    assert [int(m.message_id) for m in found] == [*third.ids, *second.ids, *first.ids, *end.ids]
+
+
+async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq: RabbitMQServer) -> None:
+    calls = [f"call-{number}" for number in range(30)]
+    published = [batch([event(call) for call in calls], us=NOW_US + number * 1000) for number in range(3)]
+    super_stream = SuperStream(rabbitmq, partitions=3)
+    async with removed(super_stream), publishing(super_stream.publisher()) as publisher:
+        for each in published:
+            await publisher.publish(each)
+        async with publishing(super_stream.publisher()) as again:  # what is declared already is used as it is
+            await again.publish(batch([event("call-0")], us=NOW_US + 9000))
+        sizes = []
+        for number in range(3):
+            own = [call for call in calls if partition_of(call, 3) == number]
+            expected = own * 3 + (["call-0"] if "call-0" in own else [])
+            found = await super_stream.partition(number).received(len(expected))
+            assert [json.loads(message.body)["call_id"] for message in found] == expected
+            sizes.append(len(own))
+        assert min(sizes) > 0
+        assert super_stream.bindings() == {f"{super_stream.name}-{n}": str(n) for n in range(3)}
+
+
+async def test_super_stream_needs_amqp_with_an_older_rabbitmq(rabbitmq: RabbitMQServer) -> None:
+    super_stream = SuperStream(rabbitmq, partitions=2, amqp=False)
+    async with removed(super_stream):
+        publisher = super_stream.publisher()
+        await publisher.start()
+        try:
+            if version_numbers(rabbitmq.amqp_url) < (3, 13):
+                await until(lambda: "needs INGEST_BROKER_URL" in (publisher.problem or ""))
+            else:
+                await until(lambda: publisher.ready)
+                assert super_stream.bindings() == {f"{super_stream.name}-{n}": str(n) for n in range(2)}
+        finally:
+            await publisher.close()
+
+
+async def test_stream_is_declared_with_its_limits(rabbitmq: RabbitMQServer) -> None:
+    stream = Stream(rabbitmq)
+    topology = StreamTopology(stream.name, age_seconds_max=3600, bytes_max=1 << 30)
+    async with removed(stream), publishing(StreamPublisher(stream.url, topology, UNHEARD, **LIMITS)):
+        told = rabbitmq.ctl("list_queues", "--quiet", "--no-table-headers", "name", "arguments")
+    (line,) = [line for line in told.splitlines() if line.startswith(stream.name)]
+    assert '{"x-max-age","3600s"}' in line
+    assert '{"x-max-length-bytes",1073741824}' in line

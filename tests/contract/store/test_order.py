@@ -1,0 +1,240 @@
+"""What workers and nodes agree on by the database about the order of what they publish (`OrderedStore`)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+import pytest
+
+from ingest.clock import unix_us
+from ingest.errors import BrokerUnavailable
+from ingest.events.batch import Batch
+from ingest.store.mysql.order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
+from ingest.store.mysql.pool import Servers
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.unit.making import NOW_US, batch
+
+pytestmark = pytest.mark.servers
+
+LEASE_SECONDS = 30.0
+WAIT_SECONDS = 0.2
+
+
+@pytest.fixture(params=["mysql", "hostile_mysql"])
+async def database(request: pytest.FixtureRequest) -> MySQL:
+    database = MySQL(request.getfixturevalue(request.param))
+    await database.migrate()
+    return database
+
+
+def store_of(database: MySQL) -> OrderedMySQLStore:
+    return OrderedMySQLStore(
+        Servers.parse(database.url),
+        connections_max=2,
+        connect_timeout_seconds=TIMEOUT_SECONDS,
+        commit_timeout_seconds=TIMEOUT_SECONDS,
+        now_us=unix_us,
+    )
+
+
+@pytest.fixture
+async def store(database: MySQL) -> AsyncIterator[OrderedMySQLStore]:
+    made = store_of(database)
+    async with opened(made):
+        yield made
+
+
+def numbered(number: int, slot: int = 1) -> Batch:
+    return batch(1, slot=slot, us=NOW_US + number * 1000)
+
+
+async def commit(store: OrderedMySQLStore, made: Batch, lease_seconds: float = LEASE_SECONDS) -> bool:
+    return await store.commit(made, lease_seconds=lease_seconds, settled=[])
+
+
+class Published:
+    """Takes batches, unless it fails or is slow."""
+
+    def __init__(self, error: Exception | None = None, seconds: float = 0.0) -> None:
+        self.first_ids: list[int] = []
+        self.began = asyncio.Event()
+        self._error = error
+        self._seconds = seconds
+
+    async def __call__(self, batches: Sequence[Batch]) -> None:
+        self.began.set()
+        await asyncio.sleep(self._seconds)
+        if self._error:
+            raise self._error
+        self.first_ids += [made.first_id for made in batches]
+
+
+async def test_every_commit_is_told_whether_all_are_behind(store: OrderedMySQLStore) -> None:
+    assert not await commit(store, numbered(0))
+    await store.fall_behind([], [], LEASE_SECONDS)
+    assert await commit(store, numbered(1))
+    assert await store.catch_up(Published())
+    assert not await commit(store, numbered(2))
+
+
+async def test_entries_left_to_the_relays_are_claimed_at_once(store: OrderedMySQLStore) -> None:
+    first, second, third = (numbered(number) for number in range(3))
+    for made in (first, second, third):
+        await commit(store, made)
+    await store.fall_behind([first.first_id, second.first_id], [], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == [first.first_id, second.first_id]
+    assert await store.claim(10, LEASE_SECONDS) == []
+
+
+async def test_entries_are_released_only_while_all_are_behind(store: OrderedMySQLStore) -> None:
+    made = numbered(0)
+    await commit(store, made)
+    assert not await store.release([made.first_id], [], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == []
+    await store.fall_behind([], [], LEASE_SECONDS)
+    assert await store.release([made.first_id], [], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
+
+
+async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) -> None:
+    made = numbered(0)
+    await commit(store, made, lease_seconds=0.0)
+    await store.keep_back([made.first_id], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == []
+
+
+def test_nothing_overtakes_what_is_not_free_of_its_slot_or_while_all_are_behind_of_any() -> None:
+    ids = [numbered(number, slot).first_id for number, slot in enumerate((1, 2, 1, 2, 3))]
+    entries = list(zip(ids, (True, False, True, True, True), strict=True))
+    assert chosen(entries, 10, in_all=False) == [ids[0], ids[2], ids[4]]
+    assert chosen(entries, 10, in_all=True) == [ids[0]]
+    assert chosen(entries, 1, in_all=False) == [ids[0]]
+
+
+async def test_what_is_claimed_while_all_are_behind_is_the_oldest_of_all(store: OrderedMySQLStore) -> None:
+    """The second entry is being published by its own worker: what is newer waits, of whichever slot."""
+    first, second, third = numbered(0, 1), numbered(1, 2), numbered(2, 3)
+    for made in (first, second, third):
+        await commit(store, made)
+    await store.fall_behind([first.first_id, third.first_id], [], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == [first.first_id]
+    await store.settle([first.first_id, second.first_id])
+    assert await store.claim(10, LEASE_SECONDS) == [third.first_id]
+
+
+async def test_the_last_entries_are_published_before_all_have_caught_up(store: OrderedMySQLStore) -> None:
+    made = [numbered(number) for number in range(3)]
+    for one in made:
+        await commit(store, one)
+    await store.fall_behind([one.first_id for one in made], [], LEASE_SECONDS)
+    published = Published()
+    assert await store.catch_up(published)
+    assert published.first_ids == [one.first_id for one in made]
+    assert (await store.backlog()).entries == 0
+
+
+async def test_entries_that_live_workers_publish_need_not_be_waited_for(store: OrderedMySQLStore) -> None:
+    await store.fall_behind([], [], LEASE_SECONDS)
+    await commit(store, numbered(0))
+    published = Published()
+    assert await store.catch_up(published)
+    assert published.first_ids == []
+
+
+async def test_nobody_has_caught_up_while_a_relay_has_entries(store: OrderedMySQLStore) -> None:
+    made = numbered(0)
+    await commit(store, made, lease_seconds=0.0)
+    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.claim(10, LEASE_SECONDS)
+    assert not await store.catch_up(Published())
+    assert await commit(store, numbered(1))
+
+
+async def test_many_entries_are_published_before_anybody_is_held_off(store: OrderedMySQLStore) -> None:
+    for number in range(LAST_ENTRIES_MAX + 1):
+        await commit(store, numbered(number), lease_seconds=0.0)
+    await store.fall_behind([], [], LEASE_SECONDS)
+    published = Published()
+    assert not await store.catch_up(published)
+    assert published.first_ids == []
+
+
+@pytest.mark.parametrize("published", [Published(BrokerUnavailable("lost")), Published(seconds=5.0)])
+async def test_entries_that_cannot_be_published_stay(store: OrderedMySQLStore, published: Published) -> None:
+    made = numbered(0)
+    await commit(store, made, lease_seconds=0.0)
+    await store.fall_behind([], [], LEASE_SECONDS)
+    with suppress(BrokerUnavailable):
+        assert not await store.catch_up(published)
+    assert await commit(store, numbered(1))
+    assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
+
+
+async def test_no_commit_is_made_while_the_last_entries_are_published(
+    store: OrderedMySQLStore, database: MySQL
+) -> None:
+    await commit(store, numbered(0), lease_seconds=0.0)
+    await store.fall_behind([], [], LEASE_SECONDS)
+    published = Published(seconds=0.1)
+    catching_up = asyncio.create_task(store.catch_up(published))
+    await published.began.wait()
+    other = store_of(database)
+    async with opened(other):
+        behind = await commit(other, numbered(1, slot=2))
+    assert published.first_ids
+    assert await catching_up
+    assert not behind
+
+
+async def test_older_entries_of_the_same_slot_are_waited_for(store: OrderedMySQLStore) -> None:
+    older, other, newer = numbered(0, 1), numbered(1, 2), numbered(2, 1)
+    await commit(store, older)
+    assert await store.waits_before(newer.first_id)
+    assert not await store.waits_before(other.first_id)
+    assert not await store.waits_before(older.first_id)
+
+
+async def test_commit_of_unknown_outcome_may_have_been_behind(store: OrderedMySQLStore) -> None:
+    """Made for the second time, it cannot tell what the first had read: the caller asks."""
+    made = numbered(0)
+    await commit(store, made)
+    assert await commit(store, made)
+    assert (await store.backlog()).entries == 1
+
+
+async def test_nobody_has_caught_up_while_entries_are_kept_back(store: OrderedMySQLStore) -> None:
+    """Their clients were answered: what follows must not overtake them."""
+    made = numbered(0)
+    await commit(store, made)
+    await store.fall_behind([], [made.first_id], LEASE_SECONDS)
+    assert await store.claim(10, LEASE_SECONDS) == []
+    assert not await store.catch_up(Published())
+    await store.fall_behind([made.first_id], [], LEASE_SECONDS)
+    assert await store.catch_up(Published())
+
+
+async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease(
+    store: OrderedMySQLStore, database: MySQL
+) -> None:
+    made = numbered(0)
+    await commit(store, made)
+    await store.fall_behind([], [made.first_id], LEASE_SECONDS)
+    database.expire("ingest_outbox")
+    assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
+    assert not await store.catch_up(Published())
+
+
+async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_its_slot(
+    store: OrderedMySQLStore,
+) -> None:
+    """It may fail to: published first, the newer one would make the stream discard it."""
+    older, newer, other = numbered(0, 1), numbered(1, 1), numbered(2, 2)
+    for made in (older, newer, other):
+        await commit(store, made)
+    await store.fall_behind([newer.first_id], [], LEASE_SECONDS)
+    published = Published()
+    assert not await store.catch_up(published)
+    assert published.first_ids == []
+    await store.settle([older.first_id])
+    assert await store.catch_up(published)
+    assert published.first_ids == [newer.first_id]

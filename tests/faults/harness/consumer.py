@@ -1,0 +1,59 @@
+"""A consumer that takes the queue's messages while the fault lasts, and notes when each came."""
+
+import json
+import threading
+import time
+from types import TracebackType
+
+from tests.faults.harness.ledger import Ledger, Message
+from tests.faults.harness.reading import channel_to
+from tests.services import wait_until
+
+QUIET_SECONDS = 0.2
+SEEN_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class Consumer:
+    """`with Consumer(url, queue) as seen:` takes messages until the block ends."""
+
+    def __init__(self, amqp_url: str, queue: str) -> None:
+        self.messages: list[Message] = []
+        self._came: dict[str, float] = {}
+        self._amqp_url = amqp_url
+        self._queue = queue
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="consumer")
+
+    def __enter__(self) -> "Consumer":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+        assert not self._thread.is_alive(), "the consumer does not stop"
+
+    def wait_for(self, events: int) -> None:
+        """Wait until so many different events were seen."""
+        if not wait_until(lambda: len(self._came) >= events, SEEN_SECONDS):
+            raise AssertionError(f"{len(self._came)} of {events} events were seen")
+
+    def delays(self, ledger: Ledger) -> str:
+        """How long after its sending each event was first seen."""
+        delays = sorted(came - ledger.ok[key] for key, came in self._came.items() if key in ledger.ok)
+        p50, p99 = delays[len(delays) // 2], delays[len(delays) * 99 // 100]
+        return f"consumers saw events {p50:.2f} s after they were sent (p99 {p99:.2f} s, at most {delays[-1]:.2f} s)"
+
+    def _run(self) -> None:
+        with channel_to(self._amqp_url) as channel:
+            consuming = channel.consume(self._queue, auto_ack=True, inactivity_timeout=QUIET_SECONDS)
+            for method, properties, body in consuming:
+                if method is not None:
+                    self.messages.append((int(properties.message_id), body))
+                    self._came.setdefault(json.loads(body)["call_id"], time.monotonic())
+                elif self._stopping.is_set():
+                    break
+            channel.cancel()

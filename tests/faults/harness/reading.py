@@ -1,0 +1,130 @@
+"""Reads what the ledger is compared with: the rows of the table and the messages of the queue."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pika
+import pymysql
+
+from ingest.broker.embedded import FILE_NAME
+from ingest.events.ids import ID_MAX, IdGenerator
+from ingest.spool.inspection import contents
+from tests.faults.harness.ledger import Message, Row
+
+ROWS = "SELECT id, call_id FROM call_event_logs"
+PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
+BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
+MESSAGES = "SELECT message_id, body FROM messages"
+QUIET_SECONDS = 0.5
+"""A queue that is empty by its own count, and sends nothing for so long, is empty."""
+
+
+def rows_of(database_url: str) -> list[Row]:
+    return [(int(row_id), str(call_id)) for row_id, call_id in _query(database_url, ROWS)]
+
+
+def payloads_of(database_url: str) -> list[str]:
+    """In the order of their ids."""
+    return [str(payload) for (payload,) in _query(database_url, PAYLOADS)]
+
+
+def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:
+    """Events committed and not known to be published; of those only that came before this Unix time."""
+    before = ID_MAX if accepted_before_ms is None else first_id_at(accepted_before_ms)
+    return int(_query(database_url, BACKLOG.format(before=before))[0][0])
+
+
+def spooled(data_dir: Path) -> int:
+    """Events in the spools of all workers."""
+    return sum(spool.usage.events for spool in contents(data_dir / "spool"))
+
+
+def first_id_at(unix_ms: int) -> int:
+    """No id made before this Unix time is larger."""
+    return IdGenerator(0, lambda: unix_ms * 1000).take(1)[0]
+
+
+def take_messages(amqp_url: str, queue: str) -> list[Message]:
+    """All messages of the queue, which is empty afterwards."""
+    with channel_to(amqp_url) as channel:
+        messages: list[Message] = []
+        while True:
+            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=QUIET_SECONDS):
+                if method is None:
+                    break
+                messages.append((int(properties.message_id), body))
+            if channel.queue_declare(queue, passive=True).method.message_count == 0:
+                channel.cancel()
+                return messages
+
+
+def embedded_messages(data_dir: Path) -> list[Message]:
+    """The messages of the embedded queue, which keeps them."""
+    return [(int(message_id), bytes(body)) for message_id, body in _sqlite(data_dir / FILE_NAME, MESSAGES)]
+
+
+def ids_of_calls(database_url: str, calls: Iterable[str]) -> list[tuple[str, int]]:
+    """Call and id of each of their events, in the order of the ids."""
+    listed = ", ".join(f"'{call}'" for call in calls) or "NULL"
+    sql = f"SELECT call_id, id FROM call_event_logs WHERE call_id IN ({listed}) ORDER BY id"
+    return [(str(call), int(event_id)) for call, event_id in _query(database_url, sql)]
+
+
+def declare_full_queue(amqp_url: str, queue: str, messages_max: int) -> None:
+    """A quorum queue that refuses further messages once it holds so many."""
+    arguments = {"x-queue-type": "quorum", "x-max-length": messages_max, "x-overflow": "reject-publish"}
+    with channel_to(amqp_url) as channel:
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def delete_queue(amqp_url: str, queue: str) -> None:
+    with channel_to(amqp_url) as channel:
+        channel.queue_delete(queue)
+
+
+def version_of(amqp_url: str) -> str:
+    with channel_to(amqp_url) as channel:
+        properties = channel.connection._impl.server_properties  # nothing public tells it
+    return f"{properties['product']} {properties['version']}"
+
+
+def version_numbers(amqp_url: str) -> tuple[int, ...]:
+    """Such as (3, 10)."""
+    return tuple(map(int, version_of(amqp_url).split()[-1].split(".")[:2]))
+
+
+@contextmanager
+def channel_to(amqp_url: str) -> Iterator[Any]:
+    """A channel on a connection of its own."""
+    connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+def _query(database_url: str, sql: str) -> list[Any]:
+    parts = urlsplit(database_url)
+    if parts.scheme == "sqlite":
+        return _sqlite(Path(parts.path[1:]), sql)
+    connection = pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path[1:],
+        connect_timeout=5,
+        read_timeout=30,
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+def _sqlite(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()

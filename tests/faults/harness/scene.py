@@ -1,0 +1,198 @@
+"""The service with two workers on a database and a queue of its own, and what can befall it."""
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ingest.spool.inspection import contents
+from tests.faults.harness.ledger import Ledger, Message, Result, compare
+from tests.faults.harness.load import EVENTS_PER_SECOND, Load
+from tests.faults.harness.reading import backlog_of, rows_of, spooled, take_messages
+from tests.running import ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+from tests.services.server import Server
+
+WORKERS = 2
+RECOVERY_SECONDS = 30.0
+PUBLISHED_SECONDS = 60.0
+"""The promise: within a minute of the broker's return there is no backlog."""
+DRAINED_SECONDS = 300.0
+STEADY_SECONDS = 0.7
+"""This many seconds' worth of events answered 200 are between any two faults."""
+WORKER_DEATHS_APART_SECONDS = 6.0
+"""Granian stops its server when a second worker dies within 5.5 s of the first (STACK.md)."""
+
+
+class Scene:
+    """A running service, its servers, and what to ask them."""
+
+    def __init__(self, service: ServiceProcess, mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
+        self.service = service
+        self.mysql = mysql
+        self.rabbitmq = rabbitmq
+        self.database_url = service.environment["INGEST_DATABASE_URL"]
+        self.queue = service.environment["INGEST_QUEUE"]
+
+    def load(self, events_per_second: float = EVENTS_PER_SECOND) -> Load:
+        return Load(self.service.port, events_per_second)
+
+    def wait_for_steady(self, load: Load) -> None:
+        """Wait until `STEADY_SECONDS` of further events was answered 200."""
+        wanted = len(load.ledger.ok) + int(STEADY_SECONDS * load.events_per_second)
+        if not wait_until(lambda: len(load.ledger.ok) >= wanted, RECOVERY_SECONDS):
+            raise AssertionError(f"events are not accepted (again):\n{self.service.log()}")
+
+    def wait_until_drained(self) -> None:
+        """Wait until the spools are empty: all that was accepted is in the database."""
+
+        def left() -> int:
+            return spooled(Path(self.service.environment["INGEST_DATA_DIR"]))
+
+        if not wait_until(lambda: left() == 0, DRAINED_SECONDS):
+            raise AssertionError(f"{left()} events are in the spool still:\n{self.service.log()}")
+
+    def wait_until_published(self, accepted_before_ms: int | None = None) -> None:
+        """Wait until the outbox is empty, or holds nothing that came before this Unix time."""
+
+        def backlog() -> int:
+            return backlog_of(self.database_url, accepted_before_ms)
+
+        if not wait_until(lambda: backlog() == 0, PUBLISHED_SECONDS):
+            raise AssertionError(f"{backlog()} events are not published in time:\n{self.service.log()}")
+
+    def take_messages(self) -> list[Message]:
+        return take_messages(self.rabbitmq.amqp_url, self.queue)
+
+    def account(self, ledger: Ledger, taken: Sequence[Message] = (), *, sent_since: float = 0.0) -> Result:
+        """Wait until all is in the database and published, then take the queue's messages and compare.
+
+        `taken` are messages that were taken from the queue before.
+        """
+        self.wait_until_drained()
+        self.wait_until_published()
+        messages = [*taken, *self.take_messages()]
+        return compare(ledger, rows_of(self.database_url), messages, sent_since)
+
+    def kill_worker(self) -> None:
+        """kill -9 of one worker; returns when another one has taken its place."""
+        victim = min(self.service.worker_pids())
+        os.kill(victim, signal.SIGKILL)
+        self._wait_until_replaced([victim])
+
+    def kill_all_workers(self) -> None:
+        """kill -9 of every worker; returns when others have taken their places."""
+        victims = self.service.worker_pids()
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        self._wait_until_replaced(victims)
+
+    def freeze_worker(self) -> None:
+        """SIGSTOP of one worker, for good; returns when another one has taken its place."""
+        victim = min(self.service.worker_pids())
+        os.kill(victim, signal.SIGSTOP)
+        self._wait_until_replaced([victim])
+
+    @contextmanager
+    def frozen_service(self) -> Iterator[None]:
+        """SIGSTOP of supervisor and workers, for the block."""
+        self.service.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.service.signal(signal.SIGCONT)
+
+    def _wait_until_replaced(self, victims: Sequence[int]) -> None:
+        def replaced() -> bool:
+            pids = self.service.worker_pids()
+            return set(pids).isdisjoint(victims) and len(pids) == WORKERS
+
+        if not wait_until(replaced, RECOVERY_SECONDS):
+            raise AssertionError(f"no worker took the dead one's place:\n{self.service.log()}")
+        self.service.wait_for_status("ready")
+
+    def kill_mysql(self) -> None:
+        """kill -9 of the database, and its restart; returns when the service works with it again."""
+        self.mysql.kill()
+        self.mysql.start()
+        self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
+
+    def kill_rabbitmq(self) -> None:
+        """kill -9 of the broker, and its restart; returns when the service works with it again."""
+        self.rabbitmq.wait_until_crash_safe(self.queue)
+        self.rabbitmq.kill()
+        self.rabbitmq.start()
+        self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
+
+    def kill_service(self) -> None:
+        """kill -9 of the supervisor and all workers, and a new start."""
+        self.service.kill()
+        self.service.start()
+        self.service.wait_for_status("ready")
+
+    def problem(self, check: str) -> str | None:
+        """What `/readyz` says of it, by the worker that answers; None while that is fine."""
+        answer = json.loads(self.service.request("GET", "/readyz")[1])["checks"][check]
+        return None if answer == "ok" else str(answer)
+
+    def set_aside(self) -> int:
+        """Events in the spools of all workers that are not brought to the database by themselves."""
+        spools = contents(Path(self.service.environment["INGEST_DATA_DIR"]) / "spool")
+        return sum(spool.usage.refused_events for spool in spools)
+
+    def logged(self, logger: str) -> list[str]:
+        """The messages of this logger so far."""
+        return [line["message"] for line in self.service.log_lines() if line.get("logger") == logger]
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """The server is not running within the block."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """SIGSTOP for the block: connections stay open, and nothing answers."""
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
+
+
+def let_pass(seconds: float) -> None:
+    """For faults that are defined by how long they last."""
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= until, seconds + 1)
+
+
+@contextmanager
+def scene(
+    mysql: MySQLServer,
+    rabbitmq: RabbitMQServer,
+    settings: Mapping[str, str] | None = None,
+    ready: str = "ready",
+) -> Iterator[Scene]:
+    """The service, `ready`, with a fresh database and queue; `settings` as for `ServiceProcess`."""
+    values = {
+        "DATABASE_URL": mysql.fresh_database(),
+        "BROKER_URL": rabbitmq.amqp_url,
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "WORKERS": str(WORKERS),
+        **(settings or {}),
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="call-events-faults-") as folder,
+        ServiceProcess(Path(folder), values) as service,
+    ):
+        service.wait_for_status(ready)
+        yield Scene(service, mysql, rabbitmq)

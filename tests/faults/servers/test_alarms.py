@@ -1,0 +1,40 @@
+"""RabbitMQ's alarms, at which it takes nothing from publishers any more."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.faults.form import Form
+from tests.faults.harness.reading import backlog_of
+from tests.faults.harness.scene import Scene, let_pass
+from tests.faults.report import Report
+from tests.services import RabbitMQServer
+
+WATERMARK, TINY = "0.4", "0.0000001"
+"""Of the memory: RabbitMQ's default, and one that any node is above."""
+
+
+def test_memory_alarm_delays_messages_and_costs_no_answer(here: Scene, form: Form, report: Report) -> None:
+    with here.load() as load:
+        here.wait_for_steady(load)
+        with memory_alarm(here.rabbitmq):
+            sent = len(load.ledger.ok)
+            let_pass(form.slow_seconds)
+            accepted = len(load.ledger.ok) - sent
+            waiting = backlog_of(here.database_url)
+        here.wait_for_steady(load)
+    fault = f"RabbitMQ's memory alarm {form.slow_seconds:g} s"
+    result = report.add(fault, 1, here.account(load.ledger), remark=f"{waiting} events waited at its end")
+    assert waiting >= accepted > 0
+    assert not result.faults, result
+    assert not result.refused, result
+    assert result.unknown == 0, result
+
+
+@contextmanager
+def memory_alarm(rabbitmq: RabbitMQServer) -> Iterator[None]:
+    """RabbitMQ takes nothing from connections that publish, within the block."""
+    rabbitmq.ctl("set_vm_memory_high_watermark", TINY)
+    try:
+        yield
+    finally:
+        rabbitmq.ctl("set_vm_memory_high_watermark", WATERMARK)

@@ -1,0 +1,22 @@
+"""The database restarted in the midst of commits."""
+
+from tests.faults.form import Form
+from tests.faults.harness.scene import Scene
+from tests.faults.report import Report
+
+EVENTS_PER_SECOND = 1000.0
+"""So many that workers have commits under way at any time."""
+
+
+def test_restarted_database_is_not_noticed_by_clients_and_loses_nothing(
+    here: Scene, form: Form, report: Report
+) -> None:
+    with here.load(EVENTS_PER_SECOND) as load:
+        for _ in range(form.restarts):
+            here.wait_for_steady(load)
+            here.mysql.restart()
+        here.wait_for_steady(load)
+    result = report.add("database restarted", form.restarts, here.account(load.ledger))
+    assert not result.faults, result
+    assert not result.refused, result
+    assert result.unknown == 0, result

@@ -1,0 +1,57 @@
+"""Stream mode on nodes whose clocks are apart: each event is there once, whoever searches for what a dead node left."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.form import Form
+from tests.faults.harness.clock import Clock
+from tests.faults.harness.scene import let_pass, scene, stopped
+from tests.faults.report import Report
+from tests.faults.streams.test_kills import PARTITIONS, Nodes
+from tests.services import MySQLServer, RabbitMQServer
+
+APART_SECONDS = (-60, 60)
+"""Of the two nodes' clocks, from the servers'."""
+
+
+@pytest.fixture
+def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    settings = {
+        "DATABASE_URL": mysql.fresh_database(),
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "PUBLISH_TO": "stream",
+        "STREAM_URL": rabbitmq.stream_url,
+        "STREAM_PARTITIONS": str(PARTITIONS),
+        "LEASE_SECONDS": str(form.lease_seconds),
+    }
+    with ExitStack() as stack:
+        made = []
+        for seconds in APART_SECONDS:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="call-events-faults-")))
+            with monkeypatch.context() as patch:
+                for name, value in Clock(folder / "clock", seconds).environment.items():
+                    patch.setenv(name, value)
+                made.append(stack.enter_context(scene(mysql, rabbitmq, settings, ready="degraded")))
+        yield Nodes(*made)
+
+
+def test_each_event_is_there_once_with_clocks_two_minutes_apart(nodes: Nodes, form: Form, report: Report) -> None:
+    with nodes.calls() as calls:
+        for _ in range(form.rounds):
+            nodes.wait_for_steady(calls)
+            with stopped(nodes.rabbitmq), stopped(nodes.mysql):
+                let_pass(1)
+                for node in (nodes.one, nodes.other):
+                    node.service.kill()
+                    node.service.start()
+                let_pass(1)
+            nodes.wait_for_steady(calls)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {form.rounds} times all killed, clocks 120 s apart: {found}")
+    assert not found.faults.keys() - {"disordered"}, nodes.evidence(found)
+    for node in (nodes.one, nodes.other):
+        assert "the database's: set both by NTP" in node.service.request("GET", "/readyz")[1].decode()

@@ -1,0 +1,188 @@
+"""Stream mode: whatever is killed, a call's events are in one partition, each once, in the order of their answers."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from ingest.events.ids import milliseconds_of, slot_of
+from tests.faults.form import Form
+from tests.faults.harness.calls import Calls, Found, compared, read_partition
+from tests.faults.harness.reading import ids_of_calls
+from tests.faults.harness.scene import Scene, frozen, let_pass, scene, stopped
+from tests.faults.report import Report
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+from tests.services.rabbitmq import STREAMS
+
+PARTITIONS = 3
+STEADY_EVENTS = 200
+SECONDS = 60.0
+MOMENT_SECONDS = 0.7
+"""Both servers are slow at once on a machine whose disk is; a client is kept waiting for that, or the order is lost."""
+
+
+class Nodes:
+    """Two nodes with two workers each on one database and one stream in partitions."""
+
+    def __init__(self, one: Scene, other: Scene) -> None:
+        self.one = one
+        self.other = other
+        self.mysql = one.mysql
+        self.rabbitmq = one.rabbitmq
+
+    def calls(self) -> Calls:
+        return Calls([self.one.service.port, self.other.service.port])
+
+    def wait_for_steady(self, calls: Calls) -> None:
+        wanted = calls.events + STEADY_EVENTS
+        if not wait_until(lambda: calls.events >= wanted, SECONDS):
+            raise AssertionError(f"events are not accepted (again):\n{self.one.service.log()}")
+
+    def account(self, calls: Calls) -> Found:
+        """When all is published: what the partitions hold of these calls."""
+        for node in (self.one, self.other):
+            node.wait_until_drained()
+        self.one.wait_until_published()
+        streams = [f"{self.one.queue}-{number}" for number in range(PARTITIONS)]
+        with ThreadPoolExecutor() as threads:
+            partitions = threads.map(partial(read_partition, self.rabbitmq.amqp_url), streams)
+            return compared(calls.answered, [list(filter(calls.made, partition)) for partition in partitions])
+
+    def evidence(self, found: Found) -> str:
+        """For who looks for the cause: when, and in which slot, disordered events were taken, and the nodes' logs."""
+        rows = ids_of_calls(self.one.database_url, found.examples)
+        taken = [f"{call} {milliseconds_of(event_id)} ms, slot {slot_of(event_id)}" for call, event_id in rows]
+        return "\n".join([str(found), *taken, self.one.service.log(), self.other.service.log()])
+
+    def kill_rabbitmq(self) -> None:
+        self.rabbitmq.wait_until_crash_safe(STREAMS)
+        self.rabbitmq.kill()
+        self.rabbitmq.start()
+
+
+@pytest.fixture(scope="module")
+def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Nodes]:
+    settings = {
+        "DATABASE_URL": mysql.fresh_database(),
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "PUBLISH_TO": "stream",
+        "STREAM_URL": rabbitmq.stream_url,
+        "STREAM_PARTITIONS": str(PARTITIONS),
+        "LEASE_SECONDS": str(form.lease_seconds),
+    }
+    with ExitStack() as stack:
+        yield Nodes(*(stack.enter_context(scene(mysql, rabbitmq, settings)) for _ in range(2)))
+
+
+def stop_rabbitmq(nodes: Nodes, form: Form) -> None:
+    with stopped(nodes.rabbitmq):
+        let_pass(form.outage_seconds)
+
+
+def stop_mysql(nodes: Nodes, form: Form) -> None:
+    with stopped(nodes.mysql):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_rabbitmq(nodes: Nodes, form: Form) -> None:
+    with frozen(nodes.rabbitmq):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_mysql(nodes: Nodes, form: Form) -> None:
+    with frozen(nodes.mysql):
+        let_pass(form.freeze_seconds)
+
+
+def freeze_both(nodes: Nodes, _: Form) -> None:
+    with frozen(nodes.mysql), frozen(nodes.rabbitmq):
+        let_pass(MOMENT_SECONDS)
+
+
+def freeze_node(nodes: Nodes, form: Form) -> None:
+    with nodes.one.frozen_service():
+        let_pass(form.lease_seconds + 2)
+
+
+FAULTS: dict[str, Callable[[Nodes, Form], None]] = {
+    "kill -9 of a worker": lambda nodes, _: nodes.one.kill_worker(),
+    "kill -9 of a node": lambda nodes, _: nodes.other.kill_service(),
+    "kill -9 of RabbitMQ": lambda nodes, _: nodes.kill_rabbitmq(),
+    "kill -9 of the database": lambda nodes, _: nodes.one.kill_mysql(),
+    "RabbitMQ stopped": stop_rabbitmq,
+    "database stopped": stop_mysql,
+    "RabbitMQ frozen": freeze_rabbitmq,
+    "database frozen": freeze_mysql,
+    "node frozen": freeze_node,
+    "both frozen for a moment": freeze_both,
+}
+
+
+OF_SHORT_FORM = ("kill -9 of RabbitMQ",)
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=() if fault in OF_SHORT_FORM else pytest.mark.long) for fault in FAULTS]
+)
+def test_each_event_is_there_once_and_in_the_order_of_the_answers(
+    fault: str, nodes: Nodes, form: Form, report: Report
+) -> None:
+    with nodes.calls() as calls:
+        for _ in range(form.rounds):
+            nodes.wait_for_steady(calls)
+            FAULTS[fault](nodes, form)
+        nodes.wait_for_steady(calls)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {form.rounds} times {fault}: {found}, unknown {len(calls.unknown)}")
+    assert not found.faults, nodes.evidence(found)
+    assert not calls.refused, "a server away costs no answer"
+
+
+def test_nothing_is_lost_or_repeated_while_all_servers_are_away_and_a_worker_is_killed(
+    nodes: Nodes, form: Form, report: Report
+) -> None:
+    """With both away the workers cannot agree on an order between them."""
+    with nodes.calls() as calls:
+        for _ in range(form.rounds):
+            nodes.wait_for_steady(calls)
+            with stopped(nodes.rabbitmq):
+                with stopped(nodes.mysql):
+                    let_pass(1)
+                    os.kill(min(nodes.one.service.worker_pids()), signal.SIGKILL)
+                    let_pass(1)
+                let_pass(1)
+            nodes.wait_for_steady(calls)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {form.rounds} times both away and a worker killed: {found}")
+    assert not found.faults.keys() - {"disordered"}, nodes.evidence(found)
+
+
+MANY_CALLS = 1_000_000
+MANY_SECONDS = 3000.0
+
+
+def wait_for_calls(calls: Calls, count: int) -> None:
+    assert wait_until(lambda: len(calls.answered) >= count, MANY_SECONDS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(MANY_SECONDS)
+def test_a_million_interleaved_calls_keep_their_order_across_a_restart_of_the_broker(
+    nodes: Nodes, report: Report
+) -> None:
+    ports = [nodes.one.service.port, nodes.other.service.port]
+    began = time.monotonic()
+    with Calls(ports, callers=200, events_per_second=1_000_000, steps=2) as calls:
+        for share in (1 / 3, 2 / 3):
+            wait_for_calls(calls, int(share * MANY_CALLS))
+            nodes.kill_rabbitmq()
+        wait_for_calls(calls, MANY_CALLS)
+    per_second = calls.events / (time.monotonic() - began)
+    found = nodes.account(calls)
+    report.remarks.append(f"stream, {len(calls.answered):,} calls at {per_second:.0f} events/s: {found}")
+    assert not found.faults, nodes.evidence(found)

@@ -1,0 +1,87 @@
+"""What all nodes of a stream share, differing or in pieces: no event goes where no consumer of the stream looks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import pika
+import pytest
+
+from tests.contract.broker.publishers import SuperStream, channel_to
+from tests.faults.form import Form
+from tests.faults.harness.scene import scene
+from tests.faults.report import Report
+from tests.faults.streams.test_kills import PARTITIONS, Nodes
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+
+BOUND_SECONDS = 30.0
+"""The publishers look every ten seconds."""
+
+
+@pytest.fixture
+def settings(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Mapping[str, str]:
+    return {
+        "DATABASE_URL": mysql.fresh_database(),
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "PUBLISH_TO": "stream",
+        "STREAM_URL": rabbitmq.stream_url,
+        "STREAM_PARTITIONS": str(PARTITIONS),
+        "LEASE_SECONDS": str(form.lease_seconds),
+    }
+
+
+@contextmanager
+def two(mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str], **of_other: str) -> Iterator[Nodes]:
+    with ExitStack() as stack:
+        one = stack.enter_context(scene(mysql, rabbitmq, settings))
+        ready = "degraded" if of_other else "ready"
+        yield Nodes(one, stack.enter_context(scene(mysql, rabbitmq, {**settings, **of_other}, ready)))
+
+
+@pytest.mark.parametrize(
+    "of_other",
+    [{"PUBLISH_TO": "queue"}, pytest.param({"STREAM_PARTITIONS": str(PARTITIONS + 1)}, marks=pytest.mark.long)],
+)
+def test_events_of_a_node_that_differs_are_in_the_stream_of_the_others_once(
+    mysql: MySQLServer,
+    rabbitmq: RabbitMQServer,
+    settings: Mapping[str, str],
+    of_other: Mapping[str, str],
+    form: Form,
+    report: Report,
+) -> None:
+    with two(mysql, rabbitmq, settings, **of_other) as nodes:
+        with nodes.calls() as calls:
+            for _ in range(form.rounds):
+                nodes.wait_for_steady(calls)
+                nodes.one.kill_worker()
+            nodes.wait_for_steady(calls)
+        found = nodes.account(calls)
+        report.remarks.append(f"stream, and a node with {dict(of_other)}: {found}, refused {calls.refused}")
+        assert not found.faults.keys() - {"disordered"}, nodes.evidence(found)
+        assert not calls.refused
+    for name in (settings["QUEUE"], f"{settings['QUEUE']}-{PARTITIONS}"):
+        with (
+            channel_to(rabbitmq.amqp_url) as channel,
+            pytest.raises(pika.exceptions.ChannelClosedByBroker, match="404"),
+        ):
+            channel.queue_declare(name, passive=True)
+
+
+def test_partitions_whose_bindings_are_gone_are_bound_again_under_load(
+    mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str], form: Form, report: Report
+) -> None:
+    super_stream = SuperStream(rabbitmq, PARTITIONS)
+    super_stream.name = settings["QUEUE"]
+    whole = {f"{super_stream.name}-{number}": str(number) for number in range(PARTITIONS)}
+    with two(mysql, rabbitmq, settings) as nodes:
+        with nodes.calls() as calls:
+            for _ in range(form.deletions):
+                nodes.wait_for_steady(calls)
+                with channel_to(rabbitmq.amqp_url) as channel:
+                    channel.exchange_delete(super_stream.name)
+                assert wait_until(lambda: super_stream.bindings() == whole, BOUND_SECONDS)
+            nodes.wait_for_steady(calls)
+        found = nodes.account(calls)
+        report.remarks.append(f"stream, {form.deletions} times its exchange deleted: {found}")
+        assert not found.faults, nodes.evidence(found)
+        assert not calls.refused
