@@ -12,11 +12,11 @@ from statistics import median
 
 import click
 
-from bench import rounds, targets
+from bench.harness import rounds, targets
+from bench.harness.wrk import Load
 from bench.micro.figures import measure as measure_micro
+from bench.report.verdicts import broken, judge, of_parts, read_budgets, report
 from bench.scenarios import runs
-from bench.verdicts import broken, judge, of_parts, read_budgets, report
-from bench.wrk import Load
 
 LOAD = Load(connections=256, seconds=1)
 PAIRS = 9

@@ -11,8 +11,8 @@ import matplotlib as mpl
 import msgspec
 from matplotlib.figure import Figure
 
-from bench import drawing, pictures
-from bench.records import FOLDER
+from bench.report import drawing, pictures
+from bench.report.records import FOLDER
 
 STYLE = Path(__file__).with_name("charts.mplstyle")
 KINDS: Mapping[str, Callable[[drawing.Data], Figure]] = {

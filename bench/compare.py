@@ -14,16 +14,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import rounds, targets
-from bench.cells import headline
-from bench.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
+from bench.harness import rounds, targets
+from bench.harness.rounds import Round
+from bench.harness.worktrees import UnknownRevision, commit_of, worktree
+from bench.harness.wrk import Load
 from bench.paths import ROOT
-from bench.records import record
-from bench.rounds import Round
-from bench.stamp import Stamp, stamp
-from bench.tables import table
-from bench.worktrees import UnknownRevision, commit_of, worktree
-from bench.wrk import Load
+from bench.report.cells import headline
+from bench.report.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
+from bench.report.records import record
+from bench.report.stamp import Stamp, stamp
+from bench.report.tables import table
 
 HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most", "verdict")
 METHOD = (

@@ -11,14 +11,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import cells, rounds, targets
-from bench.cells import headline
-from bench.noops import Kind
-from bench.records import record
-from bench.rounds import Round
-from bench.stamp import Stamp, stamp
-from bench.tables import table
-from bench.wrk import Load
+from bench.harness import rounds, targets
+from bench.harness.noops import Kind
+from bench.harness.rounds import Round
+from bench.harness.wrk import Load
+from bench.report import cells
+from bench.report.cells import headline
+from bench.report.records import record
+from bench.report.stamp import Stamp, stamp
+from bench.report.tables import table
 
 NOOPS: Mapping[str, Kind] = {"no-op": "asgi", "no-op, RSGI": "rsgi", "no-op, BlackSheep": "blacksheep"}
 NOOP = "no-op"

@@ -15,15 +15,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import targets
 from bench.budgets import Figures, attempt, measure_scenarios
-from bench.cells import headline
-from bench.records import FOLDER as RESULTS
-from bench.records import record
+from bench.harness import targets
+from bench.report.cells import headline
+from bench.report.records import FOLDER as RESULTS
+from bench.report.records import record
+from bench.report.stamp import Stamp, stamp
+from bench.report.verdicts import broken, judge, of_parts, read_budgets, report
 from bench.scenarios.figures import figures, named
 from bench.scenarios.runs import SCENARIOS, Load, html, run
-from bench.stamp import Stamp, stamp
-from bench.verdicts import broken, judge, of_parts, read_budgets, report
 
 METHOD = (
     "locust, a closed loop: a user waits for an answer and then for a while before the next request; times are of "

@@ -2,7 +2,7 @@
 -- Arguments: the token; then, each where it is wanted: `close` (a connection carries one request), `random` (call
 -- ids of no order, as those of SIP are, and others in each run), `pause=MS` (a connection waits before its next
 -- request: that long on average, evenly spread), `batch=ITEMS` (a request carries so many events, as lines; it is one
--- of a few made at the start). Prints one line of JSON at the end; bench/wrk.py reads it.
+-- of a few made at the start). Prints one line of JSON at the end; bench/harness/wrk.py reads it.
 
 local threads = 0
 local count = 0

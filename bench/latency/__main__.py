@@ -15,7 +15,8 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from bench import rounds, targets
+from bench.harness import rounds, targets
+from bench.harness.wrk import Load
 from bench.latency import events as latency_events
 from bench.latency import steps as latency_steps
 from bench.latency.commit import commits
@@ -24,9 +25,8 @@ from bench.latency.steps import Reach, Steps
 from bench.latency.tables import events_table, reach_table, steps_table
 from bench.openloop.generator import generator
 from bench.openloop.plan import Arrivals, Plan
-from bench.records import record
-from bench.stamp import Stamp, stamp
-from bench.wrk import Load
+from bench.report.records import record
+from bench.report.stamp import Stamp, stamp
 
 PERCENTS = (10, 25, 50, 75, 90)
 SATURATION_TURNS = 3

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncmy
 import uvloop
 
-from bench.events import STEPS, bodies
+from bench.harness.events import STEPS, bodies
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.pool import Servers

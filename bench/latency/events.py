@@ -11,11 +11,11 @@ from typing import Literal, get_args
 
 import msgspec
 
-from bench import wrk
+from bench.harness import wrk
+from bench.harness.targets import DRAIN_SECONDS_MAX, BenchFailed, Servers, Service
 from bench.latency.figures import Figures, curve, figures, split
 from bench.openloop.generator import Generator
 from bench.openloop.plan import Plan, Recording
-from bench.targets import DRAIN_SECONDS_MAX, BenchFailed, Servers, Service
 from ingest.events.ids import milliseconds_of
 from tests.services import wait_until
 

@@ -6,12 +6,12 @@ from statistics import median
 
 import msgspec
 
-from bench.cpu import cpu_seconds, used
+from bench.harness.cpu import cpu_seconds, used
+from bench.harness.targets import BenchFailed, Target
 from bench.latency.commit import Commits
 from bench.latency.figures import Figures, Round, curve, figures, round_of
 from bench.openloop.generator import Generator
 from bench.openloop.plan import Plan, Recording
-from bench.targets import BenchFailed, Target
 
 LOW, HALF, NOOP = "100/s", "50 %", "no-op, 50 %"
 LOW_PER_SECOND = 100.0

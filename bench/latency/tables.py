@@ -6,7 +6,7 @@ from statistics import median
 from bench.latency.events import Event, EventName, Part
 from bench.latency.figures import Figures
 from bench.latency.steps import Commit, Reach, Step, Steps
-from bench.tables import table
+from bench.report.tables import table
 
 TIMES = ("p50", "p90", "p99 ms", "p99.9", "max", "failures")
 STEP_HEAD = ("load", "events/s", *TIMES, "late p50", "late p99", "generator CPU µs", "service CPU µs")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.targets import BenchFailed
+from bench.harness.targets import BenchFailed
 
 FOLDER = Path(__file__).parent
 SECONDS_MAX = 120

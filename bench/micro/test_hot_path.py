@@ -8,7 +8,7 @@ from itertools import count
 import msgspec
 import pytest
 
-from bench.events import bodies
+from bench.harness.events import bodies
 from bench.micro.conftest import Beside
 from ingest.auth.authenticator import Grants
 from ingest.broker.amqp.frames import Marshaller

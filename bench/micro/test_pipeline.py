@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bench import noops
-from bench.events import bodies
+from bench.harness import noops
+from bench.harness.events import bodies
+from bench.harness.silent import silent_metrics
 from bench.micro.conftest import Beside
 from bench.micro.pipeline import Pipeline, Request, at_once
-from bench.silent import silent_metrics
 from ingest.events.batch import Batch
 from ingest.events.event import Event, decode
 from ingest.telemetry.metrics import Metrics

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from bench.events import STEPS, step
+from bench.harness.events import STEPS, step
 from ingest.http.event_handler import PATH
 
 PLACEHOLDER = "call-number"

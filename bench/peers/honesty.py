@@ -7,10 +7,10 @@ from typing import Any
 
 import pymysql
 
-from bench.events import bodies, step
+from bench.harness.events import bodies, step
+from bench.harness.targets import BenchFailed, broker_channel
 from bench.peers.posting import post
 from bench.peers.stand import Peer
-from bench.targets import BenchFailed, broker_channel
 
 EVENTS = 30
 LOCKED_SECONDS = 0.5

@@ -13,14 +13,15 @@ from statistics import median
 import click
 import msgspec
 
-from bench import cells, records, rounds, targets
+from bench.harness import rounds, targets
+from bench.harness.rounds import Round
+from bench.harness.wrk import Load
 from bench.peers import honesty
 from bench.peers.stand import Peer, QueueType, stand
 from bench.peers.starting import STARTS
-from bench.rounds import Round
-from bench.stamp import Stamp, stamp
-from bench.tables import table
-from bench.wrk import Load
+from bench.report import cells, records
+from bench.report.stamp import Stamp, stamp
+from bench.report.tables import table
 
 NOOP, OURS = "no-op", "call events service"
 SECONDS_MAX: Mapping[str, int] = {"laravel": 5}

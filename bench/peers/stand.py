@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bench.cpu import Components
-from bench.targets import CLEAR, DRAIN_SECONDS_MAX, ROWS, BenchFailed, Servers, broker_channel, if_ours
+from bench.harness.cpu import Components
+from bench.harness.targets import CLEAR, DRAIN_SECONDS_MAX, ROWS, BenchFailed, Servers, broker_channel, if_ours
 from tests.running import TOKEN, ServiceProcess
 from tests.services import free_port, wait_until
 

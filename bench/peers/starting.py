@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+from bench.harness.targets import START_SECONDS, BenchFailed
 from bench.peers.deployment import Deployment
 from bench.peers.posting import post
 from bench.peers.stand import Peer, Stand
-from bench.targets import START_SECONDS, BenchFailed
 from tests.services import wait_until
 from tests.services.places import sid_root
 from tests.services.sandbox import Sandbox, log_tail

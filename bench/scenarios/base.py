@@ -17,9 +17,9 @@ from uuid import uuid4
 from locust import FastHttpUser, between, events
 from locust.env import Environment
 
-from bench.events import STEPS, step
+from bench.harness.events import STEPS, step
+from bench.report.verdicts import broken, judge, of_parts, read_budgets, report
 from bench.scenarios.figures import BROKEN, EVENT, KEPT, REFERENCE, figures, named
-from bench.verdicts import broken, judge, of_parts, read_budgets, report
 from ingest.http.event_handler import PATH
 from ingest.settings import WELL_KNOWN_TOKEN
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from locust import task
 
-from bench.events import step
+from bench.harness.events import step
 from bench.scenarios.base import Body, TelephonyServer, new_call
 
 MALFORMED, INVALID = 400, 422

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.records import FOLDER as RESULTS
+from bench.harness.targets import BenchFailed, Target
+from bench.report.records import FOLDER as RESULTS
 from bench.scenarios.figures import BROKEN, KEPT, Entries, events_answered, figures, named
-from bench.targets import BenchFailed, Target
 
 FOLDER = Path(__file__).parent
 MARGIN_SECONDS = 60

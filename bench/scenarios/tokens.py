@@ -4,7 +4,7 @@ from random import choice
 
 from locust import task
 
-from bench.events import step
+from bench.harness.events import step
 from bench.scenarios.base import TOKEN, TelephonyServer, new_call
 
 WRONG = {

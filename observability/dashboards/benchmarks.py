@@ -1,4 +1,4 @@
-"""The benchmarks' figures over the project's time; `python -m bench.history` tells Prometheus of them."""
+"""The benchmarks' figures over the project's time; `python -m bench.report.history` tells Prometheus of them."""
 
 from observability.dashboards.panels import Board, chart
 from observability.dashboards.queries import Query

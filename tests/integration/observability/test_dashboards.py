@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import history
+from bench.report import history
 from observability.dashboards.__main__ import made
 from tests.faults.harness.load import Load
 from tests.faults.harness.scene import scene

@@ -8,9 +8,9 @@ from http.client import HTTPConnection
 
 import pytest
 
-from bench.events import STEPS
-from bench.grown import Grown, first_id_now
-from bench.targets import Servers, Service, service
+from bench.harness.events import STEPS
+from bench.harness.grown import Grown, first_id_now
+from bench.harness.targets import Servers, Service, service
 from ingest.events.event import decode
 from ingest.events.ids import milliseconds_of
 from ingest.http.event_handler import PATH

@@ -6,8 +6,8 @@ import pytest
 
 from bench.bite import names_broken
 from bench.paths import ROOT
+from bench.report.verdicts import judge, of_parts, read_budgets, report
 from bench.slowdowns import SLOWDOWNS, Slowdown, apply
-from bench.verdicts import judge, of_parts, read_budgets, report
 
 
 @pytest.mark.parametrize("slowdown", SLOWDOWNS, ids=lambda slowdown: slowdown.budget)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.events import bodies
+from bench.harness.events import bodies
+from bench.harness.rounds import Round
+from bench.harness.targets import BenchFailed
 from bench.peers.deployment import FOLDER, filled
 from bench.peers.honesty import QUEUED, compare, expect
 from bench.peers.run import HEAD, per_row, ratios, row
 from bench.peers.stand import Steady
-from bench.rounds import Round
-from bench.targets import BenchFailed
 
 SENT = bodies(3)
 Row = tuple[str, str, str, str]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bench.report.verdicts import of_parts, read_budgets
 from bench.scenarios.figures import (
     AFTER,
     BEFORE,
@@ -16,7 +17,6 @@ from bench.scenarios.figures import (
     percentile,
 )
 from bench.scenarios.runs import FOLDER, SCENARIOS
-from bench.verdicts import of_parts, read_budgets
 
 
 def entry(name: str, times: dict[int, int], failures: int = 0) -> dict[str, Any]:

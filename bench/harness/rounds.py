@@ -1,0 +1,61 @@
+"""One round: a load on a target, what it answered, and the CPU time it took, component by component."""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import msgspec
+
+from bench.harness import wrk
+from bench.harness.cpu import cpu_seconds, used
+from bench.harness.targets import BenchFailed, Target
+
+
+class Round(msgspec.Struct, frozen=True):
+    """`cpu_us` is per event; it includes what was done after the last answer, until all was published."""
+
+    events: int
+    failures: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: Mapping[str, float]
+    drain_seconds: float
+
+
+def measure(target: Target, load: wrk.Load) -> Round:
+    """Raises `BenchFailed` if events are missing in the database or do not get published."""
+    target.clear()
+    components = target.components()
+    before = cpu_seconds(components)
+    answers = wrk.run(target.port, target.token, load)
+    ended = time.monotonic()
+    target.drain()
+    drain_seconds = time.monotonic() - ended
+    seconds = used(before, cpu_seconds(components))
+    rows = target.rows()
+    if rows is not None and rows < answers.events:
+        raise BenchFailed(f"{answers.events} events were answered 200, {rows} are in the database")
+    return round_of(answers, seconds, drain_seconds)
+
+
+def round_of(answers: wrk.Answers, seconds: Mapping[str, float], drain_seconds: float) -> Round:
+    """Raises `BenchFailed` if nothing was answered 200."""
+    if not answers.events:
+        raise BenchFailed("no request was answered 200")
+    components = {**seconds, "generator": answers.cpu_seconds}
+    return Round(
+        events=answers.events,
+        failures=answers.failures,
+        per_second=answers.events / answers.seconds,
+        p50_ms=answers.p50_ms,
+        p99_ms=answers.p99_ms,
+        cpu_us={name: value * 1e6 / answers.events for name, value in components.items()},
+        drain_seconds=drain_seconds,
+    )
+
+
+def ratio(rounds: Sequence[Round], references: Sequence[Round]) -> float:
+    """The service's CPU time an event in units of the reference's: the median over neighbours in time."""
+    pairs = zip(rounds, references, strict=True)
+    return median(round_.cpu_us["service"] / reference.cpu_us["service"] for round_, reference in pairs)

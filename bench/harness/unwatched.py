@@ -1,0 +1,22 @@
+"""`python -m bench.harness.unwatched serve`: the service with metrics that are not kept, and without Granian's."""
+
+import sys
+
+from granian.constants import Interfaces
+
+from bench.harness.silent import silent_metrics
+from ingest.files.locks import take_seat
+from ingest.server.app import IngestApplication, build, metric_files
+from ingest.server.granian import make_server
+from ingest.settings import read_settings
+
+
+def create() -> IngestApplication:
+    settings = read_settings()
+    seat = take_seat(settings.data_dir / "run")
+    return build(settings, seat, silent_metrics(), metric_files(settings))
+
+
+if __name__ == "__main__":
+    assert sys.argv[1:] == ["serve"], __doc__
+    make_server("bench.unwatched:create", read_settings(), Interfaces.RSGI).serve()
