@@ -16,8 +16,11 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts --ignore tests/clusters
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/test_%.py,cli consumer dashboards dead_letters doctor http_abuse http_large_batch kamailio lifecycle logs metric_catalogue metrics repeats replay services spool stream_mode tail tokens tracing)
-FAULTS_OF_SERVERS := $(addprefix tests/faults/test_,kills.py outages.py)
+NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
+  $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
+  $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
+  $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
+FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
 .PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk lock clean pictures
 
@@ -48,7 +51,7 @@ test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ 
 	$(PYTEST_FAULTS) tests/faults
 
 test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
-	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/test_bench*' $(NOT_OF_SERVERS)
+	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long outages (25 minutes); FLAVOUR=sid for real MySQL
@@ -100,34 +103,34 @@ bench: install-dev servers sid-servers wrk  ## figures under saturation, on both
 	INGEST_TEST_SERVERS=sid $(BIN)/python -m bench.saturation
 
 bench-sweep: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput against connections, kept and one-shot (6 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.sweep
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.sweep
 
 bench-latency: install-dev $(FLAVOUR_SERVERS) wrk  ## latency at fixed rates, and while RabbitMQ restarts and the relay drains (8 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.latency --while broker-restarts --while relay-drains
 
 bench-growth: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput as the table grows to 10 million rows, and by workers (15 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.growth
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.growth
 
 bench-soak: install-dev $(FLAVOUR_SERVERS) wrk  ## memory of a worker over ten minutes, and with a million events backlogged (15 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.soak
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.soak
 
 bench-overload: install-dev $(FLAVOUR_SERVERS) wrk  ## five times the clients that saturate the service, for two minutes; FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.overload
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.overload
 
 bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish cost alone (1 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.parts
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.parts
 
 bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a plain multi-row insert (2 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.batches
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.batches
 
 bench-extras: install-dev $(FLAVOUR_SERVERS) wrk  ## what metrics, tracing and keys cost (4 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.extras
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.extras
 
 bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## a quiet token's latency beside a noisy one (3 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.fairness
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.fairness
 
 bench-retention: install-dev $(FLAVOUR_SERVERS)  ## a day of ten million events published again, and three such days dropped under load (15 min); FLAVOUR=sid for real MySQL
-	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.retention
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.retention
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

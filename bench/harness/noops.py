@@ -58,7 +58,7 @@ def serve(kind: Kind, port: int, workers: int) -> None:
         "rsgi": ("rsgi", Interfaces.RSGI),
         "blacksheep": ("make_blacksheep", Interfaces.ASGI),
     }[kind]
-    make_server(f"bench.noops:{target}", settings, interface, factory=kind == "blacksheep").serve()
+    make_server(f"bench.harness.noops:{target}", settings, interface, factory=kind == "blacksheep").serve()
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Noop:
 @contextmanager
 def noop(kind: Kind = "asgi", workers: int = 1) -> Iterator[Target]:
     port = free_port()
-    with subprocess.Popen([sys.executable, "-m", "bench.noops", kind, str(port), str(workers)]) as process:
+    with subprocess.Popen([sys.executable, "-m", "bench.harness.noops", kind, str(port), str(workers)]) as process:
         target = Noop(port, process)
         try:
             if not wait_until(target.answers, START_SECONDS):

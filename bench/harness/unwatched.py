@@ -19,4 +19,4 @@ def create() -> IngestApplication:
 
 if __name__ == "__main__":
     assert sys.argv[1:] == ["serve"], __doc__
-    make_server("bench.unwatched:create", read_settings(), Interfaces.RSGI).serve()
+    make_server("bench.harness.unwatched:create", read_settings(), Interfaces.RSGI).serve()

@@ -63,7 +63,9 @@ def run(servers: targets.Servers, load: Load, count: int) -> dict[str, list[Roun
         share = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": SHARE}
         variants: dict[str, targets.Target] = {
             AS_IT_IS: stack.enter_context(targets.service(servers, "quorum")),
-            "without metrics": stack.enter_context(targets.service(servers, "quorum", module="bench.unwatched")),
+            "without metrics": stack.enter_context(
+                targets.service(servers, "quorum", module="bench.harness.unwatched")
+            ),
             "natural keys": stack.enter_context(targets.service(servers, "quorum", environment=KEYS)),
             "1 % traced": stack.enter_context(targets.service(servers, "quorum", environment=traced | share)),
             "all traced": stack.enter_context(targets.service(servers, "quorum", environment=traced)),

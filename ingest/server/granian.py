@@ -60,7 +60,7 @@ def serve(settings: Settings) -> None:
         # Granian's exporter has threads before it makes its workers: a forked one may never accept a connection.
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
-    server = make_server("ingest.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+    server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
     if warning := root_warning(settings.data_dir):
         log.warning(warning)
     if settings.embedded:
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> None:
         time.sleep(PAUSE_SECONDS)
         if server.interrupt_signal:
             return  # told to stop meanwhile
-        server = make_server("ingest.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+        server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
 
 
 def _replace_workers(server: AbstractServer[Any]) -> None:

@@ -65,14 +65,14 @@ def log_config(level: Level) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
-                "()": "ingest.logs.MaskingFormatter",
+                "()": "ingest.telemetry.logs.MaskingFormatter",
                 "fmt": "{asctime}{levelname}{name}{message}",
                 "style": "{",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
                 "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             }
         },
-        "filters": {"repeats": {"()": "ingest.log_repeats.RepeatFilter"}},
+        "filters": {"repeats": {"()": "ingest.telemetry.log_rate_limit.RepeatFilter"}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",

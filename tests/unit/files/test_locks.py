@@ -14,7 +14,7 @@ from ingest.files.locks import FileLock, holders_of_lost, is_locked, lock, take_
 
 HOLDER = """import sys
 from pathlib import Path
-from ingest.seats import lock
+from ingest.files.locks import lock
 held = lock(Path(sys.argv[1]))
 print(held.intact, flush=True)
 input()

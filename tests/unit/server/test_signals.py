@@ -12,7 +12,7 @@ from tests.paths import ROOT
 
 FORKED = """
 import os, signal
-from ingest.stop_signals import obey_in_forked
+from ingest.server.signals import obey_in_forked
 
 # Before the child has put the supervisor's handlers away: as if the supervisor were quicker than the child's start.
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIG{name}))
@@ -24,8 +24,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), signal.pthread_sigmask
 """
 CREATED = """
 import asyncio, os, signal
-from ingest.app import create
-from ingest.draining import Sigterm
+from ingest.server.app import create
+from ingest.server.draining import Sigterm
 
 signal.signal(signal.SIGTERM, lambda *_: None)  # as Granian's, which uvloop does not hear before it runs
 application = create()

@@ -17,8 +17,8 @@ KILLING = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from prometheus_client import CollectorRegistry
-from ingest.metric_files import MetricFiles
-from ingest.metrics import Metrics
+from ingest.telemetry.multiprocess import MetricFiles
+from ingest.telemetry.metrics import Metrics
 
 class Table:
     def __init__(self, file):
@@ -34,7 +34,7 @@ def worker(folder, last_step):
 
     def kill_at(frame, event, argument):
         nonlocal step
-        if event == "line" and frame.f_code.co_filename.endswith(("ledger.py", "mmap_dict.py", "values.py")):
+        if event == "line" and frame.f_code.co_filename.endswith(("durable_counters.py", "mmap_dict.py", "values.py")):
             step += 1
             if step == last_step:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -19,8 +19,8 @@ WORKER = """
 import signal, sys
 from pathlib import Path
 from prometheus_client import CollectorRegistry
-from ingest.metric_files import MetricFiles
-from ingest.metrics import Metrics
+from ingest.telemetry.multiprocess import MetricFiles
+from ingest.telemetry.metrics import Metrics
 
 folder, seat, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 succeeds = MetricFiles(folder).use_seat(seat)
