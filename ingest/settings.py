@@ -13,6 +13,8 @@ from ingest.errors import SettingsError
 from ingest.failover import each_host
 from ingest.telemetry.logs import Level
 
+RUN = "run"
+"""In the data folder."""
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"
 SIGNING_CLIENTS = ("jambonz", "twilio")
@@ -112,6 +114,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def embedded(self) -> bool:
         """Nothing but Python: SQLite and the embedded queue."""
         return self.database_url.startswith("sqlite:") and self.broker_url == "embedded:"
+
+    @property
+    def run_dir(self) -> Path:
+        """State of the running workers: locks, metric files, heartbeats, remembered tokens."""
+        return self.data_dir / RUN
 
     @property
     def tokens(self) -> tuple[str, ...]:

@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ingest.errors import Repeats
-from ingest.events.batch import Batch, repeats_in
-from ingest.events.idempotency import digest_of, fingerprint_of
-
 T = TypeVar("T")
 Connect = Callable[[Path, float], sqlite3.Connection]
-
-HELD_KEY = "SELECT digest, fingerprint, event_id FROM {} WHERE digest = ?"
-KEEP_KEY = "INSERT INTO {} (digest, fingerprint, event_id) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING"
 
 
 def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
@@ -59,16 +52,6 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def keep_keys(connection: sqlite3.Connection, table: str, batch: Batch) -> None:
-    """Note the keys of the batch's events in a table (digest, fingerprint, event_id). Raises `Repeats`."""
-    keys = {digest_of(key): (fingerprint_of(key), i) for i, key in batch.keyed()}
-    held = [row for digest in keys for row in connection.execute(HELD_KEY.format(table), (digest,))]
-    if same := repeats_in(batch, held):
-        raise Repeats(same)
-    rows = [(digest, *values) for digest, values in keys.items()]
-    connection.executemany(KEEP_KEY.format(table), rows)
 
 
 class Database:

@@ -11,11 +11,10 @@ from pathlib import Path
 import msgspec
 
 from ingest.auth.authenticator import Grant, Grants
-from ingest.auth.tokens import Token
+from ingest.auth.tokens import CONFIGURED, Token, TokenTable
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
-from ingest.store.base import TokenTable
 from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.tokens")
@@ -37,6 +36,8 @@ class TokenWatch:
         self._grants = grants
         self._file = file
         self._metrics = metrics
+        metrics.token_events.labels(CONFIGURED)  # shown from the start: `rate` does not see a new series' first event
+        metrics.token_limited.labels(CONFIGURED)
         self._now_us = now_us
         self._tokens: Sequence[Token] = ()
         self._remembered: Sequence[Token] = ()

@@ -2,8 +2,9 @@
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 import msgspec
 
@@ -36,6 +37,27 @@ class Token(msgspec.Struct, frozen=True):
 
     def is_valid(self, now_us: int) -> bool:
         return self.expires_us is None or now_us < self.expires_us
+
+
+class TokenTable(Protocol):
+    """Tokens that are made and withdrawn while the service runs.
+
+    Errors and deadlines: see `ingest.outbox.base.Outbox`.
+    """
+
+    async def clock_us(self) -> int:
+        """Unix microseconds by the database's clock, which all nodes share; SQLite's is this host's."""
+
+    async def tokens(self) -> list[Token]:
+        """All of them, expired ones too, oldest first."""
+
+    async def add_token(self, token: Token) -> None: ...
+
+    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
+        """Let them be valid until then, at most; unknown ones are ignored."""
+
+    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
+        """Unknown ones are ignored."""
 
 
 def new_secret() -> str:

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from ingest.errors import SettingsError
+from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
 from ingest.server.wiring import with_store
 from ingest.settings import Settings
-from ingest.store.base import COUNTED_MAX
 
 NONE = "There are no dead letters."
 PAGE = 500

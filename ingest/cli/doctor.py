@@ -15,8 +15,8 @@ from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import words_of
 from ingest.broker.target_record import difference, live_holders, same, target_of, text_of
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
-from ingest.files.data_folder import running
-from ingest.files.owner import check_folder
+from ingest.server.data_folder import running
+from ingest.server.file_owner import check_folder
 from ingest.server.tls import check_tls
 from ingest.server.wiring import make_store, make_topology
 from ingest.settings import Settings, mask_url

@@ -18,7 +18,7 @@ from ingest.cli.replay.command import replay
 from ingest.cli.retention import retention
 from ingest.cli.token_cli import tokens
 from ingest.errors import IngestError
-from ingest.files.owner import act_as_owner
+from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings, masked, read_settings
 from ingest.sqlite import file_of
 from ingest.telemetry.logs import log_config
@@ -130,7 +130,7 @@ def log_level(level: str, duration: str) -> None:
 
     `usual` ends that at once. Workers follow within a second, and those that start meanwhile, too.
     """
-    from ingest.telemetry.log_level import change
+    from ingest.cli.log_level import change
 
     settings = _settings()
     act_as_owner(settings, folder=True)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ingest.auth.token_refresh import POLL_SECONDS
-from ingest.auth.tokens import CONFIGURED, NAME, Token, digest_of, new_secret
+from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, new_secret
 from ingest.cli.duration import seconds_of
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.server.wiring import with_store
 from ingest.settings import Settings
-from ingest.store.base import TokenTable
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have looked by then."""

@@ -11,7 +11,6 @@ import random
 from ingest.auth.authenticator import Grant, Grants
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events.event import decode
-from ingest.events.headers import Carry, carry
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.events.idempotency import Keys
 from ingest.http.body_reader import BodyReader
@@ -19,6 +18,7 @@ from ingest.http.request_id import HEADER as REQUEST_ID
 from ingest.http.request_id import request_id_of
 from ingest.http.responses import QUEUED, Answer, answer_to
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
+from ingest.http.trace_context import Carry, carry
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.telemetry.metrics import Metrics, Way
 

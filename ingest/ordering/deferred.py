@@ -9,7 +9,7 @@ from ingest.errors import StoreError
 from ingest.events.batch import Batch
 from ingest.events.ids import ID_MAX
 from ingest.ordering.commit_queue import Part
-from ingest.store.base import Outbox
+from ingest.outbox.base import Outbox
 
 log = logging.getLogger("ingest.dispatcher")
 
@@ -20,7 +20,7 @@ RENEWALS = 3
 
 
 class Order(Protocol):
-    """See `ingest.store.base.OrderedStore`."""
+    """See `ingest.ordering.base.OrderedStore`."""
 
     async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
     async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...

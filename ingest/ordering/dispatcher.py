@@ -19,10 +19,10 @@ from ingest.ordering.commit_queue import Line, Part
 from ingest.ordering.deferred import Leftovers, Order
 from ingest.ordering.publish import Turns
 from ingest.ordering.undecided import Doubts
+from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import Graveyard
 from ingest.pipeline.commit_target import Home
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits, Group
-from ingest.store.base import Outbox
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage

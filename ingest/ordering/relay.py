@@ -7,21 +7,21 @@ from ingest.broker.base import OrderedPublisher
 from ingest.errors import PublishError
 from ingest.events.batch import Batch
 from ingest.ordering.dispatcher import OLDER_FIRST
+from ingest.outbox.base import Outbox
 from ingest.outbox.relay import Relay, RelayTools
-from ingest.store.base import Outbox
 
 BEHIND_POLL_SECONDS = 0.1
 """How often a relay looks for more while every worker leaves its events to them."""
 
 
 class Order(Protocol):
-    """See `ingest.store.base.OrderedStore`."""
+    """See `ingest.ordering.base.OrderedStore`."""
 
     async def waits_before(self, event_id: int) -> bool: ...
 
 
 class OrderedOutbox(Outbox, Protocol):
-    """See `ingest.store.base.OrderedStore`."""
+    """See `ingest.ordering.base.OrderedStore`."""
 
     async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool: ...
 

@@ -2,9 +2,10 @@
 database."""
 
 import asyncio
+from typing import Protocol
 
 from ingest.errors import StoreError
-from ingest.store.base import Store
+from ingest.outbox.base import Backlog
 from ingest.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 5.0
@@ -12,10 +13,18 @@ RETRY_SECONDS = 1.0
 """After a look that failed."""
 
 
+class BacklogTable(Protocol):
+    """What the store offers for it. Raises `StoreError`."""
+
+    async def backlog(self) -> Backlog: ...
+
+    async def count_dead(self) -> int: ...
+
+
 class BacklogWatch:
     """`run` works until it is cancelled."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: BacklogTable, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
         self._problem: str | None = None

@@ -16,8 +16,8 @@ from ingest.broker.base import Publisher
 from ingest.clock import Monotonic, NowUs, jittered
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
+from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import Graveyard, Tries
-from ingest.store.base import Outbox
 from ingest.telemetry.metrics import Metrics, Route
 from ingest.telemetry.outage import Outage
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ingest.errors import StoreError
-from ingest.store.base import Outbox
+from ingest.outbox.base import Outbox
 from ingest.tasks import end
 
 log = logging.getLogger("ingest.settler")

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
+from typing import Protocol
 
 from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
-from ingest.store.base import Store
 
 log = logging.getLogger("ingest.keys")
 
@@ -15,10 +15,18 @@ FORGET_MAX = 5000
 PAUSE_SECONDS = 0.1
 
 
+class KeyTable(Protocol):
+    """What the store offers for it. Raises `StoreError`."""
+
+    async def clock_us(self) -> int: ...
+
+    async def forget_keys(self, before_ms: int, limit: int) -> int: ...
+
+
 class KeyCleaner:
     """`run` works until it is cancelled; every worker has one, and they do not hinder each other."""
 
-    def __init__(self, store: Store, remember_seconds: float, now_us: NowUs) -> None:
+    def __init__(self, store: KeyTable, remember_seconds: float, now_us: NowUs) -> None:
         self._store = store
         self._remember_ms = int(remember_seconds * 1000)
         self._now_us = now_us

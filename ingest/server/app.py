@@ -43,7 +43,7 @@ from ingest.status.collector import StatusSource
 from ingest.status.health import Health
 from ingest.status.snapshot import Limits
 from ingest.tasks import BackgroundTask
-from ingest.telemetry import granian, log_level
+from ingest.telemetry import granian
 from ingest.telemetry.durable_counters import Ledger
 from ingest.telemetry.log_level import LevelWatch
 from ingest.telemetry.metrics import Metrics
@@ -100,7 +100,7 @@ def create() -> IngestApplication:
     """Granian's factory: the application of this worker process, by the environment's settings."""
     logging.captureWarnings(capture=True)  # drivers' and Python's own are lines of the log, too
     settings = read_settings()
-    seat = take_seat(settings.data_dir / "run")
+    seat = take_seat(settings.run_dir)
     files = metric_files(settings)
     succeeds = files.use_seat(seat.number)
     metrics = Metrics(CollectorRegistry(), files.ledger_of(seat.number))
@@ -119,11 +119,11 @@ def restore(files: MetricFiles, ledger: Ledger) -> bool:
 
 
 def metric_files(settings: Settings) -> MetricFiles:
-    return MetricFiles(settings.data_dir / "run" / "metrics")
+    return MetricFiles(settings.run_dir / "metrics")
 
 
 def beats_folder(settings: Settings) -> Path:
-    folder = settings.data_dir / "run" / "beats"
+    folder = settings.run_dir / "beats"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -136,9 +136,9 @@ def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) 
     publisher = make_publisher(settings, metrics.broker, agreement.problem)
     parts = make_parts(settings, store, publisher, metrics, seat.number, tracing, agreement)
     parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
-    parts.locks.add_files(settings.data_dir / "run" / "metrics", partial(restore, files, metrics.ledger))
+    parts.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics.ledger))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
-    source = StatusSource(settings.data_dir / "run" / "status", seat.number, files, limits, parts.health.report)
+    source = StatusSource(settings.run_dir / "status", seat.number, files, limits, parts.health.report)
     worker = Worker(parts, _background(settings, seat.number, parts, source), unix_us, settings.drain_timeout_seconds)
     lanes, inbound = make_lanes(settings, parts), make_clients(settings, parts)
     if tracing:
@@ -170,9 +170,9 @@ def _background(settings: Settings, seat: int, parts: Parts, source: StatusSourc
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, parts.metrics.registry).run,
         "ledger": partial(parts.metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
-        "rates": Sharing(settings.data_dir / "run" / "rates", seat, parts.grants.buckets).run,
+        "rates": Sharing(settings.run_dir / "rates", seat, parts.grants.buckets).run,
         "status": source.run,
-        "log-level": LevelWatch(log_level.folder_of(settings), settings.log_level, unix_us, INGEST_LOG.setLevel).run,
+        "log-level": LevelWatch(settings.run_dir, settings.log_level, unix_us, INGEST_LOG.setLevel).run,
     }
     if retention := make_retention(settings, parts.metrics):
         tasks["retention"] = retention.run

@@ -17,11 +17,11 @@ from granian.server.common import AbstractServer
 from granian.server.mp import MPServer
 
 from ingest.auth.tokens import warning_about
-from ingest.files.data_folder import claim
 from ingest.files.lock_watch import watch_in_thread
-from ingest.files.owner import root_warning
 from ingest.http.openapi import EXAMPLE
 from ingest.server.app import beats_folder, metric_files
+from ingest.server.data_folder import claim
+from ingest.server.file_owner import root_warning
 from ingest.server.listen_address import check_free, literal
 from ingest.server.signals import obey_in_forked
 from ingest.server.tls import Certificates, Renewals, TlsContext

@@ -7,13 +7,15 @@ import msgspec
 
 from ingest.broker.base import OrderedPublisher, Publisher
 from ingest.clock import unix_us
+from ingest.ordering.base import OrderedStore
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
+from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits
 from ingest.settings import Settings
-from ingest.store.base import OrderedStore, Outbox, Store
+from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 

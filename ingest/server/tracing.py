@@ -29,8 +29,9 @@ from ingest.broker.base import Lane as PublishLane
 from ingest.broker.base import OrderedPublisher, Publisher, Refused
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.events.headers import TRACEPARENT, Carried, carry
+from ingest.events.headers import TRACEPARENT, Carried
 from ingest.http.rsgi import Headers, HttpProtocol, Lane, Scope
+from ingest.http.trace_context import carry
 from ingest.pipeline.commit_target import Keeper
 from ingest.sources.handler import PREFIX
 

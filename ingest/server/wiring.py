@@ -17,15 +17,15 @@ from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
-from ingest.events.headers import Carried, carry
+from ingest.events.headers import Carried
 from ingest.events.idempotency import Keys
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
-from ingest.files.owner import act_as_owner
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
 from ingest.http.rsgi import Headers, Lane
+from ingest.http.trace_context import carry
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.dead_letters import Graveyard
 from ingest.outbox.settler import Settler
@@ -36,6 +36,7 @@ from ingest.pipeline.id_lease import SlotKeeper
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
+from ingest.server.file_owner import act_as_owner
 from ingest.server.publishing import Publishing, keeps_order
 from ingest.server.worker import Parts, SpoolParts
 from ingest.settings import Settings
@@ -140,7 +141,7 @@ def make_parts(
         grants=grants,
         keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
-        token_watch=TokenWatch(store, grants, settings.data_dir / "run" / "tokens", metrics, unix_us),
+        token_watch=TokenWatch(store, grants, settings.run_dir / "tokens", metrics, unix_us),
         endpoint=Endpoint(
             grants, keys, bodies, batcher, metrics, settings.body_bytes_max, tracing.carry if tracing else carry
         ),
@@ -285,7 +286,7 @@ def make_topology(settings: Settings) -> "StreamTopology":
 def _one_at_a_time(settings: Settings, name: str) -> Exclusively:
     """Among all who share the database; SQLite's are the workers of one data folder."""
     if settings.database_url.startswith("sqlite:"):
-        return by_file(settings.data_dir / "run" / f"{name}.lock")
+        return by_file(settings.run_dir / f"{name}.lock")
     return by_mysql(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
 
 

@@ -20,6 +20,7 @@ from ingest.files.lock_watch import LockWatch
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
 from ingest.outbox.backlog import BacklogWatch
+from ingest.outbox.base import Outbox
 from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
 from ingest.pipeline.batcher import Batcher
@@ -28,7 +29,7 @@ from ingest.pipeline.dispatcher import Dispatcher
 from ingest.pipeline.identity import Identity
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.status.health import Health, Spool
-from ingest.store.base import Outbox, Store
+from ingest.store.base import Store
 from ingest.tasks import BackgroundTask, end, supervise
 from ingest.telemetry.metrics import Metrics
 

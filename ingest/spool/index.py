@@ -7,7 +7,8 @@ from typing import TypeVar
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SLOTS_MAX
 from ingest.spool.records import RECORD_BYTES, Place, Usage
-from ingest.sqlite import keep_keys, transact
+from ingest.sqlite import transact
+from ingest.store.sqlite.keys import keep_keys
 
 T = TypeVar("T")
 

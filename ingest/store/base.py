@@ -1,13 +1,14 @@
 """The store's protocol: what the batcher, the relay and the slot keeper need of a database."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from ingest.auth.tokens import Token
+from ingest.auth.tokens import TokenTable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
+from ingest.outbox.base import Backlog, Outbox
 from ingest.outbox.dead_letters import DeadLetterTable
 from ingest.store.event_query import EventTable
 
@@ -28,56 +29,6 @@ class SlotLease(msgspec.Struct, frozen=True):
     floor_ms: int
     life: str = ""
     """A random value that this life alone knows; the lease is whose value is in the database."""
-
-
-COUNTED_MAX = 10_000
-"""Rows that are counted; how many more there are is estimated, so that to ask costs no more while they pile up."""
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """What is in the outbox: events, in so many entries, and the age of the oldest in seconds (0.0 without any).
-
-    Of more than `COUNTED_MAX` entries both numbers are estimates: that many at least.
-    """
-
-    events: int = 0
-    age_seconds: float = 0.0
-    entries: int = 0
-
-
-class Outbox(Protocol):
-    """Batches that are durable and perhaps not published yet: what dispatcher, settler and relay need.
-
-    Every method raises `StoreUnavailable` when the database is away, `StoreError` otherwise. None waits
-    without a limit: each is bounded by the store's own deadline.
-    """
-
-    async def settle(self, first_ids: Sequence[int]) -> None:
-        """The entries' messages are confirmed; unknown entries are ignored."""
-
-    async def claim(self, limit: int, lease_seconds: float) -> list[int]:
-        """Lease up to `limit` entries whose lease ran out, oldest first, by their first id; no two callers get one."""
-
-    async def read(self, first_ids: Sequence[int]) -> list[Batch]:
-        """The entries' batches, oldest first; those settled meanwhile are left out."""
-
-
-class TokenTable(Protocol):
-    """Tokens that are made and withdrawn while the service runs. Errors and deadlines as in `Outbox`."""
-
-    async def clock_us(self) -> int:
-        """Unix microseconds by the database's clock, which all nodes share; SQLite's is this host's."""
-
-    async def tokens(self) -> list[Token]:
-        """All of them, expired ones too, oldest first."""
-
-    async def add_token(self, token: Token) -> None: ...
-
-    async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
-        """Let them be valid until then, at most; unknown ones are ignored."""
-
-    async def remove_tokens(self, digests: Sequence[bytes]) -> None:
-        """Unknown ones are ignored."""
 
 
 class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
@@ -141,31 +92,3 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
 
     async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
         """End the lease in so many seconds, and keep `lease.floor_ms`; nothing if another life holds the slot."""
-
-
-class OrderedStore(Store, Protocol):
-    """A database that several workers and nodes agree in on the order of what they publish.
-
-    `claim` gives entries so that none overtakes another of its slot; while all are behind, of any.
-    """
-
-    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
-        """From now on every new entry is left to the relays, and so are these.
-
-        The `later` ones only their own worker may leave to them, by another call, within `lease_seconds`.
-        """
-
-    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
-        """Whether all are behind still; then these entries are left to the relays, as by `fall_behind`."""
-
-    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        """Renew the leases of `later` entries."""
-
-    async def waits_before(self, event_id: int) -> bool:
-        """Whether an older entry of the same slot is in the outbox."""
-
-    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
-        """Let all workers publish by themselves again, unless much is left; whether they do.
-
-        What little is left is passed to `publish` first, while no commit can be made.
-        """

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.cli.duration import seconds_of
-from ingest.clock import NowUs, unix_us
-from ingest.files.atomic import replace_file
-from ingest.settings import Settings
+from ingest.clock import NowUs
 from ingest.telemetry.logs import LEVEL_NAMES, Level
 
 log = logging.getLogger("ingest.log_level")
@@ -24,21 +21,6 @@ class Wish(msgspec.Struct, frozen=True):
 
     level: Level
     until_us: int
-
-
-def change(settings: Settings, level: str, duration: str) -> str:
-    """Ask all workers of the data folder for this, or (`usual`) for what the settings say; what to say of it."""
-    folder = folder_of(settings)
-    if level == "usual":
-        (folder / FILE_NAME).unlink(missing_ok=True)
-        return f"the log's level is {settings.log_level} again"
-    asked = Wish(msgspec.convert(level, Level), unix_us() + seconds_of(duration) * 1_000_000)
-    replace_file(folder / FILE_NAME, msgspec.json.encode(asked))
-    return f"the log's level is {level} for {duration}, then {settings.log_level}"
-
-
-def folder_of(settings: Settings) -> Path:
-    return settings.data_dir / "run"
 
 
 def wished(folder: Path, now_us: int) -> Wish | None:

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.auth.tokens import CONFIGURED
 from ingest.telemetry.connection_metrics import CountedLink
 from ingest.telemetry.durable_counters import Ledger
 from ingest.telemetry.histogram import BatchHistogram
@@ -289,8 +288,6 @@ class Metrics:
         for code in REFUSED_COMMIT_CODES:
             self.refused_commits.labels(code)
         self.background_failures.labels("publishing")
-        self.token_events.labels(CONFIGURED)
-        self.token_limited.labels(CONFIGURED)
         for way in get_args(Way):
             for outcome in get_args(Outcome):
                 self.requests.labels(way, outcome)

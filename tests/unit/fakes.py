@@ -23,9 +23,10 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.http.rsgi import ProtocolClosed
+from ingest.outbox.base import Backlog
 from ingest.outbox.dead_letters import DeadLetter
 from ingest.pipeline.commit_target import Home
-from ingest.store.base import Backlog, SlotLease
+from ingest.store.base import SlotLease
 from ingest.store.event_query import Selection
 from tests.unit.making import NOW_US
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from ingest.events.ids import ID_MAX
-from ingest.files.owner import act_as_owner
+from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings, read_settings
 from ingest.store.event_query import Selection
 

@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 class OrderedMySQLStore(MySQLStore):
-    """See `ingest.store.base.OrderedStore`."""
+    """See `ingest.ordering.base.OrderedStore`."""
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         statement = IS_BEHIND + b";" + sql.commit(batch, lease_seconds, settled)

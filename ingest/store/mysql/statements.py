@@ -12,8 +12,9 @@ from ingest.auth.tokens import Token
 from ingest.events.batch import Batch, pack
 from ingest.events.idempotency import digest_of, fingerprint_of
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, SLOTS_MAX, slot_of
+from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import packed_singly
-from ingest.store.base import COUNTED_MAX, LEASE_SECONDS_MAX
+from ingest.store.base import LEASE_SECONDS_MAX
 from ingest.store.event_query import Selection
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "

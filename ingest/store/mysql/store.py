@@ -7,7 +7,8 @@ from contextlib import suppress
 from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, repeats_in, unpack
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
-from ingest.store.base import ALL_LEASED, Backlog, SlotLease
+from ingest.outbox.base import Backlog
+from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.store.migrations import newest_version
 from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection, Row

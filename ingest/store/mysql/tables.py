@@ -9,8 +9,8 @@ from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
+from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter
-from ingest.store.base import COUNTED_MAX
 from ingest.store.event_query import Selection
 from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection

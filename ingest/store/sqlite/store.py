@@ -16,9 +16,11 @@ from ingest.events.ids import (
     milliseconds_of,
     slot_of,
 )
-from ingest.sqlite import connect, keep_keys
-from ingest.store.base import ALL_LEASED, COUNTED_MAX, LEASE_SECONDS_MAX, Backlog, SlotLease
+from ingest.outbox.base import COUNTED_MAX, Backlog
+from ingest.sqlite import connect
+from ingest.store.base import ALL_LEASED, LEASE_SECONDS_MAX, SlotLease
 from ingest.store.migrations import migrations, newest_version
+from ingest.store.sqlite.keys import keep_keys
 from ingest.store.sqlite.schema import check_tables
 from ingest.store.sqlite.tables import NEWEST_ID, SQLiteTables, utc_text
 

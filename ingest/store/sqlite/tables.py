@@ -11,9 +11,9 @@ from ingest.auth.tokens import Token
 from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
 from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
+from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, packed_singly
 from ingest.sqlite import Connect, Database, connect
-from ingest.store.base import COUNTED_MAX
 from ingest.store.event_query import Selection
 
 T = TypeVar("T")

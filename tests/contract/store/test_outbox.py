@@ -8,7 +8,8 @@ import pytest
 from ingest.clock import unix_us
 from ingest.errors import IdsTaken
 from ingest.events.batch import Batch
-from ingest.store.base import COUNTED_MAX, Backlog, Store
+from ingest.outbox.base import COUNTED_MAX, Backlog
+from ingest.store.base import Store
 from tests.contract.store.stores import Database, opened
 from tests.unit.making import NOW_US, batch, event
 

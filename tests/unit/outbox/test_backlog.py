@@ -4,7 +4,7 @@ import pytest
 
 from ingest.errors import StoreUnavailable
 from ingest.outbox.backlog import BacklogWatch
-from ingest.store.base import Backlog
+from ingest.outbox.base import Backlog
 from ingest.telemetry.metrics import UNKNOWN, Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeStore

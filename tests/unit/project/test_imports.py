@@ -1,4 +1,4 @@
-"""Who may import whom: the pipeline knows the protocols, an adapter its own driver, and only `app` wires them."""
+"""The architecture in one list: a package imports from its own layer and from those below it, never from above."""
 
 import ast
 from collections.abc import Iterator
@@ -7,78 +7,59 @@ from pathlib import Path
 import pytest
 
 import ingest
+from tests.paths import ROOT
 
 PACKAGE = Path(ingest.__file__).parent
-FOUNDATION = {
-    *(
-        "atomic_file",
-        "batch_histogram",
-        "deadlines",
-        "errors",
-        "events",
-        "hosts",
-        "ids",
-        "keys",
-        "ledger",
-        "links",
-        "logs",
-        "metrics",
-        "settings",
-        "stored_json",
-        "tokens",
-    ),
-}
-PIPELINE = {
-    *(
-        "batch_endpoint",
-        "batcher",
-        "bodies",
-        "committer",
-        "dispatcher",
-        "doubts",
-        "endpoint",
-        "grants",
-        "health",
-        "homes",
-        "leftovers",
-        "ordered_dispatcher",
-        "ordered_relay",
-        "relay",
-        "settler",
-        "tickets",
-        "turns",
-    ),
-    *("key_cleaner", "outage", "rates", "token_watch", "worker"),
-}
-ADAPTERS = {"store.mysql", "store.sqlite", "publisher.amqp", "publisher.stream", "publisher.embedded", "spool"}
+LAYERS = (
+    "cli",
+    "server",
+    "sources",
+    "http",
+    "ordering",
+    "spool",
+    "status",
+    "pipeline",
+    "store",
+    "outbox",
+    "broker",
+    "settings",
+    "auth",
+    "retention",
+    "events",
+    "telemetry",
+    "files",
+    "root",
+)
+"""From the top down. `root` is what lies in `ingest/` itself, but for the settings, which know how tokens look."""
+ENTRY = {"__init__", "__main__"}
 DRIVERS = {
     "asyncmy": {"store.mysql"},
-    "sqlite3": {"sqlite", "store.sqlite", "publisher.embedded", "spool"},
-    "aio_pika": {"publisher.amqp", "publisher.stream"},  # a super stream's exchange, where streams cannot make it
-    "aiormq": {"publisher.amqp"},
-    "pamqp": {"publisher.amqp"},
-    "rstream": {"publisher.stream"},
-    "blacksheep": {"app", "routes"},
+    "sqlite3": {"sqlite", "store.sqlite", "broker.embedded", "spool"},
+    "aio_pika": {"broker.amqp", "broker.stream"},  # a super stream's exchange, where streams cannot make it
+    "aiormq": {"broker.amqp"},
+    "pamqp": {"broker.amqp"},
+    "rstream": {"broker.stream"},
+    "blacksheep": {"server.app", "http.routes"},
+    "granian": {"server", "http.rsgi", "telemetry.runtime"},
+    "click": {"cli"},
 }
-COMMANDS = {
-    "cli",
-    "dead_cli",
-    "dead_commands",
-    "doctor",
-    "replay",
-    "replay_cli",
-    "retention_cli",
-    "tail",
-    "token_cli",
-    "token_commands",
-}
-"""They speak to servers themselves, apart from the service."""
+"""Who may use a library; the commands, which speak to servers apart from the service, may use each."""
+ADAPTERS = ("store.mysql", "store.sqlite", "broker.amqp", "broker.stream", "broker.embedded", "spool")
+SHARED = {("spool", "store.sqlite.keys")}
+MODULES_MAX = 15
+"""In a folder: more cannot be taken in at a glance."""
 
 
 def modules() -> dict[str, Path]:
-    """`store.mysql` → its file, for every module of the package."""
-    files = PACKAGE.rglob("*.py")
-    return {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in files}
+    """`store.mysql.pool` → its file, for every module of the package."""
+    names = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = file
+    return names
+
+
+MODULES = modules()
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -87,39 +68,61 @@ def imported(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
 
 
 def own_imports(name: str) -> set[str]:
     """Modules of the package that a module of it imports."""
-    found = {one.removeprefix("ingest.") for one in imported(modules()[name]) if one.startswith("ingest.")}
-    return found & modules().keys()
+    found = {one.removeprefix("ingest.") for one in imported(MODULES[name]) if one.startswith("ingest.")}
+    return found & MODULES.keys()
 
 
-def adapter_of(name: str) -> str | None:
-    """`store.mysql_errors` belongs to the adapter `store.mysql`, all of the package `spool` to `spool`."""
-    own = (adapter for adapter in ADAPTERS if name == adapter or name.startswith((f"{adapter}_", f"{adapter}.")))
-    return next(own, None)
+def layer_of(name: str) -> str:
+    first = name.split(".", maxsplit=1)[0]
+    return first if first in LAYERS else "root"
 
 
-@pytest.mark.parametrize("name", sorted(FOUNDATION))
-def test_foundation_imports_nothing_else_of_the_package(name: str) -> None:
-    assert own_imports(name) <= FOUNDATION
+def belongs(name: str, owner: str) -> bool:
+    return name == owner or name.startswith(f"{owner}.")
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINE))
-def test_pipeline_knows_the_protocols_and_no_adapter(name: str) -> None:
-    assert {one for one in own_imports(name) if adapter_of(one)} == set()
+def test_every_package_has_a_layer() -> None:
+    packages = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
+    assert packages <= set(LAYERS)
+    assert {layer for layer in LAYERS if layer not in {"root", "settings"}} == packages
 
 
-def test_no_adapter_imports_another() -> None:
-    for name in modules():
-        if own := adapter_of(name):
-            assert {adapter_of(one) for one in own_imports(name)} <= {own, None}, name
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - ENTRY))
+def test_no_import_points_up(name: str) -> None:
+    own = LAYERS.index(layer_of(name))
+    assert {one for one in own_imports(name) if LAYERS.index(layer_of(one)) < own} == set()
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    left = {name: own_imports(name) - {name} for name in MODULES}
+    while ready := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in ready}
+    assert left == {}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_no_adapter_imports_another(adapter: str) -> None:
+    others = [one for one in ADAPTERS if one != adapter]
+    for name in (one for one in MODULES if belongs(one, adapter)):
+        strange = {one for one in own_imports(name) for other in others if belongs(one, other)}
+        assert {one for one in strange if (adapter, one) not in SHARED} == set(), name
 
 
 @pytest.mark.parametrize("driver", sorted(DRIVERS))
-def test_a_driver_has_one_adapter(driver: str) -> None:
-    users = {name for name, file in modules().items() if any(one.split(".")[0] == driver for one in imported(file))}
-    assert {adapter_of(name) or name for name in users - COMMANDS} == DRIVERS[driver]
+def test_a_library_has_its_users(driver: str) -> None:
+    users = {name for name, file in MODULES.items() if any(one.split(".")[0] == driver for one in imported(file))}
+    allowed = DRIVERS[driver]
+    assert {one for one in users if layer_of(one) != "cli" and not any(belongs(one, a) for a in allowed)} == set()
+    assert {a for a in allowed if not any(belongs(one, a) for one in users)} == set()
+
+
+@pytest.mark.parametrize("tree", ["ingest", "bench", "tests", "observability"])
+def test_no_folder_has_more_modules_than_can_be_taken_in_at_a_glance(tree: str) -> None:
+    folders = [ROOT / tree, *(one for one in (ROOT / tree).rglob("*") if one.is_dir())]
+    counts = {str(one.relative_to(ROOT)): len(list(one.glob("*.py"))) for one in folders}
+    assert {folder: count for folder, count in counts.items() if count > MODULES_MAX} == {}

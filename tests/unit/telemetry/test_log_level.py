@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest.cli.log_level import change
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.telemetry.log_level import FILE_NAME, LevelWatch, change, folder_of
+from ingest.telemetry.log_level import FILE_NAME, LevelWatch
 from tests.unit.fakes import FakeClock
 
 
@@ -16,7 +17,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> None:
     said: list[str] = []
     now_us = 0
-    watch = LevelWatch(folder_of(settings), "info", lambda: now_us, said.append)
+    watch = LevelWatch(settings.run_dir, "info", lambda: now_us, said.append)
     watch.look()
     assert said == []
 
@@ -32,14 +33,14 @@ def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> No
 
 def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, clock: FakeClock) -> None:
     said: list[str] = []
-    watch = LevelWatch(folder_of(settings), "warning", clock.now_us, said.append)
+    watch = LevelWatch(settings.run_dir, "warning", clock.now_us, said.append)
     change(settings, "error", "2h")
     watch.look()
     assert change(settings, "usual", "15m") == "the log's level is info again"
     watch.look()
-    (folder_of(settings) / FILE_NAME).write_text("loud")
+    (settings.run_dir / FILE_NAME).write_text("loud")
     watch.look()
-    (folder_of(settings) / FILE_NAME).write_bytes(b'{"level": "\xff", "until_us": 1}')
+    (settings.run_dir / FILE_NAME).write_bytes(b'{"level": "\xff", "until_us": 1}')
     watch.look()
     assert said == ["ERROR", "WARNING"]
 

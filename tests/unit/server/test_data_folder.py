@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.files.data_folder import LOCK, claim, running
 from ingest.files.locks import FileLock, take_seat
+from ingest.server.data_folder import LOCK, claim, running
 from ingest.settings import Settings
 
 

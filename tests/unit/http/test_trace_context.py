@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from ingest.events.headers import carry
+from ingest.http.trace_context import carry
 from tests.unit.fakes import FakeHeaders
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -11,7 +11,7 @@ import msgspec
 from ingest.clock import Monotonic
 from ingest.errors import SettingsError
 from ingest.files.locks import FileLock, is_flocked, is_locked, lock, openers
-from ingest.settings import Settings
+from ingest.settings import RUN, Settings
 
 ENDING_SECONDS_MAX = 5.0
 """Workers whose supervisor was killed may need so long to end, if they were killed, too."""
@@ -37,7 +37,7 @@ def claim(settings: Settings, monotonic: Monotonic = time.monotonic) -> FileLock
 
     Raises `SettingsError` if another service, or a worker that a killed one left behind, still uses the folder.
     """
-    folder = settings.data_dir / "run"
+    folder = settings.run_dir
     give_up_at = monotonic() + ENDING_SECONDS_MAX
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def claim(settings: Settings, monotonic: Monotonic = time.monotonic) -> FileLock
 
 def running(data_dir: Path) -> Supervisor | None:
     """The service that uses the folder now. Creates nothing. Raises `OSError`."""
-    return _last_supervisor(data_dir / "run") if is_locked(data_dir / "run" / LOCK) else None
+    return _last_supervisor(data_dir / RUN) if is_locked(data_dir / RUN / LOCK) else None
 
 
 def _claimed(folder: Path) -> FileLock | None:
@@ -90,7 +90,7 @@ def _last_supervisor(folder: Path) -> Supervisor | None:
 
 
 def _refusal(data_dir: Path) -> str:
-    folder = data_dir / "run"
+    folder = data_dir / RUN
     said = f"INGEST_DATA_DIR: another `ingest serve` uses {data_dir.resolve()}"
     last, workers = _last_supervisor(folder), _worker_pids(folder)
     if last is None or (workers and not _supervisor_lives(folder) and last.host == socket.gethostname()):

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.errors import SettingsError
-from ingest.files.data_folder import LOCK
+from ingest.server.data_folder import LOCK
 from ingest.settings import Settings
 from ingest.sqlite import file_of
 
@@ -52,7 +52,7 @@ def act_as_owner(settings: Settings, *, folder: bool, writes: bool = True) -> No
     database = file_of(settings.database_url)
     if not (folder or database):
         return
-    own = [settings.data_dir / "run" / LOCK, settings.data_dir / "run", *([database] if database else [])]
+    own = [settings.run_dir / LOCK, settings.run_dir, *([database] if database else [])]
     there = next(filter(os.path.exists, own), None)
     near = there or nearest(settings.data_dir if folder else database or settings.data_dir)
     owner = near.stat()

@@ -1,0 +1,31 @@
+"""Takes the trace context of a request over into the headers of its messages.
+
+Trace context is W3C's (Trace Context Level 2, sections 3.2 and 3.3): passed on as it came, or left out if it is wrong.
+"""
+
+import re
+from collections.abc import Callable
+
+from ingest.events.headers import TRACEPARENT, TRACESTATE, Carried
+from ingest.http.rsgi import Headers
+
+TRACESTATE_CHARS_MAX = 512
+"""What every service on the way must be able to pass on."""
+
+Carry = Callable[[Headers, Carried | None], Carried | None]
+"""A request's headers, and what all messages of its token carry → what its messages carry."""
+
+_FIELDS = "-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(f"00{_FIELDS}|(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-[!-~]{{0,200}})?")
+"""Versions after the first, 00, may have more behind its fields; ff is none."""
+
+
+def carry(headers: Headers, of_token: Carried | None) -> Carried | None:
+    parent = headers.get(TRACEPARENT)
+    if parent is None or not _TRACEPARENT.fullmatch(parent):
+        return of_token
+    carried = {TRACEPARENT: parent, **(of_token or {})}
+    state = headers.get(TRACESTATE)
+    if state and len(state) <= TRACESTATE_CHARS_MAX:
+        carried[TRACESTATE] = state
+    return carried
