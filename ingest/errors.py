@@ -163,7 +163,7 @@ class KeyReused(StoreError):
     retry_helps = False
 
 
-class Repeats(IngestError):
+class DuplicateKeys(IngestError):
     """Events with these keys are there already. Nothing of the batch was stored.
 
     `same` tells for each of the batch's positions that is one whether the key was given to the same event.

@@ -15,7 +15,7 @@ def each_host(url: str) -> Sequence[str]:
     return [urlunsplit(parts._replace(netloc=user + at + host)) for host in hosts.split(",")] if hosts else [url]
 
 
-class Rota(Generic[T]):
+class FailoverHosts(Generic[T]):
     """Keeps to the server that could be connected to last; the first one at the beginning."""
 
     def __init__(self, servers: Sequence[T]) -> None:

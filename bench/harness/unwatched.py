@@ -5,7 +5,7 @@ import sys
 from granian.constants import Interfaces
 
 from bench.harness.silent import silent_metrics
-from ingest.files.locks import take_seat
+from ingest.files.locks import take_worker_index
 from ingest.server.app import IngestApplication, build, metric_files
 from ingest.server.granian import make_server
 from ingest.settings import read_settings
@@ -13,8 +13,8 @@ from ingest.settings import read_settings
 
 def create() -> IngestApplication:
     settings = read_settings()
-    seat = take_seat(settings.data_dir / "run")
-    return build(settings, seat, silent_metrics(), metric_files(settings))
+    worker_index = take_worker_index(settings.data_dir / "run")
+    return build(settings, worker_index, silent_metrics(), metric_files(settings))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Scene(msgspec.Struct, frozen=True):
     generator: Generator
 
 
-class Part(msgspec.Struct, frozen=True):
+class CommittedPart(msgspec.Struct, frozen=True):
     """Of a run: what was due while the event lasted, or all else."""
 
     latency: Figures
@@ -51,8 +51,8 @@ class Event(msgspec.Struct, frozen=True):
     from_seconds: float
     to_seconds: float
     backlog_events: int
-    within: Part
-    outside: Part
+    within: CommittedPart
+    outside: CommittedPart
     reasons: dict[str, int]
 
 
@@ -76,8 +76,8 @@ def event_of(plan: Plan, recording: Recording, span: Span, backlog: int) -> Even
         from_seconds=max(0.0, span[0] - recording.started),
         to_seconds=span[1] - recording.started,
         backlog_events=backlog,
-        within=Part(figures(within), curve(within)),
-        outside=Part(figures(outside), curve(outside)),
+        within=CommittedPart(figures(within), curve(within)),
+        outside=CommittedPart(figures(outside), curve(outside)),
         reasons=dict(recording.failures),
     )
 

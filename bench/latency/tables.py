@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from bench.latency.events import Event, EventName, Part
+from bench.latency.events import CommittedPart, Event, EventName
 from bench.latency.figures import Figures
 from bench.latency.steps import Commit, Reach, Step, Steps
 from bench.report.tables import table
@@ -53,7 +53,7 @@ def _commit_row(name: str, commit: Commit) -> list[str]:
     return [f"a commit, {name}", "", *time_cells(commit.rounds), "", "", "", ""]
 
 
-def _part_cells(part: Part) -> list[str]:
+def _part_cells(part: CommittedPart) -> list[str]:
     return time_cells([part.latency])
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import uvloop
 
-from ingest.broker.base import Lane
+from ingest.broker.base import Priority
 from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.http.rsgi import HttpProtocol, Scope
-from ingest.server.wiring import make_parts
+from ingest.server.wiring import build_pipeline
 from ingest.settings import Settings
 from ingest.telemetry.metrics import Metrics
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakePublisher, FakeScope, FakeStore
@@ -36,7 +36,7 @@ class Database(FakeStore):
 
 
 class Broker(FakePublisher):
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         """All is confirmed at once."""
 
 
@@ -62,7 +62,7 @@ class Pipeline:
     def __init__(self, metrics: Metrics) -> None:
         self.database = Database()
         self._loop = uvloop.new_event_loop()
-        parts = make_parts(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics, seat=0)
+        parts = build_pipeline(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics, worker_index=0)
         self.endpoint, self._batcher, self._dispatcher = parts.endpoint, parts.batcher, parts.dispatcher
         self.run(self._start())
 
@@ -88,10 +88,10 @@ class Pipeline:
         await self._dispatcher.close()
 
 
-async def at_once(lane: Callable[[Scope, HttpProtocol], Awaitable[None]], requests: Sequence[Request]) -> None:
+async def at_once(priority: Callable[[Scope, HttpProtocol], Awaitable[None]], requests: Sequence[Request]) -> None:
     """Each in a task of its own, as Granian runs them."""
 
     async def answer(request: Request) -> None:
-        await lane(request.scope, request)
+        await priority(request.scope, request)
 
     await asyncio.gather(*map(answer, requests))

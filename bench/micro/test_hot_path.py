@@ -10,7 +10,7 @@ import pytest
 
 from bench.harness.events import bodies
 from bench.micro.conftest import Beside
-from ingest.auth.authenticator import Grants
+from ingest.auth.authenticator import Authenticator
 from ingest.broker.amqp.frames import Marshaller
 from ingest.broker.stream.message import encode_batch
 from ingest.events.batch import Batch
@@ -84,9 +84,9 @@ def test_stream_messages_beside_copied_payloads(beside: Beside, batch: Batch) ->
 
 
 def test_token_beside_one_digest(beside: Beside) -> None:
-    grants, encoded = Grants([TOKEN], time.monotonic), TOKEN.encode()
+    authenticator, encoded = Authenticator([TOKEN], time.monotonic), TOKEN.encode()
     beside(
         "token",
-        lambda: [grants.of(TOKEN) for _ in range(BATCH_EVENTS)],
+        lambda: [authenticator.of(TOKEN) for _ in range(BATCH_EVENTS)],
         lambda: [blake2s(encoded).digest() for _ in range(BATCH_EVENTS)],
     )

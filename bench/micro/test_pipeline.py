@@ -29,7 +29,7 @@ MakePipeline = Callable[[Metrics], Pipeline]
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> Metrics:
     """In files, as a worker has them."""
-    MetricFiles(tmp_path_factory.mktemp("metrics")).use_seat(0)
+    MetricFiles(tmp_path_factory.mktemp("metrics")).use_worker_index(0)
     return Metrics(CollectorRegistry())
 
 

@@ -45,7 +45,7 @@ class Turn(msgspec.Struct, frozen=True):
     p50_ms: float
 
 
-Turns = Mapping[str, Sequence[Turn]]
+OrderedPublish = Mapping[str, Sequence[Turn]]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Result(msgspec.Struct, frozen=True):
     load: Load
     rows: int
     workers: int
-    turns: Turns
+    turns: OrderedPublish
 
 
 @click.command(help=__doc__)
@@ -126,7 +126,7 @@ def service_turn(service: targets.Service, load: Load) -> Turn:
     return Turn(events / answers.seconds, events / published_seconds, cpu_us, answers.p50_ms)
 
 
-def row(name: str, turns: Turns) -> list[str]:
+def row(name: str, turns: OrderedPublish) -> list[str]:
     """Medians of a target, in the order of `HEAD`."""
     own, plain = turns[name], turns[INSERT]
     rates = sorted(turn.per_second for turn in own)

@@ -40,7 +40,7 @@ METHOD = (
 )
 CONNECT_SECONDS = 20.0
 
-Part = Callable[[Batch], Awaitable[object]]
+CommittedPart = Callable[[Batch], Awaitable[object]]
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Turn(msgspec.Struct, frozen=True):
         return sum(value for name, value in self.cpu_us.items() if name != "client")
 
 
-Turns = Mapping[str, Sequence[Turn]]
+OrderedPublish = Mapping[str, Sequence[Turn]]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class Result(msgspec.Struct, frozen=True):
     method: str
     events: int
     batches: int
-    turns: Turns
+    turns: OrderedPublish
 
 
 @click.command(help=__doc__)
@@ -93,7 +93,7 @@ async def measure(servers: targets.Servers, rounds: int, batches: int, events: i
     return turns
 
 
-async def take_turn(part: Part, batches: Sequence[Batch], components: Components) -> Turn:
+async def take_turn(part: CommittedPart, batches: Sequence[Batch], components: Components) -> Turn:
     before, client, started = cpu_seconds(components), time.process_time(), time.perf_counter()
     for batch in batches:
         await part(batch)
@@ -104,7 +104,7 @@ async def take_turn(part: Part, batches: Sequence[Batch], components: Components
     return Turn(seconds / len(batches), cpu_us)
 
 
-def row(name: str, turns: Turns) -> list[str]:
+def row(name: str, turns: OrderedPublish) -> list[str]:
     """Medians of a part, in the order of `HEAD`."""
     own = turns[name]
     cells = [
@@ -137,7 +137,7 @@ class Maker:
         return Batch(self._ids.take(len(events)), events, unix_us())
 
 
-def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Part]]:
+def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[CommittedPart]]:
     url = servers.mysql.fresh_database()
     settings = Settings(database_url=url, broker_url=servers.rabbitmq.amqp_url, stream_url=servers.rabbitmq.stream_url)
     publishing = {
@@ -154,7 +154,7 @@ def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Pa
 
 
 @asynccontextmanager
-async def plain_insert(url: str) -> AsyncIterator[Part]:
+async def plain_insert(url: str) -> AsyncIterator[CommittedPart]:
     """The same rows without the outbox, as one could write them by hand; comes first, so it makes the tables."""
     servers = Servers.parse(url)
     await migrate(servers, CONNECT_SECONDS)
@@ -166,7 +166,7 @@ async def plain_insert(url: str) -> AsyncIterator[Part]:
 
 
 @asynccontextmanager
-async def _commit(settings: Settings) -> AsyncIterator[Part]:
+async def _commit(settings: Settings) -> AsyncIterator[CommittedPart]:
     """As a worker commits: every now and then the entries of the last ones are settled on the way."""
     store = make_store(settings)
     unsettled: list[int] = []
@@ -184,7 +184,7 @@ async def _commit(settings: Settings) -> AsyncIterator[Part]:
 
 
 @asynccontextmanager
-async def _publish(settings: Settings, mode: targets.Mode) -> AsyncIterator[Part]:
+async def _publish(settings: Settings, mode: targets.Mode) -> AsyncIterator[CommittedPart]:
     publish_to, queue_type = ("stream", "quorum") if mode == "stream" else ("queue", mode)
     publisher = make_publisher(msgspec.structs.replace(settings, publish_to=publish_to, queue_type=queue_type))
     await publisher.start()

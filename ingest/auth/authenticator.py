@@ -4,20 +4,20 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2s, sha256
 
-from ingest.auth.rate_limit import Bucket
+from ingest.auth.rate_limit import TokenBucket
 from ingest.auth.tokens import CONFIGURED, PREFIX, Token, split
 from ingest.clock import Monotonic
-from ingest.events.headers import TOKEN, Carried
+from ingest.events.headers import TOKEN, MessageHeaders
 
 
-class Grant:
+class Client:
     """What the tokens of one name may do, and have done in this worker."""
 
     __slots__ = ("bucket", "carried", "events", "limited", "name")
 
-    def __init__(self, name: str, bucket: Bucket | None = None) -> None:
+    def __init__(self, name: str, bucket: TokenBucket | None = None) -> None:
         self.name = name
-        self.carried: Carried | None = None if name == CONFIGURED else {TOKEN: name}
+        self.carried: MessageHeaders | None = None if name == CONFIGURED else {TOKEN: name}
         """By every message of its events."""
         self.bucket = bucket
         self.events = 0
@@ -26,7 +26,7 @@ class Grant:
         """Requests refused for their rate."""
 
 
-class Grants:
+class Authenticator:
     """Finds the grant of a token.
 
     The tokens of the configuration are compared in constant time, all of them. Those of the database may be many: they
@@ -39,23 +39,23 @@ class Grants:
     def __init__(self, configured: Iterable[str], monotonic: Monotonic) -> None:
         plain, hashed = split(configured)
         self._monotonic = monotonic
-        self._configured = Grant(CONFIGURED)
+        self._configured = Client(CONFIGURED)
         self._plain = [blake2s(token.encode()).digest() for token in plain]
         self._hashed = [bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed]
-        self._known: dict[str, Grant] = {}
+        self._known: dict[str, Client] = {}
         """Of all names that ever had a token here: what one has sent outlasts its tokens."""
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         """Of all names that ever had a rate here, for the same reason."""
-        self._table: dict[bytes, Grant] = {}
+        self._table: dict[bytes, Client] = {}
         """By SHA-256."""
-        self._quick: dict[bytes, Grant] = {}
+        self._quick: dict[bytes, Client] = {}
         """The same by BLAKE2s, as far as they were sent."""
 
     @property
-    def all(self) -> Sequence[Grant]:
+    def all(self) -> Sequence[Client]:
         return [self._configured, *self._known.values()]
 
-    def of(self, token: str | None) -> Grant | None:
+    def of(self, token: str | None) -> Client | None:
         """None if `token`, as sent, is no valid one."""
         encoded = (token or "").encode()
         given = blake2s(encoded).digest()
@@ -69,7 +69,7 @@ class Grants:
             return self._by_sha256(encoded, given, found) if token is not None else None
         return self._configured if found and token is not None else None
 
-    def _by_sha256(self, encoded: bytes, quick: bytes, found: bool) -> Grant | None:
+    def _by_sha256(self, encoded: bytes, quick: bytes, found: bool) -> Client | None:
         given = sha256(encoded).digest()
         for digest in self._hashed:
             found |= hmac.compare_digest(digest, given)
@@ -89,20 +89,20 @@ class Grants:
             grant.bucket = self._bucket(newest[name]) if name in newest else None
         self._quick.clear()
 
-    def buckets(self) -> Mapping[str, Bucket]:
+    def buckets(self) -> Mapping[str, TokenBucket]:
         """Of the names that have a rate."""
         return {name: grant.bucket for name, grant in self._known.items() if grant.bucket}
 
-    def _grant(self, name: str) -> Grant:
-        return self._known.setdefault(name, Grant(name))
+    def _grant(self, name: str) -> Client:
+        return self._known.setdefault(name, Client(name))
 
-    def _bucket(self, token: Token) -> Bucket | None:
+    def _bucket(self, token: Token) -> TokenBucket | None:
         """A change of the limits changes nothing of what was taken."""
         rate = token.events_per_second
         if rate is None:
             return None
         burst = token.burst or rate
-        bucket = self._buckets.setdefault(token.name, Bucket(rate, burst, self._monotonic))
+        bucket = self._buckets.setdefault(token.name, TokenBucket(rate, burst, self._monotonic))
         if (bucket.rate, bucket.burst) != (rate, burst):
             bucket.limit(rate, burst)
         return bucket

@@ -21,7 +21,7 @@ Taken = dict[str, int]
 """Name → events ever taken by one worker process."""
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: `rate` events a second, and `burst` at once after a pause.
 
     As long as anything is in it a whole batch may be taken; what that is too much is waited for afterwards.
@@ -73,12 +73,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Told).decode
 
 
-class Sharing:
+class SharedRateLimits:
     """Tells the other workers of this machine what was taken here, and learns what they took: each has a file."""
 
-    def __init__(self, folder: Path, seat: int, buckets: Callable[[], Mapping[str, Bucket]]) -> None:
+    def __init__(self, folder: Path, worker_index: int, buckets: Callable[[], Mapping[str, TokenBucket]]) -> None:
         self._folder = folder
-        self._path = folder / f"{seat}.json"
+        self._path = folder / f"{worker_index}.json"
         self._life = token_hex(8)
         self._buckets = buckets
         self._told: Taken = {}
@@ -108,7 +108,7 @@ class Sharing:
         replace_volatile(self._path, _encode(Told(self._life, taken)))
         self._told = taken
 
-    def _learn(self, path: Path, buckets: Mapping[str, Bucket]) -> None:
+    def _learn(self, path: Path, buckets: Mapping[str, TokenBucket]) -> None:
         try:
             now = _decode(path.read_bytes())
         except (OSError, ValueError):

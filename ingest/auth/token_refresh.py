@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.auth.authenticator import Grant, Grants
+from ingest.auth.authenticator import Authenticator, Client
 from ingest.auth.tokens import CONFIGURED, Token, TokenTable
 from ingest.clock import NowUs
 from ingest.errors import StoreError
@@ -28,12 +28,14 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Token]).decode
 
 
-class TokenWatch:
+class TokenRefresher:
     """`run` works until it is cancelled."""
 
-    def __init__(self, table: TokenTable, grants: Grants, file: Path, metrics: Metrics, now_us: NowUs) -> None:
+    def __init__(
+        self, table: TokenTable, authenticator: Authenticator, file: Path, metrics: Metrics, now_us: NowUs
+    ) -> None:
         self._table = table
-        self._grants = grants
+        self._authenticator = authenticator
         self._file = file
         self._metrics = metrics
         metrics.token_events.labels(CONFIGURED)  # shown from the start: `rate` does not see a new series' first event
@@ -80,21 +82,21 @@ class TokenWatch:
 
     def count(self) -> None:
         """Bring the metrics up to what was sent."""
-        for grant in self._grants.all:
+        for grant in self._authenticator.all:
             events, limited = self._counted.get(grant.name, (0, 0))
             label = self._label(grant)
             self._metrics.token_events.labels(label).inc(grant.events - events)
             self._metrics.token_limited.labels(label).inc(grant.limited - limited)
             self._counted[grant.name] = (grant.events, grant.limited)
 
-    def _label(self, grant: Grant) -> str:
+    def _label(self, grant: Client) -> str:
         return grant.name if grant.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS
 
     def _use_valid(self) -> None:
         now_us = self._now_us()
         valid = [token for token in self._tokens if token.is_valid(now_us)]
         if valid != self._used:
-            self._grants.use(valid)
+            self._authenticator.use(valid)
             self._used = valid
 
     def _remember(self) -> None:

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
 
-Lane = Literal["live", "relay"]
+Priority = Literal["live", "relay"]
 """`live` batches are written in the order of the calls; `relay` ones do not hold them up."""
 
 
@@ -41,7 +41,7 @@ class Publisher(Protocol):
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         """Publish and wait until all is confirmed, at most the publisher's confirm deadline.
 
         Raises `BrokerUnavailable` if nothing is known of the messages, `NotConfirmed` with the
@@ -56,7 +56,7 @@ class OrderedPublisher(Publisher, Protocol):
     has of a writer is discarded, as if it were a repeat.
     """
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         """Publish batches, each writer's in their order, that newer ones of it may have overtaken; what was refused.
 
         Slow if they were: what is there already is looked for, for all of them at once. Raises `BrokerUnavailable`.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.broker.base import Held, Lane, not_held
+from ingest.broker.base import Held, Priority, not_held
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
 from ingest.events.ids import milliseconds_of
@@ -92,7 +92,7 @@ class EmbeddedPublisher:
         self._problem = "The embedded queue is closed."
         await self._database.close()
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         if held := self._held():
             raise BrokerUnavailable(held)
         messages = [

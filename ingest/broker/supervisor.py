@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from ingest.broker.base import Held, not_held
 from ingest.errors import BrokerUnavailable
 from ingest.tasks import end, raise_if_cancelled
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 log = logging.getLogger("ingest.publisher")
 
@@ -79,7 +79,7 @@ class Supervisor(Generic[C]):
         self,
         connect: Callable[[], Awaitable[C]],
         reconnect_seconds_max: float,
-        link: Link = UNHEARD,
+        link: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
     ) -> None:
         self._connect = connect
@@ -166,7 +166,11 @@ class SupervisedPublisher(Generic[C]):
     """What the publishers to RabbitMQ share of `ingest.broker.base.Publisher`."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[C]], reconnect_seconds_max: float, link: Link, held: Held = not_held
+        self,
+        connect: Callable[[], Awaitable[C]],
+        reconnect_seconds_max: float,
+        link: ConnectionObserver,
+        held: Held = not_held,
     ) -> None:
         self._supervisor = Supervisor(connect, reconnect_seconds_max, link, held)
 

@@ -61,7 +61,7 @@ async def all_ids(table: DeadLetterTable) -> Sequence[int]:
 
 
 def _line(letter: DeadLetter) -> str:
-    died = datetime.fromtimestamp(letter.died_us / 1e6, UTC).isoformat(" ", "seconds")
+    died = datetime.fromtimestamp(letter.dead_lettered_us / 1e6, UTC).isoformat(" ", "seconds")
     event = letter.batch.events[0] if letter.batch else None
     told = f"{event.call_id} {event.event_type}" if event else "(damaged)"
     return f"{letter.event_id}  {died}  {told}  {letter.reason}"

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.files.atomic import replace_file
-from ingest.pipeline.id_lease import SlotKeeper
+from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import Identity
 from ingest.server.publishing import keeps_order
 from ingest.server.wiring import make_store
@@ -120,7 +120,7 @@ async def _drain(settings: Settings, unpublished: Unpublished, metrics: Metrics)
     spool = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
     outage = Outage(COMMIT, time.monotonic)
     adoption = Adoption(folder, spool)
-    identity = Identity(SlotKeeper(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)
+    identity = Identity(IdLease(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)
     poll_seconds = settings.spool_poll_seconds
     drainer = Drainer(spool, database, unpublished, outage, poll_seconds, metrics, identity.anew)
     try:

@@ -103,7 +103,7 @@ def twins_of(batch: Batch) -> dict[int, int]:
     return twins
 
 
-def repeats_in(batch: Batch, held: Iterable[tuple[bytes, bytes, int]]) -> dict[int, bool]:
+def duplicate_keys_in(batch: Batch, held: Iterable[tuple[bytes, bytes, int]]) -> dict[int, bool]:
     """Position of each event whose key is another's → is it the same event. `held`: (digest, fingerprint, id)."""
     own = set(batch.ids)
     others = {digest: fingerprint for digest, fingerprint, event_id in held if event_id not in own}

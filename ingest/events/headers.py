@@ -2,4 +2,4 @@
 
 TRACEPARENT, TRACESTATE, TOKEN = "traceparent", "tracestate", "token"
 
-Carried = dict[str, str]
+MessageHeaders = dict[str, str]

@@ -83,7 +83,7 @@ class FileLock:
             self._descriptor = None
 
 
-class Seat:
+class WorkerIndex:
     """Held as long as this object lives."""
 
     def __init__(self, number: int, lock: FileLock) -> None:
@@ -140,14 +140,14 @@ def openers(*beginnings: str) -> set[int]:
     return {pid for pid, link in _open_files() if link.startswith(beginnings)}
 
 
-def take_seat(folder: Path) -> Seat:
+def take_worker_index(folder: Path) -> WorkerIndex:
     """The lowest free seat. Raises `SettingsError` if the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(SEATS_MAX):
             taken = lock(folder / f"seat-{number}.lock")
             if taken is not None:
-                return Seat(number, taken)
+                return WorkerIndex(number, taken)
     except OSError as exc:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
     raise SettingsError(f"More than {SEATS_MAX} workers use the data folder {folder}.")

@@ -11,7 +11,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class Bridge:
+class AsgiAdapter:
     """Calls the application as an ASGI server does: one call a request, HTTP only, no lifespan."""
 
     def __init__(self, application: Application) -> None:

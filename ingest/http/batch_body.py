@@ -19,7 +19,7 @@ _LINE = re.compile(rb"[^ \t\r\n](?:[^\n]*[^ \t\r\n])?")
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Items:
+class BatchBody:
     """Each as it was written. May be gone through again."""
 
     def __init__(self, make: Callable[[], Iterator[bytes]]) -> None:
@@ -32,7 +32,7 @@ class Items:
         return sum(1 for _ in self._make())
 
 
-def split(body: bytes, items_max: int) -> Items:
+def split(body: bytes, items_max: int) -> BatchBody:
     """Raises `Malformed`, also if there are none, or `BodyTooLarge`."""
     first = _FIRST.search(body)
     if not first:
@@ -40,7 +40,7 @@ def split(body: bytes, items_max: int) -> Items:
     return _array(body, items_max) if first[0] == b"[" else _lines(body, items_max)
 
 
-def _array(body: bytes, items_max: int) -> Items:
+def _array(body: bytes, items_max: int) -> BatchBody:
     bounded = body.count(b",") >= items_max  # with fewer commas it cannot be too long
     try:
         found: Sequence[msgspec.Raw] = _decode_bounded(items_max)(body) if bounded else _decode_items(body)
@@ -50,7 +50,7 @@ def _array(body: bytes, items_max: int) -> Items:
         raise Malformed(f"The body is not a valid JSON array: {exc}") from exc
     if not found:
         raise _nothing()
-    return Items(lambda: map(bytes, found))
+    return BatchBody(lambda: map(bytes, found))
 
 
 @cache
@@ -65,8 +65,8 @@ def _decode_bounded(items_max: int) -> Callable[[bytes], Sequence[msgspec.Raw]]:
     return lambda body: [item for item in msgspec.structs.astuple(decoder.decode(body)) if item is not None]
 
 
-def _lines(body: bytes, items_max: int) -> Items:
-    items = Items(lambda: (line[0] for line in _LINE.finditer(body)))
+def _lines(body: bytes, items_max: int) -> BatchBody:
+    items = BatchBody(lambda: (line[0] for line in _LINE.finditer(body)))
     # With fewer line feeds there cannot be too many.
     if body.count(b"\n") >= items_max and sum(1 for _ in islice(items, items_max + 1)) > items_max:
         raise _too_many(items_max)

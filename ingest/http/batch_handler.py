@@ -9,12 +9,12 @@ import msgspec
 
 from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Overloaded, Rejected, RowRefused, StoreError
 from ingest.events.event import Event, decode
-from ingest.events.headers import Carried
+from ingest.events.headers import MessageHeaders
 from ingest.events.idempotency import Keys
-from ingest.http.batch_body import Items, split
+from ingest.http.batch_body import BatchBody, split
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
-from ingest.http.responses import Answer
+from ingest.http.responses import Response
 from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.pipeline.outcomes import Failures
@@ -86,7 +86,7 @@ class BatchEndpoint:
             items = split(body, self._limits.items_max)
             if grant.bucket:
                 grant.bucket.take(items.count())
-            carried = self._single.carry(headers, grant.carried)
+            carried = self._single.propagate_trace_context(headers, grant.carried)
             outcomes = await self._take(items, self._single.key_given(headers, grant), carried)
             grant.events += outcomes.count(None)
             answer = _answer(outcomes)
@@ -100,7 +100,9 @@ class BatchEndpoint:
             self._single.count_answered("batch", 503 if unavailable else answer.status)
         answer.send(protocol)
 
-    async def _take(self, items: Items, key: bytes | None, carried: Carried | None) -> list[IngestError | None]:
+    async def _take(
+        self, items: BatchBody, key: bytes | None, carried: MessageHeaders | None
+    ) -> list[IngestError | None]:
         """Queue every valid item, a window of them at a time: an error an item, None where it is durable."""
         outcomes: list[IngestError | None] = []
         window = Window(outcomes)
@@ -122,7 +124,7 @@ class BatchEndpoint:
         await window.drain()
         return outcomes
 
-    def _submit(self, item: bytes, index: int, key: bytes | None, carried: Carried | None) -> Submitted:
+    def _submit(self, item: bytes, index: int, key: bytes | None, carried: MessageHeaders | None) -> Submitted:
         try:
             if len(item) > self._limits.item_bytes_max:
                 raise BodyTooLarge(f"The event has {len(item)} bytes; the service takes {self._limits.item_bytes_max}.")
@@ -139,7 +141,7 @@ REFUSED = RowRefused | KeyReused
 """Store errors that are the event's fault."""
 
 
-def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
+def _answer(outcomes: Sequence[IngestError | None]) -> Response:
     accepted = outcomes.count(None)
     if not accepted:
         for error in outcomes:
@@ -147,8 +149,8 @@ def _answer(outcomes: Sequence[IngestError | None]) -> Answer:
                 raise error  # the whole batch may be sent again
     rejected = [_rejected(index, error) for index, error in enumerate(outcomes) if error is not None]
     if not accepted:
-        return Answer.make(422, {"message": str(Invalid({})), "accepted": 0, "rejected": rejected})
-    return Answer.make(200, {"status": "queued", "accepted": accepted, "rejected": rejected})
+        return Response.make(422, {"message": str(Invalid({})), "accepted": 0, "rejected": rejected})
+    return Response.make(200, {"status": "queued", "accepted": accepted, "rejected": rejected})
 
 
 def _rejected(index: int, error: IngestError) -> dict[str, Any]:

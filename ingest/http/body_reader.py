@@ -6,7 +6,7 @@ from typing import Any
 
 from ingest.clock import Monotonic
 from ingest.errors import BodyTimeout, BodyTooLarge
-from ingest.http.content_encoding import Undo, bound_of, undo_of
+from ingest.http.content_encoding import Decoder, bound_of, decoder_for
 from ingest.http.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
@@ -38,11 +38,11 @@ class BodyReader:
         Raises `UnsupportedEncoding` and `BodyTooLarge` as soon as that is known, `BodyTimeout` if it is not all
         there in time or the client has gone, `Malformed` if it is not what its encoding says.
         """
-        if "content-encoding" in headers and (undo := undo_of(headers)):
+        if "content-encoding" in headers and (undo := decoder_for(headers)):
             return self._read_encoded(protocol, headers, bytes_max, undo)
         return self._read(protocol, headers, bytes_max)
 
-    async def _read_encoded(self, protocol: HttpProtocol, headers: Headers, bytes_max: int, undo: Undo) -> bytes:
+    async def _read_encoded(self, protocol: HttpProtocol, headers: Headers, bytes_max: int, undo: Decoder) -> bytes:
         body = await self._read(protocol, headers, bytes_max)
         if bound_of(body, bytes_max) > INLINE_BYTES_MAX:
             return await asyncio.to_thread(undo, body, bytes_max)

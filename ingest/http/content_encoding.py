@@ -17,14 +17,14 @@ RATIO_MAX = 200
 GZIP_MEMBERS_MAX = 64
 """A gzip body may be several files one after the other."""
 
-Undo = Callable[[bytes, int], bytes]
+Decoder = Callable[[bytes, int], bytes]
 """The content of an encoded body, of so many bytes at most. Raises `Malformed` or `BodyTooLarge`."""
 
 _GZIP_ONLY = 31
 """zlib's `wbits`: the largest window, and a gzip header."""
 
 
-def undo_of(headers: Headers) -> Undo | None:
+def decoder_for(headers: Headers) -> Decoder | None:
     """What undoes the body's Content-Encoding; None if it has none. Raises `UnsupportedEncoding`."""
     name = str(headers.get("content-encoding", "?")).strip().lower()  # one that is not readable is none of ours
     if name in ("", "identity"):

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 
-from ingest.auth.authenticator import Grant, Grants
+from ingest.auth.authenticator import Authenticator, Client
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events.event import decode
 from ingest.events.idempotency import HEADER as KEY_HEADER
@@ -16,9 +16,9 @@ from ingest.events.idempotency import Keys
 from ingest.http.body_reader import BodyReader
 from ingest.http.request_id import HEADER as REQUEST_ID
 from ingest.http.request_id import request_id_of
-from ingest.http.responses import QUEUED, Answer, answer_to
+from ingest.http.responses import QUEUED, Response, answer_to
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
-from ingest.http.trace_context import Carry, carry
+from ingest.http.trace_context import PropagateTraceContext, propagate_trace_context
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.telemetry.metrics import Metrics, Way
 
@@ -39,22 +39,22 @@ class Endpoint:
 
     def __init__(
         self,
-        grants: Grants,
+        authenticator: Authenticator,
         keys: Keys,
         bodies: BodyReader,
         batcher: Batcher,
         metrics: Metrics,
         body_bytes_max: int,
-        carry: Carry = carry,
+        propagate_trace_context: PropagateTraceContext = propagate_trace_context,
     ) -> None:
-        self._grants = grants
+        self._authenticator = authenticator
         self._keys = keys
         self._bodies = bodies
         self._batcher = batcher
         self._refused = metrics.refused
         self.count_answered = metrics.answered
         self._body_bytes_max = body_bytes_max
-        self.carry = carry
+        self.propagate_trace_context = propagate_trace_context
         self._draining = False
         self._delayed = 0
 
@@ -70,7 +70,7 @@ class Endpoint:
                 grant.bucket.take(1)
             if KEY_HEADER in headers or self._keys.natural:
                 event.key = self._keys.of(event, self.key_given(headers, grant))
-            event.headers = self.carry(headers, grant.carried)
+            event.headers = self.propagate_trace_context(headers, grant.carried)
             failures = await self._batcher.submit(event, 1)
             if failures:
                 if failure := await failure_of(event, failures):
@@ -82,7 +82,7 @@ class Endpoint:
             answer = await self.refuse(exc, "single", scope)
         answer.send(protocol)
 
-    def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Grant]:
+    def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Client]:
         """Check all that is known before the body; `token` if it is not where events have it.
 
         Raises `Rejected` or `Draining`.
@@ -90,7 +90,7 @@ class Endpoint:
         if scope.method != "POST":
             raise MethodNotAllowed("POST")
         headers = scope.headers  # each access copies them
-        grant = self._grants.of(token or headers.get("x-api-token"))
+        grant = self._authenticator.of(token or headers.get("x-api-token"))
         if grant is None:
             raise Unauthenticated
         if self._draining:
@@ -100,11 +100,11 @@ class Endpoint:
             raise RateLimited(wait_seconds)
         return headers, grant
 
-    def key_given(self, headers: Headers, grant: Grant) -> bytes | None:
+    def key_given(self, headers: Headers, grant: Client) -> bytes | None:
         """What the request's head gives as its key. Raises `Malformed`."""
         return self._keys.given(headers.get(KEY_HEADER), grant.name) if KEY_HEADER in headers else None
 
-    async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Answer:
+    async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Response:
         """Count the refusal, log it, and make its answer."""
         self.count_refused(error)
         request_id = request_id_of(scope.headers)

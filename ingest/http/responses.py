@@ -45,7 +45,7 @@ HEADERS: Mapping[type[errors.IngestError], tuple[Header, ...]] = {
 }
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """Status, headers and body. Granian adds the length."""
 
     status: int
@@ -53,22 +53,22 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
     @classmethod
-    def make(cls, status: int, content: Any, headers: tuple[Header, ...] = ()) -> "Answer":
+    def make(cls, status: int, content: Any, headers: tuple[Header, ...] = ()) -> "Response":
         return cls(status, [JSON, *headers], msgspec.json.encode(content))
 
-    def having(self, header: Header) -> "Answer":
+    def having(self, header: Header) -> "Response":
         """The same with the header in place of another of its name."""
         others = [other for other in self.headers if other[0] != header[0]]
-        return Answer(self.status, [*others, header], self.body)
+        return Response(self.status, [*others, header], self.body)
 
     def send(self, protocol: HttpProtocol) -> None:
         protocol.response_bytes(self.status, self.headers, self.body)
 
 
-QUEUED = Answer.make(200, {"status": "queued"})
+QUEUED = Response.make(200, {"status": "queued"})
 
 
-def answer_to(error: errors.IngestError) -> Answer:
+def answer_to(error: errors.IngestError) -> Response:
     """The answer that tells a client of `error`."""
     status = STATUSES.get(type(error), 500)
     content: dict[str, Any] = {"message": str(error)}
@@ -79,7 +79,7 @@ def answer_to(error: errors.IngestError) -> Answer:
             "message": "The given data was invalid.",
             "errors": {"payload": ["The database does not take this JSON: " + str(error)]},
         }
-    return Answer.make(status, content, _headers(error))
+    return Response.make(status, content, _headers(error))
 
 
 def _headers(error: errors.IngestError) -> tuple[Header, ...]:

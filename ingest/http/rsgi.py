@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # Granian has no other public name of it
 
-__all__ = ["Headers", "HttpProtocol", "Lane", "ProtocolClosed", "Scope", "Transport"]
+__all__ = ["Handler", "Headers", "HttpProtocol", "ProtocolClosed", "Scope", "Transport"]
 
 
 class Headers(Protocol):
@@ -63,5 +63,5 @@ class HttpProtocol(Protocol):
     def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport: ...
 
 
-Lane = Callable[[Scope, HttpProtocol], Awaitable[None]]
+Handler = Callable[[Scope, HttpProtocol], Awaitable[None]]
 """Answers the requests of one path."""

@@ -6,13 +6,13 @@ Trace context is W3C's (Trace Context Level 2, sections 3.2 and 3.3): passed on 
 import re
 from collections.abc import Callable
 
-from ingest.events.headers import TRACEPARENT, TRACESTATE, Carried
+from ingest.events.headers import TRACEPARENT, TRACESTATE, MessageHeaders
 from ingest.http.rsgi import Headers
 
 TRACESTATE_CHARS_MAX = 512
 """What every service on the way must be able to pass on."""
 
-Carry = Callable[[Headers, Carried | None], Carried | None]
+PropagateTraceContext = Callable[[Headers, MessageHeaders | None], MessageHeaders | None]
 """A request's headers, and what all messages of its token carry → what its messages carry."""
 
 _FIELDS = "-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -20,7 +20,7 @@ _TRACEPARENT = re.compile(f"00{_FIELDS}|(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-[!-~]
 """Versions after the first, 00, may have more behind its fields; ff is none."""
 
 
-def carry(headers: Headers, of_token: Carried | None) -> Carried | None:
+def propagate_trace_context(headers: Headers, of_token: MessageHeaders | None) -> MessageHeaders | None:
     parent = headers.get(TRACEPARENT)
     if parent is None or not _TRACEPARENT.fullmatch(parent):
         return of_token

@@ -13,14 +13,14 @@ class OrderedStore(Store, Protocol):
     `claim` gives entries so that none overtakes another of its slot; while all are behind, of any.
     """
 
-    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         """From now on every new entry is left to the relays, and so are these.
 
         The `later` ones only their own worker may leave to them, by another call, within `lease_seconds`.
         """
 
     async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
-        """Whether all are behind still; then these entries are left to the relays, as by `fall_behind`."""
+        """Whether all are behind still; then these entries are left to the relays, as by `enter_relay_mode`."""
 
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         """Renew the leases of `later` entries."""

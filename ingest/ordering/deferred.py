@@ -8,7 +8,7 @@ from ingest.clock import Monotonic
 from ingest.errors import StoreError
 from ingest.events.batch import Batch
 from ingest.events.ids import ID_MAX
-from ingest.ordering.commit_queue import Part
+from ingest.ordering.commit_queue import CommittedPart
 from ingest.outbox.base import Outbox
 
 log = logging.getLogger("ingest.dispatcher")
@@ -22,13 +22,13 @@ RENEWALS = 3
 class Order(Protocol):
     """See `ingest.ordering.base.OrderedStore`."""
 
-    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
+    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
     async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...
     async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
     async def waits_before(self, event_id: int) -> bool: ...
 
 
-class Leftovers:
+class DeferredBatches:
     """Of one worker. Empty (false) when the worker may publish by itself again.
 
     `publish` publishes batches of the spool, and is told how many are left; `leaving` is called before anything is
@@ -53,30 +53,30 @@ class Leftovers:
         self.shared = False
         """Something of this worker may be in the database's outbox still, for the relays: what it would publish now
         could overtake that."""
-        self._untold: list[Part] = []
+        self._pending_notice: list[CommittedPart] = []
         """In the database's outbox, which is not told yet."""
-        self._unheard: list[Part] = []
+        self._failed_notice: list[CommittedPart] = []
         """Told in vain so far: while the database is away, what is newer does not wait for them."""
-        self._spooled: dict[int, Part] = {}
+        self._spooled: dict[int, CommittedPart] = {}
         """In the spool, by their first ids."""
         self._kept_back: list[int] = []
         """Entries of the database's outbox that are newer than what is in the spool: the relays get them afterwards."""
         self._kept_until = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._untold or self._unheard or self._spooled or self._kept_back)
+        return bool(self._pending_notice or self._failed_notice or self._spooled or self._kept_back)
 
     @property
     def in_spool(self) -> bool:
         """Whether there is something for `publish`."""
         return bool(self._spooled)
 
-    def __iter__(self) -> Iterator[Part]:
-        return iter([*self._untold, *self._unheard, *self._spooled.values()])
+    def __iter__(self) -> Iterator[CommittedPart]:
+        return iter([*self._pending_notice, *self._failed_notice, *self._spooled.values()])
 
-    def add(self, part: Part) -> None:
+    def add(self, part: CommittedPart) -> None:
         if part.home.in_database:
-            self._untold.append(part)
+            self._pending_notice.append(part)
         else:
             self._spooled[part.batch.first_id] = part
 
@@ -89,28 +89,28 @@ class Leftovers:
 
         Who waits only for that is answered either way.
         """
-        parts = [*self._unheard, *self._untold]
+        parts = [*self._failed_notice, *self._pending_notice]
         if not parts:
             return False
         self._leaving()
         now, later = self._for_relays(parts)
         self.shared = True
         try:
-            await self._order.fall_behind(now, later, self._lease_seconds)
+            await self._order.enter_relay_mode(now, later, self._lease_seconds)
             self._kept_back += later
-            self._unheard = []
+            self._failed_notice = []
             return True
         except StoreError as exc:
             log.debug("the others could not be told", extra={"reason": str(exc)})
-            self._unheard = parts
+            self._failed_notice = parts
             return False
         finally:
             tried = set(parts)
-            self._untold = [part for part in self._untold if part not in tried]
+            self._pending_notice = [part for part in self._pending_notice if part not in tried]
             for part in parts:
-                part.make_safe()
+                part.acknowledge()
 
-    async def release(self, parts: Sequence[Part]) -> bool:
+    async def release(self, parts: Sequence[CommittedPart]) -> bool:
         """Whether all are behind still: then these parts are left to the relays. Raises `StoreError`."""
         now, later = self._for_relays(parts)
         behind = await self._order.release(now, later, self._lease_seconds)
@@ -128,7 +128,7 @@ class Leftovers:
         if older:
             self._leaving()
             self.shared = True
-            await self._order.fall_behind(older, [], self._lease_seconds)
+            await self._order.enter_relay_mode(older, [], self._lease_seconds)
             self._kept_back = [first_id for first_id in self._kept_back if first_id not in older]
         if self._kept_back and self._monotonic() > self._kept_until:
             self._kept_until = self._monotonic() + self._lease_seconds / RENEWALS
@@ -146,11 +146,11 @@ class Leftovers:
             await self._spool.settle(first_ids)
             for first_id in first_ids:
                 if part := self._spooled.pop(first_id, None):
-                    part.make_safe()
+                    part.acknowledge()
 
     def _next_spooled(self) -> Sequence[int]:
         """The oldest, before the first that the relays are to have."""
-        end = min([*self._kept_back, *(part.batch.first_id for part in self._untold)], default=ID_MAX)
+        end = min([*self._kept_back, *(part.batch.first_id for part in self._pending_notice)], default=ID_MAX)
         return sorted(first_id for first_id in self._spooled if first_id < end)[:LEFT_ENTRIES]
 
     async def _relays_have_older(self) -> bool:
@@ -167,7 +167,7 @@ class Leftovers:
         """In the spool."""
         return min(self._spooled, default=ID_MAX)
 
-    def _for_relays(self, parts: Sequence[Part]) -> tuple[Sequence[int], Sequence[int]]:
+    def _for_relays(self, parts: Sequence[CommittedPart]) -> tuple[Sequence[int], Sequence[int]]:
         """What the relays may have of the parts at once, and what is newer than something in the spool."""
         first_ids = [part.batch.first_id for part in parts if part.home.in_database]
         oldest = self._oldest

@@ -15,13 +15,13 @@ from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import PublishError, StoreError
 from ingest.events.batch import Batch
-from ingest.ordering.commit_queue import Line, Part
-from ingest.ordering.deferred import Leftovers, Order
-from ingest.ordering.publish import Turns
-from ingest.ordering.undecided import Doubts
+from ingest.ordering.commit_queue import CommitQueue, CommittedPart
+from ingest.ordering.deferred import DeferredBatches, Order
+from ingest.ordering.publish import OrderedPublish
+from ingest.ordering.undecided import PendingDecisions
 from ingest.outbox.base import Outbox
-from ingest.outbox.dead_letters import Graveyard
-from ingest.pipeline.commit_target import Home
+from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits, Group
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
@@ -56,12 +56,12 @@ class OrderedDispatcher(Dispatcher):
         metrics: Metrics,
         monotonic: Monotonic,
         now_us: NowUs,
-        graveyard: Graveyard,
+        dead_letter_policy: DeadLetterPolicy,
     ) -> None:
         super().__init__(publisher, limits, outage, metrics, monotonic, now_us)
-        self._turns = Turns(publisher, graveyard, metrics, monotonic)
-        self._line = Line()
-        self._parts: dict[int, Part] = {}
+        self._turns = OrderedPublish(publisher, dead_letter_policy, metrics, monotonic)
+        self._line = CommitQueue()
+        self._parts: dict[int, CommittedPart] = {}
         """Of what is published now or waits for that, by its first id."""
         self._off = False
         """This worker publishes nothing but what is left, as something of its own could not be published."""
@@ -70,29 +70,29 @@ class OrderedDispatcher(Dispatcher):
         self._finishing = False
         """What is left is so little that what comes waits for it in memory."""
         leaving = partial(self._fall_behind, OLDER_FIRST)
-        self._left = Leftovers(order, spool, self._publish_left, leaving, limits.lease_seconds, monotonic)
+        self._left = DeferredBatches(order, spool, self._publish_left, leaving, limits.lease_seconds, monotonic)
         self._helpers = Background()
-        self._doubts = Doubts(self._line, self._ask, self._decide, self._helpers)
+        self._doubts = PendingDecisions(self._line, self._ask, self._decide, self._helpers)
 
     @property
     def takes_late(self) -> bool:
         return False
 
     @property
-    def order_is_the_databases(self) -> bool:
+    def relay_mode(self) -> bool:
         """While all are behind or will be, as far as this worker knows: the relays go by the outbox's ids."""
         return self._off or self._left.shared or not self._publisher.ready
 
-    def lease_seconds(self, home: Home) -> float:
+    def lease_seconds(self, home: CommitTarget) -> float:
         return self._limits.lease_seconds if home.in_database else OWN_LEASE_SECONDS
 
     def expect(self, batch: Batch) -> None:
         """In the order of the ids."""
         self._line.join(batch)
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
         ticket = self._line.ticket(batch)
-        ticket.parts.append(Part(batch, home, ticket, behind))
+        ticket.parts.append(CommittedPart(batch, home, ticket, behind))
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
         """What of the batch is committed is published in its turn; the future is done when clients may be told."""
@@ -115,14 +115,14 @@ class OrderedDispatcher(Dispatcher):
         await super().close()
         await self._helpers.end()
         for part in [*self._parts.values(), *self._doubts, *self._left]:
-            part.make_safe()  # it is durable
+            part.acknowledge()  # it is durable
 
-    def _take(self, part: Part) -> None:
+    def _take(self, part: CommittedPart) -> None:
         if part.home.in_database and not self._off:
             self._left.shared = False  # nobody was behind any more as this was committed
         self._send(part)
 
-    def _send(self, part: Part) -> None:
+    def _send(self, part: CommittedPart) -> None:
         """Publish it in its turn, if that may be."""
         if self._is_over(len(part.batch), part.batch.payload_bytes):
             self._fall_behind("too many events are in flight")
@@ -140,7 +140,7 @@ class OrderedDispatcher(Dispatcher):
         if not self._off:
             super()._begin()
 
-    async def _ask(self, parts: Sequence[Part]) -> bool:
+    async def _ask(self, parts: Sequence[CommittedPart]) -> bool:
         """Whether all are behind still: then these parts are left to the relays."""
         try:
             return await self._left.release(parts)
@@ -148,14 +148,14 @@ class OrderedDispatcher(Dispatcher):
             self._fall_behind(str(exc))
             return False
 
-    def _decide(self, parts: Sequence[Part], behind: bool) -> None:
+    def _decide(self, parts: Sequence[CommittedPart], behind: bool) -> None:
         """What is not the relays' is published like any other."""
         if not behind and not self._off:
             self._left.shared = False
         for part in parts:
             if behind and part.home.in_database:
                 self._metrics.released.inc(len(part.batch))
-                part.make_safe()
+                part.acknowledge()
             else:
                 self._send(part)
         self._begin()
@@ -169,19 +169,19 @@ class OrderedDispatcher(Dispatcher):
         for batch in self._give_up_waiting():
             self._leave(self._parts.pop(batch.first_id))
         if reason is not OLDER_FIRST:
-            self._outage.concerns(0, reason)
+            self._outage.record(0, reason)
 
-    def _leave(self, part: Part) -> None:
+    def _leave(self, part: CommittedPart) -> None:
         """It is published later, and not from memory."""
         self._metrics.released.inc(len(part.batch))
         if self._outage.reason:
-            self._outage.concerns(len(part.batch), self._publisher.problem or self._outage.reason)
+            self._outage.record(len(part.batch), self._publisher.problem or self._outage.reason)
         self._left.add(part)
         if not part.home.in_database:
             # It is published soon, or who waits is answered without it.
             loop = asyncio.get_running_loop()
             until = max(self._patient_until, loop.time() + PATIENCE_SECONDS) if self._publisher.ready else 0.0
-            loop.call_at(until, part.make_safe)
+            loop.call_at(until, part.acknowledge)
 
     async def _publish_group(self, group: Group, together: Batch) -> None:
         parts = [self._parts[batch.first_id] for batch, _ in group]
@@ -204,19 +204,19 @@ class OrderedDispatcher(Dispatcher):
             for part in parts:
                 self._parts.pop(part.batch.first_id, None)
 
-    def _confirmed(self, parts: Sequence[Part]) -> None:
+    def _confirmed(self, parts: Sequence[CommittedPart]) -> None:
         now_us = self._now_us()
         for part in parts:
             self._left.published(part.batch.first_id)
             part.home.settling.add([part.batch.first_id])
-            part.make_safe()
+            part.acknowledge()
             self._latency.observe_times((now_us - part.batch.created_us) / 1e6, len(part.batch))
 
-    def _lose_patience(self, parts: Sequence[Part]) -> None:
+    def _lose_patience(self, parts: Sequence[CommittedPart]) -> None:
         self._fall_behind(f"RabbitMQ has not confirmed within {PATIENCE_SECONDS:g} s")
         self._leave_open(parts)
 
-    def _leave_open(self, parts: Sequence[Part]) -> None:
+    def _leave_open(self, parts: Sequence[CommittedPart]) -> None:
         """Those that are not left already, as patience with them was lost before they failed."""
         for part in parts:
             if not part.left:

@@ -6,23 +6,23 @@ from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
-from ingest.ordering.commit_queue import Part
-from ingest.outbox.dead_letters import Graveyard
+from ingest.ordering.commit_queue import CommittedPart
+from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.telemetry.metrics import Metrics
 
 
-class Turns:
+class OrderedPublish:
     """Returned means: the stream has all of it that it can take. Raises `PublishError`."""
 
     def __init__(
-        self, publisher: OrderedPublisher, graveyard: Graveyard, metrics: Metrics, monotonic: Monotonic
+        self, publisher: OrderedPublisher, dead_letter_policy: DeadLetterPolicy, metrics: Metrics, monotonic: Monotonic
     ) -> None:
         self._publisher = publisher
-        self._graveyard = graveyard
+        self._dead_letter_policy = dead_letter_policy
         self._metrics = metrics
         self._monotonic = monotonic
 
-    async def publish(self, together: Batch, parts: Sequence[Part]) -> None:
+    async def publish(self, together: Batch, parts: Sequence[CommittedPart]) -> None:
         """From memory; `together` are the parts.
 
         What is not in the database's outbox does not hold up the relays: newer events may have overtaken it.
@@ -44,11 +44,11 @@ class Turns:
         self._metrics.published.labels("spool").inc(sum(map(len, batches)))
 
     async def _publish_missing(self, batches: Sequence[Batch]) -> None:
-        for batch, exc in await self._publisher.publish_missing(batches):
+        for batch, exc in await self._publisher.republish_missing(batches):
             await self._but_hopeless(batch, exc)
 
     async def _but_hopeless(self, batch: Batch, exc: NotConfirmed) -> None:
         """Bury what was refused for good; raises the exception if there is more."""
-        buried = await self._graveyard.bury_hopeless(batch, exc, dict.fromkeys(exc.positions, 1))
+        buried = await self._dead_letter_policy.bury_hopeless(batch, exc, dict.fromkeys(exc.positions, 1))
         if set(exc.positions) - set(buried):
             raise exc

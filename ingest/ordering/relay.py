@@ -81,7 +81,7 @@ class OrderedSpoolRelay(Relay):
         for batch in batches:
             if await self._order.waits_before(batch.first_id):
                 raise PublishError(OLDER_FIRST)
-        for batch, exc in await self._ordered.publish_missing(batches, "relay"):
+        for batch, exc in await self._ordered.republish_missing(batches, "relay"):
             if await self._not_buried(batch, range(len(batch)), exc):
                 raise exc
         for _ in first_ids:

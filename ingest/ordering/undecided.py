@@ -4,11 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-from ingest.ordering.commit_queue import Line, Part, Ticket
+from ingest.ordering.commit_queue import CommitQueue, CommittedPart, PendingBatch
 from ingest.tasks import Background
 
 
-class Doubts:
+class PendingDecisions:
     """Of one worker. `ask` tells whether all are behind still, and `decide` is given that with the parts it is true of.
 
     Nothing passes those that are held: what comes after them is held, too.
@@ -16,20 +16,20 @@ class Doubts:
 
     def __init__(
         self,
-        line: Line,
-        ask: Callable[[Sequence[Part]], Awaitable[bool]],
-        decide: Callable[[Sequence[Part], bool], None],
+        line: CommitQueue,
+        ask: Callable[[Sequence[CommittedPart]], Awaitable[bool]],
+        decide: Callable[[Sequence[CommittedPart], bool], None],
         background: Background,
     ) -> None:
         self._line = line
         self._ask = ask
         self._decide = decide
         self._background = background
-        self._held: deque[Part] = deque()
+        self._held: deque[CommittedPart] = deque()
         self._asking: asyncio.Task[None] | None = None
-        self._barrier: Ticket | None = None
+        self._barrier: PendingBatch | None = None
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[CommittedPart]:
         return iter(self._held)
 
     def raise_barrier(self) -> None:
@@ -37,12 +37,12 @@ class Doubts:
         whatever it has read."""
         self._barrier = self._line.last
 
-    def passed(self, ticket: Ticket) -> None:
+    def passed(self, ticket: PendingBatch) -> None:
         """All parts of the ticket were offered to `hold`."""
         if ticket is self._barrier:
             self._barrier = None
 
-    def hold(self, part: Part) -> bool:
+    def hold(self, part: CommittedPart) -> bool:
         """Whether the part is in doubt: then it is decided on later."""
         if not (part.behind or self._held or self._asking or self._barrier):
             return False
@@ -67,7 +67,7 @@ class Doubts:
         finally:
             self._asking = None
 
-    async def _decide_on(self, parts: list[Part]) -> None:
+    async def _decide_on(self, parts: list[CommittedPart]) -> None:
         behind = await self._ask(parts)
         for _ in parts:
             self._held.popleft()

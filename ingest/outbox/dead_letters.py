@@ -20,18 +20,18 @@ REASON_CHARACTERS_MAX = 255
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """`died_us` is Unix time in microseconds; `batch` holds the one event, None if it is damaged."""
+    """`dead_lettered_us` is Unix time in microseconds; `batch` holds the one event, None if it is damaged."""
 
     event_id: int
     reason: str
-    died_us: int
+    dead_lettered_us: int
     batch: Batch | None
 
 
 class DeadLetterTable(Protocol):
     """Raises `StoreError`s, as `ingest.store.base.Outbox` does."""
 
-    async def bury(self, batch: Batch, reason: str) -> None:
+    async def add_dead(self, batch: Batch, reason: str) -> None:
         """Keep the batch's events; those that are there stay as they are."""
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
@@ -40,14 +40,14 @@ class DeadLetterTable(Protocol):
     async def count_dead(self) -> int:
         """How many there are; an estimate above `ingest.store.base.COUNTED_MAX`, which is the least then."""
 
-    async def revive(self, event_ids: Sequence[int]) -> int:
+    async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         """Put them back in the outbox, free to be published; how many there were."""
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
         """Forget them; how many there were. Their rows stay."""
 
 
-class Graveyard:
+class DeadLetterPolicy:
     """Decides which of the events that the broker has refused are given up.
 
     At once, if sending again does not help; else after `TRIES_MIN` tries, once they are `seconds` old.
@@ -65,11 +65,11 @@ class Graveyard:
         `tries` are those of each position that the broker has refused.
         """
         age_seconds = (self._now_us() - batch.created_us) / 1e6
-        hopeless = set(refused.never)
+        permanent = set(refused.never)
         if age_seconds >= self._seconds:
-            hopeless.update(at for at in _decided(refused) if tries[at] >= TRIES_MIN)
+            permanent.update(at for at in _decided(refused) if tries[at] >= TRIES_MIN)
         by_reason: dict[str, list[int]] = {}
-        for at in sorted(hopeless):
+        for at in sorted(permanent):
             reason = refused.reasons.get(at) or f"{refused} Tried {tries.get(at, 1)} times in {age_seconds:.0f} s."
             by_reason.setdefault(reason[:REASON_CHARACTERS_MAX], []).append(at)
         buried: list[int] = []
@@ -79,7 +79,7 @@ class Graveyard:
 
     async def _bury(self, batch: Batch, positions: Sequence[int], reason: str) -> bool:
         try:
-            await self._table.bury(batch.picked(positions), reason)
+            await self._table.add_dead(batch.picked(positions), reason)
         except StoreError as exc:
             log.debug("dead letters cannot be kept now", extra={"reason": str(exc)})
             return False

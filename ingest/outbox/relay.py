@@ -17,7 +17,7 @@ from ingest.clock import Monotonic, NowUs, jittered
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
 from ingest.outbox.base import Outbox
-from ingest.outbox.dead_letters import Graveyard, Tries
+from ingest.outbox.dead_letters import DeadLetterPolicy, Tries
 from ingest.telemetry.metrics import Metrics, Route
 from ingest.telemetry.outage import Outage
 
@@ -48,7 +48,7 @@ class RelayTools(msgspec.Struct, frozen=True):
     metrics: Metrics
     monotonic: Monotonic
     now_us: NowUs
-    graveyard: Graveyard
+    dead_letter_policy: DeadLetterPolicy
 
 
 class Relay:
@@ -63,7 +63,7 @@ class Relay:
         self._metrics = tools.metrics
         self._monotonic = tools.monotonic
         self._now_us = tools.now_us
-        self._graveyard = tools.graveyard
+        self._dead_letter_policy = tools.dead_letter_policy
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
         self._rests: dict[int, Sequence[int]] = {}
@@ -171,7 +171,7 @@ class Relay:
                 if not rest:
                     return
             self._metrics.publish_failed.labels(self._route).inc(len(rest))
-            self._outage.concerns(0, str(exc))
+            self._outage.record(0, str(exc))
             raise
         finally:
             seconds, published = (self._now_us() - batch.created_us) / 1e6, len(positions) - len(rest)
@@ -182,7 +182,9 @@ class Relay:
     async def _not_buried(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
         """What was refused of those positions, and is to be tried again."""
         refused = exc.among(positions)
-        buried = await self._graveyard.bury_hopeless(batch, refused, self._tries.count(batch.first_id, refused))
+        buried = await self._dead_letter_policy.bury_hopeless(
+            batch, refused, self._tries.count(batch.first_id, refused)
+        )
         return [at for at in refused.positions if at not in buried]
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:

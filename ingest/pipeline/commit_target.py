@@ -8,7 +8,7 @@ import msgspec
 from ingest.events.batch import Batch
 
 
-class Keeper(Protocol):
+class BatchStore(Protocol):
     """What makes a batch durable; see `ingest.store.base.Store`."""
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool: ...
@@ -21,14 +21,14 @@ class Settling(Protocol):
     def add(self, first_ids: Sequence[int]) -> None: ...
 
 
-class Successor(Protocol):
+class RelayPort(Protocol):
     """Who publishes what could not be published from memory; see `ingest.outbox.relay`."""
 
     def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
 
 
-class Home(msgspec.Struct, frozen=True):
-    keeper: Keeper
+class CommitTarget(msgspec.Struct, frozen=True):
+    keeper: BatchStore
     settling: Settling
-    successor: Successor
+    successor: RelayPort
     in_database: bool = True

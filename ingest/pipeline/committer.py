@@ -8,9 +8,9 @@ import msgspec
 
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
-from ingest.errors import BatchRefused, IdsTaken, KeyReused, Repeats, RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, KeyReused, RowRefused, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, twins_of, without
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.isolation import Isolation
 from ingest.pipeline.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
 from ingest.tasks import Background
@@ -26,7 +26,7 @@ GIVEN_UP = "The database did not commit within {:g} s."
 TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
 
 
-class Onward(Protocol):
+class PublishStage(Protocol):
     """Where committed batches go, in the order of their commits; see `ingest.pipeline.dispatcher`."""
 
     @property
@@ -34,11 +34,11 @@ class Onward(Protocol):
         """Whether it takes a batch also after `finish`."""
 
     @property
-    def order_is_the_databases(self) -> bool: ...
+    def relay_mode(self) -> bool: ...
     def expect(self, batch: Batch) -> None: ...
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None: ...
+    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None: ...
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None": ...
-    def lease_seconds(self, home: Home) -> float: ...
+    def lease_seconds(self, home: CommitTarget) -> float: ...
 
 
 class CommitterLimits(msgspec.Struct, frozen=True):
@@ -60,10 +60,10 @@ class Committer:
 
     def __init__(
         self,
-        database: Home,
-        spool: Home | None,
+        database: CommitTarget,
+        spool: CommitTarget | None,
         outage: Outage,
-        onward: Onward,
+        downstream: PublishStage,
         limits: CommitterLimits,
         metrics: Metrics,
         monotonic: Monotonic,
@@ -71,14 +71,14 @@ class Committer:
         self._database = database
         self._spool = spool
         self._outage = outage
-        self._onward = onward
+        self._onward = downstream
         self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
         self._waiting = Background()
         self._isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
-        self.expect = onward.expect
-        self.finish = onward.finish
+        self.expect = downstream.expect
+        self.finish = downstream.finish
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
         """Who of the batch is not durable. Raises `StoreError` if nobody is. Between `expect` and `finish`."""
@@ -161,7 +161,7 @@ class Committer:
 
     def _order_is_the_databases(self) -> bool:
         """While the workers' order is agreed on there, what is kept elsewhere is published out of order."""
-        return self._onward.order_is_the_databases
+        return self._onward.relay_mode
 
     async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
         """The database may yet make the commit that was given up: the ids tell, when the batch is brought to it."""
@@ -173,14 +173,14 @@ class Committer:
         if self._spool is None or isinstance(reason, IdsTaken):
             raise reason
         if self._outage.reason:
-            self._outage.concerns(len(batch), str(reason))
+            self._outage.record(len(batch), str(reason))
         failures = await self._commit_whole(batch, self._spool)
         self._metrics.spooled.inc(len(batch) - len(failures))
         return failures
 
     def _tell(self, exc: StoreError) -> None:
         if not isinstance(exc, IdsTaken):
-            self._outage.concerns(0, str(exc))
+            self._outage.record(0, str(exc))
 
     async def _without(self, batch: Batch, refused: Mapping[int, str]) -> Failures:
         """Commit all but the events that the database is known to refuse: id → why."""
@@ -226,38 +226,38 @@ class Committer:
         except StoreError as exc:
             return {id(event): exc for event in part.events}
 
-    async def _commit_whole(self, batch: Batch, home: Home) -> Failures:
+    async def _commit_whole(self, batch: Batch, home: CommitTarget) -> Failures:
         """Commit all of the batch but its repeats, which need nothing but an answer."""
         failures: dict[int, StoreError] = {}
         while batch:
             try:
                 await self._commit_new(batch, home)
                 break
-            except Repeats as exc:
+            except DuplicateKeys as exc:
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
                 self._count_repeated(sum(exc.same.values()))
                 batch = without(batch, exc.same)
         return failures
 
     def _count_repeated(self, events: int) -> None:
-        self._metrics.ledger.count(None, accepted=events, repeated=events)
+        self._metrics.durable_counters.count(None, accepted=events, repeated=events)
 
-    async def _commit_new(self, batch: Batch, home: Home) -> None:
+    async def _commit_new(self, batch: Batch, home: CommitTarget) -> None:
         settled = home.settling.take()
         lease_seconds = 0.0 if batch.provisional else self._onward.lease_seconds(home)
-        ledger = self._metrics.ledger
+        durable_counters = self._metrics.durable_counters
         # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
-        note = ledger.begin(batch.first_id, batch.last_id) if home is self._database else None
+        note = durable_counters.begin(batch.first_id, batch.last_id) if home is self._database else None
         started = self._monotonic()
         try:
             behind = await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
             home.settling.add(settled)  # later, then
-            ledger.strike(note)
+            durable_counters.cancel(note)
             raise
         if self._spool is None:
             self._outage.over()  # else the drainer finds that out
-        ledger.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
+        durable_counters.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         if not batch.provisional:  # else it is published under the ids that it gets

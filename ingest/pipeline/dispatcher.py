@@ -16,14 +16,14 @@ from ingest.broker.base import Publisher
 from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError
 from ingest.events.batch import Batch, joined
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.dispatcher")
 
-Group = Sequence[tuple[Batch, Home]]
+Group = Sequence[tuple[Batch, CommitTarget]]
 
 GROUP_EVENTS = 1000
 """Published at once as soon as so many wait, whatever is unconfirmed; a group has at most a batch more."""
@@ -54,7 +54,7 @@ class Dispatcher:
         self._latency = metrics.end_to_end_seconds.labels("memory")
         self._monotonic = monotonic
         self._now_us = now_us
-        self._waiting: deque[tuple[Batch, Home]] = deque()
+        self._waiting: deque[tuple[Batch, CommitTarget]] = deque()
         self._waiting_events = 0
         self._inflight_events = 0
         self._inflight_bytes = 0
@@ -72,18 +72,18 @@ class Dispatcher:
         return True
 
     @property
-    def order_is_the_databases(self) -> bool:
+    def relay_mode(self) -> bool:
         """Whether only what is committed to the database is published in order. Here there is none."""
         return False
 
-    def lease_seconds(self, home: Home) -> float:
+    def lease_seconds(self, home: CommitTarget) -> float:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
     def expect(self, batch: Batch) -> None:
         """The batch is about to be committed. Here its order among others does not matter."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
         """Begin to publish, or leave the batch to its home's relay. Never waits, never fails.
 
         With a lease, which the entry was committed with, only this worker's relay may have it before the lease ends.
@@ -91,7 +91,7 @@ class Dispatcher:
         size = batch.payload_bytes
         if not self._publisher.ready or self._is_over(len(batch), size):
             self._metrics.released.inc(len(batch))
-            self._outage.concerns(len(batch), self._publisher.problem or "too many events are in flight")
+            self._outage.record(len(batch), self._publisher.problem or "too many events are in flight")
             if lease_seconds:
                 home.successor.take_over(batch.first_id, range(len(batch)))
             return
@@ -109,7 +109,7 @@ class Dispatcher:
     async def close(self) -> None:
         await self._tasks.end()
 
-    def _append(self, batch: Batch, home: Home) -> None:
+    def _append(self, batch: Batch, home: CommitTarget) -> None:
         self._inflight_events += len(batch)
         self._inflight_bytes += batch.payload_bytes
         self._waiting.append((batch, home))
@@ -161,7 +161,7 @@ class Dispatcher:
 
     def _take_group(self) -> Group:
         """Of one writer, as they are published together."""
-        group: list[tuple[Batch, Home]] = []
+        group: list[tuple[Batch, CommitTarget]] = []
         events, writer = 0, self._waiting[0][0].writer
         while self._waiting and events < GROUP_EVENTS and self._waiting[0][0].writer == writer:
             group.append(self._waiting.popleft())
@@ -178,7 +178,7 @@ class Dispatcher:
         except PublishError as exc:
             refused = exc.positions if isinstance(exc, NotConfirmed) else range(len(batch))
             self._metrics.publish_failed.labels("memory").inc(len(refused))
-            self._outage.concerns(len(refused), str(exc))
+            self._outage.record(len(refused), str(exc))
         else:
             self._metrics.publish_seconds.observe(self._monotonic() - started)
             self._outage.over()

@@ -43,7 +43,7 @@ class Note(SlotLease, frozen=True):
     evidence: Evidence = Evidence()
 
 
-class SlotKeeper:
+class IdLease:
     """Finds and keeps a slot. Not started twice; `now_us` is Unix time in microseconds.
 
     `replace` writes a file durably. It runs in a thread, so a slow disk does not stop the event loop.

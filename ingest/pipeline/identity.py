@@ -12,7 +12,7 @@ from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.ids import CLOCKS_APART_MS_MAX, IdGenerator
-from ingest.pipeline.id_lease import RENEW_SECONDS, SlotKeeper
+from ingest.pipeline.id_lease import RENEW_SECONDS, IdLease
 
 log = logging.getLogger("ingest.identity")
 
@@ -28,7 +28,7 @@ KEPT = "in the spool, under provisional ids, until there is a slot"
 class Identity:
     """`run` works until it is cancelled. `use_ids` is told of the generator to use, or of None."""
 
-    def __init__(self, slots: SlotKeeper, now_us: NowUs, provisional_slot: int | None, release_seconds: float) -> None:
+    def __init__(self, slots: IdLease, now_us: NowUs, provisional_slot: int | None, release_seconds: float) -> None:
         """Without a `provisional_slot` there are no ids without a lease. `release_seconds`: see `release`."""
         self._slots = slots
         self._now_us = now_us

@@ -10,27 +10,27 @@ from pathlib import Path
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
 
-from ingest.auth.rate_limit import Sharing
+from ingest.auth.rate_limit import SharedRateLimits
 from ingest.clock import unix_us
-from ingest.files.locks import Seat, take_seat
+from ingest.files.locks import WorkerIndex, take_worker_index
 from ingest.http import batch_handler, event_handler
-from ingest.http.asgi import Bridge
+from ingest.http.asgi import AsgiAdapter
 from ingest.http.batch_handler import BatchEndpoint, BatchLimits
 from ingest.http.routes import add_probes, add_routes
-from ingest.http.rsgi import HttpProtocol, Lane, Scope
+from ingest.http.rsgi import Handler, HttpProtocol, Scope
 from ingest.server.admin_listener import Admin
 from ingest.server.draining import Sigterm, closing
 from ingest.server.signals import hold_back, let_through
 from ingest.server.watchdog import beat
 from ingest.server.wiring import (
+    build_pipeline,
     make_agreement,
-    make_parts,
     make_publisher,
     make_retention,
     make_store,
     make_tracing,
 )
-from ingest.server.worker import Parts, Worker
+from ingest.server.worker import Pipeline, Worker
 from ingest.settings import Settings, read_settings
 from ingest.sources import handler as clients
 from ingest.sources.base import Client
@@ -44,7 +44,7 @@ from ingest.status.health import Health
 from ingest.status.snapshot import Limits
 from ingest.tasks import BackgroundTask
 from ingest.telemetry import granian
-from ingest.telemetry.durable_counters import Ledger
+from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.log_level import LevelWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.multiprocess import MetricFiles
@@ -57,12 +57,14 @@ CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("ka
 class IngestApplication(Application):
     """BlackSheep for all paths but the hot ones, which are answered before it sees them; served through RSGI."""
 
-    def __init__(self, lanes: Mapping[str, Lane], inbound: Lane, health: Health, drain_delay_seconds: float) -> None:
+    def __init__(
+        self, lanes: Mapping[str, Handler], inbound: Handler, health: Health, drain_delay_seconds: float
+    ) -> None:
         super().__init__()
         self._lanes = lanes
         self._inbound = inbound
-        self._pages = Bridge(self)
-        self._other: Lane = self._elsewhere
+        self._pages = AsgiAdapter(self)
+        self._other: Handler = self._elsewhere
         self._health = health
         self._drain_delay_seconds = drain_delay_seconds
 
@@ -72,8 +74,8 @@ class IngestApplication(Application):
 
     async def _elsewhere(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Paths that are not hot, or not one path each."""
-        lane = self._inbound if scope.path.startswith(clients.PREFIX) else self._pages
-        await lane(scope, protocol)
+        handler = self._inbound if scope.path.startswith(clients.PREFIX) else self._pages
+        await handler(scope, protocol)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before Granian takes requests."""
@@ -88,7 +90,7 @@ class IngestApplication(Application):
     def drain(self) -> None:
         """Send clients elsewhere, but go on to answer them."""
         self._health.draining = True
-        self._lanes = {path: closing(lane) for path, lane in self._lanes.items()}
+        self._lanes = {path: closing(handler) for path, handler in self._lanes.items()}
         self._other = closing(self._other)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -100,21 +102,21 @@ def create() -> IngestApplication:
     """Granian's factory: the application of this worker process, by the environment's settings."""
     logging.captureWarnings(capture=True)  # drivers' and Python's own are lines of the log, too
     settings = read_settings()
-    seat = take_seat(settings.run_dir)
+    worker_index = take_worker_index(settings.run_dir)
     files = metric_files(settings)
-    succeeds = files.use_seat(seat.number)
-    metrics = Metrics(CollectorRegistry(), files.ledger_of(seat.number))
+    succeeds = files.use_worker_index(worker_index.number)
+    metrics = Metrics(CollectorRegistry(), files.ledger_of(worker_index.number))
     metrics.worker_restarts.inc(succeeds)
-    application = build(settings, seat, metrics, files)
+    application = build(settings, worker_index, metrics, files)
     hold_back()  # until `__rsgi_init__`, which Granian calls next
     return application
 
 
-def restore(files: MetricFiles, ledger: Ledger) -> bool:
+def restore(files: MetricFiles, durable_counters: DurableCounters) -> bool:
     """Make this worker's metric files and notes anew if somebody deleted them; True if so. Raises `OSError`."""
     gone = files.restore()
     if gone:
-        ledger.reopen()
+        durable_counters.reopen()
     return gone
 
 
@@ -128,21 +130,23 @@ def beats_folder(settings: Settings) -> Path:
     return folder
 
 
-def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) -> IngestApplication:
+def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files: MetricFiles) -> IngestApplication:
     """Wire one worker's parts; nothing is connected before the application starts."""
     tracing = make_tracing(settings)
     store = make_store(settings, metrics.database)
     agreement = make_agreement(settings, store)
     publisher = make_publisher(settings, metrics.broker, agreement.problem)
-    parts = make_parts(settings, store, publisher, metrics, seat.number, tracing, agreement)
-    parts.locks.add(lambda: seat.lock)  # it holds the seat, too, as long as the process lives
-    parts.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics.ledger))
+    parts = build_pipeline(settings, store, publisher, metrics, worker_index.number, tracing, agreement)
+    parts.locks.add(lambda: worker_index.lock)  # it holds the seat, too, as long as the process lives
+    parts.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics.durable_counters))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
-    source = StatusSource(settings.run_dir / "status", seat.number, files, limits, parts.health.report)
-    worker = Worker(parts, _background(settings, seat.number, parts, source), unix_us, settings.drain_timeout_seconds)
+    source = StatusSource(settings.run_dir / "status", worker_index.number, files, limits, parts.health.report)
+    worker = Worker(
+        parts, _background(settings, worker_index.number, parts, source), unix_us, settings.drain_timeout_seconds
+    )
     lanes, inbound = make_lanes(settings, parts), make_clients(settings, parts)
     if tracing:
-        lanes, inbound = {path: tracing.lane(lane) for path, lane in lanes.items()}, tracing.lane(inbound)
+        lanes, inbound = {path: tracing.handler(handler) for path, handler in lanes.items()}, tracing.handler(inbound)
     application = IngestApplication(lanes, inbound, parts.health, settings.drain_delay_seconds)
     count = metrics.background_failures.labels("admin").inc
     admin = _add_pages(application, settings, parts.health, files, source, count)
@@ -164,13 +168,15 @@ def build(settings: Settings, seat: Seat, metrics: Metrics, files: MetricFiles) 
     return application
 
 
-def _background(settings: Settings, seat: int, parts: Parts, source: StatusSource) -> Mapping[str, BackgroundTask]:
+def _background(
+    settings: Settings, worker_index: int, parts: Pipeline, source: StatusSource
+) -> Mapping[str, BackgroundTask]:
     """What a worker does beside its events."""
     tasks: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, parts.metrics.registry).run,
-        "ledger": partial(parts.metrics.ledger.recover, parts.store, 2 * settings.commit_timeout_seconds),
-        "rates": Sharing(settings.run_dir / "rates", seat, parts.grants.buckets).run,
+        "ledger": partial(parts.metrics.durable_counters.recover, parts.store, 2 * settings.commit_timeout_seconds),
+        "rates": SharedRateLimits(settings.run_dir / "rates", worker_index, parts.authenticator.buckets).run,
         "status": source.run,
         "log-level": LevelWatch(settings.run_dir, settings.log_level, unix_us, INGEST_LOG.setLevel).run,
     }
@@ -179,13 +185,13 @@ def _background(settings: Settings, seat: int, parts: Parts, source: StatusSourc
     return tasks
 
 
-def make_lanes(settings: Settings, parts: Parts) -> dict[str, Lane]:
+def make_lanes(settings: Settings, parts: Pipeline) -> dict[str, Handler]:
     """The hot lanes by their paths."""
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
-    lanes: dict[str, Lane] = {event_handler.PATH: parts.endpoint, batch_handler.PATH: batches}
+    lanes: dict[str, Handler] = {event_handler.PATH: parts.endpoint, batch_handler.PATH: batches}
     # Laravel does not mind a slash at the end, so some clients may send one.
-    return lanes | {f"{path}/": lane for path, lane in lanes.items()}
+    return lanes | {f"{path}/": handler for path, handler in lanes.items()}
 
 
 def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeMetrics:
@@ -197,7 +203,7 @@ def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeM
     return RuntimeMetrics(registry, settings.data_dir, settings.workers, limits)
 
 
-def make_clients(settings: Settings, parts: Parts) -> Lane:
+def make_clients(settings: Settings, parts: Pipeline) -> Handler:
     return ClientEndpoint(
         parts.endpoint,
         parts.keys,

@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FrameType
 
-from ingest.http.rsgi import HttpProtocol, Lane, Scope, Transport
+from ingest.http.rsgi import Handler, HttpProtocol, Scope, Transport
 
 log = logging.getLogger("ingest.draining")
 
@@ -56,11 +56,11 @@ class Sigterm:
         self._draining = True
 
 
-def closing(lane: Lane) -> Lane:
+def closing(handler: Handler) -> Handler:
     """The lane, closing each connection with its answer."""
 
     def closes(scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
-        return lane(scope, protocol if scope.http_version == "2" else _Closing(protocol))
+        return handler(scope, protocol if scope.http_version == "2" else _Closing(protocol))
 
     return closes
 

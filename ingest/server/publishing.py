@@ -11,7 +11,7 @@ from ingest.ordering.base import OrderedStore
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.base import Outbox
-from ingest.outbox.dead_letters import Graveyard
+from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits
 from ingest.settings import Settings
@@ -33,7 +33,7 @@ class Publishing(msgspec.Struct, frozen=True):
     database: Store
     outage: Outage
     metrics: Metrics
-    graveyard: Graveyard
+    dead_letter_policy: DeadLetterPolicy
 
     def relay(self) -> Relay:
         """Of the database's outbox."""
@@ -49,7 +49,7 @@ class Publishing(msgspec.Struct, frozen=True):
     def dispatcher(self, spool: Outbox | None) -> Dispatcher:
         shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)
         if ordered := self._ordered:
-            return OrderedDispatcher(ordered[0], ordered[1], spool, *shared, self.graveyard)
+            return OrderedDispatcher(ordered[0], ordered[1], spool, *shared, self.dead_letter_policy)
         return Dispatcher(self.publisher, *shared)
 
     @property
@@ -65,7 +65,7 @@ class Publishing(msgspec.Struct, frozen=True):
             entries_max=self.settings.relay_entries_max,
             lease_seconds=self.settings.lease_seconds,
         )
-        return RelayTools(limits, self.outage, self.metrics, time.monotonic, unix_us, self.graveyard)
+        return RelayTools(limits, self.outage, self.metrics, time.monotonic, unix_us, self.dead_letter_policy)
 
     @property
     def _dispatcher_limits(self) -> DispatcherLimits:

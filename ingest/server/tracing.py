@@ -25,14 +25,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 
 from ingest import __version__
-from ingest.broker.base import Lane as PublishLane
-from ingest.broker.base import OrderedPublisher, Publisher, Refused
+from ingest.broker.base import OrderedPublisher, Priority, Publisher, Refused
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.events.headers import TRACEPARENT, Carried
-from ingest.http.rsgi import Headers, HttpProtocol, Lane, Scope
-from ingest.http.trace_context import carry
-from ingest.pipeline.commit_target import Keeper
+from ingest.events.headers import TRACEPARENT, MessageHeaders
+from ingest.http.rsgi import Handler, Headers, HttpProtocol, Scope
+from ingest.http.trace_context import propagate_trace_context
+from ingest.pipeline.commit_target import BatchStore
 from ingest.sources.handler import PREFIX
 
 log = logging.getLogger("ingest.tracing")
@@ -59,20 +58,20 @@ class Tracing:
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
         self._queue = queue
 
-    def lane(self, lane: Lane) -> Lane:
-        """The lane, with a span around each of its requests."""
-        return TracedLane(lane, self._tracer, self._sampler)
+    def handler(self, handler: Handler) -> Handler:
+        """The handler, with a span around each of its requests."""
+        return TracedHandler(handler, self._tracer, self._sampler)
 
-    def keeper(self, keeper: Keeper) -> Keeper:
+    def keeper(self, keeper: BatchStore) -> BatchStore:
         return TracedKeeper(keeper, self._tracer)
 
     def publisher(self, publisher: Publisher) -> Publisher:
         return TracedPublisher(publisher, self._tracer, self._queue)
 
-    def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None:
+    def propagate_trace_context(self, headers: Headers, of_token: MessageHeaders | None) -> MessageHeaders | None:
         """In place of the request's own context its span's, if it has one; see `ingest.events.headers`."""
         if not trace.get_current_span().is_recording():
-            return carry(headers, of_token)
+            return propagate_trace_context(headers, of_token)
         carried = dict(of_token or {})
         _propagator.inject(carried)
         return carried
@@ -86,9 +85,9 @@ class Tracing:
             log.warning("the last spans could not be exported in time", extra={"seconds": SHUTDOWN_SECONDS_MAX})
 
 
-class TracedLane:
-    def __init__(self, lane: Lane, tracer: trace.Tracer, sampler: Sampler) -> None:
-        self._lane = lane
+class TracedHandler:
+    def __init__(self, handler: Handler, tracer: trace.Tracer, sampler: Sampler) -> None:
+        self._handler = handler
         self._tracer = tracer
         self._sampler = sampler
 
@@ -99,7 +98,7 @@ class TracedLane:
         if self._is_sampled(context, route):
             await self._traced(scope, protocol, context, route)
         else:
-            await self._lane(scope, protocol)
+            await self._handler(scope, protocol)
 
     def _is_sampled(self, context: Context, route: str) -> bool:
         parent = trace.get_current_span(context).get_span_context()
@@ -112,7 +111,7 @@ class TracedLane:
         with self._tracer.start_as_current_span(
             f"{scope.method} {route}", context, SpanKind.SERVER, attributes
         ) as span:
-            await self._lane(scope, WatchedProtocol(protocol, span))
+            await self._handler(scope, WatchedProtocol(protocol, span))
 
 
 def _route_of(path: str) -> str:
@@ -145,7 +144,7 @@ class WatchedProtocol:
 
 
 class TracedKeeper:
-    def __init__(self, keeper: Keeper, tracer: trace.Tracer) -> None:
+    def __init__(self, keeper: BatchStore, tracer: trace.Tracer) -> None:
         self._keeper = keeper
         self._tracer = tracer
 
@@ -178,15 +177,19 @@ class TracedPublisher:
     def problem(self) -> str | None:
         return self._publisher.problem
 
-    async def publish(self, batch: Batch, lane: PublishLane = "live") -> None:
-        attributes: Attributes = {**self._attributes, "messaging.batch.message_count": len(batch), "ingest.lane": lane}
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
+        attributes: Attributes = {
+            **self._attributes,
+            "messaging.batch.message_count": len(batch),
+            "ingest.lane": priority,
+        }
         name = f"send {self._attributes['messaging.destination.name']}"
         with _span_of(self._tracer, name, SpanKind.PRODUCER, attributes, batch):
-            await self._publisher.publish(batch, lane)
+            await self._publisher.publish(batch, priority)
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: PublishLane = "live") -> Sequence[Refused]:
+    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         """Of what was left behind there is no span."""
-        return await cast(OrderedPublisher, self._publisher).publish_missing(batches, lane)
+        return await cast(OrderedPublisher, self._publisher).republish_missing(batches, priority)
 
     async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         return await cast(OrderedPublisher, self._publisher).newest_of(batches)

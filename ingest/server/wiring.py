@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
-from ingest.auth.authenticator import Grants
-from ingest.auth.token_refresh import TokenWatch
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Held, Publisher, not_held
@@ -17,28 +17,28 @@ from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.target_record import Agreement, target_of
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
-from ingest.events.headers import Carried
+from ingest.events.headers import MessageHeaders
 from ingest.events.idempotency import Keys
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
-from ingest.http.rsgi import Headers, Lane
-from ingest.http.trace_context import carry
+from ingest.http.rsgi import Handler, Headers
+from ingest.http.trace_context import propagate_trace_context
 from ingest.outbox.backlog import BacklogWatch
-from ingest.outbox.dead_letters import Graveyard
+from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.settler import Settler
 from ingest.pipeline.batcher import Batcher, BatcherLimits
-from ingest.pipeline.commit_target import Home, Keeper
+from ingest.pipeline.commit_target import BatchStore, CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
-from ingest.pipeline.id_lease import SlotKeeper
+from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.retention.scheduler import RetentionKeeper
 from ingest.server.file_owner import act_as_owner
 from ingest.server.publishing import Publishing, keeps_order
-from ingest.server.worker import Parts, SpoolParts
+from ingest.server.worker import Pipeline, SpoolParts
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer
@@ -56,7 +56,7 @@ from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
 from ingest.store.sqlite.store import SQLiteStore
 from ingest.telemetry.clock_skew import ClockWatch
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
 
@@ -69,43 +69,43 @@ T = TypeVar("T")
 class Tracing(Protocol):
     """See `ingest.server.tracing`, which only those have who want it."""
 
-    def carry(self, headers: Headers, of_token: Carried | None) -> Carried | None: ...
-    def keeper(self, keeper: Keeper) -> Keeper: ...
+    def propagate_trace_context(self, headers: Headers, of_token: MessageHeaders | None) -> MessageHeaders | None: ...
+    def keeper(self, keeper: BatchStore) -> BatchStore: ...
     def publisher(self, publisher: Publisher) -> Publisher: ...
-    def lane(self, lane: Lane) -> Lane: ...
+    def handler(self, handler: Handler) -> Handler: ...
     async def stop(self) -> None: ...
 
 
-def make_parts(
+def build_pipeline(
     settings: Settings,
     store: Store,
     publisher: Publisher,
     metrics: Metrics,
-    seat: int,
+    worker_index: int,
     tracing: Tracing | None = None,
     agreement: Agreement | None = None,
-) -> Parts:
-    """`seat` is the worker's number on this host (`ingest.files.locks`)."""
+) -> Pipeline:
+    """`worker_index` is the worker's number on this host (`ingest.files.locks`)."""
     agreement = agreement or make_agreement(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)
     lost = Outage(PUBLISH, time.monotonic)
     away = Outage(COMMIT if has_spool(settings) else COMMIT_UNSPOOLED, time.monotonic, metrics.commits_failing)
-    grants = Grants(settings.tokens, time.monotonic)
+    authenticator = Authenticator(settings.tokens, time.monotonic)
     keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
-    graveyard = Graveyard(store, settings.dead_letter_seconds, metrics, unix_us)
-    publishing = Publishing(settings, publisher, store, lost, metrics, graveyard)
+    dead_letter_policy = DeadLetterPolicy(store, settings.dead_letter_seconds, metrics, unix_us)
+    publishing = Publishing(settings, publisher, store, lost, metrics, dead_letter_policy)
     relay = publishing.relay()
     settler = Settler(store)
-    database = Home(tracing.keeper(store) if tracing else store, settler, relay)
+    database = CommitTarget(tracing.keeper(store) if tracing else store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
     clocks = store.clocks if isinstance(store, MySQLStore) else ClockWatch()
     clocks.show = metrics.clock_apart_seconds.set
-    slots = SlotKeeper(settings.data_dir / "slots", store, unix_us)
+    slots = IdLease(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
-    identity = make_identity(settings, slots, seat)
+    identity = make_identity(settings, slots, worker_index)
     spool = make_spool(settings, publishing, away, locks, identity)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
     limits = CommitterLimits(
@@ -123,7 +123,7 @@ def make_parts(
     }
     if spool:
         checks["spool files"] = spool.watch.trouble
-    return Parts(
+    return Pipeline(
         store=store,
         spool=spool,
         publisher=publisher,
@@ -138,21 +138,27 @@ def make_parts(
         agreement=agreement,
         locks=locks,
         identity=identity,
-        grants=grants,
+        authenticator=authenticator,
         keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
-        token_watch=TokenWatch(store, grants, settings.run_dir / "tokens", metrics, unix_us),
+        token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
         endpoint=Endpoint(
-            grants, keys, bodies, batcher, metrics, settings.body_bytes_max, tracing.carry if tracing else carry
+            authenticator,
+            keys,
+            bodies,
+            batcher,
+            metrics,
+            settings.body_bytes_max,
+            tracing.propagate_trace_context if tracing else propagate_trace_context,
         ),
     )
 
 
-def make_identity(settings: Settings, slots: SlotKeeper, seat: int) -> Identity:
+def make_identity(settings: Settings, slots: IdLease, worker_index: int) -> Identity:
     """Where the order counts, events without a slot are refused: what gets its id later is published out of turn."""
     provisional = has_spool(settings) and not keeps_order(settings)
     if provisional:
-        return Identity(slots, unix_us, LEASED_SLOTS_MAX + seat, 0.0)
+        return Identity(slots, unix_us, LEASED_SLOTS_MAX + worker_index, 0.0)
     return Identity(slots, unix_us, None, RESTART_SECONDS)
 
 
@@ -199,7 +205,7 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | No
     )
 
 
-def make_store(settings: Settings, link: Link = UNHEARD, *, looks_only: bool = False) -> Store:
+def make_store(settings: Settings, link: ConnectionObserver = NO_OBSERVER, *, looks_only: bool = False) -> Store:
     """`looks_only`: for a command that changes nothing, and makes no file."""
     if file := file_of(settings.database_url):
         opened = connect_to_look if looks_only else connect
@@ -230,7 +236,7 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, loo
     return asyncio.run(run())
 
 
-def make_publisher(settings: Settings, link: Link = UNHEARD, held: Held = not_held) -> Publisher:
+def make_publisher(settings: Settings, link: ConnectionObserver = NO_OBSERVER, held: Held = not_held) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.broker.stream.publisher import StreamPublisher  # rstream is needed in this mode only
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from ingest.auth.authenticator import Grants
-from ingest.auth.token_refresh import TokenWatch
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
 from ingest.broker.target_record import Agreement
 from ingest.clock import NowUs
@@ -24,7 +24,7 @@ from ingest.outbox.base import Outbox
 from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
 from ingest.pipeline.batcher import Batcher
-from ingest.pipeline.commit_target import Home, Keeper
+from ingest.pipeline.commit_target import BatchStore, CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher
 from ingest.pipeline.identity import Identity
 from ingest.retention.idempotency_keys import KeyCleaner
@@ -41,7 +41,7 @@ START_SECONDS_MAX = 2.0
 START_POLL_SECONDS = 0.02
 
 
-class SpoolStore(Keeper, Outbox, Protocol):
+class SpoolStore(BatchStore, Outbox, Protocol):
     async def start(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -67,11 +67,11 @@ class SpoolParts(msgspec.Struct, frozen=True):
     watch: Spool
 
     @property
-    def home(self) -> Home:
-        return Home(self.store, self.settler, self.relay, in_database=False)
+    def home(self) -> CommitTarget:
+        return CommitTarget(self.store, self.settler, self.relay, in_database=False)
 
 
-class Parts(msgspec.Struct, frozen=True):
+class Pipeline(msgspec.Struct, frozen=True):
     """What `app` has wired together for one worker."""
 
     store: Store
@@ -88,10 +88,10 @@ class Parts(msgspec.Struct, frozen=True):
     locks: LockWatch
     backlog_watch: BacklogWatch
     identity: Identity
-    grants: Grants
+    authenticator: Authenticator
     keys: Keys
     key_cleaner: KeyCleaner
-    token_watch: TokenWatch
+    token_refresher: TokenRefresher
     endpoint: Endpoint
 
 
@@ -99,7 +99,7 @@ class Worker:
     """Starts also while database or broker is away: it takes events as soon as both ids and store are there."""
 
     def __init__(
-        self, parts: Parts, background: Mapping[str, BackgroundTask], now_us: NowUs, drain_timeout_seconds: float
+        self, parts: Pipeline, background: Mapping[str, BackgroundTask], now_us: NowUs, drain_timeout_seconds: float
     ) -> None:
         """`background` tasks run as long as the worker lives; one that fails starts again."""
         self.parts = parts
@@ -124,8 +124,8 @@ class Worker:
         parts.identity.use_ids, parts.batcher.give_up = self._use_ids, parts.identity.give_up
         self._run(self._identify, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
-        parts.token_watch.recall()
-        self._run(parts.token_watch.run, "tokens")
+        parts.token_refresher.recall()
+        self._run(parts.token_refresher.run, "tokens")
         if parts.spool:
             await self._start_spool(parts.spool)
         self._run(self._show_levels, "levels")
@@ -151,7 +151,7 @@ class Worker:
         except TimeoutError:
             log.warning("the drain took too long; the outbox keeps the rest", extra={"events": self._in_hand()})
         await end(self._tasks)
-        parts.token_watch.count()
+        parts.token_refresher.count()
         await parts.batcher.close()
         await parts.identity.release()
         await parts.dispatcher.close()

@@ -9,11 +9,11 @@ import msgspec
 
 from ingest.errors import IngestError, Unauthenticated, UnknownClient
 from ingest.events.event import Event, decode
-from ingest.events.headers import Carried
+from ingest.events.headers import MessageHeaders
 from ingest.events.idempotency import Keys
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
-from ingest.http.responses import QUEUED, Answer
+from ingest.http.responses import QUEUED, Response
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.sources.base import Call, Client, Posted
@@ -22,7 +22,7 @@ from ingest.sources.forms import query_value
 PREFIX = "/in/"
 CHALLENGE = ("www-authenticate", 'Basic realm="call-events"')
 """Clients that cannot send a header of their own know this one; some send nothing before they are asked."""
-NOTHING = Answer(204, [], b"")
+NOTHING = Response(204, [], b"")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,7 +61,7 @@ class ClientEndpoint:
             answer = await self._single.refuse(exc, "client", scope)
         answer.send(protocol)
 
-    async def _take(self, scope: Scope, protocol: HttpProtocol) -> Answer:
+    async def _take(self, scope: Scope, protocol: HttpProtocol) -> Response:
         client, token = self._addressed(scope.path)
         headers, grant = self._single.admit(scope, token or _token_of(scope))
         body = await self._bodies.read(protocol, headers, self._body_bytes_max)
@@ -72,12 +72,12 @@ class ClientEndpoint:
         events = [_event(call) for call in client.calls(posted)]
         if grant.bucket:
             grant.bucket.take(len(events))
-        carried = self._single.carry(headers, grant.carried)
+        carried = self._single.propagate_trace_context(headers, grant.carried)
         await self._submit(events, self._single.key_given(headers, grant), carried)
         grant.events += len(events)
         return NOTHING if client.status == NOTHING.status else QUEUED
 
-    async def _submit(self, events: Sequence[Event], key: bytes | None, carried: Carried | None) -> None:
+    async def _submit(self, events: Sequence[Event], key: bytes | None, carried: MessageHeaders | None) -> None:
         """Raises why the first that failed did."""
         for index, event in enumerate(events):
             event.key = self._keys.of(event, key, index)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ingest.clock import jittered
 from ingest.errors import SpoolFull, StoreError
-from ingest.pipeline.commit_target import Successor
+from ingest.pipeline.commit_target import RelayPort
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
 from ingest.spool.transfer import Anew, Outcome, Transfer
@@ -36,7 +36,7 @@ class Drainer:
         self,
         spool: SpoolStore,
         database: Store,
-        successor: Successor,
+        successor: RelayPort,
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
@@ -53,7 +53,7 @@ class Drainer:
 
     async def run(self) -> None:
         while True:
-            more, was_away = False, self._outage.lasts.is_set()
+            more, was_away = False, self._outage.active.is_set()
             try:
                 more = await self.round()
             except StoreError as exc:
@@ -75,7 +75,7 @@ class Drainer:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._outage.lasts.wait()
+                await self._outage.active.wait()
 
     async def round(self) -> bool:
         """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""

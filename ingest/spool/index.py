@@ -74,7 +74,7 @@ class Index:
         return transact(self._connection, lambda _: work())
 
     def keep_keys(self, batch: Batch) -> None:
-        """Raises `Repeats`."""
+        """Raises `DuplicateKeys`."""
         keep_keys(self._connection, "keys", batch)
 
     def add(self, first_id: int, count: int, lease_until: int | None, place: Place) -> None:

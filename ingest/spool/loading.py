@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from ingest.errors import Repeats
+from ingest.errors import DuplicateKeys
 from ingest.events.batch import unpack_one
 from ingest.spool.index import LOADING, Index, Row
 from ingest.spool.log import Segment
@@ -111,7 +111,7 @@ class Loader:
 
     def _keep_keys(self, content: bytes) -> None:
         if batch := unpack_one(content):
-            with suppress(Repeats):  # the database tells which of them is kept
+            with suppress(DuplicateKeys):  # the database tells which of them is kept
                 self._index.keep_keys(batch)
 
     def _refuse(self, one: Found) -> None:

@@ -89,7 +89,7 @@ class SpoolStore:
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         """Make the batch durable here; False, as nobody is behind.
 
-        Raises `SpoolFull` at a bound, or on a full disk; `IdsTaken` if other events have the ids; `Repeats`.
+        Raises `SpoolFull` at a bound, or on a full disk; `IdsTaken` if other events have the ids; `DuplicateKeys`.
         """
         record = Record(batch.first_id, len(batch), self._lease_until(lease_seconds), pack(batch))
         try:

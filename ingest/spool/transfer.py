@@ -4,9 +4,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from ingest.errors import BatchRefused, IdsTaken, Repeats, StoreError
+from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
 from ingest.events.batch import Batch, pack, without
-from ingest.pipeline.commit_target import Successor
+from ingest.pipeline.commit_target import RelayPort
 from ingest.pipeline.isolation import Isolation
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
@@ -35,7 +35,7 @@ class Transfer:
     """Of a worker's spool. What arrives in the database ends the `outage`."""
 
     def __init__(
-        self, spool: SpoolStore, database: Store, successor: Successor, outage: Outage, metrics: Metrics, anew: Anew
+        self, spool: SpoolStore, database: Store, successor: RelayPort, outage: Outage, metrics: Metrics, anew: Anew
     ) -> None:
         """`anew` gives events other ids: those that are provisional, or that other events have."""
         self._anew = anew
@@ -67,7 +67,7 @@ class Transfer:
                 try:
                     await self._database.commit(new, lease_seconds=0.0, settled=[])
                     break
-                except Repeats as exc:
+                except DuplicateKeys as exc:
                     new = self._without_repeats(new, exc)
         except IdsTaken as exc:
             _warn(batch, exc)
@@ -110,8 +110,8 @@ class Transfer:
 
     async def _restore_published(self, batches: Sequence[Batch]) -> None:
         try:
-            await self._database.restore(batches)
-        except Repeats as exc:
+            await self._database.insert_published(batches)
+        except DuplicateKeys as exc:
             if len(batches) > 1:
                 for batch in batches:
                     await self._restore_published([batch])
@@ -133,12 +133,12 @@ class Transfer:
                 try:
                     await self._database.commit(named, lease_seconds=0.0, settled=[])
                     break
-                except Repeats as exc:
+                except DuplicateKeys as exc:
                     left = self._without_repeats(left, exc)
 
-    def _without_repeats(self, batch: Batch, repeats: Repeats) -> Batch:
+    def _without_repeats(self, batch: Batch, repeats: DuplicateKeys) -> Batch:
         """What another worker or node had accepted while the database, which knows, was away."""
-        self._metrics.ledger.count(None, repeated=len(repeats.same))
+        self._metrics.durable_counters.count(None, repeated=len(repeats.same))
         return without(batch, repeats.same)
 
     async def _brought(self, records: Sequence[Record], blamed: Sequence[tuple[Batch, StoreError]]) -> None:
@@ -147,13 +147,13 @@ class Transfer:
             await self._set_aside(Refused(part.first_id, len(part), str(reason), pack(part)))
         await self._spool.remove(records)
         brought = sum(record.count for record in records) - len(blamed)
-        self._metrics.ledger.count(None, stored=brought)
+        self._metrics.durable_counters.count(None, stored=brought)
         self._metrics.drained.inc(brought)
 
     def _tell(self, reason: StoreError) -> None:
         self._metrics.refused_commits.labels(reason.code).inc()
         if self._outage.reason:
-            self._outage.concerns(0, str(reason))
+            self._outage.record(0, str(reason))
         else:
             log.warning(
                 "the database refuses events of the spool", extra={"reason": str(reason), "kept": "in the spool"}

@@ -21,13 +21,13 @@ class StatusSource:
     """One of the workers takes the samples: the one that has the lock, which ends with its process."""
 
     def __init__(
-        self, folder: Path, seat: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
+        self, folder: Path, worker_index: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
     ) -> None:
         self._folder = folder
         self._files = files
         self._limits = limits
         self._report = report
-        self._errors = Errors(folder, seat)
+        self._errors = Errors(folder, worker_index)
         self._history = History(folder / "history")
         self._lock_path = folder / "recorder.lock"
         self._lock: FileLock | None = None

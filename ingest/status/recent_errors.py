@@ -21,17 +21,19 @@ _decode = msgspec.json.Decoder(list[Error]).decode
 class Errors(logging.Handler):
     """The last few of this worker, masked as in the log; its seat's earlier worker began the file."""
 
-    def __init__(self, folder: Path, seat: int) -> None:
+    def __init__(self, folder: Path, worker_index: int) -> None:
         super().__init__(logging.WARNING)
         self._folder = folder
-        self._path = folder / f"{seat}.errors"
-        self._seat = seat
+        self._path = folder / f"{worker_index}.errors"
+        self._worker_index = worker_index
         self._last = deque(_read(self._path), ERRORS_MAX)
         self._changed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         text = mask_text(_text(record))[:TEXT_MAX]
-        self._last.append(Error(round(record.created, 3), record.levelname.lower(), record.name, text, self._seat))
+        self._last.append(
+            Error(round(record.created, 3), record.levelname.lower(), record.name, text, self._worker_index)
+        )
         self._changed = True
 
     def save(self) -> None:

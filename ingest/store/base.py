@@ -61,11 +61,11 @@ class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
         Safe to repeat with the same batch after an unknown outcome: the ids make it idempotent.
         The outbox entry is nobody's to claim for `lease_seconds`. Raises `RowRefused` if the database
         refuses the content of certain events, `BatchRefused` if that is not certain, `IdsTaken` if other events have
-        the ids, `Repeats` if other events have keys of these; nothing of the batch is kept then.
+        the ids, `DuplicateKeys` if other events have keys of these; nothing of the batch is kept then.
         No two events of the batch have the same key.
         """
 
-    async def restore(self, batches: Sequence[Batch]) -> None:
+    async def insert_published(self, batches: Sequence[Batch]) -> None:
         """Make rows of batches durable that are published already: without outbox entries, also without those that
         an earlier `commit`, of unknown outcome, may have left. Otherwise as `commit`; what raises may keep some.
         """

@@ -8,7 +8,7 @@ from ingest.events.event import Event
 from ingest.events.ids import ID_MAX
 
 
-class Selection(msgspec.Struct, frozen=True):
+class EventFilter(msgspec.Struct, frozen=True):
     """Events from `first_id` to `last_id`; of these calls, types, ids, each if it is not empty."""
 
     first_id: int = 0
@@ -24,7 +24,7 @@ class EventTable(Protocol):
     async def newest_id(self) -> int:
         """0 without any event."""
 
-    async def count_events(self, selection: Selection) -> int: ...
+    async def count_events(self, selection: EventFilter) -> int: ...
 
-    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+    async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         """The first `limit` of them, in the order of their ids; the payload as the database keeps it."""

@@ -5,7 +5,7 @@ from typing import Protocol
 from prometheus_client import Counter
 
 
-class Link(Protocol):
+class ConnectionObserver(Protocol):
     def connected(self) -> None:
         """A connection was made."""
 
@@ -30,4 +30,4 @@ class UnheardLink:
     def retried(self, count: int) -> None: ...
 
 
-UNHEARD = UnheardLink()
+NO_OBSERVER = UnheardLink()

@@ -41,7 +41,7 @@ class Rows(Protocol):
         """See `ingest.store.base.Store`."""
 
 
-class Ledger:
+class DurableCounters:
     """Of one worker; the only one to change these counters, and only ever in one thread."""
 
     def __init__(self, accepted: Counter, stored: Counter, repeated: Counter, file: Path | None = None) -> None:
@@ -71,7 +71,7 @@ class Ledger:
         _STATE.pack_into(self._map, note * _BYTES, COMMITTING)
         return note
 
-    def strike(self, note: int | None) -> None:
+    def cancel(self, note: int | None) -> None:
         """The commit failed: nothing is to be counted."""
         if note is not None:
             _STATE.pack_into(self._map, note * _BYTES, FREE)
@@ -86,7 +86,7 @@ class Ledger:
             _COUNTS.pack_into(self._map, used * _BYTES + _COUNTS_AT, *becomes)
             _STATE.pack_into(self._map, used * _BYTES, COUNTING)
         self._set(becomes)
-        self.strike(used)
+        self.cancel(used)
 
     async def recover(self, rows: Rows, after_seconds: float) -> None:
         """Count what the seat's last worker had committed but not counted; `after_seconds` none of that is going on."""

@@ -16,17 +16,17 @@ POLL_SECONDS = 0.5
 FILE_NAME = "log-level"
 
 
-class Wish(msgspec.Struct, frozen=True):
+class LevelOverride(msgspec.Struct, frozen=True):
     """Until then (Unix time, microseconds) the log has another level than the settings'."""
 
     level: Level
     until_us: int
 
 
-def wished(folder: Path, now_us: int) -> Wish | None:
+def current_override(folder: Path, now_us: int) -> LevelOverride | None:
     """What is asked for now; a file that holds no wish is none."""
     try:
-        found = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=Wish)
+        found = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=LevelOverride)
     except (OSError, ValueError):  # damaged; msgspec's errors are such, and those of wrong UTF-8
         return None
     return found if now_us < found.until_us else None
@@ -48,7 +48,7 @@ class LevelWatch:
             await asyncio.sleep(POLL_SECONDS)
 
     def look(self) -> None:
-        found = wished(self._folder, self._now_us())
+        found = current_override(self._folder, self._now_us())
         level = found.level if found else self._usual
         if level != self._level:
             self._level = level

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.telemetry.connection_metrics import CountedLink
-from ingest.telemetry.durable_counters import Ledger
+from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.histogram import BatchHistogram
 
 Route = Literal["memory", "relay", "spool"]
@@ -267,7 +267,7 @@ class Metrics:
             ["task"],
             registry=registry,
         )
-        self.ledger = Ledger(self.accepted, self.stored, self.repeated, ledger_file)
+        self.durable_counters = DurableCounters(self.accepted, self.stored, self.repeated, ledger_file)
         self._begin_at_zero()
         self.backlog_is_unknown()
 

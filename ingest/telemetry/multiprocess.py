@@ -18,7 +18,7 @@ class MetricFiles(Collector):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._seat: int | str = 0
+        self._worker_index: int | str = 0
         self._inodes: dict[str, int] = {}
         """Of this worker's own files, by their names, as last seen."""
 
@@ -27,20 +27,20 @@ class MetricFiles(Collector):
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    def use_seat(self, seat: int) -> bool:
+    def use_worker_index(self, worker_index: int) -> bool:
         """Let this process's metrics live in the seat's files; before any metric is made.
 
         True if another worker of this service had the seat: it is dead, and its counters go on.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        owner = self._folder / f"{seat}.pid"
+        owner = self._folder / f"{worker_index}.pid"
         succeeds = owner.exists()
-        for file in self._folder.glob(f"gauge_live*_{seat}.db"):
+        for file in self._folder.glob(f"gauge_live*_{worker_index}.db"):
             file.unlink()  # levels of the worker before
         owner.write_text(str(os.getpid()))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
-        self._seat = seat
-        values.ValueClass = values.MultiProcessValue(lambda: self._seat)  # type: ignore[no-untyped-call]
+        self._worker_index = worker_index
+        values.ValueClass = values.MultiProcessValue(lambda: self._worker_index)  # type: ignore[no-untyped-call]
         return succeeds
 
     def restore(self) -> bool:
@@ -48,7 +48,7 @@ class MetricFiles(Collector):
 
         Raises `OSError`. Linux's /proc has the contents; elsewhere the counters begin at zero again.
         """
-        found = {path.name: path.stat().st_ino for path in self._folder.glob(f"*_{self._seat}.db")}
+        found = {path.name: path.stat().st_ino for path in self._folder.glob(f"*_{self._worker_index}.db")}
         if self._inodes.items() <= found.items():
             self._inodes = found
             return False
@@ -56,15 +56,15 @@ class MetricFiles(Collector):
         self._folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents:
             (self._folder / name).write_bytes(content)
-        (self._folder / f"{self._seat}.pid").write_text(str(os.getpid()))
+        (self._folder / f"{self._worker_index}.pid").write_text(str(os.getpid()))
         # prometheus-client opens its files anew when the process seems to be another one. Their names stay the same.
-        self._seat = str(self._seat) if isinstance(self._seat, int) else int(self._seat)
+        self._worker_index = str(self._worker_index) if isinstance(self._worker_index, int) else int(self._worker_index)
         self._inodes = {}
         return True
 
-    def ledger_of(self, seat: int) -> Path:
+    def ledger_of(self, worker_index: int) -> Path:
         """Where the seat's workers keep their notes (`ingest.telemetry.durable_counters`)."""
-        return self._folder / f"{seat}.ledger"
+        return self._folder / f"{worker_index}.ledger"
 
     def exposition(self) -> bytes:
         """All workers' metrics in Prometheus's text format."""
@@ -90,9 +90,9 @@ class MetricFiles(Collector):
             return False  # a worker that takes this seat has just removed it
         return not file.name.startswith("gauge_live") or self._alive(file.stem.rpartition("_")[2])
 
-    def _alive(self, seat: str) -> bool:
+    def _alive(self, worker_index: str) -> bool:
         try:
-            pid = int((self._folder / f"{seat}.pid").read_text())
+            pid = int((self._folder / f"{worker_index}.pid").read_text())
             os.kill(pid, 0)
         except (OSError, ValueError):
             return False

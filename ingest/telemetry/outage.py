@@ -13,16 +13,16 @@ log = logging.getLogger("ingest.outage")
 SUMMARY_SECONDS = 60.0
 
 
-class Words(msgspec.Struct, frozen=True):
+class Messages(msgspec.Struct, frozen=True):
     """`what` fails, such as "RabbitMQ publish", and what is `kept` all the same."""
 
     what: str
     kept: str
 
 
-PUBLISH = Words("RabbitMQ publish", "events stay in the outbox and are published when it is back")
-COMMIT = Words("MySQL commit", "events are kept in the spool and brought to MySQL when it is back")
-COMMIT_UNSPOOLED = Words("database commit", "nothing, without a spool: clients are told to send their events again")
+PUBLISH = Messages("RabbitMQ publish", "events stay in the outbox and are published when it is back")
+COMMIT = Messages("MySQL commit", "events are kept in the spool and brought to MySQL when it is back")
+COMMIT_UNSPOOLED = Messages("database commit", "nothing, without a spool: clients are told to send their events again")
 
 
 class Level(Protocol):
@@ -34,9 +34,9 @@ class Level(Protocol):
 class Outage:
     """Counts the events it concerns since it began; one a worker and server, shared by all who see it."""
 
-    def __init__(self, words: Words, monotonic: Monotonic, level: Level | None = None) -> None:
+    def __init__(self, words: Messages, monotonic: Monotonic, level: Level | None = None) -> None:
         """`level` is set to 1 while it lasts, else 0."""
-        self.lasts = asyncio.Event()
+        self.active = asyncio.Event()
         """Set as long as it does, for who waits for its beginning."""
         self._words = words
         self._level = level
@@ -51,14 +51,14 @@ class Outage:
         """The newest, while the outage lasts."""
         return self._reason
 
-    def concerns(self, events: int, reason: str) -> None:
+    def record(self, events: int, reason: str) -> None:
         """It lasts, or begins now; so many events more are kept in another place."""
         now = self._monotonic()
         self._events += events
         self._reason = reason
         if self._since is None:
             self._since = self._said = now
-            self.lasts.set()
+            self.active.set()
             self._show(1)
             log.warning(f"{self._words.what} failed", extra={"reason": reason, "kept": self._words.kept})
         elif now - self._said >= SUMMARY_SECONDS:
@@ -74,7 +74,7 @@ class Outage:
             seconds = round(self._monotonic() - self._since, 1)
             log.warning(f"{self._words.what} works again", extra={"seconds": seconds, "events": self._events})
             self._since, self._events, self._reason = None, 0, None
-            self.lasts.clear()
+            self.active.clear()
             self._show(0)
 
     def _show(self, level: int) -> None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import settings
 from prometheus_client import CollectorRegistry
 
-from ingest.auth.authenticator import Grants
+from ingest.auth.authenticator import Authenticator
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import Endpoint
 from ingest.pipeline.batcher import Batcher, BatcherLimits
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
@@ -49,7 +49,7 @@ def successor() -> FakeSuccessor:
 
 
 @pytest.fixture
-def onward() -> FakeOnward:
+def downstream() -> FakeOnward:
     return FakeOnward()
 
 
@@ -59,9 +59,9 @@ def settling() -> FakeSettling:
 
 
 @pytest.fixture
-def home(store: FakeStore, settling: FakeSettling, successor: FakeSuccessor) -> Home:
+def home(store: FakeStore, settling: FakeSettling, successor: FakeSuccessor) -> CommitTarget:
     """The database."""
-    return Home(store, settling, successor)
+    return CommitTarget(store, settling, successor)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
 
 @pytest.fixture
 async def batcher(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[Batcher]:
     """What the endpoints need behind them: one writer, and all that is queued in one commit."""
     limits = BatcherLimits(
@@ -104,7 +104,7 @@ async def batcher(
         writers=1,
         patience_seconds=60.0,
     )
-    committer = Committer(home, None, outage, onward, CommitterLimits(60.0, 60.0, 60.0), metrics, clock.monotonic)
+    committer = Committer(home, None, outage, downstream, CommitterLimits(60.0, 60.0, 60.0), metrics, clock.monotonic)
     batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()
@@ -119,4 +119,6 @@ def bodies(clock: FakeClock) -> BodyReader:
 
 @pytest.fixture
 def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics, clock: FakeClock) -> Endpoint:
-    return Endpoint(Grants([TOKEN], clock.monotonic), Keys(natural=False), bodies, batcher, metrics, BODY_BYTES_MAX)
+    return Endpoint(
+        Authenticator([TOKEN], clock.monotonic), Keys(natural=False), bodies, batcher, metrics, BODY_BYTES_MAX
+    )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ingest.auth.tokens import Token
-from ingest.broker.base import Lane, Refused
+from ingest.broker.base import Priority, Refused
 from ingest.errors import (
     BatchRefused,
     BrokerUnavailable,
@@ -25,9 +25,9 @@ from ingest.events.ids import IdGenerator
 from ingest.http.rsgi import ProtocolClosed
 from ingest.outbox.base import Backlog
 from ingest.outbox.dead_letters import DeadLetter
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.store.base import SlotLease
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 from tests.unit.making import NOW_US
 
 WAIT_SECONDS = 10
@@ -138,7 +138,7 @@ class FakeStore(FakeTokens):
         self.commits.append(Commit(batch, lease_seconds, list(settled)))
         return False
 
-    async def restore(self, batches: Sequence[Batch]) -> None:
+    async def insert_published(self, batches: Sequence[Batch]) -> None:
         self._raise_for(batches)
         self.restored += batches
         self.restores += 1
@@ -152,7 +152,7 @@ class FakeStore(FakeTokens):
         if call_ids & self.riddles:
             raise BatchRefused
 
-    async def bury(self, batch: Batch, reason: str) -> None:
+    async def add_dead(self, batch: Batch, reason: str) -> None:
         if self.bury_errors:
             raise self.bury_errors.popleft()
         self.buried.append((batch, reason))
@@ -163,7 +163,7 @@ class FakeStore(FakeTokens):
     async def count_dead(self) -> int:
         return len(self.buried)
 
-    async def revive(self, event_ids: Sequence[int]) -> int:
+    async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         raise NotImplementedError
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
@@ -172,10 +172,10 @@ class FakeStore(FakeTokens):
     async def newest_id(self) -> int:
         raise NotImplementedError
 
-    async def count_events(self, selection: Selection) -> int:
+    async def count_events(self, selection: EventFilter) -> int:
         raise NotImplementedError
 
-    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+    async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         raise NotImplementedError
 
     async def settle(self, first_ids: Sequence[int]) -> None:
@@ -230,7 +230,7 @@ class FakePublisher:
         self.problem: str | None = None
         self.errors: dict[int, PublishError] = {}
         self.tried: list[Batch] = []
-        self.published: list[tuple[Batch, Lane]] = []
+        self.published: list[tuple[Batch, Priority]] = []
 
     @property
     def ready(self) -> bool:
@@ -243,18 +243,18 @@ class FakePublisher:
 
     async def close(self) -> None: ...
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         if self.problem:
             raise BrokerUnavailable(self.problem)
         self.tried.append(batch)
         await self.gate.wait()
         if batch.first_id in self.errors:
             raise self.errors[batch.first_id]
-        self.published.append((batch, lane))
+        self.published.append((batch, priority))
 
 
 class FakeOrderedPublisher(FakePublisher):
-    """Has found out about what was `missing`, and `overtaken`, too; the next of `doubts` goes wrong with the latter.
+    """Finds out about what was `missing`, and `out_of_sequence`, too; the next of `doubts` fails with the latter.
 
     `had` is what it was told to have had before.
     """
@@ -262,15 +262,15 @@ class FakeOrderedPublisher(FakePublisher):
     def __init__(self) -> None:
         super().__init__()
         self.missing: list[int] = []
-        self.overtaken: list[int] = []
+        self.out_of_sequence: list[int] = []
         self.had: list[Mapping[int, int]] = []
         self.doubts: deque[PublishError] = deque()
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         refused: list[Refused] = []
         for one in batches:
             try:
-                await self.publish(one, lane)
+                await self.publish(one, priority)
             except NotConfirmed as exc:
                 refused.append((one, exc))
             self.missing.append(one.first_id)
@@ -287,7 +287,7 @@ class FakeOrderedPublisher(FakePublisher):
             return [(batches[0], problem)]
         if problem:
             raise problem
-        self.overtaken += [one.first_id for one in batches]
+        self.out_of_sequence += [one.first_id for one in batches]
         return []
 
 
@@ -321,17 +321,17 @@ class FakeOnward:
 
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
-        self.homes: list[Home] = []
+        self.homes: list[CommitTarget] = []
         self.published: asyncio.Future[None] | None = None
         """What those who wait for a batch wait for after its commit."""
         self.finish_errors: deque[Exception] = deque()
-        self.order_is_the_databases = False
+        self.relay_mode = False
         self.takes_late = True
 
     def expect(self, batch: Batch) -> None:
         """Nothing is kept in order."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: Home, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
         self.dispatched.append(batch)
         self.homes.append(home)
 
@@ -340,7 +340,7 @@ class FakeOnward:
             raise self.finish_errors.popleft()
         return self.published
 
-    def lease_seconds(self, home: Home) -> float:
+    def lease_seconds(self, home: CommitTarget) -> float:
         return 30.0
 
 
@@ -450,7 +450,7 @@ class FakeProtocol:
 
 
 async def request(
-    lane: Callable[[FakeScope, FakeProtocol], Awaitable[None]],
+    priority: Callable[[FakeScope, FakeProtocol], Awaitable[None]],
     body: bytes = b"",
     method: str = "POST",
     **headers: str | None,
@@ -458,7 +458,7 @@ async def request(
     """Call a lane as Granian does. `_` in names is `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     protocol = FakeProtocol([body])
-    await lane(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method), protocol)
+    await priority(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method), protocol)
     assert protocol.answered
     return protocol.answered
 

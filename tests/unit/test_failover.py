@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.failover import Rota, each_host
+from ingest.failover import FailoverHosts, each_host
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ class Servers:
     """Named by letters; those that are `away` cannot be connected to, nor do the `silent` ones answer."""
 
     def __init__(self, names: str) -> None:
-        self.rota = Rota(names)
+        self.rota = FailoverHosts(names)
         self.away: set[str] = set()
         self.silent: set[str] = set()
         self.tried: list[str] = []

@@ -7,7 +7,7 @@ import aiormq.exceptions
 from pamqp.common import FieldTable
 
 from ingest.broker.amqp.reasons import words_of
-from ingest.failover import Rota, each_host
+from ingest.failover import FailoverHosts, each_host
 
 HEARTBEAT_SECONDS = 10
 """Asked for, whatever the server proposes: RabbitMQ takes the client's."""
@@ -19,7 +19,7 @@ async def connect(url: str, timeout_seconds: float) -> aio_pika.abc.AbstractConn
 
     Each host has so long. Raises OSError, TimeoutError or aiormq's AMQPError.
     """
-    return await Rota(each_host(url)).connected(lambda one: open_connection(one, timeout=timeout_seconds))
+    return await FailoverHosts(each_host(url)).connected(lambda one: open_connection(one, timeout=timeout_seconds))
 
 
 async def open_connection(url: str, **options: Any) -> aio_pika.abc.AbstractConnection:

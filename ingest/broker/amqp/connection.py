@@ -14,7 +14,7 @@ from ingest.broker.amqp.confirms import Pending
 from ingest.broker.amqp.connect import HEARTBEAT_SECONDS, open_connection
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import Closed, ClosedByBroker, of_connection, words_of
-from ingest.broker.base import Lane
+from ingest.broker.base import Priority
 from ingest.broker.supervisor import Connection
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
@@ -88,17 +88,17 @@ class AmqpConnection(Connection):
             return True
         return False
 
-    def turn(self, lane: Lane) -> AbstractAsyncContextManager[object]:
+    def turn(self, priority: Priority) -> AbstractAsyncContextManager[object]:
         """Held from before a batch is written until it is confirmed."""
-        return self._relay_turn if lane == "relay" and len(self._channels) == 1 else nullcontext()
+        return self._relay_turn if priority == "relay" and len(self._channels) == 1 else nullcontext()
 
-    async def write(self, batch: Batch, lane: Lane) -> Pending:
+    async def write(self, batch: Batch, priority: Priority) -> Pending:
         """See `ConfirmingChannel.write`. Waits for a channel that is opened again."""
         while True:
             await self._whole.wait()
             if self.problem:
                 raise BrokerUnavailable(self.problem)
-            pending = await self._channel(lane).write(batch)
+            pending = await self._channel(priority).write(batch)
             if pending:
                 return pending
 
@@ -131,8 +131,8 @@ class AmqpConnection(Connection):
             task.cancel()
         await _close(self._raw, self._timeout_seconds)
 
-    def _channel(self, lane: Lane) -> ConfirmingChannel:
-        if lane == "live" or len(self._channels) == 1:
+    def _channel(self, priority: Priority) -> ConfirmingChannel:
+        if priority == "live" or len(self._channels) == 1:
             return self._channels[0]
         return min(self._channels[1:], key=len)
 

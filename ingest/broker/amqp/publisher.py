@@ -10,12 +10,12 @@ from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import ClosedByBroker
 from ingest.broker.amqp.suspects import Suspects
 from ingest.broker.amqp.trial import Trial
-from ingest.broker.base import Held, Lane, not_held
+from ingest.broker.base import Held, Priority, not_held
 from ingest.broker.supervisor import SupervisedPublisher
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
-from ingest.failover import Rota, each_host
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.failover import FailoverHosts, each_host
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.1
@@ -34,7 +34,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         self,
         url: str,
         declaration: QueueDeclaration,
-        link: Link = UNHEARD,
+        link: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
         *,
         channels_max: int,
@@ -42,7 +42,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
     ) -> None:
-        self._hosts = Rota(each_host(url))
+        self._hosts = FailoverHosts(each_host(url))
         self._declaration = declaration
         self._channels_max = channels_max
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -56,21 +56,21 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
     def problem(self) -> str | None:
         return super().problem or self._suspects.problem
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         suspects = self._suspects.among(batch)
         refused: Sequence[int] = ()
         if len(suspects) < len(batch):
-            refused, accused = await self._publish(batch, _others(range(len(batch)), suspects), lane)
+            refused, accused = await self._publish(batch, _others(range(len(batch)), suspects), priority)
             self._suspects.confirmed(len(batch) - len(suspects) - len(refused) - len(accused))
             suspects = sorted([*suspects, *accused]) if accused else suspects
         if refused or suspects:
-            await self._judge(batch, refused, suspects, lane)
+            await self._judge(batch, refused, suspects, priority)
 
-    async def _judge(self, batch: Batch, refused: Sequence[int], suspects: Sequence[int], lane: Lane) -> None:
+    async def _judge(self, batch: Batch, refused: Sequence[int], suspects: Sequence[int], priority: Priority) -> None:
         """Try the suspects apart, if the lane has the time; raises `NotConfirmed` with what is left."""
         never: Mapping[int, str] = {}
         words = f"RabbitMQ closed a channel, {self._suspects.said}" if suspects else "RabbitMQ refused them"
-        if suspects and lane == "relay":
+        if suspects and priority == "relay":
             verdict = await self._trial.hear(batch, suspects)
             refused, suspects, never = [*refused, *verdict.refused], verdict.undecided, verdict.never
             words = verdict.problem or words
@@ -79,16 +79,18 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
             message = f"{len(left)} of {len(batch)} messages are not published: {words}."
             raise NotConfirmed(message, left, sorted(never), suspects, never)
 
-    async def _publish(self, batch: Batch, positions: Sequence[int], lane: Lane) -> tuple[Sequence[int], Sequence[int]]:
+    async def _publish(
+        self, batch: Batch, positions: Sequence[int], priority: Priority
+    ) -> tuple[Sequence[int], Sequence[int]]:
         """What of these positions was refused, and what may be why the broker closed the channel."""
         connection = self._supervisor.connection()
         accused: list[int] = []
-        async with connection.turn(lane), connection.confirming(self._confirm_timeout_seconds):
+        async with connection.turn(priority), connection.confirming(self._confirm_timeout_seconds):
             for attempt in range(TRIES_MAX):
                 if attempt:
                     await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
                     self._link.retried(len(positions))
-                pending = await connection.write(batch.picked(positions), lane)
+                pending = await connection.write(batch.picked(positions), priority)
                 try:
                     await pending.done
                 except ClosedByBroker as exc:

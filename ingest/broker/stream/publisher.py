@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-from ingest.broker.base import Held, Lane, Refused, not_held
+from ingest.broker.base import Held, Priority, Refused, not_held
 from ingest.broker.stream.address import HEARTBEAT_SECONDS, StreamAddress
 from ingest.broker.stream.connection import StreamConnection
 from ingest.broker.stream.search import Wanted, find_ids
@@ -12,9 +12,9 @@ from ingest.broker.stream.topology import StreamTopology
 from ingest.broker.supervisor import SupervisedPublisher
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
-from ingest.failover import Rota
+from ingest.failover import FailoverHosts
 from ingest.tasks import all_of
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 log = logging.getLogger("ingest.publisher")
 
@@ -31,7 +31,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self,
         url: str,
         topology: StreamTopology,
-        link: Link = UNHEARD,
+        link: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
         *,
         confirm_timeout_seconds: float,
@@ -40,7 +40,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         look_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         """Every `look_seconds` the stream is looked for."""
-        hosts = Rota(StreamAddress.parse_each(url))
+        hosts = FailoverHosts(StreamAddress.parse_each(url))
 
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
             return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
@@ -49,11 +49,11 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
         await self._publish(self._supervisor.connection(), batch, reference_of(batch.writer))
 
-    async def publish_missing(self, batches: Sequence[Batch], lane: Lane = "live") -> Sequence[Refused]:
+    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
         in_doubt: list[Batch] = []

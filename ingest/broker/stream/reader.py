@@ -12,7 +12,7 @@ from rstream.exceptions import StreamDoesNotExist
 from ingest.broker.stream.address import ERRORS, StreamAddress, abort, finished
 from ingest.broker.supervisor import text_of
 from ingest.errors import BrokerUnavailable
-from ingest.failover import Rota
+from ingest.failover import FailoverHosts
 
 log = logging.getLogger("ingest.publisher")
 
@@ -51,7 +51,7 @@ async def read_streams(
             raise
         return consumer
 
-    consumer = await Rota(StreamAddress.parse_each(url)).connected(subscribed)
+    consumer = await FailoverHosts(StreamAddress.parse_each(url)).connected(subscribed)
     try:
         while (message := await arrived.get()) is not None:
             yield decoded(message)

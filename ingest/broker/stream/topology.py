@@ -15,7 +15,7 @@ from ingest.broker.stream.partitions import partition_names, partition_of
 from ingest.broker.supervisor import text_of
 from ingest.errors import BrokerUnavailable, StoreError
 from ingest.events.event import Event
-from ingest.failover import Rota, each_host
+from ingest.failover import FailoverHosts, each_host
 from ingest.files.one_at_a_time import Exclusively
 
 USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
@@ -116,7 +116,7 @@ class StreamTopology(msgspec.Struct, frozen=True):
                 "RabbitMQ that has some of the streams already."
             )
         try:
-            hosts = Rota(each_host(self.amqp_url))
+            hosts = FailoverHosts(each_host(self.amqp_url))
             async with await hosts.connected(aio_pika.connect) as connection, connection.channel() as channel:
                 exchange = await channel.declare_exchange(
                     self.name, "direct", durable=True, arguments={"x-super-stream": True}
@@ -149,7 +149,7 @@ async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) ->
 
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await Rota(StreamAddress.parse_each(url)).connected(look)
+            return await FailoverHosts(StreamAddress.parse_each(url)).connected(look)
     except ERRORS as exc:
         raise BrokerUnavailable(text_of(exc)) from exc
 

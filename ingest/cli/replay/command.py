@@ -12,7 +12,7 @@ import click
 from ingest.events.ids import ID_MAX
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings, read_settings
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 
 
 @click.command(short_help="Publish events of the table once more.")
@@ -51,12 +51,12 @@ def replay(
     settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
     if not dry_run:
         act_as_owner(settings, folder=settings.broker_url == "embedded:")
-    selection = Selection(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
+    selection = EventFilter(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
     asyncio.run(_replay(settings, selection, rate, resume, dry_run))
 
 
 async def _replay(
-    settings: Settings, selection: Selection, rate: float | None, resume: Path | None, dry_run: bool
+    settings: Settings, selection: EventFilter, rate: float | None, resume: Path | None, dry_run: bool
 ) -> None:
     from ingest.cli.replay.progress import ProgressFile
     from ingest.cli.replay.replay import Replay

@@ -6,13 +6,13 @@ import msgspec
 
 from ingest.errors import SettingsError
 from ingest.files.atomic import replace_file
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 
 
 class Progress(msgspec.Struct):
     """`selection` is as it was asked for, `target` where the events go."""
 
-    selection: Selection
+    selection: EventFilter
     last_id: int
     published: int = 0
     target: str = ""
@@ -26,7 +26,7 @@ class Progress(msgspec.Struct):
     """Those that it never takes, and why."""
 
     @property
-    def left(self) -> Selection:
+    def left(self) -> EventFilter:
         """What was not tried yet."""
         selection = self.selection
         end = selection.last_id if self.end is None else min(selection.last_id, self.end)
@@ -44,7 +44,7 @@ class ProgressFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def read(self, selection: Selection, target: str) -> Progress:
+    def read(self, selection: EventFilter, target: str) -> Progress:
         """Where to go on; the beginning, without a file. Raises `SettingsError` if it is another replay's."""
         if self._path is None or not self._path.exists():
             return Progress(selection, selection.first_id - 1, target=target)

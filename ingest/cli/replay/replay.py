@@ -13,7 +13,7 @@ from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import first_id_of
-from ingest.store.event_query import EventTable, Selection
+from ingest.store.event_query import EventFilter, EventTable
 
 PAGE = 500
 """Events read and published at a time; with a rate, a tenth of a second's, if that is fewer."""
@@ -112,7 +112,7 @@ class Replay:
     async def _next(self) -> list[tuple[int, Event]]:
         """First what an earlier run left, then the next page."""
         if missing := self.progress.missing:
-            events = await self._table.read_events(Selection(ids=tuple(missing)), len(missing))
+            events = await self._table.read_events(EventFilter(ids=tuple(missing)), len(missing))
             self.progress.missing = []
             if events:
                 return events

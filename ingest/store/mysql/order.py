@@ -79,7 +79,7 @@ class OrderedMySQLStore(MySQLStore):
                 await _leave(connection, now, later, lease_seconds)
         return behind
 
-    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         async with self._other() as connection, connection.transaction():
             await connection.run(SET_BEHIND % 1)
             await _leave(connection, now, later, lease_seconds)

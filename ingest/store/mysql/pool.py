@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from ingest.errors import BatchRefused, StoreUnavailable
-from ingest.failover import Rota, each_host
+from ingest.failover import FailoverHosts, each_host
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Duplicate, Retry
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 READ_ONLY = b"SELECT @@global.read_only"
 IN_GALERA = b"SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'"
@@ -29,7 +29,7 @@ class Servers:
     """
 
     def __init__(self, addresses: Sequence[Address], *, current_reads: bool = False) -> None:
-        self._rota = Rota(addresses)
+        self._rota = FailoverHosts(addresses)
         self._current_reads = current_reads
 
     @classmethod
@@ -73,7 +73,7 @@ class Pool:
         servers: Servers,
         connections_max: int,
         connect_timeout_seconds: float,
-        link: Link = UNHEARD,
+        link: ConnectionObserver = NO_OBSERVER,
         *,
         autocommit: bool,
     ) -> None:

@@ -15,7 +15,7 @@ from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS, SLOTS_MAX, slot_of
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import packed_singly
 from ingest.store.base import LEASE_SECONDS_MAX
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 INSERT_ENTRY = (
@@ -166,7 +166,7 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     return b";".join(statements)
 
 
-def restore(batches: Sequence[Batch]) -> bytes:
+def insert_published(batches: Sequence[Batch]) -> bytes:
     """The transaction of batches that are published: their rows, and no outbox entries, not even earlier ones."""
     first_ids = [batch.first_id for batch in batches]
     return b";".join([*insert_keys(*batches), insert_events(*batches), delete_entries(first_ids), b"COMMIT"])
@@ -199,7 +199,7 @@ def read_held_keys(batch: Batch) -> bytes | None:
     return READ_KEYS_HELD % _hex_listed(digests) if digests else None
 
 
-def where(selection: Selection) -> bytes:
+def where(selection: EventFilter) -> bytes:
     """The condition that an event is one of the selection."""
     conditions = [b"id BETWEEN %d AND %d" % (selection.first_id, selection.last_id)]
     for column, texts in ((b"call_id", selection.call_ids), (b"event_type", selection.event_types)):
@@ -210,7 +210,7 @@ def where(selection: Selection) -> bytes:
     return b" AND ".join(conditions)
 
 
-def bury(batch: Batch, reason: str) -> bytes:
+def add_dead(batch: Batch, reason: str) -> bytes:
     """Keeps each event of the batch as a dead letter."""
     why = quoted(reason.encode())
     rows = (

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ingest.errors import BatchRefused, IdsTaken, Repeats, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.events.batch import Batch, repeats_in, unpack
+from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
+from ingest.events.batch import Batch, duplicate_keys_in, unpack
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
 from ingest.outbox.base import Backlog
 from ingest.store.base import ALL_LEASED, SlotLease
@@ -51,8 +51,8 @@ class MySQLStore(MySQLCluster):
             with suppress(Duplicate):  # the server came as far as to look for such a row
                 await self._commit_once(sql.probe())
 
-    async def restore(self, batches: Sequence[Batch]) -> None:
-        statement = sql.restore(batches)
+    async def insert_published(self, batches: Sequence[Batch]) -> None:
+        statement = sql.insert_published(batches)
         async with self._deadline():
             try:
                 await self._insist(statement, batches)
@@ -63,7 +63,7 @@ class MySQLStore(MySQLCluster):
     async def _restore_again(self, batch: Batch) -> None:
         """One of several batches, of which some are there, or parts of them."""
         try:
-            await self._insist(sql.restore([batch]), [batch])
+            await self._insist(sql.insert_published([batch]), [batch])
         except Duplicate:
             await self._check_repeats(batch)
             await self._check_own(batch)
@@ -177,8 +177,8 @@ class MySQLStore(MySQLCluster):
             async with self._writers.connection() as connection:
                 held = await connection.run(statement)
                 await connection.run(b"ROLLBACK")
-            if same := repeats_in(batch, held):
-                raise Repeats(same)
+            if same := duplicate_keys_in(batch, held):
+                raise DuplicateKeys(same)
 
     async def _check_own(self, batch: Batch) -> None:
         """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""

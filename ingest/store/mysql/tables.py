@@ -11,7 +11,7 @@ from ingest.events.batch import Batch, unpack_one
 from ingest.events.event import Event
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Duplicate
@@ -21,7 +21,7 @@ from ingest.store.mysql.pool import Pool, Servers
 from ingest.store.mysql.schema import Report, examined
 from ingest.store.mysql.schema_guard import SchemaGuard
 from ingest.telemetry.clock_skew import ClockWatch
-from ingest.telemetry.connection_metrics import UNHEARD, Link
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 SCAN_SECONDS_MAX = 600.0
 """For events that are counted, or picked out of all: a large table is read to its end for that."""
@@ -41,7 +41,7 @@ class MySQLTables:
         connect_timeout_seconds: float,
         commit_timeout_seconds: float,
         now_us: Callable[[], int],
-        link: Link = UNHEARD,
+        link: ConnectionObserver = NO_OBSERVER,
     ) -> None:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
         self._writers = Pool(servers, connections_max, connect_timeout_seconds, link, autocommit=False)
@@ -98,9 +98,9 @@ class MySQLTables:
             async with self._other() as connection:
                 await connection.run(sql.remove_tokens(digests))
 
-    async def bury(self, batch: Batch, reason: str) -> None:
+    async def add_dead(self, batch: Batch, reason: str) -> None:
         async with self._other() as connection:
-            await connection.run(sql.bury(batch, reason))
+            await connection.run(sql.add_dead(batch, reason))
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
         async with self._other() as connection:
@@ -112,7 +112,7 @@ class MySQLTables:
             counted = int((await connection.run(sql.COUNT_DEAD))[0][0])
             return await rows_of(connection, b"ingest_dead_letters", counted)
 
-    async def revive(self, event_ids: Sequence[int]) -> int:
+    async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         if not event_ids:
             return 0
         async with self._other() as connection:
@@ -133,13 +133,13 @@ class MySQLTables:
         async with self._other() as connection:
             return int((await connection.run(sql.NEWEST_ID))[0][0])
 
-    async def count_events(self, selection: Selection) -> int:
+    async def count_events(self, selection: EventFilter) -> int:
         async with self._other(SCAN_SECONDS_MAX) as connection:
             count = int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
             await check_whole(connection)
         return count
 
-    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+    async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
         async with self._other(SCAN_SECONDS_MAX) as connection:
             rows = await connection.run(statement)

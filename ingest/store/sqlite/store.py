@@ -109,7 +109,7 @@ class SQLiteStore(SQLiteTables):
         await self._transact(write)
         return False
 
-    async def restore(self, batches: Sequence[Batch]) -> None:
+    async def insert_published(self, batches: Sequence[Batch]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             self._check_once(connection)
             for batch in batches:

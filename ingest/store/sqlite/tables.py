@@ -14,7 +14,7 @@ from ingest.events.event import Event
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, packed_singly
 from ingest.sqlite import Connect, Database, connect
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class SQLiteTables:
         rows = [(digest,) for digest in digests]
         await self._transact(lambda connection: connection.executemany(REMOVE_TOKEN, rows))
 
-    async def bury(self, batch: Batch, reason: str) -> None:
+    async def add_dead(self, batch: Batch, reason: str) -> None:
         died = utc_text(self._now_us())
         rows = [(event_id, reason, died, packed) for event_id, packed in packed_singly(batch)]
         await self._transact(lambda connection: connection.executemany(BURY, rows))
@@ -94,7 +94,7 @@ class SQLiteTables:
     async def count_dead(self) -> int:
         return int((await self._run(lambda connection: connection.execute(COUNT_DEAD).fetchone()))[0])
 
-    async def revive(self, event_ids: Sequence[int]) -> int:
+    async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         def move(connection: sqlite3.Connection) -> int:
             connection.executemany(REVIVE, [(self._now_us() // 1000, event_id) for event_id in event_ids])
             return connection.executemany(DROP_DEAD, [(event_id,) for event_id in event_ids]).rowcount
@@ -108,12 +108,12 @@ class SQLiteTables:
     async def newest_id(self) -> int:
         return int((await self._run(lambda connection: connection.execute(NEWEST_ID).fetchone()))[0])
 
-    async def count_events(self, selection: Selection) -> int:
+    async def count_events(self, selection: EventFilter) -> int:
         condition, values = _where(selection)
         row = await self._run(lambda connection: connection.execute(COUNT_EVENTS + condition, values).fetchone())
         return int(row[0])
 
-    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+    async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         condition, values = _where(selection)
         statement = f"{READ_EVENTS}{condition} ORDER BY id LIMIT ?"
         rows = await self._run(lambda connection: connection.execute(statement, (*values, limit)).fetchall())
@@ -128,7 +128,7 @@ class SQLiteTables:
             return await self._database.run(work)
 
 
-def _where(selection: Selection) -> tuple[str, Sequence[str | int]]:
+def _where(selection: EventFilter) -> tuple[str, Sequence[str | int]]:
     """The condition that an event is one of the selection, and its values."""
     condition = "id BETWEEN ? AND ?"
     found: list[str | int] = [selection.first_id, selection.last_id]

@@ -18,7 +18,7 @@ from ingest.broker.base import Publisher
 from ingest.broker.embedded import EmbeddedPublisher, EmbeddedQueue
 from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
-from ingest.telemetry.connection_metrics import UNHEARD
+from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.services import RabbitMQServer
 
 ARRIVE_SECONDS = 20.0
@@ -108,7 +108,7 @@ class Queue(Broker):
 
     def publisher(self, **limits: float) -> Publisher:
         return AmqpPublisher(
-            self.url, QueueDeclaration(self.name, self.kind), UNHEARD, channels_max=3, **{**LIMITS, **limits}
+            self.url, QueueDeclaration(self.name, self.kind), NO_OBSERVER, channels_max=3, **{**LIMITS, **limits}
         )
 
     async def read(self, enough: Enough) -> list[Received]:
@@ -157,7 +157,7 @@ class Stream(Broker):
         }
 
     def publisher(self, **limits: float) -> Publisher:
-        return StreamPublisher(self.url, StreamTopology(self.name), UNHEARD, **{**LIMITS, **limits})
+        return StreamPublisher(self.url, StreamTopology(self.name), NO_OBSERVER, **{**LIMITS, **limits})
 
     async def read(self, enough: Enough) -> list[Received]:
         found: list[Received] = []
@@ -188,7 +188,7 @@ class SuperStream(Stream):
         self.topology = StreamTopology(self.name, partitions, amqp_url=server.amqp_url if amqp else None)
 
     def publisher(self, **limits: float) -> Publisher:
-        return StreamPublisher(self.url, self.topology, UNHEARD, **{**LIMITS, **limits})
+        return StreamPublisher(self.url, self.topology, NO_OBSERVER, **{**LIMITS, **limits})
 
     def partition(self, number: int) -> Stream:
         stream = Stream(self._server)

@@ -144,7 +144,7 @@ async def test_frozen_broker_is_noticed_at_the_confirm_deadline(
     try:
         async with asyncio.timeout(HANG_SECONDS):
             outcomes = await asyncio.gather(
-                *(pair.publisher.publish(batch(3), lane) for pair in pairs for lane in ("live", "relay")),
+                *(pair.publisher.publish(batch(3), priority) for pair in pairs for priority in ("live", "relay")),
                 return_exceptions=True,
             )
         assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * len(outcomes)

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
-from ingest.broker.base import Lane, Publisher
+from ingest.broker.base import Priority, Publisher
 from ingest.errors import BrokerUnavailable, NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
@@ -134,7 +134,7 @@ async def test_what_the_broker_allows_is_kept_to(
         async with publishing(queue.publisher()) as publisher:
             published = [sized(10, 17_000, 300_000, us=NOW_US + number * 1000) for number in range(6)]
             published[3].events[1].headers = {"tracestate": "z" * 9000, "token": "kamailio"}
-            lanes: Sequence[Lane] = ("live", "relay")
+            lanes: Sequence[Priority] = ("live", "relay")
             await asyncio.gather(*(publisher.publish(each, lanes[n % 2]) for n, each in enumerate(published)))
             found = await queue.received(18)
             sizes = {message.message_id: len(message.body) for message in found}

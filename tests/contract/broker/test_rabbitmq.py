@@ -17,7 +17,7 @@ from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.telemetry.connection_metrics import UNHEARD
+from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.contract.broker.publishers import (
     LIMITS,
     Queue,
@@ -67,7 +67,9 @@ async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_
         await publisher.publish(batch(2))
         await queue.delete()
         returned = [batch(20, us=NOW_US + number * 1000) for number in range(5)]
-        await asyncio.gather(*(publisher.publish(each, lane) for each in returned for lane in ("live", "relay")))
+        await asyncio.gather(
+            *(publisher.publish(each, priority) for each in returned for priority in ("live", "relay"))
+        )
         found = await queue.received(200)
         assert {m.message_id for m in found} == _ids(*returned)
         assert all(m.persistent for m in found)
@@ -217,8 +219,8 @@ async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: 
         for each in (first, third, second):
             await publisher.publish(each)
         ordered = cast(OrderedPublisher, publisher)
-        await ordered.publish_missing([first, second, third, last])
-        await ordered.publish_missing([first, second, third, last])
+        await ordered.republish_missing([first, second, third, last])
+        await ordered.republish_missing([first, second, third, last])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -269,7 +271,7 @@ async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream
         await publisher.publish(with_large.picked([0]))
         await publisher.publish(newer)
         if how == "missing":
-            refused = await ordered.publish_missing([with_large, second])
+            refused = await ordered.republish_missing([with_large, second])
         else:
             refused = await ordered.publish_overtaken([with_large, second], {})
         (end,) = by(7, batch(1, us=NOW_US + 9000))
@@ -286,7 +288,7 @@ async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event
     async with publishing(stream.publisher()) as publisher:
         for each in (soon_over[1], *long_going):
             await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).publish_missing([soon_over[0], long_going[0]])
+        await cast(OrderedPublisher, publisher).republish_missing([soon_over[0], long_going[0]])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -302,7 +304,7 @@ async def test_stream_is_searched_whatever_a_writers_clock_said(stream: Stream, 
     async with publishing(stream.publisher()) as publisher:
         for each in (first, second, fourth):
             await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).publish_missing([second, third])
+        await cast(OrderedPublisher, publisher).republish_missing([second, third])
         (end,) = by(7, batch(1, us=us + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -317,8 +319,8 @@ async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing
         for each in (third, second, first):
             await relay.publish(each)
         await cast(OrderedPublisher, relay).publish_overtaken([second], {})
-        await cast(OrderedPublisher, other).publish_missing([first])
-        await cast(OrderedPublisher, other).publish_missing([second])
+        await cast(OrderedPublisher, other).republish_missing([first])
+        await cast(OrderedPublisher, other).republish_missing([second])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await relay.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -363,7 +365,7 @@ async def test_super_stream_needs_amqp_with_an_older_rabbitmq(rabbitmq: RabbitMQ
 async def test_stream_is_declared_with_its_limits(rabbitmq: RabbitMQServer) -> None:
     stream = Stream(rabbitmq)
     topology = StreamTopology(stream.name, age_seconds_max=3600, bytes_max=1 << 30)
-    async with removed(stream), publishing(StreamPublisher(stream.url, topology, UNHEARD, **LIMITS)):
+    async with removed(stream), publishing(StreamPublisher(stream.url, topology, NO_OBSERVER, **LIMITS)):
         told = rabbitmq.ctl("list_queues", "--quiet", "--no-table-headers", "name", "arguments")
     (line,) = [line for line in told.splitlines() if line.startswith(stream.name)]
     assert '{"x-max-age","3600s"}' in line

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.errors import Repeats
+from ingest.errors import DuplicateKeys
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
@@ -27,7 +27,7 @@ async def commit(store: Store, made: Batch) -> None:
 
 
 async def repeats(store: Store, made: Batch) -> dict[int, bool]:
-    with pytest.raises(Repeats) as raised:
+    with pytest.raises(DuplicateKeys) as raised:
         await commit(store, made)
     return dict(raised.value.same)
 
@@ -74,17 +74,17 @@ async def test_of_many_at_once_one_is_stored(database: Database) -> None:
         outcomes = await asyncio.gather(*map(commit, stores, made), return_exceptions=True)
 
     assert outcomes.count(None) == 1
-    assert all(isinstance(one, Repeats) and one.same == {0: True} for one in outcomes if one is not None)
+    assert all(isinstance(one, DuplicateKeys) and one.same == {0: True} for one in outcomes if one is not None)
     assert database.call_ids().count("one") == 1
     assert len(database.rows()) == 2
 
 
 async def test_restored_batches_bring_their_keys_and_say_what_they_repeat(store: Store, database: Database) -> None:
-    await store.restore([batch([keyed("call-1", b"1")], slot=3), batch([keyed("call-2", b"2")], slot=4)])
+    await store.insert_published([batch([keyed("call-1", b"1")], slot=3), batch([keyed("call-2", b"2")], slot=4)])
     assert await repeats(store, batch([keyed("call-2", b"2")], slot=5)) == {0: True}
 
-    with pytest.raises(Repeats) as raised:
-        await store.restore([batch([keyed("call-3", b"3"), keyed("call-1", b"1")], slot=6)])
+    with pytest.raises(DuplicateKeys) as raised:
+        await store.insert_published([batch([keyed("call-3", b"3"), keyed("call-1", b"1")], slot=6)])
 
     assert raised.value.same == {1: True}
     assert database.call_ids() == ["call-1", "call-2"]

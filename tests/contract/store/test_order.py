@@ -71,7 +71,7 @@ class Published:
 
 async def test_every_commit_is_told_whether_all_are_behind(store: OrderedMySQLStore) -> None:
     assert not await commit(store, numbered(0))
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     assert await commit(store, numbered(1))
     assert await store.catch_up(Published())
     assert not await commit(store, numbered(2))
@@ -81,7 +81,7 @@ async def test_entries_left_to_the_relays_are_claimed_at_once(store: OrderedMySQ
     first, second, third = (numbered(number) for number in range(3))
     for made in (first, second, third):
         await commit(store, made)
-    await store.fall_behind([first.first_id, second.first_id], [], LEASE_SECONDS)
+    await store.enter_relay_mode([first.first_id, second.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == [first.first_id, second.first_id]
     assert await store.claim(10, LEASE_SECONDS) == []
 
@@ -91,7 +91,7 @@ async def test_entries_are_released_only_while_all_are_behind(store: OrderedMySQ
     await commit(store, made)
     assert not await store.release([made.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     assert await store.release([made.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
 
@@ -116,7 +116,7 @@ async def test_what_is_claimed_while_all_are_behind_is_the_oldest_of_all(store: 
     first, second, third = numbered(0, 1), numbered(1, 2), numbered(2, 3)
     for made in (first, second, third):
         await commit(store, made)
-    await store.fall_behind([first.first_id, third.first_id], [], LEASE_SECONDS)
+    await store.enter_relay_mode([first.first_id, third.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == [first.first_id]
     await store.settle([first.first_id, second.first_id])
     assert await store.claim(10, LEASE_SECONDS) == [third.first_id]
@@ -126,7 +126,7 @@ async def test_the_last_entries_are_published_before_all_have_caught_up(store: O
     made = [numbered(number) for number in range(3)]
     for one in made:
         await commit(store, one)
-    await store.fall_behind([one.first_id for one in made], [], LEASE_SECONDS)
+    await store.enter_relay_mode([one.first_id for one in made], [], LEASE_SECONDS)
     published = Published()
     assert await store.catch_up(published)
     assert published.first_ids == [one.first_id for one in made]
@@ -134,7 +134,7 @@ async def test_the_last_entries_are_published_before_all_have_caught_up(store: O
 
 
 async def test_entries_that_live_workers_publish_need_not_be_waited_for(store: OrderedMySQLStore) -> None:
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     await commit(store, numbered(0))
     published = Published()
     assert await store.catch_up(published)
@@ -144,7 +144,7 @@ async def test_entries_that_live_workers_publish_need_not_be_waited_for(store: O
 async def test_nobody_has_caught_up_while_a_relay_has_entries(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made, lease_seconds=0.0)
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     await store.claim(10, LEASE_SECONDS)
     assert not await store.catch_up(Published())
     assert await commit(store, numbered(1))
@@ -153,7 +153,7 @@ async def test_nobody_has_caught_up_while_a_relay_has_entries(store: OrderedMySQ
 async def test_many_entries_are_published_before_anybody_is_held_off(store: OrderedMySQLStore) -> None:
     for number in range(LAST_ENTRIES_MAX + 1):
         await commit(store, numbered(number), lease_seconds=0.0)
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     published = Published()
     assert not await store.catch_up(published)
     assert published.first_ids == []
@@ -163,7 +163,7 @@ async def test_many_entries_are_published_before_anybody_is_held_off(store: Orde
 async def test_entries_that_cannot_be_published_stay(store: OrderedMySQLStore, published: Published) -> None:
     made = numbered(0)
     await commit(store, made, lease_seconds=0.0)
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     with suppress(BrokerUnavailable):
         assert not await store.catch_up(published)
     assert await commit(store, numbered(1))
@@ -174,7 +174,7 @@ async def test_no_commit_is_made_while_the_last_entries_are_published(
     store: OrderedMySQLStore, database: MySQL
 ) -> None:
     await commit(store, numbered(0), lease_seconds=0.0)
-    await store.fall_behind([], [], LEASE_SECONDS)
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
     published = Published(seconds=0.1)
     catching_up = asyncio.create_task(store.catch_up(published))
     await published.began.wait()
@@ -206,10 +206,10 @@ async def test_nobody_has_caught_up_while_entries_are_kept_back(store: OrderedMy
     """Their clients were answered: what follows must not overtake them."""
     made = numbered(0)
     await commit(store, made)
-    await store.fall_behind([], [made.first_id], LEASE_SECONDS)
+    await store.enter_relay_mode([], [made.first_id], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
     assert not await store.catch_up(Published())
-    await store.fall_behind([made.first_id], [], LEASE_SECONDS)
+    await store.enter_relay_mode([made.first_id], [], LEASE_SECONDS)
     assert await store.catch_up(Published())
 
 
@@ -218,7 +218,7 @@ async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease
 ) -> None:
     made = numbered(0)
     await commit(store, made)
-    await store.fall_behind([], [made.first_id], LEASE_SECONDS)
+    await store.enter_relay_mode([], [made.first_id], LEASE_SECONDS)
     database.expire("ingest_outbox")
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
     assert not await store.catch_up(Published())
@@ -231,7 +231,7 @@ async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_
     older, newer, other = numbered(0, 1), numbered(1, 1), numbered(2, 2)
     for made in (older, newer, other):
         await commit(store, made)
-    await store.fall_behind([newer.first_id], [], LEASE_SECONDS)
+    await store.enter_relay_mode([newer.first_id], [], LEASE_SECONDS)
     published = Published()
     assert not await store.catch_up(published)
     assert published.first_ids == []

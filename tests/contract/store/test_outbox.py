@@ -192,7 +192,7 @@ async def test_age_of_an_entry_from_a_clock_ahead_is_zero(store: Store) -> None:
 
 async def test_batch_that_is_published_already_gets_rows_and_no_entry(store: Store, database: Database) -> None:
     made = batch(3)
-    await store.restore([made])
+    await store.insert_published([made])
 
     assert [row[0] for row in database.rows()] == made.ids
     assert database.entries() == []
@@ -203,7 +203,7 @@ async def test_published_batch_takes_along_the_entry_of_an_earlier_try(store: St
     made = batch(3)
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
 
-    await store.restore([made])
+    await store.insert_published([made])
 
     assert [row[0] for row in database.rows()] == made.ids
     assert database.entries() == []
@@ -213,8 +213,8 @@ async def test_batches_of_which_some_are_there_are_restored_together(store: Stor
     made = [batch(2, us=NOW_US + number * 1000) for number in range(3)]
     await store.commit(made[1], lease_seconds=LEASE_SECONDS, settled=[])
 
-    await store.restore(made)
-    await store.restore(made)
+    await store.insert_published(made)
+    await store.insert_published(made)
 
     assert [row[0] for row in database.rows()] == [event_id for one in made for event_id in one.ids]
     assert [row[4] for row in database.rows()][::2] == sorted({row[4] for row in database.rows()})
@@ -223,9 +223,9 @@ async def test_batches_of_which_some_are_there_are_restored_together(store: Stor
 
 async def test_restore_takes_no_ids_of_other_events(store: Store, database: Database) -> None:
     theirs, ours = batch([event("call-1")]), batch([event("call-2")])
-    await store.restore([theirs])
+    await store.insert_published([theirs])
 
     with pytest.raises(IdsTaken):
-        await store.restore([ours])
+        await store.insert_published([ours])
 
     assert database.call_ids() == ["call-1"]

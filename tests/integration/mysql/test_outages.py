@@ -11,7 +11,7 @@ import pytest
 from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.store import MySQLStore
@@ -110,7 +110,7 @@ async def test_scan_of_the_table_may_take_longer_than_a_commit(
     hasty_store: MySQLStore, database: MySQL, scan: str
 ) -> None:
     await commit(hasty_store, batch(3))
-    await hasty_store.count_events(Selection())
+    await hasty_store.count_events(EventFilter())
 
     with frozen(database.server):
         found = asyncio.create_task(events_found(hasty_store, scan))
@@ -121,7 +121,9 @@ async def test_scan_of_the_table_may_take_longer_than_a_commit(
 
 
 async def events_found(store: MySQLStore, scan: str) -> int:
-    return await store.count_events(Selection()) if scan == "count" else len(await store.read_events(Selection(), 10))
+    return (
+        await store.count_events(EventFilter()) if scan == "count" else len(await store.read_events(EventFilter(), 10))
+    )
 
 
 async def test_commit_that_a_frozen_server_left_open_is_made_once(hasty_store: MySQLStore, database: MySQL) -> None:

@@ -16,7 +16,7 @@ from ingest.errors import StoreError
 from ingest.events.ids import first_id_of
 from ingest.retention.partitions import day_of, name_of
 from ingest.retention.run import Retention
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 from ingest.store.mysql.partitioning.conversion import CHUNK_ROWS, Conversion
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.partitioning.unfinished import unfinished
@@ -98,7 +98,7 @@ async def told(url: str) -> str:
 async def replayed(database: MySQL) -> None:
     """As much as `ingest replay` reads first."""
     async with stores(database.store()) as (store,):
-        await store.read_events(Selection(), 1)
+        await store.read_events(EventFilter(), 1)
 
 
 def killed(what: str, url: str, step: str) -> None:

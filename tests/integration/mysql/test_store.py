@@ -222,7 +222,7 @@ async def test_refused_content_keeps_the_whole_batch_out(store: MySQLStore, data
 async def test_server_is_asked_once_which_rows_have_no_json(store: MySQLStore, database: MySQL) -> None:
     made = batch([event("good"), REFUSED["no JSON"], event("it's"), REFUSED["no JSON"]])
 
-    for write in (partial(commit, store, made), partial(store.restore, [made.part(0, 2), made.part(2, 4)])):
+    for write in (partial(commit, store, made), partial(store.insert_published, [made.part(0, 2), made.part(2, 4)])):
         with pytest.raises(RowRefused, match="MySQL error") as told:
             await write()
         assert sorted(told.value.rows) == [made.ids[1], made.ids[3]]

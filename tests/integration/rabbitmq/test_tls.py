@@ -12,7 +12,7 @@ from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Publisher
 from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
-from ingest.telemetry.connection_metrics import UNHEARD
+from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.certificates import Authority
 from tests.contract.broker.publishers import LIMITS, publishing, until
 from tests.integration.rabbitmq.tls import TLSRabbitMQ
@@ -32,8 +32,8 @@ def tls_rabbitmq() -> Iterator[TLSRabbitMQ]:
 def publisher_to(url: str, name: str) -> Publisher:
     limits: Mapping[str, Any] = LIMITS
     if url.startswith("amqps:"):
-        return AmqpPublisher(url, QueueDeclaration(name, "classic"), UNHEARD, channels_max=2, **limits)
-    return StreamPublisher(url, StreamTopology(name), UNHEARD, **limits)
+        return AmqpPublisher(url, QueueDeclaration(name, "classic"), NO_OBSERVER, channels_max=2, **limits)
+    return StreamPublisher(url, StreamTopology(name), NO_OBSERVER, **limits)
 
 
 async def refusal(url: str) -> str:

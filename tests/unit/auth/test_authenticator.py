@@ -5,18 +5,18 @@ from hashlib import sha256
 
 import pytest
 
-from ingest.auth.authenticator import Grants
-from ingest.auth.rate_limit import Bucket
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.rate_limit import TokenBucket
 from ingest.auth.tokens import CONFIGURED, Token, digest_of, entry_of
 
 FIRST, SECOND, THIRD = "first-token", "second.token", "third token"
 WRONG = [None, "", "first-token ", "first-toke", "FIRST-TOKEN", "first-token,second.token", "\xff\x00"]
 
 
-def grants_of(entries: Sequence[str], *tokens: Token) -> Grants:
-    grants = Grants(entries, lambda: 0.0)
-    grants.use(tokens)
-    return grants
+def grants_of(entries: Sequence[str], *tokens: Token) -> Authenticator:
+    authenticator = Authenticator(entries, lambda: 0.0)
+    authenticator.use(tokens)
+    return authenticator
 
 
 def kept(secret: str, name: str = "pbx", rate: int | None = None, burst: int | None = None) -> Token:
@@ -43,10 +43,10 @@ def test_tokens_of_the_database_have_their_names(token: str, name: str) -> None:
     assert grant.name == name
 
 
-@pytest.mark.parametrize("grants", [OURS, PLAIN, KEPT], ids=["some hashed", "all plain", "some kept"])
+@pytest.mark.parametrize("authenticator", [OURS, PLAIN, KEPT], ids=["some hashed", "all plain", "some kept"])
 @pytest.mark.parametrize("token", WRONG)
-def test_anything_else_is_not(grants: Grants, token: str | None) -> None:
-    assert grants.of(token) is None
+def test_anything_else_is_not(authenticator: Authenticator, token: str | None) -> None:
+    assert authenticator.of(token) is None
 
 
 @pytest.mark.parametrize("sent", [entry_of(SECOND), sha256(SECOND.encode()).hexdigest()])
@@ -66,27 +66,27 @@ def test_no_token_is_not_the_empty_token() -> None:
 
 
 def test_tokens_are_not_kept_as_such() -> None:
-    grants = grants_of([FIRST], kept(SECOND))
-    grants.of(SECOND)
+    authenticator = grants_of([FIRST], kept(SECOND))
+    authenticator.of(SECOND)
 
-    assert FIRST not in repr(vars(grants))
-    assert SECOND not in repr(vars(grants))
+    assert FIRST not in repr(vars(authenticator))
+    assert SECOND not in repr(vars(authenticator))
 
 
 def test_withdrawn_token_is_none_at_once() -> None:
-    grants = grants_of([FIRST], kept(SECOND), kept(THIRD))
-    assert grants.of(SECOND)
+    authenticator = grants_of([FIRST], kept(SECOND), kept(THIRD))
+    assert authenticator.of(SECOND)
 
-    grants.use([kept(THIRD)])
+    authenticator.use([kept(THIRD)])
 
-    assert grants.of(SECOND) is None
-    assert grants.of(FIRST)
-    assert grants.of(THIRD)
+    assert authenticator.of(SECOND) is None
+    assert authenticator.of(FIRST)
+    assert authenticator.of(THIRD)
 
 
 def test_tokens_of_one_name_share_its_rate_and_its_counts() -> None:
-    grants = grants_of([], kept(FIRST, rate=5), kept(SECOND, rate=7, burst=70))
-    first, second = grants.of(FIRST), grants.of(SECOND)
+    authenticator = grants_of([], kept(FIRST, rate=5), kept(SECOND, rate=7, burst=70))
+    first, second = authenticator.of(FIRST), authenticator.of(SECOND)
 
     assert first is second
     assert first
@@ -95,30 +95,30 @@ def test_tokens_of_one_name_share_its_rate_and_its_counts() -> None:
 
 
 def test_counts_and_an_unchanged_rate_outlast_a_change_of_tokens() -> None:
-    grants = grants_of([], kept(FIRST, rate=5))
-    before = grants.of(FIRST)
+    authenticator = grants_of([], kept(FIRST, rate=5))
+    before = authenticator.of(FIRST)
     assert before
     before.events, bucket = 3, before.bucket
 
-    grants.use([kept(FIRST, rate=5), kept(SECOND, "other")])
+    authenticator.use([kept(FIRST, rate=5), kept(SECOND, "other")])
 
-    after = grants.of(FIRST)
+    after = authenticator.of(FIRST)
     assert after is before
     assert after.bucket is bucket
-    grants.use([kept(FIRST)])
+    authenticator.use([kept(FIRST)])
     assert before.bucket is None
 
 
 def test_two_rates_of_one_name_are_one_bucket_that_no_change_of_the_table_refills() -> None:
     two = (kept(FIRST, rate=5, burst=50), kept(SECOND, rate=7, burst=70))
-    grants = grants_of([], *two)
-    bucket = bucket_of(grants, FIRST)
+    authenticator = grants_of([], *two)
+    bucket = bucket_of(authenticator, FIRST)
     bucket.take(70)
 
     for _ in range(3):
-        grants.use([*two, kept(THIRD, "other")])
+        authenticator.use([*two, kept(THIRD, "other")])
 
-    assert grants.buckets() == {"pbx": bucket}
+    assert authenticator.buckets() == {"pbx": bucket}
     assert (bucket.rate, bucket.burst, bucket.taken) == (7, 70, 70)
     assert bucket.wait_seconds() > 0
 
@@ -126,19 +126,19 @@ def test_two_rates_of_one_name_are_one_bucket_that_no_change_of_the_table_refill
 @pytest.mark.parametrize("between", [[], [kept(FIRST)], [kept(FIRST, rate=1)]], ids=["no token", "no rate", "a lower"])
 def test_limits_that_come_back_give_nothing_back(between: list[Token]) -> None:
     limited = kept(FIRST, rate=10, burst=100)
-    grants = grants_of([], limited)
-    bucket_of(grants, FIRST).take(100)
+    authenticator = grants_of([], limited)
+    bucket_of(authenticator, FIRST).take(100)
 
-    grants.use(between)
-    grants.use([limited])
+    authenticator.use(between)
+    authenticator.use([limited])
 
-    bucket = bucket_of(grants, FIRST)
+    bucket = bucket_of(authenticator, FIRST)
     assert (bucket.rate, bucket.burst, bucket.taken) == (10, 100, 100)
     assert bucket.wait_seconds() > 0
 
 
-def bucket_of(grants: Grants, secret: str) -> Bucket:
-    grant = grants.of(secret)
+def bucket_of(authenticator: Authenticator, secret: str) -> TokenBucket:
+    grant = authenticator.of(secret)
     assert grant
     assert grant.bucket
     return grant.bucket

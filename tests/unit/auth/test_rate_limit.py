@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from ingest.auth.rate_limit import Bucket, Sharing
+from ingest.auth.rate_limit import SharedRateLimits, TokenBucket
 from tests.unit.fakes import FakeClock
 
 RATE, BURST = 10.0, 20.0
 
 
 @pytest.fixture
-def bucket(clock: FakeClock) -> Bucket:
-    return Bucket(RATE, BURST, clock.monotonic)
+def bucket(clock: FakeClock) -> TokenBucket:
+    return TokenBucket(RATE, BURST, clock.monotonic)
 
 
-def taken_at_once(bucket: Bucket) -> int:
+def taken_at_once(bucket: TokenBucket) -> int:
     """How many single events it lets through now."""
     count = 0
     while not bucket.wait_seconds():
@@ -24,7 +24,7 @@ def taken_at_once(bucket: Bucket) -> int:
     return count
 
 
-def test_burst_is_let_through_after_a_pause_and_the_rate_afterwards(bucket: Bucket, clock: FakeClock) -> None:
+def test_burst_is_let_through_after_a_pause_and_the_rate_afterwards(bucket: TokenBucket, clock: FakeClock) -> None:
     assert taken_at_once(bucket) == BURST
     clock.advance(1)
     assert taken_at_once(bucket) == RATE
@@ -32,20 +32,20 @@ def test_burst_is_let_through_after_a_pause_and_the_rate_afterwards(bucket: Buck
     assert taken_at_once(bucket) == BURST
 
 
-def test_wait_is_until_the_next_event_may_come(bucket: Bucket, clock: FakeClock) -> None:
+def test_wait_is_until_the_next_event_may_come(bucket: TokenBucket, clock: FakeClock) -> None:
     taken_at_once(bucket)
     assert bucket.wait_seconds() == pytest.approx(1 / RATE)
     clock.advance(1 / RATE + 1e-9)
     assert bucket.wait_seconds() == 0
 
 
-def test_batch_above_the_burst_is_waited_for_afterwards(bucket: Bucket, clock: FakeClock) -> None:
+def test_batch_above_the_burst_is_waited_for_afterwards(bucket: TokenBucket, clock: FakeClock) -> None:
     assert bucket.wait_seconds() == 0
     bucket.take(100)
     assert bucket.wait_seconds() == pytest.approx((100 - BURST + 1) / RATE)
 
 
-def test_larger_burst_is_filled_by_the_rate_alone(bucket: Bucket, clock: FakeClock) -> None:
+def test_larger_burst_is_filled_by_the_rate_alone(bucket: TokenBucket, clock: FakeClock) -> None:
     assert taken_at_once(bucket) == BURST
     bucket.limit(RATE, 10 * BURST)
     assert taken_at_once(bucket) == 0
@@ -53,7 +53,7 @@ def test_larger_burst_is_filled_by_the_rate_alone(bucket: Bucket, clock: FakeClo
     assert taken_at_once(bucket) == RATE
 
 
-def test_smaller_burst_counts_at_once(bucket: Bucket) -> None:
+def test_smaller_burst_counts_at_once(bucket: TokenBucket) -> None:
     bucket.limit(RATE, 3)
 
     assert taken_at_once(bucket) == 3
@@ -62,9 +62,9 @@ def test_smaller_burst_counts_at_once(bucket: Bucket) -> None:
 class Worker:
     """With a bucket of one name."""
 
-    def __init__(self, folder: Path, seat: int, clock: FakeClock) -> None:
-        self.bucket = Bucket(RATE, BURST, clock.monotonic)
-        self.sharing = Sharing(folder, seat, lambda: {"pbx": self.bucket})
+    def __init__(self, folder: Path, worker_index: int, clock: FakeClock) -> None:
+        self.bucket = TokenBucket(RATE, BURST, clock.monotonic)
+        self.sharing = SharedRateLimits(folder, worker_index, lambda: {"pbx": self.bucket})
 
 
 def test_what_others_took_is_held_against_the_rate_once(tmp_path: Path, clock: FakeClock) -> None:
@@ -130,6 +130,6 @@ def test_file_that_is_not_readable_is_passed_over(tmp_path: Path, clock: FakeClo
 
 
 def test_names_without_a_rate_cost_no_file(tmp_path: Path) -> None:
-    Sharing(tmp_path, 0, dict).share()
+    SharedRateLimits(tmp_path, 0, dict).share()
 
     assert not list(tmp_path.iterdir())

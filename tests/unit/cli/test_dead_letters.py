@@ -17,13 +17,13 @@ class FakeTable:
         self.ids.insert(0, -len(self.ids))
         return found
 
-    async def bury(self, batch: Batch, reason: str) -> None:
+    async def add_dead(self, batch: Batch, reason: str) -> None:
         raise NotImplementedError
 
     async def count_dead(self) -> int:
         raise NotImplementedError
 
-    async def revive(self, event_ids: object) -> int:
+    async def requeue_dead(self, event_ids: object) -> int:
         raise NotImplementedError
 
     async def drop_dead(self, event_ids: object) -> int:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.broker.base import Lane
+from ingest.broker.base import Priority
 from ingest.cli.replay.progress import ProgressFile
 from ingest.cli.replay.replay import PAGE, REFUSED_MAX, TRIES_MAX, Replay, ReplayFailed
 from ingest.errors import BrokerUnavailable, NotConfirmed, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.store.event_query import Selection
+from ingest.store.event_query import EventFilter
 from tests.unit.fakes import FakePublisher
 from tests.unit.making import event
 
@@ -30,13 +30,13 @@ class Table:
     async def newest_id(self) -> int:
         return max(self.ids, default=0)
 
-    async def count_events(self, selection: Selection) -> int:
+    async def count_events(self, selection: EventFilter) -> int:
         return len(self._selected(selection))
 
-    async def read_events(self, selection: Selection, limit: int) -> list[tuple[int, Event]]:
+    async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         return [(event_id, event()) for event_id in self._selected(selection)[:limit]]
 
-    def _selected(self, selection: Selection) -> list[int]:
+    def _selected(self, selection: EventFilter) -> list[int]:
         within = (i for i in sorted(self.ids) if selection.first_id <= i <= selection.last_id)
         return [i for i in within if not selection.ids or i in selection.ids]
 
@@ -51,7 +51,7 @@ class Broker(FakePublisher):
         self.away = False
         self.taken: list[int] = []
 
-    async def publish(self, batch: Batch, lane: Lane = "live") -> None:
+    async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         if self.away:
             raise BrokerUnavailable
         refused = [at for at, event_id in enumerate(batch.ids) if event_id in self.never | self.later]
@@ -75,7 +75,7 @@ async def replay(
     table: Table, broker: Broker, path: Path | None = None, target: str = TARGET, sleep: Sleep = no_pause
 ) -> Replay:
     file = ProgressFile(path)
-    replaying = Replay(table, broker, file.read(Selection(), target), file, None, lambda events: None, sleep)
+    replaying = Replay(table, broker, file.read(EventFilter(), target), file, None, lambda events: None, sleep)
     await replaying.begin()
     return replaying
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.files.locks import FileLock, holders_of_lost, is_locked, lock, take_seat
+from ingest.files.locks import FileLock, holders_of_lost, is_locked, lock, take_worker_index
 
 HOLDER = """import sys
 from pathlib import Path
@@ -61,19 +61,19 @@ Damage = Callable[[Path], None]
 
 
 def test_seats_are_distinct_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
-    seats = [take_seat(tmp_path / "run") for _ in range(3)]
-    assert [seat.number for seat in seats] == [0, 1, 2]
+    seats = [take_worker_index(tmp_path / "run") for _ in range(3)]
+    assert [worker_index.number for worker_index in seats] == [0, 1, 2]
 
     seats[1].release()
 
-    assert take_seat(tmp_path / "run").number == 1
+    assert take_worker_index(tmp_path / "run").number == 1
 
 
 def test_folder_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError, match=r"INGEST_DATA_DIR: .*file.*cannot be used"):
-        take_seat(tmp_path / "file")
+        take_worker_index(tmp_path / "file")
 
 
 def test_lock_is_intact_until_it_is_released(path: Path, held: FileLock) -> None:
@@ -138,10 +138,10 @@ def test_neighbours_with_the_same_beginning_are_no_evidence(tmp_path: Path) -> N
 
 
 def test_seat_of_a_live_worker_stays_its_own_when_its_lock_is_deleted(tmp_path: Path) -> None:
-    first = take_seat(tmp_path)
+    first = take_worker_index(tmp_path)
     first.lock.path.unlink()
 
-    assert take_seat(tmp_path).number == 1
+    assert take_worker_index(tmp_path).number == 1
 
 
 def test_released_lock_has_no_file(held: FileLock) -> None:

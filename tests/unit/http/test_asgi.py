@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ingest.http.asgi import Bridge, Message, Receive, Send, asgi_scope
+from ingest.http.asgi import AsgiAdapter, Message, Receive, Send, asgi_scope
 from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope
 
 
@@ -38,7 +38,7 @@ def scope() -> FakeScope:
 
 async def test_head_of_the_request_is_passed_on(scope: FakeScope) -> None:
     application = Application(START, body(b""))
-    await Bridge(application)(scope, FakeProtocol())
+    await AsgiAdapter(application)(scope, FakeProtocol())
 
     assert {key: application.scope[key] for key in ("type", "method", "path", "query_string", "client", "server")} == {
         "type": "http",
@@ -62,7 +62,7 @@ def test_authority_stands_for_an_absent_host(headers: dict[str, str | None], hos
 
 async def test_body_of_the_request_comes_in_its_parts(scope: FakeScope) -> None:
     application = Application(START, body(b""))
-    await Bridge(application)(scope, FakeProtocol([b"ab", b"c"]))
+    await AsgiAdapter(application)(scope, FakeProtocol([b"ab", b"c"]))
 
     *parts, end, gone = application.received
     assert b"".join(part["body"] for part in parts) == b"abc"
@@ -84,7 +84,7 @@ async def test_answer_is_passed_back(
     scope: FakeScope, messages: list[Message], whole: bytes, streamed: list[bytes]
 ) -> None:
     protocol = FakeProtocol()
-    await Bridge(Application(START, *messages))(scope, protocol)
+    await AsgiAdapter(Application(START, *messages))(scope, protocol)
 
     assert protocol.answered
     assert (protocol.answered.status, protocol.answered.headers) == (404, {"x-name": "caf\xe9"})

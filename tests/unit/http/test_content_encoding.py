@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import BodyTooLarge, Malformed, UnsupportedEncoding
-from ingest.http.content_encoding import GZIP_MEMBERS_MAX, RATIO_MAX, Undo, gunzip, undo_of, unzstd
+from ingest.http.content_encoding import GZIP_MEMBERS_MAX, RATIO_MAX, Decoder, decoder_for, gunzip, unzstd
 from tests.unit.fakes import FakeHeaders
 
 BYTES_MAX = 1_000_000
@@ -34,12 +34,12 @@ ENCODINGS = [
 
 @pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
 @given(content=st.binary(max_size=2000))
-def test_content_comes_back(encode: Encode, undo: Undo, content: bytes) -> None:
+def test_content_comes_back(encode: Encode, undo: Decoder, content: bytes) -> None:
     assert undo(encode(content), BYTES_MAX) == content
 
 
 @pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
-def test_content_of_the_largest_size_is_taken_and_a_byte_more_is_not(encode: Encode, undo: Undo) -> None:
+def test_content_of_the_largest_size_is_taken_and_a_byte_more_is_not(encode: Encode, undo: Decoder) -> None:
     content = bytes(range(256)) * 4
 
     assert undo(encode(content), len(content)) == content
@@ -49,7 +49,7 @@ def test_content_of_the_largest_size_is_taken_and_a_byte_more_is_not(encode: Enc
 
 @pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
 @given(data=st.data())
-def test_what_ends_early_is_malformed(encode: Encode, undo: Undo, data: st.DataObject) -> None:
+def test_what_ends_early_is_malformed(encode: Encode, undo: Decoder, data: st.DataObject) -> None:
     body = encode(b'{"call_id":"a"}')
     length = data.draw(st.integers(0, len(body) - 1))
 
@@ -59,13 +59,13 @@ def test_what_ends_early_is_malformed(encode: Encode, undo: Undo, data: st.DataO
 
 @pytest.mark.parametrize("undo", [gunzip, unzstd])
 @given(body=st.binary(max_size=200))
-def test_any_bytes_are_taken_or_refused(undo: Undo, body: bytes) -> None:
+def test_any_bytes_are_taken_or_refused(undo: Decoder, body: bytes) -> None:
     with suppress(Malformed, BodyTooLarge):
         undo(body, BYTES_MAX)
 
 
 @pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
-def test_bomb_takes_no_more_memory_than_its_bound(encode: Encode, undo: Undo) -> None:
+def test_bomb_takes_no_more_memory_than_its_bound(encode: Encode, undo: Decoder) -> None:
     bomb = encode(bytes(100_000_000))
     tracemalloc.start()
     try:
@@ -104,11 +104,11 @@ def test_zstd_of_two_frames_is_malformed() -> None:
 @pytest.mark.parametrize(
     ("name", "undo"), [("", None), (" Identity", None), ("GZIP", gunzip), ("x-gzip", gunzip), ("zstd", unzstd)]
 )
-def test_names(name: str, undo: Undo | None) -> None:
-    assert undo_of(FakeHeaders({"content-encoding": name})) is undo
+def test_names(name: str, undo: Decoder | None) -> None:
+    assert decoder_for(FakeHeaders({"content-encoding": name})) is undo
 
 
 @pytest.mark.parametrize("name", ["br", "deflate", "gzip, zstd", None])
 def test_names_that_are_none_of_ours(name: str | None) -> None:
     with pytest.raises(UnsupportedEncoding):
-        undo_of(FakeHeaders({"content-encoding": name}))
+        decoder_for(FakeHeaders({"content-encoding": name}))

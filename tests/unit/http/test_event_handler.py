@@ -21,7 +21,9 @@ def message_of(answered: Answered) -> Any:
     return answered.json["message"]
 
 
-async def test_event_is_answered_once_it_is_committed(endpoint: Endpoint, store: FakeStore, onward: FakeOnward) -> None:
+async def test_event_is_answered_once_it_is_committed(
+    endpoint: Endpoint, store: FakeStore, downstream: FakeOnward
+) -> None:
     store.gate.clear()
     answering = asyncio.create_task(post(endpoint, body(call_id="one")))
     await until(lambda: store.tried)
@@ -31,7 +33,7 @@ async def test_event_is_answered_once_it_is_committed(endpoint: Endpoint, store:
     answered = await answering
 
     assert (answered.status, answered.json) == (200, {"status": "queued"})
-    assert [call_ids(batch) for batch in onward.dispatched] == [["one"]]
+    assert [call_ids(batch) for batch in downstream.dispatched] == [["one"]]
 
 
 async def test_requests_that_wait_together_share_a_commit(endpoint: Endpoint, store: FakeStore) -> None:

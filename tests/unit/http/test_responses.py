@@ -4,14 +4,14 @@ from typing import Any
 import pytest
 
 from ingest import errors
-from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Answer, answer_to
+from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Response, answer_to
 
 
-def headers(answer: Answer) -> dict[str, str]:
+def headers(answer: Response) -> dict[str, str]:
     return dict(answer.headers)
 
 
-def content(answer: Answer) -> Any:
+def content(answer: Response) -> Any:
     return json.loads(answer.body)
 
 

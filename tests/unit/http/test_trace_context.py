@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from ingest.http.trace_context import carry
+from ingest.http.trace_context import propagate_trace_context
 from tests.unit.fakes import FakeHeaders
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -14,14 +14,14 @@ def head(given: Mapping[str, str] | None = None, /, **headers: str) -> FakeHeade
 
 
 def test_trace_context_is_carried_as_it_came() -> None:
-    assert carry(head(traceparent=PARENT), None) == {"traceparent": PARENT}
+    assert propagate_trace_context(head(traceparent=PARENT), None) == {"traceparent": PARENT}
     state = {"traceparent": PARENT, "tracestate": "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"}
-    assert carry(head(state), TOKEN) == state | TOKEN
+    assert propagate_trace_context(head(state), TOKEN) == state | TOKEN
 
 
 def test_request_without_one_carries_its_tokens_name_or_nothing() -> None:
-    assert carry(head(), None) is None
-    assert carry(head(tracestate="rojo=1"), TOKEN) is TOKEN
+    assert propagate_trace_context(head(), None) is None
+    assert propagate_trace_context(head(tracestate="rojo=1"), TOKEN) is TOKEN
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,16 @@ def test_request_without_one_carries_its_tokens_name_or_nothing() -> None:
     ],
 )
 def test_wrong_trace_context_is_left_out(parent: str) -> None:
-    assert carry(head(traceparent=parent, tracestate="rojo=1"), None) is None
+    assert propagate_trace_context(head(traceparent=parent, tracestate="rojo=1"), None) is None
 
 
 def test_later_versions_may_have_more() -> None:
-    assert carry(head(traceparent="01" + PARENT[2:] + "-extra"), None) == {"traceparent": "01" + PARENT[2:] + "-extra"}
+    assert propagate_trace_context(head(traceparent="01" + PARENT[2:] + "-extra"), None) == {
+        "traceparent": "01" + PARENT[2:] + "-extra"
+    }
 
 
 def test_state_too_long_for_others_is_left_out() -> None:
-    assert carry(head(traceparent=PARENT, tracestate="r=" + "1" * 511), None) == {"traceparent": PARENT}
+    assert propagate_trace_context(head(traceparent=PARENT, tracestate="r=" + "1" * 511), None) == {
+        "traceparent": PARENT
+    }

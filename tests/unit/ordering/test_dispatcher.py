@@ -14,8 +14,8 @@ from ingest.ordering.dispatcher import (
     PATIENCE_SECONDS,
     OrderedDispatcher,
 )
-from ingest.outbox.dead_letters import Graveyard
-from ingest.pipeline.commit_target import Home
+from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import DispatcherLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
@@ -35,7 +35,7 @@ LEASE_SECONDS = 30.0
 
 
 class FakeOrder:
-    """What the workers agree on. `behind` is the note; `release` and `fall_behind` fail with the next of `errors`."""
+    """What the workers agree on: `behind`. `release` and `enter_relay_mode` fail with the next of `errors`."""
 
     def __init__(self) -> None:
         self.behind = False
@@ -46,7 +46,7 @@ class FakeOrder:
         self.kept: list[int] = []
         self.older: set[int] = set()
 
-    async def fall_behind(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         await self._answered()
         self.behind = True
         self.free += now
@@ -87,8 +87,8 @@ def spool_store() -> FakeStore:
 
 
 @pytest.fixture
-def spool(spool_store: FakeStore, successor: FakeSuccessor) -> Home:
-    return Home(spool_store, FakeSettling(), successor, in_database=False)
+def spool(spool_store: FakeStore, successor: FakeSuccessor) -> CommitTarget:
+    return CommitTarget(spool_store, FakeSettling(), successor, in_database=False)
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ async def dispatcher(
     publisher: FakeOrderedPublisher, order: FakeOrder, spool_store: FakeStore, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[OrderedDispatcher]:
     outage = Outage(PUBLISH, clock.monotonic)
-    graveyard = Graveyard(spool_store, 60.0, metrics, clock.now_us)
+    dead_letter_policy = DeadLetterPolicy(spool_store, 60.0, metrics, clock.now_us)
     made = OrderedDispatcher(
-        publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard
+        publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy
     )
     yield made
     await made.close()
@@ -112,7 +112,9 @@ def ids(published: FakePublisher) -> list[int]:
     return [event_id for made, _ in published.published for event_id in made.ids]
 
 
-def commit(to: OrderedDispatcher, made: Batch, home: Home, *, behind: bool = False) -> "asyncio.Future[None] | None":
+def commit(
+    to: OrderedDispatcher, made: Batch, home: CommitTarget, *, behind: bool = False
+) -> "asyncio.Future[None] | None":
     """A commit from its beginning to its end; what those who wait for it wait for then."""
     to.expect(made)
     to.dispatch(made, LEASE_SECONDS, home, behind)
@@ -120,7 +122,7 @@ def commit(to: OrderedDispatcher, made: Batch, home: Home, *, behind: bool = Fal
 
 
 async def test_batch_is_answered_when_it_is_published(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
@@ -142,7 +144,7 @@ async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(dispa
 
 
 async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_commits(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     first, second = batches(2)
     dispatcher.expect(first)
@@ -159,7 +161,7 @@ async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_comm
 
 
 async def test_batch_that_is_not_committed_holds_nobody_up(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     refused, second = batches(2)
     dispatcher.expect(refused)
@@ -171,7 +173,7 @@ async def test_batch_that_is_not_committed_holds_nobody_up(
 
 
 async def test_parts_of_a_batch_are_published_in_its_order(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     whole = batch(4)
     dispatcher.expect(whole)
@@ -184,7 +186,7 @@ async def test_parts_of_a_batch_are_published_in_its_order(
 
 
 async def test_what_cannot_be_published_is_told_before_it_is_answered(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
@@ -202,7 +204,7 @@ async def test_what_cannot_be_published_is_told_before_it_is_answered(
 
 
 async def test_nothing_is_published_behind_what_the_relays_have(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     """The second was committed before anybody was told: it must not overtake the first."""
     first, second, third = batches(3)
@@ -226,35 +228,35 @@ async def test_nothing_is_published_behind_what_the_relays_have(
 
 
 async def test_what_is_committed_while_all_are_behind_is_the_relays(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     order.behind = True
     first, second = batches(2)
-    assert not dispatcher.order_is_the_databases
+    assert not dispatcher.relay_mode
     answer = commit(dispatcher, first, home, behind=True)
     assert answer is not None
     await answer
     assert (order.free, publisher.tried) == ([first.first_id], [])
-    assert dispatcher.order_is_the_databases
+    assert dispatcher.relay_mode
 
     order.behind = False
     answer = commit(dispatcher, second, home)
     assert answer is not None
     await answer
-    assert not dispatcher.order_is_the_databases
+    assert not dispatcher.relay_mode
 
 
 async def test_who_cannot_publish_will_be_behind(
     dispatcher: OrderedDispatcher, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.problem = "away"
-    assert dispatcher.order_is_the_databases
+    assert dispatcher.relay_mode
     publisher.problem = None
-    assert not dispatcher.order_is_the_databases
+    assert not dispatcher.relay_mode
 
 
 async def test_drain_waits_for_what_the_database_is_being_asked(
-    dispatcher: OrderedDispatcher, home: Home, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, order: FakeOrder
 ) -> None:
     order.behind = True
     order.gate.clear()
@@ -274,7 +276,7 @@ async def test_drain_waits_for_what_the_database_is_being_asked(
 
 
 async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     order.gate.clear()
     (made,) = batches(1)
@@ -289,7 +291,7 @@ async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
 
 
 async def test_who_was_behind_publishes_again_once_the_note_is_gone(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     """It had read the note, which was taken back before it could leave the batch to the relays."""
     order.gate.clear()
@@ -305,7 +307,7 @@ async def test_who_was_behind_publishes_again_once_the_note_is_gone(
 
 
 async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
@@ -318,7 +320,7 @@ async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
 
 
 async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_has_it_after_all(
-    dispatcher: OrderedDispatcher, spool: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, spool: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
@@ -332,7 +334,7 @@ async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_h
 
 
 async def test_clients_of_a_long_outage_wait_no_longer_than_others(
-    dispatcher: OrderedDispatcher, spool: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, spool: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     first, second = batches(2)
@@ -345,7 +347,7 @@ async def test_clients_of_a_long_outage_wait_no_longer_than_others(
 
 
 async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
@@ -357,7 +359,7 @@ async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
 
 
 async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
-    dispatcher: OrderedDispatcher, spool: Home, spool_store: FakeStore, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, spool: CommitTarget, spool_store: FakeStore, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.problem = "away"
     first, second = batches(2)
@@ -376,7 +378,7 @@ async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
 
 @pytest.fixture
 async def spooled(
-    dispatcher: OrderedDispatcher, spool: Home, spool_store: FakeStore, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, spool: CommitTarget, spool_store: FakeStore, publisher: FakeOrderedPublisher
 ) -> tuple[Batch, Batch]:
     """Two batches, of which the older one is in the spool, as the broker is away."""
     publisher.problem = "away"
@@ -388,7 +390,7 @@ async def spooled(
 
 async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
     dispatcher: OrderedDispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
     spooled: tuple[Batch, Batch],
@@ -408,7 +410,7 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
 
 async def test_others_are_told_while_the_spool_is_being_published(
     dispatcher: OrderedDispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
     spooled: tuple[Batch, Batch],
@@ -431,8 +433,8 @@ async def test_others_are_told_while_the_spool_is_being_published(
 
 async def test_older_ones_of_the_database_are_not_kept_back(
     dispatcher: OrderedDispatcher,
-    home: Home,
-    spool: Home,
+    home: CommitTarget,
+    spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
@@ -451,8 +453,8 @@ async def test_older_ones_of_the_database_are_not_kept_back(
 
 async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
     dispatcher: OrderedDispatcher,
-    home: Home,
-    spool: Home,
+    home: CommitTarget,
+    spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
@@ -479,8 +481,8 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
 async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_overtake_it(
     publishing: bool,
     dispatcher: OrderedDispatcher,
-    home: Home,
-    spool: Home,
+    home: CommitTarget,
+    spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
@@ -511,7 +513,7 @@ async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_
 
 
 async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     publisher.gate.clear()
     large, more = batch(8), batch(8, us=NOW_US + 1000)
@@ -524,7 +526,7 @@ async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
 
 
 async def test_closing_answers_who_waits_as_all_is_durable(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
@@ -536,7 +538,7 @@ async def test_closing_answers_who_waits_as_all_is_durable(
 
 
 async def test_event_too_large_for_the_stream_holds_nobody_up(
-    dispatcher: OrderedDispatcher, home: Home, publisher: FakeOrderedPublisher, spool_store: FakeStore
+    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
 ) -> None:
     large, following = batches(2)
     publisher.errors[large.first_id] = NotConfirmed("too large", [0], never=[0])

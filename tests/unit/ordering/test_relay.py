@@ -7,7 +7,7 @@ import pytest
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch
 from ingest.ordering.relay import OrderedRelay
-from ingest.outbox.dead_letters import Graveyard
+from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.relay import RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
@@ -46,8 +46,10 @@ def publisher() -> FakeOrderedPublisher:
 
 @pytest.fixture
 def relay(store: FakeOrderedStore, publisher: FakeOrderedPublisher, metrics: Metrics, clock: FakeClock) -> OrderedRelay:
-    outage, graveyard = Outage(PUBLISH, clock.monotonic), Graveyard(store, 60.0, metrics, clock.now_us)
-    return OrderedRelay(store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard))
+    outage, dead_letter_policy = Outage(PUBLISH, clock.monotonic), DeadLetterPolicy(store, 60.0, metrics, clock.now_us)
+    return OrderedRelay(
+        store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
+    )
 
 
 def left(store: FakeOrderedStore, count: int) -> list[Batch]:
@@ -70,7 +72,7 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     await relay.round()
 
     first_ids = [one.first_id for one in made]
-    assert (store.settled, publisher.overtaken) == (first_ids, first_ids)
+    assert (store.settled, publisher.out_of_sequence) == (first_ids, first_ids)
     assert [one for one, _ in publisher.published] == made  # once
 
 
@@ -114,7 +116,7 @@ async def test_who_catches_up_makes_sure_too(
     store.last = [batch(1)]
     store.claims.append([])
     await relay.round()
-    assert publisher.overtaken == [store.last[0].first_id]
+    assert publisher.out_of_sequence == [store.last[0].first_id]
 
 
 async def test_more_is_claimed_at_once_as_long_as_there_is_much(relay: OrderedRelay, store: FakeOrderedStore) -> None:

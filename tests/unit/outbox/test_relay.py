@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.outbox.dead_letters import TRIES_MIN, Graveyard
+from ingest.outbox.dead_letters import TRIES_MIN, DeadLetterPolicy
 from ingest.outbox.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
@@ -22,8 +22,13 @@ LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 @pytest.fixture
 def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
-    outage, graveyard = Outage(PUBLISH, clock.monotonic), Graveyard(store, DEAD_SECONDS, metrics, clock.now_us)
-    return Relay(store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, graveyard))
+    outage, dead_letter_policy = (
+        Outage(PUBLISH, clock.monotonic),
+        DeadLetterPolicy(store, DEAD_SECONDS, metrics, clock.now_us),
+    )
+    return Relay(
+        store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
+    )
 
 
 @asynccontextmanager

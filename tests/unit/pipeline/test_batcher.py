@@ -6,7 +6,7 @@ import pytest
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events.ids import IdGenerator, milliseconds_of
 from ingest.pipeline.batcher import Batcher, BatcherLimits, failure_of
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -28,7 +28,7 @@ StartBatcher = Callable[..., Batcher]
 
 @pytest.fixture
 async def start_batcher(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[StartBatcher]:
     """`start_batcher(writers=2)`: a batcher that is closed at the end."""
     started: list[Batcher] = []
@@ -36,7 +36,7 @@ async def start_batcher(
     def start(isolate_timeout_seconds: float = 10.0, queue_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
         bounds = CommitterLimits(isolate_timeout_seconds, queue_timeout_seconds, 10.0)
-        committer = Committer(home, None, outage, onward, bounds, metrics, clock.monotonic)
+        committer = Committer(home, None, outage, downstream, bounds, metrics, clock.monotonic)
         batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
         batcher.start()
@@ -111,7 +111,7 @@ async def test_a_second_writer_does_not_wait_for_the_first(start_batcher: StartB
 
 
 async def test_dispatch_follows_the_order_of_commits(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
 ) -> None:
     batcher = start_batcher(writers=3)
     names = ["a", "b", "c"]
@@ -125,8 +125,8 @@ async def test_dispatch_follows_the_order_of_commits(
         store.gates[name].set()
         await answers[name]
 
-    assert [call_ids(batch) for batch in onward.dispatched] == [["b"], ["c"], ["a"]]
-    assert onward.dispatched == [commit.batch for commit in store.commits]
+    assert [call_ids(batch) for batch in downstream.dispatched] == [["b"], ["c"], ["a"]]
+    assert downstream.dispatched == [commit.batch for commit in store.commits]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(100, [1, 7]), (4, [1, 4, 3]), (1, [1] * 8)])
@@ -230,7 +230,7 @@ async def test_without_a_slot_no_event_is_taken(start_batcher: StartBatcher, sto
 
 
 async def test_slot_lost_while_events_queue_fails_them(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
 ) -> None:
     batcher = start_batcher()
     await make_busy(batcher, store)
@@ -273,7 +273,7 @@ async def test_drain_of_an_idle_batcher_is_over_at_once(start_batcher: StartBatc
 
 
 async def test_close_fails_what_is_not_committed(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
 ) -> None:
     batcher = start_batcher()
     store.gate.clear()
@@ -286,7 +286,7 @@ async def test_close_fails_what_is_not_committed(
 
     for one, answer in zip(made, answers, strict=True):
         assert isinstance(await failure_of(one, await answer), StoreError)
-    assert (store.commits, onward.dispatched) == ([], [])
+    assert (store.commits, downstream.dispatched) == ([], [])
 
 
 async def test_events_are_counted_not_batches(start_batcher: StartBatcher, sample: Sample) -> None:

@@ -28,9 +28,9 @@ def committed(store: FakeStore) -> list[str]:
 
 
 async def test_writer_that_fails_answers_and_goes_on(
-    start_batcher: StartBatcher, onward: FakeOnward, sample: Sample
+    start_batcher: StartBatcher, downstream: FakeOnward, sample: Sample
 ) -> None:
-    onward.finish_errors.append(RuntimeError("unexpected"))
+    downstream.finish_errors.append(RuntimeError("unexpected"))
     batcher = start_batcher(writers=1)
 
     first = await outcomes(batcher, events(1))
@@ -42,7 +42,7 @@ async def test_writer_that_fails_answers_and_goes_on(
 
 
 async def test_batch_whose_ids_other_events_have_is_committed_with_others(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
 ) -> None:
     given_up: list[int] = []
     batcher = start_batcher()
@@ -59,7 +59,7 @@ async def test_batch_whose_ids_other_events_have_is_committed_with_others(
     assert set(found.values()) == {None}
     assert given_up == [1]
     assert [(commit.batch.slot, len(commit.batch)) for commit in store.commits] == [(2, 3)]
-    assert onward.dispatched == [store.commits[0].batch]
+    assert downstream.dispatched == [store.commits[0].batch]
 
 
 @pytest.mark.parametrize("tries", [1, RENAMES_MAX])
@@ -82,7 +82,7 @@ async def test_without_other_ids_clients_are_told(start_batcher: StartBatcher, s
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13])
 @pytest.mark.parametrize("poisoned", [{0}, {-1}, {0, -1}, {0, 1, 2}], ids=str)
 async def test_refused_rows_are_set_apart_and_all_others_committed(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward, count: int, poisoned: set[int]
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, count: int, poisoned: set[int]
 ) -> None:
     made = events(count)
     store.poison = {made[position % count].call_id for position in poisoned}
@@ -92,7 +92,7 @@ async def test_refused_rows_are_set_apart_and_all_others_committed(
     assert {name for name, failure in found.items() if isinstance(failure, RowRefused)} == store.poison
     assert {name for name, failure in found.items() if failure is None} == set(found) - store.poison
     assert committed(store) == [one.call_id for one in made if one.call_id not in store.poison]
-    assert onward.dispatched == [commit.batch for commit in store.commits]
+    assert downstream.dispatched == [commit.batch for commit in store.commits]
 
 
 async def test_a_row_refused_for_an_unknown_reason_does_not_fail_the_others(
@@ -127,14 +127,14 @@ async def test_only_the_durable_events_count_as_accepted(
 
 
 async def test_store_that_fails_while_rows_are_set_apart_fails_the_rest(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
 ) -> None:
     store.errors.extend([RowRefused(), RowRefused(), StoreUnavailable("gone")])
 
     found = await outcomes(start_batcher(), events(4))
 
     assert [str(failure) for failure in found.values()] == ["gone"] * 4
-    assert (store.commits, onward.dispatched) == ([], [])
+    assert (store.commits, downstream.dispatched) == ([], [])
 
 
 async def test_setting_apart_has_a_limit_of_time(start_batcher: StartBatcher, store: FakeStore) -> None:
@@ -151,19 +151,19 @@ async def test_setting_apart_has_a_limit_of_time(start_batcher: StartBatcher, st
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreError("broken")])
 async def test_store_failure_is_every_waiters(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward, error: StoreError, sample: Sample
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, error: StoreError, sample: Sample
 ) -> None:
     store.errors.append(error)
 
     found = await outcomes(start_batcher(), events(3))
 
     assert list(found.values()) == [error] * 3
-    assert (store.commits, onward.dispatched) == ([], [])
+    assert (store.commits, downstream.dispatched) == ([], [])
     assert sample("ingest_events_accepted_total") == 0
 
 
 async def test_unexpected_error_is_answered_and_the_writer_goes_on(
-    start_batcher: StartBatcher, store: FakeStore, onward: FakeOnward, caplog: pytest.LogCaptureFixture
+    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, caplog: pytest.LogCaptureFixture
 ) -> None:
     batcher = start_batcher()
     store.errors.append(ZeroDivisionError("a bug"))
@@ -173,7 +173,7 @@ async def test_unexpected_error_is_answered_and_the_writer_goes_on(
     assert type(failure) is StoreError
     assert "commit failed unexpectedly" in caplog.text
     assert await outcomes(batcher, [event("second")]) == {"second": None}
-    assert [call_ids(batch) for batch in onward.dispatched] == [["second"]]
+    assert [call_ids(batch) for batch in downstream.dispatched] == [["second"]]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), RowRefused(), ZeroDivisionError()], ids=repr)

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
 from ingest.events.ids import LEASED_SLOTS_MAX
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
 from ingest.pipeline.isolation import UNPROVEN_MAX
 from ingest.telemetry.metrics import Metrics
@@ -25,27 +25,33 @@ def spool_store() -> FakeStore:
 
 
 @pytest.fixture
-def spool(spool_store: FakeStore) -> Home:
-    return Home(spool_store, FakeSettling(), FakeSuccessor())
+def spool(spool_store: FakeStore) -> CommitTarget:
+    return CommitTarget(spool_store, FakeSettling(), FakeSuccessor())
 
 
 @pytest.fixture
 def committer(
-    home: Home, spool: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock
+    home: CommitTarget, spool: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
 ) -> Committer:
     return Committer(
-        home, spool, outage, onward, CommitterLimits(10.0, QUEUE_SECONDS, SPOOL_AFTER_SECONDS), metrics, clock.monotonic
+        home,
+        spool,
+        outage,
+        downstream,
+        CommitterLimits(10.0, QUEUE_SECONDS, SPOOL_AFTER_SECONDS),
+        metrics,
+        clock.monotonic,
     )
 
 
 async def test_provisional_batch_goes_to_the_spool_and_waits_there_for_other_ids(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward
+    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward
 ) -> None:
     made = batch(2, slot=LEASED_SLOTS_MAX)
 
     assert await committer.commit(made, 0.0) == {}
 
-    assert (store.tried, onward.dispatched) == ([], [])
+    assert (store.tried, downstream.dispatched) == ([], [])
     assert [(commit.batch, commit.lease_seconds) for commit in spool_store.commits] == [(made, 0.0)]
 
 
@@ -54,8 +60,8 @@ async def test_batch_that_the_database_does_not_take_is_kept_in_the_spool(
     committer: Committer,
     store: FakeStore,
     spool_store: FakeStore,
-    spool: Home,
-    onward: FakeOnward,
+    spool: CommitTarget,
+    downstream: FakeOnward,
     outage: Outage,
     sample: Sample,
     error: StoreError,
@@ -66,14 +72,19 @@ async def test_batch_that_the_database_does_not_take_is_kept_in_the_spool(
     assert await committer.commit(made, 0.0) == {}
 
     assert [commit.batch for commit in spool_store.commits] == [made]
-    assert (onward.dispatched, onward.homes) == ([made], [spool])
+    assert (downstream.dispatched, downstream.homes) == ([made], [spool])
     assert outage.reason == str(error)
     assert sample("ingest_events_spooled_total") == 3
     assert sample("ingest_events_stored_total") == 0
 
 
 async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward, spool: Home, outage: Outage
+    committer: Committer,
+    store: FakeStore,
+    spool_store: FakeStore,
+    downstream: FakeOnward,
+    spool: CommitTarget,
+    outage: Outage,
 ) -> None:
     store.gate.clear()
     made = batch(3)
@@ -81,19 +92,19 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
     assert await committer.commit(made, 0.0) == {}
 
     assert [commit.batch for commit in spool_store.commits] == [made]
-    assert (onward.dispatched, onward.homes, store.commits) == ([made], [spool], [])
+    assert (downstream.dispatched, downstream.homes, store.commits) == ([made], [spool], [])
     assert outage.reason == "The database did not commit within 0.2 s."
 
 
 async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward
+    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward
 ) -> None:
     store.gate.clear()
     made = batch(3)
     committing = asyncio.create_task(committer.commit(made, 0.0))
 
     await until(lambda: store.tried)
-    onward.order_is_the_databases = True  # only since it was begun
+    downstream.relay_mode = True  # only since it was begun
     await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
     store.gate.set()
 
@@ -116,7 +127,7 @@ async def test_second_batch_of_an_outage_does_not_try_the_database(
 async def test_after_the_outage_batches_go_to_the_database_again(
     committer: Committer, store: FakeStore, spool_store: FakeStore, outage: Outage
 ) -> None:
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     await committer.commit(batch(1), 0.0)
     outage.over()
     await committer.commit(batch(2), 0.0)
@@ -133,7 +144,7 @@ async def test_batch_that_waited_too_long_goes_to_the_spool_and_is_no_outage(
 
 
 async def test_without_room_in_the_spool_nobody_is_answered_200(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, onward: FakeOnward, sample: Sample
+    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward, sample: Sample
 ) -> None:
     store.errors.append(StoreUnavailable("away"))
     spool_store.errors.append(SpoolFull("The spool is full."))
@@ -141,7 +152,7 @@ async def test_without_room_in_the_spool_nobody_is_answered_200(
     with pytest.raises(SpoolFull):
         await committer.commit(batch(2), 0.0)
 
-    assert onward.dispatched == []
+    assert downstream.dispatched == []
     assert sample("ingest_events_spooled_total") == 0
 
 
@@ -187,9 +198,9 @@ async def test_database_that_refuses_every_row_blames_none(
 
 
 async def test_without_a_spool_a_refusal_that_proves_nothing_asks_for_the_event_again(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
 ) -> None:
-    committer = Committer(home, None, outage, onward, CommitterLimits(10.0, 2.0, 1.0), metrics, clock.monotonic)
+    committer = Committer(home, None, outage, downstream, CommitterLimits(10.0, 2.0, 1.0), metrics, clock.monotonic)
     store.errors.append(BatchRefused("odd"))
 
     with pytest.raises(BatchRefused, match="odd"):
@@ -260,10 +271,10 @@ async def test_innocent_events_of_a_batch_with_too_many_bad_ones_go_to_the_spool
 
 
 async def test_entries_settled_in_the_spool_go_with_its_own_commits(
-    committer: Committer, spool_store: FakeStore, spool: Home, settling: FakeSettling, outage: Outage
+    committer: Committer, spool_store: FakeStore, spool: CommitTarget, settling: FakeSettling, outage: Outage
 ) -> None:
     assert isinstance(spool.settling, FakeSettling)
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     settling.settled, spool.settling.settled = [1], [2]
 
     await committer.commit(batch(1), 0.0)

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from ingest.errors import KeyReused, Repeats, RowRefused, StoreUnavailable
+from ingest.errors import DuplicateKeys, KeyReused, RowRefused, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.pipeline.outcomes import Undecided
 from ingest.telemetry.metrics import Metrics
@@ -20,8 +20,10 @@ SAME, OTHER = b"s" * 16, b"o" * 16
 
 
 @pytest.fixture
-def committer(home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock) -> Committer:
-    return Committer(home, None, outage, onward, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
+def committer(
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
+) -> Committer:
+    return Committer(home, None, outage, downstream, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
 
 
 def keyed(call_id: str, key: bytes, fingerprint: bytes = SAME) -> Event:
@@ -35,22 +37,22 @@ def committed(store: FakeStore) -> list[list[str]]:
 
 
 async def test_repeats_are_left_out_and_answered(
-    committer: Committer, store: FakeStore, onward: FakeOnward, sample: Sample
+    committer: Committer, store: FakeStore, downstream: FakeOnward, sample: Sample
 ) -> None:
     made = batch([keyed("call-1", b"1"), event("call-2"), keyed("call-3", b"3")])
-    store.errors.append(Repeats({0: True}))
+    store.errors.append(DuplicateKeys({0: True}))
 
     assert await committer.commit(made, 0.0) == {}
 
     assert committed(store) == [["call-2", "call-3"]]
-    assert [call_ids(one) for one in onward.dispatched] == [["call-2", "call-3"]]
+    assert [call_ids(one) for one in downstream.dispatched] == [["call-2", "call-3"]]
     assert store.commits[0].batch.ids == made.ids[1:]
     assert sample("ingest_events_repeated_total") == 1
     assert sample("ingest_events_stored_total") == 2
 
 
 async def test_batch_of_nothing_but_repeats_is_not_committed(committer: Committer, store: FakeStore) -> None:
-    store.errors.append(Repeats({0: True, 1: True}))
+    store.errors.append(DuplicateKeys({0: True, 1: True}))
 
     assert await committer.commit(batch([keyed("call-1", b"1"), keyed("call-2", b"2")]), 0.0) == {}
 
@@ -59,7 +61,7 @@ async def test_batch_of_nothing_but_repeats_is_not_committed(committer: Committe
 
 async def test_another_event_under_the_same_key_is_refused(committer: Committer, store: FakeStore) -> None:
     made = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
-    store.errors.append(Repeats({1: False}))
+    store.errors.append(DuplicateKeys({1: False}))
 
     failures = await committer.commit(made, 0.0)
 
@@ -93,13 +95,13 @@ async def test_twin_that_is_another_event_is_refused(committer: Committer, store
 
 
 async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_them(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
 ) -> None:
     spool = FakeStore()
     store.gate.clear()
-    second_home = Home(spool, FakeSettling(), FakeSuccessor())
+    second_home = CommitTarget(spool, FakeSettling(), FakeSuccessor())
     limits = CommitterLimits(10.0, 10.0, spool_after_seconds=0.0)
-    committer = Committer(home, second_home, outage, onward, limits, metrics, clock.monotonic)
+    committer = Committer(home, second_home, outage, downstream, limits, metrics, clock.monotonic)
     done = asyncio.create_task(committer.commit(batch([keyed("call-1", b"1")]), 0.0))
     await asyncio.sleep(0.01)  # past the limit
     store.gate.set()
@@ -110,13 +112,15 @@ async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_t
 
 
 async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
 ) -> None:
     spool = FakeStore()
     store.errors.append(StoreUnavailable("away"))
-    spool.errors.append(Repeats({0: True}))
-    second_home = Home(spool, FakeSettling(), FakeSuccessor())
-    committer = Committer(home, second_home, outage, onward, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic)
+    spool.errors.append(DuplicateKeys({0: True}))
+    second_home = CommitTarget(spool, FakeSettling(), FakeSuccessor())
+    committer = Committer(
+        home, second_home, outage, downstream, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
+    )
     made: Batch = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
 
     assert await committer.commit(made, 0.0) == {}
@@ -125,12 +129,12 @@ async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
 
 
 async def test_only_events_with_a_key_wait_for_a_slow_database(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
 ) -> None:
     spool = FakeStore()
     limits = CommitterLimits(10.0, 2.0, 0.02)
     committer = Committer(
-        home, Home(spool, FakeSettling(), FakeSuccessor()), outage, onward, limits, metrics, clock.monotonic
+        home, CommitTarget(spool, FakeSettling(), FakeSuccessor()), outage, downstream, limits, metrics, clock.monotonic
     )
     made = batch([event("plain"), keyed("keyed", b"1"), event("other")])
     store.gate.clear()
@@ -147,17 +151,17 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
 
 
 async def test_event_with_a_key_is_told_what_the_database_says_in_the_end(
-    home: Home, outage: Outage, onward: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
 ) -> None:
     spool = FakeStore()
     limits = CommitterLimits(10.0, 2.0, 0.02)
     committer = Committer(
-        home, Home(spool, FakeSettling(), FakeSuccessor()), outage, onward, limits, metrics, clock.monotonic
+        home, CommitTarget(spool, FakeSettling(), FakeSuccessor()), outage, downstream, limits, metrics, clock.monotonic
     )
     made = batch([event("plain"), keyed("keyed", b"1")])
     store.gate.clear()
     (undecided,) = (await committer.commit(made, 0.0)).values()
-    store.errors.append(Repeats({0: False}))
+    store.errors.append(DuplicateKeys({0: False}))
     store.gate.set()
 
     assert isinstance(undecided, Undecided)

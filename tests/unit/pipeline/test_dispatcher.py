@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch, joined
-from ingest.pipeline.commit_target import Home
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
@@ -50,7 +50,7 @@ def published(publisher: FakePublisher) -> list[int]:
 
 
 async def test_batches_are_published_live_in_the_order_of_dispatch(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
+    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
 ) -> None:
     made = batches(8)
     for one in made:
@@ -63,7 +63,7 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
 
 
 async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_together(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
+    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
 ) -> None:
     publisher.gate.clear()
     first, second, third = batches(3)
@@ -98,7 +98,7 @@ async def test_batch_that_comes_as_a_publish_ends_does_not_wait_for_the_next(
 ) -> None:
     first, second = batches(2)
     following = Following(lambda: dispatcher.dispatch(second, LEASE_SECONDS, home))
-    home = Home(store, following, successor)
+    home = CommitTarget(store, following, successor)
     dispatcher.dispatch(first, LEASE_SECONDS, home)
 
     await until(lambda: len(publisher.published) == 2)
@@ -107,7 +107,7 @@ async def test_batch_that_comes_as_a_publish_ends_does_not_wait_for_the_next(
 
 
 async def test_full_group_does_not_wait_for_confirms(
-    make_dispatcher: MakeDispatcher, home: Home, publisher: FakePublisher
+    make_dispatcher: MakeDispatcher, home: CommitTarget, publisher: FakePublisher
 ) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     publisher.gate.clear()
@@ -122,7 +122,7 @@ async def test_full_group_does_not_wait_for_confirms(
     assert publisher.tried == [first, joined([second, third])]
 
 
-async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: Home, publisher: FakePublisher) -> None:
+async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: CommitTarget, publisher: FakePublisher) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     for one in batches(5, GROUP_EVENTS // 2):
         dispatcher.dispatch(one, LEASE_SECONDS, home)
@@ -138,7 +138,7 @@ async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: Home, pub
 )
 async def test_what_is_over_the_bound_is_left_to_the_relay(
     make_dispatcher: MakeDispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakePublisher,
     sample: Sample,
     limits: dict[str, float],
@@ -163,7 +163,7 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
 
 
 async def test_nothing_is_published_while_the_broker_is_away(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling, sample: Sample
+    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher, settling: FakeSettling, sample: Sample
 ) -> None:
     publisher.problem = "away"
     dispatcher.dispatch(batch(3), LEASE_SECONDS, home)
@@ -177,7 +177,7 @@ async def test_nothing_is_published_while_the_broker_is_away(
 @pytest.mark.parametrize(("lease_seconds", "taken"), [(30.0, [0, 1, 2]), (0.0, None)], ids=["leased", "not leased"])
 async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its_lease_to_end(
     dispatcher: Dispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakePublisher,
     successor: FakeSuccessor,
     lease_seconds: float,
@@ -192,7 +192,7 @@ async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its
 
 
 async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher
+    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
 ) -> None:
     published_before: list[int] = []
     dispatcher.dispatch(batch(), LEASE_SECONDS, home)
@@ -204,7 +204,7 @@ async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published
 
 
 def test_new_entries_are_leased_unless_the_broker_is_away(
-    make_dispatcher: MakeDispatcher, publisher: FakePublisher, home: Home
+    make_dispatcher: MakeDispatcher, publisher: FakePublisher, home: CommitTarget
 ) -> None:
     dispatcher = make_dispatcher(lease_seconds=12.0)
     assert dispatcher.lease_seconds(home) == 12.0
@@ -224,7 +224,7 @@ def test_new_entries_are_leased_unless_the_broker_is_away(
 )
 async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     dispatcher: Dispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakePublisher,
     settling: FakeSettling,
     successor: FakeSuccessor,
@@ -248,7 +248,11 @@ async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
 
 
 async def test_after_a_failure_the_next_group_is_published(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling, successor: FakeSuccessor
+    dispatcher: Dispatcher,
+    home: CommitTarget,
+    publisher: FakePublisher,
+    settling: FakeSettling,
+    successor: FakeSuccessor,
 ) -> None:
     publisher.gate.clear()
     failing, fine = batches(2)
@@ -264,7 +268,7 @@ async def test_after_a_failure_the_next_group_is_published(
 
 async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
     dispatcher: Dispatcher,
-    home: Home,
+    home: CommitTarget,
     publisher: FakePublisher,
     settling: FakeSettling,
     caplog: pytest.LogCaptureFixture,
@@ -283,7 +287,7 @@ async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
 
 
 async def test_close_gives_up_what_is_in_flight(
-    dispatcher: Dispatcher, home: Home, publisher: FakePublisher, settling: FakeSettling
+    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher, settling: FakeSettling
 ) -> None:
     publisher.gate.clear()
     dispatcher.dispatch(batch(), LEASE_SECONDS, home)

@@ -12,7 +12,7 @@ from ingest.errors import StoreUnavailable
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX
 from ingest.files.atomic import replace_file
 from ingest.files.evidence import Evidence, Machine
-from ingest.pipeline.id_lease import LEASE_SECONDS, Note, SlotKeeper
+from ingest.pipeline.id_lease import LEASE_SECONDS, IdLease, Note
 from ingest.store.base import SlotLease
 from tests.unit.fakes import FakeClock, FakeStore
 
@@ -49,14 +49,14 @@ def machine(clock: FakeClock) -> FakeMachine:
 
 
 @pytest.fixture
-def keeper(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> SlotKeeper:
-    return SlotKeeper(folder, store, clock.now_us, machine)
+def keeper(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
+    return IdLease(folder, store, clock.now_us, machine)
 
 
 @pytest.fixture
-def successor(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> SlotKeeper:
+def successor(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
     """The next life on the same folder."""
-    return SlotKeeper(folder, store, clock.now_us, machine)
+    return IdLease(folder, store, clock.now_us, machine)
 
 
 def now_ms(clock: FakeClock) -> int:
@@ -77,7 +77,7 @@ def write(folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture
-async def died(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> SlotLease:
+async def died(keeper: IdLease, store: FakeStore, clock: FakeClock) -> SlotLease:
     """What a worker had that was killed."""
     store.leases.append(leased(clock))
     lease = await keeper.take()
@@ -86,7 +86,7 @@ async def died(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> SlotLe
     return lease
 
 
-async def test_first_slot_is_leased_from_the_store(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
+async def test_first_slot_is_leased_from_the_store(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock, floor_ms=5))
     assert not keeper.known
     assert await keeper.recall() is None
@@ -100,7 +100,7 @@ async def test_first_slot_is_leased_from_the_store(keeper: SlotKeeper, store: Fa
     assert keeper.known
 
 
-async def test_no_slot_while_the_database_is_away(keeper: SlotKeeper, store: FakeStore) -> None:
+async def test_no_slot_while_the_database_is_away(keeper: IdLease, store: FakeStore) -> None:
     store.leases.append(StoreUnavailable())
 
     with pytest.raises(StoreUnavailable):
@@ -108,7 +108,7 @@ async def test_no_slot_while_the_database_is_away(keeper: SlotKeeper, store: Fak
     assert keeper.lease is None
 
 
-async def test_slot_is_remembered_without_the_database(died: SlotLease, successor: SlotKeeper) -> None:
+async def test_slot_is_remembered_without_the_database(died: SlotLease, successor: IdLease) -> None:
     again = await successor.recall()
 
     assert again
@@ -121,34 +121,34 @@ async def test_copied_folder_has_no_slot_and_another_name(
     copy = folder.with_name("copy")
     shutil.copytree(folder, copy)
     store.leases.append(leased(clock, SLOT + 1))
-    keeper = SlotKeeper(copy, store, clock.now_us, machine)
+    keeper = IdLease(copy, store, clock.now_us, machine)
 
     assert await keeper.recall() is None
     assert (await keeper.take()).node != died.node
 
 
 async def test_machine_that_was_started_anew_may_be_a_copy(
-    died: SlotLease, successor: SlotKeeper, machine: FakeMachine
+    died: SlotLease, successor: IdLease, machine: FakeMachine
 ) -> None:
     machine.boot_id = "another boot"
 
     assert await successor.recall() is None
 
 
-async def test_unknown_boot_proves_nothing(successor: SlotKeeper, died: SlotLease, machine: FakeMachine) -> None:
+async def test_unknown_boot_proves_nothing(successor: IdLease, died: SlotLease, machine: FakeMachine) -> None:
     machine.boot_id = ""
 
     assert await successor.recall() is None
 
 
-async def test_expired_lease_is_not_used(died: SlotLease, successor: SlotKeeper, clock: FakeClock) -> None:
+async def test_expired_lease_is_not_used(died: SlotLease, successor: IdLease, clock: FakeClock) -> None:
     clock.advance(LEASE_SECONDS - 30)
 
     assert await successor.recall() is None
 
 
 async def test_lease_that_ends_too_late_was_noted_by_another_clock(
-    died: SlotLease, successor: SlotKeeper, clock: FakeClock
+    died: SlotLease, successor: IdLease, clock: FakeClock
 ) -> None:
     clock.advance(-3600)
 
@@ -157,21 +157,21 @@ async def test_lease_that_ends_too_late_was_noted_by_another_clock(
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"slot": 7}', b'{"node": "\xff"}'])
 async def test_damaged_note_costs_a_new_slot_and_no_more(
-    died: SlotLease, folder: Path, successor: SlotKeeper, content: bytes
+    died: SlotLease, folder: Path, successor: IdLease, content: bytes
 ) -> None:
     write(folder, content)
 
     assert await successor.recall() is None
 
 
-async def test_note_that_is_no_file_is_passed_over(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
+async def test_note_that_is_no_file_is_passed_over(died: SlotLease, folder: Path, successor: IdLease) -> None:
     (folder / "slot-0000.json").mkdir()
 
     assert await successor.recall()
 
 
 async def test_slots_that_are_never_leased_are_not_remembered(
-    died: SlotLease, folder: Path, successor: SlotKeeper
+    died: SlotLease, folder: Path, successor: IdLease
 ) -> None:
     note = msgspec.structs.replace(note_of(folder), slot=LEASED_SLOTS_MAX)
     write(folder, msgspec.json.encode(note))
@@ -179,7 +179,7 @@ async def test_slots_that_are_never_leased_are_not_remembered(
     assert await successor.recall() is None
 
 
-async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder: Path, successor: SlotKeeper) -> None:
+async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder: Path, successor: IdLease) -> None:
     write(folder, msgspec.json.encode(msgspec.structs.replace(note_of(folder), evidence=Evidence())))
 
     assert await successor.recall() is None
@@ -187,7 +187,7 @@ async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder
 
 @pytest.mark.parametrize("name", [b"", b"\xff\xfe", b"no id"])
 async def test_damaged_name_of_the_folder_is_replaced(
-    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock, name: bytes
+    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock, name: bytes
 ) -> None:
     make_node_id(folder, name)
     store.leases.append(leased(clock))
@@ -204,7 +204,7 @@ def make_node_id(folder: Path, name: bytes) -> None:
 
 
 async def test_slot_with_ids_far_ahead_of_the_clock_is_not_used(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
     await keeper.take()
@@ -215,7 +215,7 @@ async def test_slot_with_ids_far_ahead_of_the_clock_is_not_used(
 
 
 async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_back(
-    died: SlotLease, successor: SlotKeeper, clock: FakeClock, machine: FakeMachine
+    died: SlotLease, successor: IdLease, clock: FakeClock, machine: FakeMachine
 ) -> None:
     clock.advance(30)
     killed_ms = now_ms(clock)
@@ -227,7 +227,7 @@ async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_b
     assert again.floor_ms == killed_ms
 
 
-async def test_renewal_tells_the_store_the_newest_id(keeper: SlotKeeper, store: FakeStore, clock: FakeClock) -> None:
+async def test_renewal_tells_the_store_the_newest_id(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock))
     first = await keeper.take()
 
@@ -239,7 +239,7 @@ async def test_renewal_tells_the_store_the_newest_id(keeper: SlotKeeper, store: 
 
 
 async def test_renewal_of_unknown_outcome_is_known_to_the_next_life(
-    keeper: SlotKeeper, successor: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
     await keeper.take()
@@ -258,7 +258,7 @@ async def test_renewal_of_unknown_outcome_is_known_to_the_next_life(
 
 
 async def test_slot_lost_to_another_life_is_forgotten(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
     first = await keeper.take()
@@ -273,7 +273,7 @@ async def test_slot_lost_to_another_life_is_forgotten(
 
 
 async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
     await keeper.take()
@@ -286,7 +286,7 @@ async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
 
 
 async def test_slot_that_could_not_be_released_is_remembered(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
     await keeper.take()
@@ -302,7 +302,7 @@ async def test_slot_that_could_not_be_released_is_remembered(
 
 
 async def test_keepers_of_one_folder_share_its_name_and_no_slot(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
     one = await keeper.take()
@@ -314,7 +314,7 @@ async def test_keepers_of_one_folder_share_its_name_and_no_slot(
 
 
 async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_was_deleted(
-    folder: Path, keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    folder: Path, keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
     one = await keeper.take()
@@ -325,7 +325,7 @@ async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_
 
 
 async def test_slot_that_cannot_be_remembered_is_used_all_the_same(
-    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     (folder / f"slot-{SLOT:04}.json").mkdir(parents=True)
     store.leases.append(leased(clock))
@@ -335,7 +335,7 @@ async def test_slot_that_cannot_be_remembered_is_used_all_the_same(
 
 
 async def test_slot_whose_lock_cannot_be_had_is_given_back(
-    keeper: SlotKeeper, folder: Path, store: FakeStore, clock: FakeClock
+    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     (folder / f"slot-{SLOT:04}.lock").mkdir(parents=True)
     store.leases.append(leased(clock))
@@ -347,7 +347,7 @@ async def test_slot_whose_lock_cannot_be_had_is_given_back(
 
 
 async def test_slot_whose_file_another_process_has_is_given_back(
-    keeper: SlotKeeper, successor: SlotKeeper, store: FakeStore, clock: FakeClock
+    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     """A restored table of slots may give out what a live worker of this folder has."""
     store.leases += [leased(clock), leased(clock)]
@@ -370,7 +370,7 @@ async def test_disk_that_stands_still_does_not_stop_the_loop(
         may_end.wait()
         replace_file(path, content)
 
-    keeper = SlotKeeper(folder, store, clock.now_us, machine, replace)
+    keeper = IdLease(folder, store, clock.now_us, machine, replace)
     store.leases.append(SlotLease(SLOT, "", now_ms(clock) + int(LEASE_SECONDS * 1000), 0))
     taking = asyncio.create_task(keeper.take())
     await begun.wait()  # the loop goes on meanwhile

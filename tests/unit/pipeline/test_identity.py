@@ -9,7 +9,7 @@ import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, IdGenerator
-from ingest.pipeline.id_lease import LEASE_SECONDS, SlotKeeper
+from ingest.pipeline.id_lease import LEASE_SECONDS, IdLease
 from ingest.pipeline.identity import Identity
 from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.tasks import end
@@ -25,7 +25,7 @@ class Life:
     """One of a worker: its identity at work, and what ids it was told to use."""
 
     def __init__(self, folder: Path, store: FakeStore, clock: FakeClock, provisional_slot: int | None = None) -> None:
-        self.slots = SlotKeeper(folder, store, clock.now_us, FakeMachine(clock))
+        self.slots = IdLease(folder, store, clock.now_us, FakeMachine(clock))
         self.identity = Identity(self.slots, clock.now_us, provisional_slot, 0.0)
         self.ids: IdGenerator | None = None
         self.identity.use_ids = self._use

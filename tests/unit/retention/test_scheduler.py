@@ -135,10 +135,10 @@ async def test_each_drop_is_decided_anew(keeper: RetentionKeeper, table: FakeTab
     """An event becomes a dead letter while the day before its own is dropped."""
     table.made.insert(0, Partition(name_of(OLDER), end_of(OLDER)))
 
-    def bury() -> None:
+    def add_dead() -> None:
         table.needed = end_of(OLD) - 1
 
-    table.dropping = bury
+    table.dropping = add_dead
 
     await keeper.check()
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.files.locks import FileLock, take_seat
+from ingest.files.locks import FileLock, take_worker_index
 from ingest.server.data_folder import LOCK, claim, running
 from ingest.settings import Settings
 
@@ -72,13 +72,13 @@ def test_folder_is_not_free_when_its_lock_or_the_whole_of_it_was_deleted(
 
 def test_folder_is_not_free_while_a_worker_of_a_dead_supervisor_lives(settings: Settings, owner: FileLock) -> None:
     owner.release()
-    seat = take_seat(settings.data_dir / "run")
+    worker_index = take_worker_index(settings.data_dir / "run")
 
     assert f"only its workers are left (PIDs: {os.getpid()})" in refusal(settings)
 
-    seat.lock.path.unlink()
+    worker_index.lock.path.unlink()
     assert "only its workers are left" in refusal(settings)
-    seat.release()
+    worker_index.release()
     claim(settings).release()
 
 

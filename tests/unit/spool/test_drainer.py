@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import IdsTaken, Repeats, SpoolFull, StoreUnavailable
+from ingest.errors import DuplicateKeys, IdsTaken, SpoolFull, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
@@ -32,19 +32,19 @@ class Database(FakeStore):
         self.keys: set[bytes | None] = set()
         self.too_much: set[str] = set()
 
-    async def restore(self, batches: Sequence[Batch]) -> None:
+    async def insert_published(self, batches: Sequence[Batch]) -> None:
         if any(event_id in self.taken for batch in batches for event_id in batch.ids):
             raise IdsTaken(1)
         if any(one.call_id in self.too_much for batch in batches for one in batch.events):
             raise StoreUnavailable("The database did not answer.")
-        await super().restore(batches)
+        await super().insert_published(batches)
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         if not self.taken.isdisjoint(batch.ids):
             raise IdsTaken(1)
         same = {at: True for at, event in enumerate(batch.events) if event.key in self.keys}
         if same:
-            raise Repeats(same)
+            raise DuplicateKeys(same)
         return await super().commit(batch, lease_seconds=lease_seconds, settled=settled)
 
     async def ping(self) -> None:
@@ -148,7 +148,7 @@ async def test_oldest_come_first_and_all_come(drainer: Drainer, spool: SpoolStor
 async def test_first_batch_that_arrives_ends_the_outage(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     await keep(spool, batch(1))
     database.errors.append(StoreUnavailable("still away"))
     with pytest.raises(StoreUnavailable):
@@ -177,7 +177,7 @@ async def test_what_the_database_did_not_take_may_be_published_meanwhile(
 async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, database: Database, outage: Outage) -> None:
     await drainer.round()
     assert database.pings == 0
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     database.errors.append(StoreUnavailable("still away"))
     with pytest.raises(StoreUnavailable):
         await drainer.round()
@@ -195,7 +195,7 @@ class LateSpool(SpoolStore):
     outage: Outage
 
     async def give_room_back(self) -> None:
-        self.outage.concerns(0, "away")
+        self.outage.record(0, "away")
 
 
 async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
@@ -238,7 +238,7 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     drainer = Drainer(spool, database, successor, outage, 0.01, metrics, FakeNamer().anew)
     made = await keep(spool, batch(1), published=published)
-    outage.concerns(0, "away")
+    outage.record(0, "away")
 
     with pytest.raises(SpoolFull):
         await drainer.round()
@@ -287,7 +287,7 @@ async def test_database_that_refuses_everything_blames_no_event(
     """As one whose tables came back read-only: once it is well, all is brought over."""
     made = [await keep(spool, batch(5, us=NOW_US + number * 1000)) for number in range(40)]
     if away:
-        outage.concerns(0, "away")
+        outage.record(0, "away")
     database.riddles = {f"call-{number}" for number in range(5)}
     for _ in range(30):
         await drainer.round()
@@ -307,7 +307,7 @@ async def test_single_event_refused_for_an_unknown_reason_is_set_aside_once_a_la
 ) -> None:
     bad = await keep(spool, batch([event("bad")]))
     if away:
-        outage.concerns(0, "away")
+        outage.record(0, "away")
     database.riddles = {"bad"}
     for _ in range(5):
         await drainer.round()
@@ -326,7 +326,7 @@ async def test_single_event_refused_for_an_unknown_reason_is_set_aside_once_a_la
 async def test_many_refused_records_do_not_hold_up_those_behind_them(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     database.riddles = {"bad"}
     for number in range(30):
         await keep(spool, batch([event("bad")], us=NOW_US + number * 1000))
@@ -343,7 +343,7 @@ async def test_record_that_fails_otherwise_each_time_does_not_hold_up_those_behi
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
     """As one that is too slow for the deadline: nothing proves that it is not the database's fault, so it stays."""
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     database.too_much = {"slow"}
     slow = await keep(spool, batch([event("slow")]))
     fine = await keep(spool, batch(us=NOW_US + 1000))
@@ -360,7 +360,7 @@ async def test_record_that_fails_otherwise_each_time_does_not_hold_up_those_behi
 async def test_damaged_record_does_not_tell_that_the_database_is_back(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
-    outage.concerns(0, "away")
+    outage.record(0, "away")
     database.errors.append(StoreUnavailable("still away"))
     await spool.add([Record(7, 2, None, b"not what it was")])
 
@@ -401,7 +401,7 @@ async def test_database_is_asked_as_soon_as_an_outage_begins(
     await until(lambda: database.restored)
     await asyncio.sleep(0.1)  # the spool is empty: it pauses
 
-    outage.concerns(1, "slow")
+    outage.record(1, "slow")
 
     await until(lambda: not outage.reason)
     assert database.pings == 1
@@ -439,7 +439,7 @@ async def test_unpublished_batch_gets_other_ids_where_its_own_name_others(
 ) -> None:
     made = await keep(spool, batch(3, slot=LEASED_SLOTS_MAX if provisional else 1), published=False)
     database.taken = {made.ids[2]}
-    outage.concerns(0, "away")
+    outage.record(0, "away")
 
     while await left(spool):
         await drainer.round()

@@ -61,7 +61,7 @@ def test_all_workers_are_told_of_and_a_successor_goes_on(errors: Errors, tmp_pat
 
 @pytest.mark.parametrize("content", [b"{", b'[{"text": "\xff"}]'])
 def test_file_that_cannot_be_read_is_no_error(tmp_path: Path, content: bytes) -> None:
-    for seat in (0, 1):
-        (tmp_path / f"{seat}.errors").write_bytes(content)
+    for worker_index in (0, 1):
+        (tmp_path / f"{worker_index}.errors").write_bytes(content)
 
     assert Errors(tmp_path, 0).of_all() == []

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.telemetry.durable_counters import NOTES_MAX, Ledger
+from ingest.telemetry.durable_counters import NOTES_MAX, DurableCounters
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 
@@ -29,8 +29,8 @@ class Table:
 
 def worker(folder, last_step):
     files, table, step = MetricFiles(folder), Table(folder / "committed"), 0
-    files.use_seat(0)
-    ledger = Metrics(CollectorRegistry(), files.ledger_of(0)).ledger
+    files.use_worker_index(0)
+    ledger = Metrics(CollectorRegistry(), files.ledger_of(0)).durable_counters
 
     def kill_at(frame, event, argument):
         nonlocal step
@@ -49,9 +49,9 @@ def worker(folder, last_step):
 
 def successor(folder):
     files = MetricFiles(folder)
-    files.use_seat(0)
+    files.use_worker_index(0)
     metrics = Metrics(CollectorRegistry(), files.ledger_of(0))
-    asyncio.run(metrics.ledger.recover(Table(folder / "committed"), 0.0))
+    asyncio.run(metrics.durable_counters.recover(Table(folder / "committed"), 0.0))
     counters = metrics.accepted, metrics.stored, metrics.repeated
     counts = [int(counter.collect()[0].samples[0].value) for counter in counters]
     print(int((folder / "committed").exists()), *counts, flush=True)
@@ -90,26 +90,28 @@ class Table:
 
 
 @pytest.fixture
-def ledger(metrics: Metrics) -> Ledger:
-    return metrics.ledger
+def durable_counters(metrics: Metrics) -> DurableCounters:
+    return metrics.durable_counters
 
 
 def counts(sample: Sample) -> tuple[float, ...]:
     return tuple(sample(f"ingest_events_{name}_total") for name in ("accepted", "stored", "repeated"))
 
 
-def test_events_are_counted_once_with_and_without_a_note(ledger: Ledger, sample: Sample) -> None:
-    ledger.count(ledger.begin(1, 3), accepted=3, stored=3)
-    ledger.count(None, accepted=2, repeated=2)
-    ledger.strike(ledger.begin(4, 9))
+def test_events_are_counted_once_with_and_without_a_note(durable_counters: DurableCounters, sample: Sample) -> None:
+    durable_counters.count(durable_counters.begin(1, 3), accepted=3, stored=3)
+    durable_counters.count(None, accepted=2, repeated=2)
+    durable_counters.cancel(durable_counters.begin(4, 9))
 
     assert counts(sample) == (5, 3, 2)
 
 
-def test_more_commits_than_there_are_notes_are_counted_all_the_same(ledger: Ledger, sample: Sample) -> None:
-    notes = [ledger.begin(at, at) for at in range(NOTES_MAX + 2)]
+def test_more_commits_than_there_are_notes_are_counted_all_the_same(
+    durable_counters: DurableCounters, sample: Sample
+) -> None:
+    notes = [durable_counters.begin(at, at) for at in range(NOTES_MAX + 2)]
     for note in notes:
-        ledger.count(note, accepted=1, stored=1)
+        durable_counters.count(note, accepted=1, stored=1)
 
     assert notes[-2:] == [None, None]
     assert counts(sample) == (NOTES_MAX + 2, NOTES_MAX + 2, 0)
@@ -118,10 +120,10 @@ def test_more_commits_than_there_are_notes_are_counted_all_the_same(ledger: Ledg
 async def test_commit_that_nobody_counted_is_asked_for_until_the_database_tells(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
-    killed = Metrics(CollectorRegistry(), tmp_path / "0.ledger").ledger
+    killed = Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters
     killed.begin(100, 104)
     killed.begin(200, 209)
-    successor, table = Metrics(registry, tmp_path / "0.ledger").ledger, Table(StoreUnavailable(), 10, 0)
+    successor, table = Metrics(registry, tmp_path / "0.ledger").durable_counters, Table(StoreUnavailable(), 10, 0)
 
     successor.count(successor.begin(300, 300), accepted=1, stored=1)
     await successor.recover(table, 0.0)
@@ -129,7 +131,7 @@ async def test_commit_that_nobody_counted_is_asked_for_until_the_database_tells(
     assert table.asked == [(200, 209), (200, 209), (100, 104)]
     assert registry.get_sample_value("ingest_events_stored_total") == 11
     again = Table()
-    await Metrics(CollectorRegistry(), tmp_path / "0.ledger").ledger.recover(again, 0.0)
+    await Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters.recover(again, 0.0)
     assert again.asked == []
 
 
@@ -147,11 +149,11 @@ def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
 
 async def test_notes_outlive_the_deletion_of_their_file(tmp_path: Path) -> None:
     path, table = tmp_path / "0.ledger", Table(5)
-    killed = Metrics(CollectorRegistry(), path).ledger
+    killed = Metrics(CollectorRegistry(), path).durable_counters
     killed.begin(100, 104)
     path.unlink()
 
     killed.reopen()
 
-    await Metrics(CollectorRegistry(), path).ledger.recover(table, 0.0)
+    await Metrics(CollectorRegistry(), path).durable_counters.recover(table, 0.0)
     assert table.asked == [(100, 104)]

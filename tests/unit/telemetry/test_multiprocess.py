@@ -23,7 +23,7 @@ from ingest.telemetry.multiprocess import MetricFiles
 from ingest.telemetry.metrics import Metrics
 
 folder, seat, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-succeeds = MetricFiles(folder).use_seat(seat)
+succeeds = MetricFiles(folder).use_worker_index(seat)
 metrics = Metrics(CollectorRegistry())
 metrics.accepted.inc(accepted)
 metrics.workers.set(1)
@@ -43,12 +43,12 @@ def files(tmp_path: Path) -> MetricFiles:
 
 @pytest.fixture
 def start_worker(files: MetricFiles, tmp_path: Path) -> Iterator[StartWorker]:
-    """`start_worker(seat, accepted)`: a worker that has counted so many events, all in its backlog, until the test
-    ends; with 0 it does not know its backlog."""
+    """`start_worker(worker_index, accepted)`: a worker with these events, all in its backlog, until the test ends;
+    with 0 it does not know its backlog."""
     with ExitStack() as stack:
 
-        def start(seat: int, accepted: int) -> "subprocess.Popen[str]":
-            argv = [sys.executable, "-c", WORKER, str(tmp_path / "metrics"), str(seat), str(accepted)]
+        def start(worker_index: int, accepted: int) -> "subprocess.Popen[str]":
+            argv = [sys.executable, "-c", WORKER, str(tmp_path / "metrics"), str(worker_index), str(accepted)]
             process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
             stack.callback(process.kill)
             return process

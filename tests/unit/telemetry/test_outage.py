@@ -17,7 +17,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_outage_is_told_once(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(100):
-        outage.concerns(5, "RabbitMQ is not reachable")
+        outage.record(5, "RabbitMQ is not reachable")
 
     (record,) = caplog.records
     assert (record.message, record.levelno) == ("RabbitMQ publish failed", logging.WARNING)
@@ -27,10 +27,10 @@ def test_outage_is_told_once(outage: Outage, caplog: pytest.LogCaptureFixture) -
 def test_long_outage_is_summed_up_every_minute(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outage.concerns(1, "away")
+    outage.record(1, "away")
     for _ in range(4):
         clock.advance(SUMMARY_SECONDS / 2)
-        outage.concerns(10, "away")
+        outage.record(10, "away")
 
     first, *summaries = caplog.records
     assert first.message == "RabbitMQ publish failed"
@@ -38,9 +38,9 @@ def test_long_outage_is_summed_up_every_minute(
 
 
 def test_end_is_told_with_length_and_events(outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    outage.concerns(3, "away")
+    outage.record(3, "away")
     clock.advance(12.34)
-    outage.concerns(4, "away")
+    outage.record(4, "away")
     outage.over()
 
     last = vars(caplog.records[-1])
@@ -55,9 +55,9 @@ def test_nothing_is_said_when_all_is_well(outage: Outage, caplog: pytest.LogCapt
 
 
 def test_a_second_outage_counts_from_zero(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
-    outage.concerns(3, "away")
+    outage.record(3, "away")
     outage.over()
-    outage.concerns(1, "away")
+    outage.record(1, "away")
     outage.over()
 
     assert said(caplog) == ["RabbitMQ publish failed", "RabbitMQ publish works again"] * 2

@@ -9,7 +9,7 @@ from ingest.broker.amqp.confirms import ConfirmWindow, Pending
 from ingest.broker.amqp.reasons import Closed, ClosedByBroker
 from ingest.broker.amqp.suspects import PAUSE_SECONDS_MAX, STRIKES_MAX, Suspects
 from ingest.broker.amqp.trial import TRIES_MAX, Trial
-from ingest.broker.base import Lane
+from ingest.broker.base import Priority
 from ingest.broker.supervisor import Connection
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
@@ -45,7 +45,7 @@ class FakeConnection(Connection):
         self._broker = broker
         self.closed = False
 
-    async def write(self, batch: Batch, lane: Lane) -> Pending:
+    async def write(self, batch: Batch, priority: Priority) -> Pending:
         window = ConfirmWindow()
         pending = window.add(batch, asyncio.get_running_loop().create_future())
         self._broker.tries += 1
