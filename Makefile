@@ -22,7 +22,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk settings-doc lock clean pictures
 
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -137,6 +137,9 @@ bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go,
 
 dashboards: install-dev  ## write Grafana's dashboards from their code
 	$(BIN)/python -m observability.dashboards
+
+settings-doc: install-dev  ## write docs/settings.md from the settings' definitions
+	$(BIN)/python .ci/settings_doc.py
 
 bench-charts: install-dev  ## pictures of the results, beside them
 	$(BIN)/python -m bench.charts

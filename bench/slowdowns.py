@@ -75,7 +75,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="the queue before the database is short",
-        file="ingest/settings.py",
+        file="ingest/settings/model.py",
         line="    queue_events_max: Count = 20_000\n",
         instead="    queue_events_max: Count = 50\n",
         part="saturation",

@@ -69,7 +69,7 @@ def test_a_url_that_would_show_its_password_is_refused(ingest: Ingest, password:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"PROT": "8000"}, "INGEST_PROT is not a setting. `ingest config` lists them all."),
+        ({"PROT": "8000"}, "INGEST_PROT is not a setting. `ingest config` lists all settings."),
         ({"PORT": "eight"}, "INGEST_PORT='eight': "),
         ({"DATABASE_URL": "mysql://u:p@db:no/calls"}, "INGEST_DATABASE_URL is not of the form "),
         ({"DATABASE_URL": "mysql://u:p@db", "API_TOKENS": "t"}, "INGEST_DATABASE_URL needs a host and a database"),

@@ -89,7 +89,7 @@ def belongs(name: str, owner: str) -> bool:
 def test_every_package_has_a_layer() -> None:
     packages = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
     assert packages <= set(LAYERS)
-    assert {layer for layer in LAYERS if layer not in {"root", "settings"}} == packages
+    assert {layer for layer in LAYERS if layer != "root"} == packages
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - ENTRY))
