@@ -39,7 +39,7 @@ class Unauthenticated(Rejected):
     code = "unauthenticated"
 
 
-class UnknownClient(Rejected):
+class UnknownSource(Rejected):
     """There is no such client."""
 
     code = "unknown_client"

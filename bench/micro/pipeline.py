@@ -11,6 +11,7 @@ from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
+from ingest.http.event_handler import EventHandler
 from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.server.wiring import build_pipeline
 from ingest.settings import Settings
@@ -62,8 +63,10 @@ class Pipeline:
     def __init__(self, metrics: Metrics) -> None:
         self.database = Database()
         self._loop = uvloop.new_event_loop()
-        parts = build_pipeline(Settings(api_tokens=(TOKEN,)), self.database, Broker(), metrics, worker_index=0)
-        self.endpoint, self._batcher, self._dispatcher = parts.endpoint, parts.batcher, parts.dispatcher
+        settings = Settings(api_tokens=(TOKEN,))
+        parts = build_pipeline(settings, self.database, Broker(), metrics, worker_index=0)
+        self.handler = EventHandler(parts.admission, parts.bodies, parts.batcher, settings.body_bytes_max)
+        self._batcher, self._dispatcher = parts.batcher, parts.dispatcher
         self.run(self._start())
 
     def run(self, work: Coroutine[Any, Any, object]) -> None:

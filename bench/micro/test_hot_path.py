@@ -87,6 +87,6 @@ def test_token_beside_one_digest(beside: Beside) -> None:
     authenticator, encoded = Authenticator([TOKEN], time.monotonic), TOKEN.encode()
     beside(
         "token",
-        lambda: [authenticator.of(TOKEN) for _ in range(BATCH_EVENTS)],
+        lambda: [authenticator.client_of(TOKEN) for _ in range(BATCH_EVENTS)],
         lambda: [blake2s(encoded).digest() for _ in range(BATCH_EVENTS)],
     )

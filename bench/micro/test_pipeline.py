@@ -85,7 +85,7 @@ def test_endpoint_beside_a_coroutine_that_reads_and_answers(
 
     beside(
         "endpoint",
-        lambda: pipeline.run(at_once(pipeline.endpoint, requests)),
+        lambda: pipeline.run(at_once(pipeline.handler, requests)),
         lambda: pipeline.run(at_once(noops.rsgi, requests)),
     )
     assert {request.status for request in requests} == {200}

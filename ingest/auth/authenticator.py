@@ -13,11 +13,11 @@ from ingest.events.headers import TOKEN, MessageHeaders
 class Client:
     """What the tokens of one name may do, and have done in this worker."""
 
-    __slots__ = ("bucket", "carried", "events", "limited", "name")
+    __slots__ = ("bucket", "events", "limited", "message_headers", "name")
 
     def __init__(self, name: str, bucket: TokenBucket | None = None) -> None:
         self.name = name
-        self.carried: MessageHeaders | None = None if name == CONFIGURED else {TOKEN: name}
+        self.message_headers: MessageHeaders | None = None if name == CONFIGURED else {TOKEN: name}
         """By every message of its events."""
         self.bucket = bucket
         self.events = 0
@@ -55,7 +55,7 @@ class Authenticator:
     def all(self) -> Sequence[Client]:
         return [self._configured, *self._known.values()]
 
-    def of(self, token: str | None) -> Client | None:
+    def client_of(self, token: str | None) -> Client | None:
         """None if `token`, as sent, is no valid one."""
         encoded = (token or "").encode()
         given = blake2s(encoded).digest()
@@ -63,9 +63,9 @@ class Authenticator:
         for digest in self._plain:
             found |= hmac.compare_digest(digest, given)
         if self._hashed or self._table:
-            grant = self._quick.get(given)
-            if grant:
-                return grant
+            client = self._quick.get(given)
+            if client:
+                return client
             return self._by_sha256(encoded, given, found) if token is not None else None
         return self._configured if found and token is not None else None
 
@@ -73,10 +73,10 @@ class Authenticator:
         given = sha256(encoded).digest()
         for digest in self._hashed:
             found |= hmac.compare_digest(digest, given)
-        grant = self._configured if found else self._table.get(given)
-        if grant:
-            self._quick[quick] = grant
-        return grant
+        client = self._configured if found else self._table.get(given)
+        if client:
+            self._quick[quick] = client
+        return client
 
     def use(self, tokens: Sequence[Token]) -> None:
         """From now on these tokens of the database, oldest first, are valid, and no others.
@@ -85,13 +85,13 @@ class Authenticator:
         """
         newest = {token.name: token for token in tokens}
         self._table = {token.digest: self._grant(token.name) for token in tokens}
-        for name, grant in self._known.items():
-            grant.bucket = self._bucket(newest[name]) if name in newest else None
+        for name, client in self._known.items():
+            client.bucket = self._bucket(newest[name]) if name in newest else None
         self._quick.clear()
 
     def buckets(self) -> Mapping[str, TokenBucket]:
         """Of the names that have a rate."""
-        return {name: grant.bucket for name, grant in self._known.items() if grant.bucket}
+        return {name: client.bucket for name, client in self._known.items() if client.bucket}
 
     def _grant(self, name: str) -> Client:
         return self._known.setdefault(name, Client(name))

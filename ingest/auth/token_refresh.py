@@ -82,15 +82,15 @@ class TokenRefresher:
 
     def count(self) -> None:
         """Bring the metrics up to what was sent."""
-        for grant in self._authenticator.all:
-            events, limited = self._counted.get(grant.name, (0, 0))
-            label = self._label(grant)
-            self._metrics.token_events.labels(label).inc(grant.events - events)
-            self._metrics.token_limited.labels(label).inc(grant.limited - limited)
-            self._counted[grant.name] = (grant.events, grant.limited)
+        for client in self._authenticator.all:
+            events, limited = self._counted.get(client.name, (0, 0))
+            label = self._label(client)
+            self._metrics.token_events.labels(label).inc(client.events - events)
+            self._metrics.token_limited.labels(label).inc(client.limited - limited)
+            self._counted[client.name] = (client.events, client.limited)
 
-    def _label(self, grant: Client) -> str:
-        return grant.name if grant.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS
+    def _label(self, client: Client) -> str:
+        return client.name if client.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS
 
     def _use_valid(self) -> None:
         now_us = self._now_us()

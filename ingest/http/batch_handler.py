@@ -1,20 +1,17 @@
-"""`POST /api/call-events/batch`: a JSON array of events, or NDJSON, each item as if posted alone."""
+"""`POST /api/call-events/batch`: a JSON array of events, or NDJSON. Each item is handled like a single event."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from ingest.errors import BodyTooLarge, IngestError, Invalid, KeyReused, Overloaded, Rejected, RowRefused, StoreError
+from ingest.errors import BodyTooLarge, IngestError, Overloaded
 from ingest.events.event import Event, decode
 from ingest.events.headers import MessageHeaders
-from ingest.events.idempotency import Keys
+from ingest.http.admission import Admission
 from ingest.http.batch_body import BatchBody, split
+from ingest.http.batch_response import is_service_error, response_of
 from ingest.http.body_reader import BodyReader
-from ingest.http.event_handler import Endpoint
-from ingest.http.responses import Response
 from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher, failure_of
 from ingest.pipeline.outcomes import Failures
@@ -22,16 +19,16 @@ from ingest.pipeline.outcomes import Failures
 PATH = "/api/call-events/batch"
 
 TURN_BYTES_MAX = 131_072
-"""After so much of a batch, about 5 ms of work, other requests have their turn."""
+"""A batch yields to other requests after this many bytes, about 5 ms of work."""
 ITEM_OVERHEAD_BYTES = 300
-"""An item costs as much as so many bytes, however short it is."""
+"""The fixed cost of an item, expressed in bytes."""
 WINDOW_ITEMS = 2_000
 WINDOW_BYTES = 8 << 20
-"""Of one batch, queued at a time: several commits' worth, so that a larger batch keeps all writers busy."""
+"""One batch queues at most this much at a time: enough for several commits, so that it keeps all writers busy."""
 
 Done = asyncio.Future[Failures | None]
 Submitted = tuple[Event, Done] | IngestError
-"""An event and what waits for it to be durable, or why it was not taken."""
+"""An event and the future of its commit, or the reason why it was not queued."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True):
@@ -41,10 +38,10 @@ class BatchLimits(msgspec.Struct, frozen=True):
 
 
 class Window:
-    """Items of a batch that are queued and not known to be durable: bounded, as each is in memory twice."""
+    """The queued items of a batch whose outcome is unknown. It is bounded because each item is in memory twice."""
 
     def __init__(self, outcomes: list[IngestError | None]) -> None:
-        """`outcomes`, by the item's index, are told why one failed."""
+        """The window writes the error of a failed item into `outcomes`, at the item's index."""
         self._outcomes = outcomes
         self._waiting: deque[tuple[int, Event, Done]] = deque()
         self._bytes = 0
@@ -60,7 +57,7 @@ class Window:
             pass
 
     async def shrink(self) -> bool:
-        """Wait for the first item's commit; False if there is none."""
+        """Wait for the commit of the first item. Return False if the window is empty."""
         if not self._waiting:
             return False
         index, event, done = self._waiting.popleft()
@@ -69,49 +66,56 @@ class Window:
         return True
 
 
-class BatchEndpoint:
-    """Answers one batch: which items are durable, and what is wrong with the others."""
+class BatchHandler:
+    """Handles one batch: the response says which items are durable, and what is wrong with the others."""
 
-    def __init__(self, single: Endpoint, keys: Keys, bodies: BodyReader, batcher: Batcher, limits: BatchLimits) -> None:
-        self._single = single
-        self._keys = keys
+    def __init__(self, admission: Admission, bodies: BodyReader, batcher: Batcher, limits: BatchLimits) -> None:
+        self._admission = admission
+        self._keys = admission.keys
         self._bodies = bodies
         self._batcher = batcher
         self._limits = limits
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        admission = self._admission
         try:
-            headers, grant = self._single.admit(scope)
-            body = await self._bodies.read(protocol, headers, self._limits.body_bytes_max)
-            items = split(body, self._limits.items_max)
-            if grant.bucket:
-                grant.bucket.take(items.count())
-            carried = self._single.propagate_trace_context(headers, grant.carried)
-            outcomes = await self._take(items, self._single.key_given(headers, grant), carried)
-            grant.events += outcomes.count(None)
-            answer = _answer(outcomes)
+            outcomes = await self._outcomes(scope, protocol)
+            response = response_of(outcomes)
             for error in filter(None, outcomes):
-                self._single.count_refused(error)
+                admission.count_refused(error)
         except IngestError as exc:
-            answer = await self._single.refuse(exc, "batch", scope)
+            response = await admission.refuse(exc, "batch", scope)
         else:
-            # Who has to send some of it again was not served, whatever the answer's status.
-            unavailable = any(error is not None and _is_ours(error) for error in outcomes)
-            self._single.count_answered("batch", 503 if unavailable else answer.status)
-        answer.send(protocol)
+            # A batch with an item that the client must send again counts as not served, whatever the status.
+            unavailable = any(error is not None and is_service_error(error) for error in outcomes)
+            admission.count_answered("batch", 503 if unavailable else response.status)
+        response.send(protocol)
 
-    async def _take(
-        self, items: BatchBody, key: bytes | None, carried: MessageHeaders | None
+    async def _outcomes(self, scope: Scope, protocol: HttpProtocol) -> list[IngestError | None]:
+        """Read and queue the request's items. Return an error for each item, or None if the item is durable."""
+        admission = self._admission
+        headers, client = admission.admit(scope)
+        body = await self._bodies.read(protocol, headers, self._limits.body_bytes_max)
+        items = split(body, self._limits.items_max)
+        if client.bucket:
+            client.bucket.take(items.count())
+        message_headers = admission.propagate_trace_context(headers, client.message_headers)
+        outcomes = await self._queue(items, admission.key_in(headers, client), message_headers)
+        client.events += outcomes.count(None)
+        return outcomes
+
+    async def _queue(
+        self, items: BatchBody, key: bytes | None, message_headers: MessageHeaders | None
     ) -> list[IngestError | None]:
-        """Queue every valid item, a window of them at a time: an error an item, None where it is durable."""
+        """Queue every valid item, at most one window at a time, and wait for the outcomes."""
         outcomes: list[IngestError | None] = []
         window = Window(outcomes)
         turn_bytes = 0
         for index, item in enumerate(items):
-            submitted = self._submit(item, index, key, carried)
+            submitted = self._submit(item, index, key, message_headers)
             while isinstance(submitted, Overloaded) and await window.shrink():
-                # What fills the queue, or makes it late, may be this batch's own: it goes as fast as the commits do.
-                submitted = self._submit(item, index, key, carried)
+                # This batch's own items may fill the queue or make it late. Its commits make room for the next item.
+                submitted = self._submit(item, index, key, message_headers)
             if isinstance(submitted, IngestError):
                 outcomes.append(submitted)
             else:
@@ -124,49 +128,14 @@ class BatchEndpoint:
         await window.drain()
         return outcomes
 
-    def _submit(self, item: bytes, index: int, key: bytes | None, carried: MessageHeaders | None) -> Submitted:
+    def _submit(self, item: bytes, index: int, key: bytes | None, message_headers: MessageHeaders | None) -> Submitted:
         try:
             if len(item) > self._limits.item_bytes_max:
-                raise BodyTooLarge(f"The event has {len(item)} bytes; the service takes {self._limits.item_bytes_max}.")
+                raise BodyTooLarge(f"The event has {len(item)} bytes; the limit is {self._limits.item_bytes_max}.")
             event = decode(item)
             if key or self._keys.natural:
                 event.key = self._keys.of(event, key, index)
-            event.headers = carried
+            event.headers = message_headers
             return event, self._batcher.submit(event)
         except IngestError as exc:
             return exc
-
-
-REFUSED = RowRefused | KeyReused
-"""Store errors that are the event's fault."""
-
-
-def _answer(outcomes: Sequence[IngestError | None]) -> Response:
-    accepted = outcomes.count(None)
-    if not accepted:
-        for error in outcomes:
-            if error is not None and _is_ours(error):
-                raise error  # the whole batch may be sent again
-    rejected = [_rejected(index, error) for index, error in enumerate(outcomes) if error is not None]
-    if not accepted:
-        return Response.make(422, {"message": str(Invalid({})), "accepted": 0, "rejected": rejected})
-    return Response.make(200, {"status": "queued", "accepted": accepted, "rejected": rejected})
-
-
-def _rejected(index: int, error: IngestError) -> dict[str, Any]:
-    """`retry` says that the same item, sent again, may be taken."""
-    told: dict[str, Any] = {"index": index, "errors": _errors(error)}
-    return told | {"retry": True} if _is_ours(error) else told
-
-
-def _is_ours(error: IngestError) -> bool:
-    """Not the client's fault."""
-    return not isinstance(error, Rejected | REFUSED)
-
-
-def _errors(error: IngestError) -> Any:
-    if isinstance(error, Invalid):
-        return error.errors
-    if isinstance(error, StoreError) and not isinstance(error, REFUSED):
-        return {"event": ["It could not be made durable: send it again."]}
-    return {"event": [str(error)]}

@@ -11,7 +11,7 @@ from ingest import __version__, errors
 from ingest.events.event import CALL_ENDED, CallEvent, field_errors
 from ingest.events.idempotency import KEY_CHARS_MAX
 from ingest.http import batch_handler, event_handler
-from ingest.http.responses import QUEUED, answer_to
+from ingest.http.responses import QUEUED, response_to
 from ingest.settings import WELL_KNOWN_TOKEN
 from ingest.status.health import Report
 from ingest.status.snapshot import Status
@@ -66,7 +66,7 @@ _REFUSALS = {
 _EXAMPLES: dict[str, Any] = {
     str(answer.status): msgspec.json.decode(answer.body)
     for answer in map(
-        answer_to,
+        response_to,
         (
             errors.Malformed(),
             errors.Unauthenticated(),

@@ -17,7 +17,7 @@ RETRY_AFTER_SECONDS = 1
 STATUSES: Mapping[type[errors.IngestError], int] = {
     errors.Unauthenticated: 401,
     errors.Malformed: 400,
-    errors.UnknownClient: 404,
+    errors.UnknownSource: 404,
     errors.Invalid: 422,
     errors.RowRefused: 422,
     errors.KeyReused: 422,
@@ -68,7 +68,7 @@ class Response(msgspec.Struct, frozen=True):
 QUEUED = Response.make(200, {"status": "queued"})
 
 
-def answer_to(error: errors.IngestError) -> Response:
+def response_to(error: errors.IngestError) -> Response:
     """The answer that tells a client of `error`."""
     status = STATUSES.get(type(error), 500)
     content: dict[str, Any] = {"message": str(error)}

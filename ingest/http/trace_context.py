@@ -20,12 +20,12 @@ _TRACEPARENT = re.compile(f"00{_FIELDS}|(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-[!-~]
 """Versions after the first, 00, may have more behind its fields; ff is none."""
 
 
-def propagate_trace_context(headers: Headers, of_token: MessageHeaders | None) -> MessageHeaders | None:
+def propagate_trace_context(headers: Headers, of_client: MessageHeaders | None) -> MessageHeaders | None:
     parent = headers.get(TRACEPARENT)
     if parent is None or not _TRACEPARENT.fullmatch(parent):
-        return of_token
-    carried = {TRACEPARENT: parent, **(of_token or {})}
+        return of_client
+    message_headers = {TRACEPARENT: parent, **(of_client or {})}
     state = headers.get(TRACESTATE)
     if state and len(state) <= TRACESTATE_CHARS_MAX:
-        carried[TRACESTATE] = state
-    return carried
+        message_headers[TRACESTATE] = state
+    return message_headers

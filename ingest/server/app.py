@@ -15,7 +15,8 @@ from ingest.clock import unix_us
 from ingest.files.locks import WorkerIndex, take_worker_index
 from ingest.http import batch_handler, event_handler
 from ingest.http.asgi import AsgiAdapter
-from ingest.http.batch_handler import BatchEndpoint, BatchLimits
+from ingest.http.batch_handler import BatchHandler, BatchLimits
+from ingest.http.event_handler import EventHandler
 from ingest.http.routes import add_probes, add_routes
 from ingest.http.rsgi import Handler, HttpProtocol, Scope
 from ingest.server.admin_listener import Admin
@@ -32,10 +33,9 @@ from ingest.server.wiring import (
 )
 from ingest.server.worker import Pipeline, Worker
 from ingest.settings import Settings, read_settings
-from ingest.sources import handler as clients
-from ingest.sources.base import Client
+from ingest.sources.base import Source
 from ingest.sources.freeswitch import FreeSwitch
-from ingest.sources.handler import ClientEndpoint
+from ingest.sources.handler import PREFIX, SourceHandler
 from ingest.sources.jambonz import Jambonz
 from ingest.sources.plain import Plain
 from ingest.sources.twilio import Twilio
@@ -51,7 +51,7 @@ from ingest.telemetry.multiprocess import MetricFiles
 from ingest.telemetry.runtime import RuntimeMetrics
 
 INGEST_LOG = logging.getLogger("ingest")
-CLIENTS: Sequence[Client] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
+SOURCES: Sequence[Source] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
 
 
 class IngestApplication(Application):
@@ -74,7 +74,7 @@ class IngestApplication(Application):
 
     async def _elsewhere(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Paths that are not hot, or not one path each."""
-        handler = self._inbound if scope.path.startswith(clients.PREFIX) else self._pages
+        handler = self._inbound if scope.path.startswith(PREFIX) else self._pages
         await handler(scope, protocol)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -144,7 +144,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     worker = Worker(
         parts, _background(settings, worker_index.number, parts, source), unix_us, settings.drain_timeout_seconds
     )
-    lanes, inbound = make_lanes(settings, parts), make_clients(settings, parts)
+    lanes, inbound = make_lanes(settings, parts), make_source_handler(settings, parts)
     if tracing:
         lanes, inbound = {path: tracing.handler(handler) for path, handler in lanes.items()}, tracing.handler(inbound)
     application = IngestApplication(lanes, inbound, parts.health, settings.drain_delay_seconds)
@@ -188,8 +188,10 @@ def _background(
 def make_lanes(settings: Settings, parts: Pipeline) -> dict[str, Handler]:
     """The hot lanes by their paths."""
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
-    batches = BatchEndpoint(parts.endpoint, parts.keys, parts.bodies, parts.batcher, limits)
-    lanes: dict[str, Handler] = {event_handler.PATH: parts.endpoint, batch_handler.PATH: batches}
+    lanes: dict[str, Handler] = {
+        event_handler.PATH: EventHandler(parts.admission, parts.bodies, parts.batcher, settings.body_bytes_max),
+        batch_handler.PATH: BatchHandler(parts.admission, parts.bodies, parts.batcher, limits),
+    }
     # Laravel does not mind a slash at the end, so some clients may send one.
     return lanes | {f"{path}/": handler for path, handler in lanes.items()}
 
@@ -203,13 +205,12 @@ def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeM
     return RuntimeMetrics(registry, settings.data_dir, settings.workers, limits)
 
 
-def make_clients(settings: Settings, parts: Pipeline) -> Handler:
-    return ClientEndpoint(
-        parts.endpoint,
-        parts.keys,
+def make_source_handler(settings: Settings, parts: Pipeline) -> Handler:
+    return SourceHandler(
+        parts.admission,
         parts.bodies,
         parts.batcher,
-        CLIENTS,
+        SOURCES,
         dict(secret.split("=", 1) for secret in settings.client_secrets),
         settings.public_url,
         settings.body_bytes_max,

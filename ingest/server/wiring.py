@@ -22,8 +22,8 @@ from ingest.events.idempotency import Keys
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
 from ingest.files.one_at_a_time import Exclusively, by_file
+from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
-from ingest.http.event_handler import Endpoint
 from ingest.http.rsgi import Handler, Headers
 from ingest.http.trace_context import propagate_trace_context
 from ingest.outbox.backlog import BacklogWatch
@@ -139,16 +139,12 @@ def build_pipeline(
         locks=locks,
         identity=identity,
         authenticator=authenticator,
-        keys=keys,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
         token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
-        endpoint=Endpoint(
+        admission=Admission(
             authenticator,
             keys,
-            bodies,
-            batcher,
             metrics,
-            settings.body_bytes_max,
             tracing.propagate_trace_context if tracing else propagate_trace_context,
         ),
     )

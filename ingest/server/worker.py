@@ -14,11 +14,10 @@ from ingest.broker.base import Publisher
 from ingest.broker.target_record import Agreement
 from ingest.clock import NowUs
 from ingest.errors import StoreError
-from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
 from ingest.files.lock_watch import LockWatch
+from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
-from ingest.http.event_handler import Endpoint
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.base import Outbox
 from ingest.outbox.relay import Relay
@@ -89,10 +88,9 @@ class Pipeline(msgspec.Struct, frozen=True):
     backlog_watch: BacklogWatch
     identity: Identity
     authenticator: Authenticator
-    keys: Keys
     key_cleaner: KeyCleaner
     token_refresher: TokenRefresher
-    endpoint: Endpoint
+    admission: Admission
 
 
 class Worker:
@@ -141,7 +139,7 @@ class Worker:
         """Finish what is in hand, within the drain timeout; the outbox keeps what is not."""
         parts = self.parts
         parts.health.draining = True
-        parts.endpoint.drain()
+        parts.admission.drain()
         try:
             async with asyncio.timeout(self._drain_timeout_seconds):
                 await parts.batcher.drain()

@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     original: Any = None
 
 
-class Client(Protocol):
+class Source(Protocol):
     """One kind of client. Adapters are stateless."""
 
     name: str

@@ -6,7 +6,7 @@ import json
 from ingest.errors import BodyTooLarge, Invalid, Malformed, Rejected
 from ingest.events.event import Event, decode
 from ingest.http.batch_body import split
-from ingest.http.responses import answer_to
+from ingest.http.responses import response_to
 from tests.fuzz.oracle import judge, parsed
 
 ITEMS_MAX = 100
@@ -36,7 +36,7 @@ def _outcome(body: bytes) -> Event | Rejected:
 
 
 def check_refusal(error: Rejected) -> None:
-    answer = answer_to(error)
+    answer = response_to(error)
     content = json.loads(answer.body)
     assert content["message"]
     if isinstance(error, Invalid):

@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 from ingest.auth.authenticator import Authenticator
 from ingest.events.idempotency import Keys
 from ingest.events.ids import IdGenerator
+from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
-from ingest.http.event_handler import Endpoint
+from ingest.http.event_handler import EventHandler
 from ingest.pipeline.batcher import Batcher, BatcherLimits
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
@@ -118,7 +119,10 @@ def bodies(clock: FakeClock) -> BodyReader:
 
 
 @pytest.fixture
-def endpoint(bodies: BodyReader, batcher: Batcher, metrics: Metrics, clock: FakeClock) -> Endpoint:
-    return Endpoint(
-        Authenticator([TOKEN], clock.monotonic), Keys(natural=False), bodies, batcher, metrics, BODY_BYTES_MAX
-    )
+def admission(metrics: Metrics, clock: FakeClock) -> Admission:
+    return Admission(Authenticator([TOKEN], clock.monotonic), Keys(natural=False), metrics)
+
+
+@pytest.fixture
+def handler(admission: Admission, bodies: BodyReader, batcher: Batcher) -> EventHandler:
+    return EventHandler(admission, bodies, batcher, BODY_BYTES_MAX)

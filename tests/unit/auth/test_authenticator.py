@@ -31,43 +31,43 @@ KEPT = grants_of([FIRST], kept(SECOND), kept(THIRD, "other"))
 
 @pytest.mark.parametrize("token", [FIRST, SECOND, THIRD] * 2)
 def test_each_configured_token_is_accepted(token: str) -> None:
-    grant = OURS.of(token)
-    assert grant
-    assert grant.name == CONFIGURED
+    client = OURS.client_of(token)
+    assert client
+    assert client.name == CONFIGURED
 
 
 @pytest.mark.parametrize(("token", "name"), [(FIRST, CONFIGURED), (SECOND, "pbx"), (THIRD, "other")] * 2)
 def test_tokens_of_the_database_have_their_names(token: str, name: str) -> None:
-    grant = KEPT.of(token)
-    assert grant
-    assert grant.name == name
+    client = KEPT.client_of(token)
+    assert client
+    assert client.name == name
 
 
 @pytest.mark.parametrize("authenticator", [OURS, PLAIN, KEPT], ids=["some hashed", "all plain", "some kept"])
 @pytest.mark.parametrize("token", WRONG)
 def test_anything_else_is_not(authenticator: Authenticator, token: str | None) -> None:
-    assert authenticator.of(token) is None
+    assert authenticator.client_of(token) is None
 
 
 @pytest.mark.parametrize("sent", [entry_of(SECOND), sha256(SECOND.encode()).hexdigest()])
 def test_what_stands_in_the_configuration_is_no_token(sent: str) -> None:
-    assert OURS.of(sent) is None
+    assert OURS.client_of(sent) is None
 
 
 @pytest.mark.parametrize("token", [None, "", "any"])
 def test_without_tokens_nobody_is_let_in(token: str | None) -> None:
-    assert grants_of([]).of(token) is None
+    assert grants_of([]).client_of(token) is None
 
 
 def test_no_token_is_not_the_empty_token() -> None:
-    assert grants_of([""]).of(None) is None
-    assert grants_of(["sha256:" + sha256(b"").hexdigest()]).of(None) is None
-    assert grants_of([], kept("")).of(None) is None
+    assert grants_of([""]).client_of(None) is None
+    assert grants_of(["sha256:" + sha256(b"").hexdigest()]).client_of(None) is None
+    assert grants_of([], kept("")).client_of(None) is None
 
 
 def test_tokens_are_not_kept_as_such() -> None:
     authenticator = grants_of([FIRST], kept(SECOND))
-    authenticator.of(SECOND)
+    authenticator.client_of(SECOND)
 
     assert FIRST not in repr(vars(authenticator))
     assert SECOND not in repr(vars(authenticator))
@@ -75,18 +75,18 @@ def test_tokens_are_not_kept_as_such() -> None:
 
 def test_withdrawn_token_is_none_at_once() -> None:
     authenticator = grants_of([FIRST], kept(SECOND), kept(THIRD))
-    assert authenticator.of(SECOND)
+    assert authenticator.client_of(SECOND)
 
     authenticator.use([kept(THIRD)])
 
-    assert authenticator.of(SECOND) is None
-    assert authenticator.of(FIRST)
-    assert authenticator.of(THIRD)
+    assert authenticator.client_of(SECOND) is None
+    assert authenticator.client_of(FIRST)
+    assert authenticator.client_of(THIRD)
 
 
 def test_tokens_of_one_name_share_its_rate_and_its_counts() -> None:
     authenticator = grants_of([], kept(FIRST, rate=5), kept(SECOND, rate=7, burst=70))
-    first, second = authenticator.of(FIRST), authenticator.of(SECOND)
+    first, second = authenticator.client_of(FIRST), authenticator.client_of(SECOND)
 
     assert first is second
     assert first
@@ -96,13 +96,13 @@ def test_tokens_of_one_name_share_its_rate_and_its_counts() -> None:
 
 def test_counts_and_an_unchanged_rate_outlast_a_change_of_tokens() -> None:
     authenticator = grants_of([], kept(FIRST, rate=5))
-    before = authenticator.of(FIRST)
+    before = authenticator.client_of(FIRST)
     assert before
     before.events, bucket = 3, before.bucket
 
     authenticator.use([kept(FIRST, rate=5), kept(SECOND, "other")])
 
-    after = authenticator.of(FIRST)
+    after = authenticator.client_of(FIRST)
     assert after is before
     assert after.bucket is bucket
     authenticator.use([kept(FIRST)])
@@ -138,7 +138,7 @@ def test_limits_that_come_back_give_nothing_back(between: list[Token]) -> None:
 
 
 def bucket_of(authenticator: Authenticator, secret: str) -> TokenBucket:
-    grant = authenticator.of(secret)
-    assert grant
-    assert grant.bucket
-    return grant.bucket
+    client = authenticator.client_of(secret)
+    assert client
+    assert client.bucket
+    return client.bucket

@@ -39,11 +39,11 @@ def watched(table: FakeTokens, file: Path, clock: FakeClock, metrics: Metrics) -
 
 async def test_tokens_of_the_database_are_valid_and_withdrawn_ones_are_not(watched: Watched, table: FakeTokens) -> None:
     await watched.watch.look()
-    assert watched.authenticator.of(SECRET)
+    assert watched.authenticator.client_of(SECRET)
 
     table.held = ()
     await watched.watch.look()
-    assert watched.authenticator.of(SECRET) is None
+    assert watched.authenticator.client_of(SECRET) is None
 
 
 async def test_token_expires_also_while_the_database_is_away(
@@ -53,11 +53,11 @@ async def test_token_expires_also_while_the_database_is_away(
     await watched.watch.look()
     table.held = None
     await watched.watch.look()
-    assert watched.authenticator.of(SECRET)
+    assert watched.authenticator.client_of(SECRET)
 
     clock.advance(1)
     await watched.watch.look()
-    assert watched.authenticator.of(SECRET) is None
+    assert watched.authenticator.client_of(SECRET) is None
 
 
 async def test_worker_that_starts_without_the_database_knows_the_last_ones(
@@ -68,7 +68,7 @@ async def test_worker_that_starts_without_the_database_knows_the_last_ones(
     successor = Watched(FakeTokens(), file, clock, Metrics(CollectorRegistry()))
     successor.watch.recall()
 
-    assert successor.authenticator.of(SECRET)
+    assert successor.authenticator.client_of(SECRET)
     assert mode_of(file) == 0o600
 
 
@@ -84,7 +84,7 @@ def test_nothing_readable_remembered_is_nobody_known(watched: Watched, file: Pat
 
     watched.watch.recall()
 
-    assert watched.authenticator.of(SECRET) is None
+    assert watched.authenticator.client_of(SECRET) is None
 
 
 def test_what_cannot_be_opened_is_nobody_known(watched: Watched, file: Path) -> None:
@@ -92,14 +92,14 @@ def test_what_cannot_be_opened_is_nobody_known(watched: Watched, file: Path) -> 
 
     watched.watch.recall()
 
-    assert watched.authenticator.of(SECRET) is None
+    assert watched.authenticator.client_of(SECRET) is None
 
 
 def test_tokens_are_remembered_as_soon_as_that_works(watched: Watched, file: Path) -> None:
     file.mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         asyncio.run(watched.watch.look())
-    assert watched.authenticator.of(SECRET)
+    assert watched.authenticator.client_of(SECRET)
     file.rmdir()
 
     asyncio.run(watched.watch.look())
@@ -109,11 +109,11 @@ def test_tokens_are_remembered_as_soon_as_that_works(watched: Watched, file: Pat
 
 async def test_metrics_follow_what_was_sent(watched: Watched, sample: Sample) -> None:
     await watched.watch.look()
-    grant = watched.authenticator.of(SECRET)
-    assert grant
-    grant.events, grant.limited = 5, 2
+    client = watched.authenticator.client_of(SECRET)
+    assert client
+    client.events, client.limited = 5, 2
     watched.watch.count()
-    grant.events = 6
+    client.events = 6
     watched.watch.count()
 
     assert sample("ingest_token_events_total", token="pbx") == 6
@@ -127,9 +127,9 @@ async def test_name_whose_tokens_were_withdrawn_counts_on_when_it_has_new_ones(
     for events in (5, 3):
         table.held = held
         await watched.watch.look()
-        grant = watched.authenticator.of(SECRET)
-        assert grant
-        grant.events += events
+        client = watched.authenticator.client_of(SECRET)
+        assert client
+        client.events += events
         watched.watch.count()
         table.held = []
         await watched.watch.look()
@@ -144,9 +144,9 @@ async def test_names_beyond_the_limit_share_a_series(watched: Watched, table: Fa
     table.held = [Token(digest_of(name), name, created_us=0) for name in names]
     await watched.watch.look()
     for name in names:
-        grant = watched.authenticator.of(name)
-        assert grant
-        grant.events += 1
+        client = watched.authenticator.client_of(name)
+        assert client
+        client.events += 1
     watched.watch.count()
 
     labelled = sum(sample("ingest_token_events_total", token=name) or 0 for name in names)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from ingest.errors import BodyTooLarge, Malformed, Overloaded, StoreUnavailable
-from ingest.events.idempotency import Keys
+from ingest.http.admission import Admission
 from ingest.http.batch_body import split
-from ingest.http.batch_handler import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchEndpoint, BatchLimits
+from ingest.http.batch_handler import ITEM_OVERHEAD_BYTES, TURN_BYTES_MAX, BatchHandler, BatchLimits
 from ingest.http.body_reader import BodyReader
-from ingest.http.event_handler import Endpoint
+from ingest.http.event_handler import EventHandler
 from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeStore, request, until
@@ -21,13 +21,11 @@ ITEM_BYTES_MAX = 500
 
 
 @pytest.fixture
-def batches(endpoint: Endpoint, bodies: BodyReader, batcher: Batcher) -> BatchEndpoint:
-    return BatchEndpoint(
-        endpoint, Keys(natural=False), bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX, ITEM_BYTES_MAX)
-    )
+def batches(admission: Admission, bodies: BodyReader, batcher: Batcher) -> BatchHandler:
+    return BatchHandler(admission, bodies, batcher, BatchLimits(BODY_BYTES_MAX, ITEMS_MAX, ITEM_BYTES_MAX))
 
 
-async def post(batches: BatchEndpoint, items: Sequence[bytes]) -> Answered:
+async def post(batches: BatchHandler, items: Sequence[bytes]) -> Answered:
     return await request(batches, b"\n".join(items), x_api_token=TOKEN)
 
 
@@ -63,7 +61,7 @@ def test_as_many_items_are_taken_as_the_limit_says() -> None:
         split(b"1\n" * (ITEMS_MAX + 1), ITEMS_MAX)
 
 
-async def test_array_keeps_each_event_as_it_was_sent(batches: BatchEndpoint, store: FakeStore) -> None:
+async def test_array_keeps_each_event_as_it_was_sent(batches: BatchHandler, store: FakeStore) -> None:
     texts = [body(call_id="a", note=" [1 , 2] "), json.dumps(json.loads(body(call_id="b")), indent=2).encode()]
     answered = await request(batches, b"[" + b" , ".join(texts) + b"]", x_api_token=TOKEN)
 
@@ -71,7 +69,7 @@ async def test_array_keeps_each_event_as_it_was_sent(batches: BatchEndpoint, sto
     assert [made.payload for made in store.commits[0].batch.events] == texts
 
 
-async def test_valid_events_are_kept_and_the_others_told(batches: BatchEndpoint, store: FakeStore) -> None:
+async def test_valid_events_are_kept_and_the_others_told(batches: BatchHandler, store: FakeStore) -> None:
     store.poison.add("poison")
     answered = await post(
         batches, [body(call_id="a"), body(duration=-1), body(call_id="poison"), b"{", body(call_id="b")]
@@ -83,14 +81,14 @@ async def test_valid_events_are_kept_and_the_others_told(batches: BatchEndpoint,
     assert sorted(name for commit in store.commits for name in call_ids(commit.batch)) == ["a", "b"]
 
 
-async def test_batch_without_a_valid_event_is_invalid(batches: BatchEndpoint, store: FakeStore) -> None:
+async def test_batch_without_a_valid_event_is_invalid(batches: BatchHandler, store: FakeStore) -> None:
     answered = await post(batches, [b"{}", b"1"])
 
     assert (answered.status, answered.json["accepted"], list(rejected(answered))) == (422, 0, [0, 1])
     assert store.tried == []
 
 
-async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: BatchEndpoint, store: FakeStore) -> None:
+async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: BatchHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())
 
     assert (await post(batches, [b"{}", body()])).status == 500
@@ -104,7 +102,7 @@ async def keep_busy(batcher: Batcher, store: FakeStore) -> None:
 
 
 async def test_batch_larger_than_the_queue_waits_for_its_own_events(
-    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
+    batches: BatchHandler, batcher: Batcher, store: FakeStore
 ) -> None:
     await keep_busy(batcher, store)
 
@@ -118,7 +116,7 @@ async def test_batch_larger_than_the_queue_waits_for_its_own_events(
 
 
 async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
-    batches: BatchEndpoint, batcher: Batcher, store: FakeStore
+    batches: BatchHandler, batcher: Batcher, store: FakeStore
 ) -> None:
     await keep_busy(batcher, store)
     for number in range(QUEUE_EVENTS_MAX):
@@ -138,37 +136,35 @@ async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
         ({"x_api_token": TOKEN, "content_encoding": "br"}, 415),
     ],
 )
-async def test_batch_is_admitted_as_an_event_is(batches: BatchEndpoint, headers: dict[str, str], status: int) -> None:
+async def test_batch_is_admitted_as_an_event_is(batches: BatchHandler, headers: dict[str, str], status: int) -> None:
     assert (await request(batches, body(), **headers)).status == status
     assert (await request(batches, b"", "GET", **headers)).status == 405
 
 
-async def test_an_item_has_the_limit_of_a_single_event(batches: BatchEndpoint) -> None:
+async def test_an_item_has_the_limit_of_a_single_event(batches: BatchHandler) -> None:
     large = body(note="x" * ITEM_BYTES_MAX)
     answered = await post(batches, [body(), large])
 
-    assert rejected(answered) == {1: {"event": [f"The event has {len(large)} bytes; the service takes 500."]}}
+    assert rejected(answered) == {1: {"event": [f"The event has {len(large)} bytes; the limit is 500."]}}
 
 
 OUTCOMES = ("queued", "refused", "unavailable")
 
 
 async def test_other_events_come_in_between_those_of_a_large_batch(
-    endpoint: Endpoint, bodies: BodyReader, batcher: Batcher, store: FakeStore
+    handler: EventHandler, admission: Admission, bodies: BodyReader, batcher: Batcher, store: FakeStore
 ) -> None:
     wrong = [b"{}"] * (TURN_BYTES_MAX // ITEM_OVERHEAD_BYTES)
-    batches = BatchEndpoint(
-        endpoint, Keys(natural=False), bodies, batcher, BatchLimits(BODY_BYTES_MAX, len(wrong) + 1, ITEM_BYTES_MAX)
-    )
+    batches = BatchHandler(admission, bodies, batcher, BatchLimits(BODY_BYTES_MAX, len(wrong) + 1, ITEM_BYTES_MAX))
     large = asyncio.create_task(post(batches, [*wrong, body(call_id="the last of many")]))
-    other = asyncio.create_task(request(endpoint, body(call_id="another"), x_api_token=TOKEN))
+    other = asyncio.create_task(request(handler, body(call_id="another"), x_api_token=TOKEN))
 
     assert [(await answering).status for answering in (large, other)] == [200, 200]
 
     assert [name for commit in store.commits for name in call_ids(commit.batch)] == ["another", "the last of many"]
 
 
-async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, sample: Sample) -> None:
+async def test_each_refused_item_is_counted_by_its_code(batches: BatchHandler, sample: Sample) -> None:
     await post(batches, [body(), b"{", body(call_id=""), body(call_id=7)])
 
     assert sample("ingest_requests_refused_total", code="malformed") == 1
@@ -176,7 +172,7 @@ async def test_each_refused_item_is_counted_by_its_code(batches: BatchEndpoint, 
 
 
 async def test_batch_of_which_some_must_be_sent_again_was_not_served(
-    batches: BatchEndpoint, store: FakeStore, sample: Sample
+    batches: BatchHandler, store: FakeStore, sample: Sample
 ) -> None:
     async def counted(items: list[bytes]) -> list[float]:
         before = [sample("ingest_requests_total", endpoint="batch", outcome=outcome) for outcome in OUTCOMES]
@@ -191,7 +187,7 @@ async def test_batch_of_which_some_must_be_sent_again_was_not_served(
 
 
 async def test_a_batch_that_fails_as_a_whole_is_counted_once(
-    batches: BatchEndpoint, store: FakeStore, sample: Sample
+    batches: BatchHandler, store: FakeStore, sample: Sample
 ) -> None:
     store.errors.append(StoreUnavailable())
     await post(batches, [body(), body()])
@@ -199,7 +195,7 @@ async def test_a_batch_that_fails_as_a_whole_is_counted_once(
     assert sample("ingest_requests_refused_total", code="store_unavailable") == 1
 
 
-async def test_items_that_may_be_taken_when_sent_again_say_so(batches: BatchEndpoint, store: FakeStore) -> None:
+async def test_items_that_may_be_taken_when_sent_again_say_so(batches: BatchHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())  # of the first commit
 
     answered = await post(batches, [b"{", *[body()] * (QUEUE_EVENTS_MAX + 1)])

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.http.event_handler import Endpoint
+from ingest.http.admission import Admission
+from ingest.http.event_handler import EventHandler
 from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import BODY_BYTES_MAX, QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeOnward, FakeStore, request, until
 from tests.unit.making import body, call_ids, event
 
 
-async def post(endpoint: Endpoint, text: bytes, **headers: str) -> Answered:
-    return await request(endpoint, text, **{"x_api_token": TOKEN, **headers})
+async def post(handler: EventHandler, text: bytes, **headers: str) -> Answered:
+    return await request(handler, text, **{"x_api_token": TOKEN, **headers})
 
 
 def message_of(answered: Answered) -> Any:
@@ -22,10 +23,10 @@ def message_of(answered: Answered) -> Any:
 
 
 async def test_event_is_answered_once_it_is_committed(
-    endpoint: Endpoint, store: FakeStore, downstream: FakeOnward
+    handler: EventHandler, store: FakeStore, downstream: FakeOnward
 ) -> None:
     store.gate.clear()
-    answering = asyncio.create_task(post(endpoint, body(call_id="one")))
+    answering = asyncio.create_task(post(handler, body(call_id="one")))
     await until(lambda: store.tried)
     assert not answering.done()
 
@@ -36,99 +37,99 @@ async def test_event_is_answered_once_it_is_committed(
     assert [call_ids(batch) for batch in downstream.dispatched] == [["one"]]
 
 
-async def test_requests_that_wait_together_share_a_commit(endpoint: Endpoint, store: FakeStore) -> None:
-    answers = await asyncio.gather(*(post(endpoint, body(call_id=str(number))) for number in range(5)))
+async def test_requests_that_wait_together_share_a_commit(handler: EventHandler, store: FakeStore) -> None:
+    answers = await asyncio.gather(*(post(handler, body(call_id=str(number))) for number in range(5)))
 
     assert {answered.status for answered in answers} == {200}
     assert [len(commit.batch) for commit in store.commits] == [5]
 
 
-async def test_payload_is_what_was_sent(endpoint: Endpoint, store: FakeStore) -> None:
+async def test_payload_is_what_was_sent(handler: EventHandler, store: FakeStore) -> None:
     text = b" " + body(more=[1.0]) + b"\n"
-    await post(endpoint, text)
+    await post(handler, text)
 
     assert [made.payload for made in store.commits[0].batch.events] == [text]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
-async def test_method_is_looked_at_before_the_token(endpoint: Endpoint, method: str) -> None:
-    answered = await request(endpoint, b"", method)
+async def test_method_is_looked_at_before_the_token(handler: EventHandler, method: str) -> None:
+    answered = await request(handler, b"", method)
 
     assert (answered.status, answered.headers["allow"]) == (405, "POST")
 
 
-async def test_token_is_looked_at_before_all_of_the_body(endpoint: Endpoint) -> None:
-    assert (await request(endpoint, b"{")).status == 401
-    assert (await request(endpoint, b"", content_length=str(10 * BODY_BYTES_MAX))).status == 401
-    assert (await request(endpoint, b"", content_encoding="gzip")).status == 401
+async def test_token_is_looked_at_before_all_of_the_body(handler: EventHandler) -> None:
+    assert (await request(handler, b"{")).status == 401
+    assert (await request(handler, b"", content_length=str(10 * BODY_BYTES_MAX))).status == 401
+    assert (await request(handler, b"", content_encoding="gzip")).status == 401
 
 
-async def test_length_and_encoding_are_looked_at_before_the_body(endpoint: Endpoint) -> None:
-    assert (await post(endpoint, b"", content_length=str(BODY_BYTES_MAX + 1))).status == 413
-    assert (await post(endpoint, b"", content_encoding="br")).status == 415
+async def test_length_and_encoding_are_looked_at_before_the_body(handler: EventHandler) -> None:
+    assert (await post(handler, b"", content_length=str(BODY_BYTES_MAX + 1))).status == 413
+    assert (await post(handler, b"", content_encoding="br")).status == 415
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("", 200), (" Identity ", 200), (None, 415), ("identity, gzip", 415)])
 async def test_encodings_that_are_none_and_that_are_none_of_ours(
-    endpoint: Endpoint, encoding: str | None, status: int
+    handler: EventHandler, encoding: str | None, status: int
 ) -> None:
     """None is one whose bytes are no text."""
-    assert (await request(endpoint, body(), x_api_token=TOKEN, content_encoding=encoding)).status == status
+    assert (await request(handler, body(), x_api_token=TOKEN, content_encoding=encoding)).status == status
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "+1", "1_0"])
-async def test_length_that_is_none_is_not_relied_on(endpoint: Endpoint, length: str) -> None:
-    assert (await post(endpoint, body(), content_length=length)).status == 200
+async def test_length_that_is_none_is_not_relied_on(handler: EventHandler, length: str) -> None:
+    assert (await post(handler, body(), content_length=length)).status == 200
 
 
-async def test_draining_endpoint_sends_clients_elsewhere(endpoint: Endpoint, store: FakeStore) -> None:
-    endpoint.drain()
-    answered = await post(endpoint, body())
+async def test_draining_service_refuses_events(admission: Admission, handler: EventHandler, store: FakeStore) -> None:
+    admission.drain()
+    answered = await post(handler, body())
 
     assert (answered.status, answered.headers["retry-after"], answered.headers["connection"]) == (503, "1", "close")
     assert message_of(answered) == "The service is stopping. Nothing was kept: send the event again."
     assert store.tried == []
 
 
-async def test_full_queue_is_overload(endpoint: Endpoint, batcher: Batcher, store: FakeStore) -> None:
+async def test_full_queue_is_overload(handler: EventHandler, batcher: Batcher, store: FakeStore) -> None:
     store.gate.clear()
     batcher.submit(event("busy"))
     await until(lambda: store.tried)
     waiting = [batcher.submit(event(str(number))) for number in range(QUEUE_EVENTS_MAX)]
 
-    answered = await post(endpoint, body())
+    answered = await post(handler, body())
 
     assert (answered.status, answered.headers["retry-after"]) == (503, "1")
     store.gate.set()
     await waiting[-1]
 
 
-async def test_database_away_is_500_and_worth_a_retry(endpoint: Endpoint, store: FakeStore) -> None:
+async def test_database_away_is_500_and_worth_a_retry(handler: EventHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())
-    answered = await post(endpoint, body())
+    answered = await post(handler, body())
 
     assert answered.status == 500
     assert message_of(answered) == "The database is not available. The event was not acknowledged: send it again."
-    assert (await post(endpoint, body())).status == 200
+    assert (await post(handler, body())).status == 200
 
 
 async def test_event_that_the_database_refuses_is_invalid_and_its_neighbours_are_not(
-    endpoint: Endpoint, store: FakeStore
+    handler: EventHandler, store: FakeStore
 ) -> None:
     store.poison.add("poison")
     names = ["a", "poison", "b"]
-    answers = await asyncio.gather(*(post(endpoint, body(call_id=name)) for name in names))
+    answers = await asyncio.gather(*(post(handler, body(call_id=name)) for name in names))
 
     assert [answered.status for answered in answers] == [200, 422, 200]
     assert list(answers[1].json["errors"]) == ["payload"]
 
 
-async def test_refusals_are_counted_by_their_code(endpoint: Endpoint, sample: Sample) -> None:
-    await request(endpoint, b"")
-    await post(endpoint, b"{")
-    await post(endpoint, b"[")
-    await post(endpoint, body(duration=-1))
-    await post(endpoint, body())
+async def test_refusals_are_counted_by_their_code(handler: EventHandler, sample: Sample) -> None:
+    await request(handler, b"")
+    await post(handler, b"{")
+    await post(handler, b"[")
+    await post(handler, body(duration=-1))
+    await post(handler, body())
 
     codes = {"unauthenticated": 1, "malformed": 2, "invalid": 1, "overloaded": 0}
     assert {code: sample("ingest_requests_refused_total", code=code) for code in codes} == codes

@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ingest.errors import UnknownClient
+from ingest.errors import UnknownSource
 from ingest.http.openapi import EXAMPLE, SERVER, document
 from ingest.http.responses import QUEUED, STATUSES
 from tests.unit.making import ABSENT, body
@@ -26,7 +26,7 @@ def test_document_is_plain_json() -> None:
 def test_every_status_of_an_error_is_described(path: str) -> None:
     described = set(document()["paths"][path]["post"]["responses"])
 
-    of_other_paths = {str(STATUSES[UnknownClient])}  # docs/clients describes them
+    of_other_paths = {str(STATUSES[UnknownSource])}  # docs/clients describes them
     assert described == {"200", "500", *map(str, STATUSES.values())} - of_other_paths
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ingest import errors
-from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Response, answer_to
+from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Response, response_to
 
 
 def headers(answer: Response) -> dict[str, str]:
@@ -49,7 +49,7 @@ def test_success_is_exactly_this() -> None:
     ids=lambda value: getattr(value, "code", value),
 )
 def test_each_error_has_its_status_and_says_what_is_wrong(error: errors.IngestError, status: int) -> None:
-    answer = answer_to(error)
+    answer = response_to(error)
 
     assert answer.status == status
     assert content(answer)["message"]
@@ -69,7 +69,7 @@ def test_codes_are_unique() -> None:
 
 
 def test_invalid_event_is_answered_as_laravel_does() -> None:
-    answer = answer_to(errors.Invalid({"call_id": ["The call id field is required."]}))
+    answer = response_to(errors.Invalid({"call_id": ["The call id field is required."]}))
 
     assert content(answer) == {
         "message": "The given data was invalid.",
@@ -78,28 +78,28 @@ def test_invalid_event_is_answered_as_laravel_does() -> None:
 
 
 def test_event_that_the_database_refuses_is_invalid_too() -> None:
-    answer = content(answer_to(errors.RowRefused("MySQL error 3141: Invalid JSON text.")))
+    answer = content(response_to(errors.RowRefused("MySQL error 3141: Invalid JSON text.")))
 
     assert answer["message"] == "The given data was invalid."
     assert "Invalid JSON text" in answer["errors"]["payload"][0]
 
 
 def test_unauthenticated_is_answered_as_laravel_does() -> None:
-    answer = answer_to(errors.Unauthenticated())
+    answer = response_to(errors.Unauthenticated())
 
     assert content(answer) == {"message": "Unauthenticated."}
     assert headers(answer)["www-authenticate"]
 
 
 def test_wrong_method_names_the_right_one() -> None:
-    assert headers(answer_to(errors.MethodNotAllowed("POST")))["allow"] == "POST"
+    assert headers(response_to(errors.MethodNotAllowed("POST")))["allow"] == "POST"
 
 
 @pytest.mark.parametrize("error", [errors.Overloaded(), errors.Draining()])
 def test_overload_says_when_to_come_again(error: errors.IngestError) -> None:
-    assert headers(answer_to(error))["retry-after"] == str(RETRY_AFTER_SECONDS)
+    assert headers(response_to(error))["retry-after"] == str(RETRY_AFTER_SECONDS)
 
 
 @pytest.mark.parametrize("error", [errors.Draining(), errors.BodyTooLarge(), errors.BodyTimeout()])
 def test_connection_that_is_of_no_more_use_is_closed(error: errors.IngestError) -> None:
-    assert headers(answer_to(error))["connection"] == "close"
+    assert headers(response_to(error))["connection"] == "close"

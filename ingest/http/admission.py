@@ -1,0 +1,107 @@
+"""Admits or refuses requests: token, drain, rate limit and idempotency key, and the responses to refused requests."""
+
+import asyncio
+import logging
+import random
+import re
+from uuid import uuid4
+
+from ingest.auth.authenticator import Authenticator, Client
+from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
+from ingest.events.idempotency import HEADER as KEY_HEADER
+from ingest.events.idempotency import Keys
+from ingest.http.responses import Response, response_to
+from ingest.http.rsgi import Headers, Scope
+from ingest.http.trace_context import PropagateTraceContext, propagate_trace_context
+from ingest.telemetry.metrics import Metrics, Way
+
+log = logging.getLogger("ingest.requests")
+
+REQUEST_ID = "x-request-id"
+
+DELAY_SECONDS = 0.25
+"""A client above its rate waits this long for its response. Its fastest clients time out after twice this time."""
+DELAY_SPREAD = (0.5, 1.5)
+"""Random factors of the delay. Clients that get responses together would retry together and block all others."""
+DELAYED_MAX = 2000
+"""Delayed requests at a time; further requests are refused at once."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+
+
+class Admission:
+    """The checks and counts that all handlers of one worker share."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        keys: Keys,
+        metrics: Metrics,
+        propagate_trace_context: PropagateTraceContext = propagate_trace_context,
+    ) -> None:
+        self.keys = keys
+        self.count_answered = metrics.answered
+        self.propagate_trace_context = propagate_trace_context
+        self._authenticator = authenticator
+        self._refused = metrics.refused
+        self._draining = False
+        self._delayed = 0
+
+    def drain(self) -> None:
+        """Refuse all further events with 503, so that clients go to another node."""
+        self._draining = True
+
+    def admit(self, scope: Scope, token: str | None = None) -> tuple[Headers, Client]:
+        """Check a request before its body is read. `token` overrides the one in the X-API-TOKEN header.
+
+        Raises `Rejected` or `Draining`.
+        """
+        if scope.method != "POST":
+            raise MethodNotAllowed("POST")
+        headers = scope.headers  # each access copies them
+        client = self._authenticator.client_of(token or headers.get("x-api-token"))
+        if client is None:
+            raise Unauthenticated
+        if self._draining:
+            raise Draining
+        if client.bucket and (wait_seconds := client.bucket.wait_seconds()):
+            client.limited += 1
+            raise RateLimited(wait_seconds)
+        return headers, client
+
+    def key_in(self, headers: Headers, client: Client) -> bytes | None:
+        """The request's idempotency key, if it has one. Raises `Malformed`."""
+        return self.keys.given(headers.get(KEY_HEADER), client.name) if KEY_HEADER in headers else None
+
+    async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Response:
+        """Count and log the refusal, and return its response."""
+        self.count_refused(error)
+        request_id = request_id_of(scope.headers)
+        response = response_to(error).having((REQUEST_ID, request_id))
+        self.count_answered(way, response.status)
+        fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
+        log.info("request refused", extra=fields)
+        if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
+            await self._delay()
+        return response
+
+    async def _delay(self) -> None:
+        """Slow the client down. A client that only waits for responses retries later; its connection costs nothing."""
+        self._delayed += 1
+        try:
+            await asyncio.sleep(DELAY_SECONDS * random.uniform(*DELAY_SPREAD))  # noqa: S311 - jitter, not a secret
+        finally:
+            self._delayed -= 1
+
+    def count_refused(self, error: IngestError) -> None:
+        self._refused.labels(error.code).inc()
+
+
+def request_id_of(headers: Headers) -> str:
+    """The client's own request id, its trace id, or a new id. The log and the response name the request by it."""
+    given = headers.get(REQUEST_ID)
+    if given and _REQUEST_ID.fullmatch(given):
+        return str(given)
+    trace = _TRACE_ID.fullmatch(headers.get("traceparent") or "")
+    return trace[1] if trace else uuid4().hex
