@@ -1,4 +1,4 @@
-"""The publisher's protocol: what the pipeline and the relay need of a broker."""
+"""The publisher's protocol: the pipeline and the relay need nothing else of a broker."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
@@ -7,71 +7,70 @@ from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
 
 Priority = Literal["live", "relay"]
-"""`live` batches are written in the order of the calls; `relay` ones do not hold them up."""
-
+"""Batches of priority `live` are written in the order of the calls. Those of priority `relay` do not delay them."""
 
 Refused = tuple[Batch, NotConfirmed]
 
 Held = Callable[[], str | None]
-"""Why nothing may be published or declared now, whatever the broker says; None if it may. See
-`ingest.broker.target_record`."""
+"""Return why the publisher must not publish or declare anything now, or None. See `ingest.broker.target_record`."""
 
 
 def not_held() -> None:
-    """It may always be."""
+    """Always allow publishing."""
 
 
 class Publisher(Protocol):
-    """Publishes whole batches; a returned `publish` means that every message is confirmed."""
+    """Publishes whole batches. When `publish` returns, the broker has confirmed every message."""
 
     @property
     def ready(self) -> bool:
-        """Whether a batch published now has a chance; False while the broker is known to be away."""
+        """False while the broker is known to be away."""
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, for people: why `ready` is False, or what is not taken although it is True."""
+        """Why `ready` is False, or which messages the broker refuses although it is True. A text for people."""
 
     async def blocked(self) -> bool:
-        """Whether the broker lets nothing be published now, for an alarm of its own."""
+        """Whether the broker blocks all publishing now because of its own alarm (memory or disk)."""
 
     async def start(self) -> None:
-        """Begin to connect, and to connect again after every loss. Never raises for an absent broker."""
+        """Start to connect, and to reconnect after every loss. Never raises if the broker is away."""
 
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
 
     async def publish(self, batch: Batch, priority: Priority = "live") -> None:
-        """Publish and wait until all is confirmed, at most the publisher's confirm deadline.
+        """Publish, and wait until the broker confirms every message, at most for the publisher's confirm timeout.
 
-        Raises `BrokerUnavailable` if nothing is known of the messages, `NotConfirmed` with the
-        positions of those that the broker refused while it took the others, or has not decided about.
+        Raises `BrokerUnavailable` if the outcome is unknown for all messages. Raises `NotConfirmed` with the positions
+        of messages that the broker refused or has not answered for, if it confirmed all others.
         """
 
 
 class OrderedPublisher(Publisher, Protocol):
-    """Keeps the order of the calls, of both lanes, and each event of a batch that names its writer once.
+    """Publishes in the order of the calls, whatever their priority, and each event of a batch with a producer once.
 
-    Batches of one writer must be published in the order of their ids, by whomever: what is lower than what the broker
-    has of a writer is discarded, as if it were a repeat.
+    The broker discards a publishing id that is lower than the newest one of its producer, as if it were a duplicate.
+    So each producer's batches must be published in the order of their ids, whichever process publishes them.
     """
 
     async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
-        """Publish batches, each writer's in their order, that newer ones of it may have overtaken; what was refused.
+        """Publish batches that may be out of sequence: newer ones of their producer may be in the stream already.
 
-        Slow if they were: what is there already is looked for, for all of them at once. Raises `BrokerUnavailable`.
+        Each producer's batches must be in order. Return the refused ones. If any batch is out of sequence, the stream
+        is searched once for all of them, which is slow. Raises `BrokerUnavailable`.
         """
 
-    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        """Of each writer that the batches name, the newest event that the broker has; 0 if it has none.
+    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        """For each producer that the batches name, the newest event id that the broker has; 0 if it has none.
 
         Raises `BrokerUnavailable`.
         """
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        """Of batches that `publish` has returned for, publish what newer events had overtaken; what was refused of it.
+    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+        """Find events of published batches that the broker discarded as out of sequence, and publish them again.
 
-        It was discarded then, against the rule above. `newest` is what `newest_of` said before they were published: the
-        newest there is afterwards may be one of these, and something between them have been there before. Costs a
-        question a writer as a rule. Raises `BrokerUnavailable`.
+        `newest` is the result of `newest_ids_of` from before `publish`. A later result would not do: it may be an id of
+        these batches. Usually this asks the broker once for each producer. Return the refused batches. Raises
+        `BrokerUnavailable`.
         """

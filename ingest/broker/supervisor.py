@@ -79,12 +79,12 @@ class Supervisor(Generic[C]):
         self,
         connect: Callable[[], Awaitable[C]],
         reconnect_seconds_max: float,
-        link: ConnectionObserver = NO_OBSERVER,
+        observer: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
     ) -> None:
         self._connect = connect
         self._held_by = held
-        self._link = link
+        self._observer = observer
         self._reconnect_seconds_max = reconnect_seconds_max
         self._connection: C | None = None
         self._problem = "Not connected to RabbitMQ yet."
@@ -144,7 +144,7 @@ class Supervisor(Generic[C]):
             return None
         self._failure_said = False
         log.info("RabbitMQ connected")
-        self._link.connected()
+        self._observer.connected()
         return connection
 
     async def _held(self, connection: C) -> bool:
@@ -169,10 +169,10 @@ class SupervisedPublisher(Generic[C]):
         self,
         connect: Callable[[], Awaitable[C]],
         reconnect_seconds_max: float,
-        link: ConnectionObserver,
+        observer: ConnectionObserver,
         held: Held = not_held,
     ) -> None:
-        self._supervisor = Supervisor(connect, reconnect_seconds_max, link, held)
+        self._supervisor = Supervisor(connect, reconnect_seconds_max, observer, held)
 
     @property
     def ready(self) -> bool:

@@ -33,7 +33,7 @@ Target = Mapping[str, str | int]
 """Names of settings, and their values."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class RecordedWorker(msgspec.Struct, frozen=True):
     """A worker as the record has it: its node's name, its target, and when it was last seen."""
 
     node: str
@@ -45,35 +45,35 @@ class Member(msgspec.Struct, frozen=True):
         return self.seen_seconds_ago < LIVE_SECONDS
 
 
-class Record(msgspec.Struct, frozen=True):
+class TargetRecord(msgspec.Struct, frozen=True):
     """What the database has: the target agreed on (None: none yet), all workers, and whether events wait there."""
 
-    agreed: Target | None
-    members: Sequence[Member]
+    shared: Target | None
+    workers: Sequence[RecordedWorker]
     waiting: bool
 
 
-class RecordTable(Protocol):
+class TargetTable(Protocol):
     """Raises `StoreError`s."""
 
-    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
+    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:
         """Note this worker as live, and return what is agreed on then: its own target if `replaces` says so.
 
         Nobody changes the record meanwhile.
         """
 
-    async def record(self) -> Record: ...
+    async def record(self) -> TargetRecord: ...
 
     async def leave(self, worker: str) -> None:
         """The worker publishes nothing any more."""
 
 
-class Agreement:
+class SharedTarget:
     """Of one worker. `table` is None where nobody has to be asked; `memory` is a file of the data folder."""
 
     def __init__(
         self,
-        table: RecordTable | None,
+        table: TargetTable | None,
         worker: str,
         node: str,
         target: Target,
@@ -86,20 +86,20 @@ class Agreement:
         self._target = target
         self._memory = memory
         self._monotonic = monotonic
-        self._agreed: Target | None = None
+        self._shared: Target | None = None
         """As last read, or remembered from an earlier life."""
         self._reason = UNKNOWN
         self._asked = asyncio.Event()
         self._unseen_since: float | None = None
         """Since then nobody was seen live who has the target that this worker would replace."""
         if table:
-            self._agreed = _remembered(memory)
+            self._shared = _remembered(memory)
         else:
             self._asked.set()
 
     @property
     def differs(self) -> bool:
-        return self._agreed is None or not same(self._agreed, self._target)
+        return self._shared is None or not same_target(self._shared, self._target)
 
     def problem(self) -> str | None:
         """Why this worker must publish nothing; None if it may."""
@@ -109,11 +109,11 @@ class Agreement:
         """Ask the database once. Raises `StoreError`."""
         if not self._table:
             return
-        agreed = await self._table.share(self._worker, self._node, self._target, self._replaces)
-        if agreed != self._agreed:
-            self._agreed = agreed
-            self._tell(agreed)
-            self._remember(agreed)
+        shared = await self._table.share(self._worker, self._node, self._target, self._replaces)
+        if shared != self._shared:
+            self._shared = shared
+            self._log_change(shared)
+            self._remember(shared)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -125,7 +125,7 @@ class Agreement:
             self._asked.set()
             await asyncio.sleep(jittered(LOOK_SECONDS))
 
-    async def until_asked(self) -> None:
+    async def wait_for_first_look(self) -> None:
         """Until the database was asked once, or does not answer soon: what comes before that waits in the outbox, and
         would look there like another target's.
         """
@@ -141,36 +141,36 @@ class Agreement:
             except StoreError as exc:
                 log.debug("the record still has this worker", extra={"reason": str(exc)})
 
-    def _replaces(self, record: Record) -> bool:
-        if record.agreed is None:
+    def _replaces(self, record: TargetRecord) -> bool:
+        if record.shared is None:
             return True
-        problem = self._cannot_replace(record, record.agreed)
+        problem = self._cannot_replace(record, record.shared)
         self._reason = problem or self._reason
         return problem is None
 
-    def _cannot_replace(self, record: Record, agreed: Target) -> str | None:
-        holders = [member for member in record.members if same(member.target, agreed)]
-        live = live_holders(record, agreed)
+    def _cannot_replace(self, record: TargetRecord, shared: Target) -> str | None:
+        holders = [member for member in record.workers if same_target(member.target, shared)]
+        live = live_nodes(record, shared)
         now = self._monotonic()
         if live:
             self._unseen_since = None
-            return difference(self._target, agreed, f"so have {', '.join(live)}")
+            return explain_difference(self._target, shared, f"so have {', '.join(live)}")
         self._unseen_since = now if self._unseen_since is None else self._unseen_since
         if holders and now - self._unseen_since < LIVE_SECONDS:
-            return difference(self._target, agreed, f"its last workers are looked for, {LIVE_SECONDS:g} s long")
+            return explain_difference(self._target, shared, f"its last workers are looked for, {LIVE_SECONDS:g} s long")
         if record.waiting:
-            return difference(self._target, agreed, "no worker has it any more, but events wait in the outbox")
+            return explain_difference(self._target, shared, "no worker has it any more, but events wait in the outbox")
         return None
 
-    def _tell(self, agreed: Target) -> None:
-        if same(agreed, self._target):
-            log.info("publishing where all agreed to", extra={"target": text_of(agreed)})
+    def _log_change(self, shared: Target) -> None:
+        if same_target(shared, self._target):
+            log.info("publishing where all agreed to", extra={"target": text_of(shared)})
         else:
             log.error("this worker publishes nothing", extra={"reason": self._reason})
 
-    def _remember(self, agreed: Target) -> None:
+    def _remember(self, shared: Target) -> None:
         try:
-            replace_file(self._memory, msgspec.json.encode(agreed))
+            replace_file(self._memory, msgspec.json.encode(shared))
         except OSError as exc:
             log.warning(
                 "what all agreed to publish to could not be noted: a start without the database publishes nothing",
@@ -195,22 +195,22 @@ def target_of(settings: Settings) -> Target:
     }
 
 
-def same(one: Target, other: Target) -> bool:
+def same_target(one: Target, other: Target) -> bool:
     """As far as both know the settings: another version may have more of them."""
     return all(one[name] == other[name] for name in one.keys() & other.keys())
 
 
-def live_holders(record: Record, agreed: Target) -> Sequence[str]:
+def live_nodes(record: TargetRecord, shared: Target) -> Sequence[str]:
     """The nodes of live workers that have that target."""
-    return sorted({member.node for member in record.members if member.live and same(member.target, agreed)})
+    return sorted({member.node for member in record.workers if member.live and same_target(member.target, shared)})
 
 
-def difference(own: Target, agreed: Target, who: str) -> str:
+def explain_difference(own: Target, shared: Target, who: str) -> str:
     """For people: what differs, who has what, and what to do."""
-    names = [name for name in own if name in agreed and own[name] != agreed[name]]
+    names = [name for name in own if name in shared and own[name] != shared[name]]
     return (
         f"This node has {text_of({name: own[name] for name in names})}, but the database's record says "
-        f"{text_of({name: agreed[name] for name in names})}: {who}. This node stores events and publishes none. Give "
+        f"{text_of({name: shared[name] for name in names})}: {who}. This node stores events and publishes none. Give "
         "it the same settings; or, to switch, stop all nodes, let outbox and spools drain, start them, or run "
         "`ingest cluster switch`."
     )

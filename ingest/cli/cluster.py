@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import click
 
-from ingest.broker.target_record import Record, difference, live_holders, target_of, text_of
+from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, text_of
 from ingest.errors import SettingsError
 from ingest.server.wiring import with_store
 from ingest.settings import Settings, read_settings
@@ -22,8 +22,8 @@ def cluster() -> None:
 def cluster_ls() -> None:
     """List what all who share the database agreed to publish to, and each worker that was seen in the last day."""
     record = with_store(_settings(), lambda store: _mysql(store).record())
-    click.echo(f"agreed: {text_of(record.agreed) if record.agreed else 'nothing yet'}")
-    for member in record.members:
+    click.echo(f"agreed: {text_of(record.shared) if record.shared else 'nothing yet'}")
+    for member in record.workers:
         seen = "live" if member.live else f"last seen {member.seen_seconds_ago:.0f} s ago"
         click.echo(f"{member.node}: {text_of(member.target)} ({seen})")
     if record.waiting:
@@ -40,9 +40,9 @@ def cluster_switch() -> None:
     settings = _settings()
     target = target_of(settings)
 
-    def replaces(record: Record) -> bool:
-        if record.agreed and (holders := live_holders(record, record.agreed)):
-            raise SettingsError(difference(target, record.agreed, f"so have {', '.join(holders)}"))
+    def replaces(record: TargetRecord) -> bool:
+        if record.shared and (holders := live_nodes(record, record.shared)):
+            raise SettingsError(explain_difference(target, record.shared, f"so have {', '.join(holders)}"))
         return True
 
     async def switch(store: object) -> None:

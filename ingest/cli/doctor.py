@@ -13,7 +13,7 @@ from ingest.broker.amqp.connect import connect
 from ingest.broker.amqp.findings import TYPE, arguments_of, losses, told_channels, try_size
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import words_of
-from ingest.broker.target_record import difference, live_holders, same, target_of, text_of
+from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, text_of
 from ingest.errors import IngestError, SchemaError, SettingsError, StoreError
 from ingest.server.data_folder import running
 from ingest.server.file_owner import check_folder
@@ -178,12 +178,12 @@ async def _cluster(settings: Settings) -> str:
         return "not looked at: the tables are missing or old"
     finally:
         await store.close()
-    if record.agreed is None:
+    if record.shared is None:
         return "nobody has told yet what is published to"
-    if same(target, record.agreed):
+    if same_target(target, record.shared):
         return f"all agreed to publish to this: {text_of(target)}"
-    holders = live_holders(record, record.agreed)
-    raise SettingsError(difference(target, record.agreed, f"so have {', '.join(holders) or 'no live workers'}"))
+    holders = live_nodes(record, record.shared)
+    raise SettingsError(explain_difference(target, record.shared, f"so have {', '.join(holders) or 'no live workers'}"))
 
 
 async def _embedded(settings: Settings) -> str:

@@ -29,8 +29,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     ids: Sequence[int]
     events: Sequence[Event]
     created_us: int
-    writer: int = 0
-    """Whose ids they are: of one life of one worker (`ingest.events.ids.IdGenerator.writer`); 0 if that is not
+    producer: int = 0
+    """Whose ids they are: of one life of one worker (`ingest.events.ids.IdGenerator.producer`); 0 if that is not
     known."""
 
     @property
@@ -64,7 +64,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     def part(self, start: int, stop: int) -> "Batch":
         """The events `start` to `stop` (exclusive) as a batch of their own."""
-        return Batch(self.ids[start:stop], self.events[start:stop], self.created_us, self.writer)
+        return Batch(self.ids[start:stop], self.events[start:stop], self.created_us, self.producer)
 
     @property
     def provisional(self) -> bool:
@@ -77,18 +77,18 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
             event if event.key else replace(event, key=key_of_renamed(event_id, self.created_us, event.payload))
             for event_id, event in zip(self.ids, self.events, strict=True)
         ]
-        return Batch(self.ids, events, self.created_us, self.writer)
+        return Batch(self.ids, events, self.created_us, self.producer)
 
     def renamed(self, ids: IdGenerator) -> "Batch":
         """The same events with new ids."""
-        return Batch(ids.take(len(self)), self.events, self.created_us, ids.writer)
+        return Batch(ids.take(len(self)), self.events, self.created_us, ids.producer)
 
     def picked(self, positions: Sequence[int]) -> "Batch":
         """The events at `positions` (ascending) as a batch of their own."""
         if len(positions) == len(self):
             return self
         ids, events = [self.ids[at] for at in positions], [self.events[at] for at in positions]
-        return Batch(ids, events, self.created_us, self.writer)
+        return Batch(ids, events, self.created_us, self.producer)
 
 
 def twins_of(batch: Batch) -> dict[int, int]:
@@ -125,7 +125,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     ids = [event_id for batch in batches for event_id in batch.ids]
     events = [event for batch in batches for event in batch.events]
-    return Batch(ids, events, batches[0].created_us, batches[0].writer)
+    return Batch(ids, events, batches[0].created_us, batches[0].producer)
 
 
 LEVEL = -1

@@ -35,7 +35,7 @@ class IdGenerator:
         self._now_us = now_us
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
         self._next_tick = max(0, floor_ms - EPOCH_MS + 1) << SEQUENCE_BITS
-        self.writer = self._id_of(self._tick())
+        self.producer = self._id_of(self._tick())
         """The first id that may be made: it tells this life of this worker from all others."""
 
     def take(self, count: int) -> list[int]:

@@ -188,7 +188,7 @@ class OrderedDispatcher(Dispatcher):
         patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._lose_patience, parts)
         try:
             await self._turns.publish(together, parts)
-            self._outage.over()
+            self._outage.recovered()
         except PublishError as exc:
             self._metrics.publish_failed.labels("memory").inc(len(together))
             self._fall_behind(str(exc))
@@ -261,4 +261,4 @@ class OrderedDispatcher(Dispatcher):
         """Of the spool, where so many are left."""
         self._finishing = self._finishing or entries <= LAST_ENTRIES
         await self._turns.publish_left(batches)
-        self._outage.over()
+        self._outage.recovered()

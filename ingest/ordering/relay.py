@@ -53,10 +53,10 @@ class OrderedRelay(Relay):
 
     async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
         """Whatever went wrong before, an event that is settled is in the stream, or is a dead letter."""
-        newest = await self._ordered.newest_of(batches)
+        newest = await self._ordered.newest_ids_of(batches)
         outcomes = await super()._publish_all(batches)
         published = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
-        for _, exc in await self._ordered.publish_overtaken(published, newest):
+        for _, exc in await self._ordered.republish_discarded(published, newest):
             if set(exc.positions) - set(exc.never):
                 raise exc
         return outcomes
@@ -87,5 +87,5 @@ class OrderedSpoolRelay(Relay):
         for _ in first_ids:
             self._claimed.popleft()
         self._metrics.published.labels(self._route).inc(sum(map(len, batches)))
-        self._outage.over()
+        self._outage.recovered()
         await self._settle(first_ids)

@@ -119,4 +119,4 @@ def _decided(refused: NotConfirmed) -> Sequence[int]:
 def packed_singly(batch: Batch) -> Iterator[tuple[int, bytes]]:
     """Each event's id, and the event as an outbox entry of its own: of no writer, as that has published newer ones."""
     for position, event_id in enumerate(batch.ids):
-        yield event_id, pack(msgspec.structs.replace(batch.part(position, position + 1), writer=0))
+        yield event_id, pack(msgspec.structs.replace(batch.part(position, position + 1), producer=0))

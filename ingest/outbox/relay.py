@@ -164,7 +164,7 @@ class Relay:
             await self._publisher.publish(batch.picked(positions), "relay")
             rest = ()
             self._metrics.publish_seconds.observe(self._monotonic() - started)
-            self._outage.over()
+            self._outage.recovered()
         except PublishError as exc:
             if isinstance(exc, NotConfirmed):
                 rest = await self._not_buried(batch, positions, exc)

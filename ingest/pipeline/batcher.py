@@ -248,7 +248,7 @@ class Batcher:
     def _seal(self, group: Group) -> Batch:
         if self._ids is None:
             raise StoreUnavailable
-        return Batch(self._ids.take(len(group.events)), group.events, self._now_us(), self._ids.writer)
+        return Batch(self._ids.take(len(group.events)), group.events, self._now_us(), self._ids.producer)
 
     def _answer(self, group: Group, failures: Failures) -> None:
         if not group.done.done():

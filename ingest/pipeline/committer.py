@@ -256,7 +256,7 @@ class Committer:
             durable_counters.cancel(note)
             raise
         if self._spool is None:
-            self._outage.over()  # else the drainer finds that out
+            self._outage.recovered()  # else the drainer finds that out
         durable_counters.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))

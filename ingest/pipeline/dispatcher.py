@@ -162,8 +162,8 @@ class Dispatcher:
     def _take_group(self) -> Group:
         """Of one writer, as they are published together."""
         group: list[tuple[Batch, CommitTarget]] = []
-        events, writer = 0, self._waiting[0][0].writer
-        while self._waiting and events < GROUP_EVENTS and self._waiting[0][0].writer == writer:
+        events, producer = 0, self._waiting[0][0].producer
+        while self._waiting and events < GROUP_EVENTS and self._waiting[0][0].producer == producer:
             group.append(self._waiting.popleft())
             events += len(group[-1][0])
         self._waiting_events -= events
@@ -181,7 +181,7 @@ class Dispatcher:
             self._outage.record(len(refused), str(exc))
         else:
             self._metrics.publish_seconds.observe(self._monotonic() - started)
-            self._outage.over()
+            self._outage.recovered()
         self._metrics.published.labels("memory").inc(len(batch) - len(refused))
         return refused
 

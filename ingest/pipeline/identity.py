@@ -67,7 +67,7 @@ class Identity:
         Raises `StoreError` if there are none.
         """
         async with self._changing:
-            if self._leased and self._leased.writer == batch.writer:
+            if self._leased and self._leased.producer == batch.producer:
                 log.warning("other events have this worker's ids: it leases another slot", extra={"slot": batch.slot})
                 await self._slots.give_up()
                 self._leased = None

@@ -25,9 +25,9 @@ from ingest.server.signals import hold_back, let_through
 from ingest.server.watchdog import beat
 from ingest.server.wiring import (
     build_pipeline,
-    make_agreement,
     make_publisher,
     make_retention,
+    make_shared_target,
     make_store,
     make_tracing,
 )
@@ -105,7 +105,7 @@ def create() -> IngestApplication:
     worker_index = take_worker_index(settings.run_dir)
     files = metric_files(settings)
     succeeds = files.use_worker_index(worker_index.number)
-    metrics = Metrics(CollectorRegistry(), files.ledger_of(worker_index.number))
+    metrics = Metrics(CollectorRegistry(), files.pending_commits_file(worker_index.number))
     metrics.worker_restarts.inc(succeeds)
     application = build(settings, worker_index, metrics, files)
     hold_back()  # until `__rsgi_init__`, which Granian calls next
@@ -134,9 +134,9 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     """Wire one worker's parts; nothing is connected before the application starts."""
     tracing = make_tracing(settings)
     store = make_store(settings, metrics.database)
-    agreement = make_agreement(settings, store)
-    publisher = make_publisher(settings, metrics.broker, agreement.problem)
-    parts = build_pipeline(settings, store, publisher, metrics, worker_index.number, tracing, agreement)
+    shared_target = make_shared_target(settings, store)
+    publisher = make_publisher(settings, metrics.broker, shared_target.problem)
+    parts = build_pipeline(settings, store, publisher, metrics, worker_index.number, tracing, shared_target)
     parts.locks.add(lambda: worker_index.lock)  # it holds the seat, too, as long as the process lives
     parts.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics.durable_counters))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)

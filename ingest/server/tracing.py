@@ -191,11 +191,11 @@ class TracedPublisher:
         """Of what was left behind there is no span."""
         return await cast(OrderedPublisher, self._publisher).republish_missing(batches, priority)
 
-    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        return await cast(OrderedPublisher, self._publisher).newest_of(batches)
+    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        return await cast(OrderedPublisher, self._publisher).newest_ids_of(batches)
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        return await cast(OrderedPublisher, self._publisher).publish_overtaken(batches, newest)
+    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+        return await cast(OrderedPublisher, self._publisher).republish_discarded(batches, newest)
 
 
 def _span_of(

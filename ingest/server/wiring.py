@@ -14,7 +14,7 @@ from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
-from ingest.broker.target_record import Agreement, target_of
+from ingest.broker.target_record import SharedTarget, target_of
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.events.headers import MessageHeaders
@@ -83,10 +83,10 @@ def build_pipeline(
     metrics: Metrics,
     worker_index: int,
     tracing: Tracing | None = None,
-    agreement: Agreement | None = None,
+    shared_target: SharedTarget | None = None,
 ) -> Pipeline:
     """`worker_index` is the worker's number on this host (`ingest.files.locks`)."""
-    agreement = agreement or make_agreement(settings, store)
+    shared_target = shared_target or make_shared_target(settings, store)
     if tracing:
         publisher = tracing.publisher(publisher)
     lost = Outage(PUBLISH, time.monotonic)
@@ -117,7 +117,7 @@ def build_pipeline(
         "locks": locks.problem,
         "backlog": backlog_watch.problem,
         "tables": lambda: store.unfinished,
-        "cluster": agreement.problem,
+        "cluster": shared_target.problem,
         "clock": clocks.problem,
         "commits": lambda: away.reason,
     }
@@ -135,7 +135,7 @@ def build_pipeline(
         relay=relay,
         health=Health(store, spool.watch if spool else None, publisher, metrics, checks, lambda: identity.problem),
         backlog_watch=backlog_watch,
-        agreement=agreement,
+        shared_target=shared_target,
         locks=locks,
         identity=identity,
         authenticator=authenticator,
@@ -201,7 +201,7 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | No
     )
 
 
-def make_store(settings: Settings, link: ConnectionObserver = NO_OBSERVER, *, looks_only: bool = False) -> Store:
+def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *, looks_only: bool = False) -> Store:
     """`looks_only`: for a command that changes nothing, and makes no file."""
     if file := file_of(settings.database_url):
         opened = connect_to_look if looks_only else connect
@@ -213,7 +213,7 @@ def make_store(settings: Settings, link: ConnectionObserver = NO_OBSERVER, *, lo
         connect_timeout_seconds=settings.connect_timeout_seconds,
         commit_timeout_seconds=settings.commit_timeout_seconds,
         now_us=unix_us,
-        link=link,
+        observer=observer,
     )
 
 
@@ -232,14 +232,14 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, loo
     return asyncio.run(run())
 
 
-def make_publisher(settings: Settings, link: ConnectionObserver = NO_OBSERVER, held: Held = not_held) -> Publisher:
+def make_publisher(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, held: Held = not_held) -> Publisher:
     if settings.publish_to == "stream":
         from ingest.broker.stream.publisher import StreamPublisher  # rstream is needed in this mode only
 
         return StreamPublisher(
             settings.stream_url,
             make_topology(settings),
-            link,
+            observer,
             held,
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -255,7 +255,7 @@ def make_publisher(settings: Settings, link: ConnectionObserver = NO_OBSERVER, h
     return AmqpPublisher(
         settings.broker_url,
         QueueDeclaration(settings.queue, settings.queue_type),
-        link,
+        observer,
         held,
         channels_max=settings.channels_max,
         confirm_timeout_seconds=settings.confirm_timeout_seconds,
@@ -264,12 +264,12 @@ def make_publisher(settings: Settings, link: ConnectionObserver = NO_OBSERVER, h
     )
 
 
-def make_agreement(settings: Settings, store: Store) -> Agreement:
+def make_shared_target(settings: Settings, store: Store) -> SharedTarget:
     """Of this worker with all who share its database."""
     table = store if isinstance(store, MySQLStore) else None
     node = f"{socket.gethostname()}:{settings.port}"
     memory = settings.data_dir / "cluster-settings.json"
-    return Agreement(table, str(uuid4()), node, target_of(settings), memory, time.monotonic)
+    return SharedTarget(table, str(uuid4()), node, target_of(settings), memory, time.monotonic)
 
 
 def make_topology(settings: Settings) -> "StreamTopology":

@@ -11,7 +11,7 @@ import msgspec
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
-from ingest.broker.target_record import Agreement
+from ingest.broker.target_record import SharedTarget
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.events.ids import IdGenerator
@@ -83,7 +83,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     settler: Settler
     relay: Relay
     health: Health
-    agreement: Agreement
+    shared_target: SharedTarget
     locks: LockWatch
     backlog_watch: BacklogWatch
     identity: Identity
@@ -118,7 +118,7 @@ class Worker:
         self._run(parts.backlog_watch.run, "backlog")
         self._run(parts.relay.run, "relay")
         self._run(parts.locks.run, "locks")
-        self._run(parts.agreement.run, "agreement")
+        self._run(parts.shared_target.run, "agreement")
         parts.identity.use_ids, parts.batcher.give_up = self._use_ids, parts.identity.give_up
         self._run(self._identify, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
@@ -156,7 +156,7 @@ class Worker:
         for settler in self._settlers():
             await settler.close()
         await parts.publisher.close()
-        await parts.agreement.leave()
+        await parts.shared_target.leave()
         await parts.store.close()
         if parts.spool:
             await parts.spool.store.close()
@@ -193,7 +193,7 @@ class Worker:
         self.parts.health.has_slot = ids is not None
 
     async def _identify(self) -> None:
-        await self.parts.agreement.until_asked()
+        await self.parts.shared_target.wait_for_first_look()
         await self.parts.identity.run()
 
     async def _show_levels(self) -> None:

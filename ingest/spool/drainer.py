@@ -106,7 +106,7 @@ class Drainer:
         """With nothing to bring over, a commit that is tried and rolled back tells whether it takes any."""
         if self._outage.reason:
             await self._database.probe()
-            self._outage.over()
+            self._outage.recovered()
 
     async def _bring_all(self, records: Sequence[Record], left: dict[int, Record]) -> bool:
         """Records that the database refused come last, and only once it has taken another: then it is their fault.

@@ -76,7 +76,7 @@ class Transfer:
             self._tell(exc)
             self._successor.take_over(batch.first_id, range(len(batch)))
             return Outcome()
-        self._outage.over()  # before the spool is written, whose disk may be full
+        self._outage.recovered()  # before the spool is written, whose disk may be full
         await self._brought([record], ())
         return Outcome(taken=True)
 
@@ -91,7 +91,7 @@ class Transfer:
         isolation = Isolation([batches], _halves, COMMITS_MAX, proven=proven)
         await isolation.run(commit)
         if isolation.committed:
-            self._outage.over()  # before the spool is written, whose disk may be full
+            self._outage.recovered()  # before the spool is written, whose disk may be full
         unproven = {event_id for part in isolation.left for batch in part for event_id in batch.ids}
         pairs = [*zip(records, batches, strict=True)]
         refused = [record for record, batch in pairs if not unproven.isdisjoint(batch.ids)]

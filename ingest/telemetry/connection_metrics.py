@@ -13,7 +13,7 @@ class ConnectionObserver(Protocol):
         """So many were tried again: batches to a database, events to a broker."""
 
 
-class CountedLink:
+class CountedConnections:
     def __init__(self, connects: Counter, retries: Counter) -> None:
         self._connects = connects
         self._retries = retries
@@ -25,9 +25,9 @@ class CountedLink:
         self._retries.inc(count)
 
 
-class UnheardLink:
+class UncountedConnections:
     def connected(self) -> None: ...
     def retried(self, count: int) -> None: ...
 
 
-NO_OBSERVER = UnheardLink()
+NO_OBSERVER = UncountedConnections()

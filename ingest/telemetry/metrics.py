@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.telemetry.connection_metrics import CountedLink
+from ingest.telemetry.connection_metrics import CountedConnections
 from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.histogram import BatchHistogram
 
@@ -58,7 +58,7 @@ ESTIMATED = "More than 10,000 rows are estimated."
 class Metrics:
     """All metrics of one worker. Counters count events, never batches, unless they say otherwise."""
 
-    def __init__(self, registry: CollectorRegistry, ledger_file: Path | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry, pending_commits_file: Path | None = None) -> None:
         self.registry = registry
         self.accepted = Counter(
             "ingest_events_accepted_total", "Events answered 200: durable in the database.", registry=registry
@@ -141,11 +141,11 @@ class Metrics:
         self.publish_retries = Counter(
             "ingest_publish_retries_total", "Events published again after a try that failed.", registry=registry
         )
-        self.database = CountedLink(
+        self.database = CountedConnections(
             Counter("ingest_database_connects_total", "Connections made to the database.", registry=registry),
             self.commit_retries,
         )
-        self.broker = CountedLink(
+        self.broker = CountedConnections(
             Counter("ingest_broker_connects_total", "Connections made to the broker.", registry=registry),
             self.publish_retries,
         )
@@ -267,7 +267,7 @@ class Metrics:
             ["task"],
             registry=registry,
         )
-        self.durable_counters = DurableCounters(self.accepted, self.stored, self.repeated, ledger_file)
+        self.durable_counters = DurableCounters(self.accepted, self.stored, self.repeated, pending_commits_file)
         self._begin_at_zero()
         self.backlog_is_unknown()
 

@@ -62,7 +62,7 @@ class MetricFiles(Collector):
         self._inodes = {}
         return True
 
-    def ledger_of(self, worker_index: int) -> Path:
+    def pending_commits_file(self, worker_index: int) -> Path:
         """Where the seat's workers keep their notes (`ingest.telemetry.durable_counters`)."""
         return self._folder / f"{worker_index}.ledger"
 

@@ -68,7 +68,7 @@ class Outage:
                 extra={"reason": reason, "seconds": round(now - self._since), "events": self._events},
             )
 
-    def over(self) -> None:
+    def recovered(self) -> None:
         """It worked again."""
         if self._since is not None:
             seconds = round(self._monotonic() - self._since, 1)

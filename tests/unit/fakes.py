@@ -276,11 +276,11 @@ class FakeOrderedPublisher(FakePublisher):
             self.missing.append(one.first_id)
         return refused
 
-    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        newest = {one.writer: 0 for one in batches}
-        return newest | {one.writer: one.last_id for one, _ in self.published if one.writer in newest}
+    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+        newest = {one.producer: 0 for one in batches}
+        return newest | {one.producer: one.last_id for one, _ in self.published if one.producer in newest}
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         self.had.append(newest)
         problem = self.doubts.popleft() if self.doubts else None
         if isinstance(problem, NotConfirmed):

@@ -34,7 +34,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         self,
         url: str,
         declaration: QueueDeclaration,
-        link: ConnectionObserver = NO_OBSERVER,
+        observer: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
         *,
         channels_max: int,
@@ -46,8 +46,8 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         self._declaration = declaration
         self._channels_max = channels_max
         self._connect_timeout_seconds = connect_timeout_seconds
-        super().__init__(self._connect, reconnect_seconds_max, link, held)
-        self._link = link
+        super().__init__(self._connect, reconnect_seconds_max, observer, held)
+        self._observer = observer
         self._confirm_timeout_seconds = confirm_timeout_seconds
         self._suspects = Suspects(time.monotonic)
         self._trial = Trial(partial(self._connected, 1), self._suspects, confirm_timeout_seconds, time.monotonic)
@@ -89,7 +89,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
             for attempt in range(TRIES_MAX):
                 if attempt:
                     await asyncio.sleep(TRY_PAUSE_SECONDS * 2 ** (attempt - 1))
-                    self._link.retried(len(positions))
+                    self._observer.retried(len(positions))
                 pending = await connection.write(batch.picked(positions), priority)
                 try:
                     await pending.done

@@ -90,7 +90,7 @@ class StreamConnection(Connection):
         for node in self._nodes.values():
             node.fail(reason)
 
-    async def write(self, batch: Batch, reference: str) -> Written:
+    async def write(self, batch: Batch, producer_name: str) -> Written:
         """Hand the batch to the broker in as few frames as its limit allows; calls keep their order.
 
         The messages' publishing ids are the events' ids. Waits while a socket is full, so callers hold a deadline.
@@ -99,7 +99,7 @@ class StreamConnection(Connection):
         async with self._order:
             self._check()
             try:
-                return await self._write(batch, reference)
+                return await self._write(batch, producer_name)
             except asyncio.CancelledError:
                 self.drop("Writing to RabbitMQ's stream was given up.")  # a part of a frame may be out
                 raise
@@ -108,12 +108,12 @@ class StreamConnection(Connection):
                 self.drop(reason)
                 raise BrokerUnavailable(reason) from exc
 
-    async def _write(self, batch: Batch, reference: str) -> Written:
+    async def _write(self, batch: Batch, producer_name: str) -> Written:
         large: list[int] = []
         sendings: list[tuple[StreamNode, Outlet, Sequence[Message]]] = []
         for stream, messages in self._parted(batch):
             node = self._leaders[stream]
-            outlet = await node.outlet(stream, reference)
+            outlet = await node.outlet(stream, producer_name)
             while earlier := outlet.overlapping(publishing_id for publishing_id, _ in messages):
                 await asyncio.wait([earlier.done])  # the other lane publishes the same: an answer is one of them's
                 self._check()
@@ -159,10 +159,10 @@ class StreamConnection(Connection):
         if self.problem is not None:
             raise BrokerUnavailable(self.problem)
 
-    async def sequences(self, reference: str) -> Mapping[str, int]:
+    async def sequences(self, producer_name: str) -> Mapping[str, int]:
         """The highest publishing id each stream has of this publisher; 0 without one. Raises `BrokerUnavailable`."""
         self._check()
-        asked = (node.client.query_publisher_sequence(stream, reference) for stream, node in self._leaders.items())
+        asked = (node.client.query_publisher_sequence(stream, producer_name) for stream, node in self._leaders.items())
         try:
             return dict(zip(self._leaders, await all_of(asked), strict=True))
         except ERRORS as exc:

@@ -123,16 +123,16 @@ class StreamNode:
     def message_bytes_max(self) -> int:
         return int(self._client.frame_max) - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BYTES
 
-    async def outlet(self, stream: str, reference: str) -> Outlet:
+    async def outlet(self, stream: str, producer_name: str) -> Outlet:
         """The publisher of this name, declared at first use; without a name the broker discards nothing."""
-        number = self._numbers.get((stream, reference))
+        number = self._numbers.get((stream, producer_name))
         if number is None:
             number = await self._free_number()
-            await self._client.declare_publisher(stream, reference, number)
+            await self._client.declare_publisher(stream, producer_name, number)
             self._outlets[number] = Outlet(stream, number)
         else:
-            del self._numbers[stream, reference]  # and put behind the others: the first one is longest unused
-        self._numbers[stream, reference] = number
+            del self._numbers[stream, producer_name]  # and put behind the others: the first one is longest unused
+        self._numbers[stream, producer_name] = number
         return self._outlets[number]
 
     async def send(self, outlet: Outlet, messages: Sequence[Message]) -> None:

@@ -31,7 +31,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self,
         url: str,
         topology: StreamTopology,
-        link: ConnectionObserver = NO_OBSERVER,
+        observer: ConnectionObserver = NO_OBSERVER,
         held: Held = not_held,
         *,
         confirm_timeout_seconds: float,
@@ -45,13 +45,13 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
             return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
 
-        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, link, held)
+        super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, observer, held)
         self._topology = topology
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, priority: Priority = "live") -> None:
         """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
-        await self._publish(self._supervisor.connection(), batch, reference_of(batch.writer))
+        await self._publish(self._supervisor.connection(), batch, producer_name_of(batch.producer))
 
     async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
@@ -59,37 +59,37 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         in_doubt: list[Batch] = []
         refused: list[Refused] = []
         for batch in batches:
-            problem = await self._refusal(connection, batch, reference_of(batch.writer))
+            problem = await self._refusal(connection, batch, producer_name_of(batch.producer))
             if await self._has_newer(connection, [batch]):
                 in_doubt.append(batch)
             elif problem:
                 refused.append((batch, problem))
         return [*refused, *await self._publish_discarded(connection, in_doubt)]
 
-    async def newest_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
+    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        writers = {batch.writer for batch in batches if batch.writer}
-        newest = await all_of(self._newest(connection, writer) for writer in writers)
-        return dict(zip(writers, newest, strict=True))
+        producers = {batch.producer for batch in batches if batch.producer}
+        newest = await all_of(self._newest(connection, producer) for producer in producers)
+        return dict(zip(producers, newest, strict=True))
 
-    async def publish_overtaken(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
+    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
         in_doubt: list[Batch] = []
-        for of_writer in by_writer(batches):
-            oldest = min(batch.first_id for batch in of_writer)
-            if newest.get(of_writer[0].writer, 0) >= oldest or await self._has_newer(connection, of_writer):
-                in_doubt += of_writer
+        for of_producer in by_producer(batches):
+            oldest = min(batch.first_id for batch in of_producer)
+            if newest.get(of_producer[0].producer, 0) >= oldest or await self._has_newer(connection, of_producer):
+                in_doubt += of_producer
         return await self._publish_discarded(connection, in_doubt)
 
-    async def _has_newer(self, connection: StreamConnection, of_writer: Sequence[Batch]) -> bool:
+    async def _has_newer(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> bool:
         """As long as the newest of their writer is one of these, nobody else has published newer ones since."""
-        writer = of_writer[0].writer
-        return bool(writer) and await self._newest(connection, writer) > max(batch.last_id for batch in of_writer)
+        producer = of_producer[0].producer
+        return bool(producer) and await self._newest(connection, producer) > max(batch.last_id for batch in of_producer)
 
-    async def _newest(self, connection: StreamConnection, writer: int) -> int:
-        return max((await connection.sequences(reference_of(writer))).values())
+    async def _newest(self, connection: StreamConnection, producer: int) -> int:
+        return max((await connection.sequences(producer_name_of(producer))).values())
 
     async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
         """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
@@ -99,7 +99,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         refused: list[Refused] = []
         for batch in batches:
             if late := _positions(batch, missing):
-                name = f"{reference_of(batch.writer)}-late-{batch.first_id}"
+                name = f"{producer_name_of(batch.producer)}-late-{batch.first_id}"
                 if problem := await self._refusal(connection, batch.picked(late), name):
                     refused.append((batch, problem.among(late)))
         return refused
@@ -110,11 +110,11 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         Each stream is read once for all of them.
         """
         wanted: defaultdict[str, list[Wanted]] = defaultdict(list)
-        for of_writer in by_writer(batches):
-            writer, own = of_writer[0].writer, self._by_stream(of_writer)
-            for stream, newest in (await connection.sequences(reference_of(writer))).items():
+        for of_producer in by_producer(batches):
+            producer, own = of_producer[0].producer, self._by_stream(of_producer)
+            for stream, newest in (await connection.sequences(producer_name_of(producer))).items():
                 if newest and own[stream]:
-                    wanted[stream].append(Wanted(writer, own[stream], newest))
+                    wanted[stream].append(Wanted(producer, own[stream], newest))
         created_ms = min((batch.created_us for batch in batches), default=0) // 1000
         found = await all_of(
             find_ids(connection.address_of(stream), stream, there, created_ms) for stream, there in wanted.items()
@@ -129,17 +129,17 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
                 ids[self._topology.stream_of(event)].add(event_id)
         return ids
 
-    async def _refusal(self, connection: StreamConnection, batch: Batch, reference: str) -> NotConfirmed | None:
+    async def _refusal(self, connection: StreamConnection, batch: Batch, producer_name: str) -> NotConfirmed | None:
         """Publish the batch; what of it was refused."""
         try:
-            await self._publish(connection, batch, reference)
+            await self._publish(connection, batch, producer_name)
         except NotConfirmed as exc:
             return exc
         return None
 
-    async def _publish(self, connection: StreamConnection, batch: Batch, reference: str) -> None:
+    async def _publish(self, connection: StreamConnection, batch: Batch, producer_name: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):
-            publication, large = await connection.write(batch, reference)
+            publication, large = await connection.write(batch, producer_name)
             await publication.done
         if refused := publication.refused.union(large):
             raise NotConfirmed(
@@ -149,17 +149,17 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             )
 
 
-def by_writer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
+def by_producer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
     """Each writer's batches, in their order."""
     found: defaultdict[int, list[Batch]] = defaultdict(list)
     for batch in batches:
-        found[batch.writer].append(batch)
+        found[batch.producer].append(batch)
     return found.values()
 
 
-def reference_of(writer: int) -> str:
+def producer_name_of(producer: int) -> str:
     """The name under which the broker knows a writer; without one it discards nothing."""
-    return f"call-events-{writer}" if writer else ""
+    return f"call-events-{producer}" if producer else ""
 
 
 def _positions(batch: Batch, ids: set[int]) -> Sequence[int]:

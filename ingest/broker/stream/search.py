@@ -42,12 +42,12 @@ LAST = ConsumerOffsetSpecification(OffsetType.LAST)
 class Wanted(msgspec.Struct, frozen=True):
     """Ids of one writer's events that are looked for, and the newest of its ids that the stream has."""
 
-    writer: int
+    producer: int
     ids: Set[int]
     newest: int
 
     def has_made(self, event_id: int) -> bool:
-        return slot_of(event_id) == slot_of(self.newest) and self.writer <= event_id <= self.newest
+        return slot_of(event_id) == slot_of(self.newest) and self.producer <= event_id <= self.newest
 
 
 async def find_ids(address: StreamAddress, stream: str, wanted: Sequence[Wanted], created_ms: int) -> set[int]:
@@ -93,7 +93,7 @@ class Sight:
         """A message, in the stream's order, in a chunk that the broker wrote then."""
         for one in self._by_slot.get(slot_of(event_id), ()):
             if one.has_made(event_id):
-                self._first_seen.setdefault(one.writer, event_id)
+                self._first_seen.setdefault(one.producer, event_id)
                 self.ahead_ms = max(self.ahead_ms, milliseconds_of(event_id) - timestamp_ms)
                 self.awaited.discard(event_id)
                 if event_id in one.ids:
@@ -109,7 +109,7 @@ class Sight:
             return True
         if self.awaited or not early:
             return False
-        older = all(self._first_seen.get(one.writer, one.newest) < min(one.ids - self.found) for one in missing)
+        older = all(self._first_seen.get(one.producer, one.newest) < min(one.ids - self.found) for one in missing)
         return older or margin_ms == WIDE_MARGIN_MS
 
 

@@ -73,12 +73,12 @@ class Pool:
         servers: Servers,
         connections_max: int,
         connect_timeout_seconds: float,
-        link: ConnectionObserver = NO_OBSERVER,
+        observer: ConnectionObserver = NO_OBSERVER,
         *,
         autocommit: bool,
     ) -> None:
         self._autocommit = autocommit
-        self._link = link
+        self._observer = observer
         self._servers = servers
         self._connect_timeout_seconds = connect_timeout_seconds
         self._free = asyncio.Semaphore(connections_max)
@@ -110,7 +110,7 @@ class Pool:
 
     async def _open(self) -> Connection:
         connection = await self._servers.connect(self._connect_timeout_seconds, autocommit=self._autocommit)
-        self._link.connected()
+        self._observer.connected()
         return connection
 
     def _keep(self, connection: Connection) -> None:

@@ -157,7 +157,7 @@ class MySQLStore(MySQLCluster):
             except (Retry, StoreUnavailable):
                 if attempt == RETRIES_MAX:
                     raise
-            self._link.retried(1)
+            self._observer.retried(1)
             await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
         raise StoreUnavailable  # never reached: the last try returns or raises
 

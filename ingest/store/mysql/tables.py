@@ -41,18 +41,18 @@ class MySQLTables:
         connect_timeout_seconds: float,
         commit_timeout_seconds: float,
         now_us: Callable[[], int],
-        link: ConnectionObserver = NO_OBSERVER,
+        observer: ConnectionObserver = NO_OBSERVER,
     ) -> None:
         # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
-        self._writers = Pool(servers, connections_max, connect_timeout_seconds, link, autocommit=False)
-        self._others = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
-        self._watchers = Pool(servers, 1, connect_timeout_seconds, link, autocommit=True)
+        self._writers = Pool(servers, connections_max, connect_timeout_seconds, observer, autocommit=False)
+        self._others = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
+        self._watchers = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
         self._servers = servers
         self._connect_timeout_seconds = connect_timeout_seconds
         self._guard = SchemaGuard(self._examined, time.monotonic)
         self._commit_timeout_seconds = commit_timeout_seconds
         self._now_us = now_us
-        self._link = link
+        self._observer = observer
         self.clocks = ClockWatch()
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ingest.broker.target_record import Member, Record, Target, same
+from ingest.broker.target_record import RecordedWorker, Target, TargetRecord, same_target
 from ingest.errors import StoreError
 from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection
@@ -27,25 +27,25 @@ LEAVE = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
 
 
 class MySQLCluster(MySQLTables):
-    """See `ingest.broker.target_record.RecordTable`."""
+    """See `ingest.broker.target_record.TargetTable`."""
 
-    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
+    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:
         values = sql.quoted(worker.encode()), sql.quoted(node.encode()), _packed(target)
         async with self._other() as connection:
             async with connection.transaction():
-                agreed = await _agreed(connection, SHARED)
-                if agreed is not None and same(agreed, target):
+                shared = await _shared_target(connection, SHARED)
+                if shared is not None and same_target(shared, target):
                     await connection.run(NOTE % values)
-                    return agreed
+                    return shared
             async with connection.transaction():
                 record = await _record(connection, EXCLUSIVE)
                 if replaces(record):
                     await connection.run(NOTE % (b"''", *values[1:]))
-                    record = msgspec.structs.replace(record, agreed=target)
+                    record = msgspec.structs.replace(record, shared=target)
                 await connection.run(NOTE % values)
-        return record.agreed or target
+        return record.shared or target
 
-    async def record(self) -> Record:
+    async def record(self) -> TargetRecord:
         async with self._other() as connection:
             return await _record(connection, b"")
 
@@ -55,15 +55,15 @@ class MySQLCluster(MySQLTables):
             await connection.run(FORGET)
 
 
-async def _agreed(connection: Connection, lock: bytes) -> Target | None:
+async def _shared_target(connection: Connection, lock: bytes) -> Target | None:
     rows = await connection.run(AGREED + lock)
     return _unpacked(rows[0][0]) if rows and rows[0][0] else None
 
 
-async def _record(connection: Connection, lock: bytes) -> Record:
-    agreed = await _agreed(connection, lock)
-    members = [Member(row[0], _unpacked(row[1]), row[2] / 1e6) for row in await connection.run(MEMBERS)]
-    return Record(agreed, members, bool(await connection.run(WAITING)))
+async def _record(connection: Connection, lock: bytes) -> TargetRecord:
+    shared = await _shared_target(connection, lock)
+    workers = [RecordedWorker(row[0], _unpacked(row[1]), row[2] / 1e6) for row in await connection.run(MEMBERS)]
+    return TargetRecord(shared, workers, bool(await connection.run(WAITING)))
 
 
 def _packed(target: Target) -> bytes:

@@ -178,7 +178,7 @@ async def test_what_a_frozen_broker_was_not_asked_for_is_not_taken_for_missing(r
     stream, published = Stream(rabbitmq), batch(3)
     looked = Looked([0])
     looked.asked = asyncio.Event()
-    wanted = [Wanted(writer=1, ids=looked, newest=published.last_id + (1 << SEQUENCE_BITS + SLOT_BITS))]
+    wanted = [Wanted(producer=1, ids=looked, newest=published.last_id + (1 << SEQUENCE_BITS + SLOT_BITS))]
     async with removed(stream), publishing(stream.publisher()) as publisher:
         await publisher.publish(published)
         address = StreamAddress.parse(rabbitmq.stream_url)
@@ -202,6 +202,6 @@ async def test_stream_without_its_last_event_is_searched_to_its_end(
         address = StreamAddress.parse(rabbitmq.stream_url)
         for newest in (last_id, last_id + 1):
             assert not caplog.records
-            wanted = [Wanted(writer=1, ids={first_id, 0}, newest=newest)]
+            wanted = [Wanted(producer=1, ids={first_id, 0}, newest=newest)]
             assert await find_ids(address, stream.name, wanted, NOW_US // 1000) == {first_id}
     assert "its limits may have dropped them" in caplog.records[0].message

@@ -196,8 +196,8 @@ def _ids(*batches: Batch) -> set[str]:
     return {str(event_id) for each in batches for event_id in each.ids}
 
 
-def by(writer: int, *made: Batch) -> list[Batch]:
-    return [msgspec.structs.replace(each, writer=writer) for each in made]
+def by(producer: int, *made: Batch) -> list[Batch]:
+    return [msgspec.structs.replace(each, producer=producer) for each in made]
 
 
 async def test_stream_has_each_event_of_a_writer_once(stream: Stream) -> None:
@@ -235,8 +235,8 @@ async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream:
             await publisher.publish(each)
         ordered = cast(OrderedPublisher, publisher)
         for _ in range(2):
-            await ordered.publish_overtaken([first, other, second], {})
-        await ordered.publish_overtaken([third], {})
+            await ordered.republish_discarded([first, other, second], {})
+        await ordered.republish_discarded([third], {})
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -250,11 +250,11 @@ async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream)
     async with publishing(stream.publisher()) as publisher:
         ordered = cast(OrderedPublisher, publisher)
         await publisher.publish(second)
-        newest = await ordered.newest_of([first, other, third])
+        newest = await ordered.newest_ids_of([first, other, third])
         assert newest == {7: second.last_id, 8: 0}
         for each in (first, other, third):
             await publisher.publish(each)
-        await ordered.publish_overtaken([first, other, third], newest)
+        await ordered.republish_discarded([first, other, third], newest)
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -273,7 +273,7 @@ async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream
         if how == "missing":
             refused = await ordered.republish_missing([with_large, second])
         else:
-            refused = await ordered.publish_overtaken([with_large, second], {})
+            refused = await ordered.republish_discarded([with_large, second], {})
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -318,7 +318,7 @@ async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing
     async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
         for each in (third, second, first):
             await relay.publish(each)
-        await cast(OrderedPublisher, relay).publish_overtaken([second], {})
+        await cast(OrderedPublisher, relay).republish_discarded([second], {})
         await cast(OrderedPublisher, other).republish_missing([first])
         await cast(OrderedPublisher, other).republish_missing([second])
         (end,) = by(7, batch(1, us=NOW_US + 9000))

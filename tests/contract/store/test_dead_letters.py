@@ -12,14 +12,14 @@ LEASE_SECONDS = 30.0
 
 
 async def test_dead_letters_are_kept_with_their_reason(store: Store) -> None:
-    made = msgspec.structs.replace(batch(3), writer=7)
+    made = msgspec.structs.replace(batch(3), producer=7)
     await store.add_dead(made, "too large: it's é")
     await store.add_dead(made, "again")
 
     letters = await store.dead_letters(0, 10)
 
     assert [(letter.event_id, letter.reason) for letter in letters] == [(i, "too large: it's é") for i in made.ids]
-    assert [letter.batch and (letter.batch.ids, letter.batch.events, letter.batch.writer) for letter in letters] == [
+    assert [letter.batch and (letter.batch.ids, letter.batch.events, letter.batch.producer) for letter in letters] == [
         ([event_id], [event], 0) for event_id, event in zip(made.ids, made.events, strict=True)
     ]
     assert {letter.dead_lettered_us > 0 for letter in letters} == {True}

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.broker.target_record import Record, Target
+from ingest.broker.target_record import Target, TargetRecord
 from ingest.clock import unix_us
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
@@ -42,33 +42,33 @@ async def store(database: MySQL) -> AsyncIterator[MySQLStore]:
         yield made
 
 
-def never(_: Record) -> bool:
+def never(_: TargetRecord) -> bool:
     return False
 
 
-def always(_: Record) -> bool:
+def always(_: TargetRecord) -> bool:
     return True
 
 
 async def test_first_target_is_agreed_on_and_others_see_who_has_it(store: MySQLStore) -> None:
-    assert await store.record() == Record(None, [], waiting=False)
+    assert await store.record() == TargetRecord(None, [], waiting=False)
     assert await store.share("worker-1", "one:8000", QUEUE, always) == QUEUE
-    found: list[Record] = []
+    found: list[TargetRecord] = []
 
-    def look(record: Record) -> bool:
+    def look(record: TargetRecord) -> bool:
         found.append(record)
         return False
 
     assert await store.share("worker-2", "two:8000", STREAM, look) == QUEUE
-    assert found[0].agreed == QUEUE
-    assert [(member.node, member.target, member.live) for member in found[0].members] == [("one:8000", QUEUE, True)]
-    assert {member.node for member in (await store.record()).members} == {"one:8000", "two:8000"}
+    assert found[0].shared == QUEUE
+    assert [(member.node, member.target, member.live) for member in found[0].workers] == [("one:8000", QUEUE, True)]
+    assert {member.node for member in (await store.record()).workers} == {"one:8000", "two:8000"}
 
 
 async def test_target_is_replaced_by_who_may(store: MySQLStore) -> None:
     await store.share("worker-1", "one:8000", QUEUE, always)
     await store.leave("worker-1")
-    assert (await store.record()).members == []
+    assert (await store.record()).workers == []
     assert await store.share("worker-2", "two:8000", STREAM, always) == STREAM
     assert await store.share("worker-1", "one:8000", QUEUE, never) == STREAM
 
@@ -84,8 +84,8 @@ async def test_record_tells_whether_events_wait(store: MySQLStore) -> None:
 async def test_of_several_that_start_at_once_one_decides(store: MySQLStore, database: MySQL) -> None:
     other = store_of(database)
     async with opened(other):
-        agreed = await asyncio.gather(
-            store.share("worker-1", "one:8000", QUEUE, lambda record: record.agreed is None),
-            other.share("worker-2", "two:8000", STREAM, lambda record: record.agreed is None),
+        shared = await asyncio.gather(
+            store.share("worker-1", "one:8000", QUEUE, lambda record: record.shared is None),
+            other.share("worker-2", "two:8000", STREAM, lambda record: record.shared is None),
         )
-    assert agreed[0] == agreed[1]
+    assert shared[0] == shared[1]

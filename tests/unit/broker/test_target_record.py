@@ -6,7 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.broker.target_record import LIVE_SECONDS, Agreement, Member, Record, Target, same, target_of
+from ingest.broker.target_record import (
+    LIVE_SECONDS,
+    RecordedWorker,
+    SharedTarget,
+    Target,
+    TargetRecord,
+    same_target,
+    target_of,
+)
 from ingest.errors import StoreUnavailable
 from ingest.settings import Settings
 from tests.unit.fakes import FakeClock
@@ -18,24 +26,24 @@ STREAM: Target = {"INGEST_PUBLISH_TO": "stream", "INGEST_QUEUE": "calls", "INGES
 class Table:
     """The record in memory; `seen` are workers as another would see them."""
 
-    def __init__(self, agreed: Target | None = None, *, waiting: bool = False, away: bool = False) -> None:
-        self.agreed = agreed
+    def __init__(self, shared: Target | None = None, *, waiting: bool = False, away: bool = False) -> None:
+        self.shared = shared
         self.waiting = waiting
         self.away = away
-        self.seen: list[Member] = []
+        self.seen: list[RecordedWorker] = []
         self.left: list[str] = []
 
-    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[Record], bool]) -> Target:
+    async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:
         if self.away:
             raise StoreUnavailable
-        differs = self.agreed is None or not same(self.agreed, target)
-        if differs and replaces(Record(self.agreed, self.seen, self.waiting)):
-            self.agreed = target
-        assert self.agreed is not None
-        return self.agreed
+        differs = self.shared is None or not same_target(self.shared, target)
+        if differs and replaces(TargetRecord(self.shared, self.seen, self.waiting)):
+            self.shared = target
+        assert self.shared is not None
+        return self.shared
 
-    async def record(self) -> Record:
-        return Record(self.agreed, self.seen, self.waiting)
+    async def record(self) -> TargetRecord:
+        return TargetRecord(self.shared, self.seen, self.waiting)
 
     async def leave(self, worker: str) -> None:
         self.left.append(worker)
@@ -46,18 +54,21 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def agreement(table: Table | None, target: Target, folder: Path, clock: FakeClock) -> Agreement:
-    return Agreement(table, "a worker", "here:8000", target, folder / "agreed.json", clock.monotonic)
+def shared_target(table: Table | None, target: Target, folder: Path, clock: FakeClock) -> SharedTarget:
+    return SharedTarget(table, "a worker", "here:8000", target, folder / "agreed.json", clock.monotonic)
 
 
 async def test_first_worker_decides_and_others_follow(tmp_path: Path, clock: FakeClock) -> None:
     table = Table()
-    first, other = agreement(table, QUEUE, tmp_path / "1", clock), agreement(table, STREAM, tmp_path / "2", clock)
+    first, other = (
+        shared_target(table, QUEUE, tmp_path / "1", clock),
+        shared_target(table, STREAM, tmp_path / "2", clock),
+    )
     assert first.problem()
     assert other.problem()
     await first.look()
     assert first.problem() is None
-    table.seen = [Member("there:8000", QUEUE, 1.0)]
+    table.seen = [RecordedWorker("there:8000", QUEUE, 1.0)]
     await other.look()
     problem = other.problem() or ""
     assert "INGEST_PUBLISH_TO=stream" in problem
@@ -67,7 +78,7 @@ async def test_first_worker_decides_and_others_follow(tmp_path: Path, clock: Fak
 
 
 async def test_target_is_replaced_when_all_who_had_it_have_left(tmp_path: Path, clock: FakeClock) -> None:
-    switched = agreement(Table(QUEUE), STREAM, tmp_path, clock)
+    switched = shared_target(Table(QUEUE), STREAM, tmp_path, clock)
     await switched.look()
     assert switched.problem() is None
 
@@ -75,15 +86,15 @@ async def test_target_is_replaced_when_all_who_had_it_have_left(tmp_path: Path, 
 async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_path: Path, clock: FakeClock) -> None:
     """A database that was away has seen nobody: not to be seen at once does not mean to be dead."""
     table = Table(QUEUE)
-    table.seen = [Member("there:8000", QUEUE, 2 * LIVE_SECONDS)]
-    switched = agreement(table, STREAM, tmp_path, clock)
+    table.seen = [RecordedWorker("there:8000", QUEUE, 2 * LIVE_SECONDS)]
+    switched = shared_target(table, STREAM, tmp_path, clock)
     await switched.look()
     assert "looked for" in (switched.problem() or "")
     clock.advance(LIVE_SECONDS - 1)
-    table.seen = [Member("there:8000", QUEUE, 1.0)]
+    table.seen = [RecordedWorker("there:8000", QUEUE, 1.0)]
     await switched.look()
     assert "so have there:8000" in (switched.problem() or "")
-    table.seen = [Member("there:8000", QUEUE, LIVE_SECONDS)]
+    table.seen = [RecordedWorker("there:8000", QUEUE, LIVE_SECONDS)]
     clock.advance(2)
     await switched.look()
     assert "looked for" in (switched.problem() or "")
@@ -94,7 +105,7 @@ async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_
 
 async def test_target_is_not_replaced_while_events_wait_for_it(tmp_path: Path, clock: FakeClock) -> None:
     table = Table(QUEUE, waiting=True)
-    switched = agreement(table, STREAM, tmp_path, clock)
+    switched = shared_target(table, STREAM, tmp_path, clock)
     await switched.look()
     assert "events wait in the outbox" in (switched.problem() or "")
     table.waiting = False
@@ -106,29 +117,29 @@ async def test_without_the_database_only_what_was_agreed_on_before_is_published_
     tmp_path: Path, clock: FakeClock
 ) -> None:
     table = Table()
-    await agreement(table, QUEUE, tmp_path, clock).look()
+    await shared_target(table, QUEUE, tmp_path, clock).look()
     table.away = True
     for target, may in ((QUEUE, True), (STREAM, False)):
-        again = agreement(table, target, tmp_path, clock)
+        again = shared_target(table, target, tmp_path, clock)
         with pytest.raises(StoreUnavailable):
             await again.look()
         assert (again.problem() is None) is may
-    assert agreement(table, QUEUE, tmp_path / "new", clock).problem()
+    assert shared_target(table, QUEUE, tmp_path / "new", clock).problem()
 
 
 async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, clock: FakeClock) -> None:
     table = Table(QUEUE)
-    late = agreement(table, QUEUE, tmp_path, clock)
+    late = shared_target(table, QUEUE, tmp_path, clock)
     await late.look()
-    table.agreed = STREAM
-    table.seen = [Member("there:8000", STREAM, 1.0)]
+    table.shared = STREAM
+    table.seen = [RecordedWorker("there:8000", STREAM, 1.0)]
     await late.look()
     assert "so have there:8000" in (late.problem() or "")
 
 
 async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "file").touch()
-    noting_nothing = agreement(Table(QUEUE), QUEUE, tmp_path / "file", clock)
+    noting_nothing = shared_target(Table(QUEUE), QUEUE, tmp_path / "file", clock)
     await noting_nothing.look()
     assert noting_nothing.problem() is None
 
@@ -136,12 +147,12 @@ async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: Fak
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b'{"a": null}'])
 def test_damaged_memory_is_none(content: bytes, tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "agreed.json").write_bytes(content)
-    assert agreement(Table(), QUEUE, tmp_path, clock).problem()
+    assert shared_target(Table(), QUEUE, tmp_path, clock).problem()
 
 
 async def test_nobody_has_to_be_asked_with_a_database_of_ones_own(tmp_path: Path, clock: FakeClock) -> None:
-    alone = agreement(None, QUEUE, tmp_path, clock)
-    await alone.until_asked()
+    alone = shared_target(None, QUEUE, tmp_path, clock)
+    await alone.wait_for_first_look()
     await alone.look()
     await alone.leave()
     assert alone.problem() is None
@@ -149,13 +160,13 @@ async def test_nobody_has_to_be_asked_with_a_database_of_ones_own(tmp_path: Path
 
 async def test_worker_that_stops_leaves_the_record(tmp_path: Path, clock: FakeClock) -> None:
     table = Table()
-    await agreement(table, QUEUE, tmp_path, clock).leave()
+    await shared_target(table, QUEUE, tmp_path, clock).leave()
     assert table.left == ["a worker"]
 
 
 def test_settings_that_another_version_does_not_know_are_not_compared() -> None:
-    assert same({**QUEUE, "INGEST_NEW": 1}, QUEUE)
-    assert not same({**QUEUE, "INGEST_QUEUE": "other"}, QUEUE)
+    assert same_target({**QUEUE, "INGEST_NEW": 1}, QUEUE)
+    assert not same_target({**QUEUE, "INGEST_QUEUE": "other"}, QUEUE)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +184,5 @@ def test_settings_that_another_version_does_not_know_are_not_compared() -> None:
 )
 def test_target_is_what_all_must_have_alike(change: dict[str, str | int], alike: bool) -> None:
     settings = Settings(broker_url="amqp://guest:guest@localhost/")
-    assert same(target_of(settings), target_of(msgspec.structs.replace(settings, **change))) is alike
+    assert same_target(target_of(settings), target_of(msgspec.structs.replace(settings, **change))) is alike
     assert "secret" not in str(target_of(msgspec.structs.replace(settings, **change)))

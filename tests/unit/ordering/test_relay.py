@@ -86,7 +86,7 @@ async def test_what_the_stream_had_is_asked_before_more_is_published(
 
     await relay.round()
 
-    assert publisher.had[0] == {second.writer: second.last_id}
+    assert publisher.had[0] == {second.producer: second.last_id}
 
 
 async def test_what_the_stream_never_takes_is_no_doubt(

@@ -129,7 +129,7 @@ async def test_after_the_outage_batches_go_to_the_database_again(
 ) -> None:
     outage.record(0, "away")
     await committer.commit(batch(1), 0.0)
-    outage.over()
+    outage.recovered()
     await committer.commit(batch(2), 0.0)
 
     assert [len(commit.batch) for commit in store.commits] == [2]

@@ -30,7 +30,7 @@ class Table:
 def worker(folder, last_step):
     files, table, step = MetricFiles(folder), Table(folder / "committed"), 0
     files.use_worker_index(0)
-    ledger = Metrics(CollectorRegistry(), files.ledger_of(0)).durable_counters
+    ledger = Metrics(CollectorRegistry(), files.pending_commits_file(0)).durable_counters
 
     def kill_at(frame, event, argument):
         nonlocal step
@@ -50,7 +50,7 @@ def worker(folder, last_step):
 def successor(folder):
     files = MetricFiles(folder)
     files.use_worker_index(0)
-    metrics = Metrics(CollectorRegistry(), files.ledger_of(0))
+    metrics = Metrics(CollectorRegistry(), files.pending_commits_file(0))
     asyncio.run(metrics.durable_counters.recover(Table(folder / "committed"), 0.0))
     counters = metrics.accepted, metrics.stored, metrics.repeated
     counts = [int(counter.collect()[0].samples[0].value) for counter in counters]

@@ -41,24 +41,24 @@ def test_end_is_told_with_length_and_events(outage: Outage, clock: FakeClock, ca
     outage.record(3, "away")
     clock.advance(12.34)
     outage.record(4, "away")
-    outage.over()
+    outage.recovered()
 
     last = vars(caplog.records[-1])
     assert (last["message"], last["seconds"], last["events"]) == ("RabbitMQ publish works again", 12.3, 7)
 
 
 def test_nothing_is_said_when_all_is_well(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
-    outage.over()
-    outage.over()
+    outage.recovered()
+    outage.recovered()
 
     assert said(caplog) == []
 
 
 def test_a_second_outage_counts_from_zero(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     outage.record(3, "away")
-    outage.over()
+    outage.recovered()
     outage.record(1, "away")
-    outage.over()
+    outage.recovered()
 
     assert said(caplog) == ["RabbitMQ publish failed", "RabbitMQ publish works again"] * 2
     assert vars(caplog.records[-1])["events"] == 1
