@@ -27,7 +27,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="each batch's rows are assembled three times",
-        file="ingest/store/mysql/statements.py",
+        file="ingest/store/mysql/statements/commit.py",
         line="    statements = [*insert_keys(batch), insert_events(batch), ",
         instead="    statements = [*insert_keys(batch), [insert_events(batch) for _ in range(3)][0], ",
         part="micro",

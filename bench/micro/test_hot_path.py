@@ -16,7 +16,7 @@ from ingest.broker.stream.message import encode_batch
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
-from ingest.store.mysql.statements import commit
+from ingest.store.mysql.statements.commit import commit
 
 BATCH_EVENTS = 500
 SETTLED = range(1, 9)

@@ -29,7 +29,7 @@ from ingest.server.wiring import make_publisher, make_store
 from ingest.settings import Settings
 from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.pool import Servers
-from ingest.store.mysql.statements import insert_events
+from ingest.store.mysql.statements.commit import insert_events
 
 INSERT, COMMIT = "plain insert", "commit"
 HEAD = ("part", "ms a batch", "client CPU µs an event", "database", "broker", "÷ plain insert: time", "server CPU")

@@ -5,9 +5,9 @@ from ingest.store.migrations import Migration, migrations
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.partitioning.unfinished import check_whole, existing
 from ingest.store.mysql.pool import Servers
-from ingest.store.mysql.schema import Report, examined
-from ingest.store.mysql.statements import VERSION, quoted
-from ingest.store.schema import statements
+from ingest.store.mysql.schema import VERSION, Report, examined
+from ingest.store.mysql.statements.literals import quoted
+from ingest.store.table_shapes import statements
 
 LOCK = b"SELECT GET_LOCK(CONCAT('ingest migrate ', LEFT(SHA2(DATABASE(), 256), 32)), %d)"
 LOCK_SECONDS = 60

@@ -11,9 +11,10 @@ from ingest.store.migrations import newest_version
 from ingest.store.mysql.connection import Connection, Row
 from ingest.store.mysql.partitioning.partitions import partitions_of, sampled
 from ingest.store.mysql.partitioning.unfinished import EVENTS, unfinished
-from ingest.store.mysql.statements import VERSION
-from ingest.store.schema import Column, Difference, Index, TableShape, compare, expected_tables
+from ingest.store.schema_differences import Difference, compare
+from ingest.store.table_shapes import Column, Index, TableShape, expected_tables
 
+VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
 NUMBERED = (
     "{} Its events would be dropped as if they were of that day. Keep them apart: RENAME TABLE call_event_logs TO "
     "call_event_logs_before; then run `ingest migrate`"

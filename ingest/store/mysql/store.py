@@ -10,12 +10,17 @@ from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of
 from ingest.outbox.base import Backlog
 from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.store.migrations import newest_version
-from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection, Row
 from ingest.store.mysql.errors import Duplicate, JsonRefused, Retry, TooLarge
+from ingest.store.mysql.statements import commit, events, outbox, slots
+from ingest.store.mysql.statements.literals import microseconds, quoted
 from ingest.store.mysql.tables import rows_of
 from ingest.store.mysql.target_record import MySQLCluster
 
+VERSION_AND_TIME = (
+    b"SELECT COALESCE(MAX(version), 0), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) "
+    b"FROM ingest_migrations"
+)
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
 """A lost deadlock is tried again at once, a little later each time; the deadline bounds it all."""
@@ -29,14 +34,14 @@ class MySQLStore(MySQLCluster):
     async def ping(self) -> None:
         async with self._other() as connection:
             before_us = self._now_us()
-            version, time_us = (await connection.run(sql.VERSION_AND_TIME))[0]
+            version, time_us = (await connection.run(VERSION_AND_TIME))[0]
             self.clocks.look(before_us, time_us, self._now_us())
         if version < newest_version("mysql"):
             raise SchemaError
         await self._guard.check()
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
-        statement = sql.commit(batch, lease_seconds, settled)
+        statement = commit.commit(batch, lease_seconds, settled)
         async with self._deadline():
             try:
                 await self._insist(statement, [batch])
@@ -49,10 +54,10 @@ class MySQLStore(MySQLCluster):
         await self.ping()
         async with self._deadline():
             with suppress(Duplicate):  # the server came as far as to look for such a row
-                await self._commit_once(sql.probe())
+                await self._commit_once(commit.probe())
 
     async def insert_published(self, batches: Sequence[Batch]) -> None:
-        statement = sql.insert_published(batches)
+        statement = commit.insert_published(batches)
         async with self._deadline():
             try:
                 await self._insist(statement, batches)
@@ -63,7 +68,7 @@ class MySQLStore(MySQLCluster):
     async def _restore_again(self, batch: Batch) -> None:
         """One of several batches, of which some are there, or parts of them."""
         try:
-            await self._insist(sql.insert_published([batch]), [batch])
+            await self._insist(commit.insert_published([batch]), [batch])
         except Duplicate:
             await self._check_repeats(batch)
             await self._check_own(batch)
@@ -72,33 +77,33 @@ class MySQLStore(MySQLCluster):
     async def settle(self, first_ids: Sequence[int]) -> None:
         if first_ids:
             async with self._other() as connection:
-                await connection.run(sql.delete_entries(first_ids))
+                await connection.run(outbox.delete_entries(first_ids))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
         async with self._other() as connection, connection.transaction():
-            first_ids = [row[0] for row in await connection.run(sql.CLAIMABLE % limit)]
+            first_ids = [row[0] for row in await connection.run(outbox.CLAIMABLE % limit)]
             if first_ids:
-                await connection.run(sql.lease_entries(first_ids, lease_seconds))
+                await connection.run(outbox.lease_entries(first_ids, lease_seconds))
         return sorted(first_ids)
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
         if not first_ids:
             return []
         async with self._other() as connection:
-            rows = await connection.run(sql.read_entries(first_ids))
+            rows = await connection.run(outbox.read_entries(first_ids))
         return unpack((row[0], row[1]) for row in rows)
 
     async def forget_keys(self, before_ms: int, limit: int) -> int:
         async with self._other() as connection:
-            return await connection.change(sql.FORGET_KEYS % (first_id_of(before_ms), limit))
+            return await connection.change(commit.DELETE_KEYS % (first_id_of(before_ms), limit))
 
     async def count_rows(self, first_id: int, last_id: int) -> int:
         async with self._other() as connection:
-            return int((await connection.run(sql.count_rows(first_id, last_id)))[0][0])
+            return int((await connection.run(events.count_rows(first_id, last_id)))[0][0])
 
     async def backlog(self) -> Backlog:
         async with self._watching() as connection:
-            count, first_id, counted = (await connection.run(sql.BACKLOG))[0]
+            count, first_id, counted = (await connection.run(outbox.BACKLOG))[0]
             entries = await rows_of(connection, b"ingest_outbox", counted)
         age_ms = self._now_us() // 1000 - milliseconds_of(first_id) if first_id is not None else 0
         return Backlog(int(count) * entries // max(1, counted), max(0, age_ms) / 1000, entries)
@@ -110,7 +115,7 @@ class MySQLStore(MySQLCluster):
             while True:
                 try:
                     async with self._others.connection() as connection, connection.transaction():
-                        newest_id = int((await connection.run(sql.NEWEST_ID))[0][0])
+                        newest_id = int((await connection.run(events.NEWEST_ID))[0][0])
                         slot, floor_ms = await _take_slot(connection, node, life, lease_seconds, now_ms)
                     floor_ms = floor_of(floor_ms, newest_id, now_ms)
                     return SlotLease(slot, node, until_ms, floor_ms, life)
@@ -119,10 +124,10 @@ class MySQLStore(MySQLCluster):
 
     async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
-        node, earlier, now = (sql.quoted(value.encode()) for value in (lease.node, lease.life, life))
-        values = (sql.microseconds(lease_seconds), lease.floor_ms, now, lease.slot, node, earlier, now)
+        node, earlier, now = (quoted(value.encode()) for value in (lease.node, lease.life, life))
+        values = (microseconds(lease_seconds), lease.floor_ms, now, lease.slot, node, earlier, now)
         async with self._other() as connection:
-            changed = await connection.change(sql.RENEW_SLOT % values)
+            changed = await connection.change(slots.RENEW_SLOT % values)
         return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms, life) if changed else None
 
     async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
@@ -145,7 +150,7 @@ class MySQLStore(MySQLCluster):
             alone = len(ids) == 1 and reason.bytes_max >= PACKET_BYTES_SANE
             return {ids[0]: str(reason)} if alone else {}
         async with self._writers.connection() as connection:
-            ((verdicts,),) = await connection.run(sql.json_valid(batches))
+            ((verdicts,),) = await connection.run(commit.json_valid(batches))
             await connection.run(b"ROLLBACK")
         return {event_id: str(reason) for event_id, valid in zip(ids, verdicts, strict=True) if valid == "0"}
 
@@ -173,7 +178,7 @@ class MySQLStore(MySQLCluster):
 
     async def _check_repeats(self, batch: Batch) -> None:
         """The keys exist, or the ids."""
-        if (statement := sql.read_held_keys(batch)) is not None:
+        if (statement := commit.read_keys(batch)) is not None:
             async with self._writers.connection() as connection:
                 held = await connection.run(statement)
                 await connection.run(b"ROLLBACK")
@@ -183,9 +188,9 @@ class MySQLStore(MySQLCluster):
     async def _check_own(self, batch: Batch) -> None:
         """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""
         async with self._writers.connection() as connection:
-            rows = await connection.run(sql.read_keys(batch))
+            rows = await connection.run(commit.read_rows(batch))
             await connection.run(b"ROLLBACK")
-        own = sql.keys_of(batch)
+        own = commit.own_rows(batch)
         if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)
         if rows != own:  # nobody else's: some were deleted since, or a proxy reads elsewhere; its parts tell
@@ -195,14 +200,14 @@ class MySQLStore(MySQLCluster):
 async def _take_slot(
     connection: Connection, node: str, life: str, lease_seconds: float, now_ms: int
 ) -> tuple[int, int]:
-    lease, owner, value = sql.microseconds(lease_seconds), sql.quoted(node.encode()), sql.quoted(life.encode())
-    free = await connection.run(sql.FREE_SLOT % (LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX))
+    lease, owner, value = microseconds(lease_seconds), quoted(node.encode()), quoted(life.encode())
+    free = await connection.run(slots.FREE_SLOT % (LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX))
     if free:
         slot, floor_ms = free[0]
-        await connection.run(sql.TAKE_SLOT % (owner, value, lease, slot))
+        await connection.run(slots.TAKE_SLOT % (owner, value, lease, slot))
         return slot, floor_ms
-    slot = int((await connection.run(sql.NEXT_SLOT))[0][0])
+    slot = int((await connection.run(slots.NEXT_SLOT))[0][0])
     if slot >= LEASED_SLOTS_MAX:
         raise StoreError(ALL_LEASED)
-    await connection.run(sql.NEW_SLOT % (slot, owner, value, lease))
+    await connection.run(slots.NEW_SLOT % (slot, owner, value, lease))
     return slot, 0

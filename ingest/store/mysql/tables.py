@@ -12,7 +12,6 @@ from ingest.events.event import Event
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter
 from ingest.store.event_query import EventFilter
-from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Duplicate
 from ingest.store.mysql.partitioning.partitions import database_now_us
@@ -20,6 +19,8 @@ from ingest.store.mysql.partitioning.unfinished import check_whole
 from ingest.store.mysql.pool import Pool, Servers
 from ingest.store.mysql.schema import Report, examined
 from ingest.store.mysql.schema_guard import SchemaGuard
+from ingest.store.mysql.statements import dead_letters, events, outbox, tokens
+from ingest.store.mysql.statements.literals import listed
 from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
@@ -82,34 +83,34 @@ class MySQLTables:
 
     async def tokens(self) -> list[Token]:
         async with self._other() as connection:
-            return [Token(*row) for row in await connection.run(sql.TOKENS)]
+            return [Token(*row) for row in await connection.run(tokens.READ)]
 
     async def add_token(self, token: Token) -> None:
         async with self._other() as connection:
-            await connection.run(sql.add_token(token))
+            await connection.run(tokens.add(token))
 
     async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
         if digests:
             async with self._other() as connection:
-                await connection.run(sql.expire_tokens(digests, expires_us))
+                await connection.run(tokens.expire(digests, expires_us))
 
     async def remove_tokens(self, digests: Sequence[bytes]) -> None:
         if digests:
             async with self._other() as connection:
-                await connection.run(sql.remove_tokens(digests))
+                await connection.run(tokens.remove(digests))
 
     async def add_dead(self, batch: Batch, reason: str) -> None:
         async with self._other() as connection:
-            await connection.run(sql.add_dead(batch, reason))
+            await connection.run(dead_letters.add(batch, reason))
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
         async with self._other() as connection:
-            rows = await connection.run(sql.DEAD_LETTERS % (after_id, limit))
+            rows = await connection.run(dead_letters.READ % (after_id, limit))
         return [DeadLetter(row[0], row[1], row[2], unpack_one(row[3])) for row in rows]
 
     async def count_dead(self) -> int:
         async with self._watching() as connection:
-            counted = int((await connection.run(sql.COUNT_DEAD))[0][0])
+            counted = int((await connection.run(dead_letters.COUNT))[0][0])
             return await rows_of(connection, b"ingest_dead_letters", counted)
 
     async def requeue_dead(self, event_ids: Sequence[int]) -> int:
@@ -118,8 +119,8 @@ class MySQLTables:
         async with self._other() as connection:
             try:
                 async with connection.transaction():
-                    await connection.run(sql.REVIVE % sql.listed(event_ids))
-                    return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+                    await connection.run(dead_letters.REQUEUE % listed(event_ids))
+                    return await connection.change(dead_letters.DROP % listed(event_ids))
             except Duplicate as exc:
                 raise StoreError("One of these is being published still; try again later.") from exc
 
@@ -127,20 +128,20 @@ class MySQLTables:
         if not event_ids:
             return 0
         async with self._other() as connection:
-            return await connection.change(sql.DROP_DEAD % sql.listed(event_ids))
+            return await connection.change(dead_letters.DROP % listed(event_ids))
 
     async def newest_id(self) -> int:
         async with self._other() as connection:
-            return int((await connection.run(sql.NEWEST_ID))[0][0])
+            return int((await connection.run(events.NEWEST_ID))[0][0])
 
     async def count_events(self, selection: EventFilter) -> int:
         async with self._other(SCAN_SECONDS_MAX) as connection:
-            count = int((await connection.run(sql.COUNT_EVENTS + sql.where(selection)))[0][0])
+            count = int((await connection.run(events.COUNT_EVENTS + events.where(selection)))[0][0])
             await check_whole(connection)
         return count
 
     async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
-        statement = sql.READ_EVENTS + sql.where(selection) + b" ORDER BY id LIMIT %d" % limit
+        statement = events.READ_EVENTS + events.where(selection) + b" ORDER BY id LIMIT %d" % limit
         async with self._other(SCAN_SECONDS_MAX) as connection:
             rows = await connection.run(statement)
             await check_whole(connection)  # after it, as the events may just have begun to move
@@ -171,4 +172,4 @@ async def rows_of(connection: Connection, table: bytes, counted: int) -> int:
     """How many rows the table has: those that were counted, or an estimate if there may be more."""
     if counted < COUNTED_MAX:
         return counted
-    return max(counted, int((await connection.run(sql.ESTIMATED_ROWS % table))[0][0]))
+    return max(counted, int((await connection.run(outbox.ESTIMATED_ROWS % table))[0][0]))

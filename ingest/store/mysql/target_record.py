@@ -6,8 +6,8 @@ import msgspec
 
 from ingest.broker.target_record import RecordedWorker, Target, TargetRecord, same_target
 from ingest.errors import StoreError
-from ingest.store.mysql import statements as sql
 from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.statements.literals import quoted
 from ingest.store.mysql.tables import MySQLTables
 
 AGREED = b"SELECT settings FROM ingest_cluster_settings WHERE worker = ''"
@@ -30,7 +30,7 @@ class MySQLCluster(MySQLTables):
     """See `ingest.broker.target_record.TargetTable`."""
 
     async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:
-        values = sql.quoted(worker.encode()), sql.quoted(node.encode()), _packed(target)
+        values = quoted(worker.encode()), quoted(node.encode()), _packed(target)
         async with self._other() as connection:
             async with connection.transaction():
                 shared = await _shared_target(connection, SHARED)
@@ -51,7 +51,7 @@ class MySQLCluster(MySQLTables):
 
     async def leave(self, worker: str) -> None:
         async with self._other() as connection:
-            await connection.run(LEAVE % sql.quoted(worker.encode()))
+            await connection.run(LEAVE % quoted(worker.encode()))
             await connection.run(FORGET)
 
 
@@ -67,7 +67,7 @@ async def _record(connection: Connection, lock: bytes) -> TargetRecord:
 
 
 def _packed(target: Target) -> bytes:
-    return sql.quoted(msgspec.json.encode(target))
+    return quoted(msgspec.json.encode(target))
 
 
 def _unpacked(text: str) -> Target:

@@ -27,13 +27,13 @@ REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
 NEWEST_ID = "SELECT COALESCE(MAX(id), 0) FROM call_event_logs"
 COUNT_EVENTS = "SELECT COUNT(*) FROM call_event_logs WHERE "
 READ_EVENTS = "SELECT id, call_id, event_type, payload FROM call_event_logs WHERE "
-BURY = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
+ADD_DEAD_LETTER = "INSERT OR IGNORE INTO ingest_dead_letters (event_id, reason, died_time, batch) VALUES (?, ?, ?, ?)"
 DEAD_LETTERS = """SELECT event_id, reason, died_time, batch FROM ingest_dead_letters
     WHERE event_id > ? ORDER BY event_id LIMIT ?"""
-COUNT_DEAD = f"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_dead_letters LIMIT {COUNTED_MAX})"
-REVIVE = """INSERT INTO ingest_outbox (first_id, count, lease_until, batch)
+COUNT_DEAD_LETTERS = f"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_dead_letters LIMIT {COUNTED_MAX})"
+REQUEUE = """INSERT INTO ingest_outbox (first_id, count, lease_until, batch)
     SELECT event_id, 1, ?, batch FROM ingest_dead_letters WHERE event_id = ?"""
-DROP_DEAD = "DELETE FROM ingest_dead_letters WHERE event_id = ?"
+DROP_DEAD_LETTER = "DELETE FROM ingest_dead_letters WHERE event_id = ?"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,7 +83,7 @@ class SQLiteTables:
     async def add_dead(self, batch: Batch, reason: str) -> None:
         died = utc_text(self._now_us())
         rows = [(event_id, reason, died, packed) for event_id, packed in packed_singly(batch)]
-        await self._transact(lambda connection: connection.executemany(BURY, rows))
+        await self._transact(lambda connection: connection.executemany(ADD_DEAD_LETTER, rows))
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
         rows = await self._run(lambda connection: connection.execute(DEAD_LETTERS, (after_id, limit)).fetchall())
@@ -92,18 +92,18 @@ class SQLiteTables:
         ]
 
     async def count_dead(self) -> int:
-        return int((await self._run(lambda connection: connection.execute(COUNT_DEAD).fetchone()))[0])
+        return int((await self._run(lambda connection: connection.execute(COUNT_DEAD_LETTERS).fetchone()))[0])
 
     async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         def move(connection: sqlite3.Connection) -> int:
-            connection.executemany(REVIVE, [(self._now_us() // 1000, event_id) for event_id in event_ids])
-            return connection.executemany(DROP_DEAD, [(event_id,) for event_id in event_ids]).rowcount
+            connection.executemany(REQUEUE, [(self._now_us() // 1000, event_id) for event_id in event_ids])
+            return connection.executemany(DROP_DEAD_LETTER, [(event_id,) for event_id in event_ids]).rowcount
 
         return await self._transact(move)
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
         rows = [(event_id,) for event_id in event_ids]
-        return await self._transact(lambda connection: connection.executemany(DROP_DEAD, rows).rowcount)
+        return await self._transact(lambda connection: connection.executemany(DROP_DEAD_LETTER, rows).rowcount)
 
     async def newest_id(self) -> int:
         return int((await self._run(lambda connection: connection.execute(NEWEST_ID).fetchone()))[0])

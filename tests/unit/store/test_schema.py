@@ -8,8 +8,8 @@ from ingest.errors import SchemaError, StoreError, StoreUnavailable
 from ingest.store.migrations import migrations
 from ingest.store.mysql.schema import Report
 from ingest.store.mysql.schema_guard import CHECK_SECONDS, WRONG_SECONDS, SchemaGuard
-from ingest.store.schema import expected_tables, statements
 from ingest.store.schema_types import fits
+from ingest.store.table_shapes import expected_tables, statements
 from tests.unit.fakes import FakeClock
 
 

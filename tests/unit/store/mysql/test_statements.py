@@ -1,7 +1,8 @@
 import pytest
 
 from ingest.events.event import Event
-from ingest.store.mysql import statements as sql
+from ingest.store.mysql.statements.commit import commit, insert_events, own_rows
+from ingest.store.mysql.statements.literals import created_literal, quoted
 from tests.unit.making import batch, events
 
 LEASE_SECONDS = 30.0
@@ -19,13 +20,13 @@ LEASE_SECONDS = 30.0
     ],
 )
 def test_quotes_and_backslashes_are_escaped(value: bytes, literal: bytes) -> None:
-    assert sql.quoted(value) == literal
+    assert quoted(value) == literal
 
 
 def test_every_value_of_a_row_is_escaped() -> None:
     made = batch([Event("c'\\", "t'\\", b"p'\\")])
 
-    assert sql.insert_events(made).endswith(
+    assert insert_events(made).endswith(
         b"VALUES (%d,'c\\'\\\\','t\\'\\\\','p\\'\\\\','2025-01-31 13:45:00.123456')" % made.first_id
     )
 
@@ -39,11 +40,11 @@ def test_every_value_of_a_row_is_escaped() -> None:
     ],
 )
 def test_created_time_is_utc_to_the_microsecond(us: int, literal: bytes) -> None:
-    assert sql.created_literal(us) == literal
+    assert created_literal(us) == literal
 
 
 def test_commit_is_rows_entry_and_commit() -> None:
-    assert verbs(sql.commit(batch(3), LEASE_SECONDS, [])) == [
+    assert verbs(commit(batch(3), LEASE_SECONDS, [])) == [
         b"INSERT INTO call_event_logs",
         b"INSERT INTO ingest_outbox",
         b"COMMIT",
@@ -51,19 +52,19 @@ def test_commit_is_rows_entry_and_commit() -> None:
 
 
 def test_commit_settles_before_it_commits() -> None:
-    statement = sql.commit(batch(1), LEASE_SECONDS, [5, 7])
+    statement = commit(batch(1), LEASE_SECONDS, [5, 7])
 
     assert statement.endswith(b";DELETE FROM ingest_outbox WHERE first_id IN (5,7);COMMIT")
 
 
 def test_lease_is_told_in_microseconds() -> None:
-    assert b"INTERVAL 1500000 MICROSECOND" in sql.commit(batch(1), 1.5, [])
+    assert b"INTERVAL 1500000 MICROSECOND" in commit(batch(1), 1.5, [])
 
 
 def test_own_rows_are_known_by_all_but_the_payload() -> None:
     made = batch(events(2))
 
-    assert sql.keys_of(made) == [
+    assert own_rows(made) == [
         (made.ids[0], "call-0", "call_started", "2025-01-31 13:45:00.123456"),
         (made.ids[1], "call-1", "call_started", "2025-01-31 13:45:00.123456"),
     ]

@@ -1,0 +1,48 @@
+"""SQL of outbox entries."""
+
+from collections.abc import Iterable
+
+from ingest.outbox.base import COUNTED_MAX
+from ingest.store.base import LEASE_SECONDS_MAX
+from ingest.store.mysql.statements.literals import listed, microseconds
+
+INSERT_ENTRY = (
+    b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
+    b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
+)
+DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
+LEASE_IS_OVER = b"(lease_until <= UTC_TIMESTAMP(6) OR lease_until > UTC_TIMESTAMP(6) + INTERVAL %d SECOND)" % (
+    LEASE_SECONDS_MAX
+)
+"""No lease lasts as long as the second limit. Such an entry was leased while the server's clock was ahead."""
+CLAIMABLE = (
+    b"SELECT first_id FROM ingest_outbox WHERE "
+    + LEASE_IS_OVER
+    + b" ORDER BY lease_until, first_id LIMIT %d FOR UPDATE SKIP LOCKED"
+)
+LEASE = (
+    b"UPDATE ingest_outbox SET lease_until = UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, "
+    b"attempts = GREATEST(attempts, 0) + 1 WHERE first_id IN (%s)"
+)
+READ_ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id IN (%b) ORDER BY first_id"
+BACKLOG = (
+    b"SELECT COALESCE(SUM(count), 0), MIN(first_id), COUNT(*) FROM "
+    b"(SELECT first_id, count FROM ingest_outbox ORDER BY first_id LIMIT %d) AS oldest"
+) % COUNTED_MAX
+ESTIMATED_ROWS = (
+    b"SELECT COALESCE(MAX(TABLE_ROWS), 0) FROM information_schema.TABLES "
+    b"WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '%b'"
+)
+"""InnoDB's current estimate. The session's settings keep MySQL from giving one that it cached up to a day ago."""
+
+
+def delete_entries(first_ids: Iterable[int]) -> bytes:
+    return DELETE_ENTRIES % listed(first_ids)
+
+
+def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
+    return LEASE % (microseconds(lease_seconds), listed(first_ids))
+
+
+def read_entries(first_ids: Iterable[int]) -> bytes:
+    return READ_ENTRIES % listed(first_ids)
