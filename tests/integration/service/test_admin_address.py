@@ -56,6 +56,7 @@ def test_events_are_taken_on_their_own_address_only(service: Service) -> None:
 
 
 def test_pages_are_there_again_after_workers_died(service: Service) -> None:
+    assert wait_until(lambda: b"\ningest_workers 2.0\n" in service.admin("/metrics").body, RETURN_SECONDS)
     dead = service.worker_pids()[0]
     os.kill(dead, signal.SIGKILL)
     assert wait_until(lambda: len(pids := service.worker_pids()) == 2 and dead not in pids, RETURN_SECONDS)
