@@ -48,7 +48,7 @@ class Unpublished:
     def __init__(self) -> None:
         self.events = 0
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, first_id: int, positions: Sequence[int]) -> None:
         self.events += len(positions)
 
 

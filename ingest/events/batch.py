@@ -91,7 +91,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return Batch(ids, events, self.created_us, self.producer)
 
 
-def twins_of(batch: Batch) -> dict[int, int]:
+def duplicates_within(batch: Batch) -> dict[int, int]:
     """Position of each event whose key an earlier one of the batch has → that one's position."""
     firsts: dict[bytes, int] = {}
     twins = {}

@@ -19,16 +19,16 @@ class OrderedStore(Store, Protocol):
         The `later` ones only their own worker may leave to them, by another call, within `lease_seconds`.
         """
 
-    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
+    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         """Whether all are behind still; then these entries are left to the relays, as by `enter_relay_mode`."""
 
-    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         """Renew the leases of `later` entries."""
 
-    async def waits_before(self, event_id: int) -> bool:
+    async def has_older(self, event_id: int) -> bool:
         """Whether an older entry of the same slot is in the outbox."""
 
-    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
         """Let all workers publish by themselves again, unless much is left; whether they do.
 
         What little is left is passed to `publish` first, while no commit can be made.

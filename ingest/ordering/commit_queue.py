@@ -25,11 +25,11 @@ class PendingBatch:
 class CommittedPart:
     """What of a batch one commit has made durable, all of it as a rule."""
 
-    __slots__ = ("batch", "behind", "home", "left", "safe", "ticket")
+    __slots__ = ("batch", "behind", "left", "safe", "target", "ticket")
 
-    def __init__(self, batch: Batch, home: CommitTarget, ticket: PendingBatch, behind: bool) -> None:
+    def __init__(self, batch: Batch, target: CommitTarget, ticket: PendingBatch, behind: bool) -> None:
         self.batch = batch
-        self.home = home
+        self.target = target
         self.ticket = ticket
         self.behind = behind
         """All were behind as it was committed."""

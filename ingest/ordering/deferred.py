@@ -23,9 +23,9 @@ class Order(Protocol):
     """See `ingest.ordering.base.OrderedStore`."""
 
     async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None: ...
-    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...
-    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
-    async def waits_before(self, event_id: int) -> bool: ...
+    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool: ...
+    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None: ...
+    async def has_older(self, event_id: int) -> bool: ...
 
 
 class DeferredBatches:
@@ -75,7 +75,7 @@ class DeferredBatches:
         return iter([*self._pending_notice, *self._failed_notice, *self._spooled.values()])
 
     def add(self, part: CommittedPart) -> None:
-        if part.home.in_database:
+        if part.target.in_database:
             self._pending_notice.append(part)
         else:
             self._spooled[part.batch.first_id] = part
@@ -110,10 +110,10 @@ class DeferredBatches:
             for part in parts:
                 part.acknowledge()
 
-    async def release(self, parts: Sequence[CommittedPart]) -> bool:
+    async def leave_to_relays(self, parts: Sequence[CommittedPart]) -> bool:
         """Whether all are behind still: then these parts are left to the relays. Raises `StoreError`."""
         now, later = self._for_relays(parts)
-        behind = await self._order.release(now, later, self._lease_seconds)
+        behind = await self._order.leave_to_relays(now, later, self._lease_seconds)
         if behind:
             self._kept_back += later
             self.shared = True
@@ -132,7 +132,7 @@ class DeferredBatches:
             self._kept_back = [first_id for first_id in self._kept_back if first_id not in older]
         if self._kept_back and self._monotonic() > self._kept_until:
             self._kept_until = self._monotonic() + self._lease_seconds / RENEWALS
-            await self._order.keep_back(self._kept_back, self._lease_seconds)
+            await self._order.hold_back(self._kept_back, self._lease_seconds)
         return bool(older)
 
     async def publish(self) -> None:
@@ -157,7 +157,7 @@ class DeferredBatches:
         """Whether the relays have older ones than what is in the spool; what is told meanwhile is not forgotten."""
         self.shared, older = False, True
         try:
-            older = await self._order.waits_before(self._oldest)
+            older = await self._order.has_older(self._oldest)
         finally:
             self.shared = self.shared or older
         return older
@@ -169,6 +169,6 @@ class DeferredBatches:
 
     def _for_relays(self, parts: Sequence[CommittedPart]) -> tuple[Sequence[int], Sequence[int]]:
         """What the relays may have of the parts at once, and what is newer than something in the spool."""
-        first_ids = [part.batch.first_id for part in parts if part.home.in_database]
+        first_ids = [part.batch.first_id for part in parts if part.target.in_database]
         oldest = self._oldest
         return [i for i in first_ids if i < oldest], [i for i in first_ids if i > oldest]

@@ -83,16 +83,16 @@ class OrderedDispatcher(Dispatcher):
         """While all are behind or will be, as far as this worker knows: the relays go by the outbox's ids."""
         return self._off or self._left.shared or not self._publisher.ready
 
-    def lease_seconds(self, home: CommitTarget) -> float:
-        return self._limits.lease_seconds if home.in_database else OWN_LEASE_SECONDS
+    def lease_seconds(self, target: CommitTarget) -> float:
+        return self._limits.lease_seconds if target.in_database else OWN_LEASE_SECONDS
 
     def expect(self, batch: Batch) -> None:
         """In the order of the ids."""
         self._line.join(batch)
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None:
         ticket = self._line.ticket(batch)
-        ticket.parts.append(CommittedPart(batch, home, ticket, behind))
+        ticket.parts.append(CommittedPart(batch, target, ticket, behind))
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
         """What of the batch is committed is published in its turn; the future is done when clients may be told."""
@@ -118,7 +118,7 @@ class OrderedDispatcher(Dispatcher):
             part.acknowledge()  # it is durable
 
     def _take(self, part: CommittedPart) -> None:
-        if part.home.in_database and not self._off:
+        if part.target.in_database and not self._off:
             self._left.shared = False  # nobody was behind any more as this was committed
         self._send(part)
 
@@ -134,7 +134,7 @@ class OrderedDispatcher(Dispatcher):
             self._leave(part)
         else:
             self._parts[part.batch.first_id] = part
-            self._append(part.batch, part.home)
+            self._append(part.batch, part.target)
 
     def _begin(self) -> None:
         if not self._off:
@@ -143,7 +143,7 @@ class OrderedDispatcher(Dispatcher):
     async def _ask(self, parts: Sequence[CommittedPart]) -> bool:
         """Whether all are behind still: then these parts are left to the relays."""
         try:
-            return await self._left.release(parts)
+            return await self._left.leave_to_relays(parts)
         except StoreError as exc:
             self._fall_behind(str(exc))
             return False
@@ -153,7 +153,7 @@ class OrderedDispatcher(Dispatcher):
         if not behind and not self._off:
             self._left.shared = False
         for part in parts:
-            if behind and part.home.in_database:
+            if behind and part.target.in_database:
                 self._metrics.released.inc(len(part.batch))
                 part.acknowledge()
             else:
@@ -177,7 +177,7 @@ class OrderedDispatcher(Dispatcher):
         if self._outage.reason:
             self._outage.record(len(part.batch), self._publisher.problem or self._outage.reason)
         self._left.add(part)
-        if not part.home.in_database:
+        if not part.target.in_database:
             # It is published soon, or who waits is answered without it.
             loop = asyncio.get_running_loop()
             until = max(self._patient_until, loop.time() + PATIENCE_SECONDS) if self._publisher.ready else 0.0
@@ -208,7 +208,7 @@ class OrderedDispatcher(Dispatcher):
         now_us = self._now_us()
         for part in parts:
             self._left.published(part.batch.first_id)
-            part.home.settling.add([part.batch.first_id])
+            part.target.settler.add([part.batch.first_id])
             part.acknowledge()
             self._latency.observe_times((now_us - part.batch.created_us) / 1e6, len(part.batch))
 

@@ -28,7 +28,7 @@ class OrderedPublish:
         What is not in the database's outbox does not hold up the relays: newer events may have overtaken it.
         """
         started = self._monotonic()
-        if all(part.home.in_database for part in parts):
+        if all(part.target.in_database for part in parts):
             try:
                 await self._publisher.publish(together)
             except NotConfirmed as exc:
@@ -49,6 +49,6 @@ class OrderedPublish:
 
     async def _but_hopeless(self, batch: Batch, exc: NotConfirmed) -> None:
         """Bury what was refused for good; raises the exception if there is more."""
-        buried = await self._dead_letter_policy.bury_hopeless(batch, exc, dict.fromkeys(exc.positions, 1))
-        if set(exc.positions) - set(buried):
+        dead_lettered = await self._dead_letter_policy.add_permanent(batch, exc, dict.fromkeys(exc.positions, 1))
+        if set(exc.positions) - set(dead_lettered):
             raise exc

@@ -17,13 +17,13 @@ BEHIND_POLL_SECONDS = 0.1
 class Order(Protocol):
     """See `ingest.ordering.base.OrderedStore`."""
 
-    async def waits_before(self, event_id: int) -> bool: ...
+    async def has_older(self, event_id: int) -> bool: ...
 
 
 class OrderedOutbox(Outbox, Protocol):
     """See `ingest.ordering.base.OrderedStore`."""
 
-    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool: ...
+    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool: ...
 
 
 class OrderedRelay(Relay):
@@ -34,13 +34,13 @@ class OrderedRelay(Relay):
         self._ordered = publisher
         self._order = outbox
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, first_id: int, positions: Sequence[int]) -> None:
         """Nothing is taken over: entries are claimed in their order, or not at all."""
 
     async def round(self) -> bool:
         if await super().round() or self._claimed:
             return True
-        caught_up = await self._order.catch_up(self._publish_last)
+        caught_up = await self._order.leave_relay_mode(self._publish_last)
         self._pause_seconds = self._limits.poll_seconds if caught_up else BEHIND_POLL_SECONDS
         return False
 
@@ -73,16 +73,16 @@ class OrderedSpoolRelay(Relay):
         self._ordered = publisher
         self._order = order
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, first_id: int, positions: Sequence[int]) -> None:
         """Nothing: what this worker has put there itself is its dispatcher's."""
 
     async def _publish_slice(self) -> None:
         first_ids, batches = await self._read_slice()
         for batch in batches:
-            if await self._order.waits_before(batch.first_id):
+            if await self._order.has_older(batch.first_id):
                 raise PublishError(OLDER_FIRST)
         for batch, exc in await self._ordered.republish_missing(batches, "relay"):
-            if await self._not_buried(batch, range(len(batch)), exc):
+            if await self._not_dead_lettered(batch, range(len(batch)), exc):
                 raise exc
         for _ in first_ids:
             self._claimed.popleft()

@@ -59,7 +59,7 @@ class DeadLetterPolicy:
         self._metrics = metrics
         self._now_us = now_us
 
-    async def bury_hopeless(self, batch: Batch, refused: NotConfirmed, tries: Mapping[int, int]) -> Sequence[int]:
+    async def add_permanent(self, batch: Batch, refused: NotConfirmed, tries: Mapping[int, int]) -> Sequence[int]:
         """Which of the refused positions are given up; none while the database cannot keep them.
 
         `tries` are those of each position that the broker has refused.
@@ -72,12 +72,12 @@ class DeadLetterPolicy:
         for at in sorted(permanent):
             reason = refused.reasons.get(at) or f"{refused} Tried {tries.get(at, 1)} times in {age_seconds:.0f} s."
             by_reason.setdefault(reason[:REASON_CHARACTERS_MAX], []).append(at)
-        buried: list[int] = []
+        dead_lettered: list[int] = []
         for reason, positions in by_reason.items():
-            buried += positions if await self._bury(batch, positions, reason) else ()
-        return buried
+            dead_lettered += positions if await self._add(batch, positions, reason) else ()
+        return dead_lettered
 
-    async def _bury(self, batch: Batch, positions: Sequence[int], reason: str) -> bool:
+    async def _add(self, batch: Batch, positions: Sequence[int], reason: str) -> bool:
         try:
             await self._table.add_dead(batch.picked(positions), reason)
         except StoreError as exc:

@@ -83,7 +83,7 @@ class Relay:
             if not more:
                 await asyncio.sleep(jittered(self._pause_seconds))
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, first_id: int, positions: Sequence[int]) -> None:
         """Publish what is left of an entry that this worker could not publish itself, before its lease is over."""
         if len(self._claimed) >= self._limits.entries_max:
             return  # it is claimed when its lease is over
@@ -167,7 +167,7 @@ class Relay:
             self._outage.recovered()
         except PublishError as exc:
             if isinstance(exc, NotConfirmed):
-                rest = await self._not_buried(batch, positions, exc)
+                rest = await self._not_dead_lettered(batch, positions, exc)
                 if not rest:
                     return
             self._metrics.publish_failed.labels(self._route).inc(len(rest))
@@ -179,13 +179,13 @@ class Relay:
             self._metrics.end_to_end_seconds.labels(self._route).observe_times(seconds, published)
             self._remember(batch.first_id, rest)
 
-    async def _not_buried(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
+    async def _not_dead_lettered(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
         """What was refused of those positions, and is to be tried again."""
         refused = exc.among(positions)
-        buried = await self._dead_letter_policy.bury_hopeless(
+        dead_lettered = await self._dead_letter_policy.add_permanent(
             batch, refused, self._tries.count(batch.first_id, refused)
         )
-        return [at for at in refused.positions if at not in buried]
+        return [at for at in refused.positions if at not in dead_lettered]
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:
         """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""

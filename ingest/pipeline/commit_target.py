@@ -24,11 +24,11 @@ class Settling(Protocol):
 class RelayPort(Protocol):
     """Who publishes what could not be published from memory; see `ingest.outbox.relay`."""
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None: ...
+    def retry(self, first_id: int, positions: Sequence[int]) -> None: ...
 
 
 class CommitTarget(msgspec.Struct, frozen=True):
-    keeper: BatchStore
-    settling: Settling
-    successor: RelayPort
+    store: BatchStore
+    settler: Settling
+    relay: RelayPort
     in_database: bool = True

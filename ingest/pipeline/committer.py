@@ -9,10 +9,10 @@ import msgspec
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, KeyReused, RowRefused, StoreError, StoreUnavailable
-from ingest.events.batch import Batch, twins_of, without
+from ingest.events.batch import Batch, duplicates_within, without
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.isolation import Isolation
-from ingest.pipeline.outcomes import Failures, Undecided, but_failed, failures_of_twins, halves
+from ingest.pipeline.outcomes import Failures, Undecided, but_failed, failures_of_duplicates, halves
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -36,9 +36,9 @@ class PublishStage(Protocol):
     @property
     def relay_mode(self) -> bool: ...
     def expect(self, batch: Batch) -> None: ...
-    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None: ...
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None: ...
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None": ...
-    def lease_seconds(self, home: CommitTarget) -> float: ...
+    def lease_seconds(self, target: CommitTarget) -> float: ...
 
 
 class CommitterLimits(msgspec.Struct, frozen=True):
@@ -82,11 +82,11 @@ class Committer:
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
         """Who of the batch is not durable. Raises `StoreError` if nobody is. Between `expect` and `finish`."""
-        twins = twins_of(batch) if batch.has_keys else {}
+        twins = duplicates_within(batch) if batch.has_keys else {}
         if not twins:
             return await self._commit(batch, waited_seconds)
         failures = await self._commit(without(batch, twins), waited_seconds)
-        of_twins = failures_of_twins(batch, twins, failures)
+        of_twins = failures_of_duplicates(batch, twins, failures)
         self._count_repeated(len(twins) - len(of_twins))
         return {**failures, **of_twins}
 
@@ -226,12 +226,12 @@ class Committer:
         except StoreError as exc:
             return {id(event): exc for event in part.events}
 
-    async def _commit_whole(self, batch: Batch, home: CommitTarget) -> Failures:
+    async def _commit_whole(self, batch: Batch, target: CommitTarget) -> Failures:
         """Commit all of the batch but its repeats, which need nothing but an answer."""
         failures: dict[int, StoreError] = {}
         while batch:
             try:
-                await self._commit_new(batch, home)
+                await self._commit_new(batch, target)
                 break
             except DuplicateKeys as exc:
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
@@ -242,23 +242,23 @@ class Committer:
     def _count_repeated(self, events: int) -> None:
         self._metrics.durable_counters.count(None, accepted=events, repeated=events)
 
-    async def _commit_new(self, batch: Batch, home: CommitTarget) -> None:
-        settled = home.settling.take()
-        lease_seconds = 0.0 if batch.provisional else self._onward.lease_seconds(home)
+    async def _commit_new(self, batch: Batch, target: CommitTarget) -> None:
+        settled = target.settler.take()
+        lease_seconds = 0.0 if batch.provisional else self._onward.lease_seconds(target)
         durable_counters = self._metrics.durable_counters
         # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
-        note = durable_counters.begin(batch.first_id, batch.last_id) if home is self._database else None
+        note = durable_counters.begin(batch.first_id, batch.last_id) if target is self._database else None
         started = self._monotonic()
         try:
-            behind = await home.keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            behind = await target.store.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
-            home.settling.add(settled)  # later, then
+            target.settler.add(settled)  # later, then
             durable_counters.cancel(note)
             raise
         if self._spool is None:
             self._outage.recovered()  # else the drainer finds that out
-        durable_counters.count(note, accepted=len(batch), stored=len(batch) if home is self._database else 0)
+        durable_counters.count(note, accepted=len(batch), stored=len(batch) if target is self._database else 0)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         if not batch.provisional:  # else it is published under the ids that it gets
-            self._onward.dispatch(batch, lease_seconds, home, behind)
+            self._onward.dispatch(batch, lease_seconds, target, behind)

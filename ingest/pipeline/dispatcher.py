@@ -76,14 +76,14 @@ class Dispatcher:
         """Whether only what is committed to the database is published in order. Here there is none."""
         return False
 
-    def lease_seconds(self, home: CommitTarget) -> float:
+    def lease_seconds(self, target: CommitTarget) -> float:
         """How long a new outbox entry is nobody's to claim; with the broker away the relay may at once."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
     def expect(self, batch: Batch) -> None:
         """The batch is about to be committed. Here its order among others does not matter."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None:
         """Begin to publish, or leave the batch to its home's relay. Never waits, never fails.
 
         With a lease, which the entry was committed with, only this worker's relay may have it before the lease ends.
@@ -93,9 +93,9 @@ class Dispatcher:
             self._metrics.released.inc(len(batch))
             self._outage.record(len(batch), self._publisher.problem or "too many events are in flight")
             if lease_seconds:
-                home.successor.take_over(batch.first_id, range(len(batch)))
+                target.relay.retry(batch.first_id, range(len(batch)))
             return
-        self._append(batch, home)
+        self._append(batch, target)
         self._begin()
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
@@ -109,10 +109,10 @@ class Dispatcher:
     async def close(self) -> None:
         await self._tasks.end()
 
-    def _append(self, batch: Batch, home: CommitTarget) -> None:
+    def _append(self, batch: Batch, target: CommitTarget) -> None:
         self._inflight_events += len(batch)
         self._inflight_bytes += batch.payload_bytes
-        self._waiting.append((batch, home))
+        self._waiting.append((batch, target))
         self._waiting_events += len(batch)
 
     def _begin(self) -> None:
@@ -188,12 +188,12 @@ class Dispatcher:
     def _settle_or_hand_over(self, group: Group, refused: Sequence[int]) -> None:
         """`refused` are positions in the whole group."""
         start, now_us = 0, self._now_us()
-        for batch, home in group:
+        for batch, target in group:
             stop = start + len(batch)
             positions = [position - start for position in refused if start <= position < stop]
             if positions:
-                home.successor.take_over(batch.first_id, positions)
+                target.relay.retry(batch.first_id, positions)
             else:
-                home.settling.add([batch.first_id])
+                target.settler.add([batch.first_id])
             self._latency.observe_times((now_us - batch.created_us) / 1e6, len(batch) - len(positions))
             start = stop

@@ -22,7 +22,7 @@ class Undecided(StoreError):
         return (await asyncio.shield(self._outcome)).get(self._event_id)
 
 
-def failures_of_twins(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:
+def failures_of_duplicates(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:
     """A twin fares as the first event with its key did, if it is the same event."""
     found: dict[int, StoreError] = {}
     for position, first in twins.items():

@@ -62,8 +62,8 @@ class Tracing:
         """The handler, with a span around each of its requests."""
         return TracedHandler(handler, self._tracer, self._sampler)
 
-    def keeper(self, keeper: BatchStore) -> BatchStore:
-        return TracedKeeper(keeper, self._tracer)
+    def store(self, store: BatchStore) -> BatchStore:
+        return TracedStore(store, self._tracer)
 
     def publisher(self, publisher: Publisher) -> Publisher:
         return TracedPublisher(publisher, self._tracer, self._queue)
@@ -143,15 +143,15 @@ class WatchedProtocol:
         self._protocol.response_bytes(status, headers, body)
 
 
-class TracedKeeper:
-    def __init__(self, keeper: BatchStore, tracer: trace.Tracer) -> None:
-        self._keeper = keeper
+class TracedStore:
+    def __init__(self, store: BatchStore, tracer: trace.Tracer) -> None:
+        self._store = store
         self._tracer = tracer
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         attributes: Attributes = {"db.collection.name": "call_event_logs", "db.operation.batch.size": len(batch)}
         with _span_of(self._tracer, "commit call_event_logs", SpanKind.CLIENT, attributes, batch):
-            return await self._keeper.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            return await self._store.commit(batch, lease_seconds=lease_seconds, settled=settled)
 
 
 class TracedPublisher:

@@ -70,7 +70,7 @@ class Tracing(Protocol):
     """See `ingest.server.tracing`, which only those have who want it."""
 
     def propagate_trace_context(self, headers: Headers, of_token: MessageHeaders | None) -> MessageHeaders | None: ...
-    def keeper(self, keeper: BatchStore) -> BatchStore: ...
+    def store(self, store: BatchStore) -> BatchStore: ...
     def publisher(self, publisher: Publisher) -> Publisher: ...
     def handler(self, handler: Handler) -> Handler: ...
     async def stop(self) -> None: ...
@@ -98,7 +98,7 @@ def build_pipeline(
     publishing = Publishing(settings, publisher, store, lost, metrics, dead_letter_policy)
     relay = publishing.relay()
     settler = Settler(store)
-    database = CommitTarget(tracing.keeper(store) if tracing else store, settler, relay)
+    database = CommitTarget(tracing.store(store) if tracing else store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
     clocks = store.clocks if isinstance(store, MySQLStore) else ClockWatch()
@@ -111,7 +111,7 @@ def build_pipeline(
     limits = CommitterLimits(
         settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
     )
-    committer = Committer(database, spool.home if spool else None, away, dispatcher, limits, metrics, time.monotonic)
+    committer = Committer(database, spool.target if spool else None, away, dispatcher, limits, metrics, time.monotonic)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     checks = {
         "locks": locks.problem,

@@ -66,7 +66,7 @@ class SpoolParts(msgspec.Struct, frozen=True):
     watch: Spool
 
     @property
-    def home(self) -> CommitTarget:
+    def target(self) -> CommitTarget:
         return CommitTarget(self.store, self.settler, self.relay, in_database=False)
 
 

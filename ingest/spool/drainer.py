@@ -36,7 +36,7 @@ class Drainer:
         self,
         spool: SpoolStore,
         database: Store,
-        successor: RelayPort,
+        relay: RelayPort,
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
@@ -47,7 +47,7 @@ class Drainer:
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
-        self._transfer = Transfer(spool, database, successor, outage, metrics, anew)
+        self._transfer = Transfer(spool, database, relay, outage, metrics, anew)
         self._suspects: set[int] = set()
         """First ids of records that failed while the database took no other: others are tried before them."""
 

@@ -35,13 +35,13 @@ class Transfer:
     """Of a worker's spool. What arrives in the database ends the `outage`."""
 
     def __init__(
-        self, spool: SpoolStore, database: Store, successor: RelayPort, outage: Outage, metrics: Metrics, anew: Anew
+        self, spool: SpoolStore, database: Store, relay: RelayPort, outage: Outage, metrics: Metrics, anew: Anew
     ) -> None:
         """`anew` gives events other ids: those that are provisional, or that other events have."""
         self._anew = anew
         self._spool = spool
         self._database = database
-        self._successor = successor
+        self._relay = relay
         self._outage = outage
         self._metrics = metrics
 
@@ -74,7 +74,7 @@ class Transfer:
             return await self._part([record], [batch], proven, self._commit_anew)
         except BatchRefused as exc:
             self._tell(exc)
-            self._successor.take_over(batch.first_id, range(len(batch)))
+            self._relay.retry(batch.first_id, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
         await self._brought([record], ())

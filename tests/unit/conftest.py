@@ -17,7 +17,7 @@ from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
-from tests.unit.fakes import FakeClock, FakeOnward, FakePublisher, FakeSettling, FakeStore, FakeSuccessor
+from tests.unit.fakes import FakeClock, FakeDispatcher, FakePublisher, FakeRelay, FakeSettler, FakeStore
 
 settings.register_profile("unit", deadline=None)  # a busy machine is no failure
 settings.load_profile("unit")
@@ -45,24 +45,24 @@ def publisher() -> FakePublisher:
 
 
 @pytest.fixture
-def successor() -> FakeSuccessor:
-    return FakeSuccessor()
+def relay() -> FakeRelay:
+    return FakeRelay()
 
 
 @pytest.fixture
-def downstream() -> FakeOnward:
-    return FakeOnward()
+def dispatcher() -> FakeDispatcher:
+    return FakeDispatcher()
 
 
 @pytest.fixture
-def settling() -> FakeSettling:
-    return FakeSettling()
+def settler() -> FakeSettler:
+    return FakeSettler()
 
 
 @pytest.fixture
-def home(store: FakeStore, settling: FakeSettling, successor: FakeSuccessor) -> CommitTarget:
+def target(store: FakeStore, settler: FakeSettler, relay: FakeRelay) -> CommitTarget:
     """The database."""
-    return CommitTarget(store, settling, successor)
+    return CommitTarget(store, settler, relay)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
 
 @pytest.fixture
 async def batcher(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
+    target: CommitTarget, outage: Outage, dispatcher: FakeDispatcher, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[Batcher]:
     """What the endpoints need behind them: one writer, and all that is queued in one commit."""
     limits = BatcherLimits(
@@ -105,7 +105,7 @@ async def batcher(
         writers=1,
         patience_seconds=60.0,
     )
-    committer = Committer(home, None, outage, downstream, CommitterLimits(60.0, 60.0, 60.0), metrics, clock.monotonic)
+    committer = Committer(target, None, outage, dispatcher, CommitterLimits(60.0, 60.0, 60.0), metrics, clock.monotonic)
     batcher = Batcher(committer, limits, metrics, clock.now_us, clock.monotonic)
     batcher.use_ids(IdGenerator(1, clock.now_us))
     batcher.start()

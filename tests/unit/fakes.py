@@ -107,8 +107,8 @@ class FakeStore(FakeTokens):
         self.commits: list[Commit] = []
         self.restored: list[Batch] = []
         self.restores = 0
-        self.buried: list[tuple[Batch, str]] = []
-        self.bury_errors: deque[StoreError] = deque()
+        self.dead_lettered: list[tuple[Batch, str]] = []
+        self.dead_letter_errors: deque[StoreError] = deque()
         self.forgotten: list[tuple[int, int]] = []
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
@@ -153,15 +153,15 @@ class FakeStore(FakeTokens):
             raise BatchRefused
 
     async def add_dead(self, batch: Batch, reason: str) -> None:
-        if self.bury_errors:
-            raise self.bury_errors.popleft()
-        self.buried.append((batch, reason))
+        if self.dead_letter_errors:
+            raise self.dead_letter_errors.popleft()
+        self.dead_lettered.append((batch, reason))
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
         raise NotImplementedError
 
     async def count_dead(self) -> int:
-        return len(self.buried)
+        return len(self.dead_lettered)
 
     async def requeue_dead(self, event_ids: Sequence[int]) -> int:
         raise NotImplementedError
@@ -306,22 +306,22 @@ class FakeNamer:
         return batch.renamed(self._ids)
 
 
-class FakeSuccessor:
+class FakeRelay:
     """Takes what the dispatcher could not publish: first id → positions."""
 
     def __init__(self) -> None:
         self.taken: dict[int, list[int]] = {}
 
-    def take_over(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, first_id: int, positions: Sequence[int]) -> None:
         self.taken[first_id] = list(positions)
 
 
-class FakeOnward:
+class FakeDispatcher:
     """The committer's next stage: takes batches."""
 
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
-        self.homes: list[CommitTarget] = []
+        self.targets: list[CommitTarget] = []
         self.published: asyncio.Future[None] | None = None
         """What those who wait for a batch wait for after its commit."""
         self.finish_errors: deque[Exception] = deque()
@@ -331,20 +331,20 @@ class FakeOnward:
     def expect(self, batch: Batch) -> None:
         """Nothing is kept in order."""
 
-    def dispatch(self, batch: Batch, lease_seconds: float, home: CommitTarget, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None:
         self.dispatched.append(batch)
-        self.homes.append(home)
+        self.targets.append(target)
 
     def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
         if self.finish_errors:
             raise self.finish_errors.popleft()
         return self.published
 
-    def lease_seconds(self, home: CommitTarget) -> float:
+    def lease_seconds(self, target: CommitTarget) -> float:
         return 30.0
 
 
-class FakeSettling:
+class FakeSettler:
     """Has entries `settled` for the next commit."""
 
     def __init__(self) -> None:

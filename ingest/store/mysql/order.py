@@ -73,7 +73,7 @@ class OrderedMySQLStore(MySQLStore):
                 await self._check_own(batch)
                 return True  # perhaps: the earlier try, of unknown outcome, may have committed in relay mode
 
-    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
+    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         async with self._other() as connection, connection.transaction():
             relay_mode = bool((await connection.run(READ_RELAY_MODE))[0][0])
             if relay_mode:
@@ -85,11 +85,11 @@ class OrderedMySQLStore(MySQLStore):
             await connection.run(SET_RELAY_MODE % 1)
             await _leave(connection, now, later, lease_seconds)
 
-    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         async with self._other() as connection:
             await _leave(connection, (), first_ids, lease_seconds)
 
-    async def waits_before(self, event_id: int) -> bool:
+    async def has_older(self, event_id: int) -> bool:
         async with self._other() as connection:
             return bool(await connection.run(OLDER % (event_id, SEQUENCE_BITS, SLOTS_MAX - 1, slot_of(event_id))))
 
@@ -104,14 +104,14 @@ class OrderedMySQLStore(MySQLStore):
                 await connection.run(outbox.lease_entries(first_ids, lease_seconds))
         return first_ids
 
-    async def catch_up(self, publish: PublishAll) -> bool:
+    async def leave_relay_mode(self, publish: PublishAll) -> bool:
         if await self._is_much_left():
             return False
         try:
             async with asyncio.timeout(self._commit_timeout_seconds):
                 connection = await self._servers.connect(self._commit_timeout_seconds, autocommit=False)
                 try:
-                    return await self._catch_up(connection, publish)
+                    return await self._leave_relay_mode(connection, publish)
                 finally:
                     await connection.end()  # which takes back what is not committed
         except TimeoutError as exc:
@@ -125,7 +125,7 @@ class OrderedMySQLStore(MySQLStore):
             left = (await connection.run(LEFT_TO_RELAYS % (LAST_ENTRIES_MAX + 1)))[0][0]
         return int(left) > LAST_ENTRIES_MAX
 
-    async def _catch_up(self, connection: Connection, publish: PublishAll) -> bool:
+    async def _leave_relay_mode(self, connection: Connection, publish: PublishAll) -> bool:
         await connection.run(IDLE_SECONDS)
         if not (await connection.run(LOCK_RELAY_MODE))[0][0]:
             return True

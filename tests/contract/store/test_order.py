@@ -73,7 +73,7 @@ async def test_every_commit_is_told_whether_all_are_behind(store: OrderedMySQLSt
     assert not await commit(store, numbered(0))
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     assert await commit(store, numbered(1))
-    assert await store.catch_up(Published())
+    assert await store.leave_relay_mode(Published())
     assert not await commit(store, numbered(2))
 
 
@@ -89,17 +89,17 @@ async def test_entries_left_to_the_relays_are_claimed_at_once(store: OrderedMySQ
 async def test_entries_are_released_only_while_all_are_behind(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made)
-    assert not await store.release([made.first_id], [], LEASE_SECONDS)
+    assert not await store.leave_to_relays([made.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
     await store.enter_relay_mode([], [], LEASE_SECONDS)
-    assert await store.release([made.first_id], [], LEASE_SECONDS)
+    assert await store.leave_to_relays([made.first_id], [], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
 
 
 async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made, lease_seconds=0.0)
-    await store.keep_back([made.first_id], LEASE_SECONDS)
+    await store.hold_back([made.first_id], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
 
 
@@ -128,7 +128,7 @@ async def test_the_last_entries_are_published_before_all_have_caught_up(store: O
         await commit(store, one)
     await store.enter_relay_mode([one.first_id for one in made], [], LEASE_SECONDS)
     published = Published()
-    assert await store.catch_up(published)
+    assert await store.leave_relay_mode(published)
     assert published.first_ids == [one.first_id for one in made]
     assert (await store.backlog()).entries == 0
 
@@ -137,7 +137,7 @@ async def test_entries_that_live_workers_publish_need_not_be_waited_for(store: O
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     await commit(store, numbered(0))
     published = Published()
-    assert await store.catch_up(published)
+    assert await store.leave_relay_mode(published)
     assert published.first_ids == []
 
 
@@ -146,7 +146,7 @@ async def test_nobody_has_caught_up_while_a_relay_has_entries(store: OrderedMySQ
     await commit(store, made, lease_seconds=0.0)
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     await store.claim(10, LEASE_SECONDS)
-    assert not await store.catch_up(Published())
+    assert not await store.leave_relay_mode(Published())
     assert await commit(store, numbered(1))
 
 
@@ -155,7 +155,7 @@ async def test_many_entries_are_published_before_anybody_is_held_off(store: Orde
         await commit(store, numbered(number), lease_seconds=0.0)
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     published = Published()
-    assert not await store.catch_up(published)
+    assert not await store.leave_relay_mode(published)
     assert published.first_ids == []
 
 
@@ -165,7 +165,7 @@ async def test_entries_that_cannot_be_published_stay(store: OrderedMySQLStore, p
     await commit(store, made, lease_seconds=0.0)
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     with suppress(BrokerUnavailable):
-        assert not await store.catch_up(published)
+        assert not await store.leave_relay_mode(published)
     assert await commit(store, numbered(1))
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
 
@@ -176,7 +176,7 @@ async def test_no_commit_is_made_while_the_last_entries_are_published(
     await commit(store, numbered(0), lease_seconds=0.0)
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     published = Published(seconds=0.1)
-    catching_up = asyncio.create_task(store.catch_up(published))
+    catching_up = asyncio.create_task(store.leave_relay_mode(published))
     await published.began.wait()
     other = store_of(database)
     async with opened(other):
@@ -189,9 +189,9 @@ async def test_no_commit_is_made_while_the_last_entries_are_published(
 async def test_older_entries_of_the_same_slot_are_waited_for(store: OrderedMySQLStore) -> None:
     older, other, newer = numbered(0, 1), numbered(1, 2), numbered(2, 1)
     await commit(store, older)
-    assert await store.waits_before(newer.first_id)
-    assert not await store.waits_before(other.first_id)
-    assert not await store.waits_before(older.first_id)
+    assert await store.has_older(newer.first_id)
+    assert not await store.has_older(other.first_id)
+    assert not await store.has_older(older.first_id)
 
 
 async def test_commit_of_unknown_outcome_may_have_been_behind(store: OrderedMySQLStore) -> None:
@@ -208,9 +208,9 @@ async def test_nobody_has_caught_up_while_entries_are_kept_back(store: OrderedMy
     await commit(store, made)
     await store.enter_relay_mode([], [made.first_id], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
-    assert not await store.catch_up(Published())
+    assert not await store.leave_relay_mode(Published())
     await store.enter_relay_mode([made.first_id], [], LEASE_SECONDS)
-    assert await store.catch_up(Published())
+    assert await store.leave_relay_mode(Published())
 
 
 async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease(
@@ -221,7 +221,7 @@ async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease
     await store.enter_relay_mode([], [made.first_id], LEASE_SECONDS)
     database.expire("ingest_outbox")
     assert await store.claim(10, LEASE_SECONDS) == [made.first_id]
-    assert not await store.catch_up(Published())
+    assert not await store.leave_relay_mode(Published())
 
 
 async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_its_slot(
@@ -233,8 +233,8 @@ async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_
         await commit(store, made)
     await store.enter_relay_mode([newer.first_id], [], LEASE_SECONDS)
     published = Published()
-    assert not await store.catch_up(published)
+    assert not await store.leave_relay_mode(published)
     assert published.first_ids == []
     await store.settle([older.first_id])
-    assert await store.catch_up(published)
+    assert await store.leave_relay_mode(published)
     assert published.first_ids == [newer.first_id]

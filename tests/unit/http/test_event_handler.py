@@ -10,7 +10,7 @@ from ingest.http.admission import Admission
 from ingest.http.event_handler import EventHandler
 from ingest.pipeline.batcher import Batcher
 from tests.unit.conftest import BODY_BYTES_MAX, QUEUE_EVENTS_MAX, TOKEN, Sample
-from tests.unit.fakes import Answered, FakeOnward, FakeStore, request, until
+from tests.unit.fakes import Answered, FakeDispatcher, FakeStore, request, until
 from tests.unit.making import body, call_ids, event
 
 
@@ -23,7 +23,7 @@ def message_of(answered: Answered) -> Any:
 
 
 async def test_event_is_answered_once_it_is_committed(
-    handler: EventHandler, store: FakeStore, downstream: FakeOnward
+    handler: EventHandler, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     store.gate.clear()
     answering = asyncio.create_task(post(handler, body(call_id="one")))
@@ -34,7 +34,7 @@ async def test_event_is_answered_once_it_is_committed(
     answered = await answering
 
     assert (answered.status, answered.json) == (200, {"status": "queued"})
-    assert [call_ids(batch) for batch in downstream.dispatched] == [["one"]]
+    assert [call_ids(batch) for batch in dispatcher.dispatched] == [["one"]]
 
 
 async def test_requests_that_wait_together_share_a_commit(handler: EventHandler, store: FakeStore) -> None:

@@ -23,9 +23,9 @@ from tests.unit.fakes import (
     FakeClock,
     FakeOrderedPublisher,
     FakePublisher,
-    FakeSettling,
+    FakeRelay,
+    FakeSettler,
     FakeStore,
-    FakeSuccessor,
     until,
 )
 from tests.unit.making import NOW_US, batch
@@ -35,7 +35,7 @@ LEASE_SECONDS = 30.0
 
 
 class FakeOrder:
-    """What the workers agree on: `behind`. `release` and `enter_relay_mode` fail with the next of `errors`."""
+    """What the workers agree on: `behind`. `leave_to_relays` and `enter_relay_mode` fail with the next of `errors`."""
 
     def __init__(self) -> None:
         self.behind = False
@@ -52,17 +52,17 @@ class FakeOrder:
         self.free += now
         self.kept += later
 
-    async def release(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
+    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         await self._answered()
         if self.behind:
             self.free += now
             self.kept += later
         return self.behind
 
-    async def keep_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         self.kept += first_ids
 
-    async def waits_before(self, event_id: int) -> bool:
+    async def has_older(self, event_id: int) -> bool:
         return event_id in self.older
 
     async def _answered(self) -> None:
@@ -87,8 +87,8 @@ def spool_store() -> FakeStore:
 
 
 @pytest.fixture
-def spool(spool_store: FakeStore, successor: FakeSuccessor) -> CommitTarget:
-    return CommitTarget(spool_store, FakeSettling(), successor, in_database=False)
+def spool(spool_store: FakeStore, relay: FakeRelay) -> CommitTarget:
+    return CommitTarget(spool_store, FakeSettler(), relay, in_database=False)
 
 
 @pytest.fixture
@@ -113,20 +113,20 @@ def ids(published: FakePublisher) -> list[int]:
 
 
 def commit(
-    to: OrderedDispatcher, made: Batch, home: CommitTarget, *, behind: bool = False
+    to: OrderedDispatcher, made: Batch, target: CommitTarget, *, behind: bool = False
 ) -> "asyncio.Future[None] | None":
     """A commit from its beginning to its end; what those who wait for it wait for then."""
     to.expect(made)
-    to.dispatch(made, LEASE_SECONDS, home, behind)
+    to.dispatch(made, LEASE_SECONDS, target, behind)
     return to.finish(made)
 
 
 async def test_batch_is_answered_when_it_is_published(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, home)
+    answer = commit(dispatcher, made, target)
     assert answer is not None
     await until(lambda: publisher.tried)
     assert not answer.done()
@@ -144,14 +144,14 @@ async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(dispa
 
 
 async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_commits(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     first, second = batches(2)
     dispatcher.expect(first)
-    later = commit(dispatcher, second, home)
+    later = commit(dispatcher, second, target)
     await asyncio.sleep(0)
     assert not publisher.tried
-    dispatcher.dispatch(first, LEASE_SECONDS, home)
+    dispatcher.dispatch(first, LEASE_SECONDS, target)
     dispatcher.finish(first)
 
     assert later is not None
@@ -161,11 +161,11 @@ async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_comm
 
 
 async def test_batch_that_is_not_committed_holds_nobody_up(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     refused, second = batches(2)
     dispatcher.expect(refused)
-    answer = commit(dispatcher, second, home)
+    answer = commit(dispatcher, second, target)
     dispatcher.finish(refused)
     assert answer is not None
     await answer
@@ -173,12 +173,12 @@ async def test_batch_that_is_not_committed_holds_nobody_up(
 
 
 async def test_parts_of_a_batch_are_published_in_its_order(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     whole = batch(4)
     dispatcher.expect(whole)
     for start, stop in ((3, 4), (0, 1), (1, 2)):  # one of them was refused
-        dispatcher.dispatch(whole.part(start, stop), LEASE_SECONDS, home)
+        dispatcher.dispatch(whole.part(start, stop), LEASE_SECONDS, target)
     answer = dispatcher.finish(whole)
     assert answer is not None
     await answer
@@ -186,12 +186,12 @@ async def test_parts_of_a_batch_are_published_in_its_order(
 
 
 async def test_what_cannot_be_published_is_told_before_it_is_answered(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
     order.gate.clear()
-    answer = commit(dispatcher, made, home)
+    answer = commit(dispatcher, made, target)
     assert answer is not None
     await until(lambda: publisher.tried)
     await asyncio.sleep(0.01)
@@ -204,16 +204,16 @@ async def test_what_cannot_be_published_is_told_before_it_is_answered(
 
 
 async def test_nothing_is_published_behind_what_the_relays_have(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     """The second was committed before anybody was told: it must not overtake the first."""
     first, second, third = batches(3)
     publisher.errors[first.first_id] = BrokerUnavailable("lost")
-    answer = commit(dispatcher, first, home)
+    answer = commit(dispatcher, first, target)
     dispatcher.expect(second)
     assert answer is not None
     await answer
-    dispatcher.dispatch(second, LEASE_SECONDS, home)
+    dispatcher.dispatch(second, LEASE_SECONDS, target)
     answer = dispatcher.finish(second)
     assert answer is not None
     await answer
@@ -221,26 +221,26 @@ async def test_nothing_is_published_behind_what_the_relays_have(
     assert publisher.published == []
 
     order.behind = False  # a relay has published both
-    answer = commit(dispatcher, third, home)
+    answer = commit(dispatcher, third, target)
     assert answer is not None
     await answer
     assert ids(publisher) == [third.first_id]
 
 
 async def test_what_is_committed_while_all_are_behind_is_the_relays(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     order.behind = True
     first, second = batches(2)
     assert not dispatcher.relay_mode
-    answer = commit(dispatcher, first, home, behind=True)
+    answer = commit(dispatcher, first, target, behind=True)
     assert answer is not None
     await answer
     assert (order.free, publisher.tried) == ([first.first_id], [])
     assert dispatcher.relay_mode
 
     order.behind = False
-    answer = commit(dispatcher, second, home)
+    answer = commit(dispatcher, second, target)
     assert answer is not None
     await answer
     assert not dispatcher.relay_mode
@@ -256,12 +256,12 @@ async def test_who_cannot_publish_will_be_behind(
 
 
 async def test_drain_waits_for_what_the_database_is_being_asked(
-    dispatcher: OrderedDispatcher, home: CommitTarget, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, order: FakeOrder
 ) -> None:
     order.behind = True
     order.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, home, behind=True)
+    answer = commit(dispatcher, made, target, behind=True)
     assert answer is not None
     await asyncio.sleep(0)  # it is being asked
     draining = asyncio.create_task(dispatcher.drain())
@@ -276,11 +276,11 @@ async def test_drain_waits_for_what_the_database_is_being_asked(
 
 
 async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     order.gate.clear()
     (made,) = batches(1)
-    commit(dispatcher, made, home, behind=True)
+    commit(dispatcher, made, target, behind=True)
     draining = asyncio.create_task(dispatcher.drain())
     await asyncio.sleep(0)
     order.gate.set()
@@ -291,14 +291,14 @@ async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
 
 
 async def test_who_was_behind_publishes_again_once_the_note_is_gone(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     """It had read the note, which was taken back before it could leave the batch to the relays."""
     order.gate.clear()
     first, second, third = batches(3)
-    answers = [commit(dispatcher, first, home, behind=True), commit(dispatcher, second, home)]
+    answers = [commit(dispatcher, first, target, behind=True), commit(dispatcher, second, target)]
     order.gate.set()
-    answers.append(commit(dispatcher, third, home))
+    answers.append(commit(dispatcher, third, target))
     for answer in answers:
         assert answer is not None
         await answer
@@ -307,11 +307,11 @@ async def test_who_was_behind_publishes_again_once_the_note_is_gone(
 
 
 async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, home)
+    answer = commit(dispatcher, made, target)
     assert answer is not None
     await answer
     assert (order.behind, order.free, publisher.published) == (True, [made.first_id], [])
@@ -347,12 +347,12 @@ async def test_clients_of_a_long_outage_wait_no_longer_than_others(
 
 
 async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
     order.errors.append(StoreUnavailable())
-    answer = commit(dispatcher, made, home)
+    answer = commit(dispatcher, made, target)
     assert answer is not None
     await answer
     await until(lambda: order.free == [made.first_id])  # told as soon as it is back
@@ -390,13 +390,13 @@ async def spooled(
 
 async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
     dispatcher: OrderedDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
     spooled: tuple[Batch, Batch],
 ) -> None:
     older, newer = spooled
-    answer = commit(dispatcher, newer, home)
+    answer = commit(dispatcher, newer, target)
     assert answer is not None
     await answer
     assert (order.behind, order.free) == (True, [])
@@ -410,7 +410,7 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
 
 async def test_others_are_told_while_the_spool_is_being_published(
     dispatcher: OrderedDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakeOrderedPublisher,
     order: FakeOrder,
     spooled: tuple[Batch, Batch],
@@ -421,7 +421,7 @@ async def test_others_are_told_while_the_spool_is_being_published(
     publisher.problem = None
     await until(lambda: publisher.tried)
 
-    answer = commit(dispatcher, newer, home)
+    answer = commit(dispatcher, newer, target)
     assert answer is not None
     await answer
 
@@ -433,7 +433,7 @@ async def test_others_are_told_while_the_spool_is_being_published(
 
 async def test_older_ones_of_the_database_are_not_kept_back(
     dispatcher: OrderedDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
@@ -444,7 +444,7 @@ async def test_older_ones_of_the_database_are_not_kept_back(
     older, newer = batches(2)
     spool_store.entries = {newer.first_id: newer}
     order.gate.clear()
-    commit(dispatcher, older, home)
+    commit(dispatcher, older, target)
     commit(dispatcher, newer, spool)
     order.gate.set()
 
@@ -453,7 +453,7 @@ async def test_older_ones_of_the_database_are_not_kept_back(
 
 async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
     dispatcher: OrderedDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
@@ -461,7 +461,7 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
 ) -> None:
     publisher.problem = "away"
     older, newer = batches(2)
-    answer = commit(dispatcher, older, home)
+    answer = commit(dispatcher, older, target)
     assert answer is not None
     await answer
     spool_store.entries = {newer.first_id: newer}
@@ -481,7 +481,7 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
 async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_overtake_it(
     publishing: bool,
     dispatcher: OrderedDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
@@ -496,7 +496,7 @@ async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_
         publisher.gate.clear()
         publisher.problem = None
         await until(lambda: publisher.tried)
-    answer = commit(dispatcher, second, home)
+    answer = commit(dispatcher, second, target)
     assert answer is not None
     await answer
     commit(dispatcher, third, spool)
@@ -513,12 +513,12 @@ async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_
 
 
 async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
 ) -> None:
     publisher.gate.clear()
     large, more = batch(8), batch(8, us=NOW_US + 1000)
-    commit(dispatcher, large, home)
-    answer = commit(dispatcher, more, home)
+    commit(dispatcher, large, target)
+    answer = commit(dispatcher, more, target)
     assert answer is not None
     await answer
     assert more.first_id in order.free
@@ -526,11 +526,11 @@ async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
 
 
 async def test_closing_answers_who_waits_as_all_is_durable(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, home)
+    answer = commit(dispatcher, made, target)
     await until(lambda: publisher.tried)
     await dispatcher.close()
     assert answer is not None
@@ -538,12 +538,12 @@ async def test_closing_answers_who_waits_as_all_is_durable(
 
 
 async def test_event_too_large_for_the_stream_holds_nobody_up(
-    dispatcher: OrderedDispatcher, home: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
+    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
 ) -> None:
     large, following = batches(2)
     publisher.errors[large.first_id] = NotConfirmed("too large", [0], never=[0])
-    answers = [commit(dispatcher, made, home) for made in (large, following)]
+    answers = [commit(dispatcher, made, target) for made in (large, following)]
     for answer in answers:
         assert answer is not None
         await answer
-    assert [one.ids for one, _ in spool_store.buried] == [large.ids]
+    assert [one.ids for one, _ in spool_store.dead_lettered] == [large.ids]

@@ -25,12 +25,12 @@ class FakeOrderedStore(FakeStore):
         self.last: list[Batch] = []
         self.caught_up = 0
 
-    async def catch_up(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
         self.caught_up += 1
         await publish(self.last)
         return True
 
-    async def waits_before(self, event_id: int) -> bool:
+    async def has_older(self, event_id: int) -> bool:
         return False
 
 

@@ -183,7 +183,7 @@ async def test_entry_taken_over_is_published_without_a_claim(
     (made,) = left(store, of=3)
     store.claims.clear()
 
-    relay.take_over(made.first_id, [1, 2])
+    relay.retry(made.first_id, [1, 2])
     await relay.round()
 
     assert [call_ids(one) for one, _ in publisher.published] == [["call-1", "call-2"]]
@@ -195,7 +195,7 @@ async def test_entry_taken_over_is_left_alone_when_its_lease_may_be_over(
 ) -> None:
     (made,) = left(store)
     store.claims.clear()
-    relay.take_over(made.first_id, [0])
+    relay.retry(made.first_id, [0])
 
     clock.advance(LIMITS.lease_seconds / 2)
     await relay.round()
@@ -207,7 +207,7 @@ async def test_no_more_is_taken_over_than_is_claimed_at_a_time(relay: Relay, sto
     made = left(store, LIMITS.entries_max + 1)
     store.claims.clear()
     for one in made:
-        relay.take_over(one.first_id, [0])
+        relay.retry(one.first_id, [0])
 
     await relay.round()
 
@@ -277,8 +277,8 @@ async def test_event_that_is_never_taken_is_buried_and_the_others_are_settled(
 
     await relay.round()
 
-    assert [one.ids for one, _ in store.buried] == [[made.ids[1]]]
-    assert store.buried[0][1].startswith("too large Tried 1 times")
+    assert [one.ids for one, _ in store.dead_lettered] == [[made.ids[1]]]
+    assert store.dead_lettered[0][1].startswith("too large Tried 1 times")
     assert store.settled == [made.first_id]
     assert (sample("ingest_events_dead_total"), sample("ingest_events_publish_failed_total", route="relay")) == (1, 0)
 
@@ -291,13 +291,13 @@ async def test_refused_event_is_buried_after_some_tries_and_some_time(
     for _ in range(TRIES_MIN + 1):
         with pytest.raises(NotConfirmed):
             await relay.round()
-    assert not store.buried
+    assert not store.dead_lettered
 
     clock.advance(DEAD_SECONDS)
     store.claims.append([made.first_id])  # its lease has run out
     await relay.round()
 
-    assert [one.ids for one, _ in store.buried] == [made.ids]
+    assert [one.ids for one, _ in store.dead_lettered] == [made.ids]
     assert store.settled == [made.first_id]
 
 
@@ -306,7 +306,7 @@ async def test_event_is_not_given_up_where_it_cannot_be_kept(
 ) -> None:
     (made,) = left(store)
     publisher.errors[made.first_id] = NotConfirmed("too large", [0], never=[0])
-    store.bury_errors.append(StoreUnavailable())
+    store.dead_letter_errors.append(StoreUnavailable())
     with pytest.raises(NotConfirmed):
         await relay.round()
     assert not store.settled

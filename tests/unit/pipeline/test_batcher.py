@@ -11,7 +11,7 @@ from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, until
+from tests.unit.fakes import FakeClock, FakeDispatcher, FakeSettler, FakeStore, until
 from tests.unit.making import call_ids, event, events
 
 LIMITS = {
@@ -28,7 +28,7 @@ StartBatcher = Callable[..., Batcher]
 
 @pytest.fixture
 async def start_batcher(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
+    target: CommitTarget, outage: Outage, dispatcher: FakeDispatcher, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[StartBatcher]:
     """`start_batcher(writers=2)`: a batcher that is closed at the end."""
     started: list[Batcher] = []
@@ -36,7 +36,7 @@ async def start_batcher(
     def start(isolate_timeout_seconds: float = 10.0, queue_timeout_seconds: float = 10.0, **limits: float) -> Batcher:
         together = BatcherLimits(**(LIMITS | limits))  # type: ignore[arg-type]
         bounds = CommitterLimits(isolate_timeout_seconds, queue_timeout_seconds, 10.0)
-        committer = Committer(home, None, outage, downstream, bounds, metrics, clock.monotonic)
+        committer = Committer(target, None, outage, dispatcher, bounds, metrics, clock.monotonic)
         batcher = Batcher(committer, together, metrics, clock.now_us, clock.monotonic)
         batcher.use_ids(IdGenerator(1, clock.now_us))
         batcher.start()
@@ -111,7 +111,7 @@ async def test_a_second_writer_does_not_wait_for_the_first(start_batcher: StartB
 
 
 async def test_dispatch_follows_the_order_of_commits(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     batcher = start_batcher(writers=3)
     names = ["a", "b", "c"]
@@ -125,8 +125,8 @@ async def test_dispatch_follows_the_order_of_commits(
         store.gates[name].set()
         await answers[name]
 
-    assert [call_ids(batch) for batch in downstream.dispatched] == [["b"], ["c"], ["a"]]
-    assert downstream.dispatched == [commit.batch for commit in store.commits]
+    assert [call_ids(batch) for batch in dispatcher.dispatched] == [["b"], ["c"], ["a"]]
+    assert dispatcher.dispatched == [commit.batch for commit in store.commits]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(100, [1, 7]), (4, [1, 4, 3]), (1, [1] * 8)])
@@ -230,7 +230,7 @@ async def test_without_a_slot_no_event_is_taken(start_batcher: StartBatcher, sto
 
 
 async def test_slot_lost_while_events_queue_fails_them(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     batcher = start_batcher()
     await make_busy(batcher, store)
@@ -244,13 +244,13 @@ async def test_slot_lost_while_events_queue_fails_them(
 
 
 async def test_entries_settled_meanwhile_ride_with_the_commit(
-    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling
+    start_batcher: StartBatcher, store: FakeStore, settler: FakeSettler
 ) -> None:
-    settling.settled = [11, 12]
+    settler.settled = [11, 12]
     await start_batcher().submit(event())
 
     assert [(commit.settled, commit.lease_seconds) for commit in store.commits] == [([11, 12], 30.0)]
-    assert settling.given_back == []
+    assert settler.given_back == []
 
 
 async def test_drain_waits_for_all_that_was_taken(start_batcher: StartBatcher, store: FakeStore) -> None:
@@ -273,7 +273,7 @@ async def test_drain_of_an_idle_batcher_is_over_at_once(start_batcher: StartBatc
 
 
 async def test_close_fails_what_is_not_committed(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     batcher = start_batcher()
     store.gate.clear()
@@ -286,7 +286,7 @@ async def test_close_fails_what_is_not_committed(
 
     for one, answer in zip(made, answers, strict=True):
         assert isinstance(await failure_of(one, await answer), StoreError)
-    assert (store.commits, downstream.dispatched) == ([], [])
+    assert (store.commits, dispatcher.dispatched) == ([], [])
 
 
 async def test_events_are_counted_not_batches(start_batcher: StartBatcher, sample: Sample) -> None:

@@ -10,7 +10,7 @@ from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.pipeline.batcher import RENAMES_MAX, Batcher, failure_of
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeOnward, FakeSettling, FakeStore, until
+from tests.unit.fakes import FakeDispatcher, FakeSettler, FakeStore, until
 from tests.unit.making import NOW_US, call_ids, event, events
 from tests.unit.pipeline.test_batcher import StartBatcher, start_batcher
 
@@ -28,9 +28,9 @@ def committed(store: FakeStore) -> list[str]:
 
 
 async def test_writer_that_fails_answers_and_goes_on(
-    start_batcher: StartBatcher, downstream: FakeOnward, sample: Sample
+    start_batcher: StartBatcher, dispatcher: FakeDispatcher, sample: Sample
 ) -> None:
-    downstream.finish_errors.append(RuntimeError("unexpected"))
+    dispatcher.finish_errors.append(RuntimeError("unexpected"))
     batcher = start_batcher(writers=1)
 
     first = await outcomes(batcher, events(1))
@@ -42,7 +42,7 @@ async def test_writer_that_fails_answers_and_goes_on(
 
 
 async def test_batch_whose_ids_other_events_have_is_committed_with_others(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     given_up: list[int] = []
     batcher = start_batcher()
@@ -59,7 +59,7 @@ async def test_batch_whose_ids_other_events_have_is_committed_with_others(
     assert set(found.values()) == {None}
     assert given_up == [1]
     assert [(commit.batch.slot, len(commit.batch)) for commit in store.commits] == [(2, 3)]
-    assert downstream.dispatched == [store.commits[0].batch]
+    assert dispatcher.dispatched == [store.commits[0].batch]
 
 
 @pytest.mark.parametrize("tries", [1, RENAMES_MAX])
@@ -82,7 +82,7 @@ async def test_without_other_ids_clients_are_told(start_batcher: StartBatcher, s
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 13])
 @pytest.mark.parametrize("poisoned", [{0}, {-1}, {0, -1}, {0, 1, 2}], ids=str)
 async def test_refused_rows_are_set_apart_and_all_others_committed(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, count: int, poisoned: set[int]
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher, count: int, poisoned: set[int]
 ) -> None:
     made = events(count)
     store.poison = {made[position % count].call_id for position in poisoned}
@@ -92,7 +92,7 @@ async def test_refused_rows_are_set_apart_and_all_others_committed(
     assert {name for name, failure in found.items() if isinstance(failure, RowRefused)} == store.poison
     assert {name for name, failure in found.items() if failure is None} == set(found) - store.poison
     assert committed(store) == [one.call_id for one in made if one.call_id not in store.poison]
-    assert downstream.dispatched == [commit.batch for commit in store.commits]
+    assert dispatcher.dispatched == [commit.batch for commit in store.commits]
 
 
 async def test_a_row_refused_for_an_unknown_reason_does_not_fail_the_others(
@@ -127,14 +127,14 @@ async def test_only_the_durable_events_count_as_accepted(
 
 
 async def test_store_that_fails_while_rows_are_set_apart_fails_the_rest(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     store.errors.extend([RowRefused(), RowRefused(), StoreUnavailable("gone")])
 
     found = await outcomes(start_batcher(), events(4))
 
     assert [str(failure) for failure in found.values()] == ["gone"] * 4
-    assert (store.commits, downstream.dispatched) == ([], [])
+    assert (store.commits, dispatcher.dispatched) == ([], [])
 
 
 async def test_setting_apart_has_a_limit_of_time(start_batcher: StartBatcher, store: FakeStore) -> None:
@@ -151,19 +151,19 @@ async def test_setting_apart_has_a_limit_of_time(start_batcher: StartBatcher, st
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreError("broken")])
 async def test_store_failure_is_every_waiters(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, error: StoreError, sample: Sample
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher, error: StoreError, sample: Sample
 ) -> None:
     store.errors.append(error)
 
     found = await outcomes(start_batcher(), events(3))
 
     assert list(found.values()) == [error] * 3
-    assert (store.commits, downstream.dispatched) == ([], [])
+    assert (store.commits, dispatcher.dispatched) == ([], [])
     assert sample("ingest_events_accepted_total") == 0
 
 
 async def test_unexpected_error_is_answered_and_the_writer_goes_on(
-    start_batcher: StartBatcher, store: FakeStore, downstream: FakeOnward, caplog: pytest.LogCaptureFixture
+    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     batcher = start_batcher()
     store.errors.append(ZeroDivisionError("a bug"))
@@ -173,33 +173,33 @@ async def test_unexpected_error_is_answered_and_the_writer_goes_on(
     assert type(failure) is StoreError
     assert "commit failed unexpectedly" in caplog.text
     assert await outcomes(batcher, [event("second")]) == {"second": None}
-    assert [call_ids(batch) for batch in downstream.dispatched] == [["second"]]
+    assert [call_ids(batch) for batch in dispatcher.dispatched] == [["second"]]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), RowRefused(), ZeroDivisionError()], ids=repr)
 async def test_settled_entries_are_given_back_when_the_commit_fails(
-    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling, error: Exception
+    start_batcher: StartBatcher, store: FakeStore, settler: FakeSettler, error: Exception
 ) -> None:
     store.errors.append(error)
-    settling.settled = [11, 12]
+    settler.settled = [11, 12]
 
     await outcomes(start_batcher(), [event()])
 
-    assert settling.given_back == [11, 12]
+    assert settler.given_back == [11, 12]
 
 
 async def test_settled_entries_are_given_back_when_the_commit_is_cancelled(
-    start_batcher: StartBatcher, store: FakeStore, settling: FakeSettling
+    start_batcher: StartBatcher, store: FakeStore, settler: FakeSettler
 ) -> None:
     batcher = start_batcher()
-    settling.settled = [11]
+    settler.settled = [11]
     store.gate.clear()
     batcher.submit(event())
     await until(lambda: store.tried)
 
     await batcher.close()
 
-    assert settling.given_back == [11]
+    assert settler.given_back == [11]
 
 
 async def test_failure_of_one_group_is_not_the_next_ones(start_batcher: StartBatcher, store: FakeStore) -> None:

@@ -12,7 +12,7 @@ from ingest.pipeline.isolation import UNPROVEN_MAX
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import FakeClock, FakeDispatcher, FakeRelay, FakeSettler, FakeStore, until
 from tests.unit.making import batch, event
 
 QUEUE_SECONDS = 2.0
@@ -26,18 +26,23 @@ def spool_store() -> FakeStore:
 
 @pytest.fixture
 def spool(spool_store: FakeStore) -> CommitTarget:
-    return CommitTarget(spool_store, FakeSettling(), FakeSuccessor())
+    return CommitTarget(spool_store, FakeSettler(), FakeRelay())
 
 
 @pytest.fixture
 def committer(
-    home: CommitTarget, spool: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
+    target: CommitTarget,
+    spool: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
 ) -> Committer:
     return Committer(
-        home,
+        target,
         spool,
         outage,
-        downstream,
+        dispatcher,
         CommitterLimits(10.0, QUEUE_SECONDS, SPOOL_AFTER_SECONDS),
         metrics,
         clock.monotonic,
@@ -45,13 +50,13 @@ def committer(
 
 
 async def test_provisional_batch_goes_to_the_spool_and_waits_there_for_other_ids(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward
+    committer: Committer, store: FakeStore, spool_store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     made = batch(2, slot=LEASED_SLOTS_MAX)
 
     assert await committer.commit(made, 0.0) == {}
 
-    assert (store.tried, downstream.dispatched) == ([], [])
+    assert (store.tried, dispatcher.dispatched) == ([], [])
     assert [(commit.batch, commit.lease_seconds) for commit in spool_store.commits] == [(made, 0.0)]
 
 
@@ -61,7 +66,7 @@ async def test_batch_that_the_database_does_not_take_is_kept_in_the_spool(
     store: FakeStore,
     spool_store: FakeStore,
     spool: CommitTarget,
-    downstream: FakeOnward,
+    dispatcher: FakeDispatcher,
     outage: Outage,
     sample: Sample,
     error: StoreError,
@@ -72,7 +77,7 @@ async def test_batch_that_the_database_does_not_take_is_kept_in_the_spool(
     assert await committer.commit(made, 0.0) == {}
 
     assert [commit.batch for commit in spool_store.commits] == [made]
-    assert (downstream.dispatched, downstream.homes) == ([made], [spool])
+    assert (dispatcher.dispatched, dispatcher.targets) == ([made], [spool])
     assert outage.reason == str(error)
     assert sample("ingest_events_spooled_total") == 3
     assert sample("ingest_events_stored_total") == 0
@@ -82,7 +87,7 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
     committer: Committer,
     store: FakeStore,
     spool_store: FakeStore,
-    downstream: FakeOnward,
+    dispatcher: FakeDispatcher,
     spool: CommitTarget,
     outage: Outage,
 ) -> None:
@@ -92,19 +97,19 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
     assert await committer.commit(made, 0.0) == {}
 
     assert [commit.batch for commit in spool_store.commits] == [made]
-    assert (downstream.dispatched, downstream.homes, store.commits) == ([made], [spool], [])
+    assert (dispatcher.dispatched, dispatcher.targets, store.commits) == ([made], [spool], [])
     assert outage.reason == "The database did not commit within 0.2 s."
 
 
 async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward
+    committer: Committer, store: FakeStore, spool_store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     store.gate.clear()
     made = batch(3)
     committing = asyncio.create_task(committer.commit(made, 0.0))
 
     await until(lambda: store.tried)
-    downstream.relay_mode = True  # only since it was begun
+    dispatcher.relay_mode = True  # only since it was begun
     await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
     store.gate.set()
 
@@ -144,7 +149,7 @@ async def test_batch_that_waited_too_long_goes_to_the_spool_and_is_no_outage(
 
 
 async def test_without_room_in_the_spool_nobody_is_answered_200(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, downstream: FakeOnward, sample: Sample
+    committer: Committer, store: FakeStore, spool_store: FakeStore, dispatcher: FakeDispatcher, sample: Sample
 ) -> None:
     store.errors.append(StoreUnavailable("away"))
     spool_store.errors.append(SpoolFull("The spool is full."))
@@ -152,7 +157,7 @@ async def test_without_room_in_the_spool_nobody_is_answered_200(
     with pytest.raises(SpoolFull):
         await committer.commit(batch(2), 0.0)
 
-    assert downstream.dispatched == []
+    assert dispatcher.dispatched == []
     assert sample("ingest_events_spooled_total") == 0
 
 
@@ -198,9 +203,14 @@ async def test_database_that_refuses_every_row_blames_none(
 
 
 async def test_without_a_spool_a_refusal_that_proves_nothing_asks_for_the_event_again(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    target: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+    store: FakeStore,
 ) -> None:
-    committer = Committer(home, None, outage, downstream, CommitterLimits(10.0, 2.0, 1.0), metrics, clock.monotonic)
+    committer = Committer(target, None, outage, dispatcher, CommitterLimits(10.0, 2.0, 1.0), metrics, clock.monotonic)
     store.errors.append(BatchRefused("odd"))
 
     with pytest.raises(BatchRefused, match="odd"):
@@ -271,13 +281,13 @@ async def test_innocent_events_of_a_batch_with_too_many_bad_ones_go_to_the_spool
 
 
 async def test_entries_settled_in_the_spool_go_with_its_own_commits(
-    committer: Committer, spool_store: FakeStore, spool: CommitTarget, settling: FakeSettling, outage: Outage
+    committer: Committer, spool_store: FakeStore, spool: CommitTarget, settler: FakeSettler, outage: Outage
 ) -> None:
-    assert isinstance(spool.settling, FakeSettling)
+    assert isinstance(spool.settler, FakeSettler)
     outage.record(0, "away")
-    settling.settled, spool.settling.settled = [1], [2]
+    settler.settled, spool.settler.settled = [1], [2]
 
     await committer.commit(batch(1), 0.0)
 
     assert [commit.settled for commit in spool_store.commits] == [[2]]
-    assert settling.settled == [1]
+    assert settler.settled == [1]

@@ -13,7 +13,7 @@ from ingest.pipeline.outcomes import Undecided
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeOnward, FakeSettling, FakeStore, FakeSuccessor
+from tests.unit.fakes import FakeClock, FakeDispatcher, FakeRelay, FakeSettler, FakeStore
 from tests.unit.making import batch, call_ids, event
 
 SAME, OTHER = b"s" * 16, b"o" * 16
@@ -21,9 +21,9 @@ SAME, OTHER = b"s" * 16, b"o" * 16
 
 @pytest.fixture
 def committer(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock
+    target: CommitTarget, outage: Outage, dispatcher: FakeDispatcher, metrics: Metrics, clock: FakeClock
 ) -> Committer:
-    return Committer(home, None, outage, downstream, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
+    return Committer(target, None, outage, dispatcher, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
 
 
 def keyed(call_id: str, key: bytes, fingerprint: bytes = SAME) -> Event:
@@ -37,7 +37,7 @@ def committed(store: FakeStore) -> list[list[str]]:
 
 
 async def test_repeats_are_left_out_and_answered(
-    committer: Committer, store: FakeStore, downstream: FakeOnward, sample: Sample
+    committer: Committer, store: FakeStore, dispatcher: FakeDispatcher, sample: Sample
 ) -> None:
     made = batch([keyed("call-1", b"1"), event("call-2"), keyed("call-3", b"3")])
     store.errors.append(DuplicateKeys({0: True}))
@@ -45,7 +45,7 @@ async def test_repeats_are_left_out_and_answered(
     assert await committer.commit(made, 0.0) == {}
 
     assert committed(store) == [["call-2", "call-3"]]
-    assert [call_ids(one) for one in downstream.dispatched] == [["call-2", "call-3"]]
+    assert [call_ids(one) for one in dispatcher.dispatched] == [["call-2", "call-3"]]
     assert store.commits[0].batch.ids == made.ids[1:]
     assert sample("ingest_events_repeated_total") == 1
     assert sample("ingest_events_stored_total") == 2
@@ -95,13 +95,18 @@ async def test_twin_that_is_another_event_is_refused(committer: Committer, store
 
 
 async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_them(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    target: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+    store: FakeStore,
 ) -> None:
     spool = FakeStore()
     store.gate.clear()
-    second_home = CommitTarget(spool, FakeSettling(), FakeSuccessor())
+    second_home = CommitTarget(spool, FakeSettler(), FakeRelay())
     limits = CommitterLimits(10.0, 10.0, spool_after_seconds=0.0)
-    committer = Committer(home, second_home, outage, downstream, limits, metrics, clock.monotonic)
+    committer = Committer(target, second_home, outage, dispatcher, limits, metrics, clock.monotonic)
     done = asyncio.create_task(committer.commit(batch([keyed("call-1", b"1")]), 0.0))
     await asyncio.sleep(0.01)  # past the limit
     store.gate.set()
@@ -112,14 +117,19 @@ async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_t
 
 
 async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    target: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+    store: FakeStore,
 ) -> None:
     spool = FakeStore()
     store.errors.append(StoreUnavailable("away"))
     spool.errors.append(DuplicateKeys({0: True}))
-    second_home = CommitTarget(spool, FakeSettling(), FakeSuccessor())
+    second_home = CommitTarget(spool, FakeSettler(), FakeRelay())
     committer = Committer(
-        home, second_home, outage, downstream, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
+        target, second_home, outage, dispatcher, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
     )
     made: Batch = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
 
@@ -129,12 +139,17 @@ async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
 
 
 async def test_only_events_with_a_key_wait_for_a_slow_database(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    target: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+    store: FakeStore,
 ) -> None:
     spool = FakeStore()
     limits = CommitterLimits(10.0, 2.0, 0.02)
     committer = Committer(
-        home, CommitTarget(spool, FakeSettling(), FakeSuccessor()), outage, downstream, limits, metrics, clock.monotonic
+        target, CommitTarget(spool, FakeSettler(), FakeRelay()), outage, dispatcher, limits, metrics, clock.monotonic
     )
     made = batch([event("plain"), keyed("keyed", b"1"), event("other")])
     store.gate.clear()
@@ -151,12 +166,17 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
 
 
 async def test_event_with_a_key_is_told_what_the_database_says_in_the_end(
-    home: CommitTarget, outage: Outage, downstream: FakeOnward, metrics: Metrics, clock: FakeClock, store: FakeStore
+    target: CommitTarget,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+    store: FakeStore,
 ) -> None:
     spool = FakeStore()
     limits = CommitterLimits(10.0, 2.0, 0.02)
     committer = Committer(
-        home, CommitTarget(spool, FakeSettling(), FakeSuccessor()), outage, downstream, limits, metrics, clock.monotonic
+        target, CommitTarget(spool, FakeSettler(), FakeRelay()), outage, dispatcher, limits, metrics, clock.monotonic
     )
     made = batch([event("plain"), keyed("keyed", b"1")])
     store.gate.clear()

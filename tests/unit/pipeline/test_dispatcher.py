@@ -11,7 +11,7 @@ from ingest.pipeline.dispatcher import GROUP_EVENTS, Dispatcher, DispatcherLimit
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakePublisher, FakeSettling, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import FakeClock, FakePublisher, FakeRelay, FakeSettler, FakeStore, until
 from tests.unit.making import NOW_US, batch
 
 LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, lease_seconds=30.0)
@@ -50,11 +50,11 @@ def published(publisher: FakePublisher) -> list[int]:
 
 
 async def test_batches_are_published_live_in_the_order_of_dispatch(
-    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
+    dispatcher: Dispatcher, target: CommitTarget, publisher: FakePublisher
 ) -> None:
     made = batches(8)
     for one in made:
-        dispatcher.dispatch(one, LEASE_SECONDS, home)
+        dispatcher.dispatch(one, LEASE_SECONDS, target)
         await asyncio.sleep(0)
     await dispatcher.drain()
 
@@ -63,14 +63,14 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
 
 
 async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_together(
-    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
+    dispatcher: Dispatcher, target: CommitTarget, publisher: FakePublisher
 ) -> None:
     publisher.gate.clear()
     first, second, third = batches(3)
-    dispatcher.dispatch(first, LEASE_SECONDS, home)
+    dispatcher.dispatch(first, LEASE_SECONDS, target)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(second, LEASE_SECONDS, home)
-    dispatcher.dispatch(third, LEASE_SECONDS, home)
+    dispatcher.dispatch(second, LEASE_SECONDS, target)
+    dispatcher.dispatch(third, LEASE_SECONDS, target)
     assert (publisher.tried, dispatcher.inflight_events) == ([first], 3)
 
     publisher.gate.set()
@@ -80,7 +80,7 @@ async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_tog
     assert dispatcher.inflight_events == 0
 
 
-class Following(FakeSettling):
+class Following(FakeSettler):
     """What is confirmed is followed by the next commit, in the same round of the loop as the publish ends."""
 
     def __init__(self, follow: Callable[[], None]) -> None:
@@ -94,12 +94,12 @@ class Following(FakeSettling):
 
 
 async def test_batch_that_comes_as_a_publish_ends_does_not_wait_for_the_next(
-    dispatcher: Dispatcher, publisher: FakePublisher, successor: FakeSuccessor, store: FakeStore
+    dispatcher: Dispatcher, publisher: FakePublisher, relay: FakeRelay, store: FakeStore
 ) -> None:
     first, second = batches(2)
-    following = Following(lambda: dispatcher.dispatch(second, LEASE_SECONDS, home))
-    home = CommitTarget(store, following, successor)
-    dispatcher.dispatch(first, LEASE_SECONDS, home)
+    following = Following(lambda: dispatcher.dispatch(second, LEASE_SECONDS, target))
+    target = CommitTarget(store, following, relay)
+    dispatcher.dispatch(first, LEASE_SECONDS, target)
 
     await until(lambda: len(publisher.published) == 2)
 
@@ -107,25 +107,27 @@ async def test_batch_that_comes_as_a_publish_ends_does_not_wait_for_the_next(
 
 
 async def test_full_group_does_not_wait_for_confirms(
-    make_dispatcher: MakeDispatcher, home: CommitTarget, publisher: FakePublisher
+    make_dispatcher: MakeDispatcher, target: CommitTarget, publisher: FakePublisher
 ) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     publisher.gate.clear()
     first, second, third = batches(3, GROUP_EVENTS // 2)
-    dispatcher.dispatch(first, LEASE_SECONDS, home)
+    dispatcher.dispatch(first, LEASE_SECONDS, target)
     await until(lambda: publisher.tried)
 
-    dispatcher.dispatch(second, LEASE_SECONDS, home)
-    dispatcher.dispatch(third, LEASE_SECONDS, home)
+    dispatcher.dispatch(second, LEASE_SECONDS, target)
+    dispatcher.dispatch(third, LEASE_SECONDS, target)
     await until(lambda: len(publisher.tried) == 2)
 
     assert publisher.tried == [first, joined([second, third])]
 
 
-async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: CommitTarget, publisher: FakePublisher) -> None:
+async def test_group_is_bounded(
+    make_dispatcher: MakeDispatcher, target: CommitTarget, publisher: FakePublisher
+) -> None:
     dispatcher = make_dispatcher(inflight_events_max=10_000, inflight_bytes_max=10_000_000)
     for one in batches(5, GROUP_EVENTS // 2):
-        dispatcher.dispatch(one, LEASE_SECONDS, home)
+        dispatcher.dispatch(one, LEASE_SECONDS, target)
     await dispatcher.drain()
 
     assert [len(made) for made, _ in publisher.published] == [GROUP_EVENTS, GROUP_EVENTS, GROUP_EVENTS // 2]
@@ -138,7 +140,7 @@ async def test_group_is_bounded(make_dispatcher: MakeDispatcher, home: CommitTar
 )
 async def test_what_is_over_the_bound_is_left_to_the_relay(
     make_dispatcher: MakeDispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakePublisher,
     sample: Sample,
     limits: dict[str, float],
@@ -149,7 +151,7 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     first, second, third = batches(3, events_each)
     assert 127 < len(first.events[0].payload) <= 190
     for one in (first, second, third):
-        dispatcher.dispatch(one, LEASE_SECONDS, home)
+        dispatcher.dispatch(one, LEASE_SECONDS, target)
 
     publisher.gate.set()
     await dispatcher.drain()
@@ -157,45 +159,45 @@ async def test_what_is_over_the_bound_is_left_to_the_relay(
     assert published(publisher) == [*first.ids, *second.ids]
     assert sample("ingest_events_released_total") == events_each
     assert dispatcher.inflight_events == 0
-    dispatcher.dispatch(third, LEASE_SECONDS, home)
+    dispatcher.dispatch(third, LEASE_SECONDS, target)
     await dispatcher.drain()
     assert published(publisher)[2 * events_each :] == third.ids
 
 
 async def test_nothing_is_published_while_the_broker_is_away(
-    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher, settling: FakeSettling, sample: Sample
+    dispatcher: Dispatcher, target: CommitTarget, publisher: FakePublisher, settler: FakeSettler, sample: Sample
 ) -> None:
     publisher.problem = "away"
-    dispatcher.dispatch(batch(3), LEASE_SECONDS, home)
+    dispatcher.dispatch(batch(3), LEASE_SECONDS, target)
     await dispatcher.drain()
 
     assert publisher.tried == []
-    assert settling.given_back == []
+    assert settler.given_back == []
     assert sample("ingest_events_released_total") == 3
 
 
 @pytest.mark.parametrize(("lease_seconds", "taken"), [(30.0, [0, 1, 2]), (0.0, None)], ids=["leased", "not leased"])
 async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its_lease_to_end(
     dispatcher: Dispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakePublisher,
-    successor: FakeSuccessor,
+    relay: FakeRelay,
     lease_seconds: float,
     taken: list[int] | None,
 ) -> None:
     """Without a lease any worker's relay may have claimed it already."""
     publisher.problem = "away"
     made = batch(3)
-    dispatcher.dispatch(made, lease_seconds, home)
+    dispatcher.dispatch(made, lease_seconds, target)
 
-    assert successor.taken.get(made.first_id) == taken
+    assert relay.taken.get(made.first_id) == taken
 
 
 async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published(
-    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher
+    dispatcher: Dispatcher, target: CommitTarget, publisher: FakePublisher
 ) -> None:
     published_before: list[int] = []
-    dispatcher.dispatch(batch(), LEASE_SECONDS, home)
+    dispatcher.dispatch(batch(), LEASE_SECONDS, target)
     # As the futures of the waiting requests are resolved: right after it, in the same round of the loop.
     asyncio.get_running_loop().call_soon(lambda: published_before.append(len(publisher.tried)))
     await dispatcher.drain()
@@ -204,14 +206,14 @@ async def test_those_who_wait_for_the_commit_are_answered_before_it_is_published
 
 
 def test_new_entries_are_leased_unless_the_broker_is_away(
-    make_dispatcher: MakeDispatcher, publisher: FakePublisher, home: CommitTarget
+    make_dispatcher: MakeDispatcher, publisher: FakePublisher, target: CommitTarget
 ) -> None:
     dispatcher = make_dispatcher(lease_seconds=12.0)
-    assert dispatcher.lease_seconds(home) == 12.0
+    assert dispatcher.lease_seconds(target) == 12.0
 
     publisher.problem = "away"
 
-    assert dispatcher.lease_seconds(home) == 0.0
+    assert dispatcher.lease_seconds(target) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -224,10 +226,10 @@ def test_new_entries_are_leased_unless_the_broker_is_away(
 )
 async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     dispatcher: Dispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakePublisher,
-    settling: FakeSettling,
-    successor: FakeSuccessor,
+    settler: FakeSettler,
+    relay: FakeRelay,
     sample: Sample,
     error: PublishError,
     taken: list[list[int] | None],
@@ -237,11 +239,11 @@ async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
     group = batches(3, 3)
     publisher.errors[group[0].first_id] = error
     for one in group:
-        dispatcher.dispatch(one, LEASE_SECONDS, home)
+        dispatcher.dispatch(one, LEASE_SECONDS, target)
     await dispatcher.drain()
 
-    assert [successor.taken.get(one.first_id) for one in group] == taken
-    assert settling.given_back == [group[number].first_id for number in settled]
+    assert [relay.taken.get(one.first_id) for one in group] == taken
+    assert settler.given_back == [group[number].first_id for number in settled]
     assert dispatcher.inflight_events == 0
     assert sample("ingest_events_publish_failed_total", route="memory") == failed
     assert sample("ingest_events_published_total", route="memory") == 9 - failed
@@ -249,50 +251,50 @@ async def test_what_the_broker_did_not_take_is_not_settled_but_handed_over(
 
 async def test_after_a_failure_the_next_group_is_published(
     dispatcher: Dispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakePublisher,
-    settling: FakeSettling,
-    successor: FakeSuccessor,
+    settler: FakeSettler,
+    relay: FakeRelay,
 ) -> None:
     publisher.gate.clear()
     failing, fine = batches(2)
     publisher.errors[failing.first_id] = BrokerUnavailable("lost")
-    dispatcher.dispatch(failing, LEASE_SECONDS, home)
+    dispatcher.dispatch(failing, LEASE_SECONDS, target)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(fine, LEASE_SECONDS, home)
+    dispatcher.dispatch(fine, LEASE_SECONDS, target)
     publisher.gate.set()
     await dispatcher.drain()
 
-    assert (settling.given_back, list(successor.taken)) == ([fine.first_id], [failing.first_id])
+    assert (settler.given_back, list(relay.taken)) == ([fine.first_id], [failing.first_id])
 
 
 async def test_publish_that_breaks_unexpectedly_is_logged_and_holds_up_nobody(
     dispatcher: Dispatcher,
-    home: CommitTarget,
+    target: CommitTarget,
     publisher: FakePublisher,
-    settling: FakeSettling,
+    settler: FakeSettler,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     publisher.gate.clear()
     broken, fine = batches(2)
     publisher.errors[broken.first_id] = ZeroDivisionError("a bug")  # type: ignore[assignment]
-    dispatcher.dispatch(broken, LEASE_SECONDS, home)
+    dispatcher.dispatch(broken, LEASE_SECONDS, target)
     await until(lambda: publisher.tried)
-    dispatcher.dispatch(fine, LEASE_SECONDS, home)
+    dispatcher.dispatch(fine, LEASE_SECONDS, target)
     publisher.gate.set()
     await dispatcher.drain()
 
     assert "publishing failed unexpectedly" in caplog.text
-    assert (settling.given_back, dispatcher.inflight_events) == ([fine.first_id], 0)
+    assert (settler.given_back, dispatcher.inflight_events) == ([fine.first_id], 0)
 
 
 async def test_close_gives_up_what_is_in_flight(
-    dispatcher: Dispatcher, home: CommitTarget, publisher: FakePublisher, settling: FakeSettling
+    dispatcher: Dispatcher, target: CommitTarget, publisher: FakePublisher, settler: FakeSettler
 ) -> None:
     publisher.gate.clear()
-    dispatcher.dispatch(batch(), LEASE_SECONDS, home)
+    dispatcher.dispatch(batch(), LEASE_SECONDS, target)
     await until(lambda: publisher.tried)
 
     await dispatcher.close()
 
-    assert (publisher.published, settling.given_back, dispatcher.inflight_events) == ([], [], 0)
+    assert (publisher.published, settler.given_back, dispatcher.inflight_events) == ([], [], 0)

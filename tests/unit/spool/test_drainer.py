@@ -15,7 +15,7 @@ from ingest.spool.store import SpoolStore
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import Commit, FakeClock, FakeNamer, FakeStore, FakeSuccessor, until
+from tests.unit.fakes import Commit, FakeClock, FakeNamer, FakeRelay, FakeStore, until
 from tests.unit.making import NOW_US, batch, event
 from tests.unit.spool.conftest import LIMITS, Opened
 
@@ -74,13 +74,13 @@ def polling(
     folder: Path,
     opened: Opened,
     database: Database,
-    successor: FakeSuccessor,
+    relay: FakeRelay,
     outage: Outage,
     metrics: Metrics,
     namer: FakeNamer,
 ) -> Callable[[float], Drainer]:
     """Makes a drainer that pauses for so many seconds."""
-    return lambda seconds: Drainer(spool, database, successor, outage, seconds, metrics, namer.anew)
+    return lambda seconds: Drainer(spool, database, relay, outage, seconds, metrics, namer.anew)
 
 
 @pytest.fixture
@@ -199,12 +199,12 @@ class LateSpool(SpoolStore):
 
 
 async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
-    folder: Path, clock: FakeClock, database: Database, successor: FakeSuccessor, outage: Outage, metrics: Metrics
+    folder: Path, clock: FakeClock, database: Database, relay: FakeRelay, outage: Outage, metrics: Metrics
 ) -> None:
     """What is kept by then tells more: the database may answer, and take nothing."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
-    drainer = Drainer(spool, database, successor, outage, 0.01, metrics, FakeNamer().anew)
+    drainer = Drainer(spool, database, relay, outage, 0.01, metrics, FakeNamer().anew)
 
     await drainer.round()
 
@@ -230,13 +230,13 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     folder: Path,
     clock: FakeClock,
     database: Database,
-    successor: FakeSuccessor,
+    relay: FakeRelay,
     outage: Outage,
     metrics: Metrics,
     published: bool,
 ) -> None:
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
-    drainer = Drainer(spool, database, successor, outage, 0.01, metrics, FakeNamer().anew)
+    drainer = Drainer(spool, database, relay, outage, 0.01, metrics, FakeNamer().anew)
     made = await keep(spool, batch(1), published=published)
     outage.record(0, "away")
 
@@ -370,14 +370,14 @@ async def test_damaged_record_does_not_tell_that_the_database_is_back(
 
 
 async def test_refused_batch_is_published_before_any_of_it_is_set_aside(
-    drainer: Drainer, spool: SpoolStore, database: Database, successor: FakeSuccessor
+    drainer: Drainer, spool: SpoolStore, database: Database, relay: FakeRelay
 ) -> None:
     database.poison = {"bad"}
     made = await keep(spool, batch([event("call-1"), event("bad")]), published=False)
 
     await drainer.round()
 
-    assert successor.taken == {made.first_id: [0, 1]}
+    assert relay.taken == {made.first_id: [0, 1]}
     assert (database.commits, await spool.refused(), await left(spool)) == ([], [], 1)
 
 
@@ -478,7 +478,7 @@ async def test_provisional_batch_waits_for_a_slot_and_is_no_relays(
 
 
 async def test_provisional_event_that_is_refused_is_set_aside_and_all_others_come(
-    drainer: Drainer, spool: SpoolStore, database: Database, successor: FakeSuccessor
+    drainer: Drainer, spool: SpoolStore, database: Database, relay: FakeRelay
 ) -> None:
     database.poison = {"bad"}
     made = batch([event("call-1"), event("bad"), event("call-2")], slot=LEASED_SLOTS_MAX)
@@ -489,4 +489,4 @@ async def test_provisional_event_that_is_refused_is_set_aside_and_all_others_com
 
     assert [one.call_id for commit in database.commits for one in commit.batch.events] == ["call-1", "call-2"]
     assert len(await spool.refused()) == 1
-    assert successor.taken == {}
+    assert relay.taken == {}
