@@ -1,7 +1,7 @@
-"""Every error of the service: one base, a stable code each, and whether a retry helps.
+"""All errors of the service. Each class has a stable code and says whether a retry helps.
 
-A class's docstring is its message where the raiser has nothing better to say. The map from
-errors to HTTP answers is in `ingest.http.responses`; nothing here knows HTTP.
+The first line of a class's docstring is its default message; clients see it. `ingest.http.responses` maps errors to
+HTTP statuses; this module does not know HTTP.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ FieldErrors = Mapping[str, Sequence[str]]
 
 
 class IngestError(Exception):
-    """Something in the service failed."""
+    """The service failed."""
 
     code: ClassVar[str] = "error"
     retry_helps: ClassVar[bool] = False
@@ -22,13 +22,13 @@ class IngestError(Exception):
 
 
 class SettingsError(IngestError):
-    """The settings do not fit together."""
+    """The settings contradict each other."""
 
     code = "settings"
 
 
 class Rejected(IngestError):
-    """The request was refused and nothing of it was kept."""
+    """The request was refused; nothing was stored."""
 
     code = "rejected"
 
@@ -40,7 +40,7 @@ class Unauthenticated(Rejected):
 
 
 class UnknownSource(Rejected):
-    """There is no such client."""
+    """There is no such source."""
 
     code = "unknown_client"
 
@@ -62,20 +62,20 @@ class Invalid(Rejected):
 
 
 class BodyTooLarge(Rejected):
-    """The body is larger than the service takes."""
+    """The body is larger than the limit."""
 
     code = "body_too_large"
 
 
 class BodyTimeout(Rejected):
-    """The body did not arrive in time. Nothing was kept: send the event again."""
+    """The body did not arrive in time. Nothing was stored; retry."""
 
     code = "body_timeout"
     retry_helps = True
 
 
 class RateLimited(Rejected):
-    """The token's rate is exceeded. Nothing was kept: send the event again later."""
+    """The rate limit of this token is exceeded. Nothing was stored; retry later."""
 
     code = "rate_limited"
     retry_helps = True
@@ -86,7 +86,7 @@ class RateLimited(Rejected):
 
 
 class MethodNotAllowed(Rejected):
-    """The method is not allowed here."""
+    """This path does not allow the method."""
 
     code = "method_not_allowed"
 
@@ -96,47 +96,51 @@ class MethodNotAllowed(Rejected):
 
 
 class UnsupportedEncoding(Rejected):
-    """The body's Content-Encoding is not supported: send it as gzip, as zstd, or uncompressed."""
+    """The Content-Encoding of the body is not supported; use gzip or zstd, or send it uncompressed."""
 
     code = "unsupported_encoding"
 
 
 class Overloaded(IngestError):
-    """The service has more events in hand than it may queue. Nothing was kept: send the event again."""
+    """The service is overloaded. The event was not stored; retry."""
 
     code = "overloaded"
     retry_helps = True
 
 
 class Draining(Overloaded):
-    """The service is stopping. Nothing was kept: send the event again."""
+    """The service is stopping. The event was not stored; retry."""
 
     code = "draining"
 
 
 class StoreError(IngestError):
-    """The event could not be made durable. Send it again."""
+    """The event could not be made durable; retry."""
 
     code = "store"
     retry_helps = True
 
 
 class StoreUnavailable(StoreError):
-    """The database is not available. The event was not acknowledged: send it again."""
+    """The database is unavailable. The event was not acknowledged; retry."""
 
     code = "store_unavailable"
 
 
 class BatchRefused(StoreError):
-    """The database refused the batch, for a reason that may lie in one of its rows; a neighbour's commit proves it."""
+    """The database refused the batch.
+
+    One of the rows may be the reason. The committer blames a row only if the database accepts its neighbors.
+    """
 
     code = "batch_refused"
 
 
 class RowRefused(BatchRefused):
-    """The database refuses this event's content; sending it again does not help.
+    """The database refuses the content of this event; a retry does not help.
 
-    Of a batch, `rows` tells which events are known to be refused: id → why. Nothing of the batch was stored.
+    `rows` maps the ids of a batch's refused events to the reasons, as far as they are known. Nothing of the batch was
+    stored.
     """
 
     code = "row_refused"
@@ -148,25 +152,25 @@ class RowRefused(BatchRefused):
 
 
 class IdsTaken(StoreError):
-    """Other events have the ids of these. Nothing of this batch was stored."""
+    """Other events have the ids of this batch. Nothing of the batch was stored."""
 
     code = "ids_taken"
 
     def __init__(self, slot: int) -> None:
-        super().__init__(f"Another worker made ids of slot {slot}. Nothing of this batch was stored.")
+        super().__init__(f"Another worker issued ids of slot {slot}. Nothing of this batch was stored.")
 
 
 class KeyReused(StoreError):
-    """The Idempotency-Key was used with another event. This one was not kept: send it with a key of its own."""
+    """The Idempotency-Key was used with another event. This event was not stored; send it with a new key."""
 
     code = "key_reused"
     retry_helps = False
 
 
 class DuplicateKeys(IngestError):
-    """Events with these keys are there already. Nothing of the batch was stored.
+    """These idempotency keys were already used. Nothing of the batch was stored.
 
-    `same` tells for each of the batch's positions that is one whether the key was given to the same event.
+    `same` maps the positions of the batch's duplicates to True if the key belongs to the same event, else to False.
     """
 
     code = "repeats"
@@ -177,25 +181,25 @@ class DuplicateKeys(IngestError):
 
 
 class SpoolFull(StoreUnavailable):
-    """The database is not available, and the spool is full. The event was not acknowledged: send it again."""
+    """The database is unavailable and the spool is full. The event was not acknowledged; retry."""
 
     code = "spool_full"
 
 
 class SpoolDamaged(StoreUnavailable):
-    """The spool's file is damaged. It is set aside, and what is whole in it is read out of it."""
+    """The spool file is damaged. The service sets it aside and recovers the intact records."""
 
     code = "spool_damaged"
 
 
 class SchemaError(StoreError):
-    """The database's tables are missing or older than this version: run `ingest migrate`."""
+    """The database tables are missing or older than this version; run `ingest migrate`."""
 
     code = "schema"
     retry_helps = False
 
     def __init__(self, message: str | None = None, *, unmigrated: bool = False) -> None:
-        """`unmigrated`: `ingest migrate` is all that is needed."""
+        """`unmigrated` says that `ingest migrate` solves the problem."""
         super().__init__(message)
         self.unmigrated = unmigrated or message is None
 
@@ -208,7 +212,7 @@ class PublishError(IngestError):
 
 
 class BrokerUnavailable(PublishError):
-    """The broker is not available. The messages are stored and will be published later."""
+    """The broker is unavailable. The messages are stored and will be published later."""
 
     code = "broker_unavailable"
 
@@ -216,9 +220,9 @@ class BrokerUnavailable(PublishError):
 class NotConfirmed(PublishError):
     """The broker refused or returned some messages of a batch.
 
-    `positions` are the indexes, within the published batch, of the messages that it did not take, and `never` those
-    among them that it will not take however often they are sent. It has not decided about those `undecided`: they are
-    sent again, and never given up. `reasons` tells why by position, where that is another reason than the message.
+    All positions are indexes in the published batch. `positions` are the messages that the broker did not confirm.
+    `never` are those that it will always refuse. `undecided` are those that it has not decided about: the relay sends
+    them again and never gives up. `reasons` maps positions to reasons that differ from the message.
     """
 
     code = "not_confirmed"
@@ -238,7 +242,7 @@ class NotConfirmed(PublishError):
         self.reasons = reasons
 
     def among(self, picked: Sequence[int]) -> "NotConfirmed":
-        """The same of the batch that the published one's events were picked of, at these positions."""
+        """Translate the positions to the batch from which the published events were picked, at indexes `picked`."""
 
         def of(positions: Sequence[int]) -> list[int]:
             return [picked[at] for at in positions]

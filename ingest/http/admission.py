@@ -20,7 +20,7 @@ log = logging.getLogger("ingest.requests")
 REQUEST_ID = "x-request-id"
 
 DELAY_SECONDS = 0.25
-"""A client above its rate waits this long for its response. Its fastest clients time out after twice this time."""
+"""A client above its rate waits this long for its response. The shortest known client timeout is twice this time."""
 DELAY_SPREAD = (0.5, 1.5)
 """Random factors of the delay. Clients that get responses together would retry together and block all others."""
 DELAYED_MAX = 2000
@@ -41,7 +41,7 @@ class Admission:
         propagate_trace_context: PropagateTraceContext = propagate_trace_context,
     ) -> None:
         self.keys = keys
-        self.count_answered = metrics.answered
+        self.count_response = metrics.answered
         self.propagate_trace_context = propagate_trace_context
         self._authenticator = authenticator
         self._refused = metrics.refused
@@ -79,7 +79,7 @@ class Admission:
         self.count_refused(error)
         request_id = request_id_of(scope.headers)
         response = response_to(error).having((REQUEST_ID, request_id))
-        self.count_answered(way, response.status)
+        self.count_response(way, response.status)
         fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
         log.info("request refused", extra=fields)
         if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:

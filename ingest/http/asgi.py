@@ -1,4 +1,4 @@
-"""From RSGI to ASGI, for the requests that are not hot: an ASGI application answers them."""
+"""Adapts RSGI to ASGI for all requests that are not on the fast path."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,7 +12,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class AsgiAdapter:
-    """Calls the application as an ASGI server does: one call a request, HTTP only, no lifespan."""
+    """Calls an ASGI application once for each HTTP request. It has no lifespan and no WebSockets."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -23,7 +23,7 @@ class AsgiAdapter:
 
 
 def asgi_scope(scope: Scope) -> Message:
-    """The head of a request as ASGI 3 has it. HTTP/2's authority becomes the Host header it stands for."""
+    """The ASGI 3 scope of a request. The authority of HTTP/2 becomes the Host header."""
     headers = [(name.encode(), value.encode()) for name, value in scope.headers.items()]
     if scope.authority and "host" not in scope.headers:
         headers.append((b"host", scope.authority.encode()))
@@ -48,7 +48,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 class _Exchange:
-    """One request's `receive` and `send`."""
+    """The `receive` and `send` callables of one request."""
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol
@@ -58,7 +58,7 @@ class _Exchange:
         self._transport: Transport | None = None
 
     async def receive(self) -> Message:
-        """The next part of the body; past its end, that the client is gone, when it is."""
+        """Return the next part of the body. After its end, wait until the client disconnects."""
         self._parts = self._parts or aiter(self._protocol)
         try:
             return {"type": "http.request", "body": await anext(self._parts), "more_body": True}

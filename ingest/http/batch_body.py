@@ -1,6 +1,7 @@
-"""The items of a batch's body: a JSON array's, or NDJSON's lines; found once, and copied out one by one.
+"""Splits a batch's body into items: the elements of a JSON array, or the lines of NDJSON.
 
-So a large body costs little more than itself: an item is bytes of its own only while it is queued.
+The items are found once and copied one by one. An item takes memory of its own only while it is queued, so a large
+body costs little more than its own size.
 """
 
 import re
@@ -14,13 +15,13 @@ from ingest.errors import BodyTooLarge, Malformed
 
 _FIRST = re.compile(rb"[^ \t\r\n]")
 _LINE = re.compile(rb"[^ \t\r\n](?:[^\n]*[^ \t\r\n])?")
-"""A line that is not blank, without the blanks around it: NDJSON's lines end with a line feed, and only with it."""
+"""A line that is not blank, without its surrounding blanks. Only a line feed ends a line of NDJSON."""
 
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class BatchBody:
-    """Each as it was written. May be gone through again."""
+    """The items as the client wrote them. It may be iterated several times."""
 
     def __init__(self, make: Callable[[], Iterator[bytes]]) -> None:
         self._make = make
@@ -33,7 +34,7 @@ class BatchBody:
 
 
 def split(body: bytes, items_max: int) -> BatchBody:
-    """Raises `Malformed`, also if there are none, or `BodyTooLarge`."""
+    """Raises `Malformed` if the body is no array or has no items, and `BodyTooLarge` if it has too many."""
     first = _FIRST.search(body)
     if not first:
         raise _nothing()
@@ -41,7 +42,7 @@ def split(body: bytes, items_max: int) -> BatchBody:
 
 
 def _array(body: bytes, items_max: int) -> BatchBody:
-    bounded = body.count(b",") >= items_max  # with fewer commas it cannot be too long
+    bounded = body.count(b",") >= items_max  # an array with fewer commas cannot be too long
     try:
         found: Sequence[msgspec.Raw] = _decode_bounded(items_max)(body) if bounded else _decode_items(body)
     except msgspec.ValidationError as exc:
@@ -55,9 +56,10 @@ def _array(body: bytes, items_max: int) -> BatchBody:
 
 @cache
 def _decode_bounded(items_max: int) -> Callable[[bytes], Sequence[msgspec.Raw]]:
-    """Decodes an array and stops at the first item too many, before memory is given to millions of them.
+    """A decoder that stops at the first item above the limit, before it allocates memory for millions of items.
 
-    A list knows no such limit while it grows, but an array of fields does: one field an item.
+    msgspec cannot limit a list while it decodes it. It can limit a struct that is encoded as an array, so each item
+    becomes one field of such a struct.
     """
     fields = [(f"item_{number}", msgspec.Raw, None) for number in range(items_max)]
     items = msgspec.defstruct("Items", fields, array_like=True, forbid_unknown_fields=True, gc=False)
@@ -67,15 +69,15 @@ def _decode_bounded(items_max: int) -> Callable[[bytes], Sequence[msgspec.Raw]]:
 
 def _lines(body: bytes, items_max: int) -> BatchBody:
     items = BatchBody(lambda: (line[0] for line in _LINE.finditer(body)))
-    # With fewer line feeds there cannot be too many.
+    # A body with fewer line feeds cannot have too many items.
     if body.count(b"\n") >= items_max and sum(1 for _ in islice(items, items_max + 1)) > items_max:
         raise _too_many(items_max)
     return items
 
 
 def _too_many(items_max: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body has more than the {items_max} events that the service takes at once.")
+    return BodyTooLarge(f"The body has more than {items_max} events, which is the limit.")
 
 
 def _nothing() -> Malformed:
-    return Malformed("The body holds no events; it must be a JSON array or NDJSON.")
+    return Malformed("The body has no events; it must be a JSON array or NDJSON.")

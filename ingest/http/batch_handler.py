@@ -88,7 +88,7 @@ class BatchHandler:
         else:
             # A batch with an item that the client must send again counts as not served, whatever the status.
             unavailable = any(error is not None and is_service_error(error) for error in outcomes)
-            admission.count_answered("batch", 503 if unavailable else response.status)
+            admission.count_response("batch", 503 if unavailable else response.status)
         response.send(protocol)
 
     async def _outcomes(self, scope: Scope, protocol: HttpProtocol) -> list[IngestError | None]:

@@ -1,4 +1,4 @@
-"""Reading request bodies, bounded in bytes and in time."""
+"""Reads request bodies within limits of bytes and time."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
@@ -10,20 +10,18 @@ from ingest.http.content_encoding import Decoder, bound_of, decoder_for
 from ingest.http.rsgi import Headers, HttpProtocol, ProtocolClosed
 
 SWEEP_SECONDS = 0.25
-"""How late a body's deadline may be noticed."""
+"""The reader notices a missed deadline at most this late."""
 INLINE_BYTES_MAX = 1_048_576
-"""What may become larger than that is decompressed in a thread, as it takes longer than other requests should wait."""
+"""A body that may decompress to more is decompressed in a thread, so that it does not delay other requests."""
 LENGTH_DIGITS_MAX = 20
-"""Granian takes a Content-Length of 64 bits: before these digits are zeros, which Python may find too many of."""
-CUT_OFF = "The connection ended before the body did. Nothing was kept."
-CHUNKS_CUT_OFF = "The connection ended before the body did, or trailers followed it. Nothing was kept."
+"""Granian accepts a Content-Length of 64 bits, so only zeros precede these digits. Python refuses to parse very long
+numbers."""
+CUT_OFF = "The connection ended before the body did. Nothing was stored; retry."
+CHUNKS_CUT_OFF = "The connection ended before the body did, or trailers followed it. Nothing was stored."
 
 
 class BodyReader:
-    """Reads whole bodies.
-
-    A timer a request would cost more than the read itself, so all that are being read share a sweep.
-    """
+    """Reads whole bodies. One timer for each request would cost more than the read, so all reads share `sweep`."""
 
     def __init__(self, timeout_seconds: float, monotonic: Monotonic) -> None:
         self._timeout_seconds = timeout_seconds
@@ -33,24 +31,24 @@ class BodyReader:
         self._late: set[asyncio.Task[Any]] = set()
 
     def read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Coroutine[Any, Any, bytes]:
-        """The body's content, of at most `bytes_max` bytes before and after its Content-Encoding is undone.
+        """Return the decoded body. It has at most `bytes_max` bytes before and after decoding.
 
-        Raises `UnsupportedEncoding` and `BodyTooLarge` as soon as that is known, `BodyTimeout` if it is not all
-        there in time or the client has gone, `Malformed` if it is not what its encoding says.
+        Raises `UnsupportedEncoding` and `BodyTooLarge` as early as possible, `BodyTimeout` if the body is late or the
+        client disconnects, and `Malformed` if the body does not match its Content-Encoding.
         """
-        if "content-encoding" in headers and (undo := decoder_for(headers)):
-            return self._read_encoded(protocol, headers, bytes_max, undo)
+        if "content-encoding" in headers and (decode := decoder_for(headers)):
+            return self._read_encoded(protocol, headers, bytes_max, decode)
         return self._read(protocol, headers, bytes_max)
 
-    async def _read_encoded(self, protocol: HttpProtocol, headers: Headers, bytes_max: int, undo: Decoder) -> bytes:
+    async def _read_encoded(self, protocol: HttpProtocol, headers: Headers, bytes_max: int, decode: Decoder) -> bytes:
         body = await self._read(protocol, headers, bytes_max)
         if bound_of(body, bytes_max) > INLINE_BYTES_MAX:
-            return await asyncio.to_thread(undo, body, bytes_max)
-        return undo(body, bytes_max)
+            return await asyncio.to_thread(decode, body, bytes_max)
+        return decode(body, bytes_max)
 
     async def _read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> bytes:
         body = _body(protocol, headers, bytes_max)
-        # With the loop at hand this is a dictionary look-up; without, CPython asks for the process id.
+        # Given the loop, this call is a dictionary look-up. Otherwise CPython makes a system call for the process id.
         self._loop = self._loop or asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         assert task is not None, "requests run in tasks"  # noqa: S101 - a programming error
@@ -69,7 +67,7 @@ class BodyReader:
             self._late.discard(task)
 
     async def sweep(self) -> None:
-        """Until cancelled: end the reads that are past their deadline."""
+        """End late reads. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = self._monotonic()
@@ -80,20 +78,20 @@ class BodyReader:
 
 
 def _body(protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Awaitable[bytes]:
-    """The quickest way to read it that keeps to the limit."""
-    if "transfer-encoding" in headers:  # whatever Content-Length stands beside it
+    """Choose the fastest way to read the body within the limit."""
+    if "transfer-encoding" in headers:  # it overrides any Content-Length
         return _chunks(protocol, bytes_max)
     length = headers.get("content-length", "")
     if not length.isdecimal():
         return _parts(protocol, bytes_max)
     size = int(length[-LENGTH_DIGITS_MAX:])
     if size > bytes_max:
-        raise BodyTooLarge(f"The body has {size} bytes; the service takes {bytes_max} at most.")
+        raise BodyTooLarge(f"The body has {size} bytes; the limit is {bytes_max}.")
     return protocol()
 
 
 async def _chunks(protocol: HttpProtocol, bytes_max: int) -> bytes:
-    """A body in chunks, which only HTTP/1.1 has."""
+    """Read a chunked body of HTTP/1.1."""
     parts = await _read_parts(protocol, bytes_max)
     if parts[-2:] == [b"", b""]:
         raise BodyTimeout(CHUNKS_CUT_OFF)
@@ -101,7 +99,7 @@ async def _chunks(protocol: HttpProtocol, bytes_max: int) -> bytes:
 
 
 async def _parts(protocol: HttpProtocol, bytes_max: int) -> bytes:
-    """A body whose length only HTTP/2's frames tell, or none at all. If it ends early, nobody waits for an answer."""
+    """Read an HTTP/2 body of unannounced length, or an absent body. If it ends early, no client awaits the response."""
     return b"".join(await _read_parts(protocol, bytes_max))
 
 
@@ -111,6 +109,6 @@ async def _read_parts(protocol: HttpProtocol, bytes_max: int) -> list[bytes]:
     async for part in protocol:
         size += len(part)
         if size > bytes_max:
-            raise BodyTooLarge(f"The body has more than the {bytes_max} bytes that the service takes.")
+            raise BodyTooLarge(f"The body has more than {bytes_max} bytes, which is the limit.")
         parts.append(part)
     return parts

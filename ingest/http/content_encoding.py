@@ -1,6 +1,7 @@
-"""Compressed bodies: gzip (RFC 1952) and Zstandard (RFC 8878), undone within bounds.
+"""Decodes compressed bodies, gzip (RFC 1952) and Zstandard (RFC 8878), within a bound.
 
-Nothing is allocated beyond the bound, neither for what a small body would become nor for what a frame says it holds.
+The decoders never allocate more than the bound, neither for a small body that grows nor for the size that a frame
+announces.
 """
 
 import io
@@ -13,20 +14,20 @@ from ingest.errors import BodyTooLarge, Malformed, UnsupportedEncoding
 from ingest.http.rsgi import Headers
 
 RATIO_MAX = 200
-"""Of what comes out to what goes in. Ten thousand events that differ only in their ids stay below it."""
+"""The maximum of decoded to encoded size. Ten thousand events that differ only in their ids stay below it."""
 GZIP_MEMBERS_MAX = 64
-"""A gzip body may be several files one after the other."""
+"""A gzip body may be a sequence of several compressed files."""
 
 Decoder = Callable[[bytes, int], bytes]
-"""The content of an encoded body, of so many bytes at most. Raises `Malformed` or `BodyTooLarge`."""
+"""Decodes a body to at most the given number of bytes. Raises `Malformed` or `BodyTooLarge`."""
 
 _GZIP_ONLY = 31
-"""zlib's `wbits`: the largest window, and a gzip header."""
+"""The `wbits` argument of zlib: the largest window, with a gzip header."""
 
 
 def decoder_for(headers: Headers) -> Decoder | None:
-    """What undoes the body's Content-Encoding; None if it has none. Raises `UnsupportedEncoding`."""
-    name = str(headers.get("content-encoding", "?")).strip().lower()  # one that is not readable is none of ours
+    """Return the decoder for the Content-Encoding, or None if the body is not encoded. Raises `UnsupportedEncoding`."""
+    name = str(headers.get("content-encoding", "?")).strip().lower()  # an unreadable value is not supported
     if name in ("", "identity"):
         return None
     if name in ("gzip", "x-gzip"):
@@ -37,7 +38,7 @@ def decoder_for(headers: Headers) -> Decoder | None:
 
 
 def bound_of(body: bytes, bytes_max: int) -> int:
-    """How many bytes may come out of `body`."""
+    """The largest number of bytes that `body` may decode to."""
     return min(bytes_max, RATIO_MAX * len(body))
 
 
@@ -63,11 +64,11 @@ def gunzip(body: bytes, bytes_max: int) -> bytes:
 
 
 def unzstd(body: bytes, bytes_max: int) -> bytes:
-    """One frame."""
+    """Decode one Zstandard frame."""
     bound = bound_of(body, bytes_max)
     decompressor = zstandard.ZstdDecompressor()
     try:
-        if zstandard.frame_content_size(body) > bound:  # less than nothing where the frame does not tell
+        if zstandard.frame_content_size(body) > bound:  # negative if the frame does not say
             raise _too_large(bound)
         return decompressor.decompress(body, max_output_size=bound, allow_extra_data=False)
     except zstandard.ZstdError as exc:
@@ -77,7 +78,7 @@ def unzstd(body: bytes, bytes_max: int) -> bytes:
 
 
 def _is_larger(decompressor: zstandard.ZstdDecompressor, body: bytes, bound: int) -> bool:
-    """Whether the frame holds more than the bound; the library's error does not tell that from one that ends early."""
+    """True if the frame exceeds the bound. The library raises the same error for a frame that ends early."""
     size = 0
     try:
         for part in decompressor.read_to_iter(io.BytesIO(body)):
@@ -91,6 +92,6 @@ def _is_larger(decompressor: zstandard.ZstdDecompressor, body: bytes, bound: int
 
 def _too_large(bound: int) -> BodyTooLarge:
     return BodyTooLarge(
-        f"The body decompresses to more than the {bound} bytes that the service takes of it "
-        f"(at most {RATIO_MAX} times its own size)."
+        f"The body decompresses to more than {bound} bytes, the limit for its size "
+        f"(at most {RATIO_MAX} times the compressed size)."
     )

@@ -40,7 +40,7 @@ class EventHandler:
             if failures:
                 if failure := await failure_of(event, failures):
                     raise failure
-                admission.count_answered("single", 200)
+                admission.count_response("single", 200)
             client.events += 1
             response = QUEUED
         except IngestError as exc:

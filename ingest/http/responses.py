@@ -1,4 +1,4 @@
-"""HTTP answers: the one map from our errors to statuses, and the contract's bodies."""
+"""HTTP responses: the map from errors to statuses, and the bodies of the contract."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ STATUSES: Mapping[type[errors.IngestError], int] = {
     errors.Draining: 503,
     errors.Overloaded: 503,
 }
-"""Any other error is a 500."""
+"""All other errors have status 500."""
 
 
 _CLOSE: Header = ("connection", "close")
@@ -46,7 +46,7 @@ HEADERS: Mapping[type[errors.IngestError], tuple[Header, ...]] = {
 
 
 class Response(msgspec.Struct, frozen=True):
-    """Status, headers and body. Granian adds the length."""
+    """Granian adds the Content-Length header."""
 
     status: int
     headers: list[Header]
@@ -57,7 +57,7 @@ class Response(msgspec.Struct, frozen=True):
         return cls(status, [JSON, *headers], msgspec.json.encode(content))
 
     def having(self, header: Header) -> "Response":
-        """The same with the header in place of another of its name."""
+        """Return a copy with this header; it replaces a header of the same name."""
         others = [other for other in self.headers if other[0] != header[0]]
         return Response(self.status, [*others, header], self.body)
 
@@ -69,7 +69,6 @@ QUEUED = Response.make(200, {"status": "queued"})
 
 
 def response_to(error: errors.IngestError) -> Response:
-    """The answer that tells a client of `error`."""
     status = STATUSES.get(type(error), 500)
     content: dict[str, Any] = {"message": str(error)}
     if isinstance(error, errors.Invalid):
@@ -77,7 +76,7 @@ def response_to(error: errors.IngestError) -> Response:
     if isinstance(error, errors.RowRefused):
         content = {
             "message": "The given data was invalid.",
-            "errors": {"payload": ["The database does not take this JSON: " + str(error)]},
+            "errors": {"payload": ["The database refuses this JSON: " + str(error)]},
         }
     return Response.make(status, content, _headers(error))
 

@@ -1,4 +1,4 @@
-"""All HTTP but the hot lanes, on BlackSheep: health, metrics, the API's description, a status page."""
+"""The BlackSheep routes: health, metrics, the API description and the status page."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,9 +13,9 @@ from ingest.http.pages import DOCS, STATUS, Page
 from ingest.status.health import Health
 from ingest.status.snapshot import Status
 
-Handler = Callable[[Request], Awaitable[Response]]
+RouteHandler = Callable[[Request], Awaitable[Response]]
 Exposition = Callable[[], bytes]
-"""Makes the metrics' text; it reads files, so a thread runs it."""
+"""Returns the text of the metrics. It reads files, so a thread runs it."""
 AskStatus = Callable[[], Awaitable[Status]]
 
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
@@ -23,7 +23,7 @@ HTML = b"text/html; charset=utf-8"
 JSON = b"application/json"
 PAGES_ALLOW = "GET, HEAD"
 
-# Every answer here has these. Those of the hot lanes have not: no browser asks them, and there each byte counts.
+# All responses of this module have these headers. Responses to events omit them: no browser reads those.
 PROTECTION = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -31,20 +31,20 @@ PROTECTION = (
     (b"cache-control", b"no-store"),
 )
 NO_PAGE = b"default-src 'none'; frame-ancestors 'none'"
-"""The Content-Security-Policy of what is no page, should a browser take it for one."""
+"""The Content-Security-Policy of JSON and text, in case a browser renders it as a page."""
 
 
 def add_routes(application: Application, health: Health, exposition: Exposition, ask_status: AskStatus) -> None:
-    """Register everything."""
+    """Register all routes of a worker."""
     _add(application, _probes(health, detailed=True) | _pages(exposition, ask_status))
 
 
 def add_probes(application: Application, health: Health) -> None:
-    """Register only what a balancer asks, which does not learn why the service is not ready."""
+    """Register only the probes for a load balancer. They do not say why the service is not ready."""
     _add(application, _probes(health, detailed=False))
 
 
-def _probes(health: Health, *, detailed: bool) -> dict[str, Handler]:
+def _probes(health: Health, *, detailed: bool) -> dict[str, RouteHandler]:
     async def healthz(request: Request) -> Response:
         return _json(200, {"status": "alive"})
 
@@ -55,9 +55,9 @@ def _probes(health: Health, *, detailed: bool) -> dict[str, Handler]:
     return {"/healthz": healthz, "/readyz": readyz}
 
 
-def _pages(exposition: Exposition, ask_status: AskStatus) -> dict[str, Handler]:
+def _pages(exposition: Exposition, ask_status: AskStatus) -> dict[str, RouteHandler]:
     async def metrics(request: Request) -> Response:
-        return _answer(200, EXPOSITION, await asyncio.to_thread(exposition))
+        return _response(200, EXPOSITION, await asyncio.to_thread(exposition))
 
     async def openapi(request: Request) -> Response:
         return _json(200, document())
@@ -74,7 +74,7 @@ def _pages(exposition: Exposition, ask_status: AskStatus) -> dict[str, Handler]:
     return {"/metrics": metrics, "/openapi.json": openapi, "/docs": docs, "/status.json": figures, "/": status}
 
 
-def _add(application: Application, handlers: Mapping[str, Handler]) -> None:
+def _add(application: Application, handlers: Mapping[str, RouteHandler]) -> None:
     for path, handler in handlers.items():
         application.router.add_get(path, handler)
         application.router.add_head(path, handler)
@@ -89,12 +89,14 @@ def _add(application: Application, handlers: Mapping[str, Handler]) -> None:
 
 
 def _page(page: Page) -> Response:
-    return _answer(200, HTML, page.body, page.policy)
+    return _response(200, HTML, page.body, page.policy)
 
 
 def _json(status: int, content: Any, *headers: tuple[bytes, bytes]) -> Response:
-    return _answer(status, JSON, msgspec.json.encode(content), NO_PAGE, *headers)
+    return _response(status, JSON, msgspec.json.encode(content), NO_PAGE, *headers)
 
 
-def _answer(status: int, kind: bytes, body: bytes, policy: bytes = NO_PAGE, *headers: tuple[bytes, bytes]) -> Response:
+def _response(
+    status: int, kind: bytes, body: bytes, policy: bytes = NO_PAGE, *headers: tuple[bytes, bytes]
+) -> Response:
     return Response(status, [*PROTECTION, (b"content-security-policy", policy), *headers], Content(kind, body))

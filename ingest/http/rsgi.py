@@ -1,19 +1,19 @@
-"""The part of Granian's RSGI that the hot lanes speak: of a request its head, its body, and its one answer.
+"""The part of Granian's RSGI that the handlers use: the head of a request, its body, and its response.
 
-An ASGI call costs two fifths more CPU than an RSGI one on the same server (bench/README.md), so the hot lanes
-take requests as they come, and `ingest.http.asgi` makes ASGI of all others.
+An ASGI call costs 40 % more CPU than an RSGI call on the same server (bench/README.md). So the handlers speak RSGI,
+and `ingest.http.asgi` adapts all other requests to ASGI.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # Granian has no other public name of it
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined] # Granian has no other public name for it
 
 __all__ = ["Handler", "Headers", "HttpProtocol", "ProtocolClosed", "Scope", "Transport"]
 
 
 class Headers(Protocol):
-    """Names are lower case. Values outside of visible ASCII are there for `in`, but not for `get` and `items`."""
+    """Names are lower case. `get` and `items` omit values that are not visible ASCII; `in` does not."""
 
     def __contains__(self, name: str) -> bool: ...
     def get(self, name: str, default: Any = None) -> Any: ...
@@ -21,7 +21,7 @@ class Headers(Protocol):
 
 
 class Scope(Protocol):
-    """The head of a request; see Granian's documentation of RSGI."""
+    """The head of a request, as documented in Granian's RSGI specification."""
 
     @property
     def proto(self) -> str: ...
@@ -50,13 +50,13 @@ class Transport(Protocol):
 
 
 class HttpProtocol(Protocol):
-    """The body of a request, whole or in parts, and the way back."""
+    """Reads the body of a request, whole or in parts, and sends the response."""
 
     def __call__(self) -> Awaitable[bytes]:
-        """The whole body, however large. Raises `ProtocolClosed` when it ends early."""
+        """The whole body, without a size limit. Raises `ProtocolClosed` if the body ends early."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Its parts. An empty one ends it, two empty ones tell that it ended early (or with trailers)."""
+        """The parts of the body. One empty part ends it. Two empty parts mean an early end, or trailers."""
 
     def client_disconnect(self) -> Awaitable[None]: ...
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...

@@ -1,6 +1,7 @@
-"""Takes the trace context of a request over into the headers of its messages.
+"""Copies the trace context of a request into the headers of its messages.
 
-Trace context is W3C's (Trace Context Level 2, sections 3.2 and 3.3): passed on as it came, or left out if it is wrong.
+The format is W3C Trace Context Level 2, sections 3.2 and 3.3. A valid context is copied unchanged; an invalid one is
+left out.
 """
 
 import re
@@ -10,14 +11,14 @@ from ingest.events.headers import TRACEPARENT, TRACESTATE, MessageHeaders
 from ingest.http.rsgi import Headers
 
 TRACESTATE_CHARS_MAX = 512
-"""What every service on the way must be able to pass on."""
+"""The length that every service must be able to propagate (section 3.3)."""
 
 PropagateTraceContext = Callable[[Headers, MessageHeaders | None], MessageHeaders | None]
-"""A request's headers, and what all messages of its token carry → what its messages carry."""
+"""Maps a request's headers, and the message headers of its client, to the headers of the request's messages."""
 
 _FIELDS = "-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT = re.compile(f"00{_FIELDS}|(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-[!-~]{{0,200}})?")
-"""Versions after the first, 00, may have more behind its fields; ff is none."""
+"""Versions after 00 may have more fields. The version ff is invalid."""
 
 
 def propagate_trace_context(headers: Headers, of_client: MessageHeaders | None) -> MessageHeaders | None:

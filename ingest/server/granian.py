@@ -18,7 +18,7 @@ from granian.server.mp import MPServer
 
 from ingest.auth.tokens import warning_about
 from ingest.files.lock_watch import watch_in_thread
-from ingest.http.openapi import EXAMPLE
+from ingest.http.openapi_schemas import EXAMPLE
 from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
 from ingest.server.file_owner import root_warning

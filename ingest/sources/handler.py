@@ -54,7 +54,7 @@ class SourceHandler:
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         try:
             response = await self._accept(scope, protocol)
-            self._admission.count_answered("client", response.status)
+            self._admission.count_response("client", response.status)
         except Unauthenticated as exc:
             response = (await self._admission.refuse(exc, "client", scope)).having(CHALLENGE)
         except IngestError as exc:

@@ -47,7 +47,7 @@ def test_page_shows_live_figures(open_page: OpenPage, url: str) -> None:
 
     expect(page.locator("#rate")).to_have_text(re.compile(r"^[1-9]\d"), timeout=SHOWN_MS)
     expect(page.locator("#backlog")).to_have_text(re.compile(r"^[1-9][\d,]*$"))
-    assert "ms" in row(page, "times", "Answer")
+    assert "ms" in row(page, "times", "Response")
     before = page.locator("#about").inner_text()
     expect(page.locator("#about")).not_to_have_text(before, timeout=SHOWN_MS)
 
@@ -63,7 +63,7 @@ def test_charts_are_drawn_and_told_in_words(open_page: OpenPage, url: str) -> No
 def test_absent_broker_is_told_with_its_reason(open_page: OpenPage, url: str) -> None:
     page = open_page(url)
 
-    expect(page.locator("#state")).to_have_text("Events are taken, but something is away", timeout=SHOWN_MS)
+    expect(page.locator("#state")).to_have_text("Accepting events, but a dependency is down", timeout=SHOWN_MS)
     assert "✓ ok" in row(page, "health", "Database")
     assert "refused" in row(page, "health", "Broker").lower()
     expect(page.locator("#errors tr").first).to_contain_text("warning")
@@ -79,7 +79,7 @@ def test_refusals_are_told_by_their_reason(open_page: OpenPage, url: str, servic
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_is_for_everyone(open_page: OpenPage, url: str, scheme: str) -> None:
     page = open_page(url, color_scheme=scheme, reduced_motion="reduce")
-    expect(page.locator("#state")).to_contain_text("Events are taken", timeout=SHOWN_MS)
+    expect(page.locator("#state")).to_contain_text("Accepting events", timeout=SHOWN_MS)
 
     assert faint_texts(page) == {}
     assert nameless(page) == []
@@ -100,12 +100,12 @@ def test_service_that_went_away_is_told_and_its_return_too(
     open_page: OpenPage, tmp_path: Path, complaints: list[str]
 ) -> None:
     with ServiceProcess(tmp_path) as service, open_page(f"http://127.0.0.1:{service.port}/") as page:
-        expect(page.locator("#state")).to_have_text("Events are taken", timeout=SHOWN_MS)
+        expect(page.locator("#state")).to_have_text("Accepting events", timeout=SHOWN_MS)
 
         service.kill()
-        expect(page.locator("#state")).to_have_text("The service does not answer", timeout=SHOWN_MS)
+        expect(page.locator("#state")).to_have_text("The service does not respond", timeout=SHOWN_MS)
         service.start()
-        expect(page.locator("#state")).to_have_text("Events are taken", timeout=SHOWN_MS)
+        expect(page.locator("#state")).to_have_text("Accepting events", timeout=SHOWN_MS)
     assert all("ERR_" in complaint for complaint in complaints)
     complaints.clear()  # the browser tells of requests that nobody answers
 

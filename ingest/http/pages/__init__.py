@@ -1,4 +1,4 @@
-"""The two pages, whole in themselves: no build step, no outside resource, and a policy that lets in nothing else."""
+"""The two HTML pages. They need no build step and load no other resources; their policy forbids it."""
 
 import base64
 import hashlib
@@ -9,14 +9,14 @@ import msgspec
 
 
 class Page(msgspec.Struct, frozen=True):
-    """`policy` is its Content-Security-Policy."""
+    """`policy` is the value of the Content-Security-Policy header."""
 
     body: bytes
     policy: bytes
 
 
 def _page(name: str) -> Page:
-    """Of scripts and styles only those that stand in it, by their hashes; they may ask this service only."""
+    """The policy allows only the page's own scripts and styles, by their hashes, and connections to this service."""
     html = (files(__name__) / name).read_text("utf-8")
     policy = (
         f"default-src 'none'; script-src {_hashes('script', html)}; style-src {_hashes('style', html)}; "

@@ -130,7 +130,7 @@ async def test_ids_that_another_worker_made_are_refused_and_nothing_is_stored(
     await commit(store, other)
     before = database.rows(), database.entries()
 
-    with pytest.raises(StoreError, match="Another worker made ids of slot 1"):
+    with pytest.raises(StoreError, match="Another worker issued ids of slot 1"):
         await commit(store, batch(2))
 
     assert (database.rows(), database.entries()) == before

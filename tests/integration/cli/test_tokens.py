@@ -127,7 +127,7 @@ def test_refusal_says_when_to_come_again(service: ServiceProcess) -> None:
     refused = [reply for reply in replies if reply.status == 429]
     assert refused
     assert {reply.headers["retry-after"] for reply in refused} <= {"1", "2"}
-    assert refused[0].json["message"].startswith("The token's rate is exceeded. Nothing was kept")
+    assert refused[0].json["message"].startswith("The rate limit of this token is exceeded")
 
 
 def test_batch_above_the_rate_is_taken_whole_and_paid_for_afterwards(service: ServiceProcess) -> None:

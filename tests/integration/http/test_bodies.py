@@ -15,7 +15,7 @@ QUEUED = b'{"status":"queued"}'
 CONTINUE = "Expect: 100-continue"
 BODY_BYTES_MAX = Settings().body_bytes_max
 BATCH_BODY_BYTES_MAX = Settings().batch_body_bytes_max
-LATE = {"message": "The body did not arrive in time. Nothing was kept: send the event again."}
+LATE = {"message": "The body did not arrive in time. Nothing was stored; retry."}
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000], ids=lambda size: f"chunks of {size}")
@@ -119,7 +119,7 @@ def test_too_long_a_body_is_refused_before_it_is_read(service: ServiceProcess, p
         connection.send(post_head(limit + 1, path=path))
         reply = connection.reply()
         assert reply.status == 413
-        assert reply.json == {"message": f"The body has {limit + 1} bytes; the service takes {limit} at most."}
+        assert reply.json == {"message": f"The body has {limit + 1} bytes; the limit is {limit}."}
         assert reply.headers["connection"] == "close"
         assert connection.is_closed()
 
@@ -129,7 +129,7 @@ def test_chunks_are_refused_at_the_first_byte_over_the_limit(service: ServicePro
         connection.send(chunked_head(), chunk(b" " * BODY_BYTES_MAX), b"1\r\n ")
         reply = connection.reply()
         assert reply.status == 413
-        assert reply.json == {"message": f"The body has more than the {BODY_BYTES_MAX} bytes that the service takes."}
+        assert reply.json == {"message": f"The body has more than {BODY_BYTES_MAX} bytes, which is the limit."}
         assert connection.is_closed()
 
 
@@ -146,7 +146,7 @@ def test_more_events_than_a_batch_may_have_are_refused(service: ServiceProcess) 
     reply = ask(service.port, post(b"{}\n" * 10_001, path=BATCH))
 
     assert reply.status == 413
-    assert reply.json == {"message": "The body has more than the 10000 events that the service takes at once."}
+    assert reply.json == {"message": "The body has more than 10000 events, which is the limit."}
 
 
 @pytest.fixture(scope="module")

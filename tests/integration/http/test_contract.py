@@ -158,7 +158,7 @@ def test_unknown_encoding_is_refused(service: ServiceProcess, path: str, encodin
 
     assert (reply.status, reply.headers["accept-encoding"]) == (415, "gzip, zstd")
     assert reply.json == {
-        "message": "The body's Content-Encoding is not supported: send it as gzip, as zstd, or uncompressed."
+        "message": "The Content-Encoding of the body is not supported; use gzip or zstd, or send it uncompressed."
     }
 
 
@@ -173,7 +173,7 @@ def test_events_are_taken_by_post_only(service: ServiceProcess, method: str, pat
     reply = ask(service.port, head(method, path, AUTH), to=method)
 
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
-    assert reply.body == (b"" if method == "HEAD" else b'{"message":"The method is not allowed here."}')
+    assert reply.body == (b"" if method == "HEAD" else b'{"message":"This path does not allow the method."}')
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/call-events/1", "/api/call_events", "/%00", "/docs/x", "//"])
@@ -239,7 +239,5 @@ def test_overload_and_a_database_away_are_told_apart(tmp_path: Path) -> None:
     assert refused
     assert len(failed) + len(refused) == len(replies)
     assert {reply.headers["retry-after"] for reply in refused} == {"1"}
-    assert refused[0].json == {
-        "message": "The service has more events in hand than it may queue. Nothing was kept: send the event again."
-    }
-    assert all(list(reply.json) == ["message"] and "send it again" in reply.json["message"] for reply in failed)
+    assert refused[0].json == {"message": "The service is overloaded. The event was not stored; retry."}
+    assert all(list(reply.json) == ["message"] and "; retry." in reply.json["message"] for reply in failed)

@@ -65,7 +65,7 @@ def test_pages_are_only_read(service: ServiceProcess, method: str, path: str) ->
     reply = ask(service.port, head(method, path))
 
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
-    assert reply.json == {"message": "The method is not allowed here."}
+    assert reply.json == {"message": "This path does not allow the method."}
 
 
 @pytest.mark.parametrize(

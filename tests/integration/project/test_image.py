@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.http.openapi import EXAMPLE
+from ingest.http.openapi_schemas import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN
 from tests.dockerfile import BUILD, only
 from tests.paths import ROOT

@@ -28,7 +28,7 @@ CHECKS = [
     *("locks", "backlog", "tables", "cluster", "clock", "commits", "spool files"),
 ]
 """Of `/readyz`, in its order."""
-AWAY = b'{"message":"The database is not available. The event was not acknowledged: send it again."}'
+AWAY = b'{"message":"The database is unavailable. The event was not acknowledged; retry."}'
 
 
 @pytest.fixture

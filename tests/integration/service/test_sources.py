@@ -125,8 +125,8 @@ def test_jambonz_is_known_by_its_signature(service: ServiceProcess) -> None:
 @pytest.mark.parametrize(
     ("target", "status", "said"),
     [
-        ("/in/nobody/x", 404, "There is no client 'nobody'; known are asterisk, freeswitch, jambonz"),
-        ("/in/", 404, "There is no client ''"),
+        ("/in/nobody/x", 404, "There is no source 'nobody'. Known sources: asterisk, freeswitch, jambonz"),
+        ("/in/", 404, "There is no source ''"),
         (f"/in/freeswitch/{TOKEN}", 400, "The body is not valid JSON"),
     ],
 )

@@ -87,7 +87,7 @@ async def test_draining_service_refuses_events(admission: Admission, handler: Ev
     answered = await post(handler, body())
 
     assert (answered.status, answered.headers["retry-after"], answered.headers["connection"]) == (503, "1", "close")
-    assert message_of(answered) == "The service is stopping. Nothing was kept: send the event again."
+    assert message_of(answered) == "The service is stopping. The event was not stored; retry."
     assert store.tried == []
 
 
@@ -109,7 +109,7 @@ async def test_database_away_is_500_and_worth_a_retry(handler: EventHandler, sto
     answered = await post(handler, body())
 
     assert answered.status == 500
-    assert message_of(answered) == "The database is not available. The event was not acknowledged: send it again."
+    assert message_of(answered) == "The database is unavailable. The event was not acknowledged; retry."
     assert (await post(handler, body())).status == 200
 
 

@@ -6,7 +6,8 @@ import jsonschema
 import pytest
 
 from ingest.errors import UnknownSource
-from ingest.http.openapi import EXAMPLE, SERVER, document
+from ingest.http.openapi import SERVER, document
+from ingest.http.openapi_schemas import EXAMPLE
 from ingest.http.responses import QUEUED, STATUSES
 from tests.unit.making import ABSENT, body
 
