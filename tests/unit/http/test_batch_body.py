@@ -1,4 +1,4 @@
-"""What holds of every batch: its items are found where they are, and stay as they were written."""
+"""Properties of every batch: `split` finds its items, and keeps them as the client wrote them."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def test_lines_are_as_they_were_written(lines: list[bytes], blanks: bytes, end: 
 def test_one_item_too_many_is_refused(items: list[bytes], as_array: bool) -> None:
     batch = b"[" + b",".join(items) + b"]" if as_array else b"{}\n" * len(items)
 
-    with pytest.raises(BodyTooLarge, match=f"more than the {len(items) - 1} events"):
+    with pytest.raises(BodyTooLarge, match=f"more than {len(items) - 1} events"):
         split(batch, len(items) - 1)
 
 
