@@ -1,4 +1,7 @@
-"""`make bench-bite`: a copy of the tree passes the budgets; with a known slowdown in it, it fails, by name."""
+"""`make bench-bite`: checks that the budgets find known slowdowns.
+
+A copy of the tree must pass the budgets. A copy with a known slowdown must break the named budget.
+"""
 
 import os
 import shutil
@@ -11,7 +14,7 @@ from bench.paths import ROOT
 from bench.slowdowns import SLOWDOWNS, Slowdown, apply
 
 COMPARED = ("--rounds", "6", "--seconds", "1")
-"""Short: what it must see is large."""
+"""Short rounds are enough, as the slowdown is large."""
 COPIED = ("ingest", "sql", "bench", "tests", "pyproject.toml")
 
 
@@ -48,12 +51,12 @@ def _compare_bites() -> bool:
 
 
 def names_broken(budget: str, output: str) -> bool:
-    """Whether the output of `bench.budgets` has that budget measured and broken."""
+    """Return True if the output of `bench.budgets` says that this budget was measured and is broken."""
     return f"budget broken: {budget} is " in output
 
 
 def copy(folder: Path) -> Path:
-    """A copy of what the budgets need."""
+    """Copy the files that the budgets need."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -68,7 +71,7 @@ def _budgets(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _run(root: Path, module: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    """The module as it is in that tree."""
+    """Run the module's code of the tree `root`."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=root,

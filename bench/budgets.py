@@ -1,6 +1,6 @@
-"""`make budgets`: measures what `budgets.toml` bounds, prints the verdicts, exits with 1 if a budget is broken.
+"""`make budgets`: measures the figures of `budgets.toml`, prints the verdicts, and exits with 1 if a budget is broken.
 
-Absolute times and rates gate with BENCH_ABSOLUTE=1 only.
+Absolute times and rates can break the run only with BENCH_ABSOLUTE=1.
 """
 
 import os
@@ -20,13 +20,13 @@ from bench.scenarios import runs
 
 LOAD = Load(connections=256, seconds=1)
 PAIRS = 9
-"""Short rounds in turn, as many as the time allows: a shared machine's pace changes within seconds."""
+"""Short rounds in turn: the speed of a shared machine changes within seconds."""
 
 Figures = dict[str, float]
 
 
 def measure_saturation(servers: targets.Servers) -> Figures:
-    """The service beside the bare no-op, round by round."""
+    """Measure the service and the bare no-op in turn."""
     with targets.noop() as noop, targets.service(servers, "quorum") as service:
         pairs = [(rounds.measure(noop, LOAD), rounds.measure(service, LOAD)) for _ in range(PAIRS + 1)]
     bare, full = zip(*pairs[1:], strict=True)  # the first warms up
@@ -39,7 +39,7 @@ def measure_saturation(servers: targets.Servers) -> Figures:
 
 
 def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load]) -> Figures:
-    """One after another on the same service; one that fails leaves its own budgets without figures."""
+    """Measure the scenarios one after another on the same service. A scenario that fails has no figures."""
     figures: Figures = {}
     with targets.service(servers, "quorum") as service:
         for name, load in loads.items():
@@ -51,7 +51,7 @@ PARTS = ("micro", "saturation", "scenario", *(f"scenario.{name}" for name in run
 
 
 def measure(parts: Sequence[str]) -> Figures:
-    """The figures of the parts; one that fails says why, and leaves its budgets without figures."""
+    """Measure the parts. A part that fails prints the reason, and has no figures."""
     figures: Figures = {}
     if "micro" in parts:
         figures |= attempt("micro", measure_micro)
@@ -66,7 +66,7 @@ def measure(parts: Sequence[str]) -> Figures:
 
 
 def attempt(name: str, part: Callable[[], Figures]) -> Figures:
-    """Its figures; none, and a line that says why, if it failed."""
+    """Return the part's figures. If it fails, print the reason and return none."""
     try:
         return part()
     except (targets.BenchFailed, subprocess.SubprocessError) as exc:

@@ -1,6 +1,7 @@
 """Draws the results as charts: for each results/TOOL-….json an SVG of the same name beside it.
 
-The same JSON gives the same bytes, so a chart changes only with its figures. Name files to draw just those.
+The same JSON gives the same bytes, so a chart changes only when its figures change. File names as arguments limit the
+charts to these files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ def main(files: Sequence[Path]) -> None:
 
 
 def results(folder: Path = FOLDER) -> list[Path]:
-    """The files that there is a chart of."""
+    """Return the result files that have a chart."""
     return sorted(file for file in folder.glob("*.json") if kind_of(file) in KINDS)
 
 
@@ -41,9 +42,12 @@ def kind_of(file: Path) -> str:
 
 
 def draw(file: Path) -> Path:
-    """Draw the result; the picture's file. Raises ClickException if it is none, or not in the tool's form."""
+    """Draw the result, and return the chart's file.
+
+    Raises ClickException if the file is no result, or is not in the form that its tool writes.
+    """
     if kind_of(file) not in KINDS:
-        raise click.ClickException(f"{file} is named after none of {', '.join(KINDS)}")
+        raise click.ClickException(f"{file} is not a result of {', '.join(KINDS)}")
     picture = file.with_suffix(".svg")
     data = msgspec.json.decode(file.read_bytes())
     with mpl.rc_context(fname=STYLE):
@@ -56,7 +60,7 @@ def draw(file: Path) -> Path:
 
 
 def title_of(figure: Figure) -> str:
-    """What a screen reader says of the picture."""
+    """The text that a screen reader reads for the chart."""
     return "; ".join(axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left"))
 
 

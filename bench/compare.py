@@ -1,8 +1,9 @@
-"""Compares the working tree with BASE, a revision of it: faster, slower, or no difference seen.
+"""Compares the working tree with the revision BASE: faster, slower, or no difference seen.
 
-Both run all the time on the same private database server and broker, each with a database and a queue of its
-own, and are loaded in turn for short rounds; who begins alternates. Of each figure the ratio of neighbours counts.
-Ends with 1 if the working tree is slower by more than a figure's bound, and the spread agrees.
+Both services run all the time on the same private database server and broker. Each has its own database and queue.
+The generator loads them in turn for short rounds, and the order alternates. Each figure is compared by the ratio of
+neighboring rounds. Exits with 1 if the working tree is slower by more than a figure's bound, and the whole spread is
+on the slower side.
 """
 
 import signal
@@ -27,9 +28,9 @@ from bench.report.tables import table
 
 HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most", "verdict")
 METHOD = (
-    "wrk in a closed loop, a body of its own a request; base and head are loaded in turn, on an empty table and queue, "
-    "and begin by turns; the ratio is the median over rounds of head ÷ base; the spread is of those ratios, from one "
-    f"to another between which their median lies with {CONFIDENCE:.0%} confidence (sign test); both run with the same "
+    "wrk in a closed loop; each request has its own body. Base and head are loaded in turn, on an empty table and "
+    "queue; the order alternates. The ratio is the median over rounds of head ÷ base. The spread is the range of "
+    f"ratios that holds their true median with {CONFIDENCE:.0%} confidence (sign test). Both run with the same "
     "installed packages."
 )
 
@@ -46,7 +47,7 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.argument("base")
-@click.option("--head", type=click.Path(path_type=Path, exists=True), default=ROOT, help="Instead of the working tree.")
+@click.option("--head", type=click.Path(path_type=Path, exists=True), default=ROOT, help="Use this tree as head.")
 @click.option("--rounds", "count", default=12, show_default=True, type=click.IntRange(min=ROUNDS_MIN))
 @click.option("--seconds", default=2, show_default=True, help="Length of each turn.")
 @click.option("--connections", default=256, show_default=True)
@@ -55,7 +56,7 @@ class Result(msgspec.Struct, frozen=True):
 def main(
     base: str, head: Path, count: int, seconds: int, connections: int, mode: targets.Mode, out: Path | None
 ) -> None:
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the worktree is removed then, too
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the worktree is removed
     load = Load(connections, seconds)
     try:
         commit = commit_of(base)
@@ -75,7 +76,7 @@ def main(
 def run(
     servers: targets.Servers, trees: Mapping[str, Path], load: Load, count: int, mode: targets.Mode
 ) -> dict[str, list[Round]]:
-    """Interleaved rounds of the trees; one more, first, warms up."""
+    """Measure the trees in interleaved rounds. One more round warms up first and does not count."""
     with ExitStack() as stack:
         loaded = {name: stack.enter_context(targets.service(servers, mode, tree=tree)) for name, tree in trees.items()}
         measured: dict[str, list[Round]] = {name: [] for name in loaded}
@@ -86,7 +87,7 @@ def run(
 
 
 def report(compared: Mapping[str, Comparison]) -> str:
-    """A table, and a line for each figure that fails."""
+    """Return a table, and a line for each figure that fails."""
     rows = [_row(name, comparison) for name, comparison in compared.items()]
     failed = [
         f"slower: {name} is {comparison.ratio:.2f} times that of base, beyond its bound of {_bound(name)}."

@@ -1,4 +1,4 @@
-"""Where the benchmarks find the repository's other files, wherever a benchmark itself lies."""
+"""Folders of the repository that benchmarks read."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The service under a closed loop that never lets up, beside the no-ops: a table, and a JSON file in results/.
+"""Measures the service and the no-ops at saturation (closed loop). Prints a table, writes a JSON file to results/.
 
-Rounds are interleaved: each of them loads every target once. INGEST_TEST_SERVERS chooses the servers.
+Rounds are interleaved: each round loads every target once. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -23,13 +23,13 @@ from bench.report.tables import table
 
 NOOPS: Mapping[str, Kind] = {"no-op": "asgi", "no-op, RSGI": "rsgi", "no-op, BlackSheep": "blacksheep"}
 NOOP = "no-op"
-"""What the others are divided by."""
+"""The reference: the other targets are divided by it."""
 HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
 METHOD = (
-    "wrk in a closed loop, a body of its own a request; all targets run from the start, and each round loads every "
-    "one of them in turn for the seconds given, on an empty table and queue (a stream is not emptied); CPU time is "
-    "utime + stime of the process trees from the first request until all events are published; figures are medians "
-    "over rounds."
+    "wrk in a closed loop; each request has its own body. All targets run from the start. Each round loads every "
+    "target in turn for the given seconds, on an empty table and queue (a stream is not emptied). CPU time is utime + "
+    "stime of the process trees from the first request until all events are published. Figures are medians over "
+    "rounds."
 )
 
 Rounds = Mapping[str, Sequence[Round]]
@@ -45,10 +45,12 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
-@click.option("--seconds", default=5, show_default=True, help="Length of a target's turn.")
+@click.option("--seconds", default=5, show_default=True, help="Length of one target's turn.")
 @click.option("--connections", default=256, show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Worker processes, of the no-op too.")
-@click.option("--mode", "modes", multiple=True, type=click.Choice(targets.MODES), help="This one; may be repeated.")
+@click.option("--workers", default=1, show_default=True, help="Worker processes of the service and of the no-op.")
+@click.option(
+    "--mode", "modes", multiple=True, type=click.Choice(targets.MODES), help="Only this mode; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
     count: int, seconds: int, connections: int, workers: int, modes: Sequence[targets.Mode], out: Path | None
@@ -68,7 +70,7 @@ def main(
 def run(
     servers: targets.Servers, load: Load, count: int, workers: int, modes: Sequence[targets.Mode]
 ) -> dict[str, list[Round]]:
-    """Interleaved rounds of the no-ops and of the service in each mode."""
+    """Measure the no-ops, and the service in each mode, in interleaved rounds."""
     with ExitStack() as stack:
         loaded: dict[str, targets.Target] = {
             name: stack.enter_context(targets.noop(kind, workers)) for name, kind in NOOPS.items()
@@ -86,7 +88,7 @@ def run(
 
 
 def row(name: str, measured: Rounds) -> list[str]:
-    """Medians of a target's rounds, in the order of `HEAD`; the least and the most events/s beside."""
+    """Return the medians of a target's rounds, in the order of `HEAD`, with the least and the most events/s."""
     own = measured[name]
     ratio = f"{rounds.ratio(own, measured[NOOP]):.2f}"
     drain_seconds = f"{max(round_.drain_seconds for round_ in own):.2f}"

@@ -1,9 +1,10 @@
-"""Runs locust's scenarios one after another, and exits with 1 if a budget of theirs is broken.
+"""Runs locust's scenarios one after another, and exits with 1 if one of their budgets is broken.
 
-Without --host they load a service with a private database and broker, and every event that was answered 200
-must be in the database and published in the end. With it they load that instance, which keeps what they send.
+The scenarios load a service with a private database and broker. In the end every event that was answered 200 must be
+in the database and published. With --host they load that instance instead, which keeps the events.
 
-Each leaves locust's report in bench/results/scenario-NAME.html. Absolute times gate with BENCH_ABSOLUTE=1 only.
+Each scenario writes locust's report to bench/results/scenario-NAME.html. Absolute times can break the run only with
+BENCH_ABSOLUTE=1.
 """
 
 import os
@@ -26,8 +27,8 @@ from bench.scenarios.figures import figures, named
 from bench.scenarios.runs import SCENARIOS, Load, html, run
 
 METHOD = (
-    "locust, a closed loop: a user waits for an answer and then for a while before the next request; times are of "
-    "events that must be answered 200, in whole milliseconds up to 100; failures are of all requests."
+    "locust in a closed loop: a user waits for an answer, and pauses before the next request. Times count only events "
+    "that must be answered 200, in whole milliseconds up to 100. Failures count all requests."
 )
 
 
@@ -42,15 +43,15 @@ class Result(msgspec.Struct, frozen=True):
 @click.command(help=__doc__)
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="May be repeated.")
 @click.option("--seconds", default=30, show_default=True, type=click.IntRange(min=1), help="Length of each.")
-@click.option("--users", type=click.IntRange(min=1), help="At once, instead of each scenario's own number.")
-@click.option("--host", help="An instance that is there, such as http://localhost:8000.")
-@click.option("--token", envvar="BENCH_TOKEN", help="Of that instance; or in BENCH_TOKEN.")
+@click.option("--users", type=click.IntRange(min=1), help="Concurrent users (default: each scenario's own number).")
+@click.option("--host", help="A running instance, such as http://localhost:8000.")
+@click.option("--token", envvar="BENCH_TOKEN", help="A token of that instance; may also be given as BENCH_TOKEN.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
     names: Sequence[str], seconds: int, users: int | None, host: str | None, token: str | None, out: Path | None
 ) -> None:
     if host and not token:
-        raise click.UsageError("--host needs the --token that it takes.")
+        raise click.UsageError("--host needs --token, a token that this instance accepts.")
     loads = {name: Load(users or SCENARIOS[name].users, seconds) for name in names or SCENARIOS}
     result = _on_host(loads, host, token or "") if host else _on_private_service(loads)
     file = record(result, "scenarios", result.stamp, out or (RESULTS / "scenarios-host.json" if host else None))

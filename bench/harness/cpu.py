@@ -1,4 +1,4 @@
-"""CPU time of processes, as the kernel accounts it in /proc."""
+"""CPU time of processes, from /proc."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,16 +6,16 @@ from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 UTIME, STIME = 11, 12
-"""Their places in /proc/PID/stat after the name: fields 14 and 15 of proc(5)."""
+"""Indexes into the fields of /proc/PID/stat after the name: fields 14 and 15 of proc(5)."""
 
 Components = Mapping[str, Iterable[int]]
-"""Name of a component → the ids of the processes at the root of its trees."""
+"""Name of a component → ids of the root processes of its trees."""
 
 
 def cpu_seconds(components: Components) -> dict[str, float]:
-    """User and system time of each component so far, to the tick (10 ms).
+    """Return each component's user and system time so far, in ticks of 10 ms.
 
-    Raises OSError if one of the root processes is gone: what it used is not known then.
+    Raises OSError if one of the root processes is gone, as its time is then unknown.
     """
     return {name: sum(_of_tree(pid) for pid in pids) for name, pids in components.items()}
 
@@ -29,7 +29,7 @@ def _of_tree(pid: int) -> float:
 
 
 def _of_process(pid: int) -> float:
-    # The name, in parentheses, may itself hold blanks and parentheses.
+    # The name stands in parentheses, and may itself contain blanks and parentheses.
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return (int(fields[UTIME]) + int(fields[STIME])) / TICKS_PER_SECOND
 
@@ -37,12 +37,12 @@ def _of_process(pid: int) -> float:
 def _of_descendant(pid: int) -> float:
     try:
         return _of_process(pid)
-    except OSError:  # gone meanwhile: a short-lived one
+    except OSError:  # a short-lived process, gone since it was listed
         return 0.0
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, their children and so on, those of all threads."""
+    """Return the ids of the process's children, their children and so on, for all its threads."""
     direct = [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in _read(file).split()]
     return [found for child in direct for found in (child, *descendants(child))]
 

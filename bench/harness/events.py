@@ -1,4 +1,4 @@
-"""The events that benchmarks send: calls of three steps, each step a body of its own."""
+"""The events that benchmarks send: calls of three steps, with one body for each step."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ STEPS = ("call_started", "call_answered", "call_ended")
 
 
 def step(call: str, event_type: str) -> dict[str, Any]:
-    """The fields of one step of a call."""
+    """Return the fields of one step of a call."""
     fields: dict[str, Any] = {
         "call_id": f"{call}@pbx.example.com",
         "from_number": "+15551230001",
@@ -20,7 +20,7 @@ def step(call: str, event_type: str) -> dict[str, Any]:
 
 
 def bodies(count: int) -> list[bytes]:
-    """`count` different bodies, call after call."""
+    """Return `count` different bodies, call after call."""
     made = _bodies()
     return [next(made) for _ in range(count)]
 

@@ -1,10 +1,9 @@
-"""Puts rows into `call_event_logs` by the million, as if calls had come for hours: the server makes them itself.
+"""Fills `call_event_logs` with millions of rows, as if calls had come for hours. The database server makes the rows.
 
-The rows are the steps of `bench.harness.events`, three a call, a millisecond apart, so that ids ascend. Call ids have
-no order,
-as those of SIP have none. Their index is taken away meanwhile and built anew at the end, with pages as full as inserts
-in no order leave them: kept up row by row, it would take far longer as soon as it is larger than the buffer pool.
-The binary log is spared the rows.
+The rows are the steps of `bench.harness.events`: three for each call, one millisecond apart, so that ids ascend. Call
+ids are in random order, as in SIP. `fill` drops their index first and builds it again at the end. Its pages are then
+as full as random inserts leave them. Updating the index for every row would take far longer once the index is larger
+than the buffer pool. The rows are not written to the binary log.
 """
 
 import json
@@ -24,12 +23,12 @@ from tests.services import MySQLServer
 FILL_SECONDS_MAX = 600
 CHUNK_ROWS = 100_000
 INDEX_FILL_PERCENT = 69
-"""ln 2: how full the pages of a B-tree are after many inserts in no order (Yao, On Random 2-3 Trees, 1978)."""
+"""ln 2: how full the pages of a B-tree are after many random inserts (Yao, On Random 2-3 Trees, 1978)."""
 INDEX_FULL_PERCENT = 100
 """InnoDB's default."""
 ID_STEP = 1 << SLOT_BITS + SEQUENCE_BITS
 FIRST_TIME = "2025-01-01 00:00:00"
-"""When ids begin (`ingest.events.ids.EPOCH_MS`): all rows are older than any that a service adds."""
+"""The epoch of ids (`ingest.events.ids.EPOCH_MS`): all these rows are older than any row that a service adds."""
 
 SETUP = (
     "SET SESSION sql_log_bin = 0",
@@ -43,14 +42,14 @@ INDEX = (
     f"SET GLOBAL innodb_fill_factor = {INDEX_FULL_PERCENT}",
 )
 MARK = "MARK"
-"""In the texts of the statement, where each row has its call's name."""
+"""The statement replaces it by the call's name in each row."""
 
 
 def fill(mysql: MySQLServer, database: str, rows: int, firsts: Sequence[int] = (0,)) -> float:
-    """Put so many rows into the table, which has none as new, from each of `firsts` on; the seconds it took.
+    """Insert `rows` rows from each of `firsts` on, and return the seconds it took.
 
-    `firsts` count milliseconds, and rows, from `FIRST_TIME`. The user must be allowed to set global variables. Raises
-    `BenchFailed` if it takes too long.
+    Each of `firsts` is a number of milliseconds, and of rows, since `FIRST_TIME`. The table must have no newer rows.
+    The user must be allowed to set global variables. Raises `BenchFailed` if it takes too long.
     """
     started = time.monotonic()
     with _cursor(mysql.url_of(database)) as cursor:
@@ -59,7 +58,7 @@ def fill(mysql: MySQLServer, database: str, rows: int, firsts: Sequence[int] = (
         for number, first in enumerate(firsts):
             for done in range(0, rows, CHUNK_ROWS):
                 if time.monotonic() - started > FILL_SECONDS_MAX * len(firsts):
-                    raise BenchFailed(f"only {number * rows + done:,} rows were in after {FILL_SECONDS_MAX} s")
+                    raise BenchFailed(f"only {number * rows + done:,} rows were inserted in {FILL_SECONDS_MAX} s")
                 cursor.execute(insert(first + done, min(CHUNK_ROWS, rows - done)))
         for statement in INDEX:
             cursor.execute(statement)
@@ -67,7 +66,7 @@ def fill(mysql: MySQLServer, database: str, rows: int, firsts: Sequence[int] = (
 
 
 def insert(start: int, count: int) -> str:
-    """The statement that makes the rows `start` to `start + count` (exclusive), counted from 0; count <= CHUNK_ROWS."""
+    """Return the statement that inserts rows `start` to `start + count` (exclusive), where `count` <= CHUNK_ROWS."""
     steps = [step(MARK, event_type) for event_type in STEPS]
     mark, kind = f"LEFT(SHA2(({start} + n) DIV 3, 256), 12)", f"({start} + n) % 3 + 1"
     payloads = ", ".join(f"'{json.dumps(fields)}'" for fields in steps)
@@ -83,7 +82,7 @@ def insert(start: int, count: int) -> str:
 
 @contextmanager
 def _cursor(url: str) -> "Iterator[pymysql.cursors.Cursor]":
-    """Of a connection that waits for answers as long as a fill may take."""
+    """Open a connection that waits for answers as long as a fill may take."""
     parts = urlsplit(url)
     login: dict[str, Any] = {"user": unquote(parts.username or ""), "password": unquote(parts.password or "")}
     connection = pymysql.connect(

@@ -1,4 +1,4 @@
-"""The service before a table that was full of rows already."""
+"""The service with a table that already holds many rows."""
 
 import time
 
@@ -11,7 +11,7 @@ NEWER = "SELECT COUNT(*) FROM call_event_logs WHERE id >= "
 
 
 class Grown:
-    """A service as a target whose rows stay from round to round."""
+    """A target: a service whose rows stay from round to round."""
 
     def __init__(self, service: Service, servers: Servers) -> None:
         self.port, self.token = service.port, service.token
@@ -22,11 +22,11 @@ class Grown:
 
     @property
     def held(self) -> int:
-        """All rows. Not counted, as that would read the table into memory."""
+        """The number of all rows. It is not queried, as a count would read the table into the buffer pool."""
         return self._before + self.rows()
 
     def fill(self, rows: int) -> float:
-        """Make it just so many rows; the seconds it took."""
+        """Replace all rows by `rows` new ones, and return the seconds it took."""
         self._service.clear()
         self._before, self._since = rows, first_id_now()
         return fill(self._servers.mysql, self._service.database, rows) if rows else 0.0
@@ -38,16 +38,16 @@ class Grown:
         self._service.drain()
 
     def rows(self) -> int:
-        """Those since the last `clear`: ids tell the time."""
+        """Count the rows since the last `clear`, by their ids."""
         return int(self._servers.mysql.query(f"{NEWER}{self._since}", self._service.database)[0][0])
 
     def clear(self) -> None:
-        """The rows stay, but are counted no more."""
+        """Keep the rows, but no longer count them in `rows`."""
         self._before += self.rows()
         self._since = first_id_now()
         self._service.purge()
 
 
 def first_id_now() -> int:
-    """The smallest id of this millisecond, and so of all that are made from now on."""
+    """Return the smallest id of this millisecond: all later ids are larger."""
     return (time.time_ns() // 1_000_000 - EPOCH_MS) << SLOT_BITS + SEQUENCE_BITS

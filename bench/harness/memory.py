@@ -1,4 +1,4 @@
-"""Memory of processes, sampled while something else goes on."""
+"""Memory of processes, sampled by a thread."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ KIB_A_MIB = 1024
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Of the process that has most. `pss_mib` counts a page that n processes share as one n-th."""
+    """The memory of the largest process. `pss_mib` counts a page that n processes share as 1/n."""
 
     seconds: float
     rss_mib: float
@@ -25,7 +25,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """Samples `pids` each second inside its `with` block. Raises `BenchFailed` at its end if one of them was gone."""
+    """Samples `pids` every second in its `with` block. The block's end raises `BenchFailed` if a process was gone."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self.samples: list[Sample] = []
@@ -49,7 +49,7 @@ class Watch:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning: the samples' time."""
+        """Seconds since the start, as in the samples."""
         return time.monotonic() - self._started
 
     def _watch(self) -> None:
@@ -63,7 +63,7 @@ class Watch:
 
 
 def sample(pids: Sequence[int], seconds: float = 0.0) -> Sample:
-    """Raises OSError if one of the processes is gone."""
+    """Take one sample. Raises OSError if one of the processes is gone."""
     return Sample(
         seconds=round(seconds, 1),
         rss_mib=max(_mib(f"/proc/{pid}/status", "VmRSS") for pid in pids),
@@ -72,7 +72,7 @@ def sample(pids: Sequence[int], seconds: float = 0.0) -> Sample:
 
 
 def _mib(file: str, field: str) -> float:
-    """A line `field: N kB` of the file. Raises OSError if the process is gone, or ended and not yet waited for."""
+    """Return N of the file's line `field: N kB`, in MiB. Raises OSError if the process is gone, or is a zombie."""
     for line in Path(file).read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
@@ -81,14 +81,14 @@ def _mib(file: str, field: str) -> float:
 
 
 def thinned(samples: Sequence[Sample], points_max: int) -> list[Sample]:
-    """At most so many: of each group of neighbours the one with the largest RSS, so that no peak is lost."""
+    """Return at most `points_max` samples: of each group of neighbors the one with the largest RSS, to keep peaks."""
     group = -(-len(samples) // points_max)
     starts = range(0, len(samples), group or 1)
     return [max(samples[start : start + group], key=lambda sample: sample.rss_mib) for start in starts]
 
 
 def tenth(samples: Sequence[Sample], number: int) -> float:
-    """Median RSS in MiB of the first (0) to last (9) tenth of the samples."""
+    """Return the median RSS in MiB of one tenth of the samples, from 0 (the first) to 9 (the last)."""
     count = len(samples)
     part = samples[count * number // 10 : max(count * (number + 1) // 10, count * number // 10 + 1)]
     return median(sample.rss_mib for sample in part)

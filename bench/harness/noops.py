@@ -1,8 +1,7 @@
-"""The least that a POST can cost on this server, in three ways: the body is read, and the same answer sent.
+"""The least that a POST can cost on this server: three no-ops read the body, and send a constant answer.
 
-`python -m bench.harness.noops KIND PORT WORKERS` serves one with the options of `ingest serve`: bare ASGI, bare RSGI,
-or a
-handler of a BlackSheep application. None looks at what it reads.
+`python -m bench.harness.noops KIND PORT WORKERS` serves one of them with the options of `ingest serve`: bare ASGI,
+bare RSGI, or a handler of a BlackSheep application. They ignore the body.
 """
 
 import sys
@@ -29,7 +28,7 @@ BODY: Message = {"type": "http.response.body", "body": QUEUED.body}
 async def asgi(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Calls `receive` once: a body as small as an event's is whole then."""
+    """Answer one request. A single `receive` is enough, as the body of an event fits into one message."""
     await receive()
     await send(START)
     await send(BODY)

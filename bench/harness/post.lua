@@ -1,8 +1,10 @@
--- wrk's script: each request posts a body of its own, the three steps of one call after another.
--- Arguments: the token; then, each where it is wanted: `close` (a connection carries one request), `random` (call
--- ids of no order, as those of SIP are, and others in each run), `pause=MS` (a connection waits before its next
--- request: that long on average, evenly spread), `batch=ITEMS` (a request carries so many events, as lines; it is one
--- of a few made at the start). Prints one line of JSON at the end; bench/harness/wrk.py reads it.
+-- wrk's script: each request posts its own body, the three steps of one call after another.
+-- The first argument is the token. Optional arguments follow:
+--   close        each connection carries one request
+--   random       random call ids, as in SIP, different in each run
+--   pause=MS     a connection pauses before its next request: MS on average, evenly spread
+--   batch=ITEMS  each request carries ITEMS events as lines; its body is one of a few that are made at the start
+-- The script prints one line of JSON at the end; bench/harness/wrk.py reads it.
 
 local threads = 0
 local count = 0
@@ -22,7 +24,7 @@ end
 local random_call
 
 local function random()
-  if count % 3 == 0 or not random_call then -- wrk asks thread 0 for one request more, before the first
+  if count % 3 == 0 or not random_call then -- wrk calls `request` once more for thread 0, before the first request
     random_call = string.format("%04x%08x", math.random(0, 0xffff), math.random(0, 0xffffffff))
   end
   return random_call
@@ -68,7 +70,7 @@ function init(args)
   end
   call_of = wanted.random and random or counted
   math.randomseed(os.time() * 16 + number)
-  if wanted.pause then -- wrk asks whether there is a function of this name
+  if wanted.pause then -- wrk calls `delay` only if it exists
     delay = function() return math.random(0, 2 * wanted.pause) end
   end
 end

@@ -1,4 +1,4 @@
-"""One round: a load on a target, what it answered, and the CPU time it took, component by component."""
+"""One round: a load on a target, its answers, and the CPU time of each component."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from bench.harness.targets import BenchFailed, Target
 
 
 class Round(msgspec.Struct, frozen=True):
-    """`cpu_us` is per event; it includes what was done after the last answer, until all was published."""
+    """`cpu_us` is per event. It includes the work after the last answer, until all events are published."""
 
     events: int
     failures: int
@@ -24,7 +24,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def measure(target: Target, load: wrk.Load) -> Round:
-    """Raises `BenchFailed` if events are missing in the database or do not get published."""
+    """Load the target. Raises `BenchFailed` if events are missing in the database, or are not published in time."""
     target.clear()
     components = target.components()
     before = cpu_seconds(components)
@@ -40,7 +40,7 @@ def measure(target: Target, load: wrk.Load) -> Round:
 
 
 def round_of(answers: wrk.Answers, seconds: Mapping[str, float], drain_seconds: float) -> Round:
-    """Raises `BenchFailed` if nothing was answered 200."""
+    """Combine a round's figures. Raises `BenchFailed` if no request was answered 200."""
     if not answers.events:
         raise BenchFailed("no request was answered 200")
     components = {**seconds, "generator": answers.cpu_seconds}
@@ -56,6 +56,6 @@ def round_of(answers: wrk.Answers, seconds: Mapping[str, float], drain_seconds: 
 
 
 def ratio(rounds: Sequence[Round], references: Sequence[Round]) -> float:
-    """The service's CPU time an event in units of the reference's: the median over neighbours in time."""
+    """Return the median over neighboring rounds of the service's CPU time for an event ÷ the reference's."""
     pairs = zip(rounds, references, strict=True)
     return median(round_.cpu_us["service"] / reference.cpu_us["service"] for round_, reference in pairs)

@@ -1,7 +1,7 @@
-"""Batches to a stream as sub-entries: many messages under one publishing id, as they are or compressed.
+"""Publishes batches to a stream as sub-entries: many messages under one publishing id, optionally compressed.
 
-What it would save. The service does not use them: a message's publishing id is its event's id, by which a repeat is
-discarded whatever the batch it comes in; a sub-entry has one for all.
+The benchmark shows what sub-entries would save. The service does not use them. Its publishing id of a message is the
+event's id, by which RabbitMQ discards duplicates in any batch. A sub-entry has one publishing id for all its messages.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ KEY_PUBLISH, VERSION, ENTRIES = 2, 1, 1
 SUB_ENTRY = 0x80
 _pack_head = Struct(">IHHBIQBHII").pack
 _HEAD_BYTES = Struct(">HHBIQBHII").size
-"""What a frame's length counts of its head."""
+"""Bytes of the head that a frame's length includes."""
 _pack_length = Struct(">I").pack
 CONFIRM_SECONDS = 10.0
 
@@ -32,12 +32,12 @@ COMPRESSIONS: Mapping[str, tuple[int, Callable[[bytes], bytes]]] = {
     "gzip": (1, lambda data: gzip.compress(data, 1)),
     "zstd": (4, zstandard.ZstdCompressor(1).compress),
 }
-"""Name → the protocol's number, and what does it at its lowest level."""
+"""Name → the protocol's number, and the compressor at its lowest level."""
 
 
 @asynccontextmanager
 async def publish(url: str, stream: str, compression: str) -> AsyncIterator[Callable[[Batch], Any]]:
-    """A function that publishes a batch, and returns when it is confirmed."""
+    """Yield a function that publishes a batch, and returns when RabbitMQ has confirmed it."""
     address = StreamAddress.parse(url)
     lost: list[str] = []
     node = await StreamNode.open(address, address.host, address.port, lost.append)
@@ -57,7 +57,7 @@ async def publish(url: str, stream: str, compression: str) -> AsyncIterator[Call
             )
             publication = Publication(1)
             outlet.expect([batch.last_id], publication)
-            await node.client._conn.write(frame + data)  # type: ignore[union-attr]  # a frame that nothing else sends
+            await node.client._conn.write(frame + data)  # type: ignore[union-attr]  # no method writes this frame
             async with asyncio.timeout(CONFIRM_SECONDS):
                 await publication.done
 

@@ -1,4 +1,4 @@
-"""What a load is put on: the bare no-op, and the service on a database and a queue of its own."""
+"""Targets of a load: the bare no-op, and the service with its own database and queue."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ CLEAR = "TRUNCATE TABLE call_event_logs"
 
 
 class BenchFailed(Exception):
-    """The benchmark has no result; the text says why."""
+    """The benchmark has no result; the text gives the reason."""
 
 
 class Servers(msgspec.Struct, frozen=True):
@@ -41,27 +41,27 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 class Target(Protocol):
-    """Something that answers events on a port of this machine."""
+    """A server of events on a port of this machine."""
 
     port: int
     token: str
 
     def components(self) -> Components:
-        """The processes whose CPU time counts, those of this machine."""
+        """Return the processes of this machine whose CPU time counts."""
 
     def drain(self) -> None:
-        """Return when all that was answered is in the database and published. Raises `BenchFailed` after a time."""
+        """Return when all answered events are in the database and published. Raises `BenchFailed` on a timeout."""
 
     def rows(self) -> int | None:
-        """Events in the database since the last `clear`; None if there is no database."""
+        """Count the events in the database since the last `clear`; None without a database."""
 
     def clear(self) -> None:
-        """Forget all events, so that each round begins alike."""
+        """Delete all events, so that every round starts from the same state."""
 
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """The database and the broker that the environment selects, as in the tests."""
+    """Start the database and the broker that the environment selects, as in the tests."""
     with mysql_server() as mysql, rabbitmq_server() as rabbitmq:
         yield Servers(mysql, rabbitmq)
 
@@ -79,13 +79,13 @@ class Noop:
         return {"service": descendants(self._process.pid)}
 
     def drain(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: a no-op stores nothing."""
 
     def rows(self) -> int | None:
         return None
 
     def clear(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: a no-op stores nothing."""
 
     def answers(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
@@ -117,7 +117,7 @@ class Service:
     token = TOKEN
 
     def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str | None) -> None:
-        """`queue` is purged with the database; None if it is a stream, which cannot be."""
+        """`queue` is purged by `clear`; None for a stream, which cannot be purged."""
         self.port = process.port
         self._process = process
         self._servers = servers
@@ -153,15 +153,15 @@ class Service:
         return done
 
     def new_token(self, name: str, *options: str) -> str:
-        """A token of the database."""
+        """Create a token in the database, and return its secret."""
         return self.command("tokens", "create", name, *options).stdout.strip()
 
     def another_queue(self) -> str:
-        """A name; gone with the servers."""
+        """Return a new queue name. The queue ends with the servers."""
         return self._servers.rabbitmq.fresh_queue_name()
 
     def purge(self) -> None:
-        """Empty the queue, if it is one."""
+        """Purge the queue; a stream stays as it is."""
         if self._queue:
             with broker_channel(self._servers.rabbitmq) as channel:
                 channel.queue_purge(self._queue)
@@ -183,9 +183,9 @@ def service(
     module: str = "ingest",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
-    """The service, or that of another `tree`, with an empty database and queue, both of which are gone afterwards.
+    """Run the service, of this tree or another, with an empty database and queue. Both are deleted afterwards.
 
-    `module` is one that serves in place of the service's command; `environment` goes beside its settings.
+    `module` is a Python module that serves in place of `ingest`. `environment` is added to the settings.
     """
     url = servers.mysql.fresh_database()
     database = urlsplit(url).path.lstrip("/")

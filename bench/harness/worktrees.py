@@ -1,4 +1,4 @@
-"""A revision of this repository, checked out beside it for a while."""
+"""Checks out a revision of this repository in a temporary worktree."""
 
 import subprocess
 import tempfile
@@ -10,11 +10,11 @@ from bench.paths import ROOT
 
 
 class UnknownRevision(Exception):
-    """The repository has no such revision; the text is git's."""
+    """The repository has no such revision; the text is git's message."""
 
 
 def commit_of(revision: str, root: Path = ROOT) -> str:
-    """The full id of the commit. Raises `UnknownRevision`."""
+    """Return the full id of the commit. Raises `UnknownRevision`."""
     done = _git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}", check=False)
     if done.returncode:
         raise UnknownRevision(f"{revision}: {done.stderr.strip()}")
@@ -23,7 +23,7 @@ def commit_of(revision: str, root: Path = ROOT) -> str:
 
 @contextmanager
 def worktree(commit: str, root: Path = ROOT) -> Iterator[Path]:
-    """The files of the commit, in a folder that is gone afterwards, as is git's note of it."""
+    """Check out the commit in a temporary folder. Remove the folder, and git's record of it, afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
         try:

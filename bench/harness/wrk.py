@@ -1,4 +1,4 @@
-"""wrk as the generator of a closed loop: each connection sends its next event when the last one is answered."""
+"""wrk as the generator of a closed loop: each connection sends its next event after the answer to the last one."""
 
 import json
 import resource
@@ -13,29 +13,29 @@ MARGIN_SECONDS = 30
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How wrk goes about it: see the script."""
+    """wrk's options, and those of its script `post.lua`."""
 
     connections: int
     seconds: int
     threads: int = 1
     one_shot: bool = False
-    """A connection carries one request."""
+    """Each connection carries one request."""
     random_calls: bool = False
-    """Call ids of no order, others in each run; else they count up, and each run sends the same."""
+    """Random call ids, different in each run. Otherwise they count up, and every run sends the same ids."""
     pause_ms: int = 0
-    """A connection's wait before its next request: that long on average."""
+    """Average pause of a connection before its next request."""
     batch_items: int = 0
-    """Each request is a batch of so many events."""
+    """Events in each request, which is then a batch; 0 for single events."""
 
     def words(self) -> list[str]:
-        """The script's arguments after the token."""
+        """Return the script's arguments after the token."""
         wanted = {"close": self.one_shot, "random": self.random_calls, f"pause={self.pause_ms}": self.pause_ms > 0}
         wanted[f"batch={self.batch_items}"] = self.batch_items > 0
         return [word for word, is_wanted in wanted.items() if is_wanted]
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """What wrk saw. `not_2xx` and the sockets' errors are no events."""
+    """wrk's counts. `not_2xx` and the socket errors are not in `events`."""
 
     requests: int
     seconds: float
@@ -45,7 +45,7 @@ class Answers(msgspec.Struct, frozen=True):
     not_2xx: int
     socket_errors: int
     cpu_seconds: float
-    """wrk's own."""
+    """wrk's own CPU time."""
 
     @property
     def failures(self) -> int:
@@ -57,7 +57,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 def run(port: int, token: str, load: Load) -> Answers:
-    """Load the service on `port` of this machine. Raises CalledProcessError."""
+    """Load the service on `port` of this machine. Raises CalledProcessError if wrk fails."""
     command = ["wrk", f"-t{load.threads}", f"-c{load.connections}", f"-d{load.seconds}s", f"-T{TIMEOUT_SECONDS}s"]
     address = f"http://127.0.0.1:{port}/"
     before = _children_seconds()
@@ -72,7 +72,7 @@ def run(port: int, token: str, load: Load) -> Answers:
 
 
 def parse(output: str, cpu_seconds: float) -> Answers:
-    """Read the script's line, the last one. Raises ValueError if it is not there."""
+    """Read the script's output, which is the last line. Raises ValueError if it is missing."""
     figures = json.loads(output.strip().rpartition("\n")[2])
     return Answers(
         requests=figures["requests"],
@@ -87,6 +87,6 @@ def parse(output: str, cpu_seconds: float) -> Answers:
 
 
 def _children_seconds() -> float:
-    """CPU time of the ended child processes: wrk's, as it is the only one that ends while it runs."""
+    """Return the CPU time of ended child processes. While wrk runs, no other child process ends."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

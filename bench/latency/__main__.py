@@ -1,8 +1,8 @@
-"""How long answers take at a given rate of events, whatever became of those before (an open loop).
+"""Measures the latency of answers at fixed rates of events (an open loop).
 
-First the rate of saturation is found (wrk, a closed loop). Then come 100 events/s and shares of saturation, in
-interleaved rounds, with single-row commits by a client of its own beside. Prints p50 to p99.9 and writes a JSON file
-to results/. The exit code is 1 if a request was not answered 200. INGEST_TEST_SERVERS chooses the servers.
+First wrk finds the saturation rate (a closed loop). Then interleaved rounds measure 100 events/s, shares of the
+saturation, and the single-row commits of a separate client. Prints p50 to p99.9 and writes a JSON file to results/.
+Exits with 1 if a request was not answered 200. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -33,12 +33,12 @@ SATURATION_TURNS = 3
 SATURATION_SECONDS = 3
 WARM_SECONDS = 1.0
 METHOD = (
-    "Open loop: a generator in a process of its own sends at the arrivals' times over kept connections, a body of its "
-    "own a request, and times each from when it was due; HdrHistograms of microseconds, three digits. Saturation: wrk "
-    "in a closed loop, median of three turns, before the rounds and after. Rounds are interleaved: single-row commits "
-    "(asyncmy, autocommit, one connection, the service idle), then each rate on an empty table and queue, all "
-    "published before the next. Figures are medians over rounds, ratios medians of the rounds' own, maxima those of "
-    "all rounds."
+    "Open loop: a generator in its own process sends each request when it is due, over kept connections, each with its "
+    "own body. Latency counts from the due time; HdrHistograms of microseconds, three digits. Saturation: wrk in a "
+    "closed loop, median of three turns, before and after the rounds. Rounds are interleaved: single-row commits "
+    "(asyncmy, autocommit, one connection, idle service), then each rate on an empty table and queue; all events are "
+    "published before the next rate. Figures are medians over rounds, ratios are medians of each round's ratio, maxima "
+    "are over all rounds."
 )
 
 
@@ -62,7 +62,7 @@ class Result(msgspec.Struct, frozen=True):
     options: Options
     saturation_per_second: float
     saturation_after_per_second: float
-    """Measured again after the rounds: if it is another one, the machine changed its pace meanwhile."""
+    """Measured again after the rounds. A different rate shows that the machine's speed has changed."""
     measured: Steps
     reach: Mapping[str, Reach]
     events: Mapping[EventName, Event]
@@ -75,19 +75,19 @@ class Result(msgspec.Struct, frozen=True):
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", default=5, show_default=True, help="Each runs every rate once.")
-@click.option("--seconds", default=10.0, show_default=True, help="Length of a rate's turn.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds; each runs every rate once.")
+@click.option("--seconds", default=10.0, show_default=True, help="Length of one rate's turn.")
 @click.option("--percent", "percents", multiple=True, default=PERCENTS, show_default=True, help="Of saturation.")
 @click.option(
     "--while",
     "event_names",
     multiple=True,
     type=click.Choice(EVENT_NAMES),
-    help="After the rounds, a run at half of saturation while this happens; may be repeated.",
+    help="After the rounds, a run at half of saturation with this event; may be repeated.",
 )
-@click.option("--event-seconds", default=30.0, show_default=True, help="Length of such a run.")
+@click.option("--event-seconds", default=30.0, show_default=True, help="Length of a run with --while.")
 @click.option("--arrivals", default="poisson", show_default=True, type=click.Choice(get_args(Arrivals)))
-@click.option("--connections", default=256, show_default=True, help="Of wrk, and of the open loop.")
+@click.option("--connections", default=256, show_default=True, help="Connections of wrk and of the open loop.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes of the service.")
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
@@ -132,7 +132,7 @@ def measure(servers: targets.Servers, options: Options) -> Result:
 
 
 def saturate(service: targets.Service, connections: int) -> float:
-    """Events/s of a closed loop; the first turn warms up."""
+    """Return the events/s of a closed loop. The first turn warms up and does not count."""
     load = Load(connections, SATURATION_SECONDS)
     turns = [rounds.measure(service, load) for _ in range(SATURATION_TURNS + 1)]
     return median(turn.per_second for turn in turns[1:])

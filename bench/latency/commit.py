@@ -1,4 +1,4 @@
-"""What latencies are divided by: one event's row, committed durably by a client of its own, and nothing else done."""
+"""The reference for latencies: a separate client commits single rows durably, and does nothing else."""
 
 import asyncio
 import time
@@ -26,20 +26,20 @@ PAYLOAD = bodies(1)[0].decode()
 
 
 class Commits:
-    """Single-row commits, one after the other, through the service's own driver and event loop."""
+    """Commits single rows one after another, with the service's driver and event loop."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._made = 0
 
     def prepare(self) -> None:
-        """Make the tables."""
+        """Create the tables."""
         uvloop.run(migrate(Servers.parse(self._url), CONNECT_SECONDS))
 
     def measure(self, seconds: float, per_second: float | None = None) -> "array[float]":
-        """Seconds that each commit took: from the statement's making to the server's answer.
+        """Return the seconds of each commit, from making the statement to the server's answer.
 
-        Back to back, or at an even rate.
+        The commits run back to back, or at the even rate `per_second`.
         """
         return uvloop.run(self._measure(seconds, per_second))
 
@@ -78,7 +78,7 @@ class Commits:
 
 @contextmanager
 def commits(mysql: MySQLServer) -> Iterator[Commits]:
-    """On a table as the service's, in a database of its own that is gone afterwards."""
+    """Yield commits to the service's table in a new database, which is dropped afterwards."""
     url = mysql.fresh_database()
     try:
         made = Commits(url)

@@ -1,7 +1,7 @@
-"""Things that happen to the service while it is under an open loop at half of saturation.
+"""Events that disturb the service while an open loop loads it at half of saturation.
 
-broker-restarts   RabbitMQ is stopped and started in the middle of the run
-relay-drains      events were taken while RabbitMQ was away; the run begins when it is back and the relay drains them
+broker-restarts   RabbitMQ restarts in the middle of the run.
+relay-drains      RabbitMQ was down while the service took events. The run begins when the relay drains them.
 """
 
 import time
@@ -24,7 +24,7 @@ EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
 
 OLDEST = "SELECT MIN(first_id) FROM ingest_outbox"
 BEFORE_SHARE = 1 / 4
-"""Of a run that passes before RabbitMQ is restarted."""
+"""Share of a run before RabbitMQ restarts."""
 BACKLOG = wrk.Load(connections=256, seconds=5)
 Span = tuple[float, float]
 """Two moments of `time.monotonic`."""
@@ -36,28 +36,28 @@ class Scene(msgspec.Struct, frozen=True):
     generator: Generator
 
 
-class CommittedPart(msgspec.Struct, frozen=True):
-    """Of a run: what was due while the event lasted, or all else."""
+class RunPart(msgspec.Struct, frozen=True):
+    """Latencies of one part of a run: the requests due during the event, or all others."""
 
     latency: Figures
     curve: list[tuple[float, float]]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """It lasts `from_seconds` to `to_seconds` of the run, and ends when all that came before is published."""
+    """The event lasts from `from_seconds` to `to_seconds` of the run. It ends when all earlier events are published."""
 
     per_second: float
     seconds: float
     from_seconds: float
     to_seconds: float
     backlog_events: int
-    within: CommittedPart
-    outside: CommittedPart
+    within: RunPart
+    outside: RunPart
     reasons: dict[str, int]
 
 
 def measure(name: EventName, scene: Scene, plan: Plan) -> Event:
-    """Raises `BenchFailed` if what was answered is not all in the database, or does not get published."""
+    """Run the event. Raises `BenchFailed` if an answered event is not in the database, or is not published in time."""
     scene.service.clear()
     backlog, (recording, span) = EVENTS[name](scene, plan)
     scene.service.drain()
@@ -76,8 +76,8 @@ def event_of(plan: Plan, recording: Recording, span: Span, backlog: int) -> Even
         from_seconds=max(0.0, span[0] - recording.started),
         to_seconds=span[1] - recording.started,
         backlog_events=backlog,
-        within=CommittedPart(figures(within), curve(within)),
-        outside=CommittedPart(figures(outside), curve(outside)),
+        within=RunPart(figures(within), curve(within)),
+        outside=RunPart(figures(outside), curve(outside)),
         reasons=dict(recording.failures),
     )
 
@@ -104,7 +104,7 @@ def _relay_drains(scene: Scene, plan: Plan) -> tuple[int, tuple[Recording, Span]
 
 
 def _published(scene: Scene) -> None:
-    """Return when no event older than this call waits any more. Raises `BenchFailed`."""
+    """Return when all events older than this call are published. Raises `BenchFailed` on a timeout."""
     now_ms = time.time() * 1000
 
     def is_published() -> bool:

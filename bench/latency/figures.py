@@ -1,4 +1,4 @@
-"""Percentiles, from HdrHistograms of microseconds with three digits; without the lost precision of means."""
+"""Percentiles, from HdrHistograms of microseconds with three digits."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from bench.openloop.plan import Recording
 
 LEAST_US, MOST_US, DIGITS = 1, 600_000_000, 3
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 100.0)
-"""Percentiles of a curve, denser where it is steep."""
+"""Percentiles of a curve, denser in the steep part."""
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Times in ms. NaN, null in JSON, if nothing was answered."""
+    """Times in ms; NaN (null in JSON) if nothing was answered."""
 
     answered: int
     failures: int
@@ -26,15 +26,15 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One turn of a load. `late_…` is how late the generator itself was; it is part of the latency."""
+    """One turn of a load. `late_…` is the generator's own delay, which is part of the latency."""
 
     latency: Figures
     late_p50_ms: float
     late_p99_ms: float
     generator_cpu_us: float
-    """A request."""
+    """CPU time per request."""
     service_cpu_us: float
-    """A request."""
+    """CPU time per request."""
     reasons: dict[str, int]
 
 
@@ -51,7 +51,7 @@ def round_of(recording: Recording, service_cpu_seconds: float) -> Round:
 
 
 def figures(latency: Sequence[float]) -> Figures:
-    """Of latencies in seconds, among which a NaN is a failure."""
+    """Compute the figures of latencies in seconds; NaN marks a failure."""
     filled = histogram(latency)
     answered = filled.get_total_count()
     p50, p90, p99, p999, most = (_ms(filled, percent) for percent in (50, 90, 99, 99.9, 100))
@@ -59,13 +59,13 @@ def figures(latency: Sequence[float]) -> Figures:
 
 
 def curve(latency: Iterable[float]) -> list[tuple[float, float]]:
-    """(percentile, ms) of all these latencies."""
+    """Return pairs of percentile and ms."""
     filled = histogram(latency)
     return [(percent, _ms(filled, percent)) for percent in CURVE]
 
 
 def split(recording: Recording, begin: float, end: float) -> tuple[list[float], list[float]]:
-    """Latencies of the requests due between two moments of `time.monotonic`, and of all others."""
+    """Return the latencies of requests due between two times of `time.monotonic`, and those of all others."""
     within: list[float] = []
     outside: list[float] = []
     for due, latency in zip(recording.due, recording.latency, strict=True):
@@ -82,5 +82,5 @@ def histogram(seconds: Iterable[float]) -> HdrHistogram:
 
 
 def _ms(filled: HdrHistogram, percent: float) -> float:
-    """Raised to the end of the histogram's step, as HdrHistograms do: within 0.1 %."""
+    """Return a percentile in ms. HdrHistogram rounds it up to the end of its step, by at most 0.1 %."""
     return float(filled.get_value_at_percentile(percent)) / 1e3 if filled.get_total_count() else math.nan

@@ -1,4 +1,4 @@
-"""Rates from a tenth of saturation up, in interleaved rounds with the single-row commits that they are divided by."""
+"""Interleaved rounds of rates, from a tenth of saturation up, and of single-row commits as their reference."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -16,7 +16,7 @@ from bench.openloop.plan import Plan, Recording
 LOW, HALF, NOOP = "100/s", "50 %", "no-op, 50 %"
 LOW_PER_SECOND = 100.0
 BACK_TO_BACK, PACED = "back to back", LOW
-"""The single-row commits: one at once after the other, or at the lowest rate."""
+"""The single-row commits: back to back, or at the lowest rate."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True):
     per_second: float
     rounds: list[Round]
     curve: list[tuple[float, float]]
-    """(percentile, ms), of all rounds together."""
+    """Pairs of percentile and ms, over all rounds."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -42,14 +42,14 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """By their names, such as `50 %`; see the constants."""
+    """Steps and commits by name, such as `50 %`; see the constants."""
 
     steps: Mapping[str, Step]
     commits: Mapping[str, Commit]
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """A figure, of each round, and what it should be at most."""
+    """A figure of each round, and its bound."""
 
     rounds: list[float]
     at_most: float
@@ -60,13 +60,13 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def loads(service: Target, noop: Target, saturation_per_second: float, percents: Sequence[int]) -> dict[str, Load]:
-    """The no-op at half of the service's saturation tells what of the latency is the HTTP server's own."""
+    """Return the loads. The no-op at half of the service's saturation shows the HTTP server's own latency."""
     shares = {f"{percent} %": Load(service, saturation_per_second * percent / 100) for percent in percents}
     return {LOW: Load(service, LOW_PER_SECOND), **shares, NOOP: Load(noop, saturation_per_second / 2)}
 
 
 def measure(generator: Generator, commits: Commits, plan: Plan, steps: Mapping[str, Load], count: int) -> Steps:
-    """Each round has other arrivals, the same ones for the same number of rounds."""
+    """Measure the steps. Each round has its own arrivals, which are the same in every run."""
     turns: dict[str, list[Turn]] = {name: [] for name in steps}
     committed: dict[str, list[Sequence[float]]] = {BACK_TO_BACK: [], PACED: []}
     for number in range(count):
@@ -109,7 +109,7 @@ def _commit(turns: Sequence[Sequence[float]]) -> Commit:
 
 
 def reach(measured: Steps) -> dict[str, Reach]:
-    """What issue and README promise, from rounds of one run; nothing for a step that was not run."""
+    """Return the figures that bench/README.md has goals for; none for a step that was not run."""
     commit = measured.commits[BACK_TO_BACK].rounds
     found: dict[str, Reach] = {}
     if half := measured.steps.get(HALF):

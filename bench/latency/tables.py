@@ -1,9 +1,9 @@
-"""The tables of `bench.latency`."""
+"""Tables of `bench.latency`."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from bench.latency.events import CommittedPart, Event, EventName
+from bench.latency.events import Event, EventName, RunPart
 from bench.latency.figures import Figures
 from bench.latency.steps import Commit, Reach, Step, Steps
 from bench.report.tables import table
@@ -53,12 +53,12 @@ def _commit_row(name: str, commit: Commit) -> list[str]:
     return [f"a commit, {name}", "", *time_cells(commit.rounds), "", "", "", ""]
 
 
-def _part_cells(part: CommittedPart) -> list[str]:
+def _part_cells(part: RunPart) -> list[str]:
     return time_cells([part.latency])
 
 
 def time_cells(rounds: Sequence[Figures]) -> list[str]:
-    """In the order of `TIMES`: medians of the rounds, p99 with its least and most, the greatest max, all failures."""
+    """Format the cells of `TIMES`: medians, p99 also with its least and most, the greatest max, all failures."""
     p99 = [each.p99_ms for each in rounds]
     spread = f" ({min(p99):.2f}-{max(p99):.2f})" if len(p99) > 1 else ""
     return [

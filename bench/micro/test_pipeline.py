@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from bench.harness import noops
 from bench.harness.events import bodies
-from bench.harness.silent import silent_metrics
+from bench.harness.null_metrics import null_metrics
 from bench.micro.conftest import Beside
 from bench.micro.pipeline import Pipeline, Request, at_once
 from ingest.events.batch import Batch
@@ -64,7 +64,7 @@ async def collect(some: Sequence[Event]) -> Batch:
 
 
 def test_assembly_of_a_batch_beside_a_list(beside: Beside, make_pipeline: MakePipeline) -> None:
-    pipeline, some = make_pipeline(silent_metrics()), events(BATCH_EVENTS)
+    pipeline, some = make_pipeline(null_metrics()), events(BATCH_EVENTS)
 
     beside("assembly", lambda: pipeline.run(pipeline.submit(some)), lambda: pipeline.run(collect(some)))
 
@@ -73,7 +73,7 @@ def test_assembly_of_a_batch_beside_a_list(beside: Beside, make_pipeline: MakePi
 
 
 def test_metrics_of_a_batch_beside_none(beside: Beside, make_pipeline: MakePipeline, metrics: Metrics) -> None:
-    observed, silent, some = make_pipeline(metrics), make_pipeline(silent_metrics()), events(USUAL_EVENTS)
+    observed, silent, some = make_pipeline(metrics), make_pipeline(null_metrics()), events(USUAL_EVENTS)
 
     beside("metrics", lambda: observed.run(observed.submit(some)), lambda: silent.run(silent.submit(some)))
 

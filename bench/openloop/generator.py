@@ -1,12 +1,15 @@
-"""The generator of an open loop: requests are due at a given rate, whatever became of those before.
+"""The generator of an open loop: requests are due at a given rate, independent of earlier answers.
 
-Each is timed from when it was due, not from when it could be sent, so a stall of the service counts for every request
-that came due in it (no coordinated omission). What cannot be sent is a failure; nothing is skipped.
+The latency of a request counts from its due time, not from the send. So a stall of the service counts for every
+request that was due during the stall (no coordinated omission). A request that cannot be sent is a failure; the
+generator skips no request.
 
-Why our own: Debian has no constant-rate generator that fits. h2load times from the actual send and sends one body;
-httperf and tsung report means; wrk2, vegeta and oha are not packaged; locust costs 500 µs of CPU a request.
-Why no asyncio: its timers over epoll, and uvloop's, tick in milliseconds, which is as long as an answer takes.
-`select` ticks in microseconds, so it does the waiting: for the epoll object that holds the connections.
+Debian has no suitable generator with a constant rate: `h2load` measures from the actual send, and sends one body.
+Both `httperf` and `tsung` report means. Tools like `wrk2`, `vegeta` and `oha` are not packaged. Each request of
+`locust` costs 500 µs of CPU.
+
+The generator does not use asyncio, as the timers of asyncio and uvloop tick in milliseconds. That is as long as an
+answer takes. `select` ticks in microseconds, so it waits for the epoll object that holds the connections.
 """
 
 import gc
@@ -25,16 +28,16 @@ from bench.openloop.http import Requests, status_of
 from bench.openloop.plan import Plan, Recording, schedule
 
 START_SECONDS = 0.1
-"""From the last connection made to the beginning of the schedule."""
+"""Pause between the last connect and the start of the schedule."""
 CONNECT_SECONDS_MAX = 1.0
 ANSWERS_AT_ONCE = 16
-"""Answers read before the clock is looked at again."""
+"""Answers that are read before the next look at the clock."""
 RECEIVED_BYTES_MAX = 65_536
-NOBODY = -1
+IDLE = -1
 
 
 class Generator:
-    """Runs plans in a process of its own, so that the rest of the harness does not delay it."""
+    """Runs plans in a separate process, so that the rest of the harness does not delay them."""
 
     def __init__(self, process: ProcessPoolExecutor) -> None:
         self._process = process
@@ -50,8 +53,8 @@ def generator() -> Iterator[Generator]:
 
 
 def run(plan: Plan) -> Recording:
-    """Load the service on `plan.port` of this machine. Raises OSError if nobody listens there."""
-    gc.disable()  # a collection would make requests late
+    """Load the service on `plan.port` of this machine. Raises OSError if no server listens there."""
+    gc.disable()  # a collection would delay requests
     loop = OpenLoop(plan)
     try:
         loop.connect()
@@ -70,12 +73,12 @@ class Connection:
         self.socket = socket.create_connection(("127.0.0.1", port), CONNECT_SECONDS_MAX)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.number = NOBODY  # the request that is out
+        self.number = IDLE  # or the number of the request that waits for its answer
         self.received = b""
 
 
 class OpenLoop:
-    """One run: waits, reads answers, sends what is due, until all is answered or time is up."""
+    """One run: waits, reads answers and sends due requests, until all are answered or the time is over."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -119,7 +122,7 @@ class OpenLoop:
         return time.monotonic() - self._started
 
     def _wait(self) -> None:
-        """Until an answer has come or a request is due."""
+        """Wait until an answer has arrived or a request is due."""
         until = self._due[self._next] if self._next < len(self._due) else self._ends
         seconds = until - self._now()
         if seconds > 0:
@@ -147,7 +150,7 @@ class OpenLoop:
             sent = connection.socket.send(request)
         except OSError:
             sent = 0
-        if sent < len(request):  # nothing else is out, so the buffer had room: the connection is gone
+        if sent < len(request):  # the send buffer was empty, so the connection is lost
             self._lose(connection)
 
     def _read(self) -> None:
@@ -159,7 +162,7 @@ class OpenLoop:
                 self._lose(connection)
 
     def _receive(self, connection: Connection) -> None:
-        """Raises OSError or ValueError if the connection is of no use any more."""
+        """Read from the connection. Raises OSError or ValueError if it can no longer be used."""
         data = connection.socket.recv(RECEIVED_BYTES_MAX)
         if not data:
             raise ConnectionResetError
@@ -175,7 +178,7 @@ class OpenLoop:
         else:
             self._failures[str(status)] += 1
         self._out -= 1
-        connection.number = NOBODY
+        connection.number = IDLE
         connection.received = b""
         self._idle.append(connection)
 
@@ -187,13 +190,13 @@ class OpenLoop:
         self._idle.append(connection)
 
     def _lose(self, connection: Connection) -> None:
-        """What was out on it has failed; another takes its place, if one can be had."""
-        if connection.number != NOBODY:
+        """Count the connection's request as failed, and open a new connection if possible."""
+        if connection.number != IDLE:
             self._failures["lost"] += 1
             self._out -= 1
         with suppress(ValueError):
             self._idle.remove(connection)
         self._connections.pop(connection.socket.fileno())
-        connection.socket.close()  # which also takes it out of the epoll object
+        connection.socket.close()  # this also removes it from the epoll object
         with suppress(OSError):
             self._connect()

@@ -1,4 +1,4 @@
-"""The bytes of the open loop: requests with a body of their own, and as much of an answer as has to be read."""
+"""HTTP for the open loop: makes requests with different bodies, and reads an answer's status and length."""
 
 import json
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ VERSION = b"HTTP/1.1 "
 
 
 class Requests:
-    """`requests[number]` is the POST of one step: three steps make a call, and no two bodies are alike.
+    """`requests[number]` is the POST of one step. Three steps make a call, and all bodies differ.
 
-    All but the call's number is made beforehand, so that a request costs one formatting.
+    The requests are templates that lack only the call's number, so that each request costs one formatting.
     """
 
     def __init__(self, token: str) -> None:
@@ -28,7 +28,7 @@ class Requests:
 
 
 def _form(token: str, event_type: str) -> bytes:
-    """The request with `%012x` where the call's number is to be."""
+    """Return the request with `%012x` in place of the call's number."""
     body = json.dumps(step(PLACEHOLDER, event_type)).encode().replace(b"%", b"%%")
     head = _head(token, len(body) - len(PLACEHOLDER) + DIGITS).encode("latin-1").replace(b"%", b"%%")
     return head + body.replace(PLACEHOLDER.encode(), b"%%0%dx" % DIGITS)
@@ -46,17 +46,17 @@ def _head(token: str, length: int) -> str:
 
 
 def status_of(received: bytes) -> int | None:
-    """The status of the answer in `received`, None while a part of it is missing.
+    """Return the status of the answer in `received`, or None while a part of it is missing.
 
-    Raises ValueError if it is no answer of HTTP/1.1 with a Content-Length, or if more follows: one request is out
-    on a connection at a time.
+    Raises ValueError if the bytes are no answer of HTTP/1.1 with a Content-Length, or if more bytes follow. A
+    connection has only one request at a time.
     """
     end = received.find(HEAD_END)
     if end < 0:
         return None
     missing = end + len(HEAD_END) + _length(received[:end]) - len(received)
     if missing < 0 or not received.startswith(VERSION):
-        raise ValueError(f"no answer to the one request: {received[:100]!r}")
+        raise ValueError(f"not an answer to one request: {received[:100]!r}")
     return int(received[len(VERSION) : len(VERSION) + 3]) if not missing else None
 
 

@@ -1,4 +1,4 @@
-"""What an open loop is to do, and the record of what it did."""
+"""The plan of an open loop, and the recording of its run."""
 
 import random
 from array import array
@@ -11,7 +11,7 @@ Arrivals = Literal["poisson", "even"]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A load. Poisson arrivals are those of many clients who know nothing of each other; even ones a metronome's."""
+    """A load. Poisson arrivals model many independent clients; even arrivals have constant gaps."""
 
     port: int
     token: str
@@ -20,18 +20,18 @@ class Plan(msgspec.Struct, frozen=True):
     arrivals: Arrivals = "poisson"
     seed: int = 1
     connections_max: int = 256
-    """All made before the first request, kept, and used in turn; one request is out on each at a time."""
+    """Connections. All are opened before the first request, kept and used in turn, with one request at a time."""
     pending_max: int = 20_000
-    """Requests that wait for a connection; one that comes due beyond is a failure."""
+    """Requests that may wait for a connection; a further request is a failure."""
     answer_seconds_max: float = 10.0
-    """How long after the last request's turn an answer still counts."""
+    """An answer counts until this many seconds after the last request was due."""
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """What became of each request, in the order in which they were due; all times in seconds.
+    """The result of each request, in the order of the due times; all times are in seconds.
 
     `due` counts from `started`, on the clock of `time.monotonic`, which all processes share. `latency` counts from
-    `due` and is NaN without an answer 200. `lateness` is the generator's own: from `due` until it turned to it.
+    `due`, and is NaN without an answer 200. `lateness` is the generator's own delay after `due`.
     """
 
     started: float
@@ -39,13 +39,13 @@ class Recording(msgspec.Struct, frozen=True):
     latency: "array[float]"
     lateness: "array[float]"
     failures: Mapping[str, int]
-    """A status, or what came instead of one → how many."""
+    """A status, or an error's name → number of requests."""
     cpu_seconds: float
-    """The generator's, from the schedule's beginning to the last answer."""
+    """The generator's CPU time, from the start of the schedule to the last answer."""
 
 
 def schedule(plan: Plan) -> "array[float]":
-    """Seconds from the start at which requests are due; the same for the same plan."""
+    """Return the due times in seconds from the start. The same plan gives the same times."""
     if plan.arrivals == "even":
         return array("d", (number / plan.per_second for number in range(round(plan.seconds * plan.per_second))))
     return array("d", _poisson(plan))

@@ -1,4 +1,4 @@
-"""Laravel as it is deployed: nginx before php-fpm, caches made beforehand, and a queue worker."""
+"""Deploys Laravel as in production: nginx before php-fpm, filled caches, and a queue worker."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ WORKER = ("queue:work", "--sleep=1", "--tries=0", "--memory=512", "--quiet")
 PREPARING: Sequence[Sequence[str]] = (("config:cache",), ("route:cache",), ("migrate", "--force"))
 OPCACHE = ("-d", "opcache.enable=1", "-d", "opcache.validate_timestamps=0")
 TIED = ("setpriv", "--pdeathsig", "TERM", "--")
-"""The kernel tells php-fpm to end when this process ends: it leaves the process group by which others are ended."""
+"""The kernel ends php-fpm when this process ends, as php-fpm leaves the sandbox's process group."""
 
 
 class Deployment:
-    """The application on a stand; what it writes goes to the sandbox."""
+    """The application on a stand. It writes its files to the sandbox."""
 
     def __init__(self, stand: Stand, box: Sandbox) -> None:
         self._stand = stand
@@ -30,7 +30,7 @@ class Deployment:
         self._fpm: subprocess.Popen[bytes] | None = None
 
     def start(self) -> list[int]:
-        """Process ids of php-fpm, nginx and the worker."""
+        """Start everything, and return the process ids of php-fpm, nginx and the worker."""
         for command in PREPARING:
             self._artisan(*command)
         self._fpm = self._spawn(self._fpm_command())
@@ -39,7 +39,7 @@ class Deployment:
         return [process.pid for process in (self._fpm, nginx, worker)]
 
     def stop(self) -> None:
-        """End php-fpm; the rest ends with the sandbox."""
+        """End php-fpm. The other processes end with the sandbox."""
         if self._fpm is not None:
             self._fpm.terminate()
 
@@ -59,7 +59,7 @@ class Deployment:
         return [*TIED, program, "--nodaemonize", *as_root, *OPCACHE, "--fpm-config", self._configured("php-fpm.conf")]
 
     def _configured(self, name: str) -> str:
-        """A configuration file, made from its template."""
+        """Write a configuration file from its template."""
         user = {"nginx.conf": "user root;", "php-fpm.conf": "user = root"}[name] if os.geteuid() == 0 else ""
         values = {"user": user, "folder": str(self._box.path), "port": str(self._stand.port), "root": str(FOLDER)}
         file = self._box.path / name
@@ -75,7 +75,7 @@ def _places(storage: Path) -> dict[str, str]:
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """The template with each @name@ replaced by its value."""
+    """Return the template with each @name@ replaced by its value."""
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
     return template

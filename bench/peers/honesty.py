@@ -1,4 +1,4 @@
-"""Whether a peer does what it is measured for: checked before any figure is taken."""
+"""Checks before the measurement that a peer commits and publishes every event."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ INVALID: tuple[dict[str, Any], ...] = (
 
 
 def check(peer: Peer) -> None:
-    """Raises `BenchFailed` unless a 200 means a committed row and a persistent message, and 401 and 422 neither."""
+    """Raise `BenchFailed` unless 200 means a committed row and a persistent message, and 401 and 422 mean neither."""
     answers_after_the_commit(peer)
     peer.clear()
     sent = bodies(EVENTS)
@@ -47,7 +47,7 @@ def check(peer: Peer) -> None:
 
 
 def answers_after_the_commit(peer: Peer) -> None:
-    """Raises `BenchFailed` if an event is answered while nothing can be committed."""
+    """Raise `BenchFailed` if the peer answers an event while it cannot commit."""
     with locked(peer), suppress(TimeoutError):
         status, _ = post(peer.port, bodies(1)[0], peer.token, LOCKED_SECONDS)
         raise BenchFailed(f"{status} was answered before the event could be committed")
@@ -56,7 +56,7 @@ def answers_after_the_commit(peer: Peer) -> None:
 
 @contextmanager
 def locked(peer: Peer) -> Iterator[None]:
-    """Nobody can write to the table."""
+    """Lock the table against all writes."""
     mysql = peer.stand.servers.mysql
     with closing(
         pymysql.connect(
@@ -68,17 +68,17 @@ def locked(peer: Peer) -> Iterator[None]:
 
 
 def expect(answer: tuple[int, bytes], status: int, content: object = None) -> None:
-    """Raises `BenchFailed` if the answer is another, or no JSON."""
+    """Raise `BenchFailed` if the answer differs, or is not JSON."""
     try:
-        told = json.loads(answer[1])
+        received = json.loads(answer[1])
     except ValueError:
-        raise BenchFailed(f"{answer[0]} with a body that is no JSON: {answer[1][:200]!r}") from None
-    if answer[0] != status or (content is not None and told != content):
-        raise BenchFailed(f"{answer[0]} {told} instead of {status} {content or ''}")
+        raise BenchFailed(f"{answer[0]} with a body that is not JSON: {answer[1][:200]!r}") from None
+    if answer[0] != status or (content is not None and received != content):
+        raise BenchFailed(f"{answer[0]} {received} instead of {status} {content or ''}")
 
 
 def messages(peer: Peer) -> list[tuple[str, int, bytes]]:
-    """All that the queue has, taken from it: id, delivery mode, body."""
+    """Consume all messages of the queue: id, delivery mode, body."""
     taken: list[tuple[str, int, bytes]] = []
     with broker_channel(peer.stand.servers.rabbitmq) as channel:
         while True:
@@ -89,7 +89,7 @@ def messages(peer: Peer) -> list[tuple[str, int, bytes]]:
 
 
 def compare(sent: Sequence[bytes], rows: Sequence[tuple[Any, ...]], got: Sequence[tuple[str, int, bytes]]) -> None:
-    """Raises `BenchFailed` unless each body sent is one row and one persistent message, of the same id."""
+    """Raise `BenchFailed` unless each sent body is one row and one persistent message with the same id."""
     if sorted(body for _, _, body in got) != sorted(sent):
         raise BenchFailed(f"{len(sent)} events were sent, the queue has {len(got)} messages, or other bodies")
     if any(mode != PERSISTENT for _, mode, _ in got):

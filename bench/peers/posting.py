@@ -1,4 +1,4 @@
-"""One POST at a time, for what a load generator does not look at."""
+"""Sends single POST requests, to check answers in full."""
 
 from contextlib import closing
 from http.client import HTTPConnection
@@ -9,7 +9,7 @@ TIMEOUT_SECONDS = 10
 
 
 def post(port: int, body: bytes, token: str | None, seconds: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
-    """Status and body of the answer, over a connection of its own. Raises OSError, TimeoutError among them."""
+    """Send the body on a new connection, and return the answer's status and body. Raises OSError or TimeoutError."""
     headers = {"Content-Type": "application/json"} | ({"X-API-TOKEN": token} if token is not None else {})
     with closing(HTTPConnection("127.0.0.1", port, timeout=seconds)) as connection:
         connection.request("POST", PATH, body, headers)

@@ -1,7 +1,7 @@
-"""The service beside its rivals, each on a database and a queue of its own: a table, and a JSON file in results/.
+"""Measures the service and its peers, each on its own database and queue. Prints a table, writes JSON to results/.
 
-Rounds are interleaved: each of them loads every target once. Every peer is checked first: the answers, a row
-committed before each 200, a persistent message of the same body. INGEST_TEST_SERVERS chooses the servers.
+Rounds are interleaved: each round loads every target once. Every peer is checked first: its answers, the committed row
+before each 200, and the persistent message with the same body. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -25,7 +25,7 @@ from bench.report.tables import table
 
 NOOP, OURS = "no-op", "call events service"
 SECONDS_MAX: Mapping[str, int] = {"laravel": 5}
-"""Its worker publishes one job at a time: what a longer load leaves in its table would take too long to drain."""
+"""Laravel's worker publishes one job at a time. The backlog of a longer load would take too long to drain."""
 HEAD = (
     "target",
     "events/s",
@@ -40,18 +40,18 @@ HEAD = (
     "its ÷ ours",
 )
 METHOD = (
-    "wrk in a closed loop, a body of its own a request; all targets run from the start, and each round loads every one "
-    "of them in turn for the seconds given (laravel for 5 at most), on an empty table and queue; CPU time is utime + "
-    "stime of the process trees, web server and queue worker included, from the first request until as many messages "
-    "are in the queue as rows in the table, divided by these rows, which count requests that were in hand when the "
-    "load ended; a peer's drain includes 0.5 s without a change; ratios are taken round by round."
+    "wrk in a closed loop; each request has its own body. All targets run from the start. Each round loads every "
+    "target in turn for the given seconds (Laravel for at most 5), on an empty table and queue. CPU time is utime + "
+    "stime of the process trees, with web server and queue worker. It counts from the first request until the queue "
+    "has as many messages as the table has rows, and is divided by these rows. The rows include requests that were in "
+    "progress when the load ended. A peer's drain includes 0.5 s without a change. Ratios are taken round by round."
 )
 
 Rounds = Mapping[str, Sequence[Round]]
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`service_cpu_ratios`: our service's CPU time an event ÷ each peer's, round by round."""
+    """`service_cpu_ratios`: the service's CPU time an event ÷ each peer's, round by round."""
 
     stamp: Stamp
     method: str
@@ -63,9 +63,11 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
-@click.option("--seconds", default=5, show_default=True, help="Length of a target's turn; Laravel's is 5 at most.")
+@click.option("--seconds", default=5, show_default=True, help="Length of one target's turn (Laravel: at most 5).")
 @click.option("--connections", default=256, show_default=True)
-@click.option("--peer", "names", multiple=True, type=click.Choice(list(STARTS)), help="This one; may be repeated.")
+@click.option(
+    "--peer", "names", multiple=True, type=click.Choice(list(STARTS)), help="Only this peer; may be repeated."
+)
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(["quorum", "classic"]), help="Queue.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(count: int, seconds: int, connections: int, names: Sequence[str], mode: QueueType, out: Path | None) -> None:
@@ -89,7 +91,7 @@ def main(count: int, seconds: int, connections: int, names: Sequence[str], mode:
 def run(
     servers: targets.Servers, load: Load, count: int, names: Sequence[str], mode: QueueType
 ) -> tuple[dict[str, list[Round]], dict[str, str]]:
-    """Interleaved rounds of the no-op, the service and the peers; the peers' versions."""
+    """Measure no-op, service and peers in interleaved rounds. Return the rounds, and the peers' versions."""
     with ExitStack() as stack:
         peers = {name: _start(stack, servers, name, mode) for name in names}
         loaded: dict[str, targets.Target] = {
@@ -107,7 +109,7 @@ def run(
 
 
 def _start(stack: ExitStack, servers: targets.Servers, name: str, mode: QueueType) -> Peer:
-    """Raises `BenchFailed`, with the peer's name, also if it is not honest."""
+    """Start and check a peer. Raises `BenchFailed`, with the peer's name."""
     try:
         peer = stack.enter_context(STARTS[name](stack.enter_context(stand(servers, mode))))
         honesty.check(peer)
@@ -124,19 +126,19 @@ def measure(name: str, target: targets.Target, load: Load) -> Round:
 
 
 def per_row(round_: Round, rows: int) -> Round:
-    """CPU time by all that was done for it, not only by what was answered before the generator hung up."""
+    """Divide the CPU time by all rows: the peer also stores events whose answer the generator did not wait for."""
     return msgspec.structs.replace(
         round_, cpu_us={name: cpu * round_.events / rows for name, cpu in round_.cpu_us.items()}
     )
 
 
 def ratios(ours: Sequence[Round], own: Sequence[Round]) -> list[float]:
-    """Our service's CPU time an event in units of the peer's, round by round."""
+    """Return the service's CPU time an event ÷ the peer's, round by round."""
     return [our.cpu_us["service"] / round_.cpu_us["service"] for our, round_ in zip(ours, own, strict=True)]
 
 
 def row(name: str, own: Sequence[Round], compared: Sequence[float]) -> list[str]:
-    """In the order of `HEAD`; `compared` are the target's ratios, none if it is the no-op or ourselves."""
+    """Format the cells of `HEAD`. `compared` are the target's ratios; the no-op and the service have none."""
     return [
         name,
         cells.rate(own),
@@ -149,7 +151,7 @@ def row(name: str, own: Sequence[Round], compared: Sequence[float]) -> list[str]
 
 
 def _spread(figures: Sequence[float]) -> str:
-    """The median, the least and the most; a dash for none."""
+    """Format the median, the least and the most; a dash if there are none."""
     return f"{median(figures):.3g} ({min(figures):.3g}-{max(figures):.3g})" if figures else "-"
 
 

@@ -1,4 +1,4 @@
-"""Where a peer runs: a database with the service's own table, a queue, a port; and the peer as a target of loads."""
+"""The stand of a peer: a database with the service's table, a queue and a port; and the peer as a load's target."""
 
 import subprocess
 import tempfile
@@ -19,7 +19,7 @@ from tests.services import free_port, wait_until
 QueueType = Literal["quorum", "classic"]
 
 QUIET_SECONDS = 0.5
-"""The queue's depth must not change for so long: requests that were in hand when the load ended are done then."""
+"""The queue's depth must stay constant for this time. Then the requests that the load's end cut off are done."""
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Stand(msgspec.Struct, frozen=True):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every peer is told by."""
+        """The environment variables that configure every peer."""
         return {
             "DATABASE_URL": self.database_url,
             "AMQP_URL": self.servers.rabbitmq.amqp_url,
@@ -46,7 +46,7 @@ class Stand(msgspec.Struct, frozen=True):
 
 @contextmanager
 def stand(servers: Servers, queue_type: QueueType) -> Iterator[Stand]:
-    """The table is made by `ingest migrate`, the queue as the service declares it; both are gone afterwards."""
+    """Create the table with `ingest migrate`, and the queue as the service declares it. Delete both afterwards."""
     made = Stand(servers, servers.mysql.fresh_database(), servers.rabbitmq.fresh_queue_name(), free_port())
     try:
         _migrate(made.database_url)
@@ -64,11 +64,11 @@ def _migrate(database_url: str) -> None:
         try:
             ServiceProcess(Path(folder), {"DATABASE_URL": database_url}).command("migrate")
         except subprocess.CalledProcessError as exc:
-            raise BenchFailed(f"the peers' table could not be made: {exc.stderr}") from exc
+            raise BenchFailed(f"the peers' table could not be created: {exc.stderr}") from exc
 
 
 class Steady:
-    """Says whether what `read` returns has not changed for `quiet_seconds`."""
+    """A condition: the value of `read` has not changed for `quiet_seconds`."""
 
     def __init__(
         self, read: Callable[[], int], quiet_seconds: float, clock: Callable[[], float] = time.monotonic
@@ -87,7 +87,7 @@ class Steady:
 
 
 class Peer:
-    """A rival's processes as a target; `versions` are those of what it is made of."""
+    """A peer's processes as a target; `versions` are those of its parts."""
 
     token = TOKEN
 
@@ -106,10 +106,10 @@ class Peer:
         }
 
     def drain(self) -> None:
-        """It has no outbox to ask: what is committed is published when the queue is as deep as the table."""
+        """Wait until the queue has as many messages as the table has rows, as a peer has no outbox to query."""
         with broker_channel(self.stand.servers.rabbitmq) as channel:
 
-            def depth() -> int:  # a quorum queue counts the messages that its majority has
+            def depth() -> int:  # a quorum queue counts only messages that its majority has
                 return int(channel.queue_declare(self.stand.queue, passive=True).method.message_count)
 
             steady = Steady(depth, QUIET_SECONDS)

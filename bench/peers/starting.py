@@ -1,4 +1,4 @@
-"""Builds and starts each peer in a sandbox, from which nothing is left behind."""
+"""Builds and starts each peer in a sandbox, which leaves no file or process behind."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from tests.services.sandbox import Sandbox, log_tail
 FOLDER = Path(__file__).parent
 BUILD_SECONDS = 300
 GO_SETTINGS = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
-"""Debian's packages of Go libraries are sources, and nothing is fetched."""
+"""The build uses Debian's packages of Go sources, and downloads nothing."""
 FASTAPI_PACKAGES = ("fastapi", "pydantic", "sqlalchemy", "uvicorn")
 UVICORN_OPTIONS = ("--host=127.0.0.1", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
 
@@ -49,7 +49,7 @@ def fastapi(stand: Stand) -> Iterator[Peer]:
 
 
 def _environment_of(lock: Path, box: Sandbox) -> str:
-    """The Python of an environment with what the lock file names; it stays in the user's cache."""
+    """Return the Python of an environment with the lock file's packages. It stays in the user's cache."""
     name = sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = sid_root().parent / f"fastapi-{name}"
     python = str(folder / "bin" / "python")
@@ -73,11 +73,11 @@ def laravel(stand: Stand) -> Iterator[Peer]:
 
 
 def _ready(peer: Peer, box: Sandbox) -> Peer:
-    """The peer, once it answers. Raises `BenchFailed` with its log's end."""
+    """Wait until the peer answers. Raises `BenchFailed` with the end of its log."""
 
     def answers() -> bool:
         try:
-            return post(peer.port, b"{}", None)[0] < 500  # nginx says 502 before php-fpm is there
+            return post(peer.port, b"{}", None)[0] < 500  # nginx answers 502 until php-fpm is ready
         except OSError:
             return False
 

@@ -1,4 +1,4 @@
-"""What tables show of a target's rounds, and the line above them."""
+"""Cells of the tables: the figures of a target's rounds; and the line above a table."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -14,18 +14,18 @@ def headline(taken: Stamp) -> str:
 
 
 def rate(own: Sequence[Round]) -> str:
-    """Events a second: the median, the least and the most."""
+    """Format events a second: the median, the least and the most."""
     rates = [round_.per_second for round_ in own]
     return f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
 
 
 def latency(own: Sequence[Round]) -> list[str]:
-    """p50 and p99 in milliseconds: the medians over the rounds."""
+    """Format p50 and p99 in milliseconds, the medians over the rounds."""
     return [f"{median(round_.p50_ms for round_ in own):.1f}", f"{median(round_.p99_ms for round_ in own):.1f}"]
 
 
 def cpu(own: Sequence[Round]) -> list[str]:
-    """CPU µs an event of each of `COMPONENTS`; a dash for what is not known or not there."""
+    """Format the CPU µs an event of each of `COMPONENTS`; a dash where it is unknown."""
     return [_cpu(own, component) for component in COMPONENTS]
 
 

@@ -1,4 +1,4 @@
-"""Two trees compared round by round: ratios of neighbours, their median with its spread, and a verdict. Pure."""
+"""Compares the rounds of two trees: ratios of neighboring rounds, their median with its spread, and a verdict. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import comb
@@ -11,7 +11,7 @@ from bench.harness.rounds import Round
 
 CONFIDENCE = 0.95
 ROUNDS_MIN = 6
-"""Fewer have no spread that covers the median with this confidence."""
+"""With fewer rounds no spread covers the median with this confidence."""
 
 Outcome = Literal["faster", "slower", "no difference seen"]
 
@@ -29,7 +29,7 @@ FIGURES: Mapping[str, Figure] = {
     "events/s": Figure(lambda made: made.per_second, slower_max=0.1, more_is_better=True),
     "p99 ms": Figure(lambda made: made.p99_ms, slower_max=0.25),
 }
-"""The tail of a closed loop is the least steady of them, so it has the most room."""
+"""The tail of a closed loop varies most, so its bound is the widest."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(figure: Figure, base: Sequence[Round], head: Sequence[Round]) -> Comparison:
-    """Round by round: `base[n]` and `head[n]` are neighbours in time."""
+    """Compare the rounds in pairs: `base[n]` and `head[n]` are neighbors in time."""
     bases, heads = [figure.of(made) for made in base], [figure.of(made) for made in head]
     ratios = [new / old for new, old in zip(heads, bases, strict=True)]
     ratio, (least, most) = median(ratios), spread(ratios)
@@ -56,21 +56,21 @@ def compare(figure: Figure, base: Sequence[Round], head: Sequence[Round]) -> Com
 
 
 def _outcome(figure: Figure, least: float, most: float) -> Outcome:
-    """A difference counts when all of the spread is on one side."""
+    """A difference counts if the whole spread is on one side of 1."""
     if least <= 1 <= most:
         return "no difference seen"
     return "faster" if (least > 1) == figure.more_is_better else "slower"
 
 
 def spread(ratios: Sequence[float]) -> tuple[float, float]:
-    """The narrowest pair of the sorted ratios, as far from either end, that covers their median with `CONFIDENCE`.
+    """Return the narrowest interval, symmetric in the sorted ratios, that covers their median with `CONFIDENCE`.
 
-    It assumes nothing of how they are distributed: each falls below the true median as a coin falls (the sign
-    test). Raises ValueError for fewer than `ROUNDS_MIN`.
+    The sign test assumes no distribution: each ratio is below the true median with a probability of one half. Raises
+    ValueError for fewer than `ROUNDS_MIN` ratios.
     """
     count = len(ratios)
     if count < ROUNDS_MIN:
-        raise ValueError(f"{count} rounds are too few for a spread; {ROUNDS_MIN} are not")
+        raise ValueError(f"{count} rounds are too few for a spread; it needs at least {ROUNDS_MIN}")
     outside = [2 * sum(comb(count, below) for below in range(depth + 1)) / 2**count for depth in range(count // 2)]
     depth = max(depth for depth, chance in enumerate(outside) if chance <= 1 - CONFIDENCE)
     ordered = sorted(ratios)

@@ -1,6 +1,6 @@
-"""What the pictures of results have in common.
+"""Functions that all charts of results use.
 
-The colours are Okabe and Ito's, which colour-blind eyes tell apart; lines differ by marker or dashes, too.
+The colors are Okabe and Ito's, which people with color blindness can tell apart. Lines also differ by marker or dashes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 Data = Mapping[str, Any]
-"""A tool's JSON, or a part of it."""
+"""The JSON of a benchmark's result, or a part of it."""
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY, LIGHT_GREY = "#767676", "#BBBBBB"
@@ -23,7 +23,7 @@ SMALL = 8
 
 
 def new_figure(data: Data, height_inches: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """With the stamp as its last line: a picture says where it comes from, also when it is copied."""
+    """Make a figure with the stamp as its last line, so that a copied chart still says where it comes from."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)
     stamp, versions = data["stamp"], data["stamp"]["versions"]
@@ -35,7 +35,7 @@ def new_figure(data: Data, height_inches: float, columns: int = 1) -> tuple[Figu
 def spread(
     axes: Axes, places: Sequence[tuple[float, Sequence[Data]]], field: str, label: str, style: Mapping[str, Any]
 ) -> None:
-    """A line of medians over the rounds at each place, with bars from the least to the most."""
+    """Draw a line of medians over the rounds at each place, with bars from the least to the most."""
     values = [[round_[field] for round_ in rounds] for _, rounds in places]
     middles = [median(each) for each in values]
     below = [middle - min(each) for middle, each in zip(middles, values, strict=True)]
@@ -45,7 +45,7 @@ def spread(
 
 
 def ticks_at(axes: Axes, values: Sequence[float], text: Callable[[float], str]) -> None:
-    """On a logarithmic axis, just these."""
+    """Set the ticks of a logarithmic axis."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(values))
     axes.xaxis.set_minor_locator(NullLocator())

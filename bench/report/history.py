@@ -1,7 +1,6 @@
-"""`python -m bench.report.history`: the saturation's results at every commit that kept some, for Prometheus and
-Grafana.
+"""`python -m bench.report.history`: prints the saturation results of every commit, for Prometheus and Grafana.
 
-Prints OpenMetrics with each result's own time; `promtool tsdb create-blocks-from openmetrics` takes it in.
+The output is OpenMetrics with each result's own time. `promtool tsdb create-blocks-from openmetrics` imports it.
 """
 
 import re
@@ -25,11 +24,11 @@ NAMES = {
 
 
 _UNFIT = re.compile(r'[^ -~]|["\\]')
-"""In a label's value, without escapes."""
+"""Characters that a label's value would need to escape."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One figure of one result."""
+    """One figure of a result."""
 
     name: str
     labels: Mapping[str, str]
@@ -38,7 +37,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def results() -> Iterator[tuple[str, Any]]:
-    """Database and result of every version that git has of the files."""
+    """Yield database and result for every version of the files in git."""
     for file in FILES:
         database = file.removesuffix(".json").rpartition("-")[2]
         for commit in _git("log", "--format=%H", "--", file).split():
@@ -46,7 +45,7 @@ def results() -> Iterator[tuple[str, Any]]:
 
 
 def points(database: str, result: Any) -> Iterator[Point]:
-    """Of each case that the result has rounds of."""
+    """Yield the figures of each case that has rounds."""
     time = datetime.fromisoformat(result["stamp"]["taken_at"]).timestamp()
     for case, rounds in result["rounds"].items():
         labels = {"case": case, "database": database, "commit": result["stamp"]["commit"]}
@@ -61,7 +60,7 @@ def _median(rounds: Sequence[Any], figure: Callable[[Any], float]) -> float:
 
 
 def exposition(found: Sequence[Point]) -> Iterator[str]:
-    """Lines of OpenMetrics: by name, then by series, then by time."""
+    """Yield lines of OpenMetrics, ordered by name, series and time."""
     for name, text in NAMES.items():
         yield f"# TYPE {name} gauge"
         yield f"# HELP {name} {text}"

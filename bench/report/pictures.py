@@ -1,4 +1,4 @@
-"""The charts, one a tool, each drawn from the tool's JSON."""
+"""Charts: one for each benchmark, drawn from its JSON."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -31,14 +31,14 @@ COLOURS = (GREY, GREEN, BLUE, PURPLE, ORANGE, RED)
 MARKERS = "osD^vP"
 OF_COMPONENT = {"service": BLUE, "database": ORANGE, "broker": GREEN, "generator": LIGHT_GREY}
 LABEL_US_MIN = 5
-"""A component's figure is written into its bar where the bar is not too short for it."""
+"""A bar that is shorter than this has no room for its figure."""
 HEADROOM = 1.25
 TAIL = (50.0, 90.0, 99.0, 99.9, 99.99)
 MILLION = 1_000_000
 
 
 def sweep(data: Data) -> Figure:
-    """Throughput and p99 against connections: the service and the no-op, kept and one-shot connections."""
+    """Draw throughput and p99 against connections: service and no-op, kept and one-shot connections."""
     figure, (rate, p99) = new_figure(data, 3.7, 2)
     for name, colour, marker in (("no-op", GREY, "s"), ("service", BLUE, "o")):
         for one_shot in sorted({step["one_shot"] for step in data["steps"]}):
@@ -59,7 +59,7 @@ def sweep(data: Data) -> Figure:
 
 
 def saturation(data: Data) -> Figure:
-    """CPU time an event of each component, stacked."""
+    """Draw each component's CPU time an event, stacked."""
     rounds = data["rounds"]
     figure, (axes,) = new_figure(data, 1.5 + 0.36 * len(rounds))
     names = list(reversed(rounds))
@@ -87,7 +87,7 @@ def _stack(axes: Axes, component: str, names: Sequence[str], values: Sequence[fl
 
 
 def latency(data: Data) -> Figure:
-    """Latency by percentile, a line a rate; the tail drawn out, as HdrHistogram's plots do."""
+    """Draw latency by percentile, one line for each rate. The axis expands the tail, as HdrHistogram's plots do."""
     figure, (axes,) = new_figure(data, 4.2)
     measured = data["measured"]
     for (name, step), colour, marker in zip(measured["steps"].items(), COLOURS, MARKERS, strict=False):
@@ -103,7 +103,7 @@ def latency(data: Data) -> Figure:
 
 
 def _curve(axes: Axes, step: Data, label: str, style: Mapping[str, Any]) -> None:
-    """As far as there are answers beyond: the rest would be the same one, over and over."""
+    """Draw the percentiles up to the last one that a slower answer exceeds."""
     answered = sum(round_.get("latency", round_)["answered"] for round_ in step["rounds"])
     last = min(TAIL[-1], 100 - 100 / answered)
     shown = [(_tail(percent), ms) for percent, ms in step["curve"] if percent <= last]
@@ -111,16 +111,16 @@ def _curve(axes: Axes, step: Data, label: str, style: Mapping[str, Any]) -> None
 
 
 def _tail(percent: float) -> float:
-    """Where a percentile has its place: one in so many takes longer."""
+    """Return a percentile's place on the axis: one answer in this number takes longer."""
     return 100 / (100 - percent)
 
 
 def growth(data: Data) -> Figure:
-    """Events a second and p99 by rows, the grown table beside the empty one of the same rounds."""
+    """Draw events a second and p99 by rows: the grown table and the empty one of the same rounds."""
     figure, (rate, p99) = new_figure(data, 3.7, 2)
     for name, label, style in (
-        ("grown", "a table of so many rows", {"color": BLUE, "marker": "o"}),
-        ("empty", "an empty table, loaded in turn with it", {"color": GREY, "marker": "s", "linestyle": "--"}),
+        ("grown", "table with these rows", {"color": BLUE, "marker": "o"}),
+        ("empty", "empty table, loaded in turn", {"color": GREY, "marker": "s", "linestyle": "--"}),
     ):
         places = [(place, step["rounds"][name]) for place, step in enumerate(data["rows"])]
         spread(rate, places, "per_second", label, style)
@@ -136,7 +136,7 @@ def growth(data: Data) -> Figure:
 
 
 def soak(data: Data) -> Figure:
-    """A worker's memory over the soak, then with RabbitMQ away and back, and the backlog as it is drained."""
+    """Draw a worker's memory in the soak, and while RabbitMQ is down and the relay drains the backlog."""
     figure, (steady, outage) = new_figure(data, 3.7, 2)
     backlog = data["backlog"]
     most = max(sample["rss_mib"] for part in ("soak", "backlog") for sample in data[part]["samples"])
@@ -145,7 +145,7 @@ def soak(data: Data) -> Figure:
         axes.set_ylim(0, most * HEADROOM)
         axes.set_xlabel("seconds")
     steady.set_title(f"A worker's memory, MiB, at {data['soak']['per_second']:,.0f} events/s")
-    outage.set_title("RabbitMQ away, and the drain")
+    outage.set_title("RabbitMQ down, then the drain")
     left = outage.twinx()
     _left(left, backlog)
     legend_above(figure, outage, left, columns=3)
@@ -159,7 +159,7 @@ def _memory(axes: Axes, samples: Sequence[Data]) -> None:
 
 
 def _left(axes: Axes, backlog: Data) -> None:
-    """The backlog on the axis at the right, and when RabbitMQ was back."""
+    """Draw the backlog on the right axis, and the moment when RabbitMQ was back."""
     back_at, drain = backlog["back_at_seconds"], backlog["drain"]
     seconds = [back_at + look["seconds"] for look in drain]
     axes.plot(seconds, [look["events"] for look in drain], color=RED, linestyle="-.", label="events left (right axis)")

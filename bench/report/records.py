@@ -1,4 +1,4 @@
-"""Results as JSON files in results/, one a tool and a database."""
+"""Writes results as JSON files to results/, one for each benchmark and database."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FOLDER = BENCH / "results"
 
 
 def record(result: msgspec.Struct, tool: str, taken: Stamp, out: Path | None = None) -> Path:
-    """Write the result, to `out` if that is given, and return where it is."""
+    """Write the result to `out`, or to results/, and return the file."""
     file = out or FOLDER / f"{tool}-{database_of(taken)}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")

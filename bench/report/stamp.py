@@ -1,4 +1,4 @@
-"""What a result depends on: commit, machine, versions. A figure without them means nothing."""
+"""The stamp of a result: commit, machine and versions, without which no figure can be compared."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ PACKAGES = ("granian", "uvloop", "msgspec", "asyncmy", "aio-pika", "aiormq", "rs
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """`load_average` is the machine's over the minute before: what else it did."""
+    """`load_average` is the machine's load in the minute before, from other work."""
 
     commit: str
     taken_at: str
@@ -27,7 +27,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 def stamp(servers: Servers | None) -> Stamp:
-    """Without servers, the versions of an instance elsewhere are not known."""
+    """Collect the stamp. If `servers` is None, the versions of the remote servers stay unknown."""
     return Stamp(
         commit=commit(),
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -50,7 +50,7 @@ def _of_servers(servers: Servers) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The short commit, with a + if files differ from it; `unknown` outside a checkout."""
+    """Return the short commit, with a + if files differ from it; `unknown` outside a checkout."""
     short = _first_line(["git", "rev-parse", "--short", "HEAD"])
     changed = _first_line(["git", "status", "--porcelain", "--", "ingest", "sql", "bench"])
     return f"{short}{'+' if changed else ''}" if short else "unknown"
@@ -64,7 +64,7 @@ def machine() -> str:
 
 
 def filesystem(folder: Path) -> str:
-    """Type, and options it is mounted with, of the one that `folder` is on."""
+    """Return type and mount options of the file system that holds `folder`."""
     return _first_line(["findmnt", "--noheadings", "--raw", "--output", "FSTYPE,OPTIONS", "--target", str(folder)])
 
 
@@ -80,6 +80,6 @@ def _lines(file: str) -> list[str]:
 
 
 def _first_line(command: list[str]) -> str:
-    """Of its output, whatever the exit code: `wrk -v` ends with 1."""
+    """Return the first line of the output. The exit code is ignored, as `wrk -v` ends with 1."""
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     return done.stdout.partition("\n")[0].strip()

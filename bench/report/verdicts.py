@@ -1,4 +1,4 @@
-"""Budgets and what becomes of them. Pure, but for reading `budgets.toml`."""
+"""Budgets and their verdicts. Pure, except that it reads `budgets.toml`."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ Outcome = Literal["ok", "BROKEN", "not gated"]
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A bound of one figure. Just one of `at_most` and `at_least` is given."""
+    """The bound of one figure: either `at_most` or `at_least`."""
 
     what: str
     place: str
-    """Where in the code to look first when it is broken."""
+    """The code to look at first when the budget is broken."""
     at_most: float | None = None
     at_least: float | None = None
     absolute: bool = False
-    """A time or a rate, which depends on the machine: it gates on the user's own hardware only."""
+    """A time or a rate, which depends on the machine. It can break the run only with BENCH_ABSOLUTE=1."""
 
     def __post_init__(self) -> None:
         if (self.at_most is None) == (self.at_least is None):
@@ -35,7 +35,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
 
     def holds(self, figure: float | None) -> bool:
-        """A figure that is missing, or not a number, holds nothing."""
+        """Return True if the figure is within the bound; False if it is missing or not a number."""
         if figure is None:
             return False
         return figure <= self.at_most if self.at_most is not None else figure >= (self.at_least or 0.0)
@@ -49,19 +49,19 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def explanation(self) -> str:
-        """What to tell the one who broke it."""
+        """The message for the author of the change."""
         measured = "was not measured" if self.figure is None else f"is {self.figure:.3g}"
         budget = self.budget
         return f"{self.name} {measured}, its bound is {budget.bound} ({budget.what}). Look at {budget.place}."
 
 
 def read_budgets(file: Path = FILE) -> dict[str, Budget]:
-    """`part.figure`, or `scenario.name.figure`, → its budget. Raises msgspec.ValidationError."""
+    """Read the file: `part.figure` or `scenario.name.figure` → budget. Raises msgspec.ValidationError."""
     return msgspec.convert(dict(_leaves("", tomllib.loads(file.read_text()))), dict[str, Budget])
 
 
 def _leaves(name: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """The innermost tables, by the names of all that they are in."""
+    """Yield the innermost tables, with the dotted path of names."""
     if not isinstance(node, dict) or not any(isinstance(value, dict) for value in node.values()):
         yield name, node
         return
@@ -70,13 +70,13 @@ def _leaves(name: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def of_parts(budgets: Mapping[str, Budget], parts: Sequence[str]) -> dict[str, Budget]:
-    """The budgets of `parts`: of `scenario` all that are in it, of `scenario.burst` its own."""
+    """Return the budgets of `parts`. The part `scenario` includes all scenarios, `scenario.burst` is one of them."""
     within = tuple(f"{part}." for part in parts)
     return {name: budget for name, budget in budgets.items() if name.startswith(within)}
 
 
 def judge(budgets: Mapping[str, Budget], figures: Mapping[str, float], absolute: bool) -> list[Verdict]:
-    """A verdict a budget, in their order; `absolute` figures gate only where asked to."""
+    """Return one verdict for each budget, in their order. `absolute` decides whether absolute figures gate."""
     return [
         Verdict(name, figures.get(name), budget, _outcome(budget, figures.get(name), absolute))
         for name, budget in budgets.items()
@@ -94,7 +94,7 @@ def broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
-    """A table, a line a broken budget, and the closing line that CI reads."""
+    """Return a table, a line for each broken budget, and the last line, which CI reads."""
     rows = [
         [
             verdict.name,

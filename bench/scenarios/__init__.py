@@ -1,1 +1,1 @@
-"""Locust scenarios, one a file: each is a load as telephony servers make it, with budgets of its own."""
+"""Locust scenarios, one in each file: loads as telephony servers make them, each with its own budgets."""

@@ -1,6 +1,6 @@
-"""What all scenarios share: a telephony server that knows what to expect, and the verdict at the end.
+"""The base of all scenarios: a telephony server that checks every answer, and the verdict at the end.
 
-A scenario is a locustfile and runs by itself against any instance:
+A scenario is a locustfile, and can also run alone against any instance:
 
     BENCH_TOKEN=… locust -f bench/scenarios/steady.py --headless -u 40 -r 40 -t 60s --host http://localhost:8000
 
@@ -27,13 +27,13 @@ TOKEN = os.environ.get("BENCH_TOKEN", WELL_KNOWN_TOKEN)
 
 HEALTH = "/healthz"
 HEALTH_SHARE = 0.5
-"""How often it is asked for after an event: often enough for a 99th percentile of a few seconds."""
+"""Share of events that a health request follows: enough for a 99th percentile after a few seconds."""
 
 Body = str | Mapping[str, Any]
 
 
 class TelephonyServer(FastHttpUser):
-    """Waits for each answer, then for a while."""
+    """Waits for each answer, and then pauses."""
 
     abstract = True
     scenario: ClassVar[str]
@@ -41,7 +41,7 @@ class TelephonyServer(FastHttpUser):
     wait_time = between(0.05, 0.15)
 
     def call(self, name: str = EVENT) -> None:
-        """The three steps of a call, each answered 200, and here and there a look at the service's health."""
+        """Post the three steps of a call, which must be answered 200. Some are followed by a health request."""
         call = new_call()
         for event_type in STEPS:
             self.post(name, step(call, event_type), 200)
@@ -50,12 +50,12 @@ class TelephonyServer(FastHttpUser):
             self.wait()  # type: ignore[no-untyped-call]  # locust gives it no types
 
     def post(self, name: str, body: Body, expected: int, token: str | None = TOKEN) -> None:
-        """Any other answer than the `expected` status is a failure. Without a token there is no header for it."""
+        """Post an event. A status other than `expected` is a failure. If `token` is None, its header is omitted."""
         headers = {"Content-Type": "application/json", **({} if token is None else {"X-API-TOKEN": token})}
         self._ask("POST", PATH, name, expected, headers, body if isinstance(body, str) else json.dumps(body))
 
     def own_headers(self) -> dict[str, str]:
-        """What tells this server from others."""
+        """Headers that distinguish this server from others."""
         return {}
 
     def _ask(
@@ -82,11 +82,11 @@ def new_call() -> str:
 
 
 def judge_run(environment: Environment, **_: Any) -> None:
-    """Print the verdicts and set the exit code by them."""
+    """Print the verdicts, and set the exit code."""
     (server,) = environment.user_classes
     assert issubclass(server, TelephonyServer), "a scenario has no other users"
     name = server.scenario
-    # Not serialize_stats(), which empties the statistics that locust has still to write.
+    # serialize_stats() would reset the statistics before locust writes them.
     entries = [entry.serialize() for entry in environment.stats.entries.values()]
     measured = named(name, figures(entries))
     verdicts = judge(of_parts(read_budgets(), [f"scenario.{name}"]), measured, bool(os.environ.get("BENCH_ABSOLUTE")))

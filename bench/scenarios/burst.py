@@ -1,6 +1,6 @@
-"""Burst: a tenth of the users, then for a third of the time all of them at once, then a tenth again.
+"""Burst: a tenth of the users, then all users for a third of the time, then a tenth again.
 
-The last third must be as quick as the first: what queued in the burst may not outlive it.
+The last third must be as fast as the first: the queue of the burst must not outlive it.
 """
 
 from typing import Any
@@ -13,28 +13,28 @@ from bench.scenarios.figures import AFTER, BEFORE, BURST
 TENFOLD = 10
 PHASES = (BEFORE, BURST, AFTER)
 RUN_SECONDS = 60
-"""Where locust is not told with -t."""
+"""The default of locust's -t."""
 
 
 class BurstShape(LoadTestShape):
-    """Takes the users of the burst and the time of the whole from locust's -u and -t."""
+    """Takes the users of the burst from locust's -u, and the total time from -t."""
 
     use_common_options = True
 
     def phase(self) -> str | None:
-        """The name of the requests that are made now; None after the end."""
+        """Return the name of the current requests; None after the end."""
         share = self.get_run_time() / (self._options().run_time or RUN_SECONDS)  # type: ignore[no-untyped-call]  # locust gives it no types
         return PHASES[int(share * len(PHASES))] if share < 1 else None
 
     def tick(self) -> tuple[int, float] | None:
-        """Users, and how many of them may come or go in a second."""
+        """Return the number of users, and how many may start or stop in a second."""
         phase, burst = self.phase(), int(self._options().num_users)
         if phase is None:
             return None
         return (burst if phase == BURST else max(burst // TENFOLD, 1)), float(burst)
 
     def _options(self) -> Any:
-        assert self.runner is not None, "locust runs it"
+        assert self.runner is not None, "locust has not set the runner"
         return self.runner.environment.parsed_options
 
 

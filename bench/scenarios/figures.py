@@ -1,27 +1,27 @@
-"""The figures of a scenario, taken from locust's statistics. Pure."""
+"""The figures of a scenario, computed from locust's statistics. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 EVENT = "event"
-"""The names of all requests that must be answered 200 begin with it; only they are timed."""
+"""The prefix of the names of all requests that must be answered 200; only their times count."""
 BEFORE, BURST, AFTER = f"{EVENT}, before the burst", f"{EVENT}, in the burst", f"{EVENT}, after the burst"
 REFERENCE = "reference: health"
-"""Requests that need no database, made on the same connections: what they take, an event takes for other reasons."""
+"""Requests on the same connections that need no database. Their time is an event's time without the database."""
 MS_MIN = 5.0
-"""A shorter time counts as this in a ratio's denominator: locust rounds to milliseconds."""
+"""The least denominator of a ratio, as locust rounds to milliseconds."""
 
 KEPT, BROKEN = 0, 1
-"""locust's exit codes, as the scenarios set them."""
+"""Exit codes that the scenarios set."""
 
 Entries = Sequence[Mapping[str, Any]]
-"""Locust's statistics, one entry a name; `response_times` maps milliseconds to counts."""
+"""Locust's statistics, one entry for each name; `response_times` maps milliseconds to counts."""
 Times = Mapping[float, int]
 
 
 def figures(entries: Entries) -> dict[str, float]:
-    """Failures of all requests, if there was one; times of the events, if events and references were answered."""
+    """Compute the failures, if there were requests, and the times, if events and references were answered."""
     if not entries:
         return {}
     failures = float(sum(entry["num_failures"] for entry in entries))
@@ -39,7 +39,7 @@ def figures(entries: Entries) -> dict[str, float]:
 
 
 def _recovery(before: Times, after: Times) -> dict[str, float]:
-    """How the median changed over a burst; nothing where there was none."""
+    """Compare the medians before and after a burst; empty without a burst."""
     return {"recovery_ratio": _ratio(after, before, 0.5)} if before and after else {}
 
 
@@ -48,17 +48,17 @@ def _ratio(times: Times, references: Times, share: float) -> float:
 
 
 def named(scenario: str, measured: Mapping[str, float]) -> dict[str, float]:
-    """The figures as `budgets.toml` names them: `scenario.NAME.FIGURE`."""
+    """Name the figures as `budgets.toml` does: `scenario.NAME.FIGURE`."""
     return {f"scenario.{scenario}.{figure}": value for figure, value in measured.items()}
 
 
 def events_answered(entries: Entries) -> int:
-    """How many events were answered 200."""
+    """Count the events that were answered 200."""
     return sum(entry["num_requests"] - entry["num_failures"] for entry in entries if _is_event(entry, EVENT))
 
 
 def times_of(entries: Entries, name: str) -> Times:
-    """Milliseconds → count, of all requests whose names begin so."""
+    """Return milliseconds → count of all requests whose names begin with `name`."""
     times: Counter[float] = Counter()
     for entry in entries:
         if _is_event(entry, name):
@@ -71,7 +71,7 @@ def _is_event(entry: Mapping[str, Any], name: str) -> bool:
 
 
 def percentile(times: Times, share: float) -> float:
-    """The least time that at least `share` of all did not exceed."""
+    """Return the least time that a `share` of all requests did not exceed."""
     left = share * sum(times.values())
     for time in sorted(times):
         left -= times[time]

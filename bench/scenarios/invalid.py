@@ -1,4 +1,4 @@
-"""Invalid share: a quarter of all events are refused, each with the status that tells why."""
+"""Invalid events: a quarter of all events are refused with the right status."""
 
 from collections.abc import Mapping
 from random import choice
@@ -13,7 +13,7 @@ MALFORMED, INVALID = 400, 422
 
 
 def refused(fields: dict[str, Any]) -> Mapping[str, tuple[Body, int]]:
-    """What is wrong with an event → such a body made of valid `fields`, and the status it must get."""
+    """Return a defect's name → a body with this defect, made of valid `fields`, and the expected status."""
     return {
         "negative duration": ({**fields, "duration": -1}, INVALID),
         "ended without duration": ({**fields, "event_type": "call_ended", "duration": None}, INVALID),
@@ -33,6 +33,6 @@ class ErringServer(TelephonyServer):
         self.call()
 
     @task
-    def err(self) -> None:
+    def post_invalid_event(self) -> None:
         what, (body, status) = choice(list(refused(step(new_call(), "call_started")).items()))
         self.post(f"refused: {what}", body, status)

@@ -1,4 +1,4 @@
-"""Many servers: each has few events to send, a connection that is mostly idle, and a name and an address of its own."""
+"""Many servers: each sends few events over a mostly idle connection, and has its own name and address."""
 
 from itertools import count
 from random import uniform
@@ -13,7 +13,7 @@ PAUSE_SECONDS = (1.0, 3.0)
 
 
 class QuietServer(TelephonyServer):
-    """Its address is of 198.18.0.0/15, which RFC 2544 keeps for benchmarks."""
+    """Has an address of 198.18.0.0/15, which RFC 2544 reserves for benchmarks."""
 
     scenario = "many_servers"
     wait_time = between(*PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Reconnecting clients: a new connection for each request, as of scripts that call curl for each event."""
+"""Reconnecting clients: a new connection for each request, as from scripts that call curl for each event."""
 
 from locust import task
 

@@ -1,4 +1,4 @@
-"""One run of a locust scenario, and its figures."""
+"""Runs one locust scenario, and returns its figures."""
 
 import json
 import os
@@ -31,11 +31,11 @@ SCENARIOS: Mapping[str, Load] = {
     "reconnecting": Load(users=40, seconds=5),
     "many_servers": Load(users=300, seconds=6),
 }
-"""Name of a file of this folder → its load in `make budgets`, as short as it may be."""
+"""A file's name in this folder → its load in `make budgets`, which is as short as possible."""
 
 
 def measure(target: Target, name: str, load: Load) -> dict[str, float]:
-    """`scenario.NAME.FIGURE` → value. Raises `BenchFailed` if events that were answered 200 are missing."""
+    """Return `scenario.NAME.FIGURE` → value. Raises `BenchFailed` if events that were answered 200 are missing."""
     target.clear()
     entries = run(f"http://127.0.0.1:{target.port}", target.token, name, load)
     target.drain()
@@ -46,7 +46,7 @@ def measure(target: Target, name: str, load: Load) -> dict[str, float]:
 
 
 def run(host: str, token: str, name: str, load: Load) -> Entries:
-    """locust's statistics of a run; its report is left in results/. Raises `BenchFailed`."""
+    """Run locust and return its statistics. Its report stays in results/. Raises `BenchFailed` if locust fails."""
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         stats = Path(folder, "stats")

@@ -1,4 +1,4 @@
-"""Token errors: a quarter of all requests have none, or one that is wrong."""
+"""Token errors: a quarter of all requests have no token, or a wrong one."""
 
 from random import choice
 
@@ -25,6 +25,6 @@ class StrangeServer(TelephonyServer):
         self.call()
 
     @task
-    def knock(self) -> None:
+    def post_with_bad_token(self) -> None:
         what, token = choice(list(WRONG.items()))
         self.post(f"refused: {what}", step(new_call(), "call_started"), UNAUTHENTICATED, token)

@@ -1,6 +1,6 @@
-"""Events by the batch endpoint, beside the same rows inserted plainly: what is left of the database's own pace.
+"""Compares events through the batch endpoint with plain inserts of the same rows.
 
-Rounds are interleaved: a plain multi-row insert, then the service with each kind of queue. Leaves
+Rounds are interleaved: a plain multi-row insert, then the service with each kind of queue. Writes
 results/batches-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
 """
 
@@ -29,10 +29,10 @@ HEAD = (
     *("CPU µs an event: service", "database", "broker", "p50 ms"),
 )
 METHOD = (
-    "The insert: one connection, one statement of so many rows and its commit after the other. The service: wrk posts "
-    "NDJSON batches of so many events over the connections given; events/s are those answered in the time, with "
-    "publishing until all of them are confirmed. Rounds are interleaved; figures are medians, ratios medians of each "
-    "round's own. Bodies repeat after twenty batches."
+    "The insert: one connection runs one multi-row statement and its commit after another. The service: wrk posts "
+    "NDJSON batches over the given connections. Events/s count answered events; the published rate counts until "
+    "RabbitMQ has confirmed all of them. Rounds are interleaved; figures are medians, ratios are medians of each "
+    "round's ratio. Bodies repeat after twenty batches."
 )
 
 
@@ -45,7 +45,7 @@ class Turn(msgspec.Struct, frozen=True):
     p50_ms: float
 
 
-OrderedPublish = Mapping[str, Sequence[Turn]]
+Turns = Mapping[str, Sequence[Turn]]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -54,12 +54,12 @@ class Result(msgspec.Struct, frozen=True):
     load: Load
     rows: int
     workers: int
-    turns: OrderedPublish
+    turns: Turns
 
 
 @click.command(help=__doc__)
 @click.option("--rounds", default=5, show_default=True, help="Rounds that count; one more warms up.")
-@click.option("--seconds", default=4, show_default=True, help="Length of a target's turn.")
+@click.option("--seconds", default=4, show_default=True, help="Length of one target's turn.")
 @click.option("--items", default=1000, show_default=True, help="Events a batch.")
 @click.option("--rows", default=500, show_default=True, help="Rows of a plain insert.")
 @click.option("--connections", default=4, show_default=True)
@@ -99,7 +99,7 @@ async def _insert_for(servers: targets.Servers, rows: int, seconds: float) -> Tu
     async with parts.plain_insert(servers.mysql.fresh_database()) as insert:
         before, began, busy, events = cpu_seconds(components), time.perf_counter(), 0.0, 0
         while time.perf_counter() - began < seconds:
-            batch = maker.batch()  # not the insert's own time
+            batch = maker.batch()  # outside the measured time
             started = time.perf_counter()
             await insert(batch)
             busy += time.perf_counter() - started
@@ -110,7 +110,7 @@ async def _insert_for(servers: targets.Servers, rows: int, seconds: float) -> Tu
 
 
 def service_turn(service: targets.Service, load: Load) -> Turn:
-    """Raises `BenchFailed` if events are missing in the database."""
+    """Load the service. Raises `BenchFailed` if events are missing in the database."""
     service.clear()
     components = service.components()
     before, began = cpu_seconds(components), time.monotonic()
@@ -126,8 +126,8 @@ def service_turn(service: targets.Service, load: Load) -> Turn:
     return Turn(events / answers.seconds, events / published_seconds, cpu_us, answers.p50_ms)
 
 
-def row(name: str, turns: OrderedPublish) -> list[str]:
-    """Medians of a target, in the order of `HEAD`."""
+def row(name: str, turns: Turns) -> list[str]:
+    """Return a target's medians, in the order of `HEAD`."""
     own, plain = turns[name], turns[INSERT]
     rates = sorted(turn.per_second for turn in own)
     published = median(turn.published_per_second for turn in own)

@@ -1,6 +1,6 @@
-"""What the extras cost: throughput with and without metrics, tracing, and keys that tell repeats.
+"""Measures the cost of extras: throughput with and without metrics, tracing and idempotency keys.
 
-Rounds are interleaved, as in the saturation. INGEST_TEST_SERVERS chooses the servers.
+Rounds are interleaved, as in `bench.saturation`. INGEST_TEST_SERVERS chooses the servers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ AS_IT_IS = "as it is"
 SHARE = "0.01"
 KEYS = {"INGEST_IDEMPOTENCY_KEY": "natural"}
 METHOD = (
-    "The service in variants under wrk's closed loop, in interleaved rounds; without metrics none is kept, by the "
-    "ledger neither, and Granian exports none. Traced requests begin a trace each; spans go to a collector in the "
-    "benchmark's own process, which is on the same two cores. Ratios are medians of each round's own."
+    "wrk loads variants of the service in a closed loop, in interleaved rounds. The variant without metrics records "
+    "none, has no durable counters, and Granian exports none. Each traced request begins a trace; spans go to a "
+    "collector in the benchmark's process, on the same two cores. Ratios are medians of each round's ratio."
 )
 HEAD = ("variant", "events/s", "CPU µs an event:", "database", "broker", "generator", "events/s ÷ as it is", "CPU ÷")
 
@@ -43,11 +43,11 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--rounds", "count", default=7, show_default=True, help="Rounds that count; one more warms up.")
-@click.option("--seconds", default=4, show_default=True, help="Length of a variant's turn.")
+@click.option("--seconds", default=4, show_default=True, help="Length of one variant's turn.")
 @click.option("--connections", default=256, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(count: int, seconds: int, connections: int, out: Path | None) -> None:
-    load = Load(connections, seconds, random_calls=True)  # repeats of the rounds before would cost something else
+    load = Load(connections, seconds, random_calls=True)  # duplicates of earlier rounds would cost less than new events
     with targets.servers() as servers:
         taken = stamp(servers)
         measured = run(servers, load, count)
@@ -64,7 +64,7 @@ def run(servers: targets.Servers, load: Load, count: int) -> dict[str, list[Roun
         variants: dict[str, targets.Target] = {
             AS_IT_IS: stack.enter_context(targets.service(servers, "quorum")),
             "without metrics": stack.enter_context(
-                targets.service(servers, "quorum", module="bench.harness.unwatched")
+                targets.service(servers, "quorum", module="bench.harness.service_without_metrics")
             ),
             "natural keys": stack.enter_context(targets.service(servers, "quorum", environment=KEYS)),
             "1 % traced": stack.enter_context(targets.service(servers, "quorum", environment=traced | share)),

@@ -1,4 +1,4 @@
-"""A quiet token's latency: alone, beside one that keeps to its rate, and beside one that is held to it.
+"""Measures a quiet token's latency: alone, beside a token within its rate, and beside one that exceeds its rate.
 
 Rounds are interleaved. INGEST_TEST_SERVERS chooses the servers.
 """
@@ -23,9 +23,10 @@ from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
 
 METHOD = (
-    "The quiet token sends at a fixed rate (open loop, timed from when each request was due). The other has a rate: "
-    "as a polite one it sends just that, as a noisy one as fast as its connections are answered, mostly 429. Rounds "
-    "are interleaved; ratios are medians of each round's own. The other's burst is a tenth of a second of its rate."
+    "The quiet token sends at a fixed rate (open loop; latency counts from the due time). The other token has a rate "
+    "limit. The polite client sends at just that rate. The noisy one sends as fast as its connections are answered, "
+    "mostly 429. Its burst is a tenth of a second of its rate. Rounds are interleaved; ratios are medians of each "
+    "round's ratio."
 )
 ALONE, POLITE, NOISY = "alone", "beside a polite token", "beside a noisy token"
 HEAD = (
@@ -39,11 +40,11 @@ HEAD = (
 )
 NOISY_SECONDS_MORE = 4
 BEGUN_SECONDS = 1.0
-"""What a noisy token does at once, before it is held to its rate, is its burst: not what is measured here."""
+"""The measurement begins after this time, as the noisy token's burst is not part of it."""
 BURST_SECONDS = 0.1
-"""Of its rate."""
+"""The noisy token's burst, in seconds of its rate."""
 WITHIN = 0.98
-"""Of its rate: a polite token is never refused."""
+"""The polite client's share of its rate, so that it is never refused."""
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -63,10 +64,10 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--rounds", "count", default=7, show_default=True)
-@click.option("--seconds", default=6, show_default=True, help="Length of a round's halves.")
+@click.option("--seconds", default=6, show_default=True, help="Length of each turn of a round.")
 @click.option("--quiet", default=500.0, show_default=True, help="Events a second of the quiet token.")
-@click.option("--rate", default=500, show_default=True, help="The noisy token's.")
-@click.option("--connections", default=128, show_default=True, help="The noisy token's.")
+@click.option("--rate", default=500, show_default=True, help="Events a second that the noisy token may send.")
+@click.option("--connections", default=128, show_default=True, help="Connections of the noisy token.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(count: int, seconds: int, quiet: float, rate: int, connections: int, out: Path | None) -> None:
     with targets.servers() as servers:
@@ -109,7 +110,7 @@ def latency(loop: Generator, plan: Plan) -> Figures:
 
 @contextmanager
 def flood(port: int, token: str, connections: int, seconds: int) -> Iterator[list[wrk.Answers]]:
-    """Within the block; the answers are there after it."""
+    """Load the service during the block. The list has wrk's answers after the block."""
     answers: list[wrk.Answers] = []
     load = wrk.Load(connections, seconds)
     thread = threading.Thread(target=lambda: answers.append(wrk.run(port, token, load)))

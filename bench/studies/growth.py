@@ -1,15 +1,14 @@
-"""Throughput as `call_event_logs` grows, and as workers are added.
+"""Measures throughput as `call_event_logs` grows, and as workers are added.
 
-Rows: for each number of them, a table that holds so many and an empty one, on the same server, each with a service of
-its own. Both are loaded in turn, round by round, so that the machine's pace cancels: the figure is the median of the
-ratios. The rows are made by the server itself (see `bench.harness.filling`). The private server's buffer pool is the
-256 MiB of
-the tests unless `--buffer-pool-mib` says otherwise: the index on `call_id` outgrows that at some 3.5 million rows,
-and from then on an event of a new call waits for a page from the disk.
+Rows: each step compares a table with this many rows and an empty one. Both tables are on the same server, each with
+its own service. The services are loaded in turn, so that changes of the machine's speed cancel. The figure is the
+median of the ratios. The database server makes the rows (see `bench.harness.filling`). The buffer pool of a private
+server is the 256 MiB of the tests, or `--buffer-pool-mib`. The index on `call_id` outgrows 256 MiB at about 3.5 million
+rows. From then on an event of a new call waits for a page from the disk.
 
-Workers: services with so many workers each, on empty tables, likewise.
+Workers: services with these numbers of workers are loaded in turn, each on an empty table.
 
-Leaves results/growth-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
+Writes results/growth-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -39,16 +38,16 @@ RESIZE = "SET GLOBAL innodb_buffer_pool_size = 1048576 * "
 HEAD = ("rows", "events/s", "p50", "p99", "empty: events/s", "p50", "p99", "÷ empty", "p99 ÷ empty", "fill s")
 WORKERS_HEAD = ("workers", "events/s", "p50", "p99", "CPU µs an event:", "database", "broker", "generator", "÷ first")
 METHOD = (
-    "wrk with one thread in a closed loop, call ids of no order; the grown and the empty table are on one server and "
-    "loaded in turn after a round that does not count; what rounds add stays in the grown table and is truncated in "
-    "the empty one; every other round goes the other way round, as both share the buffer pool and a turn pays for what "
-    "the one before has left to be written; ratios are medians over neighbouring rounds. Workers likewise, each number "
-    "of them on an empty table of its own."
+    "wrk with one thread in a closed loop, random call ids. The grown and the empty table are on one server, and are "
+    "loaded in turn after a round that does not count. Added rows stay in the grown table, and are truncated in the "
+    "empty one. The order alternates, as both tables share the buffer pool, and a turn pays for pages that the turn "
+    "before left to be written. Ratios are medians over neighboring rounds. Each number of workers has its own empty "
+    "table, and is measured in the same way."
 )
 
 
 class RowsStep(msgspec.Struct, frozen=True):
-    """`rows` when it began; `rows_at_end` with those that the rounds have added."""
+    """`rows` at the start; `rows_at_end` includes the rows that the rounds added."""
 
     rows: int
     rows_at_end: int
@@ -71,13 +70,15 @@ class Result(msgspec.Struct, frozen=True):
 
 
 @click.command(help=__doc__)
-@click.option("--rows", multiple=True, default=ROWS, show_default=True, help="This many; may be repeated.")
-@click.option("--workers", multiple=True, default=WORKERS, show_default=True, help="This many; may be repeated.")
+@click.option("--rows", multiple=True, default=ROWS, show_default=True, help="Rows of the table; may be repeated.")
+@click.option(
+    "--workers", multiple=True, default=WORKERS, show_default=True, help="Number of workers; may be repeated."
+)
 @click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count in each step.")
-@click.option("--seconds", default=5, show_default=True, help="Length of a target's turn.")
+@click.option("--seconds", default=5, show_default=True, help="Length of one target's turn.")
 @click.option("--connections", default=256, show_default=True)
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
-@click.option("--buffer-pool-mib", type=int, help="Another size than the server's; servers of the run's own only.")
+@click.option("--buffer-pool-mib", type=int, help="Size of the buffer pool; private servers only.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
     rows: Sequence[int],
@@ -104,7 +105,7 @@ def main(
 
 
 def buffer_pool(servers: targets.Servers, wanted_mib: int | None) -> int:
-    """Its size in MiB, after setting it if that is wanted. Raises `BenchFailed` for somebody else's server."""
+    """Set the size if `wanted_mib` is given, and return it in MiB. Raises `BenchFailed` for an external server."""
     if wanted_mib:
         if not servers.mysql.controllable:
             raise targets.BenchFailed("this database server was given by its URL: its buffer pool stays as it is")
@@ -135,9 +136,9 @@ def measure_workers(
 
 
 def interleaved(loaded: Mapping[str, targets.Target], load: Load, count: int) -> dict[str, list[Round]]:
-    """`count` rounds, each with all targets in turn, after one that does not count.
+    """Measure `count` rounds, each with all targets in turn, after one that does not count.
 
-    Every other round goes the other way round: a turn pays for what the one before has left to be written.
+    The order alternates, as a turn pays for pages that the turn before left to be written.
     """
     measured: dict[str, list[Round]] = {name: [] for name in loaded}
     for number in range(count + 1):
@@ -147,12 +148,12 @@ def interleaved(loaded: Mapping[str, targets.Target], load: Load, count: int) ->
 
 
 def faster(own: Sequence[Round], others: Sequence[Round]) -> float:
-    """Events/s by the others': the median over neighbours in time."""
+    """Return the median over neighboring rounds of events/s ÷ the others' events/s."""
     return median(one.per_second / other.per_second for one, other in zip(own, others, strict=True))
 
 
 def slower(own: Sequence[Round], others: Sequence[Round]) -> float:
-    """The same of p99."""
+    """Return the same ratio of p99."""
     return median(one.p99_ms / other.p99_ms for one, other in zip(own, others, strict=True))
 
 
@@ -168,7 +169,7 @@ def report(result: Result) -> str:
 
 
 def rows_row(step: RowsStep) -> list[str]:
-    """In the order of `HEAD`."""
+    """Format the cells of `HEAD`."""
     grown, empty = step.rounds[GROWN], step.rounds[EMPTY]
     return [
         f"{step.rows:,}",
@@ -183,7 +184,7 @@ def rows_row(step: RowsStep) -> list[str]:
 
 
 def workers_row(step: WorkersStep, first: Sequence[Round]) -> list[str]:
-    """In the order of `WORKERS_HEAD`."""
+    """Format the cells of `WORKERS_HEAD`."""
     own = step.rounds
     return [str(step.workers), cells.rate(own), *cells.latency(own), *cells.cpu(own), f"{faster(own, first):.2f}"]
 

@@ -1,11 +1,11 @@
-"""Five times as many clients as saturate the service, none of which waits between requests; and what is left of it.
+"""Measures the service under overload: five times as many clients as saturate it, none of which pauses.
 
-First the saturation is measured with `--connections`, then `--times` as many are kept up for `--seconds`, then
-a hundred events/s are sent at even times, by which it shows how long the overload is felt. VmRSS of
-the worker is sampled each second. Leaves results/overload-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
+First `--connections` measure the saturation. Then `--times` as many connections load the service for `--seconds`. Then
+100 events/s at even times show how long the effect of the overload lasts. VmRSS of the worker is sampled every second.
+Writes results/overload-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
 
-A generator that sends at five times the rate of saturation whatever is answered does not fit on the service's own
-two cores: reading so many requests alone takes more than they have.
+An open loop at five times the saturation rate is not possible on the service's own two cores. Reading its requests
+alone would take more CPU time than they have.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ CALM_SECONDS = 10.0
 POINTS_MAX = 200
 GOODPUT_LEAST, P99_MS_MOST, RSS_MOST = 0.8, 500.0, 1.05
 BACK_TO_NORMAL = 2.0
-"""A second whose p99 is at most so many times the one before the overload is back to normal."""
+"""A second is back to normal if its p99 is at most this multiple of the p99 before the overload."""
 METHOD = (
-    "wrk in a closed loop, first with the connections of saturation, then with so many times more; goodput is the "
-    "answers 200 a second, by saturation's; p99 is of all answers, refusals included; RSS is the median of the last "
-    "tenth by that of the second tenth; before and after, an open loop at 100 events/s, timed from when each was due."
+    "wrk in a closed loop, first with the connections of saturation, then with a multiple of them. Goodput is the rate "
+    "of answers 200 ÷ the saturation rate. p99 includes refusals. RSS growth is the median of the last tenth ÷ the "
+    "median of the second tenth. Before and after, an open loop sends 100 events/s; latency counts from the due time."
 )
 
 
 class Overload(msgspec.Struct, frozen=True):
-    """`normal` is the calm load before; `after` the same, second by second after the overload."""
+    """`normal` is the calm load before the overload; `after` is the same load, for each second after it."""
 
     stamp: Stamp
     method: str
@@ -57,7 +57,7 @@ class Overload(msgspec.Struct, frozen=True):
 
     @property
     def recovery_seconds(self) -> int:
-        """The first second from which on all are back to normal; their number if none is."""
+        """The number of the last second that is not back to normal; 0 if all seconds are."""
         limit = self.normal.p99_ms * BACK_TO_NORMAL
         felt = [number for number, each in enumerate(self.after, 1) if not each.p99_ms <= limit]
         return max(felt, default=0)
@@ -65,8 +65,10 @@ class Overload(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--seconds", default=120, show_default=True, help="Length of the overload.")
-@click.option("--times", default=5, show_default=True, help="Connections of the overload, by saturation's.")
-@click.option("--connections", default=256, show_default=True, help="That saturate the service.")
+@click.option(
+    "--times", default=5, show_default=True, help="Connections of the overload, as a multiple of saturation's."
+)
+@click.option("--connections", default=256, show_default=True, help="Connections that saturate the service.")
 @click.option("--workers", default=1, show_default=True)
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")

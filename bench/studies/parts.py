@@ -1,6 +1,6 @@
-"""What a part of the way costs alone on its real server: a commit beside a plain insert, and each publish.
+"""Measures each part of an event's path alone, on its real server: a plain insert, a commit, and each publish.
 
-The parts take turns, batch after batch of new events, each with one batch in hand at a time.
+The parts take turns. Each part handles batches of new events, one batch at a time.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from ingest.store.mysql.statements.commit import insert_events
 INSERT, COMMIT = "plain insert", "commit"
 HEAD = ("part", "ms a batch", "client CPU µs an event", "database", "broker", "÷ plain insert: time", "server CPU")
 METHOD = (
-    "One process, one batch in hand at a time; the parts take turns of the batches given, each turn is a round. Client "
-    "CPU time is this process's, server CPU time utime + stime of the process trees; figures are medians over rounds, "
-    "ratios medians of each round's own."
+    "One process handles one batch at a time. The parts take turns of the given number of batches; each turn is a "
+    "round. Client CPU time is this process's; server CPU time is utime + stime of the process trees. Figures are "
+    "medians over rounds, ratios are medians of each round's ratio."
 )
 CONNECT_SECONDS = 20.0
 
-CommittedPart = Callable[[Batch], Awaitable[object]]
+Part = Callable[[Batch], Awaitable[object]]
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -48,14 +48,14 @@ class Turn(msgspec.Struct, frozen=True):
 
     seconds_a_batch: float
     cpu_us: Mapping[str, float]
-    """By component, an event."""
+    """CPU µs an event, by component."""
 
     @property
     def server_us(self) -> float:
         return sum(value for name, value in self.cpu_us.items() if name != "client")
 
 
-OrderedPublish = Mapping[str, Sequence[Turn]]
+Turns = Mapping[str, Sequence[Turn]]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -63,12 +63,12 @@ class Result(msgspec.Struct, frozen=True):
     method: str
     events: int
     batches: int
-    turns: OrderedPublish
+    turns: Turns
 
 
 @click.command(help=__doc__)
 @click.option("--rounds", default=7, show_default=True, help="Rounds that count; one more warms up.")
-@click.option("--batches", default=150, show_default=True, help="Batches a part's turn.")
+@click.option("--batches", default=150, show_default=True, help="Batches in one part's turn.")
 @click.option("--events", default=100, show_default=True, help="Events a batch.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(rounds: int, batches: int, events: int, out: Path | None) -> None:
@@ -93,7 +93,7 @@ async def measure(servers: targets.Servers, rounds: int, batches: int, events: i
     return turns
 
 
-async def take_turn(part: CommittedPart, batches: Sequence[Batch], components: Components) -> Turn:
+async def take_turn(part: Part, batches: Sequence[Batch], components: Components) -> Turn:
     before, client, started = cpu_seconds(components), time.process_time(), time.perf_counter()
     for batch in batches:
         await part(batch)
@@ -104,8 +104,8 @@ async def take_turn(part: CommittedPart, batches: Sequence[Batch], components: C
     return Turn(seconds / len(batches), cpu_us)
 
 
-def row(name: str, turns: OrderedPublish) -> list[str]:
-    """Medians of a part, in the order of `HEAD`."""
+def row(name: str, turns: Turns) -> list[str]:
+    """Return a part's medians, in the order of `HEAD`."""
     own = turns[name]
     cells = [
         name,
@@ -126,7 +126,7 @@ def _ratios(own: Sequence[Turn], plain: Sequence[Turn]) -> list[str]:
 
 
 class Maker:
-    """Batches of different events, with ids as a worker makes them."""
+    """Makes batches of different events, with ids as a worker makes them."""
 
     def __init__(self, events: int) -> None:
         self._events = events
@@ -137,7 +137,7 @@ class Maker:
         return Batch(self._ids.take(len(events)), events, unix_us())
 
 
-def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[CommittedPart]]:
+def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Part]]:
     url = servers.mysql.fresh_database()
     settings = Settings(database_url=url, broker_url=servers.rabbitmq.amqp_url, stream_url=servers.rabbitmq.stream_url)
     publishing = {
@@ -154,8 +154,8 @@ def _parts(servers: targets.Servers) -> dict[str, AbstractAsyncContextManager[Co
 
 
 @asynccontextmanager
-async def plain_insert(url: str) -> AsyncIterator[CommittedPart]:
-    """The same rows without the outbox, as one could write them by hand; comes first, so it makes the tables."""
+async def plain_insert(url: str) -> AsyncIterator[Part]:
+    """Insert the same rows without the outbox, in plain SQL. This part runs first, so it creates the tables."""
     servers = Servers.parse(url)
     await migrate(servers, CONNECT_SECONDS)
     connection = await servers.connect(CONNECT_SECONDS, autocommit=False)
@@ -166,8 +166,8 @@ async def plain_insert(url: str) -> AsyncIterator[CommittedPart]:
 
 
 @asynccontextmanager
-async def _commit(settings: Settings) -> AsyncIterator[CommittedPart]:
-    """As a worker commits: every now and then the entries of the last ones are settled on the way."""
+async def _commit(settings: Settings) -> AsyncIterator[Part]:
+    """Commit as a worker does: some commits also settle the outbox entries of earlier batches."""
     store = make_store(settings)
     unsettled: list[int] = []
 
@@ -184,13 +184,13 @@ async def _commit(settings: Settings) -> AsyncIterator[CommittedPart]:
 
 
 @asynccontextmanager
-async def _publish(settings: Settings, mode: targets.Mode) -> AsyncIterator[CommittedPart]:
+async def _publish(settings: Settings, mode: targets.Mode) -> AsyncIterator[Part]:
     publish_to, queue_type = ("stream", "quorum") if mode == "stream" else ("queue", mode)
     publisher = make_publisher(msgspec.structs.replace(settings, publish_to=publish_to, queue_type=queue_type))
     await publisher.start()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            while not publisher.ready:  # noqa: ASYNC110 - it has no event for it
+            while not publisher.ready:  # noqa: ASYNC110 - the publisher has no event to wait for
                 await asyncio.sleep(0.05)
         yield publisher.publish
     finally:

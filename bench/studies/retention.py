@@ -1,12 +1,11 @@
-"""What it costs to drop a day of ten million events, and how quickly one is published again.
+"""Measures the cost of dropping a day of ten million events, and the speed of replaying one.
 
-The table is partitioned (`ingest retention --convert`) and gets several past days, each with so many rows; the service
-has a steady load. Windows alternate: one in which nothing happens, one in which the oldest day is dropped, by the
-service or by the command `ingest retention`. The figure is the median of the ratios of a dropping window's p99 to the
-mean of its neighbours'; beside it, what it means: how far quiet windows that follow one another are apart. Before, the
-newest of those days is published again, to a stream of its own (`ingest replay`). Leaves
-results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses the servers, TMPDIR the file system of their data: how it
-removes a large file is what the figure depends on most.
+The table is partitioned (`ingest retention --convert`), and holds several past days of `--rows` events each. The
+service has a steady load. Quiet windows alternate with windows in which the service, or the command `ingest retention`,
+drops the oldest day. The figure is the median of the ratios of a dropping window's p99 to the mean of its neighbors'.
+The report also shows how much quiet windows differ from each other. Before that, `ingest replay` publishes the newest
+of these days to a separate stream. Writes results/retention-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
+TMPDIR chooses the file system of their data. The figure depends most on how that file system removes a large file.
 """
 
 import sys
@@ -35,20 +34,20 @@ from ingest.retention.partitions import ONE_DAY, end_of, name_of
 from tests.services import MySQLServer
 
 METHOD = (
-    "Open loop with Poisson arrivals, timed from when each request was due. A dropping window begins a second before "
-    "the day may go; the command's start as a process is part of the load; ratios are to the mean of the "
-    "windows before and after."
+    "Open loop with Poisson arrivals; latency counts from the due time. A dropping window begins a second before the "
+    "day may be dropped. The start of the command's process is part of the load. Ratios are to the mean of the windows "
+    "before and after."
 )
 LAST_HEAD = ("p99 ÷ quiet", "quiet ÷ quiet", "command s")
 HEAD = ("drop", "before: p50 ms", "p99 ms", "dropping: p50 ms", "p99 ms", "after: p50 ms", "p99 ms", *LAST_HEAD)
 BEFORE_SECONDS = 1.0
-"""Of the window, before the day may go: the load is under way by then."""
+"""Seconds of the window before the day may be dropped, so that the load has started."""
 CHECK_SECONDS = 2.0
-"""How often each of the service's workers looks whether a day may go."""
+"""Each worker of the service checks at this interval whether a day may be dropped."""
 BY_ITSELF = {"INGEST_RETENTION_DAYS": "1", "INGEST_RETENTION_CHECK_SECONDS": str(CHECK_SECONDS)}
 HOLD = "INSERT INTO ingest_dead_letters VALUES ({}, 'refused', '2025-01-01', '')"
 RELEASE = "UPDATE ingest_dead_letters SET event_id = {}"
-"""The day with a dead letter, and those after it, are not dropped."""
+"""The service drops neither a day with a dead letter, nor the days after it."""
 PARTITIONS = "SELECT PARTITION_NAME FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = DATABASE()"
 REPLAY_SECONDS_MAX = 3600
 FIRST_DAY = date.fromisoformat(FIRST_TIME[:10])
@@ -60,7 +59,7 @@ class Drop(msgspec.Struct, frozen=True):
     dropping: Figures
     after: Figures
     command_seconds: float | None
-    """None if the service did it."""
+    """None if the service dropped the day."""
 
     @property
     def ratio(self) -> float:
@@ -68,7 +67,7 @@ class Drop(msgspec.Struct, frozen=True):
 
     @property
     def noise(self) -> float:
-        """How far its neighbours are apart: the greater p99 to the smaller one."""
+        """The greater p99 of its quiet neighbors ÷ the smaller one."""
         quiet = self.before.p99_ms, self.after.p99_ms
         return max(quiet) / min(quiet)
 
@@ -77,7 +76,7 @@ class Result(msgspec.Struct, frozen=True):
     stamp: Stamp
     method: str
     filesystem: str
-    """Of the servers' data."""
+    """The file system of the servers' data."""
     rows_a_day: int
     by: str
     per_second: float
@@ -91,7 +90,7 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--rows", default=10_000_000, show_default=True, help="A day.")
 @click.option("--drops", "count", default=3, show_default=True)
 @click.option("--seconds", default=15, show_default=True, help="Length of a window.")
-@click.option("--rate", default=500.0, show_default=True, help="Events a second meanwhile.")
+@click.option("--rate", default=500.0, show_default=True, help="Events a second during the windows.")
 @click.option("--by", type=click.Choice(["service", "command"]), default="service", show_default=True)
 @click.option("--replay/--no-replay", "replays", default=True, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
@@ -116,7 +115,7 @@ def main(rows: int, count: int, seconds: int, rate: float, by: str, replays: boo
 
 
 def partitioned(servers: targets.Servers, service: targets.Service, past: Sequence[date], rows: int) -> float:
-    """Partitions, and rows in those of `past`; seconds it took to make the rows."""
+    """Make partitions, and rows for the days of `past`. Return the seconds that the rows took."""
     firsts = [(day - FIRST_DAY).days * DAY_MS for day in past]
     fill(servers.mysql, service.database, 1, firsts[:1])  # the oldest day that `--convert` sees
     service.command("retention", "--convert")
@@ -127,7 +126,7 @@ def partitioned(servers: targets.Servers, service: targets.Service, past: Sequen
 def dropped(
     service: targets.Service, mysql: MySQLServer, loop: Generator, plan: Plan, past: Sequence[date], by: str
 ) -> Iterator[Drop]:
-    """One of the `past` days after the other, oldest first; a first window does not count."""
+    """Drop the `past` days one after another, oldest first. The first window does not count."""
     figures(loop.start(plan).result().latency)
     before = figures(loop.start(plan).result().latency)
     for day in past:
@@ -141,7 +140,7 @@ def dropped(
 
 @contextmanager
 def retention(service: targets.Service, mysql: MySQLServer, day: date, by: str) -> Iterator[list[float]]:
-    """The day may go a second after the block has begun; how long a command took for it is there after it."""
+    """Let the day be dropped a second after the block's start. The list has the command's seconds after the block."""
     took: list[float] = []
     if not is_there(mysql, service, day):
         raise targets.BenchFailed(f"{day} was dropped too early")
@@ -169,13 +168,13 @@ def is_there(mysql: MySQLServer, service: targets.Service, day: date) -> bool:
 
 
 def replay(service: targets.Service, day: date) -> tuple[int, float]:
-    """Events of the day that were published again, and the seconds it took."""
+    """Replay the day. Return the number of events, and the seconds it took."""
     words = ("replay", "--since", str(day), "--until", str(day + timedelta(days=1)))
     began = time.monotonic()
-    told = service.command(
+    completed = service.command(
         *words, "--publish-to", "stream", "--queue", service.another_queue(), seconds=REPLAY_SECONDS_MAX
     )
-    return int(told.stdout.split()[0]), time.monotonic() - began
+    return int(completed.stdout.split()[0]), time.monotonic() - began
 
 
 def report(result: Result) -> str:
@@ -186,7 +185,7 @@ def report(result: Result) -> str:
     lines = [headline(result.stamp), f"data on {result.filesystem}", table(HEAD, rows)]
     lines.append(
         f"p99 while the {result.by} drops a day of {result.rows_a_day:,} rows ÷ quiet, median: "
-        f"{median(drop.ratio for drop in result.drops):.2f} (reach: < 1.10; quiet windows are apart by "
+        f"{median(drop.ratio for drop in result.drops):.2f} (reach: < 1.10; quiet windows differ by "
         f"{median(drop.noise for drop in result.drops):.2f})"
     )
     if result.replayed:

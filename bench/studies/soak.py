@@ -1,10 +1,10 @@
-"""Memory of a worker: over a long soak at half of saturation, then with a backlog while RabbitMQ is away.
+"""Measures a worker's memory in a long soak at half of saturation, and with a backlog while RabbitMQ is down.
 
-First the saturation is measured, then a load of half of it is kept up for `--seconds`. Then RabbitMQ is stopped,
-`--events` are taken under the same load, RabbitMQ is started again, and the relay drains the backlog with no other
-load. VmRSS and Pss of the worker are sampled each second all the while. Leaves results/soak-DATABASE.json.
+First the saturation is measured. Then half of it loads the service for `--seconds`. Then RabbitMQ is stopped, and the
+service takes `--events` under the same load. RabbitMQ starts again, and the relay drains the backlog without other
+load. VmRSS and Pss of the worker are sampled every second. Writes results/soak-DATABASE.json.
 
-Needs servers of its own, as it stops the broker. INGEST_TEST_SERVERS chooses their kind.
+The soak stops the broker, so it needs private servers. INGEST_TEST_SERVERS chooses their kind.
 """
 
 import sys
@@ -27,22 +27,23 @@ from bench.report.tables import table
 POINTS_MAX = 200
 PACING_SECONDS = 5
 TURN_SECONDS = 10
-"""The backlog grows in turns of this length, after each of which it is counted."""
+"""The backlog grows in turns of this length, and is counted after each turn."""
 BACKLOG_TURNS_MAX = 200
 DRAIN_SECONDS_MAX = 900
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox"
 FLAT_WITHIN = 0.05
 BACKLOG_MIB_MAX = 150
 METHOD = (
-    "wrk in a closed loop tells the saturation; then each connection pauses so long between its requests that half of "
-    "it is asked for; the largest VmRSS and Pss of the workers once a second; growth is the median RSS of the soak's "
-    "last tenth by that of its second tenth; the backlog's cost is the most RSS with RabbitMQ away and in the drain, "
-    "less the soak's last tenth; the drain's rate counts from the last look before the backlog shrank, without load."
+    "wrk measures the saturation in a closed loop. Then each connection pauses between its requests, so that the load "
+    "is half of the saturation. The largest VmRSS and Pss of the workers are sampled once a second. Growth is the "
+    "median RSS of the soak's last tenth ÷ that of its second tenth. The backlog's cost is the greatest RSS while "
+    "RabbitMQ is down and in the drain, minus that of the soak's last tenth. The drain's rate counts from the last "
+    "count before the backlog shrank, without load."
 )
 
 
 class Left(msgspec.Struct, frozen=True):
-    """Events that are not published, so long after RabbitMQ was back."""
+    """Unpublished events, `seconds` after RabbitMQ was back."""
 
     seconds: float
     events: int
@@ -63,7 +64,7 @@ class Soak(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """`samples` begin when RabbitMQ is stopped; `back_at_seconds` is their time when it was back."""
+    """`samples` begin when RabbitMQ is stopped. At `back_at_seconds` of their time RabbitMQ was back."""
 
     events: int
     failures: int
@@ -71,7 +72,7 @@ class Backlog(msgspec.Struct, frozen=True):
     back_at_seconds: float
     drain: Sequence[Left]
     drain_cpu_us: Mapping[str, float]
-    """An event, of each component, from RabbitMQ's start to the last confirm."""
+    """CPU µs an event, by component, from RabbitMQ's start to the last confirm."""
 
     @property
     def most_mib(self) -> float:
@@ -79,7 +80,7 @@ class Backlog(msgspec.Struct, frozen=True):
 
     @property
     def drain_per_second(self) -> float:
-        """From the last look at which all of it was left to the first at which nothing was."""
+        """Events a second, from the last count of the whole backlog to the first count of zero."""
         began = [left.seconds for left in self.drain if left.events >= self.drain[0].events][-1]
         return self.drain[0].events / (self.drain[-1].seconds - began)
 
@@ -99,10 +100,10 @@ class Result(msgspec.Struct, frozen=True):
 
 @click.command(help=__doc__)
 @click.option("--seconds", default=600, show_default=True, help="Length of the soak.")
-@click.option("--events", default=1_000_000, show_default=True, help="The backlog, at least.")
-@click.option("--share", default=0.5, show_default=True, help="Of saturation, that is kept up.")
+@click.option("--events", default=1_000_000, show_default=True, help="Least number of events in the backlog.")
+@click.option("--share", default=0.5, show_default=True, help="Share of saturation that loads the service.")
 @click.option("--connections", default=256, show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Worker processes; the largest is told.")
+@click.option("--workers", default=1, show_default=True, help="Worker processes; the largest one is reported.")
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
@@ -110,7 +111,7 @@ def main(
 ) -> None:
     with targets.servers() as servers, targets.service(servers, mode, workers) as service:
         if not servers.rabbitmq.controllable:
-            sys.exit("the soak stops RabbitMQ; it does that to servers of its own only")
+            sys.exit("the soak stops RabbitMQ, so it needs private servers")
         taken = stamp(servers)
         saturation = measure_rate(service, Load(connections, PACING_SECONDS))
         load = paced(service, Load(connections, PACING_SECONDS), saturation * share)
@@ -126,7 +127,7 @@ def main(
 
 
 def measure_rate(service: targets.Service, load: Load) -> float:
-    """Events a second, after a short warm-up."""
+    """Return the events a second, after a short warm-up."""
     wrk.run(service.port, service.token, msgspec.structs.replace(load, seconds=1))
     answers = wrk.run(service.port, service.token, load)
     service.drain()
@@ -134,7 +135,7 @@ def measure_rate(service: targets.Service, load: Load) -> float:
 
 
 def paced(service: targets.Service, load: Load, per_second: float) -> Load:
-    """`load` with pauses that make it so many events a second; answers take time, too: how long is tried first."""
+    """Return `load` with pauses, so that it sends `per_second` events. A first run measures the time of answers."""
     guess = msgspec.structs.replace(load, pause_ms=pause_ms(load, per_second, 0.0))
     answers = wrk.run(service.port, service.token, guess)
     return msgspec.structs.replace(load, pause_ms=pause_ms(load, per_second, answers.p50_ms))
@@ -168,7 +169,7 @@ def measure_backlog(servers: targets.Servers, service: targets.Service, load: Lo
 
 
 def pile_up(servers: targets.Servers, service: targets.Service, load: Load, events: int) -> int:
-    """Load the service until so many events are unpublished; the requests that were not answered 200."""
+    """Load the service until `events` are unpublished. Return the number of requests not answered 200."""
     failures = 0
     for _ in range(BACKLOG_TURNS_MAX):
         failures += wrk.run(service.port, service.token, load).failures
@@ -178,7 +179,7 @@ def pile_up(servers: targets.Servers, service: targets.Service, load: Load, even
 
 
 def watch_drain(servers: targets.Servers, service: targets.Service) -> list[Left]:
-    """What is left, about once a second until nothing is."""
+    """Count the unpublished events about once a second, until there are none."""
     started = time.monotonic()
     drain = [Left(0.0, unpublished(servers, service))]
     while drain[-1].events:
@@ -194,7 +195,7 @@ def unpublished(servers: targets.Servers, service: targets.Service) -> int:
 
 
 def summed_up(taken: Stamp, workers: int, saturation: float, load: Load, soak: Soak, backlog: Backlog) -> Result:
-    """The figures from all samples; those that are kept are fewer."""
+    """Compute the figures from all samples. The result keeps only some of the samples."""
     return Result(
         stamp=taken,
         method=METHOD,

@@ -1,8 +1,8 @@
-"""Saturation by the number of connections, kept and one-shot: the service (quorum queue) beside the bare ASGI no-op.
+"""Measures saturation by the number of connections: the service (quorum queue) and the bare ASGI no-op.
 
-A one-shot connection carries a single request (`Connection: close`). Rounds are interleaved: each of them goes
-through all numbers of connections, kept then one-shot, and loads the no-op and the service in turn.
-Leaves results/sweep-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
+A one-shot connection carries a single request (`Connection: close`). Rounds are interleaved: each round goes through
+all numbers of connections, first kept, then one-shot, and loads the no-op and the service in turn. Writes
+results/sweep-DATABASE.json. INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -25,10 +25,10 @@ NOOP, SERVICE = "no-op", "service"
 WARM_UP = Load(connections=64, seconds=1)
 HEAD = ("connections", "target", "events/s", "p50", "p99", "CPU µs an event:", "database", "broker", "generator")
 METHOD = (
-    "wrk with one thread in a closed loop, a body of its own a request; a one-shot connection carries one request "
-    "(Connection: close) and is opened anew for the next; all targets run from the start; each round goes through all "
-    "steps and loads every target in turn for the seconds given, on an empty table and queue; CPU time is utime + "
-    "stime of the process trees from the first request until all events are published; figures are medians over rounds."
+    "wrk with one thread in a closed loop; each request has its own body. A one-shot connection carries one request "
+    "(Connection: close). All targets run from the start. Each round goes through all steps, and loads every target in "
+    "turn for the given seconds, on an empty table and queue. CPU time is utime + stime of the process trees from the "
+    "first request until all events are published. Figures are medians over rounds."
 )
 
 
@@ -51,14 +51,20 @@ class Result(msgspec.Struct, frozen=True):
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; a second's warm-up precedes.")
-@click.option("--seconds", default=3, show_default=True, help="Length of a target's turn in a step.")
 @click.option(
-    "--connections", multiple=True, default=CONNECTIONS, show_default=True, help="This number; may be repeated."
+    "--rounds", "count", default=5, show_default=True, help="Rounds that count, after a warm-up of one second."
 )
-@click.option("--kept/--no-kept", default=True, show_default=True, help="With kept connections.")
-@click.option("--one-shot/--no-one-shot", default=True, show_default=True, help="With one-shot connections.")
-@click.option("--workers", default=1, show_default=True, help="Worker processes, of the no-op too.")
+@click.option("--seconds", default=3, show_default=True, help="Length of one target's turn in a step.")
+@click.option(
+    "--connections",
+    multiple=True,
+    default=CONNECTIONS,
+    show_default=True,
+    help="Number of connections; may be repeated.",
+)
+@click.option("--kept/--no-kept", default=True, show_default=True, help="Measure kept connections.")
+@click.option("--one-shot/--no-one-shot", default=True, show_default=True, help="Measure one-shot connections.")
+@click.option("--workers", default=1, show_default=True, help="Worker processes of the service and of the no-op.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
     count: int, seconds: int, connections: Sequence[int], kept: bool, one_shot: bool, workers: int, out: Path | None
@@ -89,7 +95,7 @@ def measure(servers: targets.Servers, steps: Sequence[Step], count: int, seconds
 
 
 def rows(step: Step) -> Iterator[list[str]]:
-    """A target's medians in the order of `HEAD`; the least and the most events/s beside."""
+    """Yield a target's medians in the order of `HEAD`, with the least and the most events/s."""
     for name, own in step.rounds.items():
         yield [step.name, name, cells.rate(own), *cells.latency(own), *cells.cpu(own)]
 

@@ -1,7 +1,7 @@
-"""A rival of the Call Events Service: FastAPI, SQLAlchemy, aio-pika; an insert and a confirmed publish a request."""
+"""A peer of the Call Events Service: FastAPI, SQLAlchemy and aio-pika, with one insert and one publish a request."""
 
 # mypy: ignore-errors
-# Its dependencies are in an environment of its own, which the type checker of this project does not see.
+# Its dependencies are in a separate environment, which this project's type checker does not see.
 
 import hmac
 import os
@@ -32,7 +32,7 @@ logs = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("call_id", String(255)),
     Column("event_type", String(64)),
-    Column("payload", Text),  # JSON as received: not taken apart and put together again
+    Column("payload", Text),  # JSON as received, not encoded again
     Column("created_time", DateTime),
 )
 INSERT = insert(logs)
@@ -62,7 +62,7 @@ class CallEvent(BaseModel):
 
 
 class Ids:
-    """Ascending ids: 41 bits of milliseconds, 22 bits of sequence."""
+    """Makes ascending ids: 41 bits of milliseconds, 22 bits of sequence."""
 
     def __init__(self) -> None:
         self._last = 0

@@ -1,4 +1,4 @@
-"""Metrics that are not kept: what the service costs without them."""
+"""Metrics that record nothing, to measure the service without their cost."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -10,10 +10,10 @@ from ingest.telemetry.durable_counters import Rows
 from ingest.telemetry.metrics import Metrics
 
 
-class Silent:
-    """A metric that is not kept, the ledger, and the links."""
+class NullMetric:
+    """In place of each metric, the durable counters, and the connection observers."""
 
-    def labels(self, *_: str) -> "Silent":
+    def labels(self, *_: str) -> "NullMetric":
         return self
 
     def inc(self, amount: float = 1) -> None: ...
@@ -28,9 +28,9 @@ class Silent:
     def observe_times(self, amount: float, times: int) -> None: ...
     def observe_since(self, now: float, moments: Sequence[float]) -> None: ...
     def __call__(self, way: str, status: int) -> None:
-        """In place of `Metrics.answered`."""
+        """Replaces `Metrics.answered`."""
 
 
-def silent_metrics() -> Metrics:
+def null_metrics() -> Metrics:
     names = {*vars(Metrics(CollectorRegistry())), "answered"} - {"registry"}
-    return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, Silent()), registry=CollectorRegistry()))
+    return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, NullMetric()), registry=CollectorRegistry()))
