@@ -1,1 +1,1 @@
-"""What watches the service: Prometheus's rules, and Grafana's dashboards as code."""
+"""Prometheus's rules, and Grafana's dashboards as code."""

@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: Count = 4096
     """Most client connections of a worker."""
     idempotency_key: Literal["header", "natural"] = "header"
-    """The key of an event, by which the service finds duplicates ([idempotency](repeats.md)).
+    """The key of an event, by which the service finds duplicates ([idempotency](idempotency.md)).
     `header` reads the header `Idempotency-Key`. `natural` also uses `call_id`, `event_type` and `timestamp` of an
     event without that header."""
     idempotency_seconds: Seconds = 86_400.0

@@ -11,7 +11,7 @@ BOARDS = (overview, pipeline, capacity, servers, benchmarks, runbooks)
 
 
 def made() -> dict[Path, str]:
-    """File → its JSON."""
+    """Each file with its JSON."""
     boards = [module.board() for module in BOARDS]
     encode = JSONEncoder(sort_keys=True, indent=1).encode
     return {FOLDER / f"{board.name}.json": encode(board.build()) + "\n" for board in boards}

@@ -1,4 +1,4 @@
-"""The benchmarks' figures over the project's time; `python -m bench.report.history` tells Prometheus of them."""
+"""The benchmarks' results over the project's history. `python -m bench.report.history` makes them for Prometheus."""
 
 from observability.dashboards.panels import Board, chart
 from observability.dashboards.queries import Query
@@ -12,8 +12,8 @@ def board() -> Board:
         "bench_events_per_second",
     )
     events = Query("max by (case, database) (last_over_time(bench_events_per_second[7d]))", "{{case}} on {{database}}")
-    told = "Median of the rounds of `make bench`, committed and confirmed."
-    made.add(chart("Events a second", "eps", [events], told), 12)
+    description = "Median of the rounds of `make bench`, committed and confirmed."
+    made.add(chart("Events a second", "eps", [events], description), 12)
     cpu = Query("max by (case, database) (last_over_time(bench_service_cpu_seconds[7d]))", "{{case}} on {{database}}")
     made.add(chart("CPU of the service an event", "s", [cpu], "Median of the rounds."), 12)
     ratio = Query(
@@ -21,8 +21,10 @@ def board() -> Board:
         ' / ignoring(case) group_left max by (database) (last_over_time(bench_service_cpu_seconds{case="no-op"}[7d]))',
         "{{case}} on {{database}}",
     )
-    told = "CPU of the service against that of a bare ASGI application on the same machine in the same run."
-    made.add(chart("Against the no-op", "none", [ratio], told), 12)
+    description = (
+        "CPU time of the service divided by that of a bare ASGI application on the same machine in the same run."
+    )
+    made.add(chart("Against the no-op", "none", [ratio], description), 12)
     latency = Query("max by (case, database) (last_over_time(bench_p99_seconds[7d]))", "{{case}} on {{database}}")
     made.add(chart("p99 at saturation", "s", [latency], "Median of the rounds."), 12)
     return made

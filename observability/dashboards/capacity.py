@@ -1,4 +1,4 @@
-"""How much more there is room for, and when something will be full."""
+"""The free room of each resource, and the time until one is full."""
 
 from observability.dashboards.panels import GREEN, ORANGE, RED, Board, chart, figure
 from observability.dashboards.queries import RATE, Query, least, mean, most, of, quantiles, rate, share, total
@@ -10,7 +10,7 @@ FULL = ((None, GREEN), (0.8, RED))
 
 
 def board() -> Board:
-    made = Board("capacity", "capacity", "How much more there is room for, and what is short first.")
+    made = Board("capacity", "capacity", "Free room, and the resource that runs out first.")
     _first_row(made)
     _workers(made)
     _room(made)
@@ -21,16 +21,16 @@ def board() -> Board:
 def _first_row(made: Board) -> None:
     used = Query(f"{CPU} / sum({of('ingest_workers_wanted')})", "CPU")
     busy = ((None, GREEN), (0.7, ORANGE), (0.9, RED))
-    told = "Of one core a worker. Near 100 %: more workers, if there are cores, or more hosts."
-    made.add(figure("CPU of the workers", "percentunit", used, busy, told), 6)
-    told = "What a worker's CPU costs an event; at rest it is the cost of being there."
-    made.add(figure("CPU an event", "s", Query(f"{CPU} / {EVENTS}", "CPU"), ((None, GREEN),), told), 6)
+    description = "Share of one core a worker. Near 100 %: add workers if there are free cores, or add hosts."
+    made.add(figure("CPU of the workers", "percentunit", used, busy, description), 6)
+    description = "CPU time of the workers for one event. An idle worker's base cost shows here too."
+    made.add(figure("CPU an event", "s", Query(f"{CPU} / {EVENTS}", "CPU"), ((None, GREEN),), description), 6)
     queue = share("ingest_queued_events", "ingest_queued_events_max", "queue")
-    told = "Of INGEST_QUEUE_EVENTS_MAX; full is answered 503. Alert: CallEventsQueueFilling."
-    made.add(figure("Queue", "percentunit", queue, ((None, GREEN), (0.5, ORANGE), (0.8, RED)), told), 6)
+    description = "Share of INGEST_QUEUE_EVENTS_MAX. A full queue answers 503. Alert: CallEventsQueueFilling."
+    made.add(figure("Queue", "percentunit", queue, ((None, GREEN), (0.5, ORANGE), (0.8, RED)), description), 6)
     disk = least("ingest_disk_free_bytes", "free")
     low = ((None, RED), (2 << 30, ORANGE), (10 << 30, GREEN))
-    made.add(figure("Disk of the data folder", "bytes", disk, low, "Free. Alert: CallEventsDiskFilling."), 6)
+    made.add(figure("Disk of the data folder", "bytes", disk, low, "Free bytes. Alert: CallEventsDiskFilling."), 6)
 
 
 def _workers(made: Board) -> None:
@@ -40,22 +40,35 @@ def _workers(made: Board) -> None:
         total("ingest_workers_wanted", "workers wanted"),
         total("ingest_workers", "workers"),
     ]
-    made.add(chart("CPU", "short", cpu, "Cores. Much system time: many small requests, or a connection for each."))
+    made.add(
+        chart(
+            "CPU", "short", cpu, "Cores in use. Much system time means many small requests, or a connection for each."
+        )
+    )
     memory = total("ingest_worker_resident_bytes", "{{instance}}", by="instance")
-    made.add(chart("Memory", "bytes", [memory], "Resident, of a host. Growing without end is a fault: report it."))
+    made.add(
+        chart("Memory", "bytes", [memory], "Resident memory of a host's workers. Endless growth is a fault: report it.")
+    )
     lag = quantiles("ingest_event_loop_lag_seconds", 0.5, 0.99)
-    told = "How late a due task ran. Above 0.1 s a worker has too much to do. Alert: CallEventsLoopLag."
-    made.add(chart("Event loop lag", "s", lag, told, ((None, GREEN), (0.1, RED))))
+    description = "Delay of a due task. Above 0.1 s a worker has too much work. Alert: CallEventsLoopLag."
+    made.add(chart("Event loop lag", "s", lag, description, ((None, GREEN), (0.1, RED))))
     garbage = [
         rate("ingest_gc_seconds_total", "seconds a second"),
         rate("ingest_gc_collections_total", "collections, generation {{generation}}", by="generation"),
     ]
-    made.add(chart("Garbage collection", "short", garbage, "Rare by design: nobody is answered meanwhile."))
+    made.add(
+        chart(
+            "Garbage collection",
+            "short",
+            garbage,
+            "Collections are rare by design. The worker answers no client during one.",
+        )
+    )
     files = total("ingest_worker_open_fds", "{{instance}}", by="instance")
-    made.add(chart("Open files", "short", [files], "Files and sockets; `ulimit -n` is the limit of a worker."))
+    made.add(chart("Open files", "short", [files], "Files and sockets. `ulimit -n` limits a worker."))
     per_batch = [mean("ingest_batch_events", "events a commit")]
-    told = "Always at INGEST_BATCH_EVENTS_MAX: the database is the limit."
-    made.add(chart("Events a commit", "short", per_batch, told))
+    description = "If it is always at INGEST_BATCH_EVENTS_MAX, the database is the limit."
+    made.add(chart("Events a commit", "short", per_batch, description))
 
 
 def _room(made: Board) -> None:
@@ -65,31 +78,33 @@ def _room(made: Board) -> None:
         share("ingest_publish_inflight_events", "ingest_publish_inflight_events_max", "at the broker"),
         share("ingest_spool_bytes", "ingest_spool_bytes_max", "spool"),
     ]
-    made.add(chart("Queues against their limits", "percentunit", used, "Of what may wait.", FULL))
+    made.add(chart("Queues against their limits", "percentunit", used, "Share of each limit.", FULL))
     free = [
         least("ingest_disk_free_bytes", "disk {{instance}}", by="instance"),
         Query(f"sum({of('ingest_spool_bytes_max')}) - sum({of('ingest_spool_bytes')})", "spools"),
     ]
-    made.add(chart("Free", "bytes", free, "The disk of the data folder, and what the spools may still take."))
+    made.add(chart("Free", "bytes", free, "Free bytes on the disk of the data folder, and in the spools."))
     days = Query(
         f"min({of('ingest_disk_free_bytes')}) / clamp_min(-min(deriv({of('ingest_disk_free_bytes')}[1h])), 1) / 86400",
         "disk",
     )
-    told = "At the pace of the last hour; a disk that does not fill counts at a byte a second."
-    made.add(chart("Days until the disk is full", "d", [days], told))
+    description = "Days at the pace of the last hour. A disk that does not fill counts as one byte a second."
+    made.add(chart("Days until the disk is full", "d", [days], description))
 
 
 def _server(made: Board) -> None:
     made.row("Granian (with INGEST_SERVER_METRICS_PORT)")
     connections = Query(f"sum by (instance, worker) ({of(GRANIAN)})", "{{instance}} worker {{worker}}")
-    made.add(chart("Connections", "short", [connections], "Open; INGEST_CONNECTIONS_MAX is a worker's limit."))
+    made.add(chart("Connections", "short", [connections], "Open connections. INGEST_CONNECTIONS_MAX limits a worker."))
     handled = [
         rate("granian_requests_handled", "requests, worker {{worker}}", by="worker"),
         rate("granian_connections_handled", "connections, worker {{worker}}", by="worker"),
         rate("granian_connections_err", "broken, worker {{worker}}", by="worker"),
     ]
-    told = "All paths. Connections as fast as requests: clients open one for each. One worker has all: few connections."
-    made.add(chart("Requests and connections", "reqps", handled, told))
+    description = (
+        "All paths. Connections rise like requests: clients open one for each. One worker has all: few connections."
+    )
+    made.add(chart("Requests and connections", "reqps", handled, description))
     python = [
         rate("granian_py_wait_cumulative", "waiting for Python, worker {{worker}}", by="worker"),
         rate("granian_blocking_busy_cumulative", "blocking threads busy, worker {{worker}}", by="worker"),
@@ -104,11 +119,11 @@ def _server(made: Board) -> None:
         total("granian_workers_respawns_for_lifetime", "for their age"),
         total("granian_workers_respawns_for_rss", "for their size"),
     ]
-    made.add(chart("Supervision", "short", threads, "Since the service started."))
+    made.add(chart("Supervision", "short", threads, "Counts since the service started."))
     ages = Query(f"max by (instance, worker) ({of('granian_worker_lifetime')})", "{{instance}} worker {{worker}}")
-    made.add(chart("Age of the workers", "s", [ages], "Falls to zero when one is replaced."))
+    made.add(chart("Age of the workers", "s", [ages], "Falls to zero when a worker is replaced."))
     running = [
         Query(f"time() - min by (instance) ({of('ingest_start_time_seconds')})", "{{instance}} up, s"),
         most("ingest_build_info", "{{version}}, Python {{python}}, Granian {{granian}}", by="version, python, granian"),
     ]
-    made.add(chart("What runs", "short", running, "Versions, and for how long."))
+    made.add(chart("What runs", "short", running, "Versions, and the time since the start."))

@@ -1,4 +1,4 @@
-"""For whoever is on call: is it fine, and if not, where does it hurt?"""
+"""The first dashboard for the person on call: is the service healthy, and if not, which part fails?"""
 
 from observability.dashboards.panels import GREEN, ORANGE, RED, Board, chart, figure
 from observability.dashboards.queries import (
@@ -20,7 +20,7 @@ UNAVAILABLE = f"sum(rate({of('ingest_requests_total', FAILED)}[{RATE}]))"
 REFUSED = f"sum(rate({of('ingest_requests_total', WRONG)}[{RATE}]))"
 REQUESTS = f"sum(rate({of('ingest_requests_total')}[{RATE}]))"
 BUDGETS = {"availability": ("unavailable", 0.0005), "latency": ("slow", 0.01), "freshness": ("stale", 0.005)}
-"""Of slo.yml: an objective's recorded series, and what part of all may fail."""
+"""Objective → its recorded series in slo.yml, and the share of requests or events that may fail."""
 
 
 def budget_left(series: str, allowed: float) -> str:
@@ -28,7 +28,7 @@ def budget_left(series: str, allowed: float) -> str:
 
 
 def board() -> Board:
-    made = Board("overview", "overview", "Is it fine? What comes in, what fails, how long it takes, what waits.")
+    made = Board("overview", "overview", "The state of the service: traffic, failures, durations, backlog.")
     _first_row(made)
     _requests(made)
     _waiting(made)
@@ -38,21 +38,23 @@ def board() -> Board:
 
 def _first_row(made: Board) -> None:
     up = least("up", "service", 'job="call-events"')
-    made.add(figure("Service", "bool_on_off", up, UP, "Whether /metrics answers. Alert: CallEventsDown."), 3)
-    database = "0 while any worker cannot use it; events go to the spool. Alert: CallEventsDatabaseAway."
+    made.add(figure("Service", "bool_on_off", up, UP, "On while /metrics answers. Alert: CallEventsDown."), 3)
+    database = "Off while any worker cannot use it; events go to the spool. Alert: CallEventsDatabaseAway."
     made.add(figure("Database", "bool_on_off", least("ingest_database_up", "database"), UP, database), 3)
-    broker = "0 while any worker is not connected; events wait in the outbox. Alert: CallEventsBrokerAway."
+    broker = "Off while any worker is not connected; events wait in the outbox. Alert: CallEventsBrokerAway."
     made.add(figure("RabbitMQ", "bool_on_off", least("ingest_broker_up", "RabbitMQ"), UP, broker), 3)
     alive = share("ingest_workers", "ingest_workers_wanted", "workers")
-    told = "Alive, of those wanted. Alert: CallEventsWorkersMissing."
-    made.add(figure("Workers", "percentunit", alive, UP, told), 3)
-    restarts = "Workers that died, in the time shown. Alert: CallEventsWorkerRestarted."
+    description = "Share of INGEST_WORKERS that is alive. Alert: CallEventsWorkersMissing."
+    made.add(figure("Workers", "percentunit", alive, UP, description), 3)
+    restarts = "Workers that died in the time shown. Alert: CallEventsWorkerRestarted."
     died = ((None, GREEN), (1, ORANGE))
     made.add(figure("Restarts", "none", increase("ingest_worker_restarts_total", "restarts"), died, restarts), 3)
     failing = Query(f"{UNAVAILABLE} / {REQUESTS}", "5xx")
     steps = ((None, GREEN), (0.0005, ORANGE), (0.01, RED))
-    made.add(figure("5xx", "percentunit", failing, steps, "Of all requests. Alert: CallEventsRefusedByService."), 3)
-    age = "Of the oldest event that is not published. Alert: CallEventsBacklogOld."
+    made.add(
+        figure("5xx", "percentunit", failing, steps, "Share of all requests. Alert: CallEventsRefusedByService."), 3
+    )
+    age = "Age of the oldest unpublished event. Alert: CallEventsBacklogOld."
     aged = ((None, GREEN), (30, ORANGE), (120, RED))
     made.add(figure("Backlog's age", "s", most("ingest_backlog_age_seconds", "age"), aged, age), 3)
     spool = "Events that the database does not have yet. Alerts: CallEventsSpoolUsed, CallEventsSpoolFilling."
@@ -65,20 +67,22 @@ def _requests(made: Board) -> None:
     accepted = rate("ingest_events_accepted_total", "{{instance}}", by="instance")
     made.add(chart("Events accepted", "eps", [accepted], "Answered 200: durable in the database or the spool."))
     codes = rate("ingest_requests_refused_total", "{{code}}", by="code")
-    told = "Every answer but 200, and items of batches. observability/README.md says what each code asks for."
-    made.add(chart("Refused, by code", "reqps", [codes], told))
+    description = "All answers except 200, and items of batches. docs/errors.md says what to do for each code."
+    made.add(chart("Refused, by code", "reqps", [codes], description))
     shares = [Query(f"{UNAVAILABLE} / {REQUESTS}", "5xx"), Query(f"{REFUSED} / {REQUESTS}", "4xx")]
-    told = "5xx: the service's own failure (CallEventsRefusedByService); 4xx: a client's (CallEventsRefusedForClients)."
-    made.add(chart("Share of requests refused", "percentunit", shares, told, ((None, GREEN), (0.01, RED))))
+    description = (
+        "5xx: the service failed (CallEventsRefusedByService). 4xx: a client is wrong (CallEventsRefusedForClients)."
+    )
+    made.add(chart("Share of requests refused", "percentunit", shares, description, ((None, GREEN), (0.01, RED))))
     ack = quantiles("ingest_ack_seconds")
-    told = "From the receipt of an event until it is durable: what clients wait. Objective: 99 % within 250 ms."
-    made.add(chart("Until answered", "s", ack, told, ((None, GREEN), (0.25, RED))))
+    description = "Clients wait from the receipt of an event until it is durable. Objective: 99 % within 250 ms."
+    made.add(chart("Until answered", "s", ack, description, ((None, GREEN), (0.25, RED))))
     late = quantiles("ingest_end_to_end_seconds", 0.99, by="route")
-    told = "From acceptance until RabbitMQ confirmed it: what consumers wait. Objective: 99.5 % within 2 s."
-    made.add(chart("Until published", "s", late, told, ((None, GREEN), (2, RED))))
+    description = "Consumers wait from acceptance until RabbitMQ confirms the event. Objective: 99.5 % within 2 s."
+    made.add(chart("Until published", "s", late, description, ((None, GREEN), (2, RED))))
     published = rate("ingest_events_published_total", "{{route}}", by="route")
-    told = "memory: just after the commit; relay: from the outbox; spool: while the database is away."
-    made.add(chart("Events published", "eps", [published], told))
+    description = "memory: just after the commit. relay: from the outbox. spool: while the database is away."
+    made.add(chart("Events published", "eps", [published], description))
 
 
 def _waiting(made: Board) -> None:
@@ -95,20 +99,24 @@ def _waiting(made: Board) -> None:
             "CPU of the workers",
         ),
     ]
-    told = "Of what may be. A worker's CPU is full at one core. Alerts: CallEventsQueueFilling, CallEventsSpoolFilling."
-    made.add(chart("Used", "percentunit", used, told, ((None, GREEN), (0.8, RED))))
+    description = "Share of each limit; one core a worker. Alerts: CallEventsQueueFilling, CallEventsSpoolFilling."
+    made.add(chart("Used", "percentunit", used, description, ((None, GREEN), (0.8, RED))))
 
 
 def _budgets(made: Board) -> None:
     made.row("Objectives")
     for name, (series, allowed) in BUDGETS.items():
         left = Query(budget_left(series, allowed), "left")
-        told = f"Of three days' budget: {allowed:.2%} may fail. Alerts: CallEvents{series.title()}Fast and others."
+        description = (
+            f"Rest of three days' budget: {allowed:.2%} may fail. Alerts: CallEvents{series.title()}Fast and others."
+        )
         steps = ((None, RED), (0.25, ORANGE), (0.5, GREEN))
-        made.add(figure(f"Budget left, {name}", "percentunit", left, steps, told), 8)
+        made.add(figure(f"Budget left, {name}", "percentunit", left, steps, description), 8)
     burning = [
         Query(f"max({of(f'instance:call_events_{series}:ratio_rate1h')}) / {allowed}", name)
         for name, (series, allowed) in BUDGETS.items()
     ]
-    told = "How many times as fast as it may be a budget is used up, over an hour: 14.4 wakes somebody."
-    made.add(chart("Burn rate", "none", burning, told, ((None, GREEN), (14.4, RED))), 24)
+    description = (
+        "Speed at which each error budget is used up, over an hour. 1 is the allowed speed, and 14.4 wakes somebody."
+    )
+    made.add(chart("Burn rate", "none", burning, description, ((None, GREEN), (14.4, RED))), 24)

@@ -1,4 +1,4 @@
-"""Panels and boards: what all of ours have in common, over Grafana's builder library."""
+"""The common parts of our panels and boards, over Grafana's builder library."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,20 +33,20 @@ COLUMNS, STAT_HEIGHT, CHART_HEIGHT = 24, 4, 8
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 Steps = Sequence[tuple[float | None, str]]
-"""From which value on (None: from the least) which colour."""
+"""Each value begins a color. None stands for the lowest value."""
 Panel = Any
 """A builder of one of the library's panels."""
 
 
 def figure(title: str, unit: str, query: Query, steps: Steps, description: str) -> Panel:
-    """One number, coloured as the steps say."""
+    """One number, in the color of its step."""
     panel = stat.Panel().title(title).unit(unit).description(description).datasource(SOURCE).thresholds(_steps(steps))
     reduced = ReduceDataOptions().calcs(["lastNotNull"])
     return panel.reduce_options(reduced).color_mode(common.BigValueColorMode.BACKGROUND).with_target(_target(query, 0))
 
 
 def chart(title: str, unit: str, queries: Sequence[Query], description: str, steps: Steps = ()) -> Panel:
-    """Lines over time; the steps, if there are any, are those of the alert."""
+    """Lines over time. The steps, if any, are the alert's bounds."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -97,10 +97,10 @@ def _steps(steps: Steps) -> Any:
 
 
 class Board:
-    """A dashboard that is filled row by row, each panel beside the one before while there is room."""
+    """A dashboard that is filled row by row. A panel goes beside the last one while there is room."""
 
     def __init__(self, name: str, title: str, description: str, hosts_of: str = 'up{job="call-events"}') -> None:
-        """`hosts_of`: the series whose label `instance` the variable lists."""
+        """`hosts_of` is the series whose label `instance` the variable lists."""
         self.name = name
         self._ids = 0
         self._x = self._y = self._height = 0
@@ -149,7 +149,7 @@ class Board:
 
 
 STATUS = "http://localhost:8000/"
-"""Of the compose file; elsewhere the service's own."""
+"""The status page in the compose file. Other installations have their own address."""
 _FIRING = 'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}'
 
 

@@ -1,4 +1,4 @@
-"""PromQL, as the panels need it: of the hosts chosen, over Grafana's own rate interval."""
+"""PromQL for the panels: for the chosen hosts, over Grafana's own rate interval."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Query(NamedTuple):
 
 
 def of(metric: str, *selectors: str) -> str:
-    """The metric's series of the hosts chosen."""
+    """The metric's series of the chosen hosts."""
     return f"{metric}{{{', '.join((HOSTS, *selectors))}}}"
 
 
@@ -29,17 +29,17 @@ def least(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
 
 
 def rate(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
-    """Of a counter, a second."""
+    """A counter's rate a second."""
     return Query(f"sum{_by(by)}(rate({of(metric, *selectors)}[{RATE}]))", legend)
 
 
 def increase(metric: str, legend: str, by: str = "") -> Query:
-    """Of a counter, in the time shown."""
+    """A counter's increase in the time shown."""
     return Query(f"sum{_by(by)}(increase({of(metric)}[$__range]))", legend)
 
 
 def share(part: str, whole: str, legend: str) -> Query:
-    """Of two gauges."""
+    """The ratio of two gauges."""
     return Query(f"sum({of(part)}) / sum({of(whole)})", legend)
 
 
@@ -48,7 +48,7 @@ def mean(histogram: str, legend: str) -> Query:
 
 
 def quantiles(histogram: str, *wanted: float, by: str = "") -> list[Query]:
-    """Of a histogram: p50, p95 and p99 unless others are wanted."""
+    """A histogram's quantiles; the default is p50, p95 and p99."""
     labels = f"le, {by}" if by else "le"
     buckets = f"sum by ({labels}) (rate({of(f'{histogram}_bucket')}[{RATE}]))"
     legend = f" {{{{{by}}}}}" if by else ""
@@ -59,7 +59,7 @@ def quantiles(histogram: str, *wanted: float, by: str = "") -> list[Query]:
 
 
 def buckets(histogram: str) -> Query:
-    """For a heatmap."""
+    """A histogram's buckets, for a heatmap."""
     return Query(f"sum by (le) (increase({of(f'{histogram}_bucket')}[{RATE}]))", "{{le}}")
 
 

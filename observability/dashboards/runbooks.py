@@ -1,4 +1,4 @@
-"""docs/runbooks.md as a dashboard, so that an alert's link leads somewhere: a panel a section, its number the id."""
+"""docs/runbooks.md as a dashboard: each section is a panel, and its number is the panel's id in an alert's link."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ _SECTION = re.compile(r"^## (\w+)\n+(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def sections() -> list[tuple[str, str]]:
-    """Title (an alert's name, or what several begin with) and text of each, in their order."""
+    """Title and text of each section, in order. A title is an alert's name, or the common begin of several."""
     return [(title, content.strip()) for title, content in _SECTION.findall(SOURCE.read_text("utf-8"))]
 
 
 def board() -> Board:
-    made = Board("runbooks", "runbooks", "What to do about each alert.")
+    made = Board("runbooks", "runbooks", "Instructions for each alert.")
     for title, content in sections():
         made.add(text(title, content), 12)
     return made

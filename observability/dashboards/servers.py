@@ -1,4 +1,4 @@
-"""MySQL and RabbitMQ as they see themselves: through mysqld_exporter, and the plugin rabbitmq_prometheus."""
+"""The own metrics of MySQL and RabbitMQ, from mysqld_exporter and the plugin rabbitmq_prometheus."""
 
 from observability.dashboards.panels import GREEN, ORANGE, RED, Board, chart, figure
 from observability.dashboards.queries import RATE, Query
@@ -8,7 +8,7 @@ STATEMENTS = 'mysql_global_status_commands_total{command=~"commit|insert|delete|
 
 
 def board() -> Board:
-    made = Board("servers", "MySQL and RabbitMQ", "The servers behind the service, by their own figures.", "up")
+    made = Board("servers", "MySQL and RabbitMQ", "The servers behind the service, by their own metrics.", "up")
     _first_row(made)
     _mysql(made)
     _rabbitmq(made)
@@ -16,24 +16,26 @@ def board() -> Board:
 
 
 def status(name: str, legend: str) -> Query:
-    """A counter of MySQL's global status, a second."""
+    """The rate of a counter of MySQL's global status, a second."""
     return Query(f"sum(rate(mysql_global_status_{name}[{RATE}]))", legend)
 
 
 def _first_row(made: Board) -> None:
-    told = "Whether mysqld_exporter reaches MySQL. Alert: MySQLMetricsMissing."
-    made.add(figure("MySQL", "bool_on_off", Query("min(mysql_up)", "MySQL"), UP, told), 6)
+    description = "On while mysqld_exporter reaches MySQL. Alert: MySQLMetricsMissing."
+    made.add(figure("MySQL", "bool_on_off", Query("min(mysql_up)", "MySQL"), UP, description), 6)
     up = Query('min(up{job="rabbitmq"})', "RabbitMQ")
-    made.add(figure("RabbitMQ", "bool_on_off", up, UP, "Whether its metrics answer. Alert: RabbitMQMetricsMissing."), 6)
+    made.add(
+        figure("RabbitMQ", "bool_on_off", up, UP, "On while its metrics answer. Alert: RabbitMQMetricsMissing."), 6
+    )
     alarms = Query(
         "sum(rabbitmq_alarms_memory_used_watermark) + sum(rabbitmq_alarms_free_disk_space_watermark)", "alarms"
     )
     quiet = ((None, GREEN), (1, RED))
-    told = "Of memory or disk: publishers are blocked. Alert: CallEventsBrokerBlocked."
-    made.add(figure("RabbitMQ's alarms", "none", alarms, quiet, told), 6)
+    description = "An alarm of memory or disk blocks publishers. Alert: CallEventsBrokerBlocked."
+    made.add(figure("RabbitMQ's alarms", "none", alarms, quiet, description), 6)
     ready = Query("sum(rabbitmq_queue_messages_ready)", "ready")
     waiting = ((None, GREEN), (100_000, ORANGE))
-    made.add(figure("Messages waiting", "short", ready, waiting, "For consumers, in all queues."), 6)
+    made.add(figure("Messages waiting", "short", ready, waiting, "Messages that wait for consumers, in all queues."), 6)
 
 
 def _mysql(made: Board) -> None:
@@ -44,25 +46,29 @@ def _mysql(made: Board) -> None:
     )
     made.add(chart("Statements", "ops", [commands], "Each batch is an insert and a commit."))
     flushes = [status("innodb_data_fsyncs", "fsyncs"), status("innodb_data_writes", "writes")]
-    told = "A commit waits for the log's flush: many commits share one. Their time is the disk's."
-    made.add(chart("Disk of MySQL", "iops", flushes, told))
+    description = "A commit waits for the log's flush, and many commits share one. The disk decides their time."
+    made.add(chart("Disk of MySQL", "iops", flushes, description))
     pool = Query(
         f"sum(rate(mysql_global_status_innodb_buffer_pool_reads[{RATE}]))"
         f" / sum(rate(mysql_global_status_innodb_buffer_pool_read_requests[{RATE}]))",
         "from the disk",
     )
-    told = "Of the reads of pages. Inserts by ids hardly need any: growing, the pool is too small for the indexes."
-    made.add(chart("Buffer pool misses", "percentunit", [pool], told))
+    description = (
+        "Share of page reads. Inserts by ids hardly need any. If it grows, the pool is too small for the indexes."
+    )
+    made.add(chart("Buffer pool misses", "percentunit", [pool], description))
     locks = [status("innodb_row_lock_waits", "waits"), status("innodb_row_lock_time", "ms waited")]
-    made.add(chart("Row locks", "ops", locks, "The service makes none wait: somebody else works on the tables."))
+    made.add(
+        chart("Row locks", "ops", locks, "The service causes no row lock waits. Another program works on the tables.")
+    )
     threads = [
         Query("sum(mysql_global_status_threads_connected)", "connected"),
         Query("sum(mysql_global_status_threads_running)", "running"),
         Query("sum(mysql_global_variables_max_connections)", "max_connections"),
     ]
-    made.add(chart("Sessions", "short", threads, "Each worker has INGEST_STORE_CONNECTIONS_MAX and one more."))
+    made.add(chart("Sessions", "short", threads, "Each worker has INGEST_STORE_CONNECTIONS_MAX and two more."))
     slow = [status("slow_queries", "slow queries"), status("aborted_clients", "aborted clients")]
-    made.add(chart("Trouble", "ops", slow, "Slow: the slow log tells. Aborted: connections that broke."))
+    made.add(chart("Trouble", "ops", slow, "Slow: see the slow query log. Aborted: connections broke."))
 
 
 def _rabbitmq(made: Board) -> None:
@@ -71,7 +77,7 @@ def _rabbitmq(made: Board) -> None:
         Query("sum(rabbitmq_queue_messages_ready)", "ready"),
         Query("sum(rabbitmq_queue_messages_unacked)", "with consumers"),
     ]
-    made.add(chart("Queue depth", "short", messages, "Growing: consumers are slower than events, or gone."))
+    made.add(chart("Queue depth", "short", messages, "If it grows, consumers are slower than events, or gone."))
     flow = [
         Query(f"sum(rate(rabbitmq_global_messages_received_total[{RATE}]))", "received"),
         Query(f"sum(rate(rabbitmq_global_messages_confirmed_total[{RATE}]))", "confirmed"),
@@ -79,7 +85,12 @@ def _rabbitmq(made: Board) -> None:
         Query(f"sum(rate(rabbitmq_global_messages_acknowledged_total[{RATE}]))", "acknowledged by consumers"),
     ]
     made.add(
-        chart("Messages", "ops", flow, "Confirmed falls behind received: its disk. Returned: the queue was deleted.")
+        chart(
+            "Messages",
+            "ops",
+            flow,
+            "If confirmed falls behind received, the disk is slow. Returned: the queue was deleted.",
+        )
     )
     clients = [
         Query("sum(rabbitmq_connections)", "connections"),

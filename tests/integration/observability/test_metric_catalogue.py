@@ -1,4 +1,4 @@
-"""The README's tables of metrics and codes, and what the service really shows."""
+"""The tables of docs/metrics.md and docs/errors.md equal what the service really shows."""
 
 from tests.conftest import StartService
 from tests.observability import Catalogue, catalogue, described, granian_catalogue, rows, status_of_codes
@@ -12,7 +12,7 @@ UNITS = {
 }
 
 
-def test_every_metric_is_in_the_readme_and_no_other(start_service: StartService) -> None:
+def test_every_metric_is_in_the_table_and_no_other(start_service: StartService) -> None:
     service = start_service(WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
     service.wait_for_status("ready")
 
@@ -23,12 +23,12 @@ def test_every_metric_is_in_the_readme_and_no_other(start_service: StartService)
 
 
 def test_every_metric_has_a_unit_a_meaning_and_advice() -> None:
-    for name, _, unit, _, meaning, advice in rows("Metrics", 6):
+    for name, _, unit, _, meaning, advice in rows("metrics.md", "Metrics", 6):
         assert unit in UNITS, name
         assert (unit == "seconds") == ("_seconds" in name or name == "granian_worker_lifetime"), name
         assert meaning, name
         assert advice, name
 
 
-def test_every_code_of_a_refusal_is_in_the_readme_with_its_status() -> None:
-    assert {code: int(status) for code, status, _ in rows("Codes of refusals", 3)} == status_of_codes()
+def test_every_code_of_a_refusal_is_in_the_table_with_its_status() -> None:
+    assert {code: int(status) for code, status, _ in rows("errors.md", "Codes of refusals", 3)} == status_of_codes()

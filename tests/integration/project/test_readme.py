@@ -1,4 +1,4 @@
-"""Every command of the README is run here, or named with the test that stands for it."""
+"""Every command of README and CONTRIBUTING is run here, or named with the test that stands for it."""
 
 import json
 import os
@@ -17,26 +17,34 @@ import pytest
 
 from ingest.http.openapi import document
 from ingest.settings import Settings
-from tests.paths import ROOT
+from tests.paths import DOCS, ROOT
 from tests.services import free_port, wait_until
 
 README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+LINES_MAX = 120
+SETTINGS_SHOWN = 10
 
 TRIED = ["make run", "curl", ".venv/bin/ingest tail"]
 SHOWN_ELSEWHERE = {
-    "make test": "this very run; the target is looked at below",
-    "make test-mysql": "a leg of .ci/run; the target is looked at below",
-    "make budgets": "a leg of .ci/run; the target is looked at below",
+    "make install-dev": "this run's own environment; the target is checked below",
+    "make check": "a part of make test; the target is checked below",
+    "make help": "the target is checked below",
+    "make test": "this very run; the target is checked below",
+    "make test-mysql": "a leg of .ci/run; the target is checked below",
+    "make budgets": "a leg of .ci/run; the target is checked below",
     "docker compose up -d --build": "tests/integration/project/test_container.py",
     "ingest doctor": "tests/integration/cli/test_doctor.py",
     "ingest migrate": "tests/integration/cli/test_cli.py",
     "ingest serve": "every test with a service",
 }
 START_SECONDS = 60
+OF_THE_TESTS = {"test_mysql_url", "test_amqp_url", "test_stream_url"}
+"""Addresses of servers for the tests."""
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", README + CONTRIBUTING, re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -134,21 +142,30 @@ def test_every_command_is_tried_or_shown_elsewhere() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("target", ["run", "test", "test-mysql", "budgets", "install"])
+@pytest.mark.parametrize(
+    "target", ["run", "test", "test-mysql", "budgets", "install", *re.findall(r"`?\bmake ([a-z-]+)", CONTRIBUTING)]
+)
 def test_make_knows_the_target(target: str) -> None:
     subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_every_setting_is_in_the_table_with_its_default() -> None:
-    rows = re.findall(r"^\| `(INGEST_\w+)` \| (?:`(.*?)`)? ?\|", README, re.MULTILINE)
+def test_the_readme_shows_ten_settings_with_their_defaults() -> None:
+    """docs/settings.md has all; `tests/unit/project/test_settings_doc.py` compares it with the definitions."""
+    rows = re.findall(r"^\| `INGEST_(\w+)` \| (?:`(.*?)`)? ?\|", README, re.MULTILINE)
     defaults = Settings()
     expected = []
-    for field in msgspec.structs.fields(Settings):
-        value = getattr(defaults, field.name)
-        expected.append((f"INGEST_{field.name.upper()}", "" if value in ("", ()) else str(value)))
+    for name, _ in rows:
+        value = getattr(defaults, name.lower())
+        expected.append((name, "" if value in ("", ()) else str(value)))
     assert rows == expected
+    assert len(rows) == SETTINGS_SHOWN
 
 
-def test_every_linked_file_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_every_setting_that_a_document_names_exists() -> None:
+    texts = "".join(file.read_text("utf-8") for file in (*ROOT.glob("*.md"), *DOCS.rglob("*.md")))
+    known = {field.name for field in msgspec.structs.fields(Settings)}
+    assert {name.lower() for name in re.findall(r"\bINGEST_([A-Z_]*[A-Z])\b", texts)} - known == OF_THE_TESTS
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= LINES_MAX

@@ -89,5 +89,5 @@ def test_autoscaler_goes_by_the_sets_own_metrics() -> None:
     assert scaler["scaleTargetRef"]["name"] == of_kind("StatefulSet")["metadata"]["name"]
     assert "replicas" not in SET
     (metric,) = (one["pods"]["metric"]["name"] for one in scaler["metrics"] if one["type"] == "Pods")
-    assert f"`{metric}`" in (ROOT / "observability/README.md").read_text("utf-8")
+    assert f"`{metric}`" in (ROOT / "docs/metrics.md").read_text("utf-8")
     assert metric in (FOLDER / "README.md").read_text("utf-8")

@@ -1,0 +1,79 @@
+"""The documents: each is linked from the index, each link resolves, and each answer of the exam exists."""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.paths import DOCS, ROOT
+
+_listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+FILES = [ROOT / name for name in _listed.splitlines() if (ROOT / name).is_file()]
+DOCUMENTS = [file for file in FILES if file.suffix == ".md"]
+PICTURES = (".png", ".svg")
+IN_THEIR_FOLDER = ("docs/kubernetes/",)
+"""The page of this folder names its files."""
+
+
+def prose(document: Path) -> str:
+    """The text without its code blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def links(document: Path) -> list[str]:
+    """Relative targets of links and pictures."""
+    found = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", prose(document)))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(document: Path) -> set[str]:
+    """As GitHub makes them of headings; a repeated one gets a number."""
+    seen: Counter[str] = Counter()
+    made = set()
+    for heading in re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        anchor = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        made.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return made
+
+
+def broken(document: Path) -> Iterator[str]:
+    for link in links(document):
+        name, _, anchor = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            yield link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_relative_link_resolves(document: Path) -> None:
+    assert list(broken(document)) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text(
+        "# A part\n[a](#a-part) [b](#another) [c](page.md#a-part) [d](gone.md) [e](https://example.com)\n"
+    )
+
+    assert list(broken(document)) == ["#another", "gone.md"]
+
+
+def test_every_document_is_linked_from_the_index() -> None:
+    index = DOCS / "README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    in_docs = [file for file in FILES if file.is_relative_to(DOCS) and file.suffix not in PICTURES]
+    expected = [file for file in in_docs if not str(file.relative_to(ROOT)).startswith(IN_THEIR_FOLDER)]
+
+    assert [file.name for file in [*expected, DOCS / "kubernetes/README.md"] if file not in {*linked, index}] == []
+
+
+def test_every_picture_is_shown_by_a_document() -> None:
+    shown = {(document.parent / link).resolve() for document in DOCUMENTS for link in links(document)}
+    pictures = [file for file in FILES if file.is_relative_to(DOCS) and file.suffix in PICTURES]
+
+    assert [file.name for file in pictures if file not in shown] == []
