@@ -1,5 +1,6 @@
 """The documents: each is linked from the index, each link resolves, and each answer of the exam exists."""
 
+import ast
 import re
 import subprocess
 from collections import Counter
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import DOCS, ROOT
+from tests.unit.project.test_imports import LAYERS
 
 _listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 FILES = [ROOT / name for name in _listed.splitlines() if (ROOT / name).is_file()]
@@ -16,6 +18,8 @@ DOCUMENTS = [file for file in FILES if file.suffix == ".md"]
 PICTURES = (".png", ".svg")
 IN_THEIR_FOLDER = ("docs/kubernetes/",)
 """The page of this folder names its files."""
+ARCHITECTURE = (DOCS / "architecture.md").read_text("utf-8")
+QUESTIONS_MIN = 20
 
 
 def prose(document: Path) -> str:
@@ -77,3 +81,57 @@ def test_every_picture_is_shown_by_a_document() -> None:
     pictures = [file for file in FILES if file.is_relative_to(DOCS) and file.suffix in PICTURES]
 
     assert [file.name for file in pictures if file not in shown] == []
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the architecture's tables below a heading, without their heads."""
+    section = ARCHITECTURE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| (.+) \|$", section, re.MULTILINE)
+    return [cells for line in lines if "`" in line and (cells := line.split(" | "))]
+
+
+def names_defined_in(file: Path) -> set[str]:
+    """Classes, functions and constants."""
+    tree = ast.parse(file.read_text("utf-8"))
+    defined = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    names = {node.name for node in ast.walk(tree) if isinstance(node, defined)}
+    targets = [
+        node.targets[0] if isinstance(node, ast.Assign) else node.target
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+    ]
+    return names | {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def test_the_exam_has_its_questions() -> None:
+    assert len({question for question, *_ in rows("The exam")}) >= QUESTIONS_MIN
+
+
+@pytest.mark.parametrize(("question", "file", "name"), rows("The exam"))
+def test_the_answer_of_the_exam_exists(question: str, file: str, name: str) -> None:
+    assert question.endswith("?")
+    assert name.strip("`") in names_defined_in(ROOT / file.strip("`"))
+
+
+@pytest.mark.parametrize(("file", "sentence"), rows("The path of an event"))
+def test_the_file_of_the_path_exists_and_defines_its_part(file: str, sentence: str) -> None:
+    part = re.findall(r"`(\w+)`", sentence)[0]
+
+    assert part in names_defined_in(ROOT / "ingest" / file.strip("`"))
+
+
+def test_the_layers_are_those_of_the_imports() -> None:
+    assert tuple(layer.strip("`") for layer, _ in rows("Layers")) == LAYERS
+
+
+def test_every_table_is_described() -> None:
+    schema = (ROOT / "sql/mysql/schema.sql").read_text("utf-8")
+    made = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", schema)) | {"ingest_migrations"}
+
+    assert {table.strip("`") for table, _ in rows("The tables")} == made
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    named = re.findall(r"`((?:ingest|tests|sql|docs|observability)/[\w./]*)`", ARCHITECTURE)
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
