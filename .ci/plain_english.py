@@ -1,7 +1,7 @@
 """Checks the English of docs, docstrings and comments: length of sentences, their openings, and banned phrases.
 
 `python .ci/plain_english.py` lists each finding and exits with 1 if there is one. `--count` prints only numbers. Paths
-as arguments limit the check to these files and folders. docs/development.md has the rules in words.
+as arguments limit the check to these files and folders. CONTRIBUTING.md has the rules in words.
 """
 
 import argparse

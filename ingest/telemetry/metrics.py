@@ -1,4 +1,4 @@
-"""The catalogue of metrics: names, types, units, labels. `observability/README.md` says what to do with each.
+"""The catalogue of metrics: names, types, units, labels. `docs/metrics.md` says what to do with each.
 
 prometheus-client's multiprocess files add up over all workers. A worker's files are named by its seat
 (`ingest.files.locks`), not its process id: the one that takes a killed worker's place counts on from there.
