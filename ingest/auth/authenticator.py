@@ -1,4 +1,4 @@
-"""Who may send: the tokens of the configuration and of the database, and what each name has sent."""
+"""Authenticates clients by their tokens, and counts what each client sends."""
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,29 +11,29 @@ from ingest.events.headers import TOKEN, MessageHeaders
 
 
 class Client:
-    """What the tokens of one name may do, and have done in this worker."""
+    """All tokens of one name, with their rate limit and their counts in this worker."""
 
     __slots__ = ("bucket", "events", "limited", "message_headers", "name")
 
     def __init__(self, name: str, bucket: TokenBucket | None = None) -> None:
         self.name = name
         self.message_headers: MessageHeaders | None = None if name == CONFIGURED else {TOKEN: name}
-        """By every message of its events."""
+        """Every message of the client's events has these headers."""
         self.bucket = bucket
         self.events = 0
-        """Accepted."""
+        """The number of accepted events."""
         self.limited = 0
-        """Requests refused for their rate."""
+        """The number of requests refused because of the rate limit."""
 
 
 class Authenticator:
-    """Finds the grant of a token.
+    """Finds the client of a token. It keeps only digests of tokens.
 
-    The tokens of the configuration are compared in constant time, all of them. Those of the database may be many: they
-    are looked up by their digest, so that the time it takes tells nothing about a token either. Only digests are kept.
+    It compares all configured tokens in constant time. The database may hold many tokens, so it looks them up by
+    digest. The duration of a look-up says nothing about a token either.
 
-    Of tokens in plain text that is a BLAKE2s, because Python has it built in: a SHA-256 goes through OpenSSL, which
-    takes longer to find it than to compute it. It is made where a hashed entry asks for it, once for each valid token.
+    Plain-text tokens are compared by BLAKE2s, which is built into Python. SHA-256 goes through OpenSSL, where finding
+    the algorithm takes longer than the hash itself. It is computed only for hashed entries, once for each valid token.
     """
 
     def __init__(self, configured: Iterable[str], monotonic: Monotonic) -> None:
@@ -43,20 +43,20 @@ class Authenticator:
         self._plain = [blake2s(token.encode()).digest() for token in plain]
         self._hashed = [bytes.fromhex(entry.removeprefix(PREFIX)) for entry in hashed]
         self._known: dict[str, Client] = {}
-        """Of all names that ever had a token here: what one has sent outlasts its tokens."""
+        """All clients that ever had a token here. The counts of a client outlive its tokens."""
         self._buckets: dict[str, TokenBucket] = {}
-        """Of all names that ever had a rate here, for the same reason."""
+        """All buckets that a client ever had here. A bucket outlives its rate limit."""
         self._table: dict[bytes, Client] = {}
-        """By SHA-256."""
+        """Clients by the SHA-256 of the database's tokens."""
         self._quick: dict[bytes, Client] = {}
-        """The same by BLAKE2s, as far as they were sent."""
+        """Clients by the BLAKE2s of the valid tokens that were sent so far."""
 
     @property
-    def all(self) -> Sequence[Client]:
+    def clients(self) -> Sequence[Client]:
         return [self._configured, *self._known.values()]
 
     def client_of(self, token: str | None) -> Client | None:
-        """None if `token`, as sent, is no valid one."""
+        """Return the client of a token as it was sent, or None if the token is not valid."""
         encoded = (token or "").encode()
         given = blake2s(encoded).digest()
         found = False
@@ -66,10 +66,10 @@ class Authenticator:
             client = self._quick.get(given)
             if client:
                 return client
-            return self._by_sha256(encoded, given, found) if token is not None else None
+            return self._find(encoded, given, found) if token is not None else None
         return self._configured if found and token is not None else None
 
-    def _by_sha256(self, encoded: bytes, quick: bytes, found: bool) -> Client | None:
+    def _find(self, encoded: bytes, quick: bytes, found: bool) -> Client | None:
         given = sha256(encoded).digest()
         for digest in self._hashed:
             found |= hmac.compare_digest(digest, given)
@@ -79,25 +79,25 @@ class Authenticator:
         return client
 
     def use(self, tokens: Sequence[Token]) -> None:
-        """From now on these tokens of the database, oldest first, are valid, and no others.
+        """Replace the valid tokens of the database; `tokens` are sorted oldest first.
 
-        What a name has sent is kept. All tokens of a name share one bucket, with the limits of its newest one.
+        Clients keep their counts. All tokens of a client share one bucket, with the limits of the newest token.
         """
         newest = {token.name: token for token in tokens}
-        self._table = {token.digest: self._grant(token.name) for token in tokens}
+        self._table = {token.digest: self._client(token.name) for token in tokens}
         for name, client in self._known.items():
             client.bucket = self._bucket(newest[name]) if name in newest else None
         self._quick.clear()
 
     def buckets(self) -> Mapping[str, TokenBucket]:
-        """Of the names that have a rate."""
+        """The buckets of the clients that have a rate limit, by name."""
         return {name: client.bucket for name, client in self._known.items() if client.bucket}
 
-    def _grant(self, name: str) -> Client:
+    def _client(self, name: str) -> Client:
         return self._known.setdefault(name, Client(name))
 
     def _bucket(self, token: Token) -> TokenBucket | None:
-        """A change of the limits changes nothing of what was taken."""
+        """Return the bucket of the token's name. A change of the limits does not refill it."""
         rate = token.events_per_second
         if rate is None:
             return None

@@ -1,4 +1,4 @@
-"""Rates: how many events a second a name may send, over all workers of this machine."""
+"""Limits the events per second of each client, across all workers of this machine."""
 
 import asyncio
 import logging
@@ -14,17 +14,17 @@ from ingest.files.atomic import replace_volatile
 log = logging.getLogger("ingest.rates")
 
 SHARE_SECONDS = 0.1
-"""How late a worker learns what others took of a rate: for so long each of them may allow the whole of it."""
+"""Workers exchange their counts this often. Until then each worker may allow the full rate."""
 RETRY_SECONDS = 1.0
 
 Taken = dict[str, int]
-"""Name → events ever taken by one worker process."""
+"""Client name → all events that one worker process has taken."""
 
 
 class TokenBucket:
-    """A token bucket: `rate` events a second, and `burst` at once after a pause.
+    """A token bucket: `rate` events per second, and `burst` events at once after a pause.
 
-    As long as anything is in it a whole batch may be taken; what that is too much is waited for afterwards.
+    A batch may overdraw a bucket that has at least one event left. Later events wait until the bucket is filled again.
     """
 
     __slots__ = ("_at", "_level", "_monotonic", "burst", "rate", "taken")
@@ -38,12 +38,12 @@ class TokenBucket:
         self._at = monotonic()
 
     def wait_seconds(self) -> float:
-        """How long until there is an event's worth in it; 0.0 if there is now."""
+        """The time until one event may be taken; 0.0 if it may be taken now."""
         self._fill()
         return max(0.0, (1.0 - self._level) / self.rate)
 
     def limit(self, rate: float, burst: float) -> None:
-        """From now on these limits count. What was taken stays taken: a larger burst is filled by the rate alone."""
+        """Change the limits without a refill. Only the rate fills a larger burst."""
         self._fill()
         self.rate, self.burst = rate, burst
         self._level = min(self._level, burst)
@@ -53,7 +53,7 @@ class TokenBucket:
         self.taken += events
 
     def debit(self, events: int) -> None:
-        """Others have taken so many."""
+        """Subtract events that other workers have taken."""
         self._level -= events
 
     def _fill(self) -> None:
@@ -62,27 +62,27 @@ class TokenBucket:
         self._at = now
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What a worker tells; `life` is one process's alone, as its successor counts from zero again."""
+class Published(msgspec.Struct, frozen=True):
+    """The counts that a worker publishes. `life` is unique to a process, because its successor counts from zero."""
 
     life: str
     taken: Taken
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Told).decode
+_decode = msgspec.json.Decoder(Published).decode
 
 
 class SharedRateLimits:
-    """Tells the other workers of this machine what was taken here, and learns what they took: each has a file."""
+    """Exchanges counts with the other workers of this machine. Each worker writes one file."""
 
     def __init__(self, folder: Path, worker_index: int, buckets: Callable[[], Mapping[str, TokenBucket]]) -> None:
         self._folder = folder
         self._path = folder / f"{worker_index}.json"
         self._life = token_hex(8)
         self._buckets = buckets
-        self._told: Taken = {}
-        self._heard: dict[str, Told] = {}
+        self._published: Taken = {}
+        self._received: dict[str, Published] = {}
 
     async def run(self) -> None:
         while True:
@@ -90,33 +90,33 @@ class SharedRateLimits:
             try:
                 self.share()
             except OSError:
-                log.exception("rates are not shared between workers: each allows the whole of them")
+                log.exception("cannot share rate limits between workers; each worker allows the full rate")
                 await asyncio.sleep(RETRY_SECONDS)
 
     def share(self) -> None:
-        """Tell and learn once."""
+        """Publish and receive once."""
         buckets = self._buckets()
         if buckets:
-            self._tell({name: bucket.taken for name, bucket in buckets.items()})
+            self._publish({name: bucket.taken for name, bucket in buckets.items()})
             for path in self._folder.glob("*.json"):
                 if path != self._path:
-                    self._learn(path, buckets)
+                    self._receive(path, buckets)
 
-    def _tell(self, taken: Taken) -> None:
-        if taken == self._told:
+    def _publish(self, taken: Taken) -> None:
+        if taken == self._published:
             return
-        replace_volatile(self._path, _encode(Told(self._life, taken)))
-        self._told = taken
+        replace_volatile(self._path, _encode(Published(self._life, taken)))
+        self._published = taken
 
-    def _learn(self, path: Path, buckets: Mapping[str, TokenBucket]) -> None:
+    def _receive(self, path: Path, buckets: Mapping[str, TokenBucket]) -> None:
         try:
             now = _decode(path.read_bytes())
         except (OSError, ValueError):
-            return  # of a worker that is just being replaced, or of another version, or damaged
-        # Of what was taken before this worker lived, nothing is held against it.
-        before = self._heard.get(path.stem, now)
+            return  # the worker is being replaced or has another version, or the file is damaged
+        # Events that were taken before this worker started are not subtracted.
+        before = self._received.get(path.stem, now)
         counted = before.taken if before.life == now.life else {}
-        # A name without a rate is not told of for a while, and counts on from where it was.
-        self._heard[path.stem] = Told(now.life, counted | now.taken)
+        # A client whose limit is removed for a while is missing in the file. Its count then continues.
+        self._received[path.stem] = Published(now.life, counted | now.taken)
         for name in buckets.keys() & now.taken.keys():
             buckets[name].debit(max(0, now.taken[name] - counted.get(name, 0)))

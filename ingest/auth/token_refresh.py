@@ -1,6 +1,6 @@
-"""Keeps a worker's grants as the database has them: a change there is a change here within a second.
+"""Refreshes a worker's tokens from the database, so that a change is effective within a second.
 
-They are remembered in the data folder: a worker that starts while the database is away lets the same clients in.
+A file in the data folder has a copy, so that a worker that starts while the database is down accepts the same clients.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger("ingest.tokens")
 
 POLL_SECONDS = 0.5
 LABELS_MAX = 200
-"""Names that have series of their own; all others share one."""
+"""At most this many clients have their own metric series; all others share one."""
 OTHERS = "(others)"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -29,7 +29,7 @@ _decode = msgspec.msgpack.Decoder(list[Token]).decode
 
 
 class TokenRefresher:
-    """`run` works until it is cancelled."""
+    """Polls the database until `run` is cancelled."""
 
     def __init__(
         self, table: TokenTable, authenticator: Authenticator, file: Path, metrics: Metrics, now_us: NowUs
@@ -38,51 +38,51 @@ class TokenRefresher:
         self._authenticator = authenticator
         self._file = file
         self._metrics = metrics
-        metrics.token_events.labels(CONFIGURED)  # shown from the start: `rate` does not see a new series' first event
+        metrics.token_events.labels(CONFIGURED)  # shown from the start: `rate` misses the first event of a new series
         metrics.token_limited.labels(CONFIGURED)
         self._now_us = now_us
         self._tokens: Sequence[Token] = ()
-        self._remembered: Sequence[Token] = ()
-        """In the file."""
+        self._saved: Sequence[Token] = ()
+        """The tokens in the file."""
         self._used: Sequence[Token] = ()
         self._counted: dict[str, tuple[int, int]] = {}
 
     async def run(self) -> None:
         while True:
             try:
-                await self.look()
+                await self.refresh()
             except OSError:
-                log.exception("the tokens could not be remembered in the data folder")
+                log.exception("cannot save the tokens in the data folder")
                 self._metrics.background_failures.labels("tokens").inc()
             self.count()
             await asyncio.sleep(POLL_SECONDS)
 
-    def recall(self) -> None:
-        """Use what was remembered, until the database is there."""
+    def load(self) -> None:
+        """Use the saved tokens until the database can be read."""
         try:
-            self._tokens = self._remembered = _decode(self._file.read_bytes())
+            self._tokens = self._saved = _decode(self._file.read_bytes())
         except FileNotFoundError:
             pass  # a first start
         except (OSError, ValueError) as exc:
-            log.warning("remembered tokens cannot be read; the database's are used", extra={"reason": str(exc)})
+            log.warning("cannot read the saved tokens; using those of the database", extra={"reason": str(exc)})
         self._use_valid()
 
-    async def look(self) -> None:
-        """Use what the database has; what it last had, if it is away."""
+    async def refresh(self) -> None:
+        """Use the tokens of the database. If the database is down, use the last known tokens."""
         try:
             tokens = await self._table.tokens()
         except StoreError as exc:
-            log.debug("tokens not read", extra={"reason": str(exc)})
+            log.debug("cannot read the tokens", extra={"reason": str(exc)})
         else:
             self._tokens = tokens
         self._use_valid()
-        if self._tokens != self._remembered or (self._tokens and not self._file.exists()):  # somebody deleted it
-            self._remember()
-            self._remembered = self._tokens
+        if self._tokens != self._saved or (self._tokens and not self._file.exists()):  # the file was deleted
+            self._save()
+            self._saved = self._tokens
 
     def count(self) -> None:
-        """Bring the metrics up to what was sent."""
-        for client in self._authenticator.all:
+        """Update the metrics from the clients' counts."""
+        for client in self._authenticator.clients:
             events, limited = self._counted.get(client.name, (0, 0))
             label = self._label(client)
             self._metrics.token_events.labels(label).inc(client.events - events)
@@ -99,5 +99,5 @@ class TokenRefresher:
             self._authenticator.use(valid)
             self._used = valid
 
-    def _remember(self) -> None:
+    def _save(self) -> None:
         replace_file(self._file, _encode(self._tokens), 0o600)

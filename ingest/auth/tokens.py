@@ -1,4 +1,4 @@
-"""Tokens: how they are written in the configuration, and as the database keeps those that are made at run time."""
+"""Tokens: their entries in the configuration, and their records in the database."""
 
 import re
 import secrets
@@ -11,17 +11,17 @@ import msgspec
 from ingest.errors import SettingsError
 
 PREFIX = "sha256:"
-"""Begins an entry that is the SHA-256 of a token, so that who reads the configuration cannot send it."""
+"""The prefix of an entry that has only the SHA-256 of a token. A reader of the configuration cannot use it."""
 SECRET_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 CONFIGURED = "configured"
-"""The name of all tokens of INGEST_API_TOKENS."""
+"""The client name of all tokens in INGEST_API_TOKENS."""
 
 _HASHED = re.compile(PREFIX + "[0-9a-fA-F]{64}")
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token by its SHA-256. Times are Unix microseconds; no limit where `events_per_second` is None."""
+    """A token, by its SHA-256. Times are Unix microseconds. There is no rate limit if `events_per_second` is None."""
 
     digest: bytes
     name: str
@@ -32,7 +32,7 @@ class Token(msgspec.Struct, frozen=True):
 
     @property
     def number(self) -> str:
-        """What people call it by: eight hexadecimal digits of its hash."""
+        """The short id shown to operators: the first 8 hexadecimal digits of the hash."""
         return self.digest.hex()[:8]
 
     def is_valid(self, now_us: int) -> bool:
@@ -40,38 +40,38 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class TokenTable(Protocol):
-    """Tokens that are made and withdrawn while the service runs.
+    """The database table of tokens. Operators create and revoke tokens while the service runs.
 
     Errors and deadlines: see `ingest.outbox.base.Outbox`.
     """
 
     async def clock_us(self) -> int:
-        """Unix microseconds by the database's clock, which all nodes share; SQLite's is this host's."""
+        """Unix microseconds of the database's clock, which all nodes share. SQLite has the clock of this host."""
 
     async def tokens(self) -> list[Token]:
-        """All of them, expired ones too, oldest first."""
+        """All tokens, including expired ones, oldest first."""
 
     async def add_token(self, token: Token) -> None: ...
 
     async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
-        """Let them be valid until then, at most; unknown ones are ignored."""
+        """Let the tokens expire at that time at the latest. Unknown tokens are ignored."""
 
     async def remove_tokens(self, digests: Sequence[bytes]) -> None:
-        """Unknown ones are ignored."""
+        """Unknown tokens are ignored."""
 
 
 def new_secret() -> str:
-    """A token that nobody guesses."""
+    """Return a random token that cannot be guessed."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
 def digest_of(token: str) -> bytes:
-    """Without salt: a random token is no easier to find from its hash than by guessing it."""
+    """Hash a token. It needs no salt, because a random token cannot be found from its hash."""
     return sha256(token.encode()).digest()
 
 
 def split(entries: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The tokens in plain text, and the hashed ones."""
+    """Separate the plain-text entries from the hashed ones."""
     plain: list[str] = []
     hashed: list[str] = []
     for entry in entries:
@@ -86,34 +86,34 @@ def digests_of(entries: Iterable[str]) -> list[bytes]:
 
 
 def entry_of(line: str) -> str:
-    """The hashed entry of the token in `line`, as `ingest tokens hash` reads it. Raises `SettingsError`."""
+    """The hashed entry of the token in `line`, which `ingest tokens hash` reads. Raises `SettingsError`."""
     token = line.strip()
     if not token:
-        raise SettingsError("There is no token on standard input: type one and press Enter.")
+        raise SettingsError("Standard input has no token: type one and press Enter.")
     if token.startswith(PREFIX):
-        raise SettingsError(f"This begins with {PREFIX}, so it is an entry already, and no token.")
+        raise SettingsError(f"The input begins with {PREFIX}, so it is a hashed entry and not a token.")
     if problem := problem_of(token):
-        raise SettingsError(f"This is no token: {problem}")
+        raise SettingsError(f"The input is not a token: {problem}")
     return PREFIX + digest_of(token).hex()
 
 
 def problem_of(entry: str) -> str | None:
-    """What is wrong with an entry, if anything, without showing it."""
+    """Describe the problem of an entry without showing the entry. None if it is valid."""
     if entry.startswith(PREFIX):
         if _HASHED.fullmatch(entry):
             return None
-        return f"after {PREFIX} come 64 hexadecimal digits, a token's SHA-256, as `ingest tokens hash` prints it."
+        return f"{PREFIX} must be followed by 64 hexadecimal digits, as `ingest tokens hash` prints them."
     if not (entry.isascii() and entry.isprintable()):
-        return "tokens are of visible ASCII characters, as all that a header may hold."
+        return "a token may have only visible ASCII characters, because it is sent in a header."
     return None
 
 
 def warning_about(entries: Iterable[str]) -> str | None:
-    """What to say of tokens in plain text, if there are any."""
+    """A warning if any token is in plain text, else None."""
     plain, hashes = split(entries)
     if not plain:
         return None
     return (
-        f"{len(plain)} of {len(plain) + len(hashes)} tokens in INGEST_API_TOKENS are in plain text: replace each by "
-        "what `ingest tokens hash` makes of it. Clients send the token as before."
+        f"{len(plain)} of {len(plain) + len(hashes)} tokens in INGEST_API_TOKENS are in plain text. Replace each "
+        "with the output of `ingest tokens hash`. Clients send the same token as before."
     )

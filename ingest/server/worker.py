@@ -122,7 +122,7 @@ class Worker:
         parts.identity.use_ids, parts.batcher.give_up = self._use_ids, parts.identity.give_up
         self._run(self._identify, "id-slot")
         self._run(parts.key_cleaner.run, "keys")
-        parts.token_refresher.recall()
+        parts.token_refresher.load()
         self._run(parts.token_refresher.run, "tokens")
         if parts.spool:
             await self._start_spool(parts.spool)

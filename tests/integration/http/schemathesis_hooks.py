@@ -11,7 +11,7 @@ from ingest.http.openapi import document
 
 KEY = "Idempotency-Key"
 FRAMING = ("Content-Length", "Transfer-Encoding")
-"""HTTP's own: where the body ends. What the server says to wrong ones is in test_http_hostile.py."""
+"""HTTP's own: where the body ends. What the server says to wrong ones is in test_hostile.py."""
 (PATTERN,) = (one["schema"]["pattern"] for one in document()["paths"]["/api/call-events"]["post"]["parameters"])
 
 

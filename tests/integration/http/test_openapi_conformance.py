@@ -11,7 +11,7 @@ from tests.running import TOKEN, ServiceProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-HOOKS = "tests.integration.schemathesis_hooks"
+HOOKS = "tests.integration.http.schemathesis_hooks"
 EXAMPLES = "25"
 """Random requests of each operation, besides those that are made for every rule of its schema."""
 
