@@ -1,16 +1,17 @@
 """The command line `ingest`."""
 
+import os
 import sys
 
-from ingest.priority import let_events_pass
-
-GIVE_WAY = ("replay", "retention")
-"""Commands that run beside a service for long, or when nobody looks."""
+BACKGROUND_COMMANDS = ("replay", "retention")
+"""Long or unattended commands on the machine of a running service."""
 
 
 def main() -> None:
-    if sys.argv[1:2] and sys.argv[1] in GIVE_WAY:
-        let_events_pass()  # before the imports, which take more CPU time than a dropped day does
+    if sys.argv[1:2] and sys.argv[1] in BACKGROUND_COMMANDS:
+        # The lowest priority leaves the CPU to the service. It is set first: the imports alone take more CPU time than
+        # dropping a day.
+        os.nice(19)
     from ingest.cli.main import main
 
     main()

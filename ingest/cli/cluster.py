@@ -1,27 +1,28 @@
-"""The commands of `ingest cluster`: what the workers of a database publish to, and the switch to something else."""
+"""The commands of `ingest cluster`: the broker target that all nodes of a database share, and its switch."""
 
-import os
 import time
 from uuid import uuid4
 
 import click
 
 from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, text_of
+from ingest.cli.options import with_settings
 from ingest.errors import SettingsError
 from ingest.server.wiring import with_store
-from ingest.settings import Settings, read_settings
+from ingest.settings import Settings
 from ingest.store.mysql.store import MySQLStore
 
 
 @click.group()
 def cluster() -> None:
-    """What the nodes of one database publish to."""
+    """Show or switch the broker that all nodes of a database publish to."""
 
 
-@cluster.command("ls", short_help="List what all agreed on, and what each live worker has.")
-def cluster_ls() -> None:
-    """List what all who share the database agreed to publish to, and each worker that was seen in the last day."""
-    record = with_store(_settings(), lambda store: _mysql(store).record())
+@cluster.command("ls", short_help="List the agreed broker and the broker of each live worker.")
+@with_settings
+def cluster_ls(settings: Settings) -> None:
+    """List the broker that all nodes agreed on, and each worker that was seen in the last day with its broker."""
+    record = with_store(settings, lambda store: _mysql(store).record())
     click.echo(f"agreed: {text_of(record.shared) if record.shared else 'nothing yet'}")
     for member in record.workers:
         seen = "live" if member.live else f"last seen {member.seen_seconds_ago:.0f} s ago"
@@ -30,14 +31,15 @@ def cluster_ls() -> None:
         click.echo("events wait in the outbox")
 
 
-@cluster.command("switch", short_help="Let all publish to what this command's settings name.")
-def cluster_switch() -> None:
-    """Let all who share the database publish to what the settings of this command name, from now on.
+@cluster.command("switch", short_help="Make all nodes publish to the broker in this command's settings.")
+@with_settings
+def cluster_switch(settings: Settings) -> None:
+    """Make all nodes of the database publish to the broker in this command's settings, from now on.
 
-    Refused while a live worker has the earlier settings: stop it first. Events that wait in the outbox go to the new
-    target. Needed where not all could be published before the switch; else the first node that starts does the same.
+    The command is refused while a live worker has the earlier settings: stop that worker first. Events in the outbox go
+    to the new broker. Use the command if events still wait in the outbox; otherwise the first node that starts
+    switches by itself.
     """
-    settings = _settings()
     target = target_of(settings)
 
     def replaces(record: TargetRecord) -> bool:
@@ -56,9 +58,5 @@ def cluster_switch() -> None:
 
 def _mysql(store: object) -> MySQLStore:
     if not isinstance(store, MySQLStore):
-        raise SettingsError("INGEST_DATABASE_URL names SQLite: one node has it, which agrees with itself.")
+        raise SettingsError("`ingest cluster` needs MySQL or MariaDB: a SQLite database has one node only.")
     return store
-
-
-def _settings() -> Settings:
-    return read_settings(os.environ)

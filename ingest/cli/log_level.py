@@ -1,21 +1,38 @@
 """The command `ingest log-level`."""
 
+import click
 import msgspec
 
-from ingest.cli.duration import seconds_of
+from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.clock import unix_us
 from ingest.files.atomic import replace_file
+from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.telemetry.log_level import FILE_NAME, LevelOverride
 from ingest.telemetry.logs import Level
 
 
-def change(settings: Settings, level: str, duration: str) -> str:
-    """Ask all workers of the data folder for this, or (`usual`) for what the settings say; what to say of it."""
+@click.command()
+@click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "usual"]))
+@click.option(
+    "--for", "duration", type=DURATION, default="15m", show_default=True, help="Time to keep it, such as 90s or 2h."
+)
+@with_settings
+def log_level(settings: Settings, level: str, duration: Duration) -> None:
+    """Make all workers on this host log at LEVEL for some time, then at INGEST_LOG_LEVEL again.
+
+    `usual` returns to INGEST_LOG_LEVEL at once. Workers follow within a second; a worker that starts later does too.
+    """
+    act_as_owner(settings, folder=True)
+    click.echo(change(settings, level, duration))
+
+
+def change(settings: Settings, level: str, duration: Duration) -> str:
+    """Override the level for all workers of the data folder; `usual` removes the override. Return the text to print."""
     file = settings.run_dir / FILE_NAME
     if level == "usual":
         file.unlink(missing_ok=True)
-        return f"the log's level is {settings.log_level} again"
-    asked = LevelOverride(msgspec.convert(level, Level), unix_us() + seconds_of(duration) * 1_000_000)
-    replace_file(file, msgspec.json.encode(asked))
-    return f"the log's level is {level} for {duration}, then {settings.log_level}"
+        return f"the log level is {settings.log_level} again"
+    override = LevelOverride(msgspec.convert(level, Level), unix_us() + duration.seconds * 1_000_000)
+    replace_file(file, msgspec.json.encode(override))
+    return f"the log level is {level} for {duration.text}, then {settings.log_level}"

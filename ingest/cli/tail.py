@@ -1,4 +1,4 @@
-"""`ingest tail`: prints messages, one JSON a line, and acknowledges each once it is printed."""
+"""The command `ingest tail`: prints each message as one line, then acknowledges it."""
 
 import asyncio
 import contextlib
@@ -9,25 +9,51 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiormq.exceptions
+import click
 
 from ingest.broker.amqp.connect import connect
 from ingest.broker.amqp.reasons import of_connection, words_of
 from ingest.broker.embedded import FILE_NAME, EmbeddedQueue
+from ingest.broker.stream.partitions import partition_names
+from ingest.broker.stream.reader import read_streams
+from ingest.cli.options import with_settings
 from ingest.errors import BrokerUnavailable
+from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings, mask_url
 
 POLL_SECONDS = 0.1
 PREFETCH = 100
 
 
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), help="Exit after this many messages.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Exit if no message arrives for this many seconds.")
+@click.option("--properties", is_flag=True, help="Print message_id, type and timestamp too; the event is `body`.")
+@with_settings
+def tail(settings: Settings, limit: int | None, timeout: float | None, properties: bool) -> None:
+    """Consume the queue: print each message as one JSON line and acknowledge it.
+
+    A stream keeps its messages; the command prints them from the beginning. The exit code is 1 if fewer messages than
+    --limit arrived.
+    """
+    act_as_owner(settings, folder=settings.broker_url == "embedded:")
+    try:
+        count = _tail(settings, limit, timeout, Printer(properties))
+    except KeyboardInterrupt:
+        return
+    if limit is not None and count < limit:
+        click.echo(f"ingest: {count} of {limit} messages arrived within {timeout:g} s.", err=True)
+        sys.exit(1)
+
+
 class Printer:
-    """Prints a message as one line: its body, or with `properties` what the broker knows of it, too."""
+    """Prints a message as one line: its body, with `properties` inside an object that has the message's properties."""
 
     def __init__(self, properties: bool) -> None:
         self._properties = properties
 
     def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
-        # JSON has no raw line breaks inside strings, so those that are there are white space.
+        # JSON has no raw line breaks inside strings, so every line break is white space.
         text = " ".join(body.decode(errors="replace").split("\n")).replace("\r", " ").strip()
         if self._properties:
             head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
@@ -35,21 +61,13 @@ class Printer:
         print(text, flush=True)
 
 
-def tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
-    """The exit status: 1 if `limit` messages were asked for and did not come within `timeout` seconds."""
-    try:
-        if settings.publish_to == "stream":
-            count = asyncio.run(_take(_stream(settings, printer), limit, timeout))
-        elif settings.broker_url == "embedded:":
-            count = _tail_embedded(settings, limit, timeout, printer)
-        else:
-            count = asyncio.run(_take(_queue(settings, printer), limit, timeout))
-    except KeyboardInterrupt:
-        return 0
-    if limit is not None and count < limit:
-        print(f"ingest: {count} of {limit} messages came within {timeout:g} s.", file=sys.stderr)
-        return 1
-    return 0
+def _tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
+    """Print messages until the limit or the timeout; return their number."""
+    if settings.publish_to == "stream":
+        return asyncio.run(_take(_stream(settings, printer), limit, timeout))
+    if settings.broker_url == "embedded:":
+        return _tail_embedded(settings, limit, timeout, printer)
+    return asyncio.run(_take(_queue(settings, printer), limit, timeout))
 
 
 def _tail_embedded(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
@@ -75,7 +93,7 @@ def _tail_embedded(settings: Settings, limit: int | None, timeout: float | None,
 
 
 async def _take(messages: AsyncIterator[Any], limit: int | None, timeout: float | None) -> int:
-    """Draw messages until there are `limit`, or none comes for `timeout` seconds."""
+    """Consume `limit` messages, or stop when none arrives for `timeout` seconds."""
     count = 0
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
         while limit is None or count < limit:
@@ -104,18 +122,15 @@ async def _queue(settings: Settings, printer: Printer) -> AsyncIterator[None]:
                 printer.line(message.message_id or "", message.type or "", timestamp, message.body)
                 await message.ack()
                 yield
-        # The iterator just ends, whatever the reason.
+        # The iterator ends without an error, whatever the reason.
         closed = of_connection(ended.exception()) if ended and ended.done() and not ended.cancelled() else None
         raise BrokerUnavailable(
-            f"RabbitMQ delivers no more: {closed or 'the queue was deleted, or the connection lost'}."
+            f"RabbitMQ delivers no more: {closed or 'the queue was deleted, or the connection was lost'}."
         )
 
 
 async def _stream(settings: Settings, printer: Printer) -> AsyncIterator[None]:
-    """A stream keeps what is read from it: this prints it, or all of its partitions, from the beginning."""
-    from ingest.broker.stream.partitions import partition_names  # rstream is needed in this mode only
-    from ingest.broker.stream.reader import read_streams
-
+    """Print the stream, or all its partitions, from the beginning. Reading removes nothing from a stream."""
     streams = partition_names(settings.queue, settings.stream_partitions)
     messages = read_streams(settings.stream_url, streams, settings.connect_timeout_seconds)
     async with contextlib.aclosing(messages):

@@ -1,86 +1,126 @@
-"""`ingest tokens create|list|revoke|rotate`: what they do to the table, and what they say."""
+"""The commands of `ingest tokens`."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import click
+
 from ingest.auth.token_refresh import POLL_SECONDS
-from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, new_secret
-from ingest.cli.duration import seconds_of
+from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, entry_of, new_secret
+from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.server.wiring import with_store
 from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
-"""All workers have looked by then."""
+"""All workers have read the table by then."""
+HEAD = ("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")
 
 
-def create(settings: Settings, name: str, expires: str | None, rate: int | None, burst: int | None) -> str:
-    """The new token, which is shown this once."""
+@click.group()
+def tokens() -> None:
+    """Create, list, rotate or revoke the tokens of clients."""
+
+
+@tokens.command("hash", short_help="Print the entry for INGEST_API_TOKENS that hides a token.")
+def tokens_hash() -> None:
+    """Read a token from standard input and print its hash, an entry for INGEST_API_TOKENS.
+
+    Clients send the token as before. The configuration does not reveal it.
+    """
+    line = click.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    click.echo(entry_of(line))
+
+
+@tokens.command("create", short_help="Create a token and print it once.")
+@click.argument("name")
+@click.option("--expires", type=DURATION, help="Lifetime, such as 30d or 12h; by default unlimited.")
+@click.option("--events-per-second", type=click.IntRange(min=1), help="Rate that all tokens of this name share.")
+@click.option(
+    "--burst", type=click.IntRange(min=1), help="Events at once after a pause; by default one second's worth."
+)
+@with_settings
+def tokens_create(
+    settings: Settings, name: str, expires: Duration | None, events_per_second: int | None, burst: int | None
+) -> None:
+    """Create a token for NAME, such as a tenant or server, and print it. Only its hash is stored.
+
+    All nodes accept the token when the command returns.
+    """
     if not NAME.fullmatch(name) or name == CONFIGURED:
         raise SettingsError(
-            f"{name!r} is no name: 1 to 64 letters, digits, dots, dashes and underscores, and not {CONFIGURED!r}."
+            f"{name!r} is no name: use 1 to 64 letters, digits, dots, dashes and underscores, but not {CONFIGURED!r}."
         )
-    if burst is not None and rate is None:
-        raise SettingsError("--burst is of a rate: give --events-per-second, too.")
+    if burst is not None and events_per_second is None:
+        raise SettingsError("--burst needs a rate: give --events-per-second too.")
     secret = new_secret()
-    seconds = None if expires is None else seconds_of(expires)
 
     async def add(table: TokenTable) -> None:
         now_us = await table.clock_us()
-        ends_us = None if seconds is None else now_us + seconds * 1_000_000
-        await table.add_token(Token(digest_of(secret), name, now_us, ends_us, rate, burst))
+        ends_us = now_us + expires.seconds * 1_000_000 if expires else None
+        await table.add_token(Token(digest_of(secret), name, now_us, ends_us, events_per_second, burst))
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
     with_store(settings, add)
-    return secret
+    click.echo(secret)
 
 
-def rotate(settings: Settings, name: str, grace: str) -> str:
-    """A new token of this name, with the rate of its newest; the older ones expire after the grace."""
-    secret, seconds = new_secret(), seconds_of(grace)
-
-    async def replace(table: TokenTable) -> None:
-        now_us = await table.clock_us()
-        old = [token for token in await table.tokens() if token.name == name and token.is_valid(now_us)]
-        if not old:
-            raise SettingsError(f"There is no valid token named {name!r}; `ingest tokens list` shows all.")
-        limits = (old[-1].events_per_second, old[-1].burst)
-        await table.add_token(Token(digest_of(secret), name, now_us, None, *limits))
-        await table.expire_tokens([token.digest for token in old], now_us + seconds * 1_000_000)
-        await asyncio.sleep(EFFECTIVE_SECONDS)
-
-    with_store(settings, replace)
-    return secret
-
-
-def revoke(settings: Settings, what: str) -> list[str]:
-    """Remove the token of that number, or all of that name. A line for each."""
-
-    async def remove(table: TokenTable) -> Sequence[Token]:
-        found = [token for token in await table.tokens() if what in (token.name, token.number)]
-        if not found:
-            raise SettingsError(f"No token has the name or number {what!r}; `ingest tokens list` shows all.")
-        await table.remove_tokens([token.digest for token in found])
-        await asyncio.sleep(EFFECTIVE_SECONDS)
-        return found
-
-    return [f"revoked {token.number} ({token.name})" for token in with_store(settings, remove)]
-
-
-def listed(settings: Settings) -> list[str]:
-    """A line for each token, under a head."""
+@tokens.command("list")
+@with_settings
+def tokens_list(settings: Settings) -> None:
+    """List the tokens in the database. Those of INGEST_API_TOKENS are not among them."""
 
     async def read(table: TokenTable) -> Sequence[Token]:
         return await table.tokens()
 
     now_us = unix_us()
-    tokens = with_store(settings, read, looks_only=True)
-    rows: list[Sequence[str]] = [("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")]
-    rows += [_row(token, now_us) for token in tokens]
+    rows = [HEAD, *(_row(token, now_us) for token in with_store(settings, read, looks_only=True))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@tokens.command("revoke", short_help="Revoke tokens by name or number.")
+@click.argument("name_or_number")
+@with_settings
+def tokens_revoke(settings: Settings, name_or_number: str) -> None:
+    """Revoke the token of this number, or all tokens of this name. No node accepts them when the command returns."""
+
+    async def remove(table: TokenTable) -> Sequence[Token]:
+        found = [token for token in await table.tokens() if name_or_number in (token.name, token.number)]
+        if not found:
+            raise SettingsError(f"No token has the name or number {name_or_number!r}; see `ingest tokens list`.")
+        await table.remove_tokens([token.digest for token in found])
+        await asyncio.sleep(EFFECTIVE_SECONDS)
+        return found
+
+    for token in with_store(settings, remove):
+        click.echo(f"revoked {token.number} ({token.name})")
+
+
+@tokens.command("rotate", short_help="Create a new token for a name; its older tokens expire.")
+@click.argument("name")
+@click.option("--grace", type=DURATION, default="24h", show_default=True, help="Time that older tokens stay valid.")
+@with_settings
+def tokens_rotate(settings: Settings, name: str, grace: Duration) -> None:
+    """Create a new token for NAME with the same rate, and print it. The older tokens expire after the grace time."""
+    secret = new_secret()
+
+    async def replace(table: TokenTable) -> None:
+        now_us = await table.clock_us()
+        old = [token for token in await table.tokens() if token.name == name and token.is_valid(now_us)]
+        if not old:
+            raise SettingsError(f"There is no valid token named {name!r}; see `ingest tokens list`.")
+        limits = (old[-1].events_per_second, old[-1].burst)
+        await table.add_token(Token(digest_of(secret), name, now_us, None, *limits))
+        await table.expire_tokens([token.digest for token in old], now_us + grace.seconds * 1_000_000)
+        await asyncio.sleep(EFFECTIVE_SECONDS)
+
+    with_store(settings, replace)
+    click.echo(secret)
 
 
 def _row(token: Token, now_us: int) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The command `ingest replay`; what it does is in `ingest.cli.replay.replay`."""
+"""The command `ingest replay`."""
 
 import asyncio
 import os
@@ -9,23 +9,26 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from ingest.cli.replay.progress import ProgressFile
+from ingest.cli.replay.replay import Replay, id_at
 from ingest.events.ids import ID_MAX
 from ingest.server.file_owner import act_as_owner
+from ingest.server.wiring import make_publisher, make_store
 from ingest.settings import Settings, read_settings
 from ingest.store.event_query import EventFilter
 
 
-@click.command(short_help="Publish events of the table once more.")
-@click.option("--since", metavar="TIME", help="Accepted at or after this time, such as 2026-11-25 or …T13:45:00Z.")
-@click.option("--until", metavar="TIME", help="Accepted before this time.")
-@click.option("--call", "calls", multiple=True, metavar="ID", help="Of this call; may be repeated.")
-@click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this event type; may be repeated.")
-@click.option("--id", "ids", multiple=True, type=int, metavar="ID", help="This event; may be repeated.")
-@click.option("--publish-to", type=click.Choice(["queue", "stream"]), help="Instead of INGEST_PUBLISH_TO.")
-@click.option("--queue", metavar="NAME", help="Instead of INGEST_QUEUE: another queue or stream, which is declared.")
-@click.option("--rate", type=click.FloatRange(min=1), metavar="N", help="At most so many events a second.")
-@click.option("--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep in FILE how far it came.")
-@click.option("--dry-run", is_flag=True, help="Only tell how many events it would be.")
+@click.command()
+@click.option("--since", metavar="TIME", help="Events accepted at or after TIME: 2026-11-25 or 2026-11-25T13:45:00Z.")
+@click.option("--until", metavar="TIME", help="Events accepted before TIME.")
+@click.option("--call", "calls", multiple=True, metavar="ID", help="Events of this call; may be repeated.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Events of this type; may be repeated.")
+@click.option("--id", "ids", multiple=True, type=int, metavar="ID", help="The event with this id; may be repeated.")
+@click.option("--publish-to", type=click.Choice(["queue", "stream"]), help="Use this instead of INGEST_PUBLISH_TO.")
+@click.option("--queue", metavar="NAME", help="Use this queue or stream instead of INGEST_QUEUE; it is declared.")
+@click.option("--rate", type=click.FloatRange(min=1), metavar="N", help="Publish at most N events a second.")
+@click.option("--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep the progress in FILE.")
+@click.option("--dry-run", is_flag=True, help="Print the number of events without publishing them.")
 def replay(
     since: str | None,
     until: str | None,
@@ -40,13 +43,11 @@ def replay(
 ) -> None:
     """Publish events of call_event_logs once more, in the order of their ids, to the queue or stream.
 
-    Each message has the id, type and time of the first one, and a header `replay: 1`; its body is the payload as the
-    database keeps it (MySQL's JSON has its own spacing and order of keys). Events that are stored after it began are
-    left out. With --resume FILE the same command goes on after an interruption where it was; at most 500 events are
-    published twice then. The exit code is 1 if events were refused, or dropped from the table meanwhile.
+    Each message has the id, type and time of the first one, and a header `replay: 1`. Its body is the payload as the
+    database keeps it: MySQL's JSON changes spacing and the order of keys. Events that are stored after the start are
+    left out. With --resume FILE the same command continues after an interruption; it publishes at most 500 events
+    twice. The exit code is 1 if RabbitMQ refused events, or if events were deleted from the table meanwhile.
     """
-    from ingest.cli.replay.replay import id_at
-
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
     settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
     if not dry_run:
@@ -58,10 +59,6 @@ def replay(
 async def _replay(
     settings: Settings, selection: EventFilter, rate: float | None, resume: Path | None, dry_run: bool
 ) -> None:
-    from ingest.cli.replay.progress import ProgressFile
-    from ingest.cli.replay.replay import Replay
-    from ingest.server.wiring import make_publisher, make_store
-
     target, file = target_of(settings), ProgressFile(resume)
     progress = file.read(selection, target)
     async with AsyncExitStack() as stack:
@@ -70,22 +67,22 @@ async def _replay(
         stack.push_async_callback(store.close)
         publisher = make_publisher(settings)
         bar = click.progressbar(length=0, label="replay", file=sys.stderr)
-        replaying = Replay(store, publisher, progress, file, rate, bar.update)
+        running = Replay(store, publisher, progress, file, rate, bar.update)
         if dry_run:
-            left = await replaying.count()
+            left = await running.count()
             click.echo(f"{left} events would be published to the {settings.publish_to} {settings.queue}")
             return
-        bar.length = await replaying.begin()
+        bar.length = await running.begin()
         await publisher.start()
         stack.push_async_callback(publisher.close)
         with bar:
-            published = await replaying.run()
+            published = await running.run()
         click.echo(f"{published} events published to the {settings.publish_to} {settings.queue}")
-        replaying.check()
+        running.check()
 
 
 def target_of(settings: Settings) -> str:
-    """Where the messages go, without user and password."""
+    """Name the destination of the messages, without user and password."""
     parts = urlsplit(settings.stream_url if settings.publish_to == "stream" else settings.broker_url)
     hosts = parts.netloc.rpartition("@")[2]
     return f"{settings.publish_to} {settings.queue} at {urlunsplit((parts.scheme, hosts, parts.path, '', ''))}"

@@ -1,4 +1,4 @@
-"""`ingest replay`: publish events of the table once more, at a rate, and go on after an interruption where it was."""
+"""Publishes stored events once more, at a rate, and continues after an interruption."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from ingest.events.ids import first_id_of
 from ingest.store.event_query import EventFilter, EventTable
 
 PAGE = 500
-"""Events read and published at a time; with a rate, a tenth of a second's, if that is fewer."""
+"""Events read and published at a time. With a rate it is the events of 0.1 s, if they are fewer."""
 HEADERS = {"replay": "1"}
 READY_SECONDS = 30.0
 TRIES_MAX = 20
 TRY_PAUSE_SECONDS = 0.5
 REFUSED_MAX = 1000
-"""Events that the broker never takes: with more of them the fault is not theirs."""
-REFUSED_TOLD = 20
+"""Limit of permanently refused events. Beyond it the cause is not in the events."""
+REFUSED_SHOWN = 20
 
 
 class ReplayFailed(IngestError):
@@ -33,17 +33,17 @@ class ReplayFailed(IngestError):
 
 
 def id_at(text: str) -> int:
-    """The first id that may be made at that time: RFC 3339; a time without an offset is UTC. Raises `SettingsError`."""
+    """Return the first id of that time, in RFC 3339; a time without an offset is UTC. Raises `SettingsError`."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"{text!r} is no time: write it as 2026-11-25, or 2026-11-25T13:45:00Z.") from None
+        raise SettingsError(f"{text!r} is no time: write it as 2026-11-25 or 2026-11-25T13:45:00Z.") from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return first_id_of(int(at.timestamp() * 1000))
 
 
 class Replay:
-    """One run. `advance` is told of each batch's number of events."""
+    """One run. `advance` receives the number of events of each published batch."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Replay:
         self.progress = progress
 
     async def count(self) -> int:
-        """How many are left to publish."""
+        """Return the number of events that are left to publish."""
         return await self._table.count_events(self.progress.left) + len(self.progress.missing)
 
     async def begin(self) -> int:
-        """Fix the end, and count; how many are left. Only the first run of several does."""
+        """Fix the last event and count all; only the first of several runs does. Return how many are left."""
         if self.progress.end is None:
             self.progress.end = await self._table.newest_id()
         if self.progress.counted is None:
@@ -79,7 +79,7 @@ class Replay:
         return max(0, self.progress.counted - self.progress.done)
 
     async def run(self) -> int:
-        """How many were published now. Raises `ReplayFailed`, or a `StoreError`: what was published is remembered."""
+        """Return how many events were published. Raises `ReplayFailed` or `StoreError`; the progress is saved."""
         began, before = time.monotonic(), self.progress.published
         while events := await self._next():
             done = self.progress.done
@@ -87,7 +87,7 @@ class Replay:
             try:
                 await self._publish(Batch(list(self._unconfirmed), [_marked(event) for _, event in events], 0))
             finally:
-                self._note(events)
+                self._save(events)
             self._advance(self.progress.done - done)
             if self._per_second:
                 published = self.progress.published - before
@@ -95,22 +95,22 @@ class Replay:
         return self.progress.published - before
 
     def check(self) -> None:
-        """Raises `ReplayFailed` if fewer events were published than there were as it began."""
-        told = []
+        """Raises `ReplayFailed` if fewer events were published than existed at the start."""
+        problems = []
         if refused := self.progress.refused:
-            some = "; ".join(f"{event_id}: {reason}" for event_id, reason in [*refused.items()][:REFUSED_TOLD])
-            more = f"; and {len(refused) - REFUSED_TOLD} more" if len(refused) > REFUSED_TOLD else ""
-            told.append(f"RabbitMQ never takes {len(refused)} of these events ({some}{more}).")
+            some = "; ".join(f"{event_id}: {reason}" for event_id, reason in [*refused.items()][:REFUSED_SHOWN])
+            more = f"; and {len(refused) - REFUSED_SHOWN} more" if len(refused) > REFUSED_SHOWN else ""
+            problems.append(f"RabbitMQ never takes {len(refused)} of these events ({some}{more}).")
         if gone := max(0, (self.progress.counted or 0) - self.progress.done):
-            told.append(
+            problems.append(
                 f"{gone} of {self.progress.counted} events were not in the table any more: a day was dropped, or rows "
-                "were deleted, since it began. The others are published."
+                "were deleted, after the start. The others are published."
             )
-        if told:
-            raise ReplayFailed(" ".join(told))
+        if problems:
+            raise ReplayFailed(" ".join(problems))
 
     async def _next(self) -> list[tuple[int, Event]]:
-        """First what an earlier run left, then the next page."""
+        """Return the events that an earlier run left unconfirmed, then the next page."""
         if missing := self.progress.missing:
             events = await self._table.read_events(EventFilter(ids=tuple(missing)), len(missing))
             self.progress.missing = []
@@ -119,7 +119,7 @@ class Replay:
         return await self._table.read_events(self.progress.left, self._page)
 
     async def _publish(self, left: Batch) -> None:
-        """Without a writer: a stream would discard them as repeats. Only what is missing is published again."""
+        """Publish without a producer name: a stream would drop the events as duplicates. Retry what is missing."""
         reason = ""
         for attempt in range(TRIES_MAX):
             await self._until_ready()
@@ -136,7 +136,7 @@ class Replay:
             if not left:
                 return
             await self._sleep(TRY_PAUSE_SECONDS * min(attempt + 1, 10))
-        raise ReplayFailed(f"{reason} Tried {TRIES_MAX} times; with --resume the same command goes on from here.")
+        raise ReplayFailed(f"{reason} Tried {TRIES_MAX} times; with --resume the same command continues from here.")
 
     def _refuse(self, event_ids: Sequence[int], reason: str, left: Batch) -> None:
         self.progress.refused |= dict.fromkeys(event_ids, reason)
@@ -144,7 +144,7 @@ class Replay:
         if len(self.progress.refused) > REFUSED_MAX:
             raise ReplayFailed(f"RabbitMQ never takes more than {REFUSED_MAX} of these events: {reason}")
 
-    def _note(self, events: Sequence[tuple[int, Event]]) -> None:
+    def _save(self, events: Sequence[tuple[int, Event]]) -> None:
         progress, left = self.progress, set(self._unconfirmed) - self.progress.refused.keys()
         progress.published += sum(i not in left and i not in progress.refused for i, _ in events)
         progress.last_id = max(progress.last_id, events[-1][0])

@@ -1,4 +1,4 @@
-"""Reads files of events: NDJSON, or CSV whose first row names the fields; both in UTF-8."""
+"""Reads files of events in UTF-8: NDJSON, or CSV whose first row names the fields."""
 
 import csv
 import json
@@ -15,24 +15,24 @@ READ_BYTES = 1 << 20
 DIGEST_CHARS = 16
 
 Line = tuple[int, bytes]
-"""The line's number in the file, from 1, and its event's JSON. An event of several lines has the last one's number."""
+"""Number of the line in the file, from 1, and the JSON of its event. An event on several lines has the last number."""
 
 
 class FileUnreadable(IngestError):
-    """The file's content is not what it should be."""
+    """The file does not have the expected content."""
 
     code = "file"
 
 
 class Lines:
-    """The lines of an open file as text. Raises `FileUnreadable`, which names the line."""
+    """Iterates over the lines of an open file as text. Raises `FileUnreadable`, which names the line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._sha = sha256()
         self._number = 0
         self.position = 0
-        """Bytes that were read."""
+        """Number of bytes read."""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -48,29 +48,33 @@ class Lines:
 
     @property
     def digest(self) -> str:
-        """Of the bytes that were read."""
+        """Digest of the bytes read."""
         return self._sha.hexdigest()[:DIGEST_CHARS]
 
     def _text(self, line: bytes) -> str:
         if len(line) > LINE_BYTES_MAX:
-            raise FileUnreadable(f"Line {self._number} has more than {LINE_BYTES_MAX >> 20} MiB: that is no event.")
+            raise FileUnreadable(
+                f"Line {self._number} has more than {LINE_BYTES_MAX >> 20} MiB, too long for an event."
+            )
         if self._number == 1:
             if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-                raise FileUnreadable("Line 1 begins as UTF-16: convert the file, iconv -f UTF-16 -t UTF-8.")
+                raise FileUnreadable("Line 1 begins as UTF-16: convert the file with iconv -f UTF-16 -t UTF-8.")
             line = line.removeprefix(BOM_UTF8)
         if b"\0" in line:
-            raise FileUnreadable(f"Line {self._number} has a zero byte: is it UTF-16, or no text? Convert it to UTF-8.")
+            raise FileUnreadable(
+                f"Line {self._number} has a zero byte. Is it UTF-16, or not text? Convert it to UTF-8."
+            )
         try:
             return line.decode()
         except UnicodeDecodeError as exc:
             raise FileUnreadable(
-                f"Line {self._number} is not UTF-8 (byte {exc.start + 1} of it): convert the file, "
-                "such as by iconv -f LATIN1 -t UTF-8."
+                f"Line {self._number} is not UTF-8 (at its byte {exc.start + 1}): convert the file, "
+                "for example with iconv -f LATIN1 -t UTF-8."
             ) from exc
 
 
 def checked(path: Path) -> str:
-    """The digest of a file whose every line can be read. Raises `FileUnreadable` for the first that cannot."""
+    """Read every line and return the digest of the file. Raises `FileUnreadable` for the first unreadable line."""
     with path.open("rb") as file:
         lines = Lines(file)
         for _ in lines:
@@ -79,7 +83,7 @@ def checked(path: Path) -> str:
 
 
 def digest_of(path: Path, size: int) -> str:
-    """Of its first `size` bytes, or of all if it has fewer."""
+    """Return the digest of the first `size` bytes, or of the whole file if it is smaller."""
     sha = sha256()
     with path.open("rb") as file:
         while size > 0 and (part := file.read(min(size, READ_BYTES))):
@@ -89,7 +93,7 @@ def digest_of(path: Path, size: int) -> str:
 
 
 def continues_a_line(path: Path, position: int) -> bool:
-    """Whether the line that ended the file at that position has grown since."""
+    """Tell if the last line of the earlier file, which ended at `position`, has grown since."""
     if not position:
         return False
     with path.open("rb") as file:
@@ -99,7 +103,7 @@ def continues_a_line(path: Path, position: int) -> bool:
 
 
 def events_of(lines: Lines, kind: str) -> Iterator[Line]:
-    """The events of a `csv` or an `ndjson` file. Reads no further than it has to."""
+    """Iterate over the events of a `csv` or an `ndjson` file. Reads no further than necessary."""
     return _csv_events(lines) if kind == "csv" else _json_events(lines)
 
 

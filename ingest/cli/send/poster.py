@@ -1,4 +1,4 @@
-"""Posts batches of events to a service, again and again where that may help."""
+"""Posts batches of events to a service, with retries."""
 
 import json
 import time
@@ -13,9 +13,9 @@ from ingest.http.batch_handler import PATH
 ANSWER_SECONDS = 30.0
 PAUSE_SECONDS_MAX = 10.0
 TRIES_MAX = 10
-"""Of one batch, with growing pauses between, a minute in all."""
-AGAIN = {408, 429, 500, 502, 503, 504}
-REMEMBERED = "What was sent is remembered: run the same command again."
+"""Attempts for one batch, with growing pauses of about a minute in total."""
+RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
+PROGRESS_KEPT = "The progress is saved: run the same command again."
 
 
 class SendFailed(IngestError):
@@ -25,11 +25,11 @@ class SendFailed(IngestError):
 
 
 class Refused(SendFailed):
-    """The service refused the whole batch at its first try, so nothing of it was kept."""
+    """The service refused the whole batch at the first attempt, so it stored none of its events."""
 
 
 class Poster:
-    """Posts batches over one connection, which is opened again when it was lost."""
+    """Posts batches over one connection. It reconnects when the connection is lost."""
 
     def __init__(self, url: str, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
         parts = urlsplit(url)
@@ -42,9 +42,9 @@ class Poster:
         self._sleep = sleep
 
     def post(self, events: Sequence[bytes], key: str) -> dict[str, Any]:
-        """The answer to a batch that was taken, or of which no event is valid. Raises `SendFailed`.
+        """Return the answer to a batch that was accepted, or in which no event is valid. Raises `SendFailed`.
 
-        It is sent again when it may help; `key` makes that safe.
+        The batch is retried if a retry may help; `key`, the idempotency key, makes that safe.
         """
         reason = ""
         for attempt in range(TRIES_MAX):
@@ -57,11 +57,11 @@ class Poster:
                 left = sum(bool(item.get("retry")) for item in answer.get("rejected", ()))
                 if status in (200, 422) and not left:
                     return answer
-                reason = f"answered {status}: {answer.get('message') or f'{left} events were not kept'}"
-                if status not in AGAIN and not left:
-                    raise (SendFailed if attempt else Refused)(f"The service {reason}. {REMEMBERED}")
+                reason = f"answered {status}: {answer.get('message') or f'{left} events were not stored'}"
+                if status not in RETRIED_STATUSES and not left:
+                    raise (SendFailed if attempt else Refused)(f"The service {reason}. {PROGRESS_KEPT}")
             self._sleep(max(wait, min(PAUSE_SECONDS_MAX, 0.1 * 2**attempt)))
-        raise SendFailed(f"The service {reason}. {REMEMBERED}")
+        raise SendFailed(f"The service {reason}. {PROGRESS_KEPT}")
 
     def _once(self, body: bytes, key: str) -> tuple[int, float, dict[str, Any]]:
         headers = {"X-API-TOKEN": self._token, "Content-Type": "application/x-ndjson", "Idempotency-Key": key}
@@ -76,5 +76,5 @@ class Poster:
 
 
 def _seconds(text: str | None) -> float:
-    """A date, which a proxy may send, is no number."""
+    """Return 0 for a date, which a proxy may send."""
     return float(text) if text and text.isdecimal() else 0.0

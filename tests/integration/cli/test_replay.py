@@ -16,7 +16,6 @@ import pytest
 from ingest.cli.replay.replay import id_at
 from ingest.errors import SettingsError
 from ingest.events.ids import first_id_of
-from ingest.priority import LEAST
 from tests.conftest import StartService
 from tests.contract.broker.publishers import Stream, removed
 from tests.faults.harness.reading import channel_to, take_messages
@@ -148,7 +147,7 @@ def test_event_too_large_for_a_stream_is_told_and_all_others_are_there_once(
 def test_replay_takes_only_the_cpu_that_nobody_else_wants(service: ServiceProcess) -> None:
     replaying = subprocess.Popen([sys.executable, "-m", "ingest", "replay", "--rate", "10"], env=service.environment)
     try:
-        assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, replaying.pid) == LEAST, SECONDS)
+        assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, replaying.pid) == 19, SECONDS)
         assert replaying.wait(SECONDS) == 0
     finally:
         replaying.kill()

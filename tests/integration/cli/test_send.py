@@ -75,7 +75,7 @@ def test_other_batch_size_after_an_interruption_stores_nothing_twice(service: Se
 
     assert count_of(service, "other size") == EVENTS
     assert again.stdout.startswith(f"{EVENTS} accepted, 0 rejected; {EVENTS - 400} of them now"), again.stderr
-    assert "was begun with --batch 200 and goes on so" in again.stderr
+    assert "was started with --batch 200; this is kept" in again.stderr
 
 
 def test_file_that_has_grown_is_sent_from_where_it_ended(service: ServiceProcess, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_byte_order_mark_is_no_part_of_the_first_event(service: ServiceProcess, 
 @pytest.mark.parametrize(
     ("encoding", "told"),
     [
-        ("latin-1", "Line 3 is not UTF-8 (byte 12 of it)"),
+        ("latin-1", "Line 3 is not UTF-8 (at its byte 12)"),
         ("utf-16", "Line 1 begins as UTF-16"),
         ("utf-16-le", "Line 1 has a zero byte"),
     ],
@@ -161,7 +161,7 @@ def test_batch_that_was_refused_whole_may_become_a_smaller_one(service: ServiceP
 
     done = send(file, service.port, "--batch", "2")
 
-    assert (done.returncode, done.stderr.count("was begun with")) == (0, 0)
+    assert (done.returncode, done.stderr.count("was started with")) == (0, 0)
     assert json.loads((tmp_path / "day.ndjson.sent").read_text())["batch"] == 2
     assert count_of(service, "smaller") == 3
 
@@ -257,7 +257,7 @@ def test_service_that_is_away_is_waited_for_and_told(tmp_path: Path) -> None:
     pauses: list[float] = []
     poster = Poster(f"http://127.0.0.1:{free_port()}", TOKEN, pauses.append)
 
-    with pytest.raises(SendFailed, match=r"no answer: .* refused. What was sent is remembered"):
+    with pytest.raises(SendFailed, match=r"no answer: .* refused. The progress is saved"):
         poster.post([b"{}"], "key")
 
     assert len(pauses) == TRIES_MAX

@@ -36,7 +36,7 @@ def test_tail_says_when_fewer_messages_came(ingest: Ingest, queued: list[str]) -
     ran = ingest("tail", "--limit", "5", "--timeout", "0.1")
 
     assert (ran.returncode, ran.stdout.splitlines()) == (1, queued)
-    assert ran.stderr == "ingest: 3 of 5 messages came within 0.1 s.\n"
+    assert ran.stderr == "ingest: 3 of 5 messages arrived within 0.1 s.\n"
 
 
 def test_tail_prints_what_the_broker_knows_of_a_message(ingest: Ingest, queued: list[str]) -> None:
@@ -69,7 +69,7 @@ def test_tail_takes_messages_off_rabbitmq(ingest: Ingest, real: dict[str, str]) 
         "timestamp": 17,
         "body": {"call_id": 2},
     }
-    assert (rest.returncode, rest.stderr) == (1, "ingest: 1 of 5 messages came within 0.5 s.\n")
+    assert (rest.returncode, rest.stderr) == (1, "ingest: 1 of 5 messages arrived within 0.5 s.\n")
 
 
 def test_tail_says_what_it_cannot_reach(ingest: Ingest, real: dict[str, str]) -> None:

@@ -171,7 +171,7 @@ def restarted() -> Callable[[ServiceProcess], ServiceProcess]:
         (["create", "a name"], "is no name"),
         (["create", "configured"], "is no name"),
         (["create", "pbx", "--expires", "soon"], "is no time"),
-        (["create", "pbx", "--burst", "5"], "--burst is of a rate"),
+        (["create", "pbx", "--burst", "5"], "--burst needs a rate"),
         (["rotate", "nobody"], "There is no valid token named 'nobody'"),
         (["revoke", "nobody"], "No token has the name or number 'nobody'"),
     ],

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from ingest.cli.top import ENTER, LEAVE, SHOW
+from ingest.cli.top.command import ENTER, LEAVE, SHOW
 from ingest.status.snapshot import Status
 from tests.commands import Ingest, one_line
 from tests.running import EVENT, ServiceProcess

@@ -152,7 +152,7 @@ def test_level_is_changed_while_the_service_runs(embedded_service: ServiceProces
         return sum(line["message"] == message for line in lines_of(embedded_service))
 
     said = embedded_service.command("log-level", "error", "--for", "90s").stdout
-    assert said == "the log's level is error for 90s, then info\n"
+    assert said == "the log level is error for 90s, then info\n"
     assert wait_until(lambda: lines("log level changed") == 1, WAIT_SECONDS)
     embedded_service.post(b"{}")
     embedded_service.command("log-level", "usual")

@@ -192,7 +192,7 @@ def test_commands_list_verify_and_drain_it(start_service: StartService, database
         in_use = service.command("spool", "drain", check=False)
         assert (in_use.returncode, in_use.stderr) == (
             1,
-            "ingest: The service is running, and brings its spool to the database itself.\n",
+            "ingest: The service is running, and moves its spool to the database itself.\n",
         )
         service.stop()
         listed = service.command("spool", "ls").stdout
@@ -201,7 +201,7 @@ def test_commands_list_verify_and_drain_it(start_service: StartService, database
         assert service.command("spool", "verify").stdout.endswith("3 events are whole\n")
         assert service.command("spool", "drain", check=False).returncode == 1
 
-    assert service.command("spool", "drain").stdout == "3 events were brought to the database.\n"
+    assert service.command("spool", "drain").stdout == "3 events were moved to the database.\n"
 
     assert database.call_ids() == Counter(sent)
     assert "empty" in service.command("spool", "ls").stdout
@@ -229,6 +229,8 @@ def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
     assert "could not be brought to the database" in service.log()
     assert wait_until(lambda: "set aside" in report(service)["checks"]["spool"], SECONDS)
     assert f"id {first_id} on: the record is damaged" in service.command("spool", "ls").stdout
-    assert service.command("spool", "retry", "1", check=False).stderr.startswith("ingest: Nothing is set aside")
+    assert service.command("spool", "retry", "1", check=False).stderr.startswith(
+        "ingest: No events, or none with these ids, are set aside"
+    )
     assert service.command("spool", "retry", str(first_id)).stdout.startswith("1 events wait")
     assert wait_until(lambda: service.log().count("could not be brought to the database") == 2, SECONDS)

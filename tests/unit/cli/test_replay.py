@@ -170,5 +170,5 @@ async def test_events_that_were_dropped_meanwhile_are_told(path: Path) -> None:
 async def test_file_of_another_target_is_refused(path: Path) -> None:
     await replay(Table(1), Broker(), path)
 
-    with pytest.raises(SettingsError, match="belongs to the queue call-events at amqp://localhost:5672/, and not to"):
+    with pytest.raises(SettingsError, match="belongs to the queue call-events at amqp://localhost:5672/, not to"):
         await replay(Table(1), Broker(), path, target="stream call-events at rabbitmq-stream://localhost:5552/")

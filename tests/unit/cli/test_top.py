@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.cli.top import cut, lasting, plain, screen, sparkline
+from ingest.cli.top.screen import cut, duration, plain, screen, sparkline
 from ingest.status.health import Report
 from ingest.status.samples import Sample
 from ingest.status.snapshot import Error, Limits, Status, status_of
@@ -46,4 +46,4 @@ def test_long_text_is_cut_with_a_mark() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.00123, "1.23 ms"), (1.5, "1.5 s"), (300.0, "5 min")])
 def test_durations_have_units_that_fit(seconds: float, text: str) -> None:
-    assert lasting(seconds) == text
+    assert duration(seconds) == text

@@ -4,7 +4,7 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
-from ingest.cli.main import main
+from ingest.cli.main import COMMANDS
 from ingest.server.granian import stop_seconds_max
 from ingest.settings import PREFIX, Settings
 from tests.paths import DOCS
@@ -29,6 +29,6 @@ def test_it_has_the_time_to_stop_that_the_service_takes() -> None:
 
 def test_its_command_and_its_settings_are_the_services() -> None:
     program, command = unit()["Service"]["ExecStart"].split()
-    assert (Path(program).name, command in main.commands) == ("ingest", True)
+    assert (Path(program).name, command in COMMANDS) == ("ingest", True)
     named = set(re.findall(rf"{PREFIX}([A-Z_]+)", UNIT.read_text()))
     assert {name.lower() for name in named} <= set(Settings.__struct_fields__)

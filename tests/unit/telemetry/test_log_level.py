@@ -3,10 +3,13 @@ from pathlib import Path
 import pytest
 
 from ingest.cli.log_level import change
+from ingest.cli.options import Duration
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.telemetry.log_level import FILE_NAME, LevelWatch
 from tests.unit.fakes import FakeClock
+
+QUARTER = Duration.parse("15m")
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> No
     watch.look()
     assert said == []
 
-    change(settings, "debug", "15m")
+    change(settings, "debug", QUARTER)
     watch.look()
     watch.look()
     assert said == ["DEBUG"]
@@ -34,9 +37,9 @@ def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> No
 def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, clock: FakeClock) -> None:
     said: list[str] = []
     watch = LevelWatch(settings.run_dir, "warning", clock.now_us, said.append)
-    change(settings, "error", "2h")
+    change(settings, "error", QUARTER)
     watch.look()
-    assert change(settings, "usual", "15m") == "the log's level is info again"
+    assert change(settings, "usual", QUARTER) == "the log level is info again"
     watch.look()
     (settings.run_dir / FILE_NAME).write_text("loud")
     watch.look()
@@ -45,6 +48,6 @@ def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, c
     assert said == ["ERROR", "WARNING"]
 
 
-def test_time_that_is_none_is_refused(settings: Settings) -> None:
+def test_malformed_duration_is_refused() -> None:
     with pytest.raises(SettingsError, match="no time"):
-        change(settings, "debug", "soon")
+        Duration.parse("soon")

@@ -1,0 +1,14 @@
+"""The command `ingest config`."""
+
+import click
+
+from ingest.cli.options import with_settings
+from ingest.settings import Settings, masked
+
+
+@click.command()
+@with_settings
+def config(settings: Settings) -> None:
+    """Print the effective settings, with secrets masked, as lines of an environment file."""
+    for name, value in masked(settings).items():
+        click.echo(f"{name}={value}")

@@ -1,0 +1,82 @@
+"""Checks of the broker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiormq.exceptions
+
+from ingest.broker.amqp.connect import connect
+from ingest.broker.amqp.findings import TYPE, arguments_of, losses, told_channels, try_size
+from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.amqp.reasons import words_of
+from ingest.broker.stream.topology import look_at
+from ingest.cli.doctor.finding import Check
+from ingest.errors import IngestError
+from ingest.server.wiring import make_topology
+from ingest.settings import Settings, mask_url
+
+
+def broker_checks(settings: Settings) -> Mapping[str, Check]:
+    if settings.publish_to == "stream":
+        return {"stream": _stream}
+    if settings.broker_url == "embedded:":
+        return {"broker": _embedded}
+    return {"broker": _broker, "queue": _queue}
+
+
+async def _embedded(settings: Settings) -> str:
+    return "the embedded queue, in the data folder"
+
+
+async def _broker(settings: Settings) -> str:
+    async with await _connect(settings) as connection:
+        await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
+        channels = told_channels(connection, settings.channels_max)
+        return f"{mask_url(settings.broker_url)} answers{channels}"
+
+
+async def _queue(settings: Settings) -> str:
+    declaration = QueueDeclaration(settings.queue, settings.queue_type)
+    async with await _connect(settings) as connection:
+        try:
+            async with connection.channel() as channel:
+                queue = await channel.declare_queue(settings.queue, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return f"{settings.queue} is not there yet; `ingest serve` declares it"
+        arguments = await arguments_of(connection, declaration)
+    if lost := losses(arguments):
+        raise IngestError(
+            f"{settings.queue} loses messages: {'; '.join(lost)}. "
+            "Declare it without these arguments, or let `ingest serve` declare it."
+        )
+    count = queue.declaration_result.message_count
+    kind = arguments[TYPE]
+    differs = "" if kind == settings.queue_type else f"; it is {kind}, not INGEST_QUEUE_TYPE={settings.queue_type}"
+    return f"{settings.queue} is there, {count} messages wait in it{differs}"
+
+
+async def _connect(settings: Settings) -> Any:
+    try:
+        return await connect(settings.broker_url, settings.connect_timeout_seconds)
+    except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
+        raise IngestError(
+            f"{mask_url(settings.broker_url)} cannot be reached ({words_of(exc)}). "
+            "Check INGEST_BROKER_URL and the broker; meanwhile events wait in the database."
+        ) from exc
+
+
+async def _stream(settings: Settings) -> str:
+    shown = mask_url(settings.stream_url)
+    topology = make_topology(settings)
+    try:
+        found = await look_at(settings.stream_url, topology, settings.connect_timeout_seconds)
+    except IngestError as exc:
+        raise IngestError(
+            f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "
+            "meanwhile events wait in the database."
+        ) from exc
+    if len(found.absent) == len(topology.streams):
+        return f"{shown} answers; stream {settings.queue} is not there yet, `ingest serve` declares it"
+    if missing := found.unbound or found.absent:
+        raise IngestError(f"{topology.told(missing)} `ingest serve` completes it, always if INGEST_BROKER_URL is set.")
+    return f"{shown} answers, stream {settings.queue} is there"

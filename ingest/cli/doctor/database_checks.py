@@ -1,0 +1,106 @@
+"""Checks of the database."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import cast
+
+from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, text_of
+from ingest.cli.doctor.finding import Check
+from ingest.errors import SchemaError, SettingsError, StoreError
+from ingest.server.wiring import make_store
+from ingest.settings import Settings, mask_url
+from ingest.store.mysql.migrate import examine
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.schema import Report
+from ingest.store.mysql.store import MySQLStore
+
+DURABILITY = b"SELECT @@innodb_flush_log_at_trx_commit"
+
+
+def database_checks(settings: Settings) -> Mapping[str, Check]:
+    checks = {"database": _database, "schema": _schema}
+    if settings.database_url.startswith("mysql:"):
+        checks |= {"durability": _durability, "clock": _clock, "cluster": _cluster}
+    return checks
+
+
+async def _database(settings: Settings) -> str:
+    store = make_store(settings, looks_only=True)
+    try:
+        await store.ping()
+    except SchemaError:
+        pass  # the database answered; the next check reports the schema
+    except StoreError as exc:
+        raise StoreError(
+            f"{exc} Check INGEST_DATABASE_URL ({mask_url(settings.database_url)}) and the server."
+        ) from exc
+    finally:
+        await store.close()
+    return f"{mask_url(settings.database_url)} answers"
+
+
+async def _schema(settings: Settings) -> str:
+    try:
+        if settings.database_url.startswith("mysql:"):
+            report = await examine(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
+        else:
+            report = await _sqlite_report(settings)
+    except SchemaError as exc:
+        if not exc.unmigrated:
+            raise
+        raise SchemaError("The tables are missing or old: run `ingest migrate`.") from exc
+    report.raise_for_stops()
+    if report.unfinished:
+        raise SchemaError(" ".join(report.unfinished))
+    return " ".join(["up to date, but:", *report.costs]) if report.costs else "up to date"
+
+
+async def _sqlite_report(settings: Settings) -> Report:
+    store = make_store(settings, looks_only=True)
+    try:
+        await store.ping()
+    finally:
+        await store.close()
+    return Report()
+
+
+async def _durability(settings: Settings) -> str:
+    connection = await Servers.parse(settings.database_url).connect(settings.connect_timeout_seconds)
+    try:
+        value = (await connection.run(DURABILITY))[0][0]
+    finally:
+        await connection.end()
+    if value != 1:
+        raise StoreError(
+            f"innodb_flush_log_at_trx_commit is {value}: a crash of the server loses acknowledged events. Set it to 1."
+        )
+    return "each commit is flushed"
+
+
+async def _clock(settings: Settings) -> str:
+    store = make_store(settings)
+    try:
+        with suppress(SchemaError):  # reported by the check of the schema
+            await store.ping()
+        if problem := cast(MySQLStore, store).clocks.problem():
+            raise StoreError(f"{problem[0].upper()}{problem[1:]}.")
+    finally:
+        await store.close()
+    return "the clocks of this host and the database agree"
+
+
+async def _cluster(settings: Settings) -> str:
+    target = target_of(settings)
+    store = make_store(settings)
+    try:
+        record = await cast(MySQLStore, store).record()
+    except SchemaError:
+        return "not checked: the tables are missing or old"
+    finally:
+        await store.close()
+    if record.shared is None:
+        return "no node has started yet"
+    if same_target(target, record.shared):
+        return f"all nodes agreed to publish to this: {text_of(target)}"
+    holders = live_nodes(record, record.shared)
+    raise SettingsError(explain_difference(target, record.shared, f"so have {', '.join(holders) or 'no live workers'}"))
