@@ -20,10 +20,10 @@ from ingest.telemetry.outage import Outage
 ISOLATE_COMMITS_MAX = 64
 """To find the rows that a batch was refused for; what is not tried by then goes to the spool."""
 
-NOT_FOUND = "The batch held rows that the database refuses, and finding them took too long. Send the event again."
-PROVISIONAL = "The worker has no id slot, and there is no spool. Send the event again."
+NOT_FOUND = "The database refuses some rows of the batch, and the search for them took too long; retry."
+PROVISIONAL = "The worker has no id slot and no spool; retry."
 GIVEN_UP = "The database did not commit within {:g} s."
-TOO_SLOW = "The database is too slow. The event was not acknowledged: send it again."
+TOO_SLOW = "The database is too slow. The event was not acknowledged; retry."
 
 
 class PublishStage(Protocol):

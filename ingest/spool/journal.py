@@ -153,14 +153,14 @@ class Journal:
 
     def check_room(self, size: int) -> None:
         if max(self.index.usage.bytes, self._log.size) + size > self._limits.bytes_max:
-            raise SpoolFull(f"The spool is full ({self._limits.bytes_max} bytes). Send the event again.")
+            raise SpoolFull(f"The spool is full ({self._limits.bytes_max} bytes); retry later.")
         if not self.files.folder.is_dir():
             self.keep_place(self._log.segments)
         disk = os.statvfs(self.files.folder)
         if disk.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, "the disk is read-only", str(self.files.folder))
         if disk.f_bavail * disk.f_frsize < self._limits.free_bytes_min + size:
-            raise SpoolFull(f"The disk has less than {self._limits.free_bytes_min} bytes free. Send the event again.")
+            raise SpoolFull(f"The disk has less than {self._limits.free_bytes_min} bytes free; retry later.")
 
     def keep_place(self, segments: Sequence[Segment]) -> None:
         """A lock or segment that was deleted or moved is no use after a crash: what is open is written anew."""

@@ -222,6 +222,6 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as exc:
         full = exc.errno in NO_ROOM
-        raise (SpoolFull if full else StoreUnavailable)(f"The spool: {exc.strerror}. Send the event again.") from exc
+        raise (SpoolFull if full else StoreUnavailable)(f"The spool failed: {exc.strerror}. Retry.") from exc
     except (sqlite3.Error, SettingsError) as exc:
-        raise StoreUnavailable(f"The spool: {exc}. Send the event again.") from exc
+        raise StoreUnavailable(f"The spool failed: {exc}. Retry.") from exc

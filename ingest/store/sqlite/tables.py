@@ -154,7 +154,7 @@ def _translated() -> Iterator[None]:
             raise SchemaError(
                 f"The schema is not this version's ({exc}): run `ingest migrate`.", unmigrated=True
             ) from exc
-        raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged: send it again.") from exc
+        raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged; retry.") from exc
     except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
         raise BatchRefused(f"SQLite refused the batch: {exc}.") from exc  # a constraint or a trigger: not the service's
     except FileNotFoundError as exc:
