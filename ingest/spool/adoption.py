@@ -1,4 +1,4 @@
-"""Takes over what dead workers left in their spools, also those of older versions, and does what people ask for."""
+"""Takes over the spools of dead workers, also of older versions, and carries out requests of `ingest spool retry`."""
 
 import asyncio
 import logging
@@ -19,29 +19,29 @@ log = logging.getLogger("ingest.spool")
 
 LOOK_SECONDS = 2.0
 MOVED_RECORDS = 16
-"""Moved at a time out of an older version's file; each is one batch of bounded bytes."""
+"""Records moved at a time out of an older version's file. Each is one batch, whose size is bounded."""
 FREE = 0
 """The lease of a record whose publisher is dead."""
 
 
 class Adoption:
-    """Into the worker's own spool. A crash in between leaves records in both: their ids make that harmless."""
+    """Moves records to the worker's own spool. A crash may leave a record in both: its ids make that harmless."""
 
     def __init__(self, folder: Path, own: SpoolStore) -> None:
         self._folder = folder
         self._own = own
 
     async def run(self) -> None:
-        """Until cancelled: neither the worker's own batches nor its drainer wait for it."""
+        """Work until cancelled. The worker's own batches and its drainer do not wait for it."""
         while True:
             try:
                 await self.adopt()
             except (StoreError, OSError) as exc:
-                log.debug("what dead workers left is adopted later", extra={"reason": str(exc)})
+                log.debug("the spools of dead workers are adopted later", extra={"reason": str(exc)})
             await asyncio.sleep(jittered(LOOK_SECONDS))
 
     async def adopt(self) -> None:
-        """Raises `StoreError` or `OSError`, with what is not moved still where it was."""
+        """Raises `StoreError` or `OSError`. Records that were not moved by then stay where they are."""
         await self._own.load_rest()
         await self._own.take_requests()
         await self._convert(self._own.files)
@@ -54,7 +54,7 @@ class Adoption:
                 orphan.release()
 
     async def _convert(self, files: SpoolFiles) -> None:
-        """What older versions have left."""
+        """Move the records out of the files of older versions."""
         for path in files.legacy():
             await self._read(path)
 

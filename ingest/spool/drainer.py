@@ -1,4 +1,4 @@
-"""Brings what is in the spool to the database, oldest first."""
+"""Drains the spool: moves its records to the database, oldest first."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from ingest.errors import SpoolFull, StoreError
 from ingest.pipeline.commit_target import RelayPort
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
-from ingest.spool.transfer import Anew, Outcome, Transfer
+from ingest.spool.transfer import Outcome, RenewIds, Transfer
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -19,18 +19,18 @@ from ingest.telemetry.outage import Outage
 log = logging.getLogger("ingest.drainer")
 
 TAKE_RECORDS = 64
-"""Brought over at a time; each is one batch of bounded bytes."""
+"""Records moved in one round. Each is one batch, whose size is bounded."""
 GROUP_BYTES = 256 << 10
-"""Of packed records that share a transaction: an outage at little load leaves many small ones. As a statement they are
-some eight times as long, which every server's `max_allowed_packet` has room for."""
+"""Packed records up to this size share a transaction: an outage at little load leaves many small records. The SQL is
+about eight times as long, and still fits in every server's `max_allowed_packet`."""
 REFUSED_MAX = 8
-"""Groups that a round tries in vain: one that is taken proves that the database works, and the others' fault."""
+"""A round ends after this many refused groups. One committed group proves that the others are to blame themselves."""
 SUSPECTS_MAX = 128
-"""Refused records that are passed over; with more the oldest are tried again."""
+"""A round skips up to this many refused records. With more, it tries the oldest again."""
 
 
 class Drainer:
-    """`run` works until it is cancelled. The first record that arrives tells that the database is back."""
+    """`run` works until it is cancelled. The first committed record ends the outage."""
 
     def __init__(
         self,
@@ -40,16 +40,16 @@ class Drainer:
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
-        anew: Anew,
+        renew_ids: RenewIds,
     ) -> None:
         self._spool = spool
         self._database = database
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
-        self._transfer = Transfer(spool, database, relay, outage, metrics, anew)
+        self._transfer = Transfer(spool, database, relay, outage, metrics, renew_ids)
         self._suspects: set[int] = set()
-        """First ids of records that failed while the database took no other: others are tried before them."""
+        """First ids of records that failed while the database took no other. They are tried last."""
 
     async def run(self) -> None:
         while True:
@@ -65,9 +65,9 @@ class Drainer:
                 await self._pause(was_away)
 
     async def _pause(self, was_away: bool) -> None:
-        """Until the next round. As soon as an outage begins the database is asked: a short one is over when it answers.
+        """Wait for the next round. A new outage ends the wait at once: it may be so short that it is over by then.
 
-        `was_away`: it has been asked in vain.
+        With `was_away` the database has just failed to answer, so the full time passes.
         """
         seconds = jittered(self._poll_seconds)
         if was_away:
@@ -78,67 +78,67 @@ class Drainer:
                 await self._outage.active.wait()
 
     async def round(self) -> bool:
-        """Bring some records over; True if there may be more. Raises `StoreError` while the database is away."""
+        """Move some records. Return True if there may be more. Raises `StoreError` while the database is away."""
         was_away = bool(self._outage.reason)
         records = await self._take(was_away)
         if not records:
             await self._spool.give_room_back()
-            if was_away:  # else there may be records by now, which tell more than an answer does
-                await self._ask_database()
+            if was_away:  # otherwise new records may have come, and moving them proves more than a probe
+                await self._probe_database()
             return False
         left = {record.first_id: record for record in records}
         try:
-            return await self._bring_all(records, left)
+            return await self._move_all(records, left)
         finally:
             if left:
                 await self._spool.give_back([*left.values()])
 
     async def _take(self, was_away: bool) -> Sequence[Record]:
-        """While the database is away one record will do to see that, or a few beside those that it refuses."""
+        """While the database is away, take one record as a probe. If some are refused, take a few others with them."""
         few = REFUSED_MAX if self._suspects else 1
         try:
             return await self._spool.take_oldest(len(self._suspects) + (few if was_away else TAKE_RECORDS))
         except SpoolFull:
-            await self._ask_database()  # what is in the spool waits for room on its disk; new events need not
+            await self._probe_database()  # the records wait for room on the spool's disk; new events need not
             raise
 
-    async def _ask_database(self) -> None:
-        """With nothing to bring over, a commit that is tried and rolled back tells whether it takes any."""
+    async def _probe_database(self) -> None:
+        """Find out if the database takes commits, while there is no record to move. Raises `StoreError` if not."""
         if self._outage.reason:
             await self._database.probe()
             self._outage.recovered()
 
-    async def _bring_all(self, records: Sequence[Record], left: dict[int, Record]) -> bool:
-        """Records that the database refused come last, and only once it has taken another: then it is their fault.
+    async def _move_all(self, records: Sequence[Record], left: dict[int, Record]) -> bool:
+        """Move new records first. Refused ones follow once the database has taken another: only that proves the blame.
 
-        Takes out of `left` what is done. True if there may be more.
+        Removes finished records from `left`. Return True if there may be more.
         """
         suspects = [record for record in records if record.first_id in self._suspects]
         fresh = deque(record for record in records if record.first_id not in self._suspects)
         if not fresh:
             fresh, suspects = deque(suspects), []
         proven: list[Record] = []
-        in_vain = 0
-        while fresh and in_vain < REFUSED_MAX:
+        refused_groups = 0
+        while fresh and refused_groups < REFUSED_MAX:
             group = _next_group(fresh)
-            outcome = await self._bring(group, left)
+            outcome = await self._move(group, left)
             if outcome.taken:
-                proven, suspects, in_vain = [*proven, *suspects], [], 0
+                proven, suspects, refused_groups = [*proven, *suspects], [], 0
             else:
-                in_vain += 1
+                refused_groups += 1
             suspects += outcome.refused
             for _ in group:
                 fresh.popleft()
         for record in proven:
-            suspects += (await self._bring([record], left, proven=True)).refused
+            suspects += (await self._move([record], left, proven=True)).refused
         self._suspects = {record.first_id for record in suspects} if len(suspects) <= SUSPECTS_MAX else set()
-        return not in_vain
+        return not refused_groups
 
-    async def _bring(self, group: Sequence[Record], left: dict[int, Record], *, proven: bool = False) -> Outcome:
+    async def _move(self, group: Sequence[Record], left: dict[int, Record], *, proven: bool = False) -> Outcome:
         try:
-            outcome = await self._transfer.bring(group, proven=proven)
+            outcome = await self._transfer.move(group, proven=proven)
         except StoreError:
-            # Most likely the database is away; but a record may also be too much for it every time.
+            # Most likely the database is away. But one record may also break the connection every time.
             self._suspects = {*self._suspects, group[0].first_id} if len(self._suspects) < REFUSED_MAX else set()
             raise
         for record in group:
@@ -148,7 +148,7 @@ class Drainer:
 
 
 def _next_group(left: Sequence[Record]) -> Sequence[Record]:
-    """Published records go together, as many as one statement may hold; an unpublished one goes alone."""
+    """Published records share a transaction, up to `GROUP_BYTES`. An unpublished record has its own."""
     group: list[Record] = []
     size = 0
     for record in left:

@@ -1,10 +1,10 @@
-"""The spool's folder. A spool is a lock, which names its owner, and segments; what a dead worker left is adopted.
+"""The spool's folder. A spool is a lock, held by its owner, and segments. Live workers adopt a dead worker's spool.
 
-- `spool-0.lock`: of the spool 0
-- `spool-0.00000001.9f86d081884c7d65.log`: its first segment, with the mark of its entries in the name
-- `spool-0.00000001.9f86d081884c7d65.damaged`: the same, drained, with bytes in it that cannot be read: kept for people
-- `spool-0.1738331100123456789.retry`: ids of events that a person wants to be tried again
-- `spool-0.db`, `spool-0.0.damaged`: of an older version, see `ingest.spool.sqlite_spool`
+- `spool-0.lock`: the lock of spool 0
+- `spool-0.00000001.9f86d081884c7d65.log`: its first segment. The name has the mark of its entries.
+- `spool-0.00000001.9f86d081884c7d65.damaged`: a drained segment with unreadable bytes in it, kept for an operator
+- `spool-0.1738331100123456789.retry`: ids of events that an operator wants to be tried again
+- `spool-0.db`, `spool-0.0.damaged`: files of an older version, see `ingest.spool.sqlite_spool`
 """
 
 import re
@@ -20,7 +20,7 @@ _legacy_name = re.compile(r"spool-\d+(?:\.db|\.\d+\.damaged)")
 
 
 class SpoolFiles:
-    """One spool's files, held as long as this object is not released."""
+    """One spool's files, held until `release`."""
 
     def __init__(self, folder: Path, number: int, lock: FileLock) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class SpoolFiles:
         self.lock = lock
 
     def release(self) -> None:
-        """Safe to call twice. The lock's file stays, as another worker may be waiting for it."""
+        """Safe to call twice. The lock's file stays: another worker may be waiting for it."""
         self.lock.release()
 
     def segments(self) -> list[Path]:
@@ -38,7 +38,7 @@ class SpoolFiles:
         return sorted(self.folder.glob(f"spool-{self.number}.*{RETRY}"))
 
     def next_number(self) -> int:
-        """Above every segment that is there, also the damaged ones."""
+        """A number above that of every segment, damaged ones included."""
         paths = self.folder.glob(f"spool-{self.number}.*")
         return 1 + max((number_of(path) for path in paths if _segment_name.fullmatch(path.name)), default=0)
 
@@ -50,12 +50,12 @@ class SpoolFiles:
 
 
 def segments_of(folder: Path, number: int) -> list[Path]:
-    """In their order."""
+    """The segments, oldest first."""
     return sorted(folder.glob(f"spool-{number}.*{LOG}"), key=number_of)
 
 
 def number_of(path: Path) -> int:
-    """Of a segment, within its spool."""
+    """The number of a segment within its spool."""
     return int(_parts(path)[1])
 
 
@@ -69,7 +69,7 @@ def _parts(path: Path) -> tuple[str, ...]:
 
 
 def take_spool(folder: Path) -> SpoolFiles:
-    """The first spool that nobody has. Raises `SettingsError` if the folder cannot be used."""
+    """Take the first free spool. Raises `SettingsError` if the folder cannot be used, or all spools are in use."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(SEATS_MAX):
@@ -81,13 +81,13 @@ def take_spool(folder: Path) -> SpoolFiles:
 
 
 def take(folder: Path, number: int) -> SpoolFiles | None:
-    """None if a live process has it. Raises `OSError`."""
+    """None if a live process holds it. Raises `OSError`."""
     taken = lock(folder / f"spool-{number}.lock")
     return None if taken is None else SpoolFiles(folder, number, taken)
 
 
 def take_orphans(folder: Path) -> Iterator[SpoolFiles]:
-    """The spools of dead workers, each held by the caller from then on."""
+    """The spools of dead workers. The caller holds each one, and must release it."""
     for number in spools(folder):
         if taken := take(folder, number):
             if number in spools(folder):
@@ -97,22 +97,22 @@ def take_orphans(folder: Path) -> Iterator[SpoolFiles]:
 
 
 def spools(folder: Path) -> list[int]:
-    """Numbers of those that hold something."""
+    """The numbers of the spools that are not empty."""
     paths = [path for suffix in (LOG, RETRY) for path in folder.glob(f"spool-*{suffix}")]
     found = {path.name.split(".")[0] for path in [*paths, *legacy(folder)]}
     return sorted(int(name[6:]) for name in found if name[6:].isdecimal())
 
 
 def damaged(folder: Path) -> list[Path]:
-    """Files in which something cannot be read, and all else was taken out of them: kept for people."""
+    """Drained files with unreadable bytes in them, kept for an operator."""
     return sorted(path for path in folder.glob(f"spool-*{DAMAGED}") if not _legacy_name.fullmatch(path.name))
 
 
 def legacy(folder: Path) -> list[Path]:
-    """Files of older versions that are not read yet."""
+    """Files of older versions that were not read yet."""
     return sorted(path for path in folder.glob("spool-*") if _legacy_name.fullmatch(path.name))
 
 
 def is_held(folder: Path, number: int) -> bool:
-    """Whether a live process has the spool. Creates nothing."""
+    """True if a live process holds the spool. Creates no file."""
     return is_locked(folder / f"spool-{number}.lock")

@@ -1,4 +1,4 @@
-"""What is in the spool, and whether it works: for `/readyz` and the gauges."""
+"""Looks at the spool's contents and its health, for `/readyz` and the gauges."""
 
 from ingest.clock import NowUs
 from ingest.errors import StoreError
@@ -17,8 +17,8 @@ class SpoolWatch:
         self._metrics = metrics
         self._now_us = now_us
         self._usage = Usage()
-        self._problem: str | None = None
-        self._trouble: str | None = None
+        self.problem: str | None = None
+        self._file_problem: str | None = None
         self._damages = 0
 
     @property
@@ -26,30 +26,26 @@ class SpoolWatch:
         return self._outage.reason is not None
 
     @property
-    def problem(self) -> str | None:
-        return self._problem
-
-    @property
     def waiting(self) -> str | None:
-        said = [f"{self._usage.events} events wait for the database"] if self._usage.events else []
+        texts = [f"{self._usage.events} events wait for the database"] if self._usage.events else []
         if self._usage.refused_events:
-            said.append(f"{self._usage.refused_events} events are set aside: see `ingest spool ls`")
-        return "; ".join(said) or None
+            texts.append(f"{self._usage.refused_events} events are set aside: see `ingest spool ls`")
+        return "; ".join(texts) or None
 
     def trouble(self) -> str | None:
-        """What is wrong with its files, though it takes events."""
-        return self._trouble
+        """A problem with the spool's files. The spool still takes events."""
+        return self._file_problem
 
     async def look(self) -> None:
         """Never raises."""
         try:
             self._usage = await self._store.usage()
             self._show(await self._store.oldest_ms())
-            self._trouble = await self._store.check_files()
+            self._file_problem = await self._store.check_files()
             await self._store.check_room()
-            self._problem = None
+            self.problem = None
         except StoreError as exc:
-            self._problem = str(exc)
+            self.problem = str(exc)
 
     def _show(self, oldest_ms: int | None) -> None:
         age_ms = 0 if oldest_ms is None else self._now_us() // 1000 - oldest_ms

@@ -1,4 +1,4 @@
-"""Looks into the spools of a data folder without touching them: for `ingest spool ls` and `verify`."""
+"""Reads the spools of a data folder without changing them: for `ingest spool ls` and `verify`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -9,11 +9,10 @@ import msgspec
 
 from ingest.events.ids import milliseconds_of
 from ingest.spool.files import is_held, segments_of, spools
-from ingest.spool.index import Index
-from ingest.spool.loading import Loader
-from ingest.spool.log import Segment
 from ingest.spool.records import Place, Record, Refused, Usage
-from ingest.spool.segment import read_at
+from ingest.spool.segments.index import Index
+from ingest.spool.segments.loading import Loader
+from ingest.spool.segments.log import Segment
 
 State = Literal["in use", "left behind"]
 PAGE_RECORDS = 64
@@ -21,8 +20,11 @@ TRIES_MAX = 20
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """Of one spool. `unpublished` counts events, `oldest_ms` is Unix time, `damage` has a line for each place of it;
-    `broken` has first ids and events of records that are not whole, if these were looked at."""
+    """The contents of one spool. `unpublished` counts events, `oldest_ms` is Unix time.
+
+    `damage` has a line for each damaged place. `broken` has the first id and number of events of each damaged record,
+    if the records were decoded.
+    """
 
     name: str
     state: State
@@ -35,10 +37,10 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
-    """Of each spool that holds something; `decode` every record. Raises `OSError`."""
+    """The contents of each spool that is not empty. With `decode` every record is decoded. Raises `OSError`."""
     for number in spools(folder):
         for _ in range(TRIES_MAX):
-            with suppress(FileNotFoundError):  # its owner has just deleted what is empty
+            with suppress(FileNotFoundError):  # its owner has just deleted an empty segment
                 yield _contents(folder, number, decode=decode)
                 break
 
@@ -51,7 +53,7 @@ def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
             opened.callback(segment.close)
 
         def read(place: Place) -> bytes:
-            return read_at(segments[place.segment].descriptor, place.place, place.size)
+            return segments[place.segment].read(place)
 
         index = Index(lambda segment, change: None)
         loader = Loader(index, read, segments)
@@ -64,7 +66,7 @@ def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
             index.usage,
             index.unpublished(),
             None if first_id is None else milliseconds_of(first_id),
-            [Refused(*row[:3], read(Place(*row[3:]))) for row in index.refused()],
+            [Refused(*row[:3], read(row.place)) for row in index.refused()],
             loader.damage,
             dict(_broken(index, read)) if decode else {},
         )
@@ -74,6 +76,6 @@ def _broken(index: Index, read: Callable[[Place], bytes]) -> Iterator[tuple[int,
     first_id = 0
     while rows := index.after(first_id, PAGE_RECORDS):
         for row in rows:
-            if Record(*row[:3], read(Place(*row[3:]))).unpacked() is None:
+            if Record(*row[:3], read(row.place)).unpacked() is None:
                 yield row[:2]
-        first_id = rows[-1][0]
+        first_id = rows[-1].first_id

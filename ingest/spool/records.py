@@ -1,38 +1,38 @@
-"""What lies in a spool, and its bounds."""
+"""Records of a spool, and its bounds."""
 
 from typing import NamedTuple
 
 import msgspec
 
 from ingest.events.batch import Batch, unpack_one
-from ingest.spool.segment import ENTRY_BYTES
+from ingest.spool.segments.format import ENTRY_BYTES
 
 RECORD_BYTES = ENTRY_BYTES
-"""What a record takes beside its batch."""
+"""The size of a record without its batch."""
 SEGMENTS = 16
-"""A full spool has about so many files: each gives its room back when all in it has gone, and is open until then."""
+"""A full spool has about this many files. Each stays open, and is deleted once nothing in it is needed."""
 SEGMENT_BYTES_MIN = 4096
 SEGMENT_BYTES_MAX = 256 << 20
-"""Of a segment that is loaded the index's rows are held twice."""
+"""While a segment is loaded, its rows are in memory twice."""
 
 
 class SpoolLimits(msgspec.Struct, frozen=True):
     bytes_max: int
     free_bytes_min: int
-    """Of the disk, that the spool leaves to others."""
+    """Free space of the disk that the spool never uses."""
     lease_seconds: float
-    """How long a record that is being brought to the database is not published."""
+    """For this time the relay does not publish a record that the drainer has taken."""
     published_first: bool = False
-    """Nothing is brought to the database before it is published: there others could publish it out of its turn."""
+    """The drainer takes only published records: in the database others could publish them out of order."""
 
     @property
     def segment_bytes(self) -> int:
-        """A segment that is so long is not appended to."""
+        """A segment of this size gets no more entries."""
         return min(max(self.bytes_max // SEGMENTS, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX)
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Of what waits; `refused_events` are set aside, `file_bytes` are the files', which hold what is gone, too."""
+    """`refused_events` are set aside. `file_bytes` is the size of the files, which also hold removed records."""
 
     records: int = 0
     events: int = 0
@@ -42,15 +42,19 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a batch lies: the segment's number, and the place and size of the packed batch in it, in bytes."""
+    """The segment's number, and the offset and size of a packed batch in it, in bytes."""
 
     segment: int
-    place: int
+    offset: int
     size: int
+
+    def tail(self, size: int) -> "Place":
+        """The last `size` bytes."""
+        return Place(self.segment, self.offset + self.size - size, size)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A batch as it lies in the spool; `batch` is packed, see `ingest.events.batch.pack`."""
+    """A batch in the spool. `batch` is packed, see `ingest.events.batch.pack`. A None lease means: published."""
 
     first_id: int
     count: int
@@ -67,7 +71,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """What cannot be brought to the database, packed as in `Record`, and why."""
+    """Events that the database refuses, packed as in `Record`, and the reason."""
 
     first_id: int
     count: int

@@ -1,7 +1,7 @@
-"""Reads the spools of versions before segments: SQLite files, of which a killed worker has left the log (WAL), too.
+"""Reads the spools of older versions: SQLite files. A killed worker also left SQLite's log (WAL).
 
-SQLite stops at the first frame of a log whose checksum is wrong, without a word. So it is shown the log once more with
-the checksums made right: what a frame holds is told by the batches' own checksums.
+SQLite silently stops at the first frame of a log whose checksum is wrong. So the reader corrects the checksums in a
+copy of the log, and reads again. The batches' own checksums then tell which rows are whole.
 """
 
 import shutil
@@ -21,14 +21,14 @@ TABLES = {
     "refused": "SELECT first_id, count, reason, CAST(batch AS BLOB) FROM refused",
 }
 WAL_BYTES_MAX = 64 << 20
-"""SQLite keeps it at some 4 MiB; a longer one is believed as it is."""
+"""SQLite keeps a log at about 4 MiB. A longer one than this is not corrected."""
 WAL_MAGIC, WAL_VERSION = 0x377F0682, 3007000
 HEADER_BYTES, FRAME_BYTES, PAGE_BYTES = 32, 24, 4096
 WAIT_SECONDS = 5.0
 
 
 class Reading:
-    """Each whole row once; `whole` tells afterwards whether all could be read."""
+    """Yields each whole row once. Afterwards `whole` is False if some rows could not be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,18 +36,18 @@ class Reading:
         self.whole = True
 
     def rows(self) -> Iterator[Record | Refused]:
-        """Raises `OSError` if the file cannot be looked at."""
+        """Raises `OSError` if the file cannot be opened."""
         yield from self._rows_of(self._path)
         if log := _mended(self._path.with_name(f"{self._path.name}-wal"), self._path.stat().st_size):
             self.whole = False
-            twin = self._path.with_name(f"{self._path.name}.reading")
+            copy = self._path.with_name(f"{self._path.name}.reading")
             try:
-                twin.unlink(missing_ok=True)
-                _link_or_copy(self._path, twin)
-                twin.with_name(f"{twin.name}-wal").write_bytes(log)
-                yield from self._rows_of(twin)
+                copy.unlink(missing_ok=True)
+                _link_or_copy(self._path, copy)
+                copy.with_name(f"{copy.name}-wal").write_bytes(log)
+                yield from self._rows_of(copy)
             finally:
-                for path in twin.parent.glob(f"{twin.name}*"):
+                for path in copy.parent.glob(f"{copy.name}*"):
                     path.unlink()
 
     def _rows_of(self, path: Path) -> Iterator[Record | Refused]:
@@ -59,7 +59,7 @@ class Reading:
             self.whole = False
 
     def _new_ones(self, connection: sqlite3.Connection, table: str, sql: str) -> Iterator[Record | Refused]:
-        """From both ends, as a damaged page ends a reading."""
+        """Read from both ends, as a query stops at a damaged page."""
         for order in ("ASC", "DESC"):
             try:
                 for row in connection.execute(f"{sql} ORDER BY first_id {order}"):
@@ -79,15 +79,15 @@ class Reading:
         return whole
 
 
-def _link_or_copy(path: Path, twin: Path) -> None:
+def _link_or_copy(path: Path, copy: Path) -> None:
     try:
-        twin.hardlink_to(path)
-    except OSError:  # a file system without
-        shutil.copyfile(path, twin)
+        copy.hardlink_to(path)
+    except OSError:  # the file system has no hard links
+        shutil.copyfile(path, copy)
 
 
 def _mended(path: Path, file_bytes: int) -> bytes | None:
-    """The log with right checksums; None if SQLite takes all of it as it is."""
+    """The log with correct checksums; None if SQLite can read all of it as it is."""
     if not path.exists() or not HEADER_BYTES < path.stat().st_size <= WAL_BYTES_MAX:
         return None
     content = path.read_bytes()
@@ -99,7 +99,7 @@ def _mended(path: Path, file_bytes: int) -> bytes | None:
     own = content[16:24]
     if content[:HEADER_BYTES] != _summed(header + own, b"", 0, 0, big)[0]:
         own = salts[0] if salts else own
-    last = max((at for at, salt in enumerate(salts) if salt == own), default=-1)  # what follows is of an earlier round
+    last = max((at for at, salt in enumerate(salts) if salt == own), default=-1)  # later frames are of an earlier round
     pages_max = file_bytes // PAGE_BYTES + last + 1
     mended, first, second = _summed(header + own, b"", 0, 0, big)
     parts = [mended]
@@ -113,7 +113,7 @@ def _mended(path: Path, file_bytes: int) -> bytes | None:
 
 
 def _summed(head: bytes, salts: bytes, first: int, second: int, big: int, page: bytes = b"") -> tuple[bytes, int, int]:
-    """A header with its checksum, which goes on with the next (Database File Format, section 4.2)."""
+    """A header with its checksum, and the sums for the next header (Database File Format, section 4.2)."""
     words = array("I", head + page)
     if (byteorder == "big") != bool(big):
         words.byteswap()

@@ -1,4 +1,4 @@
-"""Brings records of the spool to the database, and sets aside what is proven to be refused there."""
+"""Moves records of the spool to the database, and sets aside the events that it provably refuses."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,36 +17,41 @@ from ingest.telemetry.outage import Outage
 log = logging.getLogger("ingest.drainer")
 
 COMMITS_MAX = 2_000
-"""To find the events of a group of records that the database refuses."""
+"""Commits that are tried to find the refused events of a group of records."""
 
-
-Anew = Callable[[Batch], Awaitable[Batch]]
-"""The same events with other ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
+RenewIds = Callable[[Batch], Awaitable[Batch]]
+"""Returns the same events with new ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
 
 
 class Outcome(NamedTuple):
     taken: bool = False
-    """The database took some of it."""
+    """The database took some of the events."""
     refused: Sequence[Record] = ()
-    """Records that stay in the spool, as nothing is proven of an event of theirs."""
+    """Records that stay in the spool: it is not proven which of their events are to blame."""
 
 
 class Transfer:
-    """Of a worker's spool. What arrives in the database ends the `outage`."""
+    """Moves one worker's records. The first commit ends the `outage`."""
 
     def __init__(
-        self, spool: SpoolStore, database: Store, relay: RelayPort, outage: Outage, metrics: Metrics, anew: Anew
+        self,
+        spool: SpoolStore,
+        database: Store,
+        relay: RelayPort,
+        outage: Outage,
+        metrics: Metrics,
+        renew_ids: RenewIds,
     ) -> None:
-        """`anew` gives events other ids: those that are provisional, or that other events have."""
-        self._anew = anew
+        """`renew_ids` replaces provisional ids, and ids that other events have."""
+        self._renew_ids = renew_ids
         self._spool = spool
         self._database = database
         self._relay = relay
         self._outage = outage
         self._metrics = metrics
 
-    async def bring(self, group: Sequence[Record], *, proven: bool = False) -> Outcome:
-        """`proven`: the database has taken another record since it refused these."""
+    async def move(self, group: Sequence[Record], *, proven: bool = False) -> Outcome:
+        """`proven`: the database has taken another record since it refused these. Raises `StoreError`."""
         batches = {record.first_id: batch for record in group if (batch := record.unpacked())}
         for record in group:
             if record.first_id not in batches:
@@ -57,37 +62,31 @@ class Transfer:
         first = batches[whole[0].first_id]
         if whole[0].lease_until is not None and not first.provisional:
             return await self._commit(whole[0], first, proven)
-        return await self._part(whole, [*batches.values()], proven, self._restore)
+        return await self._commit_parts(whole, [*batches.values()], proven, self._insert)
 
     async def _commit(self, record: Record, batch: Batch, proven: bool) -> Outcome:
-        """An unpublished batch. If the database refuses it, it is published from here first: it was acknowledged."""
-        new = batch
+        """Commit an unpublished batch. If it is refused, this worker's relay publishes it: it was acknowledged."""
         try:
-            while new:
-                try:
-                    await self._database.commit(new, lease_seconds=0.0, settled=[])
-                    break
-                except DuplicateKeys as exc:
-                    new = self._without_repeats(new, exc)
+            await self._commit_new_events(batch, _unchanged)
         except IdsTaken as exc:
             _warn(batch, exc)
-            return await self._part([record], [batch], proven, self._commit_anew)
+            return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)
         except BatchRefused as exc:
-            self._tell(exc)
+            self._report(exc)
             self._relay.retry(batch.first_id, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
-        await self._brought([record], ())
+        await self._finish([record], ())
         return Outcome(taken=True)
 
-    async def _part(
+    async def _commit_parts(
         self,
         records: Sequence[Record],
         batches: Sequence[Batch],
         proven: bool,
         commit: Callable[[Sequence[Batch]], Awaitable[None]],
     ) -> Outcome:
-        """Commit what can be. A record stays as it is while it holds an event of which nothing is proven."""
+        """Commit as many events as possible. A record stays while the blame for one of its events is not proven."""
         isolation = Isolation([batches], _halves, COMMITS_MAX, proven=proven)
         await isolation.run(commit)
         if isolation.committed:
@@ -96,61 +95,64 @@ class Transfer:
         pairs = [*zip(records, batches, strict=True)]
         refused = [record for record, batch in pairs if not unproven.isdisjoint(batch.ids)]
         if refused and isolation.reason:
-            self._tell(isolation.reason)
+            self._report(isolation.reason)
         done = {event_id for record, batch in pairs if record not in refused for event_id in batch.ids}
         blamed = [(part, reason) for (part,), reason in isolation.blamed if part.first_id in done]
-        await self._brought([record for record in records if record not in refused], blamed)
+        await self._finish([record for record in records if record not in refused], blamed)
         return Outcome(isolation.committed, refused)
 
-    async def _restore(self, batches: Sequence[Batch]) -> None:
-        """Batches that are published, or have provisional ids."""
-        await self._commit_anew([batch for batch in batches if batch.provisional])
+    async def _insert(self, batches: Sequence[Batch]) -> None:
+        """Insert published batches, and commit those with provisional ids."""
+        await self._commit_with_new_ids([batch for batch in batches if batch.provisional])
         if published := [batch for batch in batches if not batch.provisional]:
-            await self._restore_published(published)
+            await self._insert_published(published)
 
-    async def _restore_published(self, batches: Sequence[Batch]) -> None:
+    async def _insert_published(self, batches: Sequence[Batch]) -> None:
         try:
             await self._database.insert_published(batches)
         except DuplicateKeys as exc:
             if len(batches) > 1:
                 for batch in batches:
-                    await self._restore_published([batch])
-            elif new := self._without_repeats(batches[0], exc):
-                await self._restore_published([new])
+                    await self._insert_published([batch])
+            elif new := self._without_duplicates(batches[0], exc):
+                await self._insert_published([new])
         except IdsTaken as exc:
-            if len(batches) == len(batches[0]) == 1:  # the message's id names two events: it is published again
+            if len(batches) == len(batches[0]) == 1:  # one id names two events: this one is published again
                 _warn(batches[0], exc)
-                await self._commit_anew(batches)
+                await self._commit_with_new_ids(batches)
             else:
-                raise BatchRefused(str(exc)) from exc  # it is found out of which events other ones have the ids
+                raise BatchRefused(str(exc)) from exc  # the isolation finds the events whose ids are taken
 
-    async def _commit_anew(self, batches: Sequence[Batch]) -> None:
-        """Under ids of this worker's, to be published with these. What came to the database already is not doubled."""
+    async def _commit_with_new_ids(self, batches: Sequence[Batch]) -> None:
+        """Commit under ids of this worker, which publishes them. Their keys keep events from being stored twice."""
         for batch in batches:
-            left = batch.keyed_by_ids()
-            while left:
-                named = await self._anew(left)
-                try:
-                    await self._database.commit(named, lease_seconds=0.0, settled=[])
-                    break
-                except DuplicateKeys as exc:
-                    left = self._without_repeats(left, exc)
+            await self._commit_new_events(batch.keyed_by_ids(), self._renew_ids)
 
-    def _without_repeats(self, batch: Batch, repeats: DuplicateKeys) -> Batch:
-        """What another worker or node had accepted while the database, which knows, was away."""
-        self._metrics.durable_counters.count(None, repeated=len(repeats.same))
-        return without(batch, repeats.same)
+    async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> None:
+        """Commit the events whose idempotency keys are new in the database."""
+        while batch:
+            prepared = await prepare(batch)
+            try:
+                await self._database.commit(prepared, lease_seconds=0.0, settled=[])
+                return
+            except DuplicateKeys as exc:
+                batch = self._without_duplicates(batch, exc)
 
-    async def _brought(self, records: Sequence[Record], blamed: Sequence[tuple[Batch, StoreError]]) -> None:
-        """All of these records is in the database, but for the events to blame."""
+    def _without_duplicates(self, batch: Batch, duplicates: DuplicateKeys) -> Batch:
+        """The other events. Another worker or node accepted the duplicates while the database was away."""
+        self._metrics.durable_counters.count(None, repeated=len(duplicates.same))
+        return without(batch, duplicates.same)
+
+    async def _finish(self, records: Sequence[Record], blamed: Sequence[tuple[Batch, StoreError]]) -> None:
+        """Remove records whose events are in the database, and set aside the blamed events."""
         for part, reason in blamed:
             await self._set_aside(Refused(part.first_id, len(part), str(reason), pack(part)))
         await self._spool.remove(records)
-        brought = sum(record.count for record in records) - len(blamed)
-        self._metrics.durable_counters.count(None, stored=brought)
-        self._metrics.drained.inc(brought)
+        moved = sum(record.count for record in records) - len(blamed)
+        self._metrics.durable_counters.count(None, stored=moved)
+        self._metrics.drained.inc(moved)
 
-    def _tell(self, reason: StoreError) -> None:
+    def _report(self, reason: StoreError) -> None:
         self._metrics.refused_commits.labels(reason.code).inc()
         if self._outage.reason:
             self._outage.record(0, str(reason))
@@ -180,8 +182,12 @@ def _warn(batch: Batch, reason: IdsTaken) -> None:
     )
 
 
+async def _unchanged(batch: Batch) -> Batch:
+    return batch
+
+
 def _halves(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:
-    """The first is last, as it is taken from there; nothing of a single event."""
+    """The first half comes last, as the isolation takes the last part first. A single event has no halves."""
     if len(batches) > 1:
         return batches[len(batches) // 2 :], batches[: len(batches) // 2]
     (batch,) = batches

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES
+from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
 from tests.alerts.conftest import StartScene, StartWatch
 from tests.alerts.watch import Watch
 from tests.faults.harness.disk import small_disk

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingest.spool.files import damaged, segments_of
-from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES
+from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
 from tests.conftest import StartService
 from tests.faults.harness.reading import spooled, take_messages
 from tests.running import EVENT, ServiceProcess

@@ -10,11 +10,11 @@ import pytest
 
 from ingest.events.batch import Batch
 from ingest.spool.files import damaged, segments_of, take_spool
-from ingest.spool.index import Index
-from ingest.spool.loading import Loader
-from ingest.spool.log import Segment
 from ingest.spool.records import Record
-from ingest.spool.segment import ENTRY_BYTES, HEAD_BYTES, read_at
+from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
+from ingest.spool.segments.index import Index
+from ingest.spool.segments.loading import Loader
+from ingest.spool.segments.log import Segment
 from tests.unit.making import NOW_US, batch, event
 from tests.unit.spool.conftest import Opened
 
@@ -47,11 +47,11 @@ def look(folder: Path) -> Look:
     """At a spool's one file: how many records are whole, and what is told of damage."""
     segment = Segment(1, segments_of(folder, 0)[0], writable=False)
     index = Index(lambda segment, change: None)
-    loader = Loader(index, lambda place: read_at(segment.descriptor, place.place, place.size), [segment])
+    loader = Loader(index, segment.read, [segment])
     while loader.step():
         pass
     rows = index.after(0, 1000)
-    records = [Record(*row[:3], read_at(segment.descriptor, *row[4:])) for row in rows]
+    records = [Record(*row[:3], segment.read(row.place)) for row in rows]
     segment.close()
     return Look(sum(record.unpacked() is not None for record in records), loader.damage)
 

@@ -8,7 +8,7 @@ from ingest.errors import IdsTaken, SpoolFull, StoreUnavailable
 from ingest.spool.files import segments_of, take_spool
 from ingest.spool.inspection import contents
 from ingest.spool.records import RECORD_BYTES, SEGMENT_BYTES_MIN, Record, Refused, SpoolLimits, Usage
-from ingest.spool.segment import HEAD_BYTES
+from ingest.spool.segments.format import HEAD_BYTES
 from ingest.spool.store import SpoolStore
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US, batch, event

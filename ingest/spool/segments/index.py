@@ -1,8 +1,8 @@
-"""What waits in the segments, and where: SQLite's tables, in memory alone. Some 65 bytes a record."""
+"""The index of the segments: which records wait, and where. SQLite tables in memory, about 65 bytes a record."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SLOTS_MAX
@@ -20,15 +20,15 @@ CREATE TABLE refused (first_id INTEGER NOT NULL, count INTEGER NOT NULL, reason 
     segment INTEGER NOT NULL, place INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE keys (digest BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, event_id INTEGER NOT NULL) WITHOUT ROWID;
 """
-"""A record's lease ends at a time in Unix ms; without one (NULL) it is published."""
+"""A record's lease ends at a time in Unix milliseconds. The lease of a published record is NULL."""
 ROW = "first_id, count, lease_until, segment, place, size"
 REFUSED_ROW = "first_id, count, reason, segment, place, size"
-"""Both have the place in the same columns."""
+"""The last three columns of both are a `Place`; its offset is in the column `place`."""
 INSERT = f"INSERT INTO spool ({ROW}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 INSERT_NEW = INSERT.replace("INSERT", "INSERT OR IGNORE", 1)
 SETTLE = "UPDATE spool SET lease_until = NULL WHERE first_id = ?"
 PROVISIONAL = f"(first_id >> {SEQUENCE_BITS} & {SLOTS_MAX - 1}) >= {LEASED_SLOTS_MAX}"
-"""Nobody publishes such a record before it has other ids (`ingest.pipeline.identity`)."""
+"""Such a record is not published before it has other ids (`ingest.pipeline.identity`)."""
 CLAIMABLE = f"""SELECT first_id FROM spool WHERE lease_until <= ? AND NOT {PROVISIONAL}
     ORDER BY lease_until, first_id LIMIT ?"""  # noqa: S608 - constants
 LEASE = "UPDATE spool SET lease_until = ? WHERE first_id = ? AND lease_until IS NOT NULL"
@@ -47,48 +47,54 @@ REFUSE = f"INSERT INTO refused ({REFUSED_ROW}) VALUES (?, ?, ?, ?, ?, ?)"  # noq
 ALL_REFUSED = f"SELECT {REFUSED_ROW} FROM refused ORDER BY first_id"  # noqa: S608
 REMOVE_REFUSED = "DELETE FROM refused WHERE segment = ? AND place = ?"
 NEVER = -1
-"""A time before every lease's end."""
+"""A time before the end of every lease."""
 LOADING = 1 << 62
-"""The lease of what is still being loaded: it is published when all that is older is known."""
+"""The lease of a record that is being loaded. It is published only after all older records are loaded."""
 
-Row = tuple[int, int, int | None, int, int, int]
-"""First id, count, lease, and the place."""
-RefusedRow = tuple[int, int, str, int, int, int]
-"""First id, count, reason, and the place."""
+
+class Row(NamedTuple):
+    first_id: int
+    events: int
+    lease_until: int | None
+    place: Place
+
+
+class RefusedRow(NamedTuple):
+    first_id: int
+    events: int
+    reason: str
+    place: Place
 
 
 class Index:
-    """Of one thread. `counted` is told of rows that come or go: their segment, and how many, below 0 if they go."""
+    """The index may be used by one thread only.
+
+    It calls `counted(segment, change)` when rows are added, or removed (a negative change).
+    """
 
     def __init__(self, counted: Callable[[int, int], None]) -> None:
         self._counted = counted
-        self._usage = Usage()
+        self.usage = Usage()
         self._connection = _opened()
 
-    @property
-    def usage(self) -> Usage:
-        return self._usage
-
     def transact(self, work: Callable[[], T]) -> T:
-        """All of the work, or nothing of it but what it has counted."""
+        """Do all of the work or none of it. The counts are not rolled back."""
         return transact(self._connection, lambda _: work())
 
     def keep_keys(self, batch: Batch) -> None:
         """Raises `DuplicateKeys`."""
         keep_keys(self._connection, "keys", batch)
 
-    def add(self, first_id: int, count: int, lease_until: int | None, place: Place) -> None:
-        self._connection.execute(INSERT, (first_id, count, lease_until, *place))
-        self._count(place.segment, 1, count, place.size + RECORD_BYTES)
+    def add(self, row: Row) -> None:
+        self._connection.execute(INSERT, _flat(row))
+        self._count([row], 1)
 
     def add_new(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows of one segment; returns those that are not added, as others have their ids."""
-        all_new = self._connection.executemany(INSERT_NEW, rows).rowcount == len(rows)
-        others = [] if all_new else [row for row in rows if self.find(row[0]) != row]
-        for sign, counted in ((1, rows), (-1, others)):
-            if counted:
-                size = sum(row[5] + RECORD_BYTES for row in counted)
-                self._count(counted[0][3], sign * len(counted), sign * sum(row[1] for row in counted), sign * size)
+        """Add rows of one segment. Return those that are not added, because other rows have their ids."""
+        all_new = self._connection.executemany(INSERT_NEW, map(_flat, rows)).rowcount == len(rows)
+        others = [] if all_new else [row for row in rows if self.find(row.first_id) != row]
+        self._count(rows, 1)
+        self._count(others, -1)
         return others
 
     def find(self, first_id: int) -> Row | None:
@@ -101,13 +107,13 @@ class Index:
         return [row[0] for row in self._connection.execute(CLAIMABLE, (now_ms, limit))]
 
     def lease(self, until: int | None, first_ids: Sequence[int]) -> None:
-        """Those that are not published."""
+        """Change the leases of those that are not published."""
         self._connection.executemany(LEASE, [(until, first_id) for first_id in first_ids])
 
     def oldest(self, free_ms: int, limit: int) -> list[Row]:
-        """Published ones, and those whose lease is over by then."""
+        """The oldest records that are published, or whose lease has ended by then."""
         if not self._connection.execute(ANY_FREE, (free_ms,)).fetchone():
-            return []  # else all would be looked at
+            return []  # otherwise the query would read all rows
         return list(self._rows(OLDEST, free_ms, limit))
 
     def after(self, first_id: int, limit: int) -> list[Row]:
@@ -117,64 +123,75 @@ class Index:
         return list(self._rows(OF_SEGMENT, segment, limit))
 
     def move(self, row: Row, place: Place) -> None:
-        self._connection.execute(MOVE, (place.segment, place.place, row[0]))
-        self._counted(row[3], -1)
+        self._connection.execute(MOVE, (place.segment, place.offset, row.first_id))
+        self._counted(row.place.segment, -1)
         self._counted(place.segment, 1)
 
     def remove(self, first_id: int) -> bool:
-        """Whether it was there."""
+        """Return False if there is no such record."""
         row = self.find(first_id)
         if row:
             self._connection.execute(REMOVE, (first_id,))
-            self._count(row[3], -1, -row[1], -row[5] - RECORD_BYTES)
+            self._count([row], -1)
         return row is not None
 
     def free(self, limit: int) -> bool:
-        """What was being loaded is to be published, the oldest first; whether there may be more."""
+        """Let up to `limit` loaded records be published, the oldest first. Return True if there may be more."""
         return self._connection.execute(FREE, (LOADING, limit)).rowcount == limit
 
-    def refuse(self, first_id: int, count: int, reason: str, place: Place) -> None:
-        self._connection.execute(REFUSE, (first_id, count, reason, *place))
-        self._count_refused(place, count, 1)
+    def refuse(self, row: RefusedRow) -> None:
+        self._connection.execute(REFUSE, _flat(row))
+        self._count_refused(row, 1)
 
     def refused(self) -> list[RefusedRow]:
-        return list(self._connection.execute(ALL_REFUSED))
+        rows = self._connection.execute(ALL_REFUSED)
+        return [RefusedRow(first_id, events, reason, Place(*place)) for first_id, events, reason, *place in rows]
 
     def remove_refused(self, row: RefusedRow) -> None:
-        self._connection.execute(REMOVE_REFUSED, row[3:5])
-        self._count_refused(Place(*row[3:]), -row[1], -1)
+        self._connection.execute(REMOVE_REFUSED, row.place[:2])
+        self._count_refused(row, -1)
 
     def first_id(self) -> int | None:
         found: int | None = self._connection.execute(FIRST).fetchone()[0]
         return found
 
     def unpublished(self) -> int:
-        """Events."""
+        """The number of events that are not published."""
         found: int = self._connection.execute(UNPUBLISHED).fetchone()[0]
         return found
 
     def forget_keys(self) -> None:
-        """The database has them by now. An index without records gives its memory back, too."""
+        """Drop the idempotency keys: the database has them now. This also frees the memory of an empty index."""
         refused = self.refused()
         self._connection.close()
         self._connection = _opened()
-        self._connection.executemany(REFUSE, refused)
+        self._connection.executemany(REFUSE, map(_flat, refused))
 
     def close(self) -> None:
         self._connection.close()
 
     def _rows(self, sql: str, *values: int) -> Iterator[Row]:
-        return iter(self._connection.execute(sql, values))
+        rows = self._connection.execute(sql, values)
+        return (Row(first_id, events, lease_until, Place(*place)) for first_id, events, lease_until, *place in rows)
 
-    def _count(self, segment: int, records: int, events: int, size: int) -> None:
-        self._counted(segment, records)
-        usage = self._usage
-        self._usage = Usage(usage.records + records, usage.events + events, usage.bytes + size, usage.refused_events)
+    def _count(self, rows: Sequence[Row], sign: int) -> None:
+        """Count rows of one segment as added (`sign` 1) or removed (-1)."""
+        if rows:
+            self._counted(rows[0].place.segment, sign * len(rows))
+            events, size = sum(row.events for row in rows), sum(row.place.size + RECORD_BYTES for row in rows)
+            old = self.usage
+            self.usage = Usage(
+                old.records + sign * len(rows), old.events + sign * events, old.bytes + sign * size, old.refused_events
+            )
 
-    def _count_refused(self, place: Place, events: int, sign: int) -> None:
-        self._counted(place.segment, sign)
-        usage = self._usage
-        self._usage = Usage(usage.records, usage.events, usage.bytes, usage.refused_events + events)
+    def _count_refused(self, row: RefusedRow, sign: int) -> None:
+        self._counted(row.place.segment, sign)
+        old = self.usage
+        self.usage = Usage(old.records, old.events, old.bytes, old.refused_events + sign * row.events)
+
+
+def _flat(row: Row | RefusedRow) -> tuple[int | str | None, ...]:
+    return (*row[:3], *row.place)
 
 
 def _opened() -> sqlite3.Connection:

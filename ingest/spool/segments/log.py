@@ -1,6 +1,6 @@
-"""Appends entries to segments, reads them, and deletes segments that nothing in is needed of any more.
+"""The segment log: appends entries to segments, reads them, and deletes segments that are no longer needed.
 
-Of one thread. Segments go in their order: marks are about what is older, so none of them goes before that.
+One thread only may use it. Segments are deleted in order: a mark is about older entries, so it must outlive them.
 """
 
 import logging
@@ -13,11 +13,11 @@ from pathlib import Path
 from ingest.files.atomic import replace_file, sync_folder
 from ingest.spool.files import DAMAGED, SpoolFiles, mark_of, number_of
 from ingest.spool.records import Place
-from ingest.spool.segment import (
+from ingest.spool.segments.format import (
     ENTRY_BYTES,
     HEAD_BYTES,
     MARK_BYTES,
-    SYNCED_PLACE,
+    SYNCED_OFFSET,
     entry_of,
     head_of,
     read_at,
@@ -27,11 +27,11 @@ from ingest.spool.segment import (
 log = logging.getLogger("ingest.spool")
 
 NewEntry = tuple[int, int, int, bytes]
-"""Kind, first id, count, content."""
+"""Kind, first id, number of events, content."""
 
 
 class Segment:
-    """An open segment; `live` counts what is still needed of it, `gaps` the damage found in it."""
+    """An open segment. `live` counts its entries that are still needed, `gaps` the damaged places found in it."""
 
     def __init__(self, number: int, path: Path, *, loading: bool = False, writable: bool = True) -> None:
         self.number = number
@@ -51,6 +51,9 @@ class Segment:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    def read(self, place: Place) -> bytes:
+        return read_at(self.descriptor, place.offset, place.size)
+
     def close(self) -> None:
         os.close(self.descriptor)
 
@@ -67,7 +70,7 @@ class SegmentLog:
 
     @property
     def size(self) -> int:
-        """Bytes of the files."""
+        """The size of all files, in bytes."""
         return sum(segment.end for segment in self._segments.values())
 
     @property
@@ -76,44 +79,42 @@ class SegmentLog:
         return [self._segments[number] for number in sorted(self._segments)]
 
     def append(self, entries: Sequence[NewEntry], *, sync: bool) -> list[Place]:
-        """Where their contents are; on the disk by now, if `sync`. After an error nothing of them is kept."""
+        """Return the places of the contents. With `sync` they are on the disk. An error keeps no entry."""
         segment = self._active = self._active or self._begin()
-        place, places, parts = segment.end, [], []
+        end, places, parts = segment.end, [], []
         for kind, first_id, count, content in entries:
             parts.append(entry_of(segment.mark, kind, first_id, count, content))
-            places.append(Place(segment.number, place + ENTRY_BYTES, len(content)))
-            place += len(parts[-1])
+            places.append(Place(segment.number, end + ENTRY_BYTES, len(content)))
+            end += len(parts[-1])
         try:
             _write(segment.descriptor, b"".join(parts), segment.end)
             if sync:
-                os.fdatasync(segment.descriptor)
-                _write(segment.descriptor, synced_of(place), SYNCED_PLACE)
+                _sync(segment, end)
         except BaseException:
             self._abandon(segment)
             raise
-        segment.end = place
-        if place >= self._segment_bytes:
+        segment.end = end
+        if end >= self._segment_bytes:
             self.roll()
         return places
 
     def roll(self) -> None:
-        """The next entry begins a segment. Marks that are not on the disk by then may be lost, and are told again."""
+        """Let the next entry begin a new segment. If the sync fails, marks may be lost; that only repeats work."""
         if self._active:
             with suppress(OSError):
-                os.fdatasync(self._active.descriptor)
-                _write(self._active.descriptor, synced_of(self._active.end), SYNCED_PLACE)
+                _sync(self._active, self._active.end)
             self._active = None
 
     def read(self, place: Place) -> bytes:
-        """Zeros where the disk cannot."""
-        return read_at(self._segments[place.segment].descriptor, place.place, place.size)
+        """Bytes that the disk cannot read are zeros."""
+        return self._segments[place.segment].read(place)
 
     def count(self, segment: int, change: int) -> None:
-        """Of what is needed of a segment."""
+        """Change the number of a segment's entries that are still needed."""
         self._segments[segment].live += change
 
     def open(self, paths: Sequence[Path]) -> list[Segment]:
-        """Take these in. Another spool's become the newest ones; they keep their names until `place`."""
+        """Open these files as segments. Another spool's files become the newest; `place` gives them their new names."""
         self.roll()
         opened = []
         for path in paths:
@@ -129,15 +130,14 @@ class SegmentLog:
         return opened
 
     def place(self, segments: Sequence[Segment]) -> None:
-        """Give them names of this spool, if they have others."""
+        """Rename segments of another spool to names of this one."""
         for segment in segments:
             segment.loading = False
             segment.path = segment.path.rename(self.files.path_of(segment.number, segment.mark))
         sync_folder(self.files.folder)
 
     def drop(self) -> list[Path]:
-        """Delete the oldest segments, as far as nothing of them is needed; damaged ones are kept under another name,
-        which are returned."""
+        """Delete the oldest segments, as far as nothing in them is needed. Return damaged ones, which are renamed."""
         kept = []
         for segment in self.segments:
             if segment.live or segment.loading:
@@ -173,7 +173,7 @@ class SegmentLog:
         return segment
 
     def _abandon(self, segment: Segment) -> None:
-        """What a failed write or sync has left may be anything: the kernel forgets what it could not write."""
+        """After a failed write or sync the file's end may hold anything: the kernel drops pages it cannot write."""
         self._active = None
         with suppress(OSError):
             os.ftruncate(segment.descriptor, segment.end)
@@ -182,7 +182,12 @@ class SegmentLog:
                 self._forget(segment)
 
 
-def _write(descriptor: int, content: bytes, place: int) -> None:
-    written = os.pwrite(descriptor, content, place)
+def _sync(segment: Segment, end: int) -> None:
+    os.fdatasync(segment.descriptor)
+    _write(segment.descriptor, synced_of(end), SYNCED_OFFSET)
+
+
+def _write(descriptor: int, content: bytes, offset: int) -> None:
+    written = os.pwrite(descriptor, content, offset)
     if written < len(content):
-        _write(descriptor, content[written:], place + written)
+        _write(descriptor, content[written:], offset + written)
