@@ -13,7 +13,8 @@ from ingest.auth.tokens import CONFIGURED
 from ingest.http.responses import STATUSES
 from ingest.server.app import runtime_metrics
 from ingest.settings import Settings
-from ingest.telemetry.metrics import REFUSAL_CODES, Metrics
+from ingest.telemetry.labels import REFUSAL_CODES
+from ingest.telemetry.metrics import Metrics
 from tests.paths import DOCS, ROOT
 
 FOLDER = ROOT / "observability"

@@ -13,7 +13,8 @@ from ingest.events.idempotency import Keys
 from ingest.http.responses import Response, response_to
 from ingest.http.rsgi import Headers, Scope
 from ingest.http.trace_context import PropagateTraceContext, propagate_trace_context
-from ingest.telemetry.metrics import Metrics, Way
+from ingest.telemetry.labels import Way
+from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.requests")
 

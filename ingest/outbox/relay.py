@@ -18,7 +18,8 @@ from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy, Tries
-from ingest.telemetry.metrics import Metrics, Route
+from ingest.telemetry.labels import Route
+from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
 log = logging.getLogger("ingest.relay")

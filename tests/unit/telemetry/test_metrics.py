@@ -3,7 +3,8 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import IngestError, Overloaded, Rejected, StoreError
-from ingest.telemetry.metrics import REFUSAL_CODES, Metrics
+from ingest.telemetry.labels import REFUSAL_CODES
+from ingest.telemetry.metrics import Metrics
 
 
 def codes_below(error: type[IngestError]) -> Iterator[str]:

@@ -1,0 +1,41 @@
+"""Values of the metrics' labels, and bounds of the histograms' buckets."""
+
+from typing import Literal, get_args
+
+Route = Literal["memory", "relay", "spool"]
+ROUTES: tuple[Route, ...] = get_args(Route)
+Way = Literal["single", "batch", "client"]
+"""The endpoint that received a request. All paths below `/in/` are `client`."""
+WAYS: tuple[Way, ...] = get_args(Way)
+Outcome = Literal["queued", "refused", "unavailable"]
+"""The response was 2xx, 4xx or 5xx."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+REFUSAL_CODES = (
+    "unauthenticated",
+    "unknown_client",
+    "malformed",
+    "invalid",
+    "batch_refused",
+    "row_refused",
+    "key_reused",
+    "body_too_large",
+    "body_timeout",
+    "unsupported_encoding",
+    "method_not_allowed",
+    "rate_limited",
+    "overloaded",
+    "draining",
+    "store",
+    "store_unavailable",
+    "schema",
+    "ids_taken",
+    "spool_full",
+    "spool_damaged",
+)
+"""The codes of all errors that refuse a request (`ingest.errors`)."""
+REFUSED_COMMIT_CODES = ("row_refused", "batch_refused", "schema", "store_unavailable", "ids_taken", "store")
+"""The codes of the errors that end a commit (`ingest.errors`)."""
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+END_TO_END_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
