@@ -1,4 +1,4 @@
-"""What an adapter tells of its link to a server: counted by metrics, unheard in commands."""
+"""Observers of an adapter's connections to a server. The service counts connects and retries; commands do not."""
 
 from typing import Protocol
 
@@ -7,10 +7,10 @@ from prometheus_client import Counter
 
 class ConnectionObserver(Protocol):
     def connected(self) -> None:
-        """A connection was made."""
+        """The adapter made a connection."""
 
     def retried(self, count: int) -> None:
-        """So many were tried again: batches to a database, events to a broker."""
+        """The adapter retried this many: batches to a database, events to a broker."""
 
 
 class CountedConnections:

@@ -1,4 +1,4 @@
-"""Granian's own metrics: its supervisor exports them on a loopback port, and `/metrics` shows them beside ours."""
+"""Granian's own metrics: its supervisor exports them on a loopback port, and `/metrics` adds them to ours."""
 
 import logging
 import re
@@ -8,16 +8,16 @@ log = logging.getLogger("ingest.server")
 
 HOST = "127.0.0.1"
 COLLECT_SECONDS = 1
-"""How often a worker tells the supervisor its figures."""
+"""How often a worker reports its figures to the supervisor."""
 ANSWER_SECONDS = 0.2
-"""Without them after so long `/metrics` goes without."""
+"""`/metrics` leaves them out when the supervisor has not answered after this time."""
 
 _UNUSED = re.compile(rb"^(?:# TYPE )?granian_static_.*\n", re.MULTILINE)
-"""Of files that Granian could serve."""
+"""Metrics of static files, which this service does not serve."""
 
 
 def read(port: int) -> bytes:
-    """In Prometheus's text format; nothing if the supervisor does not answer in time."""
+    """Return them in Prometheus's text format; nothing if the supervisor does not answer in time."""
     connection = HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/metrics")

@@ -1,4 +1,4 @@
-"""A histogram that costs the hot path little, and takes many observations at once."""
+"""A histogram that takes many observations at once, so it costs the event path little."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,26 @@ from prometheus_client import Histogram
 
 
 class BatchHistogram(Histogram):
-    """prometheus-client takes one amount a call. Here a batch costs some microseconds, however many events it has."""
+    """prometheus-client takes one amount a call. Here a batch of any size costs only some microseconds."""
 
     def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """The amount finds its bucket by halves; there are no exemplars."""
+        """Find the bucket by bisection. Exemplars are ignored."""
         self.observe_times(amount, 1)
 
     def observe_times(self, amount: float, times: int) -> None:
-        """The same amount so many times; below 0, as between two hosts' clocks, it is 0: a sum never falls."""
+        """Observe the same amount several times.
+
+        A negative amount, as between two hosts' clocks, counts as 0, because a sum must never fall.
+        """
         amount = max(0.0, amount)
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
         self._sum.inc(amount * times)
 
     def observe_since(self, now: float, moments: Sequence[float]) -> None:
-        """How long ago each of the moments was, of which none is before the last one."""
+        """Observe the time from each moment until now. The moments must be in ascending order."""
         left = len(moments)
         for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
-            older = bisect_left(moments, now - bound, 0, left)  # than the bucket's bound; the others are its own
+            older = bisect_left(moments, now - bound, 0, left)  # than the bucket's bound; the bucket counts the others
             if older < left:
                 bucket.inc(left - older)
                 left = older

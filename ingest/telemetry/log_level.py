@@ -1,4 +1,4 @@
-"""The log's level, changed while the service runs: `ingest log-level` writes a file, and every worker looks at it."""
+"""Changes the log level while the service runs: `ingest log-level` writes a file, which every worker polls."""
 
 import asyncio
 import logging
@@ -17,28 +17,28 @@ FILE_NAME = "log-level"
 
 
 class LevelOverride(msgspec.Struct, frozen=True):
-    """Until then (Unix time, microseconds) the log has another level than the settings'."""
+    """Replaces the settings' log level until `until_us` (Unix time, microseconds)."""
 
     level: Level
     until_us: int
 
 
 def current_override(folder: Path, now_us: int) -> LevelOverride | None:
-    """What is asked for now; a file that holds no wish is none."""
+    """Return the override in force. A missing, damaged or expired file is none."""
     try:
         found = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=LevelOverride)
-    except (OSError, ValueError):  # damaged; msgspec's errors are such, and those of wrong UTF-8
+    except (OSError, ValueError):  # damaged: msgspec's errors and UTF-8 errors are ValueErrors
         return None
     return found if now_us < found.until_us else None
 
 
 class LevelWatch:
-    """`run` works until it is cancelled."""
+    """`run` polls the file until it is cancelled."""
 
     def __init__(self, folder: Path, level: Level, now_us: NowUs, set_level: Callable[[str], None]) -> None:
-        """`level` is the settings'; `set_level` takes logging's names."""
+        """`level` is the settings' level. `set_level` takes the names of Python's logging."""
         self._folder = folder
-        self._usual = self._level = level
+        self._default = self._level = level
         self._now_us = now_us
         self._set_level = set_level
 
@@ -49,7 +49,7 @@ class LevelWatch:
 
     def look(self) -> None:
         found = current_override(self._folder, self._now_us())
-        level = found.level if found else self._usual
+        level = found.level if found else self._default
         if level != self._level:
             self._level = level
             self._set_level(LEVEL_NAMES[level])

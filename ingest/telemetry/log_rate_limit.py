@@ -1,4 +1,4 @@
-"""Keeps what repeats from filling the log: a line too often said is left out, and the next one tells how many were."""
+"""Rate-limits repeated log lines. The next line logged says how many were suppressed."""
 
 import logging
 import time
@@ -8,16 +8,16 @@ from threading import Lock
 from ingest.clock import Monotonic
 
 LINES_MAX = 10
-"""Of a kind in a window."""
+"""Lines of one kind that are logged in a window."""
 WINDOW_SECONDS = 10.0
 KINDS_MAX = 1000
-"""Kinds that are remembered; past it all of them are forgotten, and begin anew."""
+"""The filter remembers at most this many kinds. Beyond, it forgets all of them and starts again."""
 
 
 class RepeatFilter(logging.Filter):
-    """A kind is what is said, not of what: logger, level, the message's template, and a refusal's code.
+    """A line's kind is its logger, level, message template and refusal code; its arguments do not matter.
 
-    The first line of the next window has `left_out`: how many of its kind this process has not written.
+    The first line of the next window has `left_out`: the number of lines of its kind that this process suppressed.
     """
 
     def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class RepeatFilter(logging.Filter):
         self._monotonic = monotonic
         self._lock = Lock()
         self._seen: dict[Hashable, tuple[float, int]] = {}
-        """When a kind's window began, and how many lines have come in it."""
+        """For each kind, when its window began and how many lines it has had since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = (record.name, record.levelno, record.msg, record.__dict__.get("code"))

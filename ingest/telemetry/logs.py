@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, in which neither passwords nor whole phone numbers stand."""
+"""Logs: one JSON object a line on standard error. Passwords and phone numbers are masked."""
 
 import re
 from typing import Any, Literal
@@ -9,22 +9,22 @@ from pythonjsonlogger.json import JsonFormatter
 Level = Literal["debug", "info", "warning", "error"]
 LEVEL_NAMES: dict[Level, str] = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR"}
 OURS = ("time", "level", "logger")
-"""What the formatter makes itself."""
+"""Fields that the formatter makes itself."""
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""A request's id that is one for certain, of a trace or a UUID, and no phone number."""
+"""A request id that cannot be a phone number: a trace id or a UUID."""
 _PASSWORD = re.compile(r"(://[^\s:/?#@]*):\S*@")
-"""Of a URL, up to the last @, as one that is not escaped may hold any character."""
+"""The password in a URL. It ends at the last @, because an unescaped password may contain any character."""
 _JSON = re.compile(r"\{\s*\\?[\"'][^\n]*")
-"""From where an event begins, which a server's or a driver's message may quote, to the end of the line."""
+"""An event that a server's or a driver's message quotes, up to the end of the line."""
 _NUMBER = re.compile(r"\+?\d{5,}(\d\d)|\+\d(?:[ ().-]{0,2}\d){4,}[ ().-]{0,2}(\d[ .-]?\d)")
-"""Seven digits or more; with blanks between them only after a +, as dates and addresses look so, too."""
+"""Seven digits or more. Blanks between them are allowed only after a +, because dates and addresses have them, too."""
 
 
 class MaskingFormatter(JsonFormatter):
-    """Masks the texts of a record at the last moment: message, extras, and the trace, which is made here.
+    """Masks a record's texts in the formatter, because only the formatter makes the traceback's text.
 
-    Numbers that are given as numbers, such as ids, ports and durations, are left.
+    Values of a number type, such as ids, ports and durations, stay as they are.
     """
 
     def process_log_record(self, log_data: LogData) -> LogData:
@@ -38,7 +38,7 @@ def _is_id(name: str, value: Any) -> bool:
 
 
 def masked(value: Any) -> Any:
-    """`value` with every text in it fit to be logged."""
+    """Return `value` with every text in it masked."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, dict):
@@ -51,14 +51,14 @@ def masked(value: Any) -> Any:
 
 
 def mask_text(text: str) -> str:
-    """Without passwords of URLs and JSON objects; of a phone number only the last two digits."""
+    """Remove passwords of URLs and JSON objects, and all digits of a phone number but the last two."""
     text = _PASSWORD.sub(r"\1:***@", text)
     text = _JSON.sub("{…}", text)
     return _NUMBER.sub(lambda number: f"***{number[1] or number[2]}", text)
 
 
 def log_config(level: Level) -> dict[str, Any]:
-    """`logging.config.dictConfig`'s argument; Granian hands it to every worker."""
+    """Return the argument of `logging.config.dictConfig`, which Granian passes to every worker."""
     quiet = {"level": "CRITICAL", "propagate": False}
     return {
         "version": 1,
@@ -85,8 +85,8 @@ def log_config(level: Level) -> dict[str, Any]:
         "loggers": {
             "ingest": {"level": LEVEL_NAMES[level]},
             "_granian": {"level": "INFO"},
-            # These log a line or a trace for every broken connection; ours say it once.
-            "asyncmy": quiet,  # notes of the server, such as "table exists" of a repeated migration
+            # These log a line or a traceback for every broken connection. Our loggers log it once.
+            "asyncmy": quiet,  # it logs the server's notes, such as "table exists" in a repeated migration
             "aiormq": quiet,
             "aio_pika": quiet,
             "rstream": quiet,

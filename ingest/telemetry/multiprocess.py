@@ -1,4 +1,4 @@
-"""prometheus-client's multiprocess files: one set a worker's seat, added up at each scrape."""
+"""prometheus-client's multiprocess files: one set for each worker index. Each scrape adds them up."""
 
 import os
 import shutil
@@ -14,29 +14,29 @@ from ingest.telemetry.metrics import UNKNOWN
 
 
 class MetricFiles(Collector):
-    """The folder of the files, shared by all workers of a service."""
+    """The folder of the files, which all workers of a service share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._worker_index: int | str = 0
         self._inodes: dict[str, int] = {}
-        """Of this worker's own files, by their names, as last seen."""
+        """This worker's own files by name, as last seen."""
 
     def clear(self) -> None:
-        """Forget the counts of an earlier service; for its start, before any worker."""
+        """Delete the counts of an earlier service. The supervisor calls it before it starts a worker."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
     def use_worker_index(self, worker_index: int) -> bool:
-        """Let this process's metrics live in the seat's files; before any metric is made.
+        """Use the files of this worker index for this process's metrics. Must be called before any metric exists.
 
-        True if another worker of this service had the seat: it is dead, and its counters go on.
+        Return True if another worker of this service had the index. That one is dead, and its counters continue.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         owner = self._folder / f"{worker_index}.pid"
         succeeds = owner.exists()
         for file in self._folder.glob(f"gauge_live*_{worker_index}.db"):
-            file.unlink()  # levels of the worker before
+            file.unlink()  # gauges of the worker before
         owner.write_text(str(os.getpid()))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
         self._worker_index = worker_index
@@ -44,9 +44,9 @@ class MetricFiles(Collector):
         return succeeds
 
     def restore(self) -> bool:
-        """Make this worker's files anew, with what it has counted, if somebody deleted or moved them; True if so.
+        """Restore this worker's files with their counts if they were deleted or moved. Return True if so.
 
-        Raises `OSError`. Linux's /proc has the contents; elsewhere the counters begin at zero again.
+        Linux's /proc has the contents. On other systems the counters start at zero again. Raises `OSError`.
         """
         found = {path.name: path.stat().st_ino for path in self._folder.glob(f"*_{self._worker_index}.db")}
         if self._inodes.items() <= found.items():
@@ -57,17 +57,17 @@ class MetricFiles(Collector):
         for name, content in contents:
             (self._folder / name).write_bytes(content)
         (self._folder / f"{self._worker_index}.pid").write_text(str(os.getpid()))
-        # prometheus-client opens its files anew when the process seems to be another one. Their names stay the same.
+        # prometheus-client reopens its files when the index changes. As str or int it names the same files.
         self._worker_index = str(self._worker_index) if isinstance(self._worker_index, int) else int(self._worker_index)
         self._inodes = {}
         return True
 
     def pending_commits_file(self, worker_index: int) -> Path:
-        """Where the seat's workers keep their notes (`ingest.telemetry.durable_counters`)."""
+        """The file of `ingest.telemetry.durable_counters` for this worker index."""
         return self._folder / f"{worker_index}.ledger"
 
     def exposition(self) -> bytes:
-        """All workers' metrics in Prometheus's text format."""
+        """Return all workers' metrics in Prometheus's text format."""
         registry = CollectorRegistry()
         registry.register(self)
         return generate_latest(registry)
@@ -78,16 +78,16 @@ class MetricFiles(Collector):
         return [_without_unknown(metric) for metric in metrics]
 
     def _counts(self, file: Path) -> bool:
-        """Whether a file has something to say at this moment.
+        """False if the scrape must skip this file.
 
-        An empty one has not, and would fail the whole scrape (prometheus-client issue 1199): a worker is
-        making it right now, or was killed while it did. Neither has a level of a worker that is dead.
+        It skips gauges of dead workers. It also skips empty files, which a worker has just created: they would fail
+        the whole scrape (prometheus-client issue 1199).
         """
         try:
             if not file.stat().st_size:
                 return False
         except FileNotFoundError:
-            return False  # a worker that takes this seat has just removed it
+            return False  # the next worker of this index has just removed it
         return not file.name.startswith("gauge_live") or self._alive(file.stem.rpartition("_")[2])
 
     def _alive(self, worker_index: str) -> bool:
@@ -100,14 +100,14 @@ class MetricFiles(Collector):
 
 
 def _without_unknown(metric: Metric) -> Metric:
-    """No series where no worker knows the value: a 0 would say that all is well."""
+    """Remove a series if no worker knows its value: a 0 would mean that all is well."""
     if metric.type == "gauge":
         metric.samples = [sample for sample in metric.samples if sample.value != UNKNOWN]
     return metric
 
 
 def _open_files(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of this process's open files of these names, also of deleted ones."""
+    """Yield name and content of this process's open files with these names, also of deleted files."""
     with suppress(FileNotFoundError):
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
@@ -117,7 +117,7 @@ def _open_files(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether it is dead, and only its supervisor has not noticed yet. Of Linux's /proc; False elsewhere."""
+    """True if the process is dead, but its supervisor has not noticed yet. False on systems other than Linux."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""What the process itself costs: its loop, its collections, its CPU and memory; every few seconds, never per event."""
+"""Metrics of the process: event loop, garbage collections, CPU, memory. Read every few seconds, never per event."""
 
 import asyncio
 import gc
@@ -17,13 +17,13 @@ from ingest import __version__
 
 TICK_SECONDS = 0.5
 LEVELS_TICKS = 4
-"""Levels are read in every fourth tick."""
+"""`run` reads CPU, memory, files and disk in every fourth tick."""
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 GENERATIONS = ("0", "1", "2")
 
 
 class RuntimeMetrics:
-    """`run` works until it is cancelled. `limits` are gauges by name, with their texts and the worker's values."""
+    """`run` works until it is cancelled. `limits` are gauges of `LIMITS` by name, with this worker's values."""
 
     def __init__(self, registry: CollectorRegistry, data_dir: Path, workers: int, limits: Mapping[str, float]) -> None:
         self._data_dir = data_dir
@@ -31,7 +31,7 @@ class RuntimeMetrics:
         self._began = 0.0
         self.loop_lag_seconds = Histogram(
             "ingest_event_loop_lag_seconds",
-            "How late a task of the event loop ran that was due; looked at every half second.",
+            "How late a due task of the event loop ran, measured every half second.",
             buckets=LAG_SECONDS,
             registry=registry,
         )
@@ -39,7 +39,10 @@ class RuntimeMetrics:
             "ingest_worker_cpu_seconds_total", "CPU time of the workers.", ["mode"], registry=registry
         )
         self.resident_bytes = Gauge(
-            "ingest_worker_resident_bytes", "Memory of the workers.", multiprocess_mode="livesum", registry=registry
+            "ingest_worker_resident_bytes",
+            "Resident memory of the workers.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.open_fds = Gauge(
             "ingest_worker_open_fds", "Open files and sockets.", multiprocess_mode="livesum", registry=registry
@@ -47,20 +50,22 @@ class RuntimeMetrics:
         self.gc_collections = Counter(
             "ingest_gc_collections_total", "Collections of cyclic garbage.", ["generation"], registry=registry
         )
-        self.gc_seconds = Counter("ingest_gc_seconds_total", "Time that they took.", registry=registry)
+        self.gc_seconds = Counter(
+            "ingest_gc_seconds_total", "Time of collections of cyclic garbage.", registry=registry
+        )
         self.disk_free_bytes = Gauge(
             "ingest_disk_free_bytes",
-            "Room on the disk of the data folder.",
+            "Free space on the disk of the data folder.",
             multiprocess_mode="livemin",
             registry=registry,
         )
         wanted = Gauge(
-            "ingest_workers_wanted", "Worker processes asked for.", multiprocess_mode="livemax", registry=registry
+            "ingest_workers_wanted", "Worker processes configured.", multiprocess_mode="livemax", registry=registry
         )
         wanted.set(workers)
         info = Gauge(
             "ingest_build_info",
-            "1; the labels tell the versions.",
+            "Always 1. The labels are the versions.",
             ["version", "python", "granian"],
             multiprocess_mode="livemax",
             registry=registry,
@@ -68,7 +73,7 @@ class RuntimeMetrics:
         info.labels(__version__, platform.python_version(), granian.__version__).set(1)
         started = Gauge(
             "ingest_start_time_seconds",
-            "When the oldest worker started, Unix time.",
+            "Start of the oldest worker, as Unix time.",
             multiprocess_mode="livemin",
             registry=registry,
         )
@@ -94,7 +99,7 @@ class RuntimeMetrics:
             gc.callbacks.remove(self._collected)
 
     def look(self) -> None:
-        """Read the levels."""
+        """Read CPU time, memory, open files and free disk space."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         self.cpu_seconds.labels("user").inc(used.ru_utime - self._used.ru_utime)
         self.cpu_seconds.labels("system").inc(used.ru_stime - self._used.ru_stime)
@@ -113,13 +118,13 @@ class RuntimeMetrics:
 
 LIMITS = {
     "ingest_queued_events_max": "Events that may wait for a commit, all workers.",
-    "ingest_publish_inflight_events_max": "Events that may be at the broker without a confirm, all workers.",
-    "ingest_spool_bytes_max": "Bytes that may wait in the spools, all workers.",
+    "ingest_publish_inflight_events_max": "Events that may be in flight to the broker without a confirm, all workers.",
+    "ingest_spool_bytes_max": "Bytes that the spools may hold, all workers.",
 }
 
 
 def _resident_bytes() -> int:
-    """Of Linux's /proc; 0 elsewhere."""
+    """Read Linux's /proc; 0 on other systems."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

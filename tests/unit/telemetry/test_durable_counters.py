@@ -1,4 +1,4 @@
-"""Workers here are processes of their own, killed at the worst moments: between any two of the ledger's writes."""
+"""Workers here are processes of their own, killed at the worst moments: between any two writes of a pending commit."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.telemetry.durable_counters import NOTES_MAX, DurableCounters
+from ingest.telemetry.durable_counters import PENDING_COMMITS_MAX, DurableCounters
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 
@@ -30,7 +30,7 @@ class Table:
 def worker(folder, last_step):
     files, table, step = MetricFiles(folder), Table(folder / "committed"), 0
     files.use_worker_index(0)
-    ledger = Metrics(CollectorRegistry(), files.pending_commits_file(0)).durable_counters
+    counters = Metrics(CollectorRegistry(), files.pending_commits_file(0)).durable_counters
 
     def kill_at(frame, event, argument):
         nonlocal step
@@ -41,10 +41,10 @@ def worker(folder, last_step):
         return kill_at
 
     sys.settrace(kill_at)
-    note = ledger.begin(100, 104)
+    pending = counters.begin(100, 104)
     table.file.touch()
-    ledger.count(note, accepted=5, stored=5)
-    ledger.count(None, accepted=2, repeated=2)
+    counters.count(pending, accepted=5, stored=5)
+    counters.count(None, accepted=2, repeated=2)
     sys.settrace(None)
 
 def successor(folder):
@@ -52,8 +52,8 @@ def successor(folder):
     files.use_worker_index(0)
     metrics = Metrics(CollectorRegistry(), files.pending_commits_file(0))
     asyncio.run(metrics.durable_counters.recover(Table(folder / "committed"), 0.0))
-    counters = metrics.accepted, metrics.stored, metrics.repeated
-    counts = [int(counter.collect()[0].samples[0].value) for counter in counters]
+    exact = metrics.accepted, metrics.stored, metrics.repeated
+    counts = [int(counter.collect()[0].samples[0].value) for counter in exact]
     print(int((folder / "committed").exists()), *counts, flush=True)
 
 def in_a_process_of_its_own(work, *arguments):
@@ -70,12 +70,12 @@ for step in range(1, 1000):
     if not ended:
         break
 """
-"""Workers that commit five events and answer two repeats; each is killed a line later than the one before, until one
-lives. Prints of each whether it had committed, and what its successor counts."""
+"""Workers that commit five events and answer two duplicates. Each is killed one line later than the one before, until
+one survives. Prints for each whether it had committed, and the counts of its successor."""
 
 
 class Table:
-    """What the database answers, in turn."""
+    """Answers as the database would, one answer after the other."""
 
     def __init__(self, *answers: int | StoreError) -> None:
         self.answers = deque(answers)
@@ -98,7 +98,9 @@ def counts(sample: Sample) -> tuple[float, ...]:
     return tuple(sample(f"ingest_events_{name}_total") for name in ("accepted", "stored", "repeated"))
 
 
-def test_events_are_counted_once_with_and_without_a_note(durable_counters: DurableCounters, sample: Sample) -> None:
+def test_events_are_counted_once_with_and_without_a_pending_commit(
+    durable_counters: DurableCounters, sample: Sample
+) -> None:
     durable_counters.count(durable_counters.begin(1, 3), accepted=3, stored=3)
     durable_counters.count(None, accepted=2, repeated=2)
     durable_counters.cancel(durable_counters.begin(4, 9))
@@ -106,18 +108,16 @@ def test_events_are_counted_once_with_and_without_a_note(durable_counters: Durab
     assert counts(sample) == (5, 3, 2)
 
 
-def test_more_commits_than_there_are_notes_are_counted_all_the_same(
-    durable_counters: DurableCounters, sample: Sample
-) -> None:
-    notes = [durable_counters.begin(at, at) for at in range(NOTES_MAX + 2)]
-    for note in notes:
-        durable_counters.count(note, accepted=1, stored=1)
+def test_commits_beyond_the_pending_ones_are_counted(durable_counters: DurableCounters, sample: Sample) -> None:
+    pending_commits = [durable_counters.begin(at, at) for at in range(PENDING_COMMITS_MAX + 2)]
+    for pending in pending_commits:
+        durable_counters.count(pending, accepted=1, stored=1)
 
-    assert notes[-2:] == [None, None]
-    assert counts(sample) == (NOTES_MAX + 2, NOTES_MAX + 2, 0)
+    assert pending_commits[-2:] == [None, None]
+    assert counts(sample) == (PENDING_COMMITS_MAX + 2, PENDING_COMMITS_MAX + 2, 0)
 
 
-async def test_commit_that_nobody_counted_is_asked_for_until_the_database_tells(
+async def test_uncounted_commit_is_asked_for_until_the_database_answers(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     killed = Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters
@@ -147,7 +147,7 @@ def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
     assert found[-1] == (1, 7, 5, 2)
 
 
-async def test_notes_outlive_the_deletion_of_their_file(tmp_path: Path) -> None:
+async def test_pending_commits_outlive_the_deletion_of_their_file(tmp_path: Path) -> None:
     path, table = tmp_path / "0.ledger", Table(5)
     killed = Metrics(CollectorRegistry(), path).durable_counters
     killed.begin(100, 104)
