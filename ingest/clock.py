@@ -1,4 +1,4 @@
-"""The clocks of the service, so that tests inject their own; and how far two of them may be apart."""
+"""The service's clocks, which tests replace, and the permitted difference to the database's clock."""
 
 import random
 import time
@@ -11,14 +11,14 @@ NowUs = Callable[[], int]
 """Unix time in microseconds."""
 
 Monotonic = Callable[[], float]
-"""Seconds that never go back; for deadlines and durations."""
+"""Seconds that never go back, for deadlines and durations."""
 
 CLOCKS_APART_SECONDS_MAX = 60.0
-"""Nothing is removed by its age while this host's clock and the database's differ by more: one of them is wrong."""
+"""Beyond this difference to the database's clock the service removes nothing by age: one of the clocks is wrong."""
 
 
 def jittered(seconds: float) -> float:
-    """Half to all of it, at random, so that workers and nodes do not all do something at once."""
+    """Return a random time from half of it to all of it, so that workers and nodes do not act all at once."""
     return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
@@ -27,7 +27,7 @@ def unix_us() -> int:
 
 
 def check_clocks(before_us: int, database_us: int, after_us: int) -> None:
-    """The database's time, and this host's before and after the question. Raises `StoreError`."""
+    """Compare the database's time with this host's before and after the query. Raises `StoreError` if they differ."""
     apart_us = max(before_us - database_us, database_us - after_us)
     if apart_us > CLOCKS_APART_SECONDS_MAX * 1e6:
         raise StoreError(
@@ -37,5 +37,5 @@ def check_clocks(before_us: int, database_us: int, after_us: int) -> None:
 
 
 def time_text(us: int) -> str:
-    """Unix microseconds for people: UTC, to the second."""
+    """Format Unix microseconds for people: UTC, to the second."""
     return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

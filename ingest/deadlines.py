@@ -1,19 +1,19 @@
-"""Deadlines that count while this process runs."""
+"""Deadlines that only count time during which this process runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 LATE_SECONDS = 0.5
-"""A loop that comes so much later than a deadline stood still."""
+"""If the event loop is this late for a deadline, the process was suspended."""
 
 
 @asynccontextmanager
 async def deadline(seconds: float | None, unless: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
-    """As `asyncio.timeout`, but who stood still (SIGSTOP, a frozen machine) as it passed is given as much time again.
+    """Like `asyncio.timeout`, but restarts if this process was suspended (SIGSTOP, a frozen machine) when it expired.
 
-    The other side is not to blame: its answer may have come long ago, and is not read yet. As much time again is also
-    given each time as it passes, and `unless()` holds. None: there is no deadline. Raises `TimeoutError`.
+    The other side is not to blame: its answer may have arrived, and only waits to be read. The deadline also restarts
+    if `unless()` is true when it expires. With `seconds` None there is no deadline. Raises `TimeoutError`.
     """
     async with asyncio.timeout(None) as timeout:
         timer = None if seconds is None else _Timer(seconds, timeout, unless)

@@ -1,4 +1,4 @@
-"""SQLite on a thread of its own: it blocks, so the event loop must not wait for it. Durable at each commit."""
+"""SQLite on its own thread, because it blocks. Each commit is durable."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ Connect = Callable[[Path, float], sqlite3.Connection]
 
 
 def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
-    """A connection that is durable at each commit and waits for other writers for a bounded time."""
+    """Connect with durable commits and a limited wait for other writers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
     try:
@@ -27,22 +27,25 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
 
 
 def connect_to_look(path: Path, timeout_seconds: float) -> sqlite3.Connection:
-    """A connection that reads, and makes no file. Raises `FileNotFoundError` if there is no database."""
+    """Connect for reading only, without creating a file. Raises `FileNotFoundError` if there is no database."""
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "there is no database file", str(path))
-    # Without a log nobody has the file open, and SQLite would make the log, and its index, in order to read.
+    # If there is no WAL file, no process has the database open. SQLite would then create a WAL file in order to read.
     mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     uri = f"{path.resolve().as_uri()}?{mode}"
     return sqlite3.connect(uri, timeout=timeout_seconds, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def file_of(url: str) -> Path | None:
-    """`sqlite:///relative.db` and `sqlite:////absolute.db`, as SQLAlchemy writes them; None for other databases."""
+    """Return the path in `sqlite:///relative.db` or `sqlite:////absolute.db`; None for other databases.
+
+    SQLAlchemy writes these URLs in the same way.
+    """
     return Path(urlsplit(url).path[1:]) if url.startswith("sqlite:") else None
 
 
 def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Do the work in one transaction, which is rolled back if it fails."""
+    """Do the work in one transaction. Roll it back if the work fails."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = work(connection)
@@ -55,9 +58,9 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
 
 
 class Database:
-    """One connection, opened by the first call and after each failure to open. Calls run in their order.
+    """One connection, which the first call opens; if that fails, the next call tries again. Calls run in order.
 
-    All methods raise `sqlite3.Error` and `OSError`. `prepare` is given each new connection.
+    All methods raise `sqlite3.Error` and `OSError`. `prepare` receives each new connection.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Database:
         return await self.run(lambda connection: transact(connection, work))
 
     async def reopen(self, meanwhile: Callable[[], object]) -> None:
-        """Close the connection, do something with its file, and let the next call open it anew."""
+        """Close the connection, and call `meanwhile`. The next call opens a new connection."""
 
         def between() -> None:
             self._close()
@@ -91,7 +94,7 @@ class Database:
         await self._in_thread(between)
 
     async def close(self) -> None:
-        """Safe to call twice; no call may follow."""
+        """Close the connection. Safe to call twice. No other call may follow."""
         if not self._closed:
             await self._in_thread(self._close)
             self._closed = True

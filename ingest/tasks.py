@@ -1,4 +1,4 @@
-"""Tasks of the background: supervised, kept until they end, and ended for certain."""
+"""Background tasks: supervised, referenced until they end, and reliably ended."""
 
 import asyncio
 import logging
@@ -15,16 +15,16 @@ Task: TypeAlias = "asyncio.Task[None]"
 INSIST_SECONDS = 0.5
 TRIES_MAX = 10
 PAUSE_SECONDS = 0.5
-"""Before a failed task starts again, at first; the pause doubles with each failure."""
+"""First pause before a failed task starts again. The pause doubles with each failure."""
 PAUSE_SECONDS_MAX = 30.0
 STEADY_SECONDS = 60.0
-"""A task that ran for so long before it failed starts again after the first pause."""
+"""A task that ran for this time before it failed starts again after the first pause."""
 
 BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 
 
 def supervise(run: BackgroundTask, name: str, count: Callable[[], None], pause_seconds: float = PAUSE_SECONDS) -> Task:
-    """Start `run` as a task. It starts again after every exception; a cancellation or a return ends it.
+    """Start `run` as a task. It restarts after every exception. A cancellation or a return ends it.
 
     `count` is called for each failure. `pause_seconds`: see `PAUSE_SECONDS`.
     """
@@ -49,16 +49,16 @@ async def _supervised(run: BackgroundTask, name: str, count: Callable[[], None],
 
 
 def raise_if_cancelled(exc: BaseException) -> None:
-    """Pass a cancellation of this task on; drivers cancel futures of their own, too, when a connection breaks."""
+    """Re-raise a cancellation of this task. Drivers also cancel their own futures when a connection breaks."""
     task = asyncio.current_task()
     if isinstance(exc, asyncio.CancelledError) and task and task.cancelling():
         raise exc
 
 
 async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSIST_SECONDS) -> None:
-    """Cancel the tasks, and return when they have ended; those that go on after `TRIES_MAX` tries are left and told.
+    """Cancel the tasks, and wait until they end. After `TRIES_MAX` tries, log the tasks that still run, and return.
 
-    `asyncio.wait_for` of Python 3.11, by which the drivers wait, may lose a cancellation: so it is said again.
+    The drivers use `asyncio.wait_for`, which can lose a cancellation in Python 3.11. So the cancellation is repeated.
     """
     left = set(tasks)
     for _ in range(TRIES_MAX):
@@ -72,7 +72,7 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread. A cancellation takes effect when `work` has ended, so `work` never writes after it."""
+    """Run `work` in a thread. A cancellation takes effect only after `work` has ended, so `work` never writes later."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     cancelled = False
     while not running.done():
@@ -81,13 +81,13 @@ async def in_thread(work: Callable[[], T]) -> T:
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
-        running.exception()  # nobody is left to be told of it
+        running.exception()  # retrieved, because no caller is left to receive it
         raise asyncio.CancelledError
     return running.result()
 
 
 async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
-    """Their results, done side by side. Raises the first one's error, when all have ended."""
+    """Await them concurrently, and return their results. Raises the first error after all have ended."""
     done: list[T] = []
     for outcome in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(outcome, BaseException):
@@ -97,7 +97,7 @@ async def all_of(works: Iterable[Awaitable[T]]) -> list[T]:
 
 
 class Background:
-    """Tasks of one owner, who starts and ends them; nobody has to hold on to one."""
+    """Tasks of one owner. Keeps references to them, so that no other part has to."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +109,7 @@ class Background:
         return task
 
     async def wait(self) -> None:
-        """Until there are none; the caller bounds the wait."""
+        """Wait until all tasks have ended. The caller limits the wait."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -126,7 +126,7 @@ class Supervisor(Generic[C]):
                 steady = connection is not None and await self._held(connection)
             except (Exception, asyncio.CancelledError) as exc:
                 raise_if_cancelled(exc)
-                log.exception("the connection to RabbitMQ failed unexpectedly; it is made anew")
+                log.exception("the connection to RabbitMQ failed unexpectedly; it will be made again")
             failures = 0 if steady else min(failures + 1, 16)
             limit = min(self._reconnect_seconds_max, BACKOFF_SECONDS * 2**failures)
             await asyncio.sleep(random.uniform(limit / 4, limit))  # noqa: S311 - jitter, not a secret

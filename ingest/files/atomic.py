@@ -1,4 +1,4 @@
-"""The one writer of small state files: a reader, or a start after a crash, sees the old content or the new one."""
+"""Writes small state files atomically: a reader, also after a crash, finds the old content or the new one."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,17 @@ MODE = 0o640
 
 
 def replace_file(path: Path, content: bytes, mode: int = MODE) -> None:
-    """Write the file's whole content, durably, in one step. Its folder is made if it is missing. Raises `OSError`.
+    """Replace the file's content durably and in one step. Create its folder if necessary. Raises `OSError`.
 
-    Several processes may replace the same file at once: one of their contents stays, whole. For content that only
-    running processes read, `replace_volatile` saves the waits for the disk.
+    Several processes may replace the same file at once: the content of one of them stays. For content that only running
+    processes read, `replace_volatile` does not wait for the disk.
     """
     _replace(path, content, mode, durable=True)
     sync_folder(path.parent)
 
 
 def replace_volatile(path: Path, content: bytes, mode: int = MODE) -> None:
-    """As `replace_file`, but not before the disk has it: after a crash of the machine the file may be empty."""
+    """Like `replace_file`, but without waiting for the disk: after a crash of the machine the file may be empty."""
     _replace(path, content, mode, durable=False)
 
 
@@ -39,7 +39,7 @@ def _replace(path: Path, content: bytes, mode: int, *, durable: bool) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Names in the folder are as durable as the files' contents then. Raises `OSError`."""
+    """Make the names in the folder durable. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

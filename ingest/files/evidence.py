@@ -1,7 +1,7 @@
-"""Whether a note in the data folder was written here: by this running machine, into this very file.
+"""Tells an original file of the data folder from a copy: same machine, same boot, same file.
 
-A path, a name and a content are the same in a copy. A copied file is another inode, a copied disk another device, and a
-machine that was started from an image has another boot id. All three being equal, the note is no copy.
+A copy has the same path and content. But a copied file has another inode, a copied disk another device, and a machine
+that started from an image another boot id. If all three are equal, the file is no copy.
 """
 
 import os
@@ -12,30 +12,30 @@ import msgspec
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 UNKNOWN = ""
-"""The boot of a machine that tells none, as others than Linux: it proves nothing."""
+"""The boot id where the system has none, as on systems other than Linux. It proves nothing."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Of the place and the boot at which a note was written."""
+    """The boot, device and inode at the time when a file was written."""
 
     boot: str = UNKNOWN
     device: int = 0
     inode: int = 0
 
     def proves(self, earlier: "Evidence") -> bool:
-        """Whether `earlier` was gathered since this boot, from the same file."""
+        """True if `earlier` comes from the same boot and the same file."""
         return self.boot != UNKNOWN and self == earlier
 
     def is_copy_of(self, earlier: "Evidence") -> bool:
-        """Whether the file is another one than that of `earlier`."""
+        """True if this is another file than that of `earlier`."""
         return (self.device, self.inode) != (earlier.device, earlier.inode)
 
 
 class Machine:
-    """What the operating system tells of this boot."""
+    """Facts of the operating system about this boot."""
 
     def evidence(self, descriptor: int) -> Evidence:
-        """Of an open file. Raises `OSError`."""
+        """Return the evidence of an open file. Raises `OSError`."""
         found = os.fstat(descriptor)
         return Evidence(self.boot(), found.st_dev, found.st_ino)
 
@@ -46,5 +46,5 @@ class Machine:
             return UNKNOWN
 
     def up_ms(self) -> int:
-        """Milliseconds since the boot, those of sleep included; no clock setting changes them."""
+        """Return milliseconds since the boot, sleep included. Setting the clock does not change them."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -1,6 +1,6 @@
-"""Looks whether a worker's locks and metric files are still at their paths, and makes those anew that are not.
+"""Checks that a worker's lock files and metric files still exist, and restores deleted ones.
 
-Cleaners of old files, and people, delete lock files or their folders. The worker goes on, and says so.
+People and cleaners of old files delete lock files or their folders. The worker continues, and logs it.
 """
 
 import asyncio
@@ -17,40 +17,40 @@ from ingest.files.locks import FileLock
 log = logging.getLogger("ingest.locks")
 
 LOOK_SECONDS = 1.0
-TOLD_SECONDS = 300.0
-"""`/readyz` tells of a lock that was taken anew for so long: people shall find out what deletes files there."""
+SHOWN_SECONDS = 300.0
+"""`/readyz` shows a restored file for this time, so that people find out what deletes files there."""
 TOUCH_SECONDS = 3600.0
-"""The files' times are set so often, so that a cleaner that goes by age finds none of them old."""
+"""Interval at which the watch renews the files' times, so that no cleaner finds them old."""
 
 Locks = Callable[[], FileLock | None]
-"""The lock that is held now, if there is one."""
+"""Returns the lock that is held now, if there is one."""
 
 
 class LockWatch:
-    """`run` works until it is cancelled."""
+    """`run` checks the files until it is cancelled."""
 
     def __init__(self, monotonic: Monotonic) -> None:
         self._monotonic = monotonic
         self._watched: list[Locks] = []
         self._restores: list[tuple[Path, Callable[[], bool]]] = []
         self._lost: dict[str, str] = {}
-        """Path of a lock that is gone and cannot be taken anew → why."""
-        self._told: str | None = None
-        self._told_until = self._touch_at = 0.0
+        """Path of a file that is gone and cannot be restored → reason."""
+        self._shown: str | None = None
+        self._shown_until = self._touch_at = 0.0
 
     def add(self, locks: Locks) -> None:
         self._watched.append(locks)
 
     def add_files(self, folder: Path, restore: Callable[[], bool]) -> None:
-        """`restore` makes files of the folder anew if they are gone, and tells whether they were. Raises `OSError`."""
+        """`restore` recreates missing files of the folder, and returns True if any was missing. Raises `OSError`."""
         self._restores.append((folder, restore))
 
     def problem(self) -> str | None:
-        """What was deleted, for `/readyz`."""
+        """Return what was deleted, for `/readyz`; None if nothing was."""
         if self._lost:
             missing = "; ".join(f"{path} ({reason})" for path, reason in self._lost.items())
-            return f"files are gone and cannot be made anew: {missing}"
-        return self._told if self._monotonic() < self._told_until else None
+            return f"files are gone and cannot be restored: {missing}"
+        return self._shown if self._monotonic() < self._shown_until else None
 
     async def run(self) -> None:
         while True:
@@ -58,7 +58,7 @@ class LockWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Check each lock once. Never raises for a file system that fails."""
+        """Check each file once. Never raises, even if the file system fails."""
         touch = self._monotonic() >= self._touch_at
         if touch:
             self._touch_at = self._monotonic() + TOUCH_SECONDS
@@ -76,45 +76,45 @@ class LockWatch:
                 if touch:
                     os.utime(held.descriptor)
             elif held.renew():
-                self._tell(path)
+                self._report_restored(path)
             else:
-                self._miss(path, "another process has it now")
+                self._report_missing(path, "another process has it now")
                 return
         except OSError as exc:
-            self._miss(path, str(exc))
+            self._report_missing(path, str(exc))
         else:
             self._lost.pop(path, None)
 
     def _restore(self, path: str, restore: Callable[[], bool]) -> None:
         try:
             if restore():
-                self._tell(path)
+                self._report_restored(path)
         except OSError as exc:
-            self._miss(path, str(exc))
+            self._report_missing(path, str(exc))
         else:
             self._lost.pop(path, None)
 
-    def _tell(self, path: str) -> None:
-        self._told = f"{path} was deleted or replaced while in use: find what deletes files of the data folder"
-        self._told_until = self._monotonic() + TOLD_SECONDS
-        extra = {"path": path, "kept": "all: it was made anew", "do": "find what deletes files of the data folder"}
+    def _report_restored(self, path: str) -> None:
+        self._shown = f"{path} was deleted or replaced while in use: find what deletes files of the data folder"
+        self._shown_until = self._monotonic() + SHOWN_SECONDS
+        extra = {"path": path, "kept": "all: it was restored", "do": "find what deletes files of the data folder"}
         log.error("a file was deleted or replaced while in use", extra=extra)
 
-    def _miss(self, path: str, reason: str) -> None:
+    def _report_missing(self, path: str, reason: str) -> None:
         if self._lost.get(path) != reason:
             self._lost[path] = reason
-            extra = {"path": path, "reason": reason, "do": "mend the data folder, and restart the service"}
-            log.error("a file was deleted or replaced, and cannot be made anew", extra=extra)
+            extra = {"path": path, "reason": reason, "do": "repair the data folder, then restart the service"}
+            log.error("a file was deleted or replaced, and cannot be restored", extra=extra)
 
 
 def watch_in_thread(held: FileLock) -> None:
-    """Look after a lock of a process without an event loop, as long as it lives."""
+    """Watch the lock of a process without an event loop until the process ends."""
     watch = LockWatch(time.monotonic)
     watch.add(lambda: held)
-    threading.Thread(target=_look_for_ever, args=(watch,), name="locks", daemon=True).start()
+    threading.Thread(target=_watch_forever, args=(watch,), name="locks", daemon=True).start()
 
 
-def _look_for_ever(watch: LockWatch) -> None:
+def _watch_forever(watch: LockWatch) -> None:
     while True:
         watch.look()
         time.sleep(LOOK_SECONDS)

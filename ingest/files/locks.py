@@ -1,10 +1,11 @@
-"""Locks of the data folder's files, and a worker's seat: the lowest number no other live worker has.
+"""Locks of the data folder's files, and the worker index: the lowest number that no other live worker has.
 
-The lock of an open file ends with its process, also after kill -9, so a seat is free as soon as its
-worker is dead, and the next worker continues that seat's metric files.
+The lock of an open file ends with its process, also after kill -9. So an index is free as soon as its worker is dead,
+and the next worker continues the metric files of that index.
 
-A lock holds a file and not a name. Whoever deletes the file of a live process lets another process lock the name.
-So a holder looks whether its file is still the one at the path, and nobody takes a path whose last file is still open.
+The system locks a file, not a name. If somebody deletes the file of a live process, another process could lock a new
+file of that name. So a holder checks that its file is still at the path. And no process locks a path whose deleted file
+is still open in another process.
 """
 
 import errno
@@ -16,17 +17,17 @@ from pathlib import Path
 
 from ingest.errors import SettingsError
 
-SEATS_MAX = 256
+WORKERS_MAX = 256
 TRIES_MAX = 10
-"""A file that is deleted or replaced while it is being locked is tried so many times."""
+"""Attempts to lock a file that others delete or replace meanwhile."""
 SAFELY = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-"""A pipe in a lock's place holds nobody up, and a link leads nobody to another file."""
+"""With these flags a pipe at the path does not block the open, and a symbolic link is not followed."""
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""How file systems say that they lock no files."""
+"""Errors of file systems without locks."""
 
 
 class FileLock:
-    """Held until it is released or its process ends; other processes respect it only while it is `intact`."""
+    """Held until it is released or its process ends. Other processes respect it only while it is `intact`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -35,7 +36,7 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """Of the locked file, open for reading and writing. Raises `OSError` after the release."""
+        """The locked file's descriptor, open for reading and writing. Raises `OSError` after the release."""
         if self._descriptor is None:
             raise OSError(errno.EBADF, "the lock is released", str(self.path))
         return self._descriptor
@@ -46,7 +47,7 @@ class FileLock:
 
     @property
     def intact(self) -> bool:
-        """False if the file was deleted, moved or replaced. Raises `OSError` if the path cannot be looked at."""
+        """False if the file was deleted, moved or replaced. Raises `OSError` if the path cannot be checked."""
         if self._descriptor is None:
             return False
         held = os.fstat(self._descriptor)
@@ -56,15 +57,15 @@ class FileLock:
             return False
 
     def describe(self, content: bytes) -> None:
-        """Write into the file, also into a renewed one, what others may want to know. Raises `OSError`."""
+        """Write a content for other processes into the file, and into each renewed file. Raises `OSError`."""
         self._content = content
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, content, 0)
 
     def renew(self) -> bool:
-        """Lock the path's file as it is now, made anew if there is none; False if another process has it.
+        """Lock the file that is at the path now, or a new one. Return False if another process has it.
 
-        The earlier file is held until then. Raises `OSError`.
+        The earlier file stays locked until then. Raises `OSError`.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = _locked(self.path)
@@ -84,7 +85,7 @@ class FileLock:
 
 
 class WorkerIndex:
-    """Held as long as this object lives."""
+    """A worker's number, held as long as this object lives."""
 
     def __init__(self, number: int, lock: FileLock) -> None:
         self.number = number
@@ -95,9 +96,9 @@ class WorkerIndex:
 
 
 def lock(path: Path) -> FileLock | None:
-    """The file, locked, or None if another process has it. Raises `OSError`.
+    """Lock the file. Return None if another process has it. Raises `OSError`.
 
-    A free lock alone does not tell that its last holder is dead: see `holders_of_lost`.
+    A free lock does not prove that its last holder is dead: see `holders_of_lost`.
     """
     taken = _locked(path)
     if taken is not None and holders_of_lost(path):
@@ -107,12 +108,12 @@ def lock(path: Path) -> FileLock | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a live process has it, also if its file was deleted; creates nothing. Raises `OSError`."""
+    """Return True if a live process has the lock, even if its file was deleted. Creates nothing. Raises `OSError`."""
     return is_flocked(path) or bool(holders_of_lost(path))
 
 
 def is_flocked(path: Path) -> bool:
-    """Whether the file that is there now is locked; creates nothing. Raises `OSError`."""
+    """Return True if the file at the path is locked. Creates nothing. Raises `OSError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | SAFELY)
     except FileNotFoundError:
@@ -127,34 +128,34 @@ def is_flocked(path: Path) -> bool:
 
 
 def holders_of_lost(path: Path) -> set[int]:
-    """The processes that have a file open that was at this path, and was deleted or got a suffix to its name."""
+    """Return the processes that have a deleted file of this path open, or one that was renamed with a suffix."""
     name = os.path.realpath(path)
     return openers(f"{name} (deleted)", f"{name}.", f"{name}~")
 
 
 def openers(*beginnings: str) -> set[int]:
-    """The processes that have a file open whose real path begins so.
+    """Return the processes that have a file open whose real path begins with one of these.
 
-    The kernel tells it (Linux's /proc), of processes of the same user; elsewhere the set is empty.
+    Linux's /proc shows processes of the same user. On other systems the set is empty.
     """
     return {pid for pid, link in _open_files() if link.startswith(beginnings)}
 
 
 def take_worker_index(folder: Path) -> WorkerIndex:
-    """The lowest free seat. Raises `SettingsError` if the folder cannot be written."""
+    """Take the lowest free worker index. Raises `SettingsError` if the folder is not writable, or if all are taken."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(SEATS_MAX):
+        for number in range(WORKERS_MAX):
             taken = lock(folder / f"seat-{number}.lock")
             if taken is not None:
                 return WorkerIndex(number, taken)
     except OSError as exc:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
-    raise SettingsError(f"More than {SEATS_MAX} workers use the data folder {folder}.")
+    raise SettingsError(f"More than {WORKERS_MAX} workers use the data folder {folder}.")
 
 
 def _locked(path: Path) -> FileLock | None:
-    """The lock of the file that is at the path at the end."""
+    """Lock the file, and make sure that it is still at the path. Return None if another process has it."""
     for _ in range(TRIES_MAX):
         taken = FileLock(path, os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o640))
         try:
@@ -174,12 +175,12 @@ def _locked(path: Path) -> FileLock | None:
 
 
 def _open_files() -> Iterator[tuple[int, str]]:
-    """Process id and path of every open file that this user may see."""
+    """Yield process id and path of every open file that this user may see."""
     with suppress(OSError):
         for process in os.scandir("/proc"):
             if not process.name.isdigit():
                 continue
-            with suppress(OSError):  # it has ended, or is another user's
+            with suppress(OSError):  # the process has ended, or belongs to another user
                 for descriptor in os.scandir(f"{process.path}/fd"):
                     with suppress(OSError):
                         yield int(process.name), os.readlink(descriptor.path)  # noqa: PTH115 - there may be thousands

@@ -20,8 +20,8 @@ from ingest.errors import SettingsError
 from ingest.events.headers import MessageHeaders
 from ingest.events.idempotency import Keys
 from ingest.events.ids import LEASED_SLOTS_MAX
+from ingest.files.exclusive_lock import ExclusiveLock, file_lock
 from ingest.files.lock_watch import LockWatch
-from ingest.files.one_at_a_time import Exclusively, by_file
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.http.rsgi import Handler, Headers
@@ -49,7 +49,7 @@ from ingest.spool.store import SpoolStore
 from ingest.sqlite import connect, connect_to_look, file_of
 from ingest.status.health import Health
 from ingest.store.base import Store
-from ingest.store.mysql.lock import by_mysql
+from ingest.store.mysql.lock import mysql_lock
 from ingest.store.mysql.order import OrderedMySQLStore
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
@@ -285,11 +285,11 @@ def make_topology(settings: Settings) -> "StreamTopology":
     )
 
 
-def _one_at_a_time(settings: Settings, name: str) -> Exclusively:
+def _one_at_a_time(settings: Settings, name: str) -> ExclusiveLock:
     """Among all who share the database; SQLite's are the workers of one data folder."""
     if settings.database_url.startswith("sqlite:"):
-        return by_file(settings.run_dir / f"{name}.lock")
-    return by_mysql(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
+        return file_lock(settings.run_dir / f"{name}.lock")
+    return mysql_lock(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
 
 
 def make_tracing(settings: Settings) -> Tracing | None:

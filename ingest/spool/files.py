@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.errors import SettingsError
-from ingest.files.locks import SEATS_MAX, FileLock, is_locked, lock
+from ingest.files.locks import WORKERS_MAX, FileLock, is_locked, lock
 
 LOG, DAMAGED, RETRY = ".log", ".damaged", ".retry"
 _segment_name = re.compile(r"spool-(\d+)\.(\d{8,18})\.([0-9a-f]{16})\.(?:log|damaged)")
@@ -72,12 +72,12 @@ def take_spool(folder: Path) -> SpoolFiles:
     """Take the first free spool. Raises `SettingsError` if the folder cannot be used, or all spools are in use."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(SEATS_MAX):
+        for number in range(WORKERS_MAX):
             if taken := take(folder, number):
                 return taken
     except OSError as exc:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
-    raise SettingsError(f"More than {SEATS_MAX} workers use the data folder {folder}.")
+    raise SettingsError(f"More than {WORKERS_MAX} workers use the data folder {folder}.")
 
 
 def take(folder: Path, number: int) -> SpoolFiles | None:

@@ -1,4 +1,4 @@
-"""Keeps the last minutes' samples, and answers with the service's state."""
+"""Records samples of the last minutes, and provides the service's state."""
 
 import asyncio
 import logging
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.files.locks import FileLock, lock
+from ingest.status.figures import status_of
 from ingest.status.health import Report
-from ingest.status.recent_errors import Errors
+from ingest.status.recent_errors import RecentErrors
 from ingest.status.samples import SAMPLE_SECONDS, History, Sample, sample_of
-from ingest.status.snapshot import Limits, Status, status_of
+from ingest.status.snapshot import Limits, Status
 from ingest.telemetry.multiprocess import MetricFiles
 
 CACHE_SECONDS = 1.0
@@ -18,7 +19,7 @@ SAVE_SECONDS = 1.0
 
 
 class StatusSource:
-    """One of the workers takes the samples: the one that has the lock, which ends with its process."""
+    """One worker records the samples: the holder of a lock. The lock ends with its process."""
 
     def __init__(
         self, folder: Path, worker_index: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
@@ -27,7 +28,7 @@ class StatusSource:
         self._files = files
         self._limits = limits
         self._report = report
-        self._errors = Errors(folder, worker_index)
+        self._errors = RecentErrors(folder, worker_index)
         self._history = History(folder / "history")
         self._lock_path = folder / "recorder.lock"
         self._lock: FileLock | None = None
@@ -36,7 +37,7 @@ class StatusSource:
         self._made_at = 0.0
 
     async def status(self) -> Status:
-        """At most a second old, however many ask."""
+        """Return the state, at most one second old; all requests of a second share one."""
         async with self._asking:
             if self._status is None or time.monotonic() >= self._made_at + CACHE_SECONDS:
                 self._status = await asyncio.to_thread(self._make)
@@ -44,7 +45,7 @@ class StatusSource:
             return self._status
 
     async def run(self) -> None:
-        """Tell the other workers of this one's errors, and take samples, until cancelled."""
+        """Save this worker's errors for the other workers, and record samples, until cancelled."""
         root = logging.getLogger()
         root.addHandler(self._errors)
         try:
@@ -55,7 +56,7 @@ class StatusSource:
     async def _keep(self) -> None:
         due = time.monotonic()
         while True:
-            self._folder.mkdir(parents=True, exist_ok=True)  # also when somebody has deleted it
+            self._folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it
             self._errors.save()
             if time.monotonic() >= due and self._is_recorder():
                 due = time.monotonic() + SAMPLE_SECONDS

@@ -1,4 +1,4 @@
-"""What works and what does not: checked in the background, told by `/readyz` and by gauges."""
+"""Checks database, broker and spool in the background, for `/readyz` and the gauges."""
 
 import asyncio
 import logging
@@ -21,15 +21,18 @@ Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`status` for machines, `checks` (name → "ok" or what is wrong) for people."""
+    """`status` is for machines. `checks` (name → "ok" or a problem) is for people."""
 
     status: Status
     checks: dict[str, str]
 
     @property
     def ready(self) -> bool:
-        """Whether the service takes events. It does without a broker: they wait in the outbox; and without a
-        database as long as the spool has room."""
+        """True if the service accepts events.
+
+        It does so without a broker, because events wait in the outbox. It does so without a database while the spool
+        has room.
+        """
         return self.status in ("ready", "degraded")
 
 
@@ -38,25 +41,25 @@ class Spool(Protocol):
 
     @property
     def used(self) -> bool:
-        """Whether batches go to it now, as the database takes none."""
+        """True while batches go to the spool because the database is down."""
 
     @property
     def problem(self) -> str | None:
-        """Why it takes nothing."""
+        """Why the spool accepts no events; None if it does."""
 
     @property
     def waiting(self) -> str | None:
-        """What is in it, for people."""
+        """A text for people: what the spool holds."""
 
     def trouble(self) -> str | None:
-        """What is wrong with its files, though it takes events."""
+        """A problem with the spool's files, although the spool accepts events."""
 
     async def look(self) -> None:
-        """Never raises."""
+        """Check the spool once. Never raises."""
 
 
 class Health:
-    """Watches store and publisher; `run` works until it is cancelled."""
+    """Watches store, spool and publisher. `run` works until it is cancelled."""
 
     def __init__(
         self,
@@ -67,9 +70,9 @@ class Health:
         checks: Mapping[str, Callable[[], str | None]] = MappingProxyType({}),
         ids_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`checks` by name: each says what is wrong, or None. A problem degrades the service; it still takes events.
+        """`checks` by name: each returns a problem or None. A problem degrades the service, which still accepts events.
 
-        `ids_problem` says why there is no id slot, or None.
+        `ids_problem` returns why the worker has no id slot, or None.
         """
         self._store = store
         self._spool = spool
@@ -79,7 +82,7 @@ class Health:
         self._ids_problem = ids_problem
         self._database = "not checked yet"
         self.has_slot = False
-        """Whether there are ids for events; they may be provisional (`ingest.pipeline.identity`)."""
+        """True once the worker can make ids for events. They may be provisional (`ingest.pipeline.identity`)."""
         self.draining = False
 
     def report(self) -> Report:
@@ -115,7 +118,7 @@ class Health:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def check(self) -> None:
-        """Look once; never raises for an absent database."""
+        """Check once. Never raises if the database is down."""
         try:
             await self._store.ping()
             self._database = "ok"

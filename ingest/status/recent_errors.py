@@ -1,4 +1,4 @@
-"""The log's last warnings and errors of each worker, in a file that all workers read."""
+"""Each worker's last warnings and errors from the log, in a file that all workers read."""
 
 import logging
 from collections import deque
@@ -18,8 +18,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Error]).decode
 
 
-class Errors(logging.Handler):
-    """The last few of this worker, masked as in the log; its seat's earlier worker began the file."""
+class RecentErrors(logging.Handler):
+    """This worker's last errors, masked as in the log. They continue the file of the index's earlier worker."""
 
     def __init__(self, folder: Path, worker_index: int) -> None:
         super().__init__(logging.WARNING)
@@ -37,20 +37,20 @@ class Errors(logging.Handler):
         self._changed = True
 
     def save(self) -> None:
-        """Tell the other workers, if there is something new."""
+        """Write the file for the other workers, if there is a new error."""
         if self._changed:
             self._changed = False
             replace_volatile(self._path, _encode(list(self._last)))
 
     def of_all(self) -> list[Error]:
-        """Those of all workers, the latest first."""
+        """Return the errors of all workers, the newest first."""
         others = (_read(path) for path in self._folder.glob("*.errors") if path != self._path)
         every = [*self._last, *(error for errors in others for error in errors)]
         return sorted(every, key=lambda error: error.time)[: -ERRORS_MAX - 1 : -1]
 
 
 def _text(record: logging.LogRecord) -> str:
-    """The message, with its reason and the exception, if it has them."""
+    """Return the message with its reason and its exception, if it has them."""
     parts = [record.getMessage()]
     if reason := getattr(record, "reason", None):
         parts.append(str(reason))
@@ -62,5 +62,5 @@ def _text(record: logging.LogRecord) -> str:
 def _read(path: Path) -> list[Error]:
     try:
         return _decode(path.read_bytes())
-    except (OSError, ValueError):  # damaged; msgspec's errors are such, and those of wrong UTF-8
+    except (OSError, ValueError):  # damaged: msgspec's errors and UTF-8 errors are ValueErrors
         return []

@@ -1,4 +1,4 @@
-"""What all workers have counted at one moment, and a file of such samples of the last minutes."""
+"""Samples of all workers' metrics, and a file with the samples of the last minutes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -41,12 +41,12 @@ VALUES = frozenset(
 _REFUSED = "ingest_requests_refused_total"
 
 Buckets = dict[float, float]
-"""Upper bound → how many were at most that; the last bound is infinite, and written as `LAST`."""
+"""Upper bound → number of observations up to it. `LAST` stands for the infinite last bound."""
 LAST = 1e9
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Values are sums over all labels, but for the codes of refusals. `time` is Unix time in seconds."""
+    """Values are sums over all labels; `refused` has the refusals by code. `time` is Unix time in seconds."""
 
     time: float
     values: dict[str, float]
@@ -57,14 +57,14 @@ class Sample(msgspec.Struct, frozen=True):
         return self.values.get(name, 0.0)
 
     def known(self, name: str) -> float | None:
-        """None where no worker knows it."""
+        """The value, or None if no worker knows it."""
         return self.values.get(name)
 
     def count(self, name: str) -> int:
         return int(self.value(name))
 
     def since(self, before: "Sample") -> "Sample":
-        """By how much all went up."""
+        """Return the increase of each value since `before`."""
         return Sample(
             self.time,
             _difference(self.values, before.values),
@@ -73,7 +73,7 @@ class Sample(msgspec.Struct, frozen=True):
         )
 
     def continues(self, before: "Sample") -> bool:
-        """False if the service was started anew since, and its counters with it."""
+        """False if the service has restarted since `before`, which resets its counters."""
         counters = (name for name in VALUES if name.endswith("_total"))
         return before.time < self.time and all(self.value(name) >= before.value(name) for name in counters)
 
@@ -102,7 +102,7 @@ def sample_of(families: Iterable[Metric], time: float) -> Sample:
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
-    """As Prometheus's histogram_quantile: linear within a bucket; None without observations."""
+    """Interpolate linearly within a bucket, like Prometheus's histogram_quantile. None without observations."""
     bounds = sorted(buckets)
     total = buckets[bounds[-1]] if bounds else 0.0
     below_bound = below_count = 0.0
@@ -121,17 +121,17 @@ _decode = msgspec.msgpack.Decoder(list[Sample]).decode
 
 
 class History:
-    """One worker writes it, all read it."""
+    """The file of samples, which one worker writes and all workers read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self, until: Sample) -> list[Sample]:
-        """What `until` continues, of the last minutes."""
+        """Return the samples of the last minutes that `until` continues."""
         try:
             samples = _decode(self._path.read_bytes())
         except (OSError, ValueError):
-            return []  # the first, damaged, or of another version
+            return []  # no file yet, a damaged one, or one of another version
         since = until.time - HISTORY_SECONDS
         return [sample for sample in samples if sample.time > since and until.continues(sample)]
 

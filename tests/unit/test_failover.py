@@ -1,4 +1,4 @@
-"""URLs of several hosts, and whose turn it is."""
+"""URLs of several hosts, and the choice of the next one."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def test_each_host_has_a_url_of_its_own(url: str, urls: list[str]) -> None:
 
 
 class Servers:
-    """Named by letters; those that are `away` cannot be connected to, nor do the `silent` ones answer."""
+    """Hosts named by letters. The `away` ones refuse connections, and the `silent` ones never answer."""
 
     def __init__(self, names: str) -> None:
         self.rota = FailoverHosts(names)
@@ -42,12 +42,12 @@ class Servers:
         return name
 
 
-async def test_first_one_is_kept_to() -> None:
+async def test_first_host_stays_current() -> None:
     servers = Servers("abc")
     assert [await servers.connected() for _ in range(3)] == ["a", "a", "a"]
 
 
-async def test_next_one_is_tried_and_kept_to() -> None:
+async def test_next_host_is_tried_and_stays_current() -> None:
     servers = Servers("abc")
     servers.away = {"a"}
     assert [await servers.connected() for _ in range(2)] == ["b", "b"]
@@ -66,7 +66,7 @@ async def test_each_is_tried_once() -> None:
     assert servers.tried == ["a", "b", "c"]
 
 
-async def test_who_ran_out_of_time_begins_with_the_next_one() -> None:
+async def test_cancelled_attempt_moves_on_to_the_next_host() -> None:
     servers = Servers("ab")
     servers.silent = {"a"}
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Tasks that are told to end."""
+"""Tasks are supervised, and they end."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from ingest import tasks
 
 
 async def deaf(times: int) -> None:
-    """Does not hear so many cancellations."""
+    """Ignores this many cancellations."""
     for _ in range(times):
         try:
             await asyncio.Future()
@@ -26,7 +26,7 @@ async def started(times: int) -> "asyncio.Task[None]":
     return task
 
 
-async def test_cancellation_that_is_lost_is_said_again() -> None:
+async def test_lost_cancellation_is_repeated() -> None:
     made = [await started(times) for times in (0, 1)]
 
     await tasks.end(made)
@@ -35,7 +35,7 @@ async def test_cancellation_that_is_lost_is_said_again() -> None:
 
 
 class Failing:
-    """A background task that meets these, one a start, and then works until it is cancelled."""
+    """A background task that fails with these, one at each start, and then works until it is cancelled."""
 
     def __init__(self, *problems: BaseException) -> None:
         self._problems = deque(problems)
@@ -80,18 +80,18 @@ async def test_cancelled_task_ends() -> None:
     assert failing.failures == 1
 
 
-async def test_task_that_has_nothing_left_to_do_ends() -> None:
+async def test_task_that_returns_is_not_started_again() -> None:
     async def run() -> None:
         """Nothing to do."""
 
     await asyncio.wait_for(tasks.supervise(run, "done", lambda: None), 10.0)
 
 
-async def test_none_is_fine() -> None:
+async def test_no_tasks_end_at_once() -> None:
     await tasks.end([])
 
 
-async def test_task_that_never_ends_is_left_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_task_that_never_ends_is_left_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     task = await started(tasks.TRIES_MAX)
 
     with caplog.at_level(logging.ERROR):
@@ -102,7 +102,7 @@ async def test_task_that_never_ends_is_left_and_told(caplog: pytest.LogCaptureFi
     await asyncio.wait([task])
 
 
-async def test_error_of_one_comes_when_all_have_ended() -> None:
+async def test_error_of_one_is_raised_after_all_have_ended() -> None:
     ended: list[str] = []
 
     async def work(name: str, waits: int, *, fails: bool = False) -> str:
@@ -141,7 +141,7 @@ async def test_cancelled_task_ends_after_its_thread() -> None:
     assert ended.is_set()
 
 
-async def test_what_a_thread_returns_or_raises_is_the_callers() -> None:
+async def test_result_or_error_of_a_thread_reaches_the_caller() -> None:
     assert await tasks.in_thread(lambda: 7) == 7
     with pytest.raises(ValueError, match="invalid literal"):
         await tasks.in_thread(lambda: int("x"))

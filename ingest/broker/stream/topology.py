@@ -16,7 +16,7 @@ from ingest.broker.supervisor import text_of
 from ingest.errors import BrokerUnavailable, StoreError
 from ingest.events.event import Event
 from ingest.failover import FailoverHosts, each_host
-from ingest.files.one_at_a_time import Exclusively
+from ingest.files.exclusive_lock import ExclusiveLock
 
 USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
 """What is there with arguments of its own, or is not ours to make."""
@@ -36,7 +36,7 @@ class StreamTopology(msgspec.Struct, frozen=True):
     bytes_max: int = 0
     amqp_url: str | None = None
     """Where partitions are bound that no command of the stream protocol binds: all, with a RabbitMQ before 3.13."""
-    exclusively: Exclusively = nullcontext
+    exclusively: ExclusiveLock = nullcontext
     """Lets one worker at a time make a super stream: RabbitMQ takes back what it has made of one when it finds that
     another client makes the same."""
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ingest.errors import StoreUnavailable
-from ingest.files.one_at_a_time import WAIT_SECONDS, Exclusively
+from ingest.files.exclusive_lock import WAIT_SECONDS, ExclusiveLock
 from ingest.store.mysql.pool import Servers
 
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_%b.', LEFT(DATABASE(), 40)), %d)"
 
 
-def by_mysql(servers: Servers, name: str, connect_timeout_seconds: float) -> Exclusively:
+def mysql_lock(servers: Servers, name: str, connect_timeout_seconds: float) -> ExclusiveLock:
     """`name` tells this lock of the database from others of the service's."""
 
     @asynccontextmanager

@@ -11,8 +11,8 @@ import pytest
 from ingest.broker.stream.address import StreamAddress
 from ingest.broker.stream.node import StreamNode
 from ingest.broker.stream.topology import Findings, StreamTopology, look_at
-from ingest.files.one_at_a_time import Exclusively, by_file
-from ingest.store.mysql.lock import by_mysql
+from ingest.files.exclusive_lock import ExclusiveLock, file_lock
+from ingest.store.mysql.lock import mysql_lock
 from ingest.store.mysql.pool import Servers
 from tests.contract.broker.publishers import SuperStream, channel_to, publishing, removed, until
 from tests.faults.harness.reading import version_numbers
@@ -43,15 +43,15 @@ async def listed(super_stream: SuperStream) -> Sequence[str]:
 
 
 @pytest.fixture(params=["file", "mysql"])
-def exclusively(request: pytest.FixtureRequest, tmp_path: Path) -> Exclusively:
+def exclusively(request: pytest.FixtureRequest, tmp_path: Path) -> ExclusiveLock:
     if request.param == "file":
-        return by_file(tmp_path / "streams.lock")
+        return file_lock(tmp_path / "streams.lock")
     mysql: MySQLServer = request.getfixturevalue("mysql")
-    return by_mysql(Servers.parse(mysql.fresh_database()), "streams", 3.0)
+    return mysql_lock(Servers.parse(mysql.fresh_database()), "streams", 3.0)
 
 
 async def test_workers_that_start_at_once_declare_all_partitions(
-    rabbitmq: RabbitMQServer, exclusively: Exclusively
+    rabbitmq: RabbitMQServer, exclusively: ExclusiveLock
 ) -> None:
     """Over the stream protocol, where the broker can: one worker's create used to undo another's."""
     by_command = version_numbers(rabbitmq.amqp_url) >= (3, 13)

@@ -3,9 +3,10 @@
 import pytest
 
 from ingest.cli.top.screen import cut, duration, plain, screen, sparkline
+from ingest.status.figures import status_of
 from ingest.status.health import Report
 from ingest.status.samples import Sample
-from ingest.status.snapshot import Error, Limits, Status, status_of
+from ingest.status.snapshot import Error, Limits, Status
 
 ERROR = Error(0.0, "error", "ingest.tests", "a \x1b[31mred\x1b[0m text\nof two lines " + "x" * 300, 0)
 

@@ -1,4 +1,4 @@
-"""What becomes of a worker's locks when somebody deletes their files."""
+"""The watch restores a worker's locks when somebody deletes their files."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.files.lock_watch import TOLD_SECONDS, TOUCH_SECONDS, LockWatch
+from ingest.files.lock_watch import SHOWN_SECONDS, TOUCH_SECONDS, LockWatch
 from ingest.files.locks import FileLock, lock
 from tests.unit.fakes import FakeClock
 
@@ -34,7 +34,7 @@ def test_intact_lock_is_no_problem(watch: LockWatch) -> None:
     assert watch.problem() is None
 
 
-def test_lock_whose_file_was_deleted_is_taken_anew_and_told(
+def test_lock_with_a_deleted_file_is_restored_and_reported(
     watch: LockWatch, held: FileLock, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     held.path.unlink()
@@ -44,11 +44,11 @@ def test_lock_whose_file_was_deleted_is_taken_anew_and_told(
     assert held.intact
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert str(held.path) in str(watch.problem())
-    clock.advance(TOLD_SECONDS)
+    clock.advance(SHOWN_SECONDS)
     assert watch.problem() is None
 
 
-def test_lock_whose_folder_was_deleted_is_taken_anew(watch: LockWatch, held: FileLock) -> None:
+def test_lock_with_a_deleted_folder_is_restored(watch: LockWatch, held: FileLock) -> None:
     shutil.rmtree(held.path.parent)
 
     watch.look()

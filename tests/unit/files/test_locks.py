@@ -60,16 +60,16 @@ each_damage = pytest.mark.parametrize("damage", [delete, replace, move, delete_f
 Damage = Callable[[Path], None]
 
 
-def test_seats_are_distinct_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
-    seats = [take_worker_index(tmp_path / "run") for _ in range(3)]
-    assert [worker_index.number for worker_index in seats] == [0, 1, 2]
+def test_worker_indexes_are_distinct_and_the_lowest_free_one_is_taken(tmp_path: Path) -> None:
+    indexes = [take_worker_index(tmp_path / "run") for _ in range(3)]
+    assert [index.number for index in indexes] == [0, 1, 2]
 
-    seats[1].release()
+    indexes[1].release()
 
     assert take_worker_index(tmp_path / "run").number == 1
 
 
-def test_folder_that_is_none_is_told(tmp_path: Path) -> None:
+def test_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError, match=r"INGEST_DATA_DIR: .*file.*cannot be used"):
@@ -97,7 +97,7 @@ def test_holder_notices_that_its_file_is_gone_and_locks_another(path: Path, held
 
 
 @each_damage
-def test_path_whose_last_file_a_live_process_has_is_not_free(path: Path, held: FileLock, damage: Damage) -> None:
+def test_path_is_not_free_while_a_live_process_has_its_last_file(path: Path, held: FileLock, damage: Damage) -> None:
     damage(path)
     path.parent.mkdir(exist_ok=True)
 
@@ -137,7 +137,7 @@ def test_neighbours_with_the_same_beginning_are_no_evidence(tmp_path: Path) -> N
     assert not holders_of_lost(tmp_path / "123")
 
 
-def test_seat_of_a_live_worker_stays_its_own_when_its_lock_is_deleted(tmp_path: Path) -> None:
+def test_live_worker_keeps_its_index_when_its_lock_is_deleted(tmp_path: Path) -> None:
     first = take_worker_index(tmp_path)
     first.lock.path.unlink()
 
@@ -152,7 +152,7 @@ def test_released_lock_has_no_file(held: FileLock) -> None:
     assert raised.value.errno == errno.EBADF
 
 
-def test_pipe_in_a_locks_place_holds_nobody_up(path: Path) -> None:
+def test_pipe_at_a_locks_path_does_not_block(path: Path) -> None:
     path.parent.mkdir()
     os.mkfifo(path)
 
@@ -161,7 +161,7 @@ def test_pipe_in_a_locks_place_holds_nobody_up(path: Path) -> None:
     assert is_locked(path)
 
 
-def test_link_in_a_locks_place_leads_to_no_other_file(path: Path, held: FileLock, tmp_path: Path) -> None:
+def test_symbolic_link_at_a_locks_path_is_not_followed(path: Path, held: FileLock, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("content")
     path.unlink()

@@ -13,7 +13,7 @@ AWAY = "MySQL is away."
 
 
 class PingedStore(FakeStore):
-    """Answers the ping with `problem`, if there is one."""
+    """Raises `problem` at a ping, if there is one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:
     assert health.report().checks == {"database": "ok", "broker": "ok", "ids": "ok"}
 
 
-async def test_events_are_taken_without_a_broker(health: Health, publisher: FakePublisher) -> None:
+async def test_events_are_accepted_without_a_broker(health: Health, publisher: FakePublisher) -> None:
     health.has_slot = True
     publisher.problem = "RabbitMQ is away."
     await health.check()
@@ -80,7 +80,7 @@ async def test_events_are_taken_without_a_broker(health: Health, publisher: Fake
     assert health.report().checks["broker"] == "RabbitMQ is away."
 
 
-async def test_no_events_are_taken_without_a_database(health: Health, store: PingedStore) -> None:
+async def test_no_events_are_accepted_without_a_database(health: Health, store: PingedStore) -> None:
     health.has_slot = True
     store.problem = StoreUnavailable(AWAY)
     await health.check()
@@ -89,7 +89,7 @@ async def test_no_events_are_taken_without_a_database(health: Health, store: Pin
     assert health.report().checks["database"] == AWAY
 
 
-async def test_no_events_are_taken_without_an_id_slot(health: Health) -> None:
+async def test_no_events_are_accepted_without_an_id_slot(health: Health) -> None:
     await health.check()
 
     assert status(health) == ("starting", False)
@@ -126,9 +126,7 @@ async def test_unexpected_failure_does_not_end_the_checks(health: Health, store:
     await asyncio.wait([running])
 
 
-async def test_what_the_broker_refuses_while_it_takes_the_rest_degrades_the_service(
-    store: PingedStore, metrics: Metrics
-) -> None:
+async def test_refused_messages_degrade_the_service(store: PingedStore, metrics: Metrics) -> None:
     class Refusing(FakePublisher):
         @property
         def ready(self) -> bool:

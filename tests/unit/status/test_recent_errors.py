@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from ingest.status.recent_errors import ERRORS_MAX, TEXT_MAX, Errors
+from ingest.status.recent_errors import ERRORS_MAX, TEXT_MAX, RecentErrors
 
 log = logging.getLogger("ingest.tests.errors")
 
 
 @pytest.fixture
-def errors(tmp_path: Path) -> Iterator[Errors]:
-    handler = Errors(tmp_path, 0)
+def errors(tmp_path: Path) -> Iterator[RecentErrors]:
+    handler = RecentErrors(tmp_path, 0)
     log.addHandler(handler)
     yield handler
     log.removeHandler(handler)
 
 
-def test_warnings_and_errors_are_kept_the_latest_first(errors: Errors) -> None:
+def test_warnings_and_errors_are_kept_the_latest_first(errors: RecentErrors) -> None:
     log.info("nothing of note")
     log.warning("away", extra={"reason": "no route"})
     try:
@@ -33,30 +33,30 @@ def test_warnings_and_errors_are_kept_the_latest_first(errors: Errors) -> None:
     ]
 
 
-def test_texts_are_masked_as_in_the_log(errors: Errors) -> None:
+def test_texts_are_masked_as_in_the_log(errors: RecentErrors) -> None:
     log.warning("call of +15551230001 to amqp://ingest:secret@host/", extra={"reason": '{"call_id": "a"}'})
 
     (error,) = errors.of_all()
     assert error.text == "call of ***01 to amqp://ingest:***@host/: {…}"
 
 
-def test_neither_their_number_nor_their_length_grows(errors: Errors, tmp_path: Path) -> None:
+def test_neither_their_number_nor_their_length_grows(errors: RecentErrors, tmp_path: Path) -> None:
     for number in range(100):
         log.error("%d " + "x" * 1000, number)
     errors.save()
 
-    kept = Errors(tmp_path, 1).of_all()
+    kept = RecentErrors(tmp_path, 1).of_all()
     assert len(kept) == ERRORS_MAX
     assert kept[0].text.startswith("99 ")
     assert len(kept[0].text) == TEXT_MAX
 
 
-def test_all_workers_are_told_of_and_a_successor_goes_on(errors: Errors, tmp_path: Path) -> None:
+def test_errors_of_all_workers_are_shown_and_a_successor_continues(errors: RecentErrors, tmp_path: Path) -> None:
     log.error("of the first")
     errors.save()
 
-    assert [(one.text, one.worker) for one in Errors(tmp_path, 1).of_all()] == [("of the first", 0)]
-    assert [one.text for one in Errors(tmp_path, 0).of_all()] == ["of the first"]
+    assert [(one.text, one.worker) for one in RecentErrors(tmp_path, 1).of_all()] == [("of the first", 0)]
+    assert [one.text for one in RecentErrors(tmp_path, 0).of_all()] == ["of the first"]
 
 
 @pytest.mark.parametrize("content", [b"{", b'[{"text": "\xff"}]'])
@@ -64,4 +64,4 @@ def test_file_that_cannot_be_read_is_no_error(tmp_path: Path, content: bytes) ->
     for worker_index in (0, 1):
         (tmp_path / f"{worker_index}.errors").write_bytes(content)
 
-    assert Errors(tmp_path, 0).of_all() == []
+    assert RecentErrors(tmp_path, 0).of_all() == []

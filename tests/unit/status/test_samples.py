@@ -1,4 +1,4 @@
-"""What is read of the metrics, and the file of the last minutes."""
+"""Samples of the metrics, and the file with the samples of the last minutes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How far this host's clock is from the database's, and when that is told."""
+"""The watch reports a difference between this host's clock and the database's."""
 
 import pytest
 
@@ -13,12 +13,12 @@ LIMIT_US = int(APART_SECONDS_MAX * SECOND_US)
     [
         (100 * SECOND_US, 0.0, None),
         (100 * SECOND_US - LIMIT_US, APART_SECONDS_MAX, None),
-        (102 * SECOND_US, 0.0, None),  # the answer took so long to come
+        (102 * SECOND_US, 0.0, None),  # the answer took this time
         (39 * SECOND_US, 61.0, "61.0 s ahead of the database's"),
         (162 * SECOND_US, 60.0, "60.0 s behind the database's"),
     ],
 )
-def test_difference_that_the_question_does_not_explain_is_told(
+def test_difference_beyond_the_time_of_the_query_is_reported(
     database_us: int, seconds: float, problem: str | None
 ) -> None:
     shown: list[float] = []
@@ -28,7 +28,7 @@ def test_difference_that_the_question_does_not_explain_is_told(
     assert (clocks.problem() is None) if problem is None else (problem in (clocks.problem() or ""))
 
 
-def test_it_is_logged_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+def test_difference_is_logged_once_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     clocks = ClockWatch()
     with caplog.at_level("INFO"):
         for database_us in (0, 0, 100 * SECOND_US, 100 * SECOND_US):

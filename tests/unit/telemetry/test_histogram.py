@@ -1,4 +1,4 @@
-"""Many observations at once count as the same ones made one by one."""
+"""Many observations at once have the same result as one by one."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def test_with_labels() -> None:
     assert samples(histogram)[("seconds_count", "")] == 3
 
 
-def test_time_between_two_hosts_clocks_takes_nothing_from_the_sum() -> None:
+def test_negative_amount_does_not_reduce_the_sum() -> None:
     histogram = made(BatchHistogram)
     histogram.observe_times(0.5, 2)
     histogram.observe_times(-60.0, 3)

@@ -17,7 +17,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path)
 
 
-def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> None:
+def test_level_follows_the_override_until_it_expires(settings: Settings) -> None:
     said: list[str] = []
     now_us = 0
     watch = LevelWatch(settings.run_dir, "info", lambda: now_us, said.append)
@@ -34,7 +34,7 @@ def test_level_follows_the_wish_until_its_time_is_over(settings: Settings) -> No
     assert said == ["DEBUG", "INFO"]
 
 
-def test_wish_is_withdrawn_and_what_is_none_is_passed_over(settings: Settings, clock: FakeClock) -> None:
+def test_override_is_withdrawn_and_an_invalid_file_is_ignored(settings: Settings, clock: FakeClock) -> None:
     said: list[str] = []
     watch = LevelWatch(settings.run_dir, "warning", clock.now_us, said.append)
     change(settings, "error", QUARTER)

@@ -11,7 +11,7 @@ def record(message: str = "request refused", **extra: Any) -> logging.LogRecord:
     return made
 
 
-def test_line_too_often_said_is_left_out_and_told_of_in_the_next_window(clock: FakeClock) -> None:
+def test_repeated_lines_are_suppressed_and_counted_in_the_next_window(clock: FakeClock) -> None:
     repeats = RepeatFilter(clock.monotonic)
     written = [repeats.filter(record(code="malformed", request_id=str(number))) for number in range(LINES_MAX + 3)]
     assert written == [True] * LINES_MAX + [False] * 3

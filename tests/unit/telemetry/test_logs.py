@@ -14,7 +14,7 @@ EVENT = '{"call_id": "a84b4c76", "from_number": "sip:alice@pbx.example.com"}'
 
 
 def logged(write: Write) -> dict[str, Any]:
-    """The line that is written, through the formatter as the service has it."""
+    """Return the line that the service's formatter writes."""
     options = log_config("info")["formatters"]["json"]
     assert options.pop("()") == f"{MaskingFormatter.__module__}.{MaskingFormatter.__name__}"
     options["fmt"] = options.pop("fmt")
@@ -47,7 +47,7 @@ def logged(write: Write) -> dict[str, Any]:
         ('one\n  {"a": 1}\ntwo', "one\n  {…}\ntwo"),
     ],
 )
-def test_secrets_and_numbers_do_not_stand_in_texts(text: str, shown: str) -> None:
+def test_secrets_and_phone_numbers_are_masked(text: str, shown: str) -> None:
     assert mask_text(text) == shown
 
 
@@ -61,7 +61,7 @@ def test_secrets_and_numbers_do_not_stand_in_texts(text: str, shown: str) -> Non
         'File "/srv/ingest/app.py", line 1234, in create',
     ],
 )
-def test_what_tells_an_operator_something_is_left(text: str) -> None:
+def test_texts_without_secrets_stay(text: str) -> None:
     assert mask_text(text) == text
 
 
@@ -81,7 +81,7 @@ def test_extras_are_masked_at_any_depth() -> None:
     assert line["calls"] == ["***01", ["***02"]]
 
 
-def test_numbers_as_numbers_are_left() -> None:
+def test_values_of_a_number_type_stay() -> None:
     line = logged(lambda log: log.error("no", extra={"first_id": 7_290_000_000_000_000_001, "seconds": 1234567.5}))
 
     assert (line["first_id"], line["seconds"]) == (7_290_000_000_000_000_001, 1234567.5)

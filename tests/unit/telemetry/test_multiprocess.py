@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 from ingest.telemetry.multiprocess import MetricFiles
 from ingest.telemetry.metrics import Metrics
 
-folder, seat, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-succeeds = MetricFiles(folder).use_worker_index(seat)
+folder, index, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+succeeds = MetricFiles(folder).use_worker_index(index)
 metrics = Metrics(CollectorRegistry())
 metrics.accepted.inc(accepted)
 metrics.workers.set(1)
@@ -43,8 +43,10 @@ def files(tmp_path: Path) -> MetricFiles:
 
 @pytest.fixture
 def start_worker(files: MetricFiles, tmp_path: Path) -> Iterator[StartWorker]:
-    """`start_worker(worker_index, accepted)`: a worker with these events, all in its backlog, until the test ends;
-    with 0 it does not know its backlog."""
+    """`start_worker(worker_index, accepted)`: a worker with these events, all in its backlog, until the test ends.
+
+    With 0 it does not know its backlog.
+    """
     with ExitStack() as stack:
 
         def start(worker_index: int, accepted: int) -> "subprocess.Popen[str]":
@@ -60,8 +62,8 @@ def scrape(files: MetricFiles) -> Exposition:
     return Exposition(files.exposition())
 
 
-def said(process: "subprocess.Popen[str]") -> str:
-    """Its first line; it is complete by then."""
+def first_line(process: "subprocess.Popen[str]") -> str:
+    """Return the first line, which the worker prints when all its metrics exist."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -73,16 +75,16 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> None:
     for worker in [start_worker(0, 3), start_worker(1, 4)]:
-        assert said(worker) == "first"
+        assert first_line(worker) == "first"
     found = scrape(files)
     assert found.value("ingest_events_accepted_total") == 7
     assert found.value("ingest_workers") == 2
     assert found.value("ingest_backlog_events") == 4
 
 
-def test_level_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
+def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
     unknowing, knowing = start_worker(0, 0), start_worker(1, 4)
-    assert [said(unknowing), said(knowing)] == ["first", "first"]
+    assert [first_line(unknowing), first_line(knowing)] == ["first", "first"]
     assert scrape(files).value("ingest_backlog_events") == 4
 
     kill(knowing)
@@ -91,35 +93,33 @@ def test_level_that_no_worker_knows_has_no_series(files: MetricFiles, start_work
     assert scrape(files).value("ingest_workers") == 1
 
 
-def test_counters_of_a_killed_worker_go_on_and_its_levels_end(files: MetricFiles, start_worker: StartWorker) -> None:
+def test_counters_of_a_killed_worker_continue_and_its_gauges_end(files: MetricFiles, start_worker: StartWorker) -> None:
     killed, other = start_worker(0, 30), start_worker(1, 4)
-    assert [said(killed), said(other)] == ["first", "first"]
+    assert [first_line(killed), first_line(other)] == ["first", "first"]
     kill(killed)
     meanwhile = scrape(files)
     assert meanwhile.value("ingest_events_accepted_total") == 34
     assert meanwhile.value("ingest_workers") == 1
     assert meanwhile.value("ingest_backlog_events") == 4
-    assert said(start_worker(0, 5)) == "succeeds"
+    assert first_line(start_worker(0, 5)) == "succeeds"
     afterwards = scrape(files)
     assert afterwards.value("ingest_events_accepted_total") == 39
     assert afterwards.value("ingest_workers") == 2
     assert afterwards.value("ingest_backlog_events") == 5
 
 
-def test_worker_that_is_dead_and_not_missed_yet_has_no_levels(files: MetricFiles, start_worker: StartWorker) -> None:
+def test_zombie_worker_has_no_gauges(files: MetricFiles, start_worker: StartWorker) -> None:
     worker = start_worker(0, 3)
-    said(worker)
-    worker.kill()  # who started it does not ask for its end: the process is a zombie
+    first_line(worker)
+    worker.kill()  # the test does not wait for its end: the process is a zombie
     assert wait_until(lambda: scrape(files).value("ingest_workers") is None, 10)
     assert process_state(worker.pid) == "Z"
 
 
 @pytest.mark.parametrize("content", [b"", bytes(65_536)], ids=["empty", "zeros"])
 @pytest.mark.parametrize("name", ["counter_1.db", "histogram_1.db", "gauge_livesum_1.db"])
-def test_file_that_is_just_being_made_says_nothing_and_fails_nothing(
-    files: MetricFiles, tmp_path: Path, name: str, content: bytes
-) -> None:
-    """A worker killed just then leaves it so (prometheus-client issue 1199)."""
+def test_file_without_content_is_skipped(files: MetricFiles, tmp_path: Path, name: str, content: bytes) -> None:
+    """A worker that is killed while it creates a file leaves such a file (prometheus-client issue 1199)."""
     (tmp_path / "metrics" / name).write_bytes(content)
     (tmp_path / "metrics" / "1.pid").write_text("1")
     assert scrape(files).samples == {}
@@ -129,14 +129,14 @@ def test_empty_file_of_a_killed_worker_is_used_by_its_successor(
     files: MetricFiles, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     (tmp_path / "metrics" / "counter_0.db").touch()
-    said(start_worker(0, 5))
+    first_line(start_worker(0, 5))
     assert scrape(files).value("ingest_events_accepted_total") == 5
 
 
 def test_service_begins_at_zero(files: MetricFiles, start_worker: StartWorker) -> None:
     worker = start_worker(0, 5)
-    said(worker)
+    first_line(worker)
     kill(worker)
     files.clear()
     assert scrape(files).samples == {}
-    assert said(start_worker(0, 6)) == "first"
+    assert first_line(start_worker(0, 6)) == "first"

@@ -15,7 +15,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records]
 
 
-def test_outage_is_told_once(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_is_logged_once(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(100):
         outage.record(5, "RabbitMQ is not reachable")
 
@@ -37,7 +37,7 @@ def test_long_outage_is_summed_up_every_minute(
     assert [(vars(one)["seconds"], vars(one)["events"]) for one in summaries] == [(60, 21), (120, 41)]
 
 
-def test_end_is_told_with_length_and_events(outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_end_is_logged_with_its_figures(outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     outage.record(3, "away")
     clock.advance(12.34)
     outage.record(4, "away")

@@ -1,4 +1,4 @@
-"""What a worker tells of itself."""
+"""The metrics of a worker's process."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ def runtime(registry: CollectorRegistry, tmp_path: Path) -> RuntimeMetrics:
     return RuntimeMetrics(registry, tmp_path, 2, {"ingest_queued_events_max": 7})
 
 
-def test_levels_are_those_of_the_process(runtime: RuntimeMetrics, registry: CollectorRegistry) -> None:
+def test_gauges_show_the_process(runtime: RuntimeMetrics, registry: CollectorRegistry) -> None:
     sum(range(2_000_000))  # some CPU time
     runtime.look()
 
@@ -35,7 +35,7 @@ def test_levels_are_those_of_the_process(runtime: RuntimeMetrics, registry: Coll
     assert (value("ingest_workers_wanted"), value("ingest_queued_events_max")) == (2, 7)
 
 
-async def test_collections_and_lateness_are_counted_while_it_runs(
+async def test_collections_and_loop_lag_are_counted_while_it_runs(
     runtime: RuntimeMetrics, registry: CollectorRegistry
 ) -> None:
     task = asyncio.create_task(runtime.run())

@@ -1,8 +1,9 @@
-"""The figures that people see, from samples."""
+"""The figures of `/status.json`, computed from samples."""
 
+from ingest.status.figures import AWAY_ELSEWHERE, status_of
 from ingest.status.health import Report
 from ingest.status.samples import LAST, Buckets, Sample
-from ingest.status.snapshot import AWAY_ELSEWHERE, Backlog, Latency, Limits, Refusal, Status, status_of
+from ingest.status.snapshot import Backlog, Latency, Limits, Refusal, Status
 
 LIMITS = Limits(workers=2, spool_bytes_max=1000, queue_events_max=50)
 READY = Report("ready", {"database": "ok", "broker": "ok", "ids": "ok"})
@@ -50,19 +51,19 @@ def test_refusals_are_those_since_the_first_sample_with_their_last_time() -> Non
     assert shown.refusals == [Refusal("malformed", 3, 10.0)]
 
 
-def test_what_another_worker_misses_is_told() -> None:
+def test_outage_of_another_worker_is_shown() -> None:
     shown = status(sample(1.0, database_up=1, broker_up=0))
 
     assert (shown.status, shown.checks["broker"], shown.checks["database"]) == ("degraded", AWAY_ELSEWHERE, "ok")
 
 
-def test_own_reason_goes_before_what_others_miss() -> None:
+def test_own_reason_has_precedence() -> None:
     report = Report("degraded", {"database": "ok", "broker": "No route.", "ids": "ok"})
 
     assert status(sample(1.0, broker_up=0), report=report).checks["broker"] == "No route."
 
 
-def test_points_are_rates_between_samples_and_none_is_of_a_moment() -> None:
+def test_points_are_rates_between_samples() -> None:
     history = [sample(0.0), sample(5.0, events_accepted_total=10, backlog_events=3)]
 
     (point,) = status(sample(5.1, events_accepted_total=12), *history).history

@@ -1,4 +1,4 @@
-"""One at a time, among the workers of a data folder: a lock that ends with its process, however that ends."""
+"""A lock among the workers of a data folder, for work that one worker at a time may do. It ends with its process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,14 +9,14 @@ from ingest.errors import StoreUnavailable
 from ingest.files.locks import FileLock, lock
 
 WAIT_SECONDS = 2.0
-"""So long another worker's work is waited for."""
+"""Maximum wait for another worker's work."""
 POLL_SECONDS = 0.02
 
-Exclusively = Callable[[], AbstractAsyncContextManager[None]]
-"""Entered by one worker at a time. Raises `StoreUnavailable` if the lock is not to be had within `WAIT_SECONDS`."""
+ExclusiveLock = Callable[[], AbstractAsyncContextManager[None]]
+"""One worker at a time can enter it. Raises `StoreUnavailable` if the lock is not free within `WAIT_SECONDS`."""
 
 
-def by_file(path: Path) -> Exclusively:
+def file_lock(path: Path) -> ExclusiveLock:
     @asynccontextmanager
     async def exclusively() -> AsyncIterator[None]:
         held = await _locked(path)
