@@ -1,1 +1,1 @@
-"""Telephony servers and services as they post, unmodified: each has a module, and a page in docs/clients."""
+"""Event sources: telephony servers that post in their own formats. Each has a module, and a page in docs/clients."""

@@ -1,4 +1,4 @@
-"""What a client's adapter is given, and what it makes of that."""
+"""The interface of a source: it translates a posted request into calls."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ CALL_STARTED, CALL_RINGING, CALL_ANSWERED, CALL_ENDED = "call_started", "call_ri
 
 
 UNKNOWN = "unknown"
-"""The number of who has none: the call is counted all the same."""
+"""The number of a party without one. The service accepts the call nevertheless."""
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """A request as it came. `url` is the one that the client called; `query` is not decoded."""
+    """A request as it came. `url` is the URL that the source called; `query` is not decoded."""
 
     url: str
     query: str
@@ -26,9 +26,9 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event's fields, as far as the client tells them: what is missing is told as it is of any other event.
+    """The fields of an event. The service rejects an event without a required field, as it does for other clients.
 
-    `original` is all that the client sent.
+    `original` is the whole record that the source sent.
     """
 
     call_id: str | None
@@ -37,34 +37,34 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     event_type: str | None
     timestamp: str | None
     duration: int | None = None
-    client: str = ""
+    source: str = msgspec.field(default="", name="client")
     original: Any = None
 
 
 class Source(Protocol):
-    """One kind of client. Adapters are stateless."""
+    """One kind of telephony server. Sources are stateless."""
 
     name: str
-    """Its place in the path: `/in/<name>`."""
+    """The name in the path `/in/<name>`."""
     status: int
-    """Of the answer to what is taken: some clients want 204."""
+    """The status of a successful response; some sources expect 204."""
 
     def calls(self, posted: Posted) -> Sequence[Call]:
-        """What the request tells. Raises `Malformed`."""
+        """Return the calls in the request. Raises `Malformed`."""
 
     def is_signed(self, posted: Posted, secret: bytes) -> bool:
-        """Whether the request bears the client's signature, made with the secret; True of clients that do not sign."""
+        """Check the request's signature, which the source makes with the secret. True if the source does not sign."""
 
 
 class Unsigned:
-    """Of clients that do not sign."""
+    """A base for sources that do not sign."""
 
     def is_signed(self, posted: Posted, secret: bytes) -> bool:
         return True
 
 
 def document(body: bytes) -> Any:
-    """The JSON in a body. Raises `Malformed`."""
+    """Decode a JSON body. Raises `Malformed`."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
@@ -72,7 +72,7 @@ def document(body: bytes) -> Any:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The same of an object. Raises `Malformed`."""
+    """Decode a JSON object. Raises `Malformed`."""
     found = document(body)
     if not isinstance(found, dict):
         raise Malformed("The body must be one JSON object.")
@@ -80,14 +80,14 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def text(value: Any) -> str | None:
-    """A value that people see as text; None of an empty one."""
+    """Return a string or number as text, or None if it is empty or of another type."""
     if isinstance(value, str):
         return value.strip() or None
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, as a number or as its digits."""
+    """Return a whole number that is given as a number or as digits, else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -96,7 +96,7 @@ def whole(value: Any) -> int | None:
 
 
 def now() -> str:
-    """For clients that do not tell the time of what they tell."""
+    """The current time, for sources that do not send one."""
     return rfc3339(datetime.now(UTC))
 
 
@@ -105,7 +105,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def of_unix_seconds(seconds: int | None) -> str | None:
-    """None of none, of zero, and of a time that no calendar has."""
+    """None if the seconds are absent, zero, or out of the range of dates."""
     try:
         return rfc3339(datetime.fromtimestamp(seconds, UTC)) if seconds else None
     except (OverflowError, ValueError, OSError):
@@ -113,7 +113,7 @@ def of_unix_seconds(seconds: int | None) -> str | None:
 
 
 def of_rfc2822(date: str | None) -> str | None:
-    """`Fri, 31 Jan 2025 13:45:00 +0000`; None of anything else."""
+    """Translate a date such as `Fri, 31 Jan 2025 13:45:00 +0000`. None if it is anything else."""
     try:
         return rfc3339(parsedate_to_datetime(date)) if date else None
     except ValueError:

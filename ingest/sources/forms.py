@@ -1,4 +1,4 @@
-"""Forms, and bodies that are labelled as such and are something else."""
+"""Decodes forms, and detects bodies that are mislabeled as forms."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote
@@ -10,12 +10,12 @@ JSON_STARTS = b"{["
 
 
 def is_json(body: bytes) -> bool:
-    """By its first byte: clients whose header lists are replaced send JSON under a form's label."""
+    """Decide by the first byte, because some sources send JSON with the Content-Type of a form."""
     return body.lstrip()[:1] in (b"{", b"[")
 
 
 def form(body: bytes) -> Mapping[str, str]:
-    """The fields of a form, decoded; of one that is given twice the last. Raises `Malformed`."""
+    """Decode the fields of a form. The last value of a repeated field wins. Raises `Malformed`."""
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
@@ -32,13 +32,13 @@ def form(body: bytes) -> Mapping[str, str]:
 
 
 def field(body: bytes, name: str) -> bytes | None:
-    """What follows `name=` in the body, all of it and as it is, if it begins so."""
+    """Return the rest of a body that begins with `name=`, not decoded. None if it begins otherwise."""
     start = name.encode() + b"="
     return body[len(start) :] if body.startswith(start) else None
 
 
 def query_value(query: str, name: str) -> str | None:
-    """A value of the query, also where a client appends a second query to it: `token=x?uuid=1`."""
+    """Return a value of the query. Some sources append a second query to it: `token=x?uuid=1`."""
     for part in query.replace("?", "&").split("&"):
         key, _, value = part.partition("=")
         if key == name:

@@ -1,7 +1,7 @@
-"""FreeSWITCH: a call's record at its end, by mod_json_cdr or mod_format_cdr, in every form they know.
+"""FreeSWITCH: mod_json_cdr and mod_format_cdr post a record at the end of each call.
 
-Raw JSON or XML; `cdr=` with either of them, as a form, as Base64, or as it is. The variables' values are
-percent-encoded unless the module is told otherwise.
+The body is JSON or XML, either plain or after `cdr=`. There it is plain, percent-encoded or Base64. The values of the
+variables are percent-encoded unless the module's configuration turns that off.
 """
 
 import base64
@@ -30,7 +30,7 @@ from ingest.sources.xml import tree
 
 FIELD = "cdr"
 LEG_PREFIX = "a_"
-"""mod_format_cdr puts it before the uuid of a call's first leg, if it is told to."""
+"""mod_format_cdr can put this prefix before the uuid of a call's first leg (`prefix-a-leg`)."""
 
 
 class FreeSwitch(Unsigned):
@@ -46,12 +46,12 @@ class FreeSwitch(Unsigned):
         else:
             original, parsed = record.decode(errors="replace"), tree(record)
             variables = parsed.get("variables")
-            profile = _of(_of(parsed.get("callflow")).get("caller_profile"))
-        return [_call(_of(variables), profile, posted, original)]
+            profile = _mapping(_mapping(parsed.get("callflow")).get("caller_profile"))
+        return [_call(_mapping(variables), profile, posted, original)]
 
 
 def _record(body: bytes) -> bytes:
-    """The record in whatever it is wrapped in. Raises `Malformed`."""
+    """Unwrap the record. Raises `Malformed`."""
     body = body.strip()
     value = field(body, FIELD)
     if value is None:
@@ -63,14 +63,14 @@ def _record(body: bytes) -> bytes:
     try:
         return base64.b64decode(urllib.parse.unquote_to_bytes(value), validate=True)
     except binascii.Error as exc:
-        raise Malformed("The field cdr is neither JSON nor XML, percent-encoded or Base64.") from exc
+        raise Malformed("The field cdr is not JSON or XML, either plain, percent-encoded or in Base64.") from exc
 
 
 def _call(variables: Mapping[str, Any], profile: Mapping[str, Any], posted: Posted, original: Any) -> Call:
     def value(*names: str) -> str | None:
         for name in names:
-            for source in (variables, profile):
-                if found := text(source.get(name)):
+            for fields in (variables, profile):
+                if found := text(fields.get(name)):
                     return urllib.parse.unquote(found)
         return None
 
@@ -83,16 +83,16 @@ def _call(variables: Mapping[str, Any], profile: Mapping[str, Any], posted: Post
         event_type=CALL_ENDED,
         timestamp=of_unix_seconds(whole(ended)) or now(),
         duration=whole(value("billsec") or value("duration")) or 0,
-        client=FreeSwitch.name,
+        source=FreeSwitch.name,
         original=original,
     )
 
 
 def _profile(callflow: Any) -> Mapping[str, Any]:
-    """Of the call's first profile; newer versions have a list of them."""
+    """Return the caller profile of the first call flow. Newer versions send a list of call flows."""
     first = callflow[0] if isinstance(callflow, list) and callflow else callflow
-    return _of(_of(first).get("caller_profile"))
+    return _mapping(_mapping(first).get("caller_profile"))
 
 
-def _of(value: Any) -> Mapping[str, Any]:
+def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""jambonz: the webhook of a call's status. It takes 200, 202 and 204 alone as success, and signs what it sends."""
+"""jambonz: the webhook of call statuses. jambonz accepts only 200, 202 and 204 as success, and signs its requests."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ from ingest.sources.base import (
 
 SIGNATURE = "jambonz-signature"
 AGE_SECONDS_MAX = 300
-"""A signature that is older, or so far in the future, is a replay."""
+"""A signature that is older, or further in the future, counts as a replay."""
 
 EVENTS: Mapping[str, str] = {
     "trying": CALL_STARTED,
@@ -55,15 +55,15 @@ class Jambonz:
                 event_type=event_type,
                 timestamp=now(),
                 duration=whole(fields.get("duration")) or (0 if event_type == CALL_ENDED else None),
-                client=self.name,
+                source=self.name,
                 original=msgspec.Raw(posted.body),
             )
         ]
 
     def is_signed(self, posted: Posted, secret: bytes) -> bool:
-        """`t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body" in hexadecimal digits>`."""
+        """The header is `t=<Unix seconds>,v1=<HMAC-SHA256 of "t.body" in hexadecimal digits>`."""
         parts = _PARTS.fullmatch(posted.headers.get(SIGNATURE, ""))
         if not parts or abs(self._unix_seconds() - int(parts[1])) > AGE_SECONDS_MAX:
             return False
-        wanted = hmac.new(secret, parts[1].encode() + b"." + posted.body, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(parts[2], wanted)
+        expected = hmac.new(secret, parts[1].encode() + b"." + posted.body, hashlib.sha256).hexdigest()
+        return hmac.compare_digest(parts[2], expected)

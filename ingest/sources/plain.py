@@ -1,6 +1,6 @@
-"""Clients whose configuration writes the event itself: its fields as JSON, or as a form.
+"""Sources whose configuration writes the event's fields, as JSON or as a form.
 
-Kamailio and OpenSIPS send JSON under a form's label unless told otherwise, Asterisk's CURL() sends forms.
+Kamailio and OpenSIPS send JSON with the Content-Type of a form by default. Asterisk's CURL() sends forms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ingest.sources.forms import form, is_json
 
 
 class Plain(Unsigned):
-    """Further fields are kept in the original."""
+    """`original` keeps further fields."""
 
     status = 200
 
@@ -30,7 +30,7 @@ class Plain(Unsigned):
                 event_type=text(fields.get("event_type")),
                 timestamp=text(fields.get("timestamp")) or now(),
                 duration=whole(fields.get("duration")),
-                client=self.name,
+                source=self.name,
                 original=msgspec.Raw(posted.body) if is_json(posted.body) else fields,
             )
         ]

@@ -1,4 +1,4 @@
-"""Twilio: status callbacks, as forms. It signs the URL it calls with the form's fields, and likes 204."""
+"""Twilio: status callbacks as forms. Twilio signs the URL and the form's fields, and prefers status 204."""
 
 import base64
 import hashlib
@@ -46,14 +46,14 @@ class Twilio:
                 event_type=event_type,
                 timestamp=of_rfc2822(fields.get("Timestamp")) or now(),
                 duration=whole(fields.get("CallDuration")) or (0 if event_type == CALL_ENDED else None),
-                client=self.name,
+                source=self.name,
                 original=fields,
             )
         ]
 
     def is_signed(self, posted: Posted, secret: bytes) -> bool:
-        """Base64 of the HMAC-SHA1 of the URL and of all fields, sorted by name: name and value, nothing between."""
+        """The header is the Base64 of an HMAC-SHA1. It covers the URL, then name and value of each field by name."""
         fields = form(posted.body)
         signed = posted.url + "".join(name + fields[name] for name in sorted(fields))
-        wanted = base64.b64encode(hmac.new(secret, signed.encode(), hashlib.sha1).digest())
-        return hmac.compare_digest(posted.headers.get(SIGNATURE, "").encode(), wanted)
+        expected = base64.b64encode(hmac.new(secret, signed.encode(), hashlib.sha1).digest())
+        return hmac.compare_digest(posted.headers.get(SIGNATURE, "").encode(), expected)

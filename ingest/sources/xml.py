@@ -1,4 +1,4 @@
-"""XML as nested dictionaries, without anything that refers to anything."""
+"""Reads XML into nested dictionaries. It accepts no document type, and so no entities and no external references."""
 
 from typing import Any
 from xml.parsers import expat
@@ -9,9 +9,10 @@ DEPTH_MAX = 20
 
 
 def tree(xml: bytes) -> dict[str, Any]:
-    """The root's children by their names: text, or further children; of several with one name the first.
+    """Return the root's children by name, each as text or as a dictionary of its children.
 
-    Raises `Malformed`, also for a document type, as only that could define entities.
+    The first of several children of one name wins. Raises `Malformed`, also for a document type, which could define
+    entities.
     """
     reader = _Reader()
     try:
@@ -49,4 +50,4 @@ class _Reader:
         self._open[-1][2].append(data)
 
     def _doctype(self, *_: object) -> None:
-        raise Malformed("The body has a document type, which no client sends.")
+        raise Malformed("The body has a document type, which is not allowed.")

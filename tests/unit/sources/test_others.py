@@ -143,7 +143,7 @@ def test_events_written_by_a_configuration_are_taken_in_both_forms(body: bytes) 
     (call,) = Plain("asterisk").calls(posted(body))
 
     assert (call.call_id, call.event_type, call.timestamp) == ("1@pbx", "call_ended", FIELDS["timestamp"])
-    assert (call.duration, call.client) == (7, "asterisk")
+    assert (call.duration, call.source) == (7, "asterisk")
 
 
 def test_further_fields_are_kept() -> None:
