@@ -1,4 +1,4 @@
-"""A service under attack, and what must be true of it afterwards."""
+"""Attacks on a service, and the checks that it is unharmed afterwards."""
 
 import os
 import sqlite3
@@ -15,22 +15,25 @@ GROWTH_BYTES_MAX = 32 * MIB
 
 
 class GoodClient:
-    """One kept connection, whose events are to be taken whatever others do."""
+    """A well-behaved client on one connection. The service must accept all of its events."""
 
     def __init__(self, connection: RawConnection) -> None:
         self._connection = connection
-        self.taken = 0
+        self.accepted = 0
 
     def ask(self) -> None:
-        self._connection.send(post(body(call_id="good", number=self.taken)))
+        self._connection.send(post(body(call_id="good", number=self.accepted)))
         assert self._connection.reply().status == 200
-        self.taken += 1
+        self.accepted += 1
 
 
 @contextmanager
 def unharmed(service: ServiceProcess, growth_bytes_max: int = GROWTH_BYTES_MAX) -> Iterator[GoodClient]:
-    """Within, the service may be attacked. Afterwards it has the same worker, about the same memory, no error in its
-    log, and of the good client all events."""
+    """Check that attacks inside the block do no harm.
+
+    Afterwards the service has the same worker, about the same memory and no error in its log. It has stored all events
+    of the good client.
+    """
     (worker,) = service.worker_pids()
     before, stored, logged = resident_bytes(worker), count_of(service, "good"), len(service.log())
     with RawConnection(service.port) as connection:
@@ -41,7 +44,7 @@ def unharmed(service: ServiceProcess, growth_bytes_max: int = GROWTH_BYTES_MAX) 
     assert service.worker_pids() == [worker]
     assert resident_bytes(worker) - before < growth_bytes_max
     assert "Traceback" not in service.log()[logged:]
-    assert count_of(service, "good") - stored == client.taken
+    assert count_of(service, "good") - stored == client.accepted
 
 
 def resident_bytes(pid: int) -> int:
@@ -50,7 +53,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def peak_resident_bytes(pid: int) -> int:
-    """The most that it ever had."""
+    """The peak resident memory of the process."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
 
@@ -62,6 +65,6 @@ def count_of(service: ServiceProcess, call_id: str) -> int:
     return int(count)
 
 
-def tells_nothing(reply: Reply) -> bool:
-    """It is no failure of ours, and shows nothing of the inside."""
+def reveals_nothing(reply: Reply) -> bool:
+    """True if the response is not a 5xx and reveals no internals."""
     return reply.status < 500 and b"Traceback" not in reply.body and b'.py"' not in reply.body

@@ -1,4 +1,4 @@
-"""What test_openapi_conformance.py's requests are changed in before they are sent."""
+"""Changes the requests of test_openapi_conformance.py before Schemathesis sends them."""
 
 import re
 from secrets import token_hex
@@ -11,15 +11,15 @@ from ingest.http.openapi import document
 
 KEY = "Idempotency-Key"
 FRAMING = ("Content-Length", "Transfer-Encoding")
-"""HTTP's own: where the body ends. What the server says to wrong ones is in test_hostile.py."""
+"""The headers that say where a body ends. test_hostile.py tests wrong ones."""
 (PATTERN,) = (one["schema"]["pattern"] for one in document()["paths"]["/api/call-events"]["post"]["parameters"])
 
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """Each key that is right is used once: with another event it would be refused, and rightly so.
+    """Replace each valid key with a new one, because the service rightly refuses a key with another event.
 
-    Headers of random names may be `FRAMING`: such a request has no end, or another one, and never gets to an operation.
+    Random header names may be in `FRAMING`. Such a request has a wrong end and never reaches an operation.
     """
     headers: Any = case.headers or {}
     for name in FRAMING:

@@ -1,4 +1,4 @@
-"""Garbage, and events made to break a database: each is refused or kept by itself, and the worker lives on."""
+"""Garbage, and events that try to break a database: the service refuses or stores each one, and the worker survives."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def flood(wrapped: Callable[[bytes], bytes] = bytes) -> Iterator[bytes]:
     ],
     ids=["Content-Length", "chunks", "no token", "not HTTP"],
 )
-def test_64_mib_of_garbage_are_refused_and_not_kept_in_memory(
+def test_64_mib_of_garbage_are_refused_in_bounded_memory(
     service: ServiceProcess, path: str, start: Callable[[str], bytes], wrapped: Callable[[bytes], bytes], status: int
 ) -> None:
     with unharmed(service), RawConnection(service.port) as connection:
@@ -42,17 +42,17 @@ def test_64_mib_of_garbage_are_refused_and_not_kept_in_memory(
         assert connection.reply().status == status
         assert connection.is_closed()
 
-    assert sent < FLOOD_BYTES  # it did not read to the end what it had refused
+    assert sent < FLOOD_BYTES  # the service stopped reading the refused body
 
 
-def test_garbage_of_a_permitted_length_is_refused(service: ServiceProcess) -> None:
+def test_garbage_within_the_limit_is_refused(service: ServiceProcess) -> None:
     permitted = GARBAGE[: Settings().body_bytes_max]
     assert ask(service.port, post(permitted)).status == 400
     assert ask(service.port, chunked_head() + chunk(permitted) + LAST_CHUNK).status == 400
     assert ask(service.port, post(GARBAGE * 16, path=BATCH)).status in (400, 413, 422)
 
 
-def test_an_endless_head_is_refused(service: ServiceProcess) -> None:
+def test_endless_head_is_refused(service: ServiceProcess) -> None:
     for line in (b"X-Long: %b" % (b"a" * MIB), b"\r\n".join(b"X-%d: a" % number for number in range(1000))):
         with RawConnection(service.port) as connection:
             connection.flood([b"POST /api/call-events HTTP/1.1\r\nHost: localhost\r\n", line, b"\r\n\r\n"])
@@ -61,16 +61,16 @@ def test_an_endless_head_is_refused(service: ServiceProcess) -> None:
 
 
 def nested(levels: int) -> bytes:
-    """An event that is an object of so many levels."""
+    """An event with this many levels of nesting."""
     return with_field(b"[" * (levels - 1) + b"]" * (levels - 1))
 
 
 def with_field(value: bytes, call_id: bytes = b"poison") -> bytes:
-    """An event with the field `x`, of which the service knows nothing."""
+    """An event with the unknown field `x`."""
     return body(call_id=call_id.decode())[:-1] + b', "x": ' + value + b"}"
 
 
-# 422 is what the database itself says: MySQL and MariaDB take different numbers and keys.
+# 422 comes from the database: MySQL and MariaDB accept different numbers and keys.
 POISON = {
     "NUL escaped in a value": (with_field(rb'"\u0000"'), {200}),
     "NUL escaped in a key": (with_field(rb'{"\u0000": 1}'), {200}),
@@ -82,7 +82,7 @@ POISON = {
     "the other half": (with_field(rb'"\udc00\ud800"'), {400}),
     "half a surrogate pair in a column": (body().replace(b"call_started", rb"\ud800"), {400}),
     "half a surrogate pair in a key": (with_field(rb'{"\ud800": 1}'), {400}),
-    "UTF-8 that is none": (with_field(b'"\xff"'), {400}),
+    "invalid UTF-8": (with_field(b'"\xff"'), {400}),
     "a surrogate in UTF-8": (with_field(b'"\xed\xa0\x80"'), {400}),
     "overlong UTF-8": (with_field(b'"\xc0\xaf"'), {400}),
     "an emoji": (with_field('"☎️📞"'.encode()), {200}),
@@ -110,35 +110,35 @@ POISON = {
 }
 
 
-def test_what_poisons_databases_is_refused_or_kept_and_never_an_error(
+def test_poison_is_refused_or_stored_and_never_a_server_error(
     start_service: StartService, mysql: MySQLServer, full_settings: dict[str, str]
 ) -> None:
     service = start_service()
-    answers = {}
+    replies = {}
     for name, (poison, _) in POISON.items():
-        # Pipelined, so that they share a commit with the poison.
+        # Both are sent before either response, so that they share a commit.
         with RawConnection(service.port) as one, RawConnection(service.port) as other:
-            one.send(post(with_field(b"1", b"neighbour")))
+            one.send(post(with_field(b"1", b"neighbor")))
             other.send(post(poison))
-            answers[name] = (one.reply().status, other.reply())
+            replies[name] = (one.reply().status, other.reply())
 
-    statuses = {name: reply.status for name, (_, reply) in answers.items()}
+    statuses = {name: reply.status for name, (_, reply) in replies.items()}
     assert {name: status for name, status in statuses.items() if status not in POISON[name][1]} == {}
-    assert {name for name, (neighbour, _) in answers.items() if neighbour != 200} == set()
-    assert not [reply for _, reply in answers.values() if b"Traceback" in reply.body or b".py" in reply.body]
+    assert {name for name, (neighbor, _) in replies.items() if neighbor != 200} == set()
+    assert not [reply for _, reply in replies.values() if b"Traceback" in reply.body or b".py" in reply.body]
     database = full_settings["DATABASE_URL"].rpartition("/")[2]
-    stored = mysql.query("SELECT call_id = 'neighbour', COUNT(*) FROM call_event_logs GROUP BY 1", database)
+    stored = mysql.query("SELECT call_id = 'neighbor', COUNT(*) FROM call_event_logs GROUP BY 1", database)
     assert dict(stored) == {1: len(POISON), 0: list(statuses.values()).count(200)}
 
 
-def test_poison_in_a_batch_leaves_its_neighbours_alone(start_service: StartService) -> None:
+def test_poison_in_a_batch_does_not_affect_its_neighbors(start_service: StartService) -> None:
     service = start_service()
     names = list(POISON)
     lines = [line.replace(b"\n", b" ") for poison, _ in POISON.values() for line in (body(), poison)]
 
-    status, answer = service.post(b"\n".join(lines), BATCH)
+    status, content = service.post(b"\n".join(lines), BATCH)
 
-    report = json.loads(answer)
+    report = json.loads(content)
     rejected = {entry["index"]: entry["errors"] for entry in report["rejected"]}
     assert (status, report["accepted"] + len(rejected)) == (200, len(lines))
     assert [index for index in rejected if index % 2 == 0] == []

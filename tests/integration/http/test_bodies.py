@@ -1,4 +1,4 @@
-"""Bodies in every way that HTTP/1.1 lets them come, and clients that do not finish them."""
+"""Bodies in all encodings of HTTP/1.1, and clients that do not finish them."""
 
 import json
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ LATE = {"message": "The body did not arrive in time. Nothing was stored; retry."
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000], ids=lambda size: f"chunks of {size}")
-def test_chunks_are_put_together(service: ServiceProcess, payloads: Payloads, size: int) -> None:
+def test_chunks_are_joined(service: ServiceProcess, payloads: Payloads, size: int) -> None:
     text = body(call_id=f"chunks-of-{size}", note="é" * 50)
     chunks = [chunk(text[start : start + size]) for start in range(0, len(text), size)]
 
     with RawConnection(service.port) as connection:
         connection.send(chunked_head(), *chunks, LAST_CHUNK)
         assert connection.reply().body == QUEUED
-        connection.send(post(body()))  # the body ended where it should
+        connection.send(post(body()))  # the server found the end of the body
         assert connection.reply().body == QUEUED
 
     assert payloads(f"chunks-of-{size}") == [text.decode()]
 
 
-def test_chunk_extensions_are_passed_over(service: ServiceProcess, payloads: Payloads) -> None:
+def test_chunk_extensions_are_ignored(service: ServiceProcess, payloads: Payloads) -> None:
     text = body(call_id="extended")
     extended = [chunk(text[:20], b';name="a value"'), chunk(text[20:], b";flag"), b"0;last\r\n\r\n"]
 
@@ -40,7 +40,7 @@ def test_chunk_extensions_are_passed_over(service: ServiceProcess, payloads: Pay
     assert payloads("extended") == [text.decode()]
 
 
-def test_trailers_are_refused_as_they_look_like_a_body_cut_off(service: ServiceProcess, payloads: Payloads) -> None:
+def test_trailers_are_refused_because_they_look_like_an_early_end(service: ServiceProcess, payloads: Payloads) -> None:
     trailed = [chunked_head("Trailer: Checksum"), chunk(body(call_id="trailed")), b"0\r\nChecksum: 1\r\n\r\n"]
     reply = ask(service.port, b"".join(trailed))
 
@@ -49,7 +49,7 @@ def test_trailers_are_refused_as_they_look_like_a_body_cut_off(service: ServiceP
     assert payloads("trailed") == []
 
 
-def test_chunks_win_over_a_content_length(service: ServiceProcess, payloads: Payloads) -> None:
+def test_chunks_override_a_content_length(service: ServiceProcess, payloads: Payloads) -> None:
     text = body(call_id="both-lengths")
 
     reply = ask(service.port, chunked_head("Content-Length: 5") + chunk(text) + LAST_CHUNK)
@@ -70,21 +70,21 @@ def test_chunks_win_over_a_content_length(service: ServiceProcess, payloads: Pay
     ],
     ids=str,
 )
-def test_a_body_without_a_clear_end_is_refused(service: ServiceProcess, lines: list[str]) -> None:
+def test_body_without_a_clear_end_is_refused(service: ServiceProcess, lines: list[str]) -> None:
     with RawConnection(service.port) as connection:
         connection.send(head("POST", "/api/call-events", f"X-API-TOKEN: {TOKEN}", *lines), body())
         assert connection.reply().status == 400
         assert connection.is_closed()
 
 
-def test_a_body_may_come_with_its_head_in_pieces(service: ServiceProcess) -> None:
+def test_head_and_body_may_come_in_pieces(service: ServiceProcess) -> None:
     request = post(body())
     with RawConnection(service.port) as connection:
         connection.send(*(request[at : at + 1] for at in range(len(request))))
         assert connection.reply().body == QUEUED
 
 
-def test_the_client_is_told_to_go_on(service: ServiceProcess) -> None:
+def test_client_is_told_to_continue(service: ServiceProcess) -> None:
     text = body()
     with RawConnection(service.port) as connection:
         connection.send(post_head(len(text), CONTINUE))
@@ -102,7 +102,7 @@ def test_the_client_is_told_to_go_on(service: ServiceProcess) -> None:
         (head("PUT", "/api/call-events", "Content-Length: 100", CONTINUE), 405),
     ],
 )
-def test_the_client_is_told_not_to_send_what_would_be_refused(
+def test_client_that_expects_100_gets_a_refusal_before_its_body(
     service: ServiceProcess, request_head: bytes, status: int
 ) -> None:
     with RawConnection(service.port) as connection:
@@ -114,7 +114,7 @@ def test_the_client_is_told_not_to_send_what_would_be_refused(
 @pytest.mark.parametrize(
     ("path", "limit"), [("/api/call-events", BODY_BYTES_MAX), (BATCH, BATCH_BODY_BYTES_MAX)], ids=["one", "batch"]
 )
-def test_too_long_a_body_is_refused_before_it_is_read(service: ServiceProcess, path: str, limit: int) -> None:
+def test_too_large_body_is_refused_before_it_is_read(service: ServiceProcess, path: str, limit: int) -> None:
     with RawConnection(service.port) as connection:
         connection.send(post_head(limit + 1, path=path))
         reply = connection.reply()
@@ -133,7 +133,7 @@ def test_chunks_are_refused_at_the_first_byte_over_the_limit(service: ServicePro
         assert connection.is_closed()
 
 
-def test_the_longest_body_is_taken(service: ServiceProcess, payloads: Payloads) -> None:
+def test_largest_body_is_accepted(service: ServiceProcess, payloads: Payloads) -> None:
     short = body(call_id="longest")
     text = short + b" " * (BODY_BYTES_MAX - len(short))
 
@@ -142,7 +142,7 @@ def test_the_longest_body_is_taken(service: ServiceProcess, payloads: Payloads) 
     assert payloads("longest") == [text.decode()] * 2
 
 
-def test_more_events_than_a_batch_may_have_are_refused(service: ServiceProcess) -> None:
+def test_batch_with_too_many_events_is_refused(service: ServiceProcess) -> None:
     reply = ask(service.port, post(b"{}\n" * 10_001, path=BATCH))
 
     assert reply.status == 413
@@ -158,7 +158,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProce
 @pytest.mark.parametrize(
     "start", [post_head(100), post_head(100) + b'{"call_id', chunked_head(), chunked_head() + b"5\r\n{"], ids=range(4)
 )
-def test_a_slow_body_is_given_up_at_its_deadline(impatient: ServiceProcess, start: bytes) -> None:
+def test_slow_body_is_refused_at_its_deadline(impatient: ServiceProcess, start: bytes) -> None:
     with RawConnection(impatient.port) as connection:
         connection.send(start)
         reply = connection.reply()
@@ -167,7 +167,7 @@ def test_a_slow_body_is_given_up_at_its_deadline(impatient: ServiceProcess, star
         assert connection.is_closed()
 
 
-def test_slow_bodies_do_not_hold_up_others(impatient: ServiceProcess) -> None:
+def test_slow_bodies_do_not_delay_other_clients(impatient: ServiceProcess) -> None:
     with RawConnection(impatient.port) as slow:
         slow.send(post_head(100))
         assert [impatient.post(body())[0] for _ in range(5)] == [200] * 5
@@ -185,7 +185,7 @@ def test_slow_bodies_do_not_hold_up_others(impatient: ServiceProcess) -> None:
     ],
     ids=["length", "chunks", "within a chunk", "malformed chunk", "no chunk"],
 )
-def test_a_body_that_is_cut_off_is_not_kept(service: ServiceProcess, payloads: Payloads, start: bytes) -> None:
+def test_truncated_body_is_not_stored(service: ServiceProcess, payloads: Payloads, start: bytes) -> None:
     with RawConnection(service.port) as connection:
         connection.send(start)
         connection.half_close()
@@ -197,7 +197,7 @@ def test_a_body_that_is_cut_off_is_not_kept(service: ServiceProcess, payloads: P
     assert payloads("cut-off") == []
 
 
-def test_clients_that_go_away_leave_the_service_as_it_was(service: ServiceProcess, payloads: Payloads) -> None:
+def test_clients_that_disconnect_do_no_harm(service: ServiceProcess, payloads: Payloads) -> None:
     for start in (b"POST /api", post_head(1000), post_head(1000) + body(call_id="gone"), chunked_head() + b"5"):
         with RawConnection(service.port) as connection:
             connection.send(start)

@@ -14,7 +14,7 @@ from tests.unit.making import ABSENT, body
 AUTH = f"X-API-TOKEN: {TOKEN}"
 
 
-def test_an_event_is_queued(service: ServiceProcess) -> None:
+def test_event_is_queued(service: ServiceProcess) -> None:
     reply = ask(service.port, post(body()))
 
     assert (reply.status, reply.body) == (200, b'{"status":"queued"}')
@@ -31,13 +31,13 @@ def test_an_event_is_queued(service: ServiceProcess) -> None:
     ],
     ids=["array", "NDJSON", "NDJSON with empty lines"],
 )
-def test_a_batch_is_queued(service: ServiceProcess, text: bytes) -> None:
+def test_batch_is_queued(service: ServiceProcess, text: bytes) -> None:
     reply = ask(service.port, post(text, path=BATCH))
 
     assert (reply.status, reply.body) == (200, b'{"status":"queued","accepted":2,"rejected":[]}')
 
 
-def test_a_batch_tells_which_events_it_did_not_take(service: ServiceProcess) -> None:
+def test_batch_lists_its_rejected_events(service: ServiceProcess) -> None:
     reply = ask(service.port, post(b"\n".join([body(), body(call_id=7), b"{"]), path=BATCH))
 
     assert reply.status == 200
@@ -48,7 +48,7 @@ def test_a_batch_tells_which_events_it_did_not_take(service: ServiceProcess) -> 
     assert second["errors"]["event"][0].startswith("The body is not valid JSON: ")
 
 
-def test_a_batch_without_a_valid_event_is_invalid(service: ServiceProcess) -> None:
+def test_batch_without_a_valid_event_is_invalid(service: ServiceProcess) -> None:
     reply = ask(service.port, post(b"[" + body(from_number=ABSENT) + b"]", path=BATCH))
 
     assert reply.status == 422
@@ -61,7 +61,7 @@ def test_a_batch_without_a_valid_event_is_invalid(service: ServiceProcess) -> No
 
 @pytest.mark.parametrize("path", [API, BATCH])
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "caf\xe9", f"{TOKEN},"])
-def test_a_missing_or_wrong_token_is_refused(service: ServiceProcess, path: str, token: str | None) -> None:
+def test_missing_or_wrong_token_is_refused(service: ServiceProcess, path: str, token: str | None) -> None:
     reply = ask(service.port, post(body(), path=path, token=token))
 
     assert (reply.status, reply.body) == (401, b'{"message":"Unauthenticated."}')
@@ -69,7 +69,7 @@ def test_a_missing_or_wrong_token_is_refused(service: ServiceProcess, path: str,
 
 
 @pytest.mark.parametrize("token", [TOKEN, OTHER_TOKEN])
-def test_each_of_the_tokens_is_taken(service: ServiceProcess, token: str) -> None:
+def test_each_token_is_accepted(service: ServiceProcess, token: str) -> None:
     assert ask(service.port, post(body(), token=token)).status == 200
 
 
@@ -90,7 +90,7 @@ def test_each_of_the_tokens_is_taken(service: ServiceProcess, token: str) -> Non
         (body()[:-1] + b', "x": ' + b"[" * 31 + b"]" * 31 + b"}", "The body is nested deeper than 31 levels."),
     ],
 )
-def test_what_is_not_an_object_in_json_is_refused(service: ServiceProcess, text: bytes, message: str) -> None:
+def test_body_that_is_not_a_json_object_is_refused(service: ServiceProcess, text: bytes, message: str) -> None:
     reply = ask(service.port, post(text))
 
     assert reply.status == 400
@@ -98,7 +98,7 @@ def test_what_is_not_an_object_in_json_is_refused(service: ServiceProcess, text:
     assert reply.json["message"].startswith(message)
 
 
-def test_all_errors_of_an_event_are_told_at_once_as_laravel_does(service: ServiceProcess) -> None:
+def test_all_errors_of_an_event_are_reported_at_once_in_the_form_of_laravel(service: ServiceProcess) -> None:
     wrong = b'{"call_id":"","from_number":5,"event_type":"call_ended","timestamp":"yesterday","duration":1.5}'
 
     reply = ask(service.port, post(wrong))
@@ -137,7 +137,7 @@ def test_duration_is_a_whole_number_of_seconds(service: ServiceProcess, duration
     assert (reply.status, reply.json["errors"]) == (422, {"duration": [error]})
 
 
-def test_unknown_fields_and_every_byte_are_kept(service: ServiceProcess, payloads: Payloads) -> None:
+def test_unknown_fields_and_every_byte_are_stored(service: ServiceProcess, payloads: Payloads) -> None:
     text = body(call_id="kept-as-it-is", duration=None)[:-1] + ', "more" : {"à":[1.0, 1e2]}\n }'.encode()
 
     assert ask(service.port, post(text)).status == 200
@@ -145,7 +145,7 @@ def test_unknown_fields_and_every_byte_are_kept(service: ServiceProcess, payload
 
 
 @pytest.mark.parametrize("kind", [None, "application/json", "application/x-www-form-urlencoded", "text/plain", "x", ""])
-def test_the_body_is_json_whatever_its_label_says(service: ServiceProcess, kind: str | None) -> None:
+def test_body_is_json_despite_its_content_type(service: ServiceProcess, kind: str | None) -> None:
     lines = [] if kind is None else [f"Content-Type: {kind}"]
 
     assert ask(service.port, post(body(), *lines)).status == 200
@@ -163,13 +163,13 @@ def test_unknown_encoding_is_refused(service: ServiceProcess, path: str, encodin
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
-def test_an_encoding_that_is_none_is_taken(service: ServiceProcess, encoding: str) -> None:
+def test_identity_encoding_is_accepted(service: ServiceProcess, encoding: str) -> None:
     assert ask(service.port, post(body(), f"Content-Encoding: {encoding}")).status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"])
 @pytest.mark.parametrize("path", [API, BATCH])
-def test_events_are_taken_by_post_only(service: ServiceProcess, method: str, path: str) -> None:
+def test_only_post_is_allowed(service: ServiceProcess, method: str, path: str) -> None:
     reply = ask(service.port, head(method, path, AUTH), to=method)
 
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
@@ -177,7 +177,7 @@ def test_events_are_taken_by_post_only(service: ServiceProcess, method: str, pat
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/call-events/1", "/api/call_events", "/%00", "/docs/x", "//"])
-def test_what_is_not_there_is_said_so(service: ServiceProcess, path: str) -> None:
+def test_unknown_path_is_404(service: ServiceProcess, path: str) -> None:
     for method in ("GET", "POST"):
         reply = ask(service.port, head(method, path, AUTH, "Content-Length: 0"))
         assert reply.status == 404
@@ -185,20 +185,20 @@ def test_what_is_not_there_is_said_so(service: ServiceProcess, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", [f"{API}?source=pbx-1&x=%20", f"{API}/", f"http://localhost{API}"])
-def test_forms_of_the_path_that_clients_use(service: ServiceProcess, path: str) -> None:
+def test_variants_of_the_path_are_accepted(service: ServiceProcess, path: str) -> None:
     assert ask(service.port, post(body(), path=path)).body == b'{"status":"queued"}'
 
 
-def test_the_first_of_repeated_token_headers_counts(service: ServiceProcess) -> None:
+def test_first_of_repeated_token_headers_counts(service: ServiceProcess) -> None:
     assert ask(service.port, post(body(), "X-API-TOKEN: wrong")).status == 200
     assert ask(service.port, post(body(), AUTH, token="wrong")).status == 401
 
 
-def test_header_names_are_taken_in_any_case(service: ServiceProcess) -> None:
+def test_header_names_are_case_insensitive(service: ServiceProcess) -> None:
     assert ask(service.port, post(body(), f"x-api-token: {TOKEN}", token=None)).status == 200
 
 
-def test_a_connection_serves_many_requests_also_after_refusals(service: ServiceProcess) -> None:
+def test_connection_serves_further_requests_after_refusals(service: ServiceProcess) -> None:
     requests = [post(body()), post(body(), token=None), post(b"{"), post(body(), path="/x"), head("GET", API, AUTH)]
     with RawConnection(service.port) as connection:
         for request, status in zip([*requests, post(body())], [200, 401, 400, 404, 405, 200], strict=True):
@@ -206,7 +206,7 @@ def test_a_connection_serves_many_requests_also_after_refusals(service: ServiceP
             assert connection.reply().status == status
 
 
-def test_the_connection_is_closed_when_the_client_asks_for_it(service: ServiceProcess) -> None:
+def test_connection_is_closed_on_request(service: ServiceProcess) -> None:
     with RawConnection(service.port) as connection:
         connection.send(post(body(), "Connection: close"))
         reply = connection.reply()
@@ -221,7 +221,7 @@ def test_http_1_0_clients_are_served(service: ServiceProcess) -> None:
         assert connection.is_closed()
 
 
-def test_overload_and_a_database_away_are_told_apart(tmp_path: Path) -> None:
+def test_overload_and_a_database_failure_have_different_statuses(tmp_path: Path) -> None:
     settings = {"QUEUE_EVENTS_MAX": "1", "STORE_CONNECTIONS_MAX": "1", "COMMIT_TIMEOUT_SECONDS": "1"}
     with ServiceProcess(tmp_path, settings) as service, closing(sqlite3.connect(tmp_path / "events.db")) as blocker:
         blocker.execute("BEGIN EXCLUSIVE")

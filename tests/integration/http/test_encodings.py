@@ -1,4 +1,4 @@
-"""Compressed bodies over real HTTP, among them those that are made to grow."""
+"""Compressed bodies over real HTTP, including decompression bombs."""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ API, BATCH = "/api/call-events", "/api/call-events/batch"
 BOMB_BYTES = 200_000_000
 BOMBS = 20
 RSS_GROWTH_BYTES_MAX = 100_000_000
-"""A batch's body may become 16 MiB; a bomb would take `BOMB_BYTES`."""
+"""A batch's body may decompress to 16 MiB; a bomb would take `BOMB_BYTES`."""
 
 ENCODERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 Encode = Callable[[bytes], bytes]
@@ -34,14 +34,14 @@ def encoded(content: bytes, encoding: str, path: str = API) -> bytes:
     return post(ENCODERS[encoding](content), f"Content-Encoding: {encoding}", path=path)
 
 
-def test_event_is_kept_as_it_was_before_it_was_compressed(service: ServiceProcess, encoding: str) -> None:
+def test_event_is_stored_as_it_was_before_compression(service: ServiceProcess, encoding: str) -> None:
     event = body(call_id=f"one {encoding}", note="  as  it is ")
 
     assert ask(service.port, encoded(event, encoding)).status == 200
     assert event.decode() in service.command("tail", "--limit", "1", "--timeout", "5").stdout
 
 
-def test_batch_is_taken(service: ServiceProcess, encoding: str) -> None:
+def test_batch_is_accepted(service: ServiceProcess, encoding: str) -> None:
     events = b"\n".join(body(call_id=f"many {encoding}", number=number) for number in range(1000))
 
     reply = ask(service.port, encoded(events, encoding, BATCH))
@@ -50,7 +50,7 @@ def test_batch_is_taken(service: ServiceProcess, encoding: str) -> None:
     assert count_of(service, f"many {encoding}") == 1000
 
 
-def test_what_is_not_encoded_so_is_refused(service: ServiceProcess, encoding: str) -> None:
+def test_body_of_another_encoding_is_refused(service: ServiceProcess, encoding: str) -> None:
     reply = ask(service.port, post(body(), f"Content-Encoding: {encoding}"))
 
     assert reply.status == 400
@@ -58,7 +58,7 @@ def test_what_is_not_encoded_so_is_refused(service: ServiceProcess, encoding: st
 
 
 @pytest.mark.parametrize("path", [API, BATCH])
-def test_bombs_are_refused_in_little_memory(service: ServiceProcess, encoding: str, path: str) -> None:
+def test_bombs_are_refused_in_bounded_memory(service: ServiceProcess, encoding: str, path: str) -> None:
     bomb = encoded(b"[" + bytes(BOMB_BYTES), encoding, path)
     (worker,) = service.worker_pids()
     before = peak_bytes(worker)
@@ -73,6 +73,6 @@ def test_bombs_are_refused_in_little_memory(service: ServiceProcess, encoding: s
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that the process ever had in use."""
+    """The peak resident memory of the process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

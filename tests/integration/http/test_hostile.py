@@ -1,8 +1,9 @@
-"""Heads and lengths that break the rules: refused, or read in the one safe way, and nobody else notices."""
+"""Heads and lengths that violate HTTP: the service refuses them or reads them in the safe way. Other clients notice
+nothing."""
 
 import pytest
 
-from tests.integration.http.hostile import MIB, count_of, tells_nothing, unharmed
+from tests.integration.http.hostile import MIB, count_of, reveals_nothing, unharmed
 from tests.raw_http import API, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post, post_head
 from tests.running import TOKEN, ServiceProcess
 from tests.unit.making import body
@@ -10,7 +11,7 @@ from tests.unit.making import body
 EVENT = body()
 LENGTH = f"Content-Length: {len(EVENT)}"
 START = f"POST {API} HTTP/1.1\r\nHost: localhost\r\nX-API-TOKEN: {TOKEN}\r\n{LENGTH}\r\n".encode()
-"""A head to which a line can be added."""
+"""The begin of a head, to which a test adds lines."""
 
 HEADERS = {
     "a NUL in a value": (b"X: a\0b", {400}),
@@ -21,8 +22,8 @@ HEADERS = {
     "a blank before the colon": (b"Content-Length : 5", {400}),
     "no colon": (b"nothing", {400}),
     "no name": (b": a", {400}),
-    "bytes that are no UTF-8": (b"X: \xff\xfe", {200}),
-    "a name that is no token": (b"X\xe9: a", {400}),
+    "invalid UTF-8": (b"X: \xff\xfe", {200}),
+    "a name that is not a token": (b"X\xe9: a", {400}),
     "an encoding that is not readable": (b"Content-Encoding: \xff", {415}),
     "a second host": (b"Host: elsewhere", {200}),
     "a token in a second header": (b"X-API-TOKEN: \xff", {200}),
@@ -43,7 +44,7 @@ def test_hostile_headers(service: ServiceProcess) -> None:
             with RawConnection(service.port) as connection:
                 connection.flood([START, lines, b"\r\n\r\n", EVENT])
                 reply = connection.reply()
-                assert tells_nothing(reply), name
+                assert reveals_nothing(reply), name
                 statuses[name] = reply.status
             client.ask()
     assert {name: status for name, status in statuses.items() if status not in HEADERS[name][1]} == {}
@@ -60,19 +61,19 @@ LENGTHS = {
     "of 63 bits": (["Content-Length: 9223372036854775807"], {413}),
     "with 5,000 zeros before it": ([f"Content-Length: {'0' * 5_000}{len(EVENT)}"], {200}),
     "too many after 5,000 zeros": ([f"Content-Length: {'0' * 5_000}99999999"], {413}),
-    "chunks that are none": (["Transfer-Encoding: xchunked"], {400}),
-    "chunks that are not last": (["Transfer-Encoding: chunked, gzip"], {400}),
+    "an unknown encoding": (["Transfer-Encoding: xchunked"], {400}),
+    "chunked is not last": (["Transfer-Encoding: chunked, gzip"], {400}),
     "chunks behind a vertical tab": (["Transfer-Encoding: \x0bchunked"], {400}),
     "identity": (["Transfer-Encoding: identity"], {400}),
 }
 
 
-def test_lengths_that_are_none(service: ServiceProcess) -> None:
+def test_invalid_lengths(service: ServiceProcess) -> None:
     with unharmed(service) as client:
         statuses = {}
         for name, (lines, _) in LENGTHS.items():
             reply = ask(service.port, head("POST", API, f"X-API-TOKEN: {TOKEN}", *lines) + EVENT)
-            assert tells_nothing(reply), name
+            assert reveals_nothing(reply), name
             statuses[name] = reply.status
             client.ask()
     assert {name: status for name, status in statuses.items() if status not in LENGTHS[name][1]} == {}
@@ -90,7 +91,7 @@ def test_lengths_that_are_none(service: ServiceProcess) -> None:
     ],
     ids=lambda broken: repr(broken[:12]),
 )
-def test_chunks_that_are_none(service: ServiceProcess, broken: bytes) -> None:
+def test_invalid_chunks(service: ServiceProcess, broken: bytes) -> None:
     with unharmed(service), RawConnection(service.port) as connection:
         connection.flood([chunked_head(), broken])
         assert connection.reply().status == 408
@@ -114,7 +115,7 @@ SMUGGLED = post(body(call_id="smuggled"))
     ],
     ids=["both lengths", "both lengths, empty", "no encoding", "blank", "two lengths", "chunk", "too large", "garbage"],
 )
-def test_no_request_is_smuggled_in_behind_an_unclear_one(service: ServiceProcess, carrier: bytes) -> None:
+def test_no_request_is_smuggled_behind_an_ambiguous_one(service: ServiceProcess, carrier: bytes) -> None:
     with unharmed(service), RawConnection(service.port) as connection:
         connection.flood([carrier + SMUGGLED])
         connection.read_to_end()

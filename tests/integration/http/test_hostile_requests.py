@@ -1,16 +1,16 @@
-"""Bytes that are no request, or hardly one: answered with a refusal, or not at all, and nobody else notices."""
+"""Malformed requests: the service refuses them or sends no response. Other clients notice nothing."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.http.hostile import MIB, peak_resident_bytes, tells_nothing, unharmed
+from tests.integration.http.hostile import MIB, peak_resident_bytes, reveals_nothing, unharmed
 from tests.raw_http import API, BATCH, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post
 from tests.running import ServiceProcess
 from tests.unit.making import body
 
 PEAK_BYTES_MAX = 96 * MIB
-"""A body of 16 MiB, a few times over: as it came, put together, stripped. Its items would take a GiB."""
+"""A few copies of a body of 16 MiB: received parts, joined body, stripped body. Its items would take a GiB."""
 EVENT = body()
 
 NOT_FOUND_OR_ALLOWED = {400, 404, 405}
@@ -26,38 +26,38 @@ def test_hostile_targets(service: ServiceProcess) -> None:
         for method in ("GET", "POST", "OPTIONS", "TRACE", "CONNECT", "get", "A" * 5_000):
             for target in TARGETS:
                 reply = ask(service.port, head(method, target, "Content-Length: 0"), to=method)
-                assert tells_nothing(reply), (method, target)
+                assert reveals_nothing(reply), (method, target)
                 assert reply.status in (*NOT_FOUND_OR_ALLOWED, 200), (method, target)
                 assert reply.status != 200 or (method, target) == ("GET", "/#"), (method, target)
         client.ask()
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "TRACK"])
-def test_nothing_that_was_sent_is_echoed(service: ServiceProcess, method: str) -> None:
+def test_request_headers_are_not_echoed(service: ServiceProcess, method: str) -> None:
     for path in (API, "/", "localhost:443"):
         reply = ask(service.port, head(method, path, "X-Secret: of-the-client"))
         assert reply.status in NOT_FOUND_OR_ALLOWED
         assert b"of-the-client" not in reply.body
 
 
-NO_REQUESTS = {
+INVALID_REQUESTS = {
     "zeros": b"\0" * 1_000,
-    "a hello of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "no version": b"GET /\r\n\r\n",
     "HTTP/0.9": b"GET / HTTP/0.9\r\n\r\n",
     "HTTP/9.9": b"GET / HTTP/9.9\r\n\r\n",
     "carriage returns": b"GET / HTTP/1.1\rHost: x\r\r",
     "another protocol": b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x00",
     "a method with a NUL": b"G\0T / HTTP/1.1\r\n\r\n",
-    "HTTP/2 of bytes that are no frames": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
-    "HTTP/2 of a header that is none": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    "HTTP/2 with invalid frames": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+    "HTTP/2 with an invalid header": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     + bytes([*b"\0\0\0\4\0\0\0\0\0\0\0\1\1\5\0\0\0\1", 255]),
 }
 
 
-def test_what_is_no_request_ends_its_connection(service: ServiceProcess) -> None:
+def test_invalid_request_ends_its_connection(service: ServiceProcess) -> None:
     with unharmed(service) as client:
-        for garbage in NO_REQUESTS.values():
+        for garbage in INVALID_REQUESTS.values():
             with RawConnection(service.port) as connection:
                 connection.flood([garbage])
                 assert b"Traceback" not in connection.read_to_end()
@@ -88,7 +88,7 @@ NOISE = st.binary(max_size=8) | st.sampled_from(
 )
 
 
-def test_damaged_requests_are_no_failures(service: ServiceProcess) -> None:
+def test_damaged_requests_cause_no_server_error(service: ServiceProcess) -> None:
     @settings(max_examples=400, deadline=None)
     @given(st.sampled_from(REQUESTS), NOISE, st.integers(0, 500), st.integers(0, 20))
     def send(request: bytes, noise: bytes, position: int, removed: int) -> None:
@@ -105,7 +105,7 @@ def test_damaged_requests_are_no_failures(service: ServiceProcess) -> None:
 @pytest.mark.parametrize(
     ("unit", "status"), [(b"1,", 413), (b"[],", 413), (b"\n", 422), (b"1\n", 413), (b"[", 400)], ids=repr
 )
-def test_a_batch_of_millions_of_items_takes_no_memory(service: ServiceProcess, unit: bytes, status: int) -> None:
+def test_batch_of_millions_of_items_takes_bounded_memory(service: ServiceProcess, unit: bytes, status: int) -> None:
     (worker,) = service.worker_pids()
     text = (b"" if unit.endswith(b"\n") else b"[") + unit * (15 * MIB // len(unit)) + b"1"
     before = peak_resident_bytes(worker)

@@ -1,4 +1,4 @@
-"""Clients that are in no hurry, or gone without a word: hundreds of them hold up nobody."""
+"""Hundreds of slow or vanished clients do not delay other clients."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,8 +29,8 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         yield running
 
 
-def test_500_slow_clients_hold_up_nobody(patient: ServiceProcess) -> None:
-    """Half of them dribble a head, which may last, and half a body, which may not."""
+def test_500_slow_clients_delay_nobody(patient: ServiceProcess) -> None:
+    """Half of the clients send a slow head, which has no deadline. The others send a slow body, which has one."""
     head, rest = post(EVENT)[:60], post(EVENT)[60:]
     with unharmed(patient) as client, ExitStack() as stack:
         heads, bodies = ([stack.enter_context(RawConnection(patient.port)) for _ in range(CLIENTS)] for _ in range(2))
@@ -57,7 +57,7 @@ def test_500_slow_clients_hold_up_nobody(patient: ServiceProcess) -> None:
     assert count_of(patient, "slow") == CLIENTS
 
 
-def test_clients_that_say_no_more_hold_up_nobody(patient: ServiceProcess) -> None:
+def test_silent_clients_delay_nobody(patient: ServiceProcess) -> None:
     before = count_of(patient, "slow")
     with unharmed(patient) as client, ExitStack() as stack:
         for _ in range(CLIENTS // len(STARTS)):
@@ -67,7 +67,7 @@ def test_clients_that_say_no_more_hold_up_nobody(patient: ServiceProcess) -> Non
     assert count_of(patient, "slow") == before
 
 
-def test_clients_that_break_off_leave_nothing(patient: ServiceProcess) -> None:
+def test_clients_that_reset_their_connection_leave_no_events(patient: ServiceProcess) -> None:
     before = count_of(patient, "slow")
     with unharmed(patient) as client:
         for _ in range(CLIENTS // len(STARTS)):

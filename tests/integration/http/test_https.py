@@ -1,4 +1,4 @@
-"""HTTPS, with and without certificates of clients."""
+"""HTTPS, with and without client certificates."""
 
 import os
 import signal
@@ -19,11 +19,11 @@ from tests.services import wait_until
 
 QUEUED = (200, b'{"status":"queued"}')
 REFUSED = (ssl.SSLError, ConnectionError)
-"""A client of TLS 1.3 learns that its certificate is not wanted only when it reads."""
+"""A TLS 1.3 client learns of the refusal of its certificate only when it reads."""
 
 
 class SecureService(ServiceProcess):
-    """Asked over TLS, as `context` says."""
+    """A service that the test calls over TLS, with `context`."""
 
     def __init__(self, folder: Path, settings: dict[str, str], context: ssl.SSLContext) -> None:
         super().__init__(folder, settings)
@@ -33,15 +33,15 @@ class SecureService(ServiceProcess):
         return HTTPSConnection(HOST, self.port, timeout=10, context=self.context)
 
     def post_with(self, context: ssl.SSLContext) -> tuple[int, bytes]:
-        usual, self.context = self.context, context
+        default, self.context = self.context, context
         try:
             return self.post(EVENT)
         finally:
-            self.context = usual
+            self.context = default
 
 
 def trusting(authority: Authority, client: Path | None = None) -> ssl.SSLContext:
-    """A client's side, with the certificate `<client>.pem` and its key `<client>.key`, if any."""
+    """The TLS context of a client, optionally with the certificate `<client>.pem` and the key `<client>.key`."""
     context = ssl.create_default_context(cafile=authority.path)
     if client:
         context.load_cert_chain(client.with_suffix(".pem"), client.with_suffix(".key"))
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def authority(folder: Path) -> Authority:
-    """It has signed for the service, and for `client`."""
+    """The authority that signed the certificates of the service and of `client`."""
     authority = Authority(folder / "ca.pem")
     for name in ("service", "client"):
         authority.sign_for(HOST, folder / f"{name}.pem", folder / f"{name}.key")
@@ -64,7 +64,7 @@ def authority(folder: Path) -> Authority:
 
 @pytest.fixture(scope="module")
 def foreign(folder: Path) -> Authority:
-    """One that nobody trusts; it has signed for `foreigner`."""
+    """An authority that nobody trusts. It signed the certificate of `foreigner`."""
     authority = Authority(folder / "foreign-ca.pem")
     authority.sign_for(HOST, folder / "foreigner.pem", folder / "foreigner.key")
     return authority
@@ -76,14 +76,14 @@ def files(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def service(folder: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
-    """Any client may connect."""
+    """A service that any client may connect to."""
     with SecureService(tmp_path_factory.mktemp("https"), files(folder), trusting(authority)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def strict(folder: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
-    """Only clients with a certificate of `authority` may."""
+    """A service that only clients with a certificate of `authority` may connect to."""
     settings = {**files(folder), "TLS_CLIENT_CA": str(authority.path)}
     context = trusting(authority, folder / "client")
     with SecureService(tmp_path_factory.mktemp("mtls"), settings, context) as running:
@@ -91,7 +91,7 @@ def strict(folder: Path, authority: Authority, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_events_are_taken_over_tls(service: SecureService, authority: Authority, version: ssl.TLSVersion) -> None:
+def test_events_are_accepted_over_tls(service: SecureService, authority: Authority, version: ssl.TLSVersion) -> None:
     context = trusting(authority)
     context.minimum_version = context.maximum_version = version
 
@@ -115,12 +115,12 @@ def test_plain_http_is_refused(service: SecureService) -> None:
             connection.getresponse()
 
 
-def test_the_services_certificate_is_the_configured_one(service: SecureService, foreign: Authority) -> None:
+def test_service_presents_the_configured_certificate(service: SecureService, foreign: Authority) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         service.post_with(trusting(foreign))
 
 
-def test_client_with_a_certificate_of_the_authority_is_let_in(strict: SecureService) -> None:
+def test_client_with_a_certificate_of_the_authority_is_accepted(strict: SecureService) -> None:
     assert strict.post(EVENT) == QUEUED
 
 
@@ -136,7 +136,7 @@ def test_client_with_a_certificate_of_another_authority_is_refused(
         strict.post_with(trusting(authority, folder / "foreigner"))
 
 
-def test_service_does_not_start_with_files_that_do_not_fit(
+def test_service_does_not_start_with_a_mismatched_key(
     tmp_path: Path, folder: Path, authority: Authority, foreign: Authority
 ) -> None:
     service = ServiceProcess(tmp_path, {**files(folder), "TLS_KEY": str(folder / "foreigner.key")})
@@ -154,7 +154,7 @@ RENEWED_SECONDS = 20.0
 
 
 def serve_version(folder: Path, version: str, kind: str) -> None:
-    """Let `tls.crt` and `tls.key` name a version's files, by links as certbot or as Kubernetes makes them."""
+    """Point `tls.crt` and `tls.key` to the files of a version, by links like those of certbot or Kubernetes."""
     links = (
         {"tls.crt": f"{version}/tls.crt", "tls.key": f"{version}/tls.key"} if kind == "certbot" else {"..data": version}
     )
@@ -168,7 +168,7 @@ def serial(certificate: bytes) -> int:
 
 
 def served(service: SecureService) -> int:
-    """The serial number of the certificate that a new connection gets."""
+    """The serial number of the certificate on a new connection."""
     with (
         socket.create_connection((HOST, service.port), timeout=10) as raw,
         service.context.wrap_socket(raw, server_hostname=HOST) as secure,
@@ -211,7 +211,7 @@ def test_renewed_certificate_is_served_without_a_restart(tmp_path: Path, authori
 
 
 def is_served(service: SecureService, expected: int) -> bool:
-    """Between a killed worker and the next one nobody answers."""
+    """False also while a killed worker is being replaced, when the service does not respond."""
     try:
         return served(service) == expected
     except OSError:

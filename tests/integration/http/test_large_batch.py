@@ -1,4 +1,4 @@
-"""A batch of 64 MiB: taken, in memory that is bounded by the body's own size."""
+"""The service accepts a batch of 64 MiB, in memory that is bounded by the size of the body."""
 
 import json
 
@@ -15,8 +15,8 @@ BODY_BYTES = 64 << 20
 ITEM_BYTES = 8_000
 ROWS_SECONDS = 30.0
 GROWTH_MAX = 4.5
-"""Times the body: what the server gathers, the body, what is queued of it, and as much as the body itself that may be
-at the broker without a confirm (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
+"""Multiple of the body's size: the parts that the server receives, the joined body, its queued items, and as many
+unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def service(start_service: StartService) -> ServiceProcess:
 
 
 @pytest.mark.parametrize("kind", ["array", "lines"])
-def test_batch_of_64_mib_is_taken_in_bounded_memory(service: ServiceProcess, kind: str) -> None:
+def test_batch_of_64_mib_is_accepted_in_bounded_memory(service: ServiceProcess, kind: str) -> None:
     (worker,) = service.worker_pids()
     assert service.post(b"[" + body() + b"]", "/api/call-events/batch")[0] == 200
     before = peak_resident_bytes(worker)
@@ -36,10 +36,10 @@ def test_batch_of_64_mib_is_taken_in_bounded_memory(service: ServiceProcess, kin
     items = [event] * count
     batch = b"[" + b",".join(items) + b"]" if kind == "array" else b"\n".join(items)
 
-    status, answer = service.post(batch, "/api/call-events/batch")
+    status, content = service.post(batch, "/api/call-events/batch")
 
-    assert (status, json.loads(answer)) == (200, {"status": "queued", "accepted": count, "rejected": []})
+    assert (status, json.loads(content)) == (200, {"status": "queued", "accepted": count, "rejected": []})
     url = service.environment["INGEST_DATABASE_URL"]
-    # A commit that is slow goes to the spool, and comes to the database a moment later.
+    # A slow commit goes to the spool, and reaches the database a moment later.
     assert wait_until(lambda: len(rows_of(url)) == count + 1, ROWS_SECONDS)
     assert peak_resident_bytes(worker) - before < GROWTH_MAX * BODY_BYTES

@@ -1,4 +1,4 @@
-"""The service keeps to its own `/openapi.json`, whatever requests are made from it: right ones and wrong ones."""
+"""The service conforms to its own `/openapi.json`, for generated valid and invalid requests."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 HOOKS = "tests.integration.http.schemathesis_hooks"
 EXAMPLES = "25"
-"""Random requests of each operation, besides those that are made for every rule of its schema."""
+"""Random requests for each operation, besides those for each rule of its schema."""
 
 
 def test_generated_requests_are_answered_as_described(service: ServiceProcess, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the answers to browsers say against being misused."""
+"""The headers that protect responses to browsers."""
 
 import pytest
 
@@ -8,7 +8,7 @@ PATHS = ["/", "/docs", "/openapi.json", "/status.json", "/metrics", "/healthz", 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_answer_is_neither_sniffed_framed_kept_nor_told_of(service: ServiceProcess, path: str) -> None:
+def test_response_forbids_sniffing_frames_caching_and_referrers(service: ServiceProcess, path: str) -> None:
     headers = service.request("GET", path)[2]
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -21,7 +21,7 @@ def test_answer_is_neither_sniffed_framed_kept_nor_told_of(service: ServiceProce
     assert ("script-src" in policy) == (path in ("/", "/docs"))
 
 
-def test_refusal_of_a_method_has_them_too(service: ServiceProcess) -> None:
+def test_refused_method_has_the_same_headers(service: ServiceProcess) -> None:
     status, _, headers = service.request("DELETE", "/metrics")
 
     assert (status, headers["allow"]) == (405, "GET, HEAD")
@@ -29,7 +29,7 @@ def test_refusal_of_a_method_has_them_too(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_only_the_servers_own_name_is_told(service: ServiceProcess, path: str) -> None:
+def test_only_the_server_name_is_revealed(service: ServiceProcess, path: str) -> None:
     headers = service.request("GET", path)[2]
 
     assert headers["server"] == "granian"

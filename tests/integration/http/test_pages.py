@@ -1,4 +1,4 @@
-"""What the service says of itself: health, metrics, the API's description, and the pages."""
+"""Health, metrics, the API description and the pages."""
 
 from html.parser import HTMLParser
 
@@ -21,7 +21,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_answer_get_and_head_alike(service: ServiceProcess, path: str) -> None:
+def test_get_and_head_have_the_same_headers(service: ServiceProcess, path: str) -> None:
     got = ask(service.port, head("GET", path), to="GET")
     only_head = ask(service.port, head("HEAD", path), to="HEAD")
 
@@ -34,7 +34,7 @@ def test_pages_answer_get_and_head_alike(service: ServiceProcess, path: str) -> 
 CHECKS = ("database", "broker", "ids", "locks", "backlog", "tables", "cluster", "clock", "commits")
 
 
-def test_health_is_told_in_these_words(service: ServiceProcess) -> None:
+def test_health_has_this_form(service: ServiceProcess) -> None:
     assert ask(service.port, head("GET", "/healthz")).body == b'{"status":"alive"}'
     assert ask(service.port, head("GET", "/readyz")).json == {
         "status": "ready",
@@ -43,7 +43,7 @@ def test_health_is_told_in_these_words(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/"])
-def test_pages_need_nothing_from_elsewhere(service: ServiceProcess, path: str) -> None:
+def test_pages_load_no_external_resources(service: ServiceProcess, path: str) -> None:
     links: list[str] = []
 
     class Links(HTMLParser):
@@ -61,7 +61,7 @@ def test_pages_need_nothing_from_elsewhere(service: ServiceProcess, path: str) -
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PURGE"])
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_are_only_read(service: ServiceProcess, method: str, path: str) -> None:
+def test_pages_allow_only_get_and_head(service: ServiceProcess, method: str, path: str) -> None:
     reply = ask(service.port, head(method, path))
 
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
@@ -80,7 +80,7 @@ def test_pages_are_only_read(service: ServiceProcess, method: str, path: str) ->
         (BATCH, b"", "400"),
     ],
 )
-def test_answers_are_as_described(service: ServiceProcess, path: str, text: bytes, status: str) -> None:
+def test_responses_match_their_schemas(service: ServiceProcess, path: str, text: bytes, status: str) -> None:
     described = ask(service.port, head("GET", "/openapi.json")).json["paths"][path]["post"]["responses"][status]
 
     reply = ask(service.port, post(text, path=path, token="wrong") if status == "401" else post(text, path=path))

@@ -1,4 +1,4 @@
-"""URLs of several hosts, the first of which is away or says nothing."""
+"""URLs with several hosts, of which the first is down or silent."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ EVENT = {
 }
 
 
-def behind(host: str, url: str) -> str:
-    """The URL with that host before its own."""
+def with_first_host(host: str, url: str) -> str:
+    """Return the URL with this host inserted before its own."""
     parts = urlsplit(url)
     user, _, own = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}@{host},{own}"))
@@ -34,11 +34,11 @@ def behind(host: str, url: str) -> str:
 def clustered(real: Mapping[str, str], rabbitmq: RabbitMQServer) -> dict[str, str]:
     urls = {**real, "STREAM_URL": rabbitmq.stream_url}
     away = f"127.0.0.1:{free_port()}"
-    return {name: behind(away, value) if name.endswith("_URL") else value for name, value in urls.items()}
+    return {name: with_first_host(away, value) if name.endswith("_URL") else value for name, value in urls.items()}
 
 
 @pytest.mark.parametrize("publish_to", ["queue", "stream"])
-def test_commands_and_service_go_to_the_next_host(
+def test_commands_and_service_fail_over_to_the_next_host(
     publish_to: str, ingest: Ingest, clustered: dict[str, str], start_service: StartService
 ) -> None:
     settings = {**clustered, "PUBLISH_TO": publish_to}
@@ -53,20 +53,20 @@ def test_commands_and_service_go_to_the_next_host(
     assert json.loads(printed.stdout) == EVENT
 
 
-async def test_host_that_says_nothing_is_passed_over_at_the_next_try(mysql: MySQLServer) -> None:
+async def test_silent_host_is_skipped_on_retry(mysql: MySQLServer) -> None:
     database = MySQL(mysql)
     await database.migrate()
     gone = asyncio.Event()
 
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
         gone.set()
 
-    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    silent = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
     async with silent:
         host = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-        async with opened(database.store(behind(host, database.url), DEADLINE_SECONDS)) as (store,):
+        async with opened(database.store(with_first_host(host, database.url), DEADLINE_SECONDS)) as (store,):
             with pytest.raises(StoreUnavailable):
                 await store.ping()
             await store.ping()

@@ -1,4 +1,4 @@
-"""Real calls through a real SIP proxy, configured as in docs/clients: each becomes two rows and two messages."""
+"""Real calls through a SIP proxy that is configured as in docs/clients. Each call becomes two rows and two messages."""
 
 import json
 from collections import Counter
@@ -26,11 +26,11 @@ HOSTILE_USERS = {
     b"caf\xe9": "caf%e9",
     b"": "unknown",
 }
-"""What a caller may put into From, To and Call-ID → how the event tells it: Kamailio's pseudo-variables and formats, a
-byte of Latin-1, nothing."""
+"""A caller's text in From, To and Call-ID → the same text in the event. The texts are pseudo-variables and formats of
+Kamailio, a byte of Latin-1, and nothing."""
 
 
-def test_calls_through_a_real_proxy_are_all_told(
+def test_all_calls_through_a_real_proxy_become_events(
     start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     service = start_service()
@@ -51,7 +51,7 @@ def test_calls_through_a_real_proxy_are_all_told(
     assert {(event["from_number"], event["to_number"]) for event in events} == {("sipp", "service")}
 
 
-def test_a_callers_text_is_text_for_the_proxy(service: ServiceProcess, tmp_path: Path) -> None:
+def test_proxy_does_not_interpret_a_callers_text(service: ServiceProcess, tmp_path: Path) -> None:
     defines = {
         "EVENTS_URL": f'"http://127.0.0.1:{service.port}/api/call-events"',
         "EVENTS_TOKEN": f'"{TOKEN}"',

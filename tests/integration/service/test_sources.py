@@ -1,4 +1,4 @@
-"""Clients as they post, over real HTTP: where they put their token, what they are answered, what becomes an event."""
+"""Sources over real HTTP: the place of their token, the response, and the resulting event."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ PLAIN = {"call_id": "1@pbx", "from_number": "100", "to_number": "200", "event_ty
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     secrets = f"jambonz={JAMBONZ_SECRET},twilio={TWILIO_SECRET}"
     settings = {"CLIENT_SECRETS": secrets, "PUBLIC_URL": PUBLIC_URL}
-    with ServiceProcess(tmp_path_factory.mktemp("clients"), settings) as running:
+    with ServiceProcess(tmp_path_factory.mktemp("sources"), settings) as running:
         yield running
 
 
@@ -37,8 +37,8 @@ def send(service: ServiceProcess, target: str, body: bytes, *lines: str, method:
 
 
 def next_event(service: ServiceProcess) -> dict[str, Any]:
-    told = service.command("tail", "--limit", "1", "--timeout", "5").stdout
-    return dict(json.loads(told))
+    printed = service.command("tail", "--limit", "1", "--timeout", "5").stdout
+    return dict(json.loads(printed))
 
 
 def basic(credentials: str) -> str:
@@ -57,7 +57,7 @@ def basic(credentials: str) -> str:
     ],
     ids=["path", "path, slash", "query", "password", "user", "header"],
 )
-def test_token_is_taken_from_wherever_a_client_can_put_it(
+def test_token_is_accepted_in_every_place_that_sources_support(
     service: ServiceProcess, target: str, lines: list[str]
 ) -> None:
     reply = send(service, target, JSON, f"Content-Type: {FORM}", *lines)
@@ -69,14 +69,14 @@ def test_token_is_taken_from_wherever_a_client_can_put_it(
 
 
 @pytest.mark.parametrize("lines", [[], [basic("pbx:wrong")], ["Authorization: Basic !"], ["Authorization: Bearer x"]])
-def test_client_without_a_good_token_is_asked_for_one(service: ServiceProcess, lines: list[str]) -> None:
+def test_source_without_a_valid_token_is_challenged(service: ServiceProcess, lines: list[str]) -> None:
     reply = send(service, "/in/freeswitch", JSON, *lines)
 
     assert (reply.status, reply.json) == (401, {"message": "Unauthenticated."})
     assert reply.headers["www-authenticate"] == 'Basic realm="call-events"'
 
 
-def test_event_written_by_a_configuration_is_taken_as_a_form(service: ServiceProcess) -> None:
+def test_event_in_a_form_is_accepted(service: ServiceProcess) -> None:
     reply = send(service, f"/in/asterisk/{TOKEN}", urlencode(PLAIN).encode(), f"Content-Type: {FORM}")
 
     assert reply.status == 200
@@ -85,7 +85,7 @@ def test_event_written_by_a_configuration_is_taken_as_a_form(service: ServicePro
     assert event["timestamp"].endswith("Z")
 
 
-def test_what_a_call_lacks_is_told_as_of_any_event(service: ServiceProcess) -> None:
+def test_missing_fields_are_reported_as_for_any_event(service: ServiceProcess) -> None:
     reply = send(service, f"/in/kamailio/{TOKEN}", b'{"call_id":"1"}')
 
     assert reply.status == 422
@@ -99,7 +99,7 @@ def twilio_signature(url: str) -> str:
     return f"X-Twilio-Signature: {base64.b64encode(digest).decode()}"
 
 
-def test_twilio_is_known_by_its_signature_and_answered_204(service: ServiceProcess) -> None:
+def test_twilio_must_sign_and_gets_204(service: ServiceProcess) -> None:
     target = f"/in/twilio/{TOKEN}?a=1"
 
     reply = send(service, target, TWILIO.encode(), twilio_signature(PUBLIC_URL + target))
@@ -111,7 +111,7 @@ def test_twilio_is_known_by_its_signature_and_answered_204(service: ServiceProce
     assert send(service, target, TWILIO.encode()).status == 401
 
 
-def test_jambonz_is_known_by_its_signature(service: ServiceProcess) -> None:
+def test_jambonz_must_sign(service: ServiceProcess) -> None:
     now = int(time.time())
     digest = hmac.new(JAMBONZ_SECRET.encode(), b"%d.%b" % (now, JAMBONZ), hashlib.sha256).hexdigest()
 
@@ -123,20 +123,20 @@ def test_jambonz_is_known_by_its_signature(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "status", "said"),
+    ("target", "status", "message"),
     [
         ("/in/nobody/x", 404, "There is no source 'nobody'. Known sources: asterisk, freeswitch, jambonz"),
         ("/in/", 404, "There is no source ''"),
         (f"/in/freeswitch/{TOKEN}", 400, "The body is not valid JSON"),
     ],
 )
-def test_what_is_wrong_is_said(service: ServiceProcess, target: str, status: int, said: str) -> None:
+def test_error_has_its_message(service: ServiceProcess, target: str, status: int, message: str) -> None:
     reply = send(service, target, b"{")
 
-    assert (reply.status, reply.json["message"][: len(said)]) == (status, said)
+    assert (reply.status, reply.json["message"][: len(message)]) == (status, message)
 
 
-def test_only_posts_are_taken(service: ServiceProcess) -> None:
+def test_only_post_is_allowed(service: ServiceProcess) -> None:
     reply = send(service, f"/in/freeswitch/{TOKEN}", b"", method="GET")
 
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
