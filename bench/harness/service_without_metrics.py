@@ -6,7 +6,8 @@ from granian.constants import Interfaces
 
 from bench.harness.null_metrics import null_metrics
 from ingest.files.locks import take_worker_index
-from ingest.server.app import IngestApplication, build, metric_files
+from ingest.server.app import build, metric_files
+from ingest.server.application import IngestApplication
 from ingest.server.granian import make_server
 from ingest.settings import read_settings
 

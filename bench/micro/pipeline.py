@@ -64,9 +64,9 @@ class Pipeline:
         self.database = Database()
         self._loop = uvloop.new_event_loop()
         settings = Settings(api_tokens=(TOKEN,))
-        parts = build_pipeline(settings, self.database, Broker(), metrics, worker_index=0)
-        self.handler = EventHandler(parts.admission, parts.bodies, parts.batcher, settings.body_bytes_max)
-        self._batcher, self._dispatcher = parts.batcher, parts.dispatcher
+        pipeline = build_pipeline(settings, self.database, Broker(), metrics, worker_index=0)
+        self.handler = EventHandler(pipeline.admission, pipeline.bodies, pipeline.batcher, settings.body_bytes_max)
+        self._batcher, self._dispatcher = pipeline.batcher, pipeline.dispatcher
         self.run(self._start())
 
     def run(self, work: Coroutine[Any, Any, object]) -> None:

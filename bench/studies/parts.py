@@ -25,7 +25,8 @@ from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
 from ingest.outbox.settler import ENTRIES_MIN
-from ingest.server.wiring import make_publisher, make_store
+from ingest.server.factories.broker import make_publisher
+from ingest.server.factories.store import make_store
 from ingest.settings import Settings
 from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.pool import Servers

@@ -8,7 +8,7 @@ import click
 from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, text_of
 from ingest.cli.options import with_settings
 from ingest.errors import SettingsError
-from ingest.server.wiring import with_store
+from ingest.server.factories.store import with_store
 from ingest.settings import Settings
 from ingest.store.mysql.store import MySQLStore
 

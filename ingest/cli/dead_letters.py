@@ -9,7 +9,7 @@ from ingest.cli.options import with_settings
 from ingest.errors import SettingsError
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
-from ingest.server.wiring import with_store
+from ingest.server.factories.store import with_store
 from ingest.settings import Settings
 
 PAGE = 500

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import click
 
 from ingest.cli.options import with_settings
+from ingest.server.factories.store import with_store
 from ingest.server.file_owner import act_as_owner
-from ingest.server.wiring import with_store
 from ingest.settings import Settings
 from ingest.sqlite import file_of
 from ingest.store.mysql.migrate import examine

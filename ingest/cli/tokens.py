@@ -12,7 +12,7 @@ from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, e
 from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
-from ingest.server.wiring import with_store
+from ingest.server.factories.store import with_store
 from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS

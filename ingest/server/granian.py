@@ -21,12 +21,12 @@ from ingest.files.lock_watch import watch_in_thread
 from ingest.http.openapi_schemas import EXAMPLE
 from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
+from ingest.server.factories.store import make_store
 from ingest.server.file_owner import root_warning
 from ingest.server.listen_address import check_free, literal
 from ingest.server.signals import obey_in_forked
 from ingest.server.tls import Certificates, Renewals, TlsContext
 from ingest.server.watchdog import watch
-from ingest.server.wiring import make_store
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config

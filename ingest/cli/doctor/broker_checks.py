@@ -12,7 +12,7 @@ from ingest.broker.amqp.reasons import words_of
 from ingest.broker.stream.topology import look_at
 from ingest.cli.doctor.finding import Check
 from ingest.errors import IngestError
-from ingest.server.wiring import make_topology
+from ingest.server.factories.broker import make_topology
 from ingest.settings import Settings, mask_url
 
 

@@ -7,7 +7,7 @@ from typing import cast
 from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, text_of
 from ingest.cli.doctor.finding import Check
 from ingest.errors import SchemaError, SettingsError, StoreError
-from ingest.server.wiring import make_store
+from ingest.server.factories.store import make_store
 from ingest.settings import Settings, mask_url
 from ingest.store.mysql.migrate import examine
 from ingest.store.mysql.pool import Servers

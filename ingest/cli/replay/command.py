@@ -12,8 +12,9 @@ import click
 from ingest.cli.replay.progress import ProgressFile
 from ingest.cli.replay.replay import Replay, id_at
 from ingest.events.ids import ID_MAX
+from ingest.server.factories.broker import make_publisher
+from ingest.server.factories.store import make_store
 from ingest.server.file_owner import act_as_owner
-from ingest.server.wiring import make_publisher, make_store
 from ingest.settings import Settings, read_settings
 from ingest.store.event_query import EventFilter
 

@@ -9,8 +9,8 @@ from ingest.clock import unix_us
 from ingest.errors import IngestError
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import Identity
-from ingest.server.publishing import keeps_order
-from ingest.server.wiring import make_store
+from ingest.server.factories.publishing import keeps_order
+from ingest.server.factories.store import make_store
 from ingest.settings import Settings
 from ingest.spool.adoption import Adoption
 from ingest.spool.drainer import Drainer

@@ -39,7 +39,7 @@ DRIVERS = {
     "aiormq": {"broker.amqp"},
     "pamqp": {"broker.amqp"},
     "rstream": {"broker.stream"},
-    "blacksheep": {"server.app", "http.routes"},
+    "blacksheep": {"server.app", "server.application", "http.routes"},
     "granian": {"server", "http.rsgi", "telemetry.runtime"},
     "click": {"cli"},
 }

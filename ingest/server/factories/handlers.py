@@ -1,0 +1,42 @@
+"""Makes the handlers of events from the settings and the pipeline."""
+
+from collections.abc import Sequence
+
+from ingest.http import batch_handler, event_handler
+from ingest.http.batch_handler import BatchHandler, BatchLimits
+from ingest.http.event_handler import EventHandler
+from ingest.http.rsgi import Handler
+from ingest.server.pipeline import Pipeline
+from ingest.settings import Settings
+from ingest.sources.base import Source
+from ingest.sources.freeswitch import FreeSwitch
+from ingest.sources.handler import SourceHandler
+from ingest.sources.jambonz import Jambonz
+from ingest.sources.plain import Plain
+from ingest.sources.twilio import Twilio
+
+SOURCES: Sequence[Source] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
+
+
+def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
+    """Return the handlers of events and batches by path."""
+    admission, bodies, batcher = pipeline.admission, pipeline.bodies, pipeline.batcher
+    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
+    handlers: dict[str, Handler] = {
+        event_handler.PATH: EventHandler(admission, bodies, batcher, settings.body_bytes_max),
+        batch_handler.PATH: BatchHandler(admission, bodies, batcher, limits),
+    }
+    # Laravel accepts a slash at the end of a path, so some clients may send one.
+    return handlers | {f"{path}/": handler for path, handler in handlers.items()}
+
+
+def make_sources(settings: Settings, pipeline: Pipeline) -> Handler:
+    return SourceHandler(
+        pipeline.admission,
+        pipeline.bodies,
+        pipeline.batcher,
+        SOURCES,
+        dict(secret.split("=", 1) for secret in settings.client_secrets),
+        settings.public_url,
+        settings.body_bytes_max,
+    )

@@ -1,0 +1,77 @@
+"""Makes the adapters of the database from the settings. Nothing is connected yet."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from ingest.clock import unix_us
+from ingest.files.exclusive_lock import ExclusiveLock, file_lock
+from ingest.retention.scheduler import RetentionKeeper
+from ingest.server.factories.publishing import keeps_order
+from ingest.server.file_owner import act_as_owner
+from ingest.settings import Settings
+from ingest.sqlite import connect, connect_to_look, file_of
+from ingest.store.base import Store
+from ingest.store.mysql.lock import mysql_lock
+from ingest.store.mysql.order import OrderedMySQLStore
+from ingest.store.mysql.partitioning.partitions import PartitionedTable
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.store import MySQLStore
+from ingest.store.sqlite.store import SQLiteStore
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
+from ingest.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+
+def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *, looks_only: bool = False) -> Store:
+    """`looks_only`: for a command that changes nothing and creates no file."""
+    if file := file_of(settings.database_url):
+        opened = connect_to_look if looks_only else connect
+        return SQLiteStore(file, settings.commit_timeout_seconds, unix_us, opened)
+    store_class = OrderedMySQLStore if keeps_order(settings) else MySQLStore
+    return store_class(
+        Servers.parse(settings.database_url, current_reads=keeps_order(settings)),
+        connections_max=settings.store_connections_max,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        commit_timeout_seconds=settings.commit_timeout_seconds,
+        now_us=unix_us,
+        observer=observer,
+    )
+
+
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, looks_only: bool = False) -> T:
+    """Run a command's work with the database, apart from the service. For `looks_only` see `make_store`."""
+    act_as_owner(settings, folder=False, writes=not looks_only)
+
+    async def run() -> T:
+        store = make_store(settings, looks_only=looks_only)
+        await store.start()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | None:
+    """Return None if only `ingest retention` drops days."""
+    if not (settings.retention_days or settings.retention_bytes_max):
+        return None
+    return RetentionKeeper(
+        partial(PartitionedTable.open, Servers.parse(settings.database_url), settings.connect_timeout_seconds),
+        settings.retention_days or None,
+        settings.retention_bytes_max or None,
+        settings.retention_check_seconds,
+        unix_us,
+        metrics,
+    )
+
+
+def exclusive_lock(settings: Settings, name: str) -> ExclusiveLock:
+    """Return a lock among all workers of the database. A SQLite database has only the workers of one data folder."""
+    if settings.database_url.startswith("sqlite:"):
+        return file_lock(settings.run_dir / f"{name}.lock")
+    return mysql_lock(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
