@@ -24,17 +24,17 @@ CLOCKS_APART_MS_MAX = 3_600_000
 class IdGenerator:
     """Makes strictly increasing ids of one slot, also when the clock steps back.
 
-    `now_us` gives microseconds of Unix time. `floor_ms` (Unix milliseconds) is a time below which
+    `now_us` gives microseconds of Unix time. `last_issued_ms` (Unix milliseconds) is a time below which
     the slot's earlier owner may have made ids; nothing at or below it is made again.
     """
 
-    def __init__(self, slot: int, now_us: Callable[[], int], floor_ms: int = 0) -> None:
+    def __init__(self, slot: int, now_us: Callable[[], int], last_issued_ms: int = 0) -> None:
         if not 0 <= slot < SLOTS_MAX:
             raise ValueError(f"slot {slot} is not within 0..{SLOTS_MAX - 1}")
         self.slot = slot
         self._now_us = now_us
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
-        self._next_tick = max(0, floor_ms - EPOCH_MS + 1) << SEQUENCE_BITS
+        self._next_tick = max(0, last_issued_ms - EPOCH_MS + 1) << SEQUENCE_BITS
         self.producer = self._id_of(self._tick())
         """The first id that may be made: it tells this life of this worker from all others."""
 
@@ -85,13 +85,13 @@ def is_provisional(event_id: int) -> bool:
     return slot_of(event_id) >= LEASED_SLOTS_MAX
 
 
-def floor_of(floor_ms: int, newest_id: int, now_ms: int) -> int:
+def last_issued_of(last_issued_ms: int, newest_id: int, now_ms: int) -> int:
     """The floor of a slot that is leased now. `newest_id` is the newest of all events, or 0.
 
     A restored table of slots may know less. Ids far ahead of the clock are one host's, and raise nobody's floor.
     """
     newest_ms = milliseconds_of(newest_id) if newest_id else 0
-    return max(floor_ms, newest_ms) if newest_ms <= now_ms + CLOCKS_APART_MS_MAX else floor_ms
+    return max(last_issued_ms, newest_ms) if newest_ms <= now_ms + CLOCKS_APART_MS_MAX else last_issued_ms
 
 
 def slot_of(event_id: int) -> int:

@@ -149,7 +149,7 @@ class IdLease:
 
     def _held(self, last_ms: int) -> SlotLease:
         assert self.lease is not None, "a slot comes first"  # noqa: S101 - a programming error
-        return msgspec.structs.replace(self.lease, floor_ms=max(last_ms, self.lease.floor_ms))
+        return msgspec.structs.replace(self.lease, last_issued_ms=max(last_ms, self.lease.last_issued_ms))
 
     def _runs(self, note: Note) -> bool:
         """Whether its lease does. A floor or an end too far ahead was noted by a clock that has gone back since."""
@@ -157,7 +157,7 @@ class IdLease:
         return (
             0 <= note.slot < LEASED_SLOTS_MAX
             and now_ms + MARGIN_MS <= note.until_ms <= now_ms + LEASE_SECONDS * 1000 + MARGIN_MS
-            and note.floor_ms <= now_ms + CLOCKS_APART_MS_MAX
+            and note.last_issued_ms <= now_ms + CLOCKS_APART_MS_MAX
         )
 
     async def _is_proven(self, path: Path, note: Note) -> bool:
@@ -178,7 +178,7 @@ class IdLease:
     def _floor_after(self, note: Note) -> int:
         """An owner that was killed made ids after its last note, up to now; the clock may have gone back since."""
         went_on_ms = note.written_ms + self._machine.up_ms() - note.written_up_ms
-        return max(note.floor_ms, min(went_on_ms, self._now_ms() + CLOCKS_APART_MS_MAX))
+        return max(note.last_issued_ms, min(went_on_ms, self._now_ms() + CLOCKS_APART_MS_MAX))
 
     async def _node(self) -> str:
         """The data folder's own name, made once."""
@@ -207,7 +207,7 @@ class IdLease:
     async def _write(self, lease: SlotLease) -> None:
         assert self.lock is not None, "the slot's file is locked"  # noqa: S101 - a programming error
         note = Note(
-            **msgspec.structs.asdict(_lease_of(lease, lease.floor_ms)),
+            **msgspec.structs.asdict(_lease_of(lease, lease.last_issued_ms)),
             next_life=self._next_life,
             written_ms=self._now_ms(),
             written_up_ms=self._machine.up_ms(),
@@ -222,8 +222,8 @@ class IdLease:
         return self._now_us() // 1000
 
 
-def _lease_of(lease: SlotLease, floor_ms: int) -> SlotLease:
-    return SlotLease(lease.slot, lease.node, lease.until_ms, floor_ms, lease.life)
+def _lease_of(lease: SlotLease, last_issued_ms: int) -> SlotLease:
+    return SlotLease(lease.slot, lease.node, lease.until_ms, last_issued_ms, lease.life)
 
 
 def _told(evidence: Evidence) -> str:

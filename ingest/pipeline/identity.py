@@ -134,7 +134,7 @@ class Identity:
     def _use_slot(self) -> None:
         lease = self._slots.lease
         assert lease is not None, "it was taken"  # noqa: S101 - a programming error
-        self._leased = IdGenerator(lease.slot, self._now_us, lease.floor_ms)
+        self._leased = IdGenerator(lease.slot, self._now_us, lease.last_issued_ms)
         self._told = ""
         self._provisional = None
         self.use_ids(self._leased)

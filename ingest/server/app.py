@@ -116,7 +116,7 @@ def _background(
     tasks: dict[str, BackgroundTask] = {
         "beat": partial(beat, beats_folder(settings), time.monotonic),
         "runtime": runtime_metrics(settings, metrics.registry).run,
-        "ledger": partial(metrics.durable_counters.recover, pipeline.store, recover_seconds),
+        "ledger": partial(metrics.durable_counters.recover, pipeline.store.count_rows, recover_seconds),
         "rates": SharedRateLimits(settings.run_dir / "rates", worker_index, pipeline.authenticator.buckets).run,
         "status": status.run,
         "log-level": LevelWatch(settings.run_dir, settings.log_level, unix_us, INGEST_LOG.setLevel).run,

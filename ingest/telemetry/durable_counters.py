@@ -11,8 +11,8 @@ import asyncio
 import logging
 import mmap
 import struct
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
 from prometheus_client import Counter
 
@@ -37,9 +37,8 @@ Counts = tuple[int, int, int]
 """Accepted, stored and repeated events."""
 
 
-class Rows(Protocol):
-    async def count_rows(self, first_id: int, last_id: int) -> int:
-        """See `ingest.store.base.Store`."""
+CountRows = Callable[[int, int], Awaitable[int]]
+"""Counts the durable rows with ids from the first to the last; see `ingest.store.base.Store`. Raises `StoreError`."""
 
 
 class DurableCounters:
@@ -89,7 +88,7 @@ class DurableCounters:
         self._set(after)
         self.cancel(used)
 
-    async def recover(self, rows: Rows, after_seconds: float) -> None:
+    async def recover(self, count_rows: CountRows, after_seconds: float) -> None:
         """Count what a killed worker of this index had committed but not counted.
 
         Wait `after_seconds` first: by then the database has ended all of its commits.
@@ -101,7 +100,7 @@ class DurableCounters:
             pending = self._unfinished[-1]
             first_id, last_id = _IDS.unpack_from(self._map, pending * _BYTES + _IDS_AT)
             try:
-                found = await rows.count_rows(first_id, last_id)
+                found = await count_rows(first_id, last_id)
             except StoreError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, duplicate_keys_in, unpack
-from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, floor_of, milliseconds_of
+from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, last_issued_of, milliseconds_of
 from ingest.outbox.base import Backlog
 from ingest.store.base import ALL_LEASED, SlotLease
 from ingest.store.migrations import newest_version
@@ -116,19 +116,19 @@ class MySQLStore(MySQLCluster):
                 try:
                     async with self._others.connection() as connection, connection.transaction():
                         newest_id = int((await connection.run(events.NEWEST_ID))[0][0])
-                        slot, floor_ms = await _take_slot(connection, node, life, lease_seconds, now_ms)
-                    floor_ms = floor_of(floor_ms, newest_id, now_ms)
-                    return SlotLease(slot, node, until_ms, floor_ms, life)
+                        slot, last_issued_ms = await _take_slot(connection, node, life, lease_seconds, now_ms)
+                    last_issued_ms = last_issued_of(last_issued_ms, newest_id, now_ms)
+                    return SlotLease(slot, node, until_ms, last_issued_ms, life)
                 except (Duplicate, Retry):
                     continue  # another worker was faster: it has that one now
 
     async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
         node, earlier, now = (quoted(value.encode()) for value in (lease.node, lease.life, life))
-        values = (microseconds(lease_seconds), lease.floor_ms, now, lease.slot, node, earlier, now)
+        values = (microseconds(lease_seconds), lease.last_issued_ms, now, lease.slot, node, earlier, now)
         async with self._other() as connection:
             changed = await connection.change(slots.RENEW_SLOT % values)
-        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms, life) if changed else None
+        return SlotLease(lease.slot, lease.node, until_ms, lease.last_issued_ms, life) if changed else None
 
     async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
         await self.renew_slot(lease, lease.life, keep_seconds)
@@ -203,9 +203,9 @@ async def _take_slot(
     lease, owner, value = microseconds(lease_seconds), quoted(node.encode()), quoted(life.encode())
     free = await connection.run(slots.FREE_SLOT % (LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX))
     if free:
-        slot, floor_ms = free[0]
+        slot, last_issued_ms = free[0]
         await connection.run(slots.TAKE_SLOT % (owner, value, lease, slot))
-        return slot, floor_ms
+        return slot, last_issued_ms
     slot = int((await connection.run(slots.NEXT_SLOT))[0][0])
     if slot >= LEASED_SLOTS_MAX:
         raise StoreError(ALL_LEASED)

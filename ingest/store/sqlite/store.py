@@ -12,7 +12,7 @@ from ingest.events.ids import (
     CLOCKS_APART_MS_MAX,
     LEASED_SLOTS_MAX,
     first_id_of,
-    floor_of,
+    last_issued_of,
     milliseconds_of,
     slot_of,
 )
@@ -168,19 +168,19 @@ class SQLiteStore(SQLiteTables):
             (newest_id,) = connection.execute(NEWEST_ID).fetchone()
             bounds = (now_ms, LEASED_SLOTS_MAX, now_ms + CLOCKS_APART_MS_MAX)
             free = connection.execute(FREE_SLOT, bounds).fetchone()
-            slot, floor_ms = free or (connection.execute(NEXT_SLOT).fetchone()[0], 0)
+            slot, last_issued_ms = free or (connection.execute(NEXT_SLOT).fetchone()[0], 0)
             if slot >= LEASED_SLOTS_MAX:
                 raise StoreError(ALL_LEASED)
-            connection.execute(TAKE_SLOT, (slot, node, life, until_ms, floor_ms))
-            return SlotLease(slot, node, until_ms, floor_of(floor_ms, newest_id, now_ms), life)
+            connection.execute(TAKE_SLOT, (slot, node, life, until_ms, last_issued_ms))
+            return SlotLease(slot, node, until_ms, last_issued_of(last_issued_ms, newest_id, now_ms), life)
 
         return await self._transact(take)
 
     async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
-        values = (until_ms, lease.floor_ms, life, lease.slot, lease.node, lease.life)
+        values = (until_ms, lease.last_issued_ms, life, lease.slot, lease.node, lease.life)
         changed = await self._transact(lambda connection: connection.execute(RENEW_SLOT, values).rowcount)
-        return SlotLease(lease.slot, lease.node, until_ms, lease.floor_ms, life) if changed else None
+        return SlotLease(lease.slot, lease.node, until_ms, lease.last_issued_ms, life) if changed else None
 
     async def release_slot(self, lease: SlotLease, keep_seconds: float) -> None:
         await self.renew_slot(lease, lease.life, keep_seconds)

@@ -19,8 +19,8 @@ FLOOR_MS = 1_738_331_100_000
 WORKERS = 12
 
 
-def with_floor(lease: SlotLease, floor_ms: int) -> SlotLease:
-    return msgspec.structs.replace(lease, floor_ms=floor_ms)
+def with_floor(lease: SlotLease, last_issued_ms: int) -> SlotLease:
+    return msgspec.structs.replace(lease, last_issued_ms=last_issued_ms)
 
 
 async def test_lease_names_its_owner_and_its_end(store: Store) -> None:
@@ -28,7 +28,7 @@ async def test_lease_names_its_owner_and_its_end(store: Store) -> None:
 
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
 
-    assert (lease.node, lease.floor_ms) == (NODE, 0)
+    assert (lease.node, lease.last_issued_ms) == (NODE, 0)
     assert before_ms + LEASE_SECONDS * 1000 <= lease.until_ms <= unix_us() // 1000 + LEASE_SECONDS * 1000
 
 
@@ -62,7 +62,7 @@ async def test_renewal_extends_the_lease_and_keeps_the_floor(store: Store, datab
     renewed = await store.renew_slot(with_floor(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
 
     assert renewed is not None
-    assert (renewed.slot, renewed.node, renewed.floor_ms) == (lease.slot, NODE, FLOOR_MS)
+    assert (renewed.slot, renewed.node, renewed.last_issued_ms) == (lease.slot, NODE, FLOOR_MS)
     assert renewed.until_ms >= lease.until_ms + LEASE_SECONDS * 1000
     assert (await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)).slot != lease.slot
 
@@ -82,7 +82,7 @@ async def test_expired_slot_is_leased_again_with_its_floor(store: Store, databas
 
     again = await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)
 
-    assert (again.slot, again.node, again.floor_ms) == (lease.slot, OTHER_NODE, FLOOR_MS)
+    assert (again.slot, again.node, again.last_issued_ms) == (lease.slot, OTHER_NODE, FLOOR_MS)
 
 
 async def test_slot_that_another_node_took_is_lost(store: Store, database: Database) -> None:
@@ -140,7 +140,7 @@ async def test_released_slot_is_leased_again_above_its_floor(store: Store) -> No
 
     again = await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)
 
-    assert (again.slot, again.floor_ms) == (lease.slot, FLOOR_MS)
+    assert (again.slot, again.last_issued_ms) == (lease.slot, FLOOR_MS)
 
 
 async def test_slot_of_another_life_is_not_released(store: Store) -> None:
@@ -158,13 +158,13 @@ async def test_floor_is_the_newest_events_where_the_table_of_slots_knows_less(st
 
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
 
-    assert (lease.slot, lease.floor_ms) == (0, milliseconds_of(made.last_id))
+    assert (lease.slot, lease.last_issued_ms) == (0, milliseconds_of(made.last_id))
 
 
 async def test_ids_far_ahead_of_the_clock_raise_nobodys_floor(store: Store) -> None:
     await store.commit(batch(us=unix_us() + 40 * 86_400_000_000), lease_seconds=0.0, settled=[])
 
-    assert (await store.lease_slot(NODE, LIFE, LEASE_SECONDS)).floor_ms == 0
+    assert (await store.lease_slot(NODE, LIFE, LEASE_SECONDS)).last_issued_ms == 0
 
 
 async def test_slot_whose_ids_are_far_ahead_of_the_clock_is_not_leased(store: Store, database: Database) -> None:
@@ -175,7 +175,7 @@ async def test_slot_whose_ids_are_far_ahead_of_the_clock_is_not_leased(store: St
 
     again = await store.lease_slot(OTHER_NODE, LIFE, LEASE_SECONDS)
 
-    assert (again.slot, again.floor_ms) == (lease.slot + 1, 0)
+    assert (again.slot, again.last_issued_ms) == (lease.slot + 1, 0)
 
 
 async def test_earlier_version_beside_this_one_loses_and_takes_slots_as_this_does(

@@ -72,7 +72,7 @@ def test_nothing_at_or_below_the_floor_is_made_again() -> None:
     earlier = IdGenerator(1, lambda: NOW_US)
     made = earlier.take(5)
 
-    later = IdGenerator(1, lambda: NOW_US, floor_ms=earlier.last_ms)
+    later = IdGenerator(1, lambda: NOW_US, last_issued_ms=earlier.last_ms)
 
     assert milliseconds_of(later.take(1)[0]) == earlier.last_ms + 1
     assert earlier.last_ms == milliseconds_of(made[-1])

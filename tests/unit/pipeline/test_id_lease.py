@@ -63,9 +63,9 @@ def now_ms(clock: FakeClock) -> int:
     return clock.us // 1000
 
 
-def leased(clock: FakeClock, slot: int = SLOT, floor_ms: int = 0) -> SlotLease:
+def leased(clock: FakeClock, slot: int = SLOT, last_issued_ms: int = 0) -> SlotLease:
     """A lease that begins now; the store fills in the node and the life."""
-    return SlotLease(slot, "", now_ms(clock) + int(LEASE_SECONDS * 1000), floor_ms)
+    return SlotLease(slot, "", now_ms(clock) + int(LEASE_SECONDS * 1000), last_issued_ms)
 
 
 def note_of(folder: Path) -> Note:
@@ -87,13 +87,13 @@ async def died(keeper: IdLease, store: FakeStore, clock: FakeClock) -> SlotLease
 
 
 async def test_first_slot_is_leased_from_the_store(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
-    store.leases.append(leased(clock, floor_ms=5))
+    store.leases.append(leased(clock, last_issued_ms=5))
     assert not keeper.known
     assert await keeper.recall() is None
 
     lease = await keeper.take()
 
-    assert (lease.slot, lease.floor_ms) == (SLOT, 5)
+    assert (lease.slot, lease.last_issued_ms) == (SLOT, 5)
     assert lease.node
     assert lease.life
     assert keeper.lease == lease
@@ -224,7 +224,7 @@ async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_b
     again = await successor.recall()
 
     assert again
-    assert again.floor_ms == killed_ms
+    assert again.last_issued_ms == killed_ms
 
 
 async def test_renewal_tells_the_store_the_newest_id(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
@@ -234,7 +234,7 @@ async def test_renewal_tells_the_store_the_newest_id(keeper: IdLease, store: Fak
     assert await keeper.renew(now_ms(clock) + 1)
     assert await keeper.renew(now_ms(clock))  # a floor never sinks
 
-    assert [lease.floor_ms for lease in store.renewed] == [now_ms(clock) + 1] * 2
+    assert [lease.last_issued_ms for lease in store.renewed] == [now_ms(clock) + 1] * 2
     assert len({first.life, store.renewed[1].life, keeper.lease and keeper.lease.life}) == 3
 
 
@@ -281,7 +281,7 @@ async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
     await keeper.release(now_ms(clock) + 5, 0.0)
     keeper.let_go()
 
-    assert [(lease.floor_ms, seconds) for lease, seconds in store.released] == [(now_ms(clock) + 5, 0.0)]
+    assert [(lease.last_issued_ms, seconds) for lease, seconds in store.released] == [(now_ms(clock) + 5, 0.0)]
     assert await successor.recall() is None
 
 
@@ -298,7 +298,7 @@ async def test_slot_that_could_not_be_released_is_remembered(
     again = await successor.recall()
 
     assert again
-    assert again.floor_ms == now_ms(clock) + 5
+    assert again.last_issued_ms == now_ms(clock) + 5
 
 
 async def test_keepers_of_one_folder_share_its_name_and_no_slot(

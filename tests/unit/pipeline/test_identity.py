@@ -132,7 +132,7 @@ async def test_lease_ends_with_a_clean_stop(life: Life, store: FakeStore, clock:
 
     await life.identity.release()
 
-    assert [(lease.slot, lease.floor_ms, seconds) for lease, seconds in store.released] == [(SLOT, last_ms, 0.0)]
+    assert [(lease.slot, lease.last_issued_ms, seconds) for lease, seconds in store.released] == [(SLOT, last_ms, 0.0)]
 
 
 async def test_stop_does_not_fail_without_the_database(life: Life, store: FakeStore, clock: FakeClock) -> None:
@@ -173,7 +173,7 @@ async def test_slot_far_ahead_of_the_clock_is_left(life: Life, store: FakeStore,
     await until(lambda: life.slot == SLOT + 1)
 
     assert life.ids.take(1)[0] < last
-    assert store.released[0][0].floor_ms > clock.us // 1000 + CLOCKS_APART_MS_MAX
+    assert store.released[0][0].last_issued_ms > clock.us // 1000 + CLOCKS_APART_MS_MAX
 
 
 async def test_known_folder_makes_provisional_ids_until_there_is_a_slot(

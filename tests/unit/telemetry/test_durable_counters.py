@@ -51,7 +51,7 @@ def successor(folder):
     files = MetricFiles(folder)
     files.use_worker_index(0)
     metrics = Metrics(CollectorRegistry(), files.pending_commits_file(0))
-    asyncio.run(metrics.durable_counters.recover(Table(folder / "committed"), 0.0))
+    asyncio.run(metrics.durable_counters.recover(Table(folder / "committed").count_rows, 0.0))
     exact = metrics.accepted, metrics.stored, metrics.repeated
     counts = [int(counter.collect()[0].samples[0].value) for counter in exact]
     print(int((folder / "committed").exists()), *counts, flush=True)
@@ -126,12 +126,12 @@ async def test_uncounted_commit_is_asked_for_until_the_database_answers(
     successor, table = Metrics(registry, tmp_path / "0.ledger").durable_counters, Table(StoreUnavailable(), 10, 0)
 
     successor.count(successor.begin(300, 300), accepted=1, stored=1)
-    await successor.recover(table, 0.0)
+    await successor.recover(table.count_rows, 0.0)
 
     assert table.asked == [(200, 209), (200, 209), (100, 104)]
     assert registry.get_sample_value("ingest_events_stored_total") == 11
     again = Table()
-    await Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters.recover(again, 0.0)
+    await Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters.recover(again.count_rows, 0.0)
     assert again.asked == []
 
 
@@ -155,5 +155,5 @@ async def test_pending_commits_outlive_the_deletion_of_their_file(tmp_path: Path
 
     killed.reopen()
 
-    await Metrics(CollectorRegistry(), path).durable_counters.recover(table, 0.0)
+    await Metrics(CollectorRegistry(), path).durable_counters.recover(table.count_rows, 0.0)
     assert table.asked == [(100, 104)]
