@@ -1,4 +1,4 @@
-"""Certificates made for the tests; all name the host `localhost`, and no other."""
+"""Certificates for the tests. All name the host `localhost`, and no other."""
 
 import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ HOST = "localhost"
 
 
 class Authority:
-    """Signs certificates; its own is in `path`."""
+    """Signs certificates. Its own certificate is in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class Authority:
         path.write_bytes(self._signed(self._name, self._key, ca=True).public_bytes(Encoding.PEM))
 
     def sign_for(self, host: str, certificate: Path, key: Path) -> None:
-        """Write a new key, and a certificate of it for `host`."""
+        """Write a new key, and its certificate for `host`."""
         made = ec.generate_private_key(ec.SECP256R1())
         certificate.write_bytes(self._signed(_named(host), made, ca=False).public_bytes(Encoding.PEM))
         key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -42,7 +42,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
     def _extensions(self, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> list[tuple[x509.ExtensionType, bool]]:
-        """From Python 3.13 on, the key identifiers and an authority's usage are asked for."""
+        """Python 3.13 and later require key identifiers, and the key usage of an authority."""
         own, signer = key.public_key(), self._key.public_key()
         common: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=ca, path_length=None), True),
@@ -68,7 +68,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 
 
 def certify(folder: Path) -> Path:
-    """Write `ca.pem`, and `cert.pem` and `key.pem` for `HOST`, into the folder; the authority's is returned."""
+    """Write `ca.pem`, and `cert.pem` and `key.pem` for `HOST`, to the folder. Return the authority's file."""
     authority = Authority(folder / "ca.pem")
     authority.sign_for(HOST, folder / "cert.pem", folder / "key.pem")
     return authority.path

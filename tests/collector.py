@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry spans: OTLP over HTTP, protobuf, kept in memory."""
+"""A collector of OpenTelemetry spans: it receives OTLP (protobuf over HTTP), and keeps spans in memory."""
 
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 class Span(msgspec.Struct, frozen=True):
-    """As exported; ids in hexadecimal. `links` are ids of trace and span."""
+    """An exported span; ids are hexadecimal. `links` are pairs of trace id and span id."""
 
     name: str
     kind: int
@@ -29,7 +29,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Collector:
-    """What was exported to it."""
+    """Holds the exported spans."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"

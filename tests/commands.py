@@ -14,7 +14,7 @@ Ran = subprocess.CompletedProcess[str]
 
 
 class Ingest:
-    """`ingest("tail", "--limit", "1", QUEUE="calls")` runs the command in `folder`, embedded unless told otherwise."""
+    """`ingest("tail", "--limit", "1", QUEUE="calls")` runs the command in `folder`, in embedded mode by default."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,12 +36,12 @@ class Ingest:
 
 
 def nowhere(scheme: str, path: str) -> str:
-    """A URL where nobody listens."""
+    """Return a URL where no server listens."""
     return f"{scheme}://ingest:{PASSWORD}@127.0.0.1:{free_port()}/{path}"
 
 
 def one_line(ran: Ran) -> str:
-    """The one line that tells why the command failed."""
+    """Return the single line that says why the command failed."""
     assert (ran.returncode, ran.stdout) == (1, ""), ran
     assert ran.stderr.startswith("ingest: "), ran
     assert ran.stderr.count("\n") == 1, ran

@@ -1,4 +1,4 @@
-"""Servers for the whole run, started once, at their first use; and the service before them."""
+"""Servers for the whole run, each started at its first use; and the service with them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ SERVER_FIXTURES = {"mysql", "hostile_mysql", "rabbitmq", "own_mysql", "own_rabbi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what talks to servers: `make test-mysql` runs just that over other ones."""
+    """Mark tests that need servers: `make test-mysql` runs only these, with other servers."""
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("servers")
@@ -30,7 +30,7 @@ def mysql() -> Iterator[MySQLServer]:
 
 @pytest.fixture(scope="session")
 def hostile_mysql() -> Iterator[MySQLServer]:
-    """Every setting is as unlike the defaults as it can be."""
+    """A server whose settings differ from the defaults as much as possible."""
     with hostile_mysql_server() as server:
         yield server
 
@@ -43,14 +43,14 @@ def rabbitmq() -> Iterator[RabbitMQServer]:
 
 @pytest.fixture
 def embedded_service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    """The service with SQLite and the embedded queue."""
+    """A service with SQLite and the embedded queue."""
     with ServiceProcess(tmp_path) as service:
         yield service
 
 
 @pytest.fixture
 def full_settings(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
-    """Settings for a database and a queue of the test's own on the real servers."""
+    """Settings for a new database and queue on the real servers."""
     return {
         "DATABASE_URL": mysql.fresh_database(),
         "BROKER_URL": rabbitmq.amqp_url,

@@ -1,4 +1,4 @@
-"""The Dockerfile, read: its two stages and their instructions."""
+"""Reads the Dockerfile: its two stages and their instructions."""
 
 import shlex
 
@@ -8,7 +8,7 @@ from tests.paths import ROOT
 
 
 class Instruction(msgspec.Struct, frozen=True):
-    """One of a Dockerfile, its continued lines joined."""
+    """An instruction of the Dockerfile, with its continued lines joined."""
 
     name: str
     arguments: str
@@ -19,12 +19,12 @@ class Instruction(msgspec.Struct, frozen=True):
 
     @property
     def argv(self) -> list[str]:
-        """Of the exec form."""
+        """The arguments of the exec form."""
         return msgspec.json.decode(self.arguments[self.arguments.index("[") :], type=list[str])
 
 
 def read_stages() -> list[list[Instruction]]:
-    """The instructions of each stage; the first is its FROM."""
+    """Return the instructions of each stage; the first one is FROM."""
     lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#")]
     stages: list[list[Instruction]] = []
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
@@ -40,6 +40,6 @@ BUILD, IMAGE = read_stages()
 
 
 def only(name: str) -> Instruction:
-    """The image's one instruction of that name."""
+    """Return the final stage's only instruction of this name."""
     (found,) = [instruction for instruction in IMAGE if instruction.name == name]
     return found

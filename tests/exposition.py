@@ -1,4 +1,4 @@
-"""Reading Prometheus's text format."""
+"""Reads Prometheus's text format."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Exposition:
-    """One scrape's samples."""
+    """The samples of one scrape."""
 
     def __init__(self, text: bytes) -> None:
         families = text_string_to_metric_families(text.decode())
@@ -25,16 +25,16 @@ class Exposition:
         return self.samples.get((name, tuple(sorted(labels.items()))))
 
     def total(self, name: str) -> float:
-        """The sum over all labels."""
+        """Return the sum over all labels."""
         return sum(value for (sample, _), value in self.samples.items() if sample == name)
 
     def counters(self) -> dict[Key, float]:
-        """What may never go down."""
+        """Return the samples that must never decrease."""
         return {key: value for key, value in self.samples.items() if key[0].endswith(("_total", "_bucket", "_count"))}
 
 
 def scrape(service: ServiceProcess) -> Exposition:
-    """Of any of its workers, for all."""
+    """Scrape any worker, which answers for all workers."""
     status, text, headers = service.request("GET", "/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     return Exposition(text)

@@ -1,4 +1,4 @@
-"""The files of `observability/`, read for tests: dashboards, rules, catalogue of metrics."""
+"""Reads the files of `observability/`: dashboards, rules and the catalogue of metrics."""
 
 import json
 import re
@@ -21,11 +21,11 @@ FOLDER = ROOT / "observability"
 RULE_FILES = ("alerts.yml", "slo.yml")
 
 Catalogue = dict[str, tuple[str, set[str]]]
-"""Name → type and labels of a metric."""
+"""A metric's name → its type and labels."""
 
 
 def catalogue() -> Catalogue:
-    """Every metric of ours."""
+    """Return every metric of the service."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     for by_token in (metrics.token_events, metrics.token_limited):
@@ -40,7 +40,7 @@ def catalogue() -> Catalogue:
 
 
 def granian_catalogue(exposition: bytes) -> Catalogue:
-    """Granian's own of a scrape."""
+    """Return Granian's metrics in a scrape."""
     return {
         family.name: (family.type, {label for sample in family.samples for label in sample.labels})
         for family in text_string_to_metric_families(exposition.decode())
@@ -49,12 +49,12 @@ def granian_catalogue(exposition: bytes) -> Catalogue:
 
 
 def described() -> Catalogue:
-    """The metrics in the tables of docs/metrics.md."""
+    """Return the metrics in the tables of docs/metrics.md."""
     return {row[0]: (row[1], set(re.findall(r"`(\w+)`", row[3]))) for row in rows("metrics.md", "Metrics", 6)}
 
 
 def rows(document: str, heading: str, cells: int) -> Iterator[list[str]]:
-    """The rows of a document's tables below a heading, without the backquotes of the first cell."""
+    """Yield rows of a document's tables below a heading, without the backquotes of the first cell."""
     section = (DOCS / document).read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     for line in section.splitlines():
         if line.startswith("| `"):
@@ -64,13 +64,13 @@ def rows(document: str, heading: str, cells: int) -> Iterator[list[str]]:
 
 
 def status_of_codes() -> dict[str, int]:
-    """The status of each refusal's code."""
+    """Return each error code's status."""
     statuses = {kind.code: status for kind, status in STATUSES.items()}
     return {code: statuses.get(code, 500) for code in REFUSAL_CODES}
 
 
 def all_rules() -> list[dict[str, Any]]:
-    """Alerts and recordings."""
+    """Return alerts and recording rules."""
     files = [yaml.safe_load((FOLDER / name).read_text("utf-8")) for name in RULE_FILES]
     return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
@@ -80,23 +80,23 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def configuration() -> Any:
-    """Prometheus's."""
+    """Return Prometheus's configuration."""
     return yaml.safe_load((FOLDER / "prometheus.yml").read_text("utf-8"))
 
 
 def dashboards() -> dict[str, Any]:
-    """File name → dashboard."""
+    """Return file name → dashboard."""
     files = sorted((FOLDER / "grafana/dashboards").glob("*.json"))
     return {file.name: json.loads(file.read_text("utf-8")) for file in files}
 
 
 def panels(dashboard: Any) -> list[Any]:
-    """Those with queries."""
+    """Return the panels with queries."""
     return [panel for panel in dashboard["panels"] if panel["type"] not in ("row", "text")]
 
 
 def queries(dashboard: Any) -> list[str]:
-    """Every query of the dashboard's panels, variables and annotations."""
+    """Return every query of the dashboard's panels, variables and annotations."""
     listed = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
     for variable in dashboard["templating"]["list"]:
         listed += re.findall(r"label_values\((.+), \w+\)", variable["query"])
@@ -108,5 +108,5 @@ def alerts_named(text: str) -> set[str]:
 
 
 def metrics_named(text: str) -> set[str]:
-    """Of ours and Granian's, without the suffixes of a histogram's series."""
+    """Return names of metrics in the text, of the service and of Granian, without suffixes of histograms."""
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:ingest|granian)_\w+", text)}

@@ -1,4 +1,4 @@
-"""Where the tests find the repository's other files, wherever a test itself lies."""
+"""Folders of the repository that tests read."""
 
 from pathlib import Path
 

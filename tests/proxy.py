@@ -1,4 +1,4 @@
-"""A way to a server by TCP, on which a test can make happen what happens to networks."""
+"""A TCP proxy before a server, with which a test simulates faults of the network."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ CHUNK_BYTES = 1 << 16
 
 
 class Proxy(ABC):
-    """`async with Proxy(url) as proxy:` passes on what comes to `proxy.url`, and the answers, as `_pass` does it."""
+    """`async with Proxy(url) as proxy:` forwards connections to `proxy.url`; `_pass` of a subclass decides how."""
 
     def __init__(self, url: str) -> None:
         self._server_url = urlsplit(url)
@@ -42,9 +42,9 @@ class Proxy(ABC):
         way.add_done_callback(self._ways.discard)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the server. Raises OSError."""
+        """Connect to the server. Raises OSError."""
         return await asyncio.open_connection(self._server_url.hostname, self._server_url.port)
 
     @abstractmethod
     async def _pass(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """All that happens on one client's connection."""
+        """Handle one client's connection."""

@@ -1,4 +1,4 @@
-"""An HTTP client that sends exactly the bytes it is given, and reads whatever comes."""
+"""An HTTP client that sends exactly the given bytes, and reads any answer."""
 
 import contextlib
 import json
@@ -19,28 +19,28 @@ BATCH = "/api/call-events/batch"
 
 
 def head(method: str, path: str, *lines: str, version: str = "1.1") -> bytes:
-    """A request's head; each of `lines` is a header."""
+    """Return a request's head; each of `lines` is a header."""
     text = "\r\n".join([f"{method} {path} HTTP/{version}", "Host: localhost", *lines])
     return text.encode("latin-1") + b"\r\n\r\n"
 
 
 def post(body: bytes, *lines: str, path: str = API, token: str | None = TOKEN, version: str = "1.1") -> bytes:
-    """A whole request with Content-Length; without its token if that is None."""
+    """Return a whole request with Content-Length; without the token's header if `token` is None."""
     return post_head(len(body), *lines, path=path, token=token, version=version) + body
 
 
 def post_head(length: int, *lines: str, path: str = API, token: str | None = TOKEN, version: str = "1.1") -> bytes:
-    """The head of a POST whose body has `length` bytes."""
+    """Return the head of a POST whose body has `length` bytes."""
     return head("POST", path, *_token(token), f"Content-Length: {length}", *lines, version=version)
 
 
 def chunked_head(*lines: str, path: str = API) -> bytes:
-    """The head of a POST whose body comes in chunks."""
+    """Return the head of a POST with a chunked body."""
     return head("POST", path, *_token(TOKEN), "Transfer-Encoding: chunked", *lines)
 
 
 def chunk(content: bytes, extension: bytes = b"") -> bytes:
-    """One chunk; an empty one ends the body, save for trailers and an empty line."""
+    """Return one chunk. An empty chunk ends the body; trailers and an empty line follow it."""
     return b"%x%b\r\n%b\r\n" % (len(content), extension, content)
 
 
@@ -48,7 +48,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer; header names are in lower case."""
+    """An answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,12 +76,12 @@ class RawConnection:
         self._socket.close()
 
     def send(self, *parts: bytes) -> None:
-        """Each part in a packet of its own, as far as that is ours to say."""
+        """Send each part separately, if possible in its own packet."""
         for part in parts:
             self._socket.sendall(part)
 
     def flood(self, parts: Iterable[bytes]) -> int:
-        """Send until all is sent or the other side has closed; how many bytes went out."""
+        """Send until all is sent or the other side has closed. Return the number of sent bytes."""
         sent = 0
         try:
             for part in parts:
@@ -92,7 +92,7 @@ class RawConnection:
         return sent
 
     def reply(self, to: str = "POST") -> Reply:
-        """The next answer, interim ones included. Raises EOFError if the connection ends before it."""
+        """Read the next answer, which may be an interim one. Raises EOFError if the connection ends before it."""
         line = self._line()
         status = int(line.split()[1])
         headers = {}
@@ -103,31 +103,31 @@ class RawConnection:
         return Reply(status, headers, b"" if empty else self._input.read(int(headers.get("content-length", 0))))
 
     def is_closed(self) -> bool:
-        """Wait for the other side to close; False if something comes instead. Raises TimeoutError."""
+        """Wait until the other side closes. Returns False if data arrives instead. Raises TimeoutError."""
         try:
             return self._input.read(1) == b""
         except ConnectionResetError:
             return True
 
     def has_answer(self) -> bool:
-        """Whether something has come, or the other side has closed."""
+        """Return True if data has arrived, or the other side has closed."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def read_to_end(self) -> bytes:
-        """All that comes until the other side closes. Raises TimeoutError."""
+        """Read all data until the other side closes. Raises TimeoutError."""
         try:
             return self._input.read()
         except ConnectionResetError:
             return b""
 
     def reset(self) -> None:
-        """Break off with RST, as a client does whose process dies."""
+        """Abort with RST, as the kernel does for a killed client."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._input.close()
         self._socket.close()
 
     def half_close(self) -> None:
-        """Send no more."""
+        """Close the sending side."""
         with contextlib.suppress(OSError):  # the other side may have closed
             self._socket.shutdown(socket.SHUT_WR)
 
@@ -139,7 +139,7 @@ class RawConnection:
 
 
 def ask(port: int, request: bytes, to: str = "POST") -> Reply:
-    """The answer to one request, on a connection of its own."""
+    """Send one request on a new connection, and return the answer."""
     with RawConnection(port) as connection:
         connection.send(request)
         return connection.reply(to)

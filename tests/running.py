@@ -1,4 +1,4 @@
-"""The real service as a process of its own, as users run it: `ingest serve` with settings in its environment."""
+"""Runs the real service in its own process, as users do: `ingest serve` with settings in the environment."""
 
 import contextlib
 import json
@@ -19,9 +19,9 @@ from tests.services import free_port, wait_until
 
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")
-"""In the command line of a forked worker, and of a spawned one."""
+"""In the command line of a forked or spawned worker."""
 PACKAGES = os.pathsep.join([str(ROOT), *filter(re.compile("site-packages$").search, sys.path)])
-"""Where another Python finds this service and what it needs."""
+"""The path on which another Python finds the service and its packages."""
 START_SECONDS = 20
 STOP_SECONDS = 40
 EVENT = {
@@ -36,9 +36,9 @@ EVENT = {
 class ServiceProcess:
     """`with ServiceProcess(folder, {...}) as service:` serves on a free port until the block ends.
 
-    `settings` are environment variables without their prefix INGEST_. Standard error goes to a file.
-    `tree` is a checkout whose service is run, with its own migrations, instead of the installed one; `module` serves in
-    place of the command. The service runs as `user`, the commands as the tests do.
+    `settings` are environment variables without their prefix INGEST_. Standard error goes to a file. `tree` is a
+    checkout whose service and migrations are used, in place of the installed ones. `module` is a Python module that
+    serves in place of `ingest`. The service runs as `user`; commands run as the user of the tests.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ServiceProcess:
         self._module = module
         self._user = user
         self.python = sys.executable if user is None else python_of(user)
-        self._tree = tree  # the working directory, which `python -m` looks into first
+        self._tree = tree  # the working directory, which `python -m` searches first
         self.port = int((settings or {}).get("PORT") or free_port())
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +64,7 @@ class ServiceProcess:
             "API_TOKENS": TOKEN,
         }
         if tree is None:
-            defaults["DRAIN_DELAY_SECONDS"] = "0"  # not known to every older tree
+            defaults["DRAIN_DELAY_SECONDS"] = "0"  # some older trees do not have this setting
         values = {**defaults, **(settings or {})}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}
@@ -83,7 +83,7 @@ class ServiceProcess:
         self.stop()
 
     def start(self) -> None:
-        """Begin to serve; see `wait_for_status`."""
+        """Start to serve; see `wait_for_status`."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.python, "-m", self._module, "serve"],
@@ -95,7 +95,7 @@ class ServiceProcess:
             )
 
     def stop(self) -> int | None:
-        """SIGTERM, as compose and systemd do; the exit status, None if it was not running."""
+        """Send SIGTERM, as compose and systemd do. Return the exit status, or None if it was not running."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -107,13 +107,13 @@ class ServiceProcess:
             raise AssertionError(f"the service did not stop within {STOP_SECONDS} s:\n{self.log()}") from None
 
     def kill(self) -> None:
-        """kill -9 of the supervisor and all workers."""
+        """Kill (-9) the supervisor and all workers."""
         process, self._process = self._process, None
         if process is not None:
             self._kill(process)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to the supervisor and all workers."""
+        """Send a signal to the supervisor and all workers."""
         assert self._process is not None
         for pid in [self._process.pid, *_children(self._process.pid)]:
             os.kill(pid, number)
@@ -127,12 +127,12 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor."""
+        """Process id of the supervisor."""
         assert self._process is not None
         return self._process.pid
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the live workers."""
+        """Return the process ids of the live workers."""
         assert self._process is not None
         return [pid for pid in _children(self._process.pid) if WORKER.search(_command_line(pid))]
 
@@ -141,7 +141,7 @@ class ServiceProcess:
             raise AssertionError(f"status is {self.status()}, not {statuses}:\n{self.log()}")
 
     def status(self) -> str | None:
-        """What `/readyz` says; None if nobody answers."""
+        """Return the status in `/readyz`; None if the service does not answer."""
         try:
             return str(json.loads(self.request("GET", "/readyz")[1])["status"])
         except (OSError, ValueError, KeyError):
@@ -150,7 +150,7 @@ class ServiceProcess:
     def post(
         self, event: Mapping[str, Any] | bytes, path: str = "/api/call-events", **headers: str
     ) -> tuple[int, bytes]:
-        """Status and body of the answer to one POST with the tests' token."""
+        """Send one POST with the token of the tests. Return the answer's status and body."""
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         status, answer, _ = self.request("POST", path, body, {"X-API-TOKEN": TOKEN, **headers})
         return status, answer
@@ -158,7 +158,7 @@ class ServiceProcess:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        """One request on a connection of its own: status, body, headers (names in lower case)."""
+        """Send one request on a new connection. Return status, body and headers (names in lower case)."""
         with contextlib.closing(self.connect()) as connection:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -183,24 +183,24 @@ class ServiceProcess:
 
 
 def as_user(user: int | None) -> dict[str, Any]:
-    """What `subprocess` is told to run a program as this user, with no rights of a group; as oneself if it is None."""
+    """Return `subprocess` options that run a program as this user, without groups; empty if `user` is None."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 @cache
 def python_of(user: int) -> str:
-    """A Python of this version that the user can run; the tests' own may be in a home that is closed to others."""
+    """Return a Python of this version that the user can run. Other users may have no access to the tests' Python."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
         with contextlib.suppress(OSError):
             environment = {"PYTHONPATH": PACKAGES}
             subprocess.run([python, "-c", "import ingest.server.granian"], check=True, env=environment, **as_user(user))
             return python
-    raise AssertionError(f"user {user} can run no {name}")
+    raise AssertionError(f"user {user} cannot run any {name}")
 
 
 def _children(pid: int) -> list[int]:
-    """Process ids of all descendants, read from /proc."""
+    """Return the process ids of all descendants, from /proc."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     try:
         direct = [int(child) for child in path.read_text().split()]

@@ -1,4 +1,4 @@
-"""JSON that a database refuses, though it is valid, and JSON that looks like it: tried on the code and on servers."""
+"""Valid JSON that a database refuses, and similar JSON that it accepts. Tests try both on the code and on servers."""
 
 NUMBERS_REFUSED = {
     "large exponent": b"1e999",

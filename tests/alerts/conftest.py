@@ -1,4 +1,4 @@
-"""Servers of the alerts' own, with their exporters: they are stopped, and get into trouble."""
+"""Servers of the alerts' tests with their exporters, separate from others because the tests stop them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -17,7 +17,7 @@ StartWatch = Callable[[Scene], AbstractContextManager[Watch]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(OPTION, type=float, default=600.0, help="how long a healthy service must be silent")
+    parser.addoption(OPTION, type=float, default=600.0, help="seconds for which a healthy service must have no alert")
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def silent_seconds(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture(scope="session")
 def fired() -> set[str]:
-    """Names of the alerts that have fired so far."""
+    """The names of the alerts that have fired so far."""
     return set()
 
 
@@ -51,14 +51,14 @@ def exporter(mysql: MySQLServer) -> Iterator[MysqldExporter]:
 
 @pytest.fixture
 def start_scene(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> Iterator[StartScene]:
-    """`start_scene(SPOOL_BYTES_MAX="0")`: the service with two workers, ready."""
+    """`start_scene(SPOOL_BYTES_MAX="0")` starts the service with two workers, and waits until it is ready."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(scene(mysql, rabbitmq, settings))
 
 
 @pytest.fixture
 def watch(rabbitmq: RabbitMQServer, exporter: MysqldExporter, fired: set[str], tmp_path: Path) -> StartWatch:
-    """`with watch(here) as seen:` watches the scene, by hurried rules."""
+    """`with watch(here) as seen:` watches the scene with the hurried rules."""
 
     def start(here: Scene) -> AbstractContextManager[Watch]:
         ports = {"call-events": here.service.port, "rabbitmq": rabbitmq.metrics_port, "mysql": exporter.port}

@@ -1,4 +1,4 @@
-"""Each alert is fired by its fault: on a real service, seen by a real Prometheus."""
+"""Each fault fires its alert, with a real service and a real Prometheus."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ STALE = ("CallEventsStaleFast", "CallEventsStaleSteady", "CallEventsStaleCreepin
 
 
 def seen_at_rest(seen: Watch) -> None:
-    """Counters that begin to count before they were scraped would tell of nothing."""
+    """Wait for the first scrape: `rate` does not see increases before it."""
     let_pass(SCRAPED_SECONDS)
     assert seen.firing() == set()
 
@@ -66,7 +66,7 @@ def supervisor_frozen(here: Scene) -> Iterator[None]:
         os.kill(here.service.pid, signal.SIGCONT)
 
 
-def test_service_that_is_gone(start_scene: StartScene, watch: StartWatch) -> None:
+def test_service_that_is_down(start_scene: StartScene, watch: StartWatch) -> None:
     here = start_scene()
     with watch(here) as seen:
         seen_at_rest(seen)
@@ -76,7 +76,7 @@ def test_service_that_is_gone(start_scene: StartScene, watch: StartWatch) -> Non
         seen.wait_until_silent("CallEventsDown")
 
 
-def test_database_away_until_the_spool_is_full(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+def test_database_down_until_the_spool_is_full(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
     here = start_scene(SPOOL_BYTES_MAX=str(TINY_SPOOL_BYTES))
     with watch(here) as seen, here.load():
         seen_at_rest(seen)
@@ -86,14 +86,14 @@ def test_database_away_until_the_spool_is_full(start_scene: StartScene, watch: S
         seen.wait_until_silent("CallEventsDatabaseAway", "CallEventsSpoolFilling", "CallEventsRefusedByService")
 
 
-def test_broker_away(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+def test_broker_down(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
     here = start_scene()
     with watch(here) as seen, here.load():
         seen_at_rest(seen)
         rabbitmq.wait_until_crash_safe(here.queue)
         with stopped(rabbitmq):
             seen.wait_until_fired("CallEventsBrokerAway", "CallEventsBacklogOld", "RabbitMQMetricsMissing")
-            let_pass(10.0)  # events that are late, for what follows
+            let_pass(10.0)  # makes late events for the next alert
         seen.wait_until_fired(*STALE)
         seen.wait_until_silent("CallEventsBrokerAway", "CallEventsBacklogOld", "RabbitMQMetricsMissing")
 
@@ -119,7 +119,7 @@ def test_queue_that_refuses(start_scene: StartScene, watch: StartWatch, rabbitmq
     delete_queue(rabbitmq.amqp_url, queue)
 
 
-def test_queue_that_never_takes(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
+def test_queue_that_never_accepts(start_scene: StartScene, watch: StartWatch, rabbitmq: RabbitMQServer) -> None:
     queue = rabbitmq.fresh_queue_name()
     declare_full_queue(rabbitmq.amqp_url, queue, 1)
     here = start_scene(QUEUE=queue, DEAD_LETTER_SECONDS="1", RELAY_POLL_SECONDS="0.2")
@@ -128,7 +128,7 @@ def test_queue_that_never_takes(start_scene: StartScene, watch: StartWatch, rabb
     delete_queue(rabbitmq.amqp_url, queue)
 
 
-def test_clients_that_are_wrong(start_scene: StartScene, watch: StartWatch) -> None:
+def test_clients_with_wrong_requests(start_scene: StartScene, watch: StartWatch) -> None:
     here = start_scene()
     with watch(here) as seen:
         seen_at_rest(seen)
@@ -138,7 +138,7 @@ def test_clients_that_are_wrong(start_scene: StartScene, watch: StartWatch) -> N
 
 
 class Requests:
-    """Sends these again and again, in a thread, until its block ends."""
+    """Sends these requests repeatedly in a thread, until its block ends."""
 
     def __init__(self, here: Scene, *requests: bytes) -> None:
         self._port = here.service.port
@@ -176,7 +176,7 @@ def test_slow_database(start_scene: StartScene, watch: StartWatch, mysql: MySQLS
             seen.wait_until_silent("CallEventsCommitSlow", "CallEventsQueueFilling")
 
 
-def test_workers_that_stand_still(start_scene: StartScene, watch: StartWatch) -> None:
+def test_workers_that_stall(start_scene: StartScene, watch: StartWatch) -> None:
     here = start_scene()
     with watch(here) as seen, here.load():
         seen_at_rest(seen)
@@ -187,7 +187,7 @@ def test_workers_that_stand_still(start_scene: StartScene, watch: StartWatch) ->
 
 @contextmanager
 def limping(here: Scene) -> Iterator[None]:
-    """All workers stand still for a third of a second, again and again, within the block."""
+    """Freeze all workers repeatedly for a third of a second, for the block."""
     workers, ending = here.service.worker_pids(), threading.Event()
 
     def limp() -> None:
@@ -208,7 +208,7 @@ def limping(here: Scene) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_database_that_takes_no_rows(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+def test_database_that_refuses_rows(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
     here = start_scene()
     database = here.database_url.rpartition("/")[2]
     with watch(here) as seen:
@@ -223,7 +223,7 @@ def test_database_that_takes_no_rows(start_scene: StartScene, watch: StartWatch,
 
 
 def damage_a_record(data_dir: Path) -> None:
-    """In one of the spools."""
+    """Damage a record in one of the spools."""
     path = next((data_dir / "spool").glob("spool-*.log"))
     with path.open("r+b") as file:
         file.seek(HEAD_BYTES + ENTRY_BYTES + 20)
@@ -240,7 +240,7 @@ def test_disk_that_is_nearly_full(start_scene: StartScene, watch: StartWatch, tm
 
 def test_background_task_that_cannot_work(start_scene: StartScene, watch: StartWatch, tmp_path: Path) -> None:
     history = tmp_path / "data" / "run" / "status" / "history"
-    history.mkdir(parents=True)  # where the task's file should be
+    history.mkdir(parents=True)  # a folder in place of the task's file
     here = start_scene(DATA_DIR=str(tmp_path / "data"))
     with watch(here) as seen:
         seen.wait_until_fired("CallEventsBackgroundFailing")
@@ -248,7 +248,7 @@ def test_background_task_that_cannot_work(start_scene: StartScene, watch: StartW
         seen.wait_until_silent("CallEventsBackgroundFailing")
 
 
-def test_backlog_that_cannot_be_looked_at(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
+def test_backlog_that_cannot_be_read(start_scene: StartScene, watch: StartWatch, mysql: MySQLServer) -> None:
     here = start_scene()
     database = urlsplit(here.database_url).path[1:]
     with watch(here) as seen:
@@ -259,5 +259,5 @@ def test_backlog_that_cannot_be_looked_at(start_scene: StartScene, watch: StartW
 
 
 def test_every_alert_was_fired(fired: set[str]) -> None:
-    """The tests before this one, as a whole."""
+    """Checks all tests before this one together."""
     assert fired == {rule["alert"] for rule in alerts()}

@@ -1,4 +1,4 @@
-"""A healthy service under load fires nothing: the rules as they are, at their own pace."""
+"""A healthy service under load fires no alert, with the rules at their real speed."""
 
 import pytest
 
@@ -12,7 +12,7 @@ EVENTS_PER_SECOND = 300.0
 
 
 @pytest.mark.timeout(3600)
-def test_nothing_fires_or_is_about_to(
+def test_healthy_service_has_no_pending_or_firing_alert(
     start_scene: StartScene, rabbitmq: RabbitMQServer, exporter: MysqldExporter, silent_seconds: float
 ) -> None:
     here = start_scene()

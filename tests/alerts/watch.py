@@ -1,4 +1,4 @@
-"""Prometheus with the alerts, watching a service and its servers."""
+"""Prometheus with the alerts, which watches a service and its servers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ FIRING = 'ALERTS{alertstate="firing"}'
 
 
 class Watch:
-    """What fires, and what has fired in the whole run (`fired`)."""
+    """The firing alerts, and all alerts that have fired in the whole run (`fired`)."""
 
     def __init__(self, prometheus: PrometheusServer, fired: set[str]) -> None:
         self._prometheus = prometheus
@@ -27,7 +27,7 @@ class Watch:
         return found
 
     def wait_until_fired(self, *names: str) -> None:
-        """Each at its own time."""
+        """Wait until each alert has fired; they need not fire at the same time."""
         left = set(names)
 
         def all_fired() -> bool:
@@ -41,20 +41,20 @@ class Watch:
         assert wait_until(lambda: not wanted & self.firing(), FIRING_SECONDS), sorted(wanted & self.firing())
 
     def ever(self, window: str) -> set[str]:
-        """Alerts that were pending or firing at any time of it."""
+        """Return alerts that were pending or firing at any time of the window."""
         return {one["metric"]["alertname"] for one in self._prometheus.query(f"count_over_time(ALERTS[{window}])")}
 
 
 @contextmanager
 def watching(ports: dict[str, int], rules: Sequence[Path], scrape_ms: int, fired: set[str]) -> Iterator[Watch]:
-    """`ports` by the job's name; where there is none nobody listens."""
+    """Run Prometheus. `ports` maps a job's name to its port; other jobs get a port without a server."""
     config = configuration()
     config["global"] = {"scrape_interval": f"{scrape_ms}ms", "evaluation_interval": f"{scrape_ms}ms"}
     config["rule_files"] = [str(file) for file in rules]
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [f"127.0.0.1:{ports.get(job['job_name']) or free_port()}"]}]
     with PrometheusServer(str(yaml.safe_dump(config))) as prometheus:
-        # Prometheus looks for targets five seconds after its start.
+        # Prometheus searches for targets five seconds after its start.
         assert wait_until(lambda: len(prometheus.query("up")) == len(ports), FIRST_SECONDS)
         yield Watch(prometheus, fired)
 

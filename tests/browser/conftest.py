@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright: it emulates colours, motion and sizes, and needs no further driver."""
+"""Debian's Chromium, driven by Playwright, which emulates colors, motion and sizes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ OpenPage = Callable[..., Page]
 CHROMIUM = "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="module")  # its loop is in the way of tests that have one of their own
+@pytest.fixture(scope="module")  # Playwright's event loop disturbs tests that have their own
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
@@ -21,15 +21,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def complaints() -> list[str]:
-    """What the browser has to say of the pages: errors, warnings, breaches of their policy. None, says `open_page`."""
+    """The browser's errors, warnings and violations of the content policy. `open_page` requires that there are none."""
     return []
 
 
 @pytest.fixture
 def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
-    """`open_page(url, color_scheme="dark")`: a page in a context of its own.
+    """`open_page(url, color_scheme="dark")` opens a page in its own context.
 
-    `with` closes it, before its service stops: it would ask once more, and the browser complain.
+    Pages must be closed (`with`) before their service stops, as the browser would report their failed requests.
     """
     contexts = []
 

@@ -1,11 +1,11 @@
-"""What makes a page usable for everyone, looked at in the page as it is drawn."""
+"""Checks of accessibility, in a rendered page."""
 
 from typing import Any
 
 from playwright.sync_api import Page
 
 CONTRAST_MIN = 4.5
-"""WCAG 2, level AA, for text of any size."""
+"""The minimum of WCAG 2, level AA, for text of any size."""
 
 _CONTRASTS = """() => {
   const channels = color => color.match(/[\\d.]+/g).map(Number);
@@ -45,26 +45,26 @@ _OUTLINED = """() => {
 
 
 def faint_texts(page: Page) -> dict[str, float]:
-    """Text → contrast, of those that are hard to read."""
+    """Return text → contrast of texts with too little contrast."""
     found: list[tuple[str, float]] = page.evaluate(_CONTRASTS)
     assert found, "the page has no text"
     return {text: ratio for text, ratio in found if ratio < CONTRAST_MIN}
 
 
-def nameless(page: Page) -> list[str]:
-    """What a screen reader has no name for."""
+def elements_without_name(page: Page) -> list[str]:
+    """Return elements that have no name for a screen reader."""
     found: list[str] = page.evaluate(_NAMELESS)
     return found
 
 
 def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than the window."""
+    """Return by how many pixels the page is wider than the window."""
     pixels: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return pixels
 
 
 def tab_stops(page: Page, count: int) -> list[bool]:
-    """Whether the focus is seen at each of the first stops of the Tab key."""
+    """Press Tab `count` times. Return for each stop whether the focus is visible."""
     seen: list[Any] = []
     for _ in range(count):
         page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""`make pictures`: docs/*.png, of a service on real servers under load, as Chromium draws it."""
+"""`make pictures`: docs/*.png, screenshots of a service with real servers under load, in Chromium."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ EVENTS_PER_SECOND = 300.0
 COLOURS = 128
 OUTAGE_SECONDS = 12
 QUIET_SECONDS = 40
-"""Before and after the outage, so that the charts have something to show."""
+"""Seconds before and after the outage, so that the charts show both."""
 
 
 @contextmanager
 def shown_service(folder: Path) -> Iterator[str]:
-    """The URL of a service that has just had an outage of RabbitMQ, and some wrong requests."""
+    """Yield the URL of a service after an outage of RabbitMQ and some wrong requests."""
     with ExitStack() as stack:
         mysql, rabbitmq = stack.enter_context(mysql_server()), stack.enter_context(rabbitmq_server())
         settings = {"DATABASE_URL": mysql.fresh_database(), "BROKER_URL": rabbitmq.amqp_url, "WORKERS": "2"}
@@ -57,7 +57,7 @@ def take(browser: Browser, url: str) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """With a palette: a third of the bytes, and nothing that is seen is lost."""
+    """Write the screenshot with a palette: a third of the bytes, without a visible difference."""
     drawn = Image.open(BytesIO(page.screenshot())).convert("RGB")
     drawn.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
 

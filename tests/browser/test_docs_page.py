@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from ingest.http.openapi import document
 from tests.browser.conftest import OpenPage
-from tests.browser.looks import faint_texts, nameless, overflow, tab_stops
+from tests.browser.looks import elements_without_name, faint_texts, overflow, tab_stops
 from tests.running import ServiceProcess
 
 OPERATIONS = [(method.upper(), path) for path, methods in document()["paths"].items() for method in methods]
@@ -48,7 +48,7 @@ def test_operations_are_shown_with_all_their_answers(open_page: OpenPage, url: s
         assert section.locator("summary b").all_inner_texts() == list(described)
 
 
-def test_curl_is_for_this_very_service_and_is_copied(open_page: OpenPage, url: str) -> None:
+def test_curl_example_names_this_service_and_can_be_copied(open_page: OpenPage, url: str) -> None:
     page = shown(open_page, url, permissions=["clipboard-read", "clipboard-write"])
 
     page.get_by_role("button", name="Copy: curl for POST /api/call-events", exact=True).click()
@@ -67,16 +67,16 @@ def test_reference_leads_to_its_schema(open_page: OpenPage, url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_is_for_everyone(open_page: OpenPage, url: str, scheme: str) -> None:
+def test_page_is_accessible(open_page: OpenPage, url: str, scheme: str) -> None:
     page = shown(open_page, url, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 
     assert faint_texts(page) == {}
-    assert nameless(page) == []
+    assert elements_without_name(page) == []
     assert tab_stops(page, 30) == [True] * 30
 
 
-def test_page_fits_a_telephone(open_page: OpenPage, url: str) -> None:
+def test_page_fits_a_phone_screen(open_page: OpenPage, url: str) -> None:
     page = shown(open_page, url, viewport={"width": 360, "height": 740})
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.looks import faint_texts, nameless, overflow, tab_stops
+from tests.browser.looks import elements_without_name, faint_texts, overflow, tab_stops
 from tests.commands import nowhere
 from tests.faults.harness.load import Load
 from tests.running import TOKEN, ServiceProcess
@@ -20,7 +20,7 @@ LINKS = 4
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """Two workers under a little load; its broker is away, so it has a warning to tell of."""
+    """Two workers under a small load. Their broker is unreachable, so the page has a warning."""
     settings = {"WORKERS": "2", "BROKER_URL": nowhere("amqp", "%2F"), "API_TOKENS": TOKEN}
     with ServiceProcess(tmp_path_factory.mktemp("shown"), settings) as running, Load(running.port, 100):
         yield running
@@ -28,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture
 def database_server() -> Iterator[MySQLServer]:
-    """One that may be stopped. No fixture of `make test-mysql`, where there is no browser."""
+    """A server that the test may stop. Its name is not a fixture of `make test-mysql`, which has no browser."""
     with mysql_server() as server:
         yield server
 
@@ -52,7 +52,7 @@ def test_page_shows_live_figures(open_page: OpenPage, url: str) -> None:
     expect(page.locator("#about")).not_to_have_text(before, timeout=SHOWN_MS)
 
 
-def test_charts_are_drawn_and_told_in_words(open_page: OpenPage, url: str) -> None:
+def test_charts_are_drawn_and_described(open_page: OpenPage, url: str) -> None:
     page = open_page(url)
 
     for chart in "rate", "latency", "backlog":
@@ -60,7 +60,7 @@ def test_charts_are_drawn_and_told_in_words(open_page: OpenPage, url: str) -> No
         assert "at most" in (page.locator(f"#{chart}-chart").get_attribute("aria-label") or "")
 
 
-def test_absent_broker_is_told_with_its_reason(open_page: OpenPage, url: str) -> None:
+def test_unreachable_broker_is_shown_with_its_reason(open_page: OpenPage, url: str) -> None:
     page = open_page(url)
 
     expect(page.locator("#state")).to_have_text("Accepting events, but a dependency is down", timeout=SHOWN_MS)
@@ -69,7 +69,7 @@ def test_absent_broker_is_told_with_its_reason(open_page: OpenPage, url: str) ->
     expect(page.locator("#errors tr").first).to_contain_text("warning")
 
 
-def test_refusals_are_told_by_their_reason(open_page: OpenPage, url: str, service: ServiceProcess) -> None:
+def test_refusals_are_shown_by_reason(open_page: OpenPage, url: str, service: ServiceProcess) -> None:
     service.post(b"{")
     page = open_page(url)
 
@@ -77,26 +77,26 @@ def test_refusals_are_told_by_their_reason(open_page: OpenPage, url: str, servic
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_is_for_everyone(open_page: OpenPage, url: str, scheme: str) -> None:
+def test_page_is_accessible(open_page: OpenPage, url: str, scheme: str) -> None:
     page = open_page(url, color_scheme=scheme, reduced_motion="reduce")
     expect(page.locator("#state")).to_contain_text("Accepting events", timeout=SHOWN_MS)
 
     assert faint_texts(page) == {}
-    assert nameless(page) == []
+    assert elements_without_name(page) == []
     assert tab_stops(page, LINKS) == [True] * LINKS
     assert page.evaluate("getComputedStyle(document.querySelector('main')).transitionDuration") == "0s"
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 24)"
     assert dark == (scheme == "dark")
 
 
-def test_page_fits_a_telephone(open_page: OpenPage, url: str) -> None:
+def test_page_fits_a_phone_screen(open_page: OpenPage, url: str) -> None:
     page = open_page(url, viewport={"width": 360, "height": 740})
     expect(page.locator("#times")).to_contain_text("ms", timeout=SHOWN_MS)
 
     assert overflow(page) <= 0
 
 
-def test_service_that_went_away_is_told_and_its_return_too(
+def test_stopped_service_is_shown_and_so_is_its_return(
     open_page: OpenPage, tmp_path: Path, complaints: list[str]
 ) -> None:
     with ServiceProcess(tmp_path) as service, open_page(f"http://127.0.0.1:{service.port}/") as page:
@@ -107,10 +107,10 @@ def test_service_that_went_away_is_told_and_its_return_too(
         service.start()
         expect(page.locator("#state")).to_have_text("Accepting events", timeout=SHOWN_MS)
     assert all("ERR_" in complaint for complaint in complaints)
-    complaints.clear()  # the browser tells of requests that nobody answers
+    complaints.clear()  # the browser reports requests without an answer
 
 
-def test_absent_database_is_told(open_page: OpenPage, tmp_path: Path, database_server: MySQLServer) -> None:
+def test_unreachable_database_is_shown(open_page: OpenPage, tmp_path: Path, database_server: MySQLServer) -> None:
     settings = {"DATABASE_URL": database_server.fresh_database(), "BROKER_URL": "embedded:"}
     with ServiceProcess(tmp_path, settings) as service, open_page(f"http://127.0.0.1:{service.port}/") as page:
         expect(page.locator("#health")).to_contain_text("✓ ok", timeout=SHOWN_MS)

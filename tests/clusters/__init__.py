@@ -1,1 +1,1 @@
-"""Clusters of real servers, each node with an address of its own, that can be cut off."""
+"""Clusters of real servers. Each node has its own address, and can be cut off from the network."""

@@ -1,4 +1,4 @@
-"""Two clusters for the whole run, and what it found at its end."""
+"""Two clusters for the whole run, and its remarks at the end."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ import pytest
 
 from tests.clusters.scene import Clusters, clusters
 
-TOLD = pytest.StashKey[list[str]]()
+REMARKS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
-def told(request: pytest.FixtureRequest) -> list[str]:
-    """Lines for people, shown when all tests have run."""
-    return request.config.stash.setdefault(TOLD, [])
+def remarks(request: pytest.FixtureRequest) -> list[str]:
+    """Lines that pytest prints after all tests."""
+    return request.config.stash.setdefault(REMARKS, [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash.get(TOLD, []):
+    if lines := config.stash.get(REMARKS, []):
         terminalreporter.section("clusters")
         terminalreporter.write_line("\n".join(lines))
 

@@ -17,7 +17,7 @@ RECOVER_SECONDS = 60.0
 
 
 class GaleraNode(MariaDB):
-    """The first one of `addresses` makes the cluster at its first start; the others get its data."""
+    """The node with the first of `addresses` creates the cluster at its first start. The others copy its data."""
 
     def __init__(self, node: Node, addresses: Sequence[str]) -> None:
         super().__init__(node)
@@ -32,7 +32,7 @@ class GaleraNode(MariaDB):
 
     @property
     def is_synced(self) -> bool:
-        """All three are there, and this one has what the others have."""
+        """Return True if all three nodes are connected, and this node has the data of the others."""
         try:
             rows = self.query("SHOW GLOBAL STATUS LIKE 'wsrep\\_%'")
         except (OSError, pymysql.MySQLError):
@@ -54,7 +54,7 @@ class GaleraNode(MariaDB):
 
     @property
     def is_ready(self) -> bool:
-        """It takes statements; not without most of the others."""
+        """Return True if the node accepts statements, which needs a majority of nodes."""
         return self.query("SHOW GLOBAL STATUS LIKE 'wsrep\\_ready'") == [("wsrep_ready", "ON")]
 
     def _answers(self) -> bool:
@@ -71,7 +71,7 @@ class GaleraNode(MariaDB):
         return process
 
     def _let_rsync_in(self) -> None:
-        """Its daemon, by which the others' state comes, makes itself nobody where it is root."""
+        """Make the data writable for rsync's daemon, which receives the others' state and drops root's rights."""
         self.sandbox.path.chmod(0o755)
         data = self.sandbox.path / "data"
         for path in [data, *data.rglob("*")]:
@@ -92,7 +92,7 @@ class GaleraNode(MariaDB):
         return [*options, f"--wsrep-start-position={self._position}"] if self._position else options
 
     def _recovered_position(self) -> str:
-        """What a node had committed before it was killed: with it, it asks the others for the rest only."""
+        """Return the position of the last commit before the kill, so that the node fetches only later commits."""
         found = self.sandbox.run(
             self._argv(
                 *self._server_options(),

@@ -1,4 +1,4 @@
-"""HAProxy as docs/haproxy.cfg has it, with addresses of the tests."""
+"""HAProxy with the configuration of docs/haproxy.cfg, and the addresses of the tests."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ SERVER = re.compile(r"(?<= )10\.0\.(\d)\.(\d):\d+")
 
 
 class HAProxy(PrivateServer):
-    """`port` for events and `database_port` for MySQL's protocol, before these nodes and databases (host:port)."""
+    """Listens on `port` for events and on `database_port` for MySQL; `nodes` and `databases` are host:port."""
 
     def __init__(self, nodes: Sequence[str], databases: Sequence[str]) -> None:
         super().__init__("haproxy", Host())

@@ -1,6 +1,6 @@
-"""A network of namespaces on one machine: each node has an address of its own, and its wire can be cut. Needs root.
+"""A network of namespaces on one machine: each node has its own address, and its link can be cut. Needs root.
 
-All of it hangs on processes of a sandbox, and is gone with them.
+Processes of a sandbox hold the namespaces, which end with them.
 """
 
 import os
@@ -16,11 +16,11 @@ from tests.services.sandbox import Sandbox, ServerFailed, wait_until
 
 COMMAND_SECONDS = 10.0
 HERE = 1
-"""The number of this machine's own address; nodes have others."""
+"""The number of this machine's address; nodes have other numbers."""
 
 
 class Network:
-    """`with Network() as network:` is there until the block ends."""
+    """`with Network() as network:` exists until the block ends."""
 
     def __init__(self) -> None:
         self._name = secrets.token_hex(3)
@@ -52,7 +52,7 @@ class Network:
         return f"{self._prefix}.{number}"
 
     def node(self, number: int) -> "Node":
-        """A namespace with that address, between 2 and 254."""
+        """Make a namespace with the address of this number, between 2 and 254."""
         holder, plug = self._namespace(), f"n{number}"
         self._run("link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns", holder, within=self._switch)
         self._run("link", "set", plug, "master", "bridge", "up", within=self._switch)
@@ -65,11 +65,11 @@ class Network:
         return Node(self, self.address(number), holder, plug)
 
     def plug(self, name: str, state: str) -> None:
-        """Pull a node's plug (down), or put it in again (up)."""
+        """Set a node's link `down` or `up`."""
         self._run("link", "set", name, state, within=self._switch)
 
     def _namespace(self) -> str:
-        """Process id of the one who holds it."""
+        """Make a namespace, and return the id of the process that holds it."""
         holder = self._sandbox.spawn(["unshare", "--net", "sleep", "infinity"], self._sandbox.path / "holders.log")
         own = Path("/proc/self/ns/net").readlink()
         if not wait_until(lambda: Path(f"/proc/{holder.pid}/ns/net").readlink() != own, COMMAND_SECONDS):
@@ -82,7 +82,7 @@ class Network:
 
 
 class Node(Host):
-    """The place (see `tests.services.places`) of a server that has this address to itself."""
+    """The place (see `tests.services.places`) of a server with its own address."""
 
     def __init__(self, network: Network, address: str, holder: str, plug: str) -> None:
         self.address = address
@@ -94,7 +94,7 @@ class Node(Host):
         return ["nsenter", f"--net=/proc/{self._holder}/ns/net", *super().argv(command, folder)]
 
     def cut_off(self) -> None:
-        """Nothing gets to it, or from it, and nobody is told."""
+        """Drop all packets to and from the node, without an error for anyone."""
         self._network.plug(self._plug, "down")
 
     def join_again(self) -> None:

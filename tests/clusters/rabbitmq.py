@@ -22,7 +22,7 @@ cluster_formation.target_cluster_size_hint = {size}
 
 
 class ClusterNode(PrivateRabbitMQ):
-    """The first one of `addresses` is started first; the others join it."""
+    """The node with the first of `addresses` starts first. The others join it."""
 
     def __init__(self, node: Node, addresses: Sequence[str]) -> None:
         super().__init__("rabbitmq", node)
@@ -37,7 +37,7 @@ class ClusterNode(PrivateRabbitMQ):
 
     @property
     def is_whole(self) -> bool:
-        """All three are running, as this one sees it."""
+        """Return True if this node sees all three nodes running."""
         try:
             status = json.loads(self.ctl("cluster_status", "--formatter", "json"))
         except (ServerFailed, ValueError):

@@ -1,4 +1,4 @@
-"""Two nodes of the service behind HAProxy, on three nodes of Galera and three of RabbitMQ."""
+"""Two nodes of the service behind HAProxy, with three Galera nodes and three RabbitMQ nodes."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ READY_SECONDS = 60.0
 
 
 class Clusters:
-    """All nodes run, and are whole, unless a test has done something to one."""
+    """Both clusters. All nodes run and are connected, unless a test stops one or cuts it off."""
 
     def __init__(self, galera: Sequence[GaleraNode], rabbitmq: Sequence[ClusterNode]) -> None:
         self.galera = galera
@@ -44,7 +44,7 @@ class Clusters:
 
 
 def replicas(node: ClusterNode, queue: str) -> int:
-    """Of a quorum queue or stream, that are there."""
+    """Count the online replicas of a quorum queue or stream."""
     listed = json.loads(node.ctl("list_queues", "name", "online", "--formatter", "json"))
     return next((len(one["online"]) for one in listed if one["name"] == queue), 0)
 
@@ -62,7 +62,7 @@ def clusters() -> Iterator[Clusters]:
 
 
 class Scene:
-    """The service, and what to ask of its servers: of one that runs."""
+    """The service and its servers. Queries go to a running server."""
 
     def __init__(self, both: Clusters, services: Sequence[ServiceProcess], haproxy: HAProxy, database_url: str) -> None:
         self.both = both
@@ -88,15 +88,15 @@ class Scene:
 
 @contextmanager
 def scene(both: Clusters, publish_to: str) -> Iterator[Scene]:
-    """To a stream, whose order wants one writer, HAProxy stands before the databases; else the URL names them all."""
+    """Start the service. With a stream the database URL names HAProxy, as order needs one writer; else all nodes."""
     database_url = both.galera[0].fresh_database()
     databases = [f"{node.host}:{node.port}" for node in both.galera]
     ports = [free_port() for _ in range(SERVICE_NODES)]
     with ExitStack() as stack:
         haproxy = stack.enter_context(HAProxy([f"127.0.0.1:{port}" for port in ports], databases))
-        one_writer = [f"127.0.0.1:{haproxy.database_port}"]
+        database_proxy = [f"127.0.0.1:{haproxy.database_port}"]
         settings = {
-            "DATABASE_URL": of_all(database_url, one_writer if publish_to == "stream" else databases),
+            "DATABASE_URL": of_all(database_url, database_proxy if publish_to == "stream" else databases),
             "BROKER_URL": of_all(both.rabbitmq[0].amqp_url, [f"{node.host}:{node.port}" for node in both.rabbitmq]),
             "STREAM_URL": of_all(
                 both.rabbitmq[0].stream_url, [f"{node.host}:{node.stream_port}" for node in both.rabbitmq]
@@ -118,7 +118,7 @@ def scene(both: Clusters, publish_to: str) -> Iterator[Scene]:
 
 
 def of_all(url: str, addresses: Sequence[str]) -> str:
-    """The URL with all these addresses in place of its own."""
+    """Return the URL with these addresses in place of its own."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
     return urlunsplit(parts._replace(netloc=f"{user}@{','.join(addresses)}"))

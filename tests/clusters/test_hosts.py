@@ -1,4 +1,4 @@
-"""URLs of several hosts, of a Galera cluster."""
+"""URLs with several hosts of a Galera cluster."""
 
 import pytest
 
@@ -11,7 +11,7 @@ CONNECT_SECONDS = 5.0
 SYNC_WAIT = b"SELECT @@wsrep_sync_wait"
 
 
-async def test_node_that_is_without_most_others_is_not_used(both: Clusters) -> None:
+async def test_node_without_a_majority_is_not_used(both: Clusters) -> None:
     first, *others = both.galera
     address = f"{first.host}:{first.port}"
     servers = Servers.parse(of_all(first.fresh_database(), [address, address]))
@@ -28,7 +28,7 @@ async def test_node_that_is_without_most_others_is_not_used(both: Clusters) -> N
     await (await servers.connect(CONNECT_SECONDS)).end()
 
 
-async def test_who_needs_it_reads_what_the_others_have_committed(both: Clusters) -> None:
+async def test_current_reads_see_commits_of_other_nodes(both: Clusters) -> None:
     url = both.galera[1].fresh_database()
     for current_reads, wait in ((True, 3), (False, 0)):
         connection = await Servers.parse(url, current_reads=current_reads).connect(CONNECT_SECONDS)

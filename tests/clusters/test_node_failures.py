@@ -1,4 +1,4 @@
-"""Nodes of the database's and the broker's cluster are killed and cut off in turn while events come: none is lost."""
+"""Database and broker nodes are killed and cut off in turn under load. No event is lost."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tests.services import wait_until
 FAILURES = 20
 EVENTS_PER_SECOND = 200.0
 AWAY_SECONDS = 8.0
-"""Galera gives a silent node up after 5 s."""
+"""Longer than 5 s, after which Galera removes a silent node."""
 STEADY_SECONDS = 60.0
 
 FaultyNode = GaleraNode | ClusterNode
@@ -43,7 +43,7 @@ def cut_off(node: FaultyNode) -> Iterator[None]:
 
 
 def fail_nodes(here: Scene, answers: Answers, answered: Callable[[], int]) -> Iterator[str]:
-    """Both clusters' nodes in turn, killed and cut off in turn; what was done, and how long answers took meanwhile."""
+    """Kill or cut off nodes of both clusters in turn. Yields a line for each fault, with the longest answer time."""
     both = here.both
     for number in range(FAILURES):
         turn = number // 2
@@ -60,7 +60,7 @@ def fail_nodes(here: Scene, answers: Answers, answered: Callable[[], int]) -> It
         name = type(node).__name__.removesuffix("Node").replace("Cluster", "RabbitMQ")
         yield (
             f"{name} node {turn % NODES + 1} {fault.__name__.replace('_', ' ')} for {AWAY_SECONDS:g} s: "
-            f"{count} events answered meanwhile, the longest answer took {answers.longest_seconds:.2f} s"
+            f"{count} events were answered, the longest answer took {answers.longest_seconds:.2f} s"
         )
 
 
@@ -71,26 +71,26 @@ def wait_for_more(answered: Callable[[], int], here: Scene) -> None:
 
 
 @pytest.mark.timeout(2400)
-def test_no_event_is_lost_on_its_way_to_a_quorum_queue(both: Clusters, told: list[str]) -> None:
+def test_no_event_is_lost_on_its_way_to_a_quorum_queue(both: Clusters, remarks: list[str]) -> None:
     with scene(both, "queue") as here:
         with Load(here.haproxy.port, EVENTS_PER_SECOND) as load:
-            told += fail_nodes(here, load.ledger, lambda: len(load.ledger.ok))
+            remarks += fail_nodes(here, load.ledger, lambda: len(load.ledger.ok))
         here.wait_until_published()
         result = compare(load.ledger, here.rows(), here.take_messages())
-    told.append(f"queue: {result}")
+    remarks.append(f"queue: {result}")
     assert not result.faults, result
 
 
 @pytest.mark.timeout(2400)
-def test_each_event_is_once_in_a_replicated_stream(both: Clusters, told: list[str]) -> None:
+def test_each_event_is_in_a_replicated_stream_once(both: Clusters, remarks: list[str]) -> None:
     with scene(both, "stream") as here:
         port = here.haproxy.port
         with Calls([port, port], events_per_second=EVENTS_PER_SECOND) as calls:
-            told += fail_nodes(here, calls, lambda: calls.events)
+            remarks += fail_nodes(here, calls, lambda: calls.events)
         here.wait_until_published()
         found = compared(
             calls.answered, [list(filter(calls.made, read_partition(both.rabbitmq[0].amqp_url, here.queue)))]
         )
-    told.append(f"stream: {found}, refused {calls.refused}, unknown {len(calls.unknown)}")
-    # The order is no promise while the databases fail over; see docs/streams.md.
+    remarks.append(f"stream: {found}, refused {calls.refused}, unknown {len(calls.unknown)}")
+    # The order is not guaranteed during a failover of the databases; see docs/streams.md.
     assert not found.faults.keys() - {"disordered"}, found

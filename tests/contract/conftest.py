@@ -1,4 +1,4 @@
-"""The databases of the stores' contract, each migrated and empty."""
+"""Databases for the contract of stores, each migrated and empty."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.contract.store.stores import Database, MySQL, SQLite, opened
     params=["sqlite", *(pytest.param(name, marks=pytest.mark.servers) for name in ("mysql", "hostile mysql"))]
 )
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """Not even migrated."""
+    """A database without migrations."""
     if request.param == "sqlite":
         return SQLite(tmp_path)
     if request.param == "mysql":

@@ -1,4 +1,4 @@
-"""Servers of the fault tests' own, in place of those that all other tests share: these are killed."""
+"""Servers of the fault tests, separate from those of all other tests, because the faults kill them."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `long` belongs to the long form."""
+    """Deselect tests marked `long` unless the long form was chosen."""
     if not config.getoption(OPTION, default=False):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in long]
@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def form(request: pytest.FixtureRequest) -> Form:
-    # pytest knows the option only if it was started on this folder.
+    # pytest knows the option only if it was started with this folder.
     return LONG if request.config.getoption(OPTION, default=False) else SHORT
 
 
@@ -65,6 +65,6 @@ def rabbitmq(report: Report) -> Iterator[RabbitMQServer]:
 
 @pytest.fixture(scope="module")
 def here(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Scene]:
-    """The service with two workers, ready; a module's tests follow each other on it."""
+    """The ready service with two workers. All tests of a module use it in turn."""
     with scene(mysql, rabbitmq, {"LEASE_SECONDS": str(form.lease_seconds)}) as made:
         yield made

@@ -1,32 +1,32 @@
-"""How long and how often: the short form is part of `make test`, the long one is `make faults`."""
+"""Lengths and counts of the faults. `make test` runs the short form, `make faults` the long one."""
 
 import msgspec
 
 
 class Form(msgspec.Struct, frozen=True):
     rounds: int
-    """Of each kill."""
+    """Rounds of each kill."""
     deletions: int
-    """Of the queue; each is accounted for by itself."""
+    """Deletions of the queue; each one has its own account."""
     outage_seconds: float
-    """How long RabbitMQ is stopped."""
+    """RabbitMQ is stopped for this time."""
     database_outage_seconds: float
-    """How long the database is stopped."""
+    """The database is stopped for this time."""
     database_outage_events_per_second: float
     freeze_seconds: float
-    """How long a server is frozen; above 10 s RabbitMQ's confirms are given up."""
+    """A server is frozen for this time. After 10 s the service stops waiting for RabbitMQ's confirms."""
     freezes: int
-    """Of a worker, and of the service."""
+    """Freezes of a worker, and of the service."""
     restarts: int
-    """Of the database, of one of two nodes, and of both in turn."""
+    """Restarts of the database, of one of two nodes, and of both nodes in turn."""
     cuts: int
-    """Of all connections on a wire, half a second apart."""
+    """Cuts of all connections on a wire, half a second apart."""
     slow_seconds: float
-    """How long a wire is slow, or RabbitMQ's memory alarm lasts."""
+    """A wire is slow, or RabbitMQ has a memory alarm, for this time."""
     steps: int
-    """Of the clock, back by an hour and by 2 s each."""
+    """Steps of the clock: each goes back by an hour, and then by 2 s."""
     lease_seconds: float
-    """After a worker's death, or a batch whose confirm is unknown, its outbox entries wait this long."""
+    """Outbox entries wait for this time after a worker's death, or after a batch without a known confirm."""
 
 
 SHORT = Form(
@@ -57,4 +57,4 @@ LONG = Form(
     steps=3,
     lease_seconds=30,
 )
-"""With the service's own default lease."""
+"""The long form has the service's default lease."""

@@ -1,4 +1,4 @@
-"""What the fault tests found, as one table at the end of the run."""
+"""The results of the fault tests, as one table at the end of the run."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Report:
-    """Collects findings, and what they were found on."""
+    """Collects findings, and the versions of the servers."""
 
     def __init__(self) -> None:
         self.servers: set[str] = set()
@@ -31,13 +31,13 @@ class Report:
         self.remarks: list[str] = []
 
     def add(self, fault: str, rounds: int, *results: Result, remark: str = "") -> Result:
-        """Note the results of a fault's rounds; returns their sum."""
+        """Add the results of a fault's rounds, and return their sum."""
         total = reduce(added, results)
         self.findings.append(Finding(fault, rounds, total, remark))
         return total
 
     def lines(self) -> list[str]:
-        """A Markdown table, with remarks below it."""
+        """Return a Markdown table, with remarks below it."""
         remarks = [f"- {finding.fault}: {finding.remark}" for finding in self.findings if finding.remark]
         rows = [_cells(finding) for finding in self.findings]
         remarks += [f"- {remark}" for remark in self.remarks]

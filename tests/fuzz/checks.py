@@ -1,4 +1,4 @@
-"""What must hold of any bytes at all that are sent as an event, or as a batch of them."""
+"""Properties that hold for any bytes sent as an event or as a batch."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ JSON_BLANKS = b" \t\r\n"
 
 
 def check_event(body: bytes) -> None:
-    """Kept byte for byte, or refused in the contract's form: as the oracle says, and with its fields."""
+    """The oracle decides whether the body is stored byte for byte, or refused with which fields."""
     verdict = judge(body)
     outcome = _outcome(body)
     if isinstance(outcome, Event):
@@ -48,7 +48,7 @@ def check_refusal(error: Rejected) -> None:
 
 
 def check_batch(body: bytes) -> None:
-    """All items are there, in order, and as they were written; a limit changes nothing but how many may be."""
+    """All items are found in order, byte for byte. A limit changes only the allowed number of items."""
     try:
         items = [*split(body, ITEMS_MAX)]
     except (Malformed, BodyTooLarge) as exc:
@@ -56,7 +56,7 @@ def check_batch(body: bytes) -> None:
         return
     assert 0 < len(items) <= ITEMS_MAX
     if body.strip(JSON_BLANKS).startswith(b"["):
-        with contextlib.suppress(UnicodeDecodeError):  # that is told of the item that has it
+        with contextlib.suppress(UnicodeDecodeError):  # the item with these bytes is refused later
             assert parsed(b"[" + b",".join(items) + b"]") == parsed(body)
     else:
         assert items == _lines(body)

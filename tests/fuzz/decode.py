@@ -1,8 +1,8 @@
-"""Coverage-guided fuzzing of all that reads a client's bytes: `make fuzz`, or with libFuzzer's own options
+"""Coverage-guided fuzzing of all code that reads a client's bytes: `make fuzz`, or with libFuzzer's options
 
     python -m tests.fuzz.decode -runs=1000000 NEW_FINDS tests/fuzz/corpus
 
-A failure leaves its input in a file `crash-…`; put it into the corpus, which every run of the tests goes through.
+A failure writes its input to a file `crash-…`. Put it into the corpus, which every run of the tests checks.
 """
 
 import sys

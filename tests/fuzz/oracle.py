@@ -1,4 +1,4 @@
-"""The contract of an event (DESIGN.md, section 3) said a second time, with none of the service's code or libraries."""
+"""A second implementation of the event's contract (`ingest/http/openapi.py`), without the service's code."""
 
 import calendar
 import json
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, NoReturn
 TEXTS = {"call_id": 255, "from_number": 128, "to_number": 128, "event_type": 64}
 LEVELS_MAX = 31
 DIGITS_MAX = 4000
-"""Of a whole number; Python's `int` has a limit of its own above it."""
+"""Longer whole numbers count as infinite. Python's `int` has its own, higher limit."""
 WHOLE_DIGITS_MAX = 309
 EXPONENT_MAX = 308
 KEY_BYTES_MAX = 65_535
-"""What MySQL's JSON takes."""
+"""The longest key in MySQL's JSON."""
 TIMESTAMP = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})[Tt ]"
     r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.[0-9]+)?"
@@ -22,7 +22,7 @@ TIMESTAMP = re.compile(
 
 
 class Verdict(NamedTuple):
-    """What an event's bytes are: no JSON object of the contract, or one with these fields wrong."""
+    """The bytes of an event are malformed, or are a JSON object with these wrong fields."""
 
     malformed: bool
     wrong: set[str]
@@ -41,7 +41,7 @@ def judge(body: bytes) -> Verdict:
 
 
 def _wrong_payload(body: bytes) -> set[str]:
-    """As MySQL's JSON type has it."""
+    """Return `payload` if MySQL's JSON type refuses the body."""
     found: set[str] = set()
 
     def look(token: str) -> float:
@@ -61,21 +61,25 @@ def _wrong_payload(body: bytes) -> set[str]:
 
 
 def parsed(body: bytes) -> Any:
-    """As RFC 8259 has it. Raises ValueError (so do its subclasses of json and of codecs) or RecursionError."""
+    """Parse by RFC 8259. Raises ValueError, with its subclasses of json and codecs, or RecursionError."""
     return _in_utf8(
         json.loads(
-            body.decode(), parse_constant=_no_number, parse_int=_whole, parse_float=float, object_pairs_hook=_last_wins
+            body.decode(),
+            parse_constant=_refuse_constant,
+            parse_int=_whole,
+            parse_float=float,
+            object_pairs_hook=_last_wins,
         )
     )
 
 
 def _in_utf8(value: Any) -> Any:
-    """No UTF-8 has half of a surrogate pair, which may be written as an escape."""
+    """Refuse half of a surrogate pair, which JSON can escape but UTF-8 cannot encode."""
     json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
-def _no_number(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -88,7 +92,7 @@ def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _lists(body: bytes) -> Any:
-    """JSON with lists in place of objects, so that it has the values of repeated keys, too."""
+    """Parse with lists in place of objects, so that values of repeated keys are kept."""
     return json.loads(body, parse_int=_whole, object_pairs_hook=lambda pairs: [value for _, value in pairs])
 
 

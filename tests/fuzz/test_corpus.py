@@ -1,4 +1,4 @@
-"""The kept inputs of the fuzzer, as quick tests."""
+"""The fuzzer's corpus, as fast tests."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_kept_input_is_taken_or_refused_as_the_contract_says(path: Path) -> None:
+def test_corpus_input_is_accepted_or_refused_as_the_contract_says(path: Path) -> None:
     content = path.read_bytes()
     check_event(content)
     check_batch(content)

@@ -1,4 +1,4 @@
-"""One embedded service for all tests that only talk HTTP to it, and the command line."""
+"""One embedded service for all tests that only send HTTP requests; and the command line."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ Payloads = Callable[[str], list[str]]
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """Its rows stay: tests tell theirs by `call_id`."""
+    """A shared service. Its rows stay, so tests find their own rows by `call_id`."""
     settings = {"API_TOKENS": f"{TOKEN}, {OTHER_TOKEN}"}
     with ServiceProcess(tmp_path_factory.mktemp("embedded"), settings) as running:
         yield running
@@ -25,7 +25,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture
 def payloads(service: ServiceProcess) -> Payloads:
-    """`payloads(call_id)`: what the table has of a call, in order."""
+    """`payloads(call_id)` returns the payloads of a call in the table, in order."""
     path = Path(service.environment["INGEST_DATABASE_URL"].removeprefix("sqlite:///"))
 
     def read(call_id: str) -> list[str]:

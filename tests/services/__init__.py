@@ -2,16 +2,17 @@
 
     with mysql_server() as mysql, rabbitmq_server() as rabbitmq: ...
 
-Each runs on free ports of 127.0.0.1 with its data in a temporary folder ($TMPDIR), and
-leaves neither process nor file behind, also when the test process is killed with -9.
+Each server runs on free ports of 127.0.0.1, with its data in a temporary folder ($TMPDIR).
+It leaves no process or file behind, even if the test process is killed with -9.
 
-INGEST_TEST_SERVERS   debian (default): this machine's MariaDB 10.11, RabbitMQ 3.10
-                      sid: MySQL 9, RabbitMQ 4 of the chroot of tests/setup/sid-servers.sh
-INGEST_TEST_MYSQL_URL, INGEST_TEST_AMQP_URL, INGEST_TEST_STREAM_URL
-                      use these servers instead (`controllable` is False then)
+The environment selects the servers:
+- INGEST_TEST_SERVERS is `debian` (default) for this machine's MariaDB 10.11 and RabbitMQ 3.10.
+- INGEST_TEST_SERVERS is `sid` for MySQL 9 and RabbitMQ 4 in the chroot of tests/setup/sid-servers.sh.
+- INGEST_TEST_MYSQL_URL, INGEST_TEST_AMQP_URL and INGEST_TEST_STREAM_URL name external servers. Their
+  `controllable` is False.
 
-All have start, stop, kill (-9), freeze (SIGSTOP), thaw, restart (same ports and data)
-and close, and raise ServerFailed with the tail of the server's log.
+All servers have start, stop, kill (-9), freeze (SIGSTOP), thaw, restart (same ports and data) and close.
+These raise ServerFailed with the tail of the server's log.
 
 MySQLServer      host port user password ca_path url; query(sql, database) -> rows,
                  fresh_database() -> url, fresh_user() -> (name, password), url_of(...)
@@ -43,13 +44,13 @@ __all__ = [
 
 
 def mysql_server(*options: str) -> MySQLServer:
-    """The MySQL server that the environment selects, to be started by `with`; a private one with these options."""
+    """Return the MySQL server that the environment selects. `with` starts it. `options` are for a private server."""
     url = os.environ.get("INGEST_TEST_MYSQL_URL")
     return ExternalMySQL(url) if url else private_mysql(_flavour(), options)
 
 
 def rabbitmq_server(metrics: bool = False) -> RabbitMQServer:
-    """The RabbitMQ server that the environment selects, to be started by `with`."""
+    """Return the RabbitMQ server that the environment selects. `with` starts it."""
     url = os.environ.get("INGEST_TEST_AMQP_URL")
     if url:
         return ExternalRabbitMQ(url, os.environ.get("INGEST_TEST_STREAM_URL", ""))

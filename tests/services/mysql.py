@@ -30,9 +30,9 @@ INITIALIZE_SECONDS = 60
 class MySQLServer(Server):
     """A MySQL or MariaDB server that tests may use.
 
-    Attributes: `host`, `port`, `user`, `password`, and `ca_path`, the file of the
-    authority that signed its TLS certificate, in which no host is named (None: it speaks
-    no TLS, or nobody told us).
+    Attributes: `host`, `port`, `user`, `password` and `ca_path`. The file `ca_path` has the
+    authority that signed the server's TLS certificate, which names no host. It is None if
+    the server has no TLS, or if the authority is unknown.
     """
 
     host: str
@@ -41,24 +41,24 @@ class MySQLServer(Server):
     password: str
     ca_path: Path | None = None
     session: str | None = None
-    """What `query` runs on each connection first."""
+    """The first statement on each connection of `query`."""
 
     @property
     def url(self) -> str:
-        """`mysql://user:password@host:port/database`, of a database made for this server."""
+        """`mysql://user:password@host:port/database`, with a database made for this server."""
         return self.url_of(self._database())
 
     def url_of(self, database: str, user: str = "", password: str = "") -> str:
-        """URL of a database, for the server's own user or the one given."""
+        """Return the URL of a database, for the server's user or the given one."""
         login = (user, password) if user else (self.user, self.password)
         quoted = ":".join(quote(part, safe="") for part in login)
         return f"mysql://{quoted}@{self.host}:{self.port}/{database}"
 
     def query(self, sql: str, database: str | None = None) -> list[Row]:
-        """Run one statement, committed, over a connection of its own; its rows, if any.
+        """Run one statement on a new connection, commit it, and return its rows.
 
-        Runs as the administrator on a private server. Raises pymysql.MySQLError, also when
-        no answer comes in 30 s.
+        On a private server the statement runs as the administrator. Raises
+        pymysql.MySQLError, also if the server does not answer within 30 s.
         """
         connection = self._connect(database)
         try:
@@ -76,10 +76,10 @@ class MySQLServer(Server):
         return self.url_of(name)
 
     def fresh_user(self) -> tuple[str, str]:
-        """Create a user with all rights who never logged in; returns (name, password).
+        """Create a user with all rights, and return its name and password.
 
-        MySQL has such a user's password not in its cache, so the first login goes
-        through all of caching_sha2_password (TLS or RSA). Needs administrator's rights.
+        The user's password is not in MySQL's cache, so the first login goes through
+        all steps of caching_sha2_password (TLS or RSA). Needs administrator's rights.
         """
         name, password = f"fresh_{secrets.token_hex(6)}", secrets.token_hex(12)
         self._create_user(name, password)
@@ -90,7 +90,7 @@ class MySQLServer(Server):
 
     @abstractmethod
     def _connect(self, database: str | None) -> "pymysql.Connection[Any]":
-        """A new connection, in autocommit mode."""
+        """Open a connection in autocommit mode."""
 
     def _create_user(self, name: str, password: str) -> None:
         self.query(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
@@ -103,8 +103,8 @@ class MySQLServer(Server):
 
 
 class ExternalMySQL(ExternalServer, MySQLServer):
-    """A server given by URL. Its user must be allowed to create databases; those made
-    here are dropped at the end."""
+    """A server given by its URL. Its user must be allowed to create databases. They are
+    dropped at the end."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -131,10 +131,10 @@ class ExternalMySQL(ExternalServer, MySQLServer):
 
 
 class PrivateMySQL(PrivateServer, MySQLServer):
-    """A server of our own: data in a sandbox, the administrator over its socket only.
+    """A private server: its data is in a sandbox, and its administrator logs in over the socket only.
 
-    A commit survives a crash of the machine (redo log flushed at each one, the default
-    binary log settings kept), as it must in production.
+    A commit survives a crash of the machine, as in production: each commit flushes the
+    redo log, and the binary log has its default settings.
     """
 
     user = USER
@@ -151,9 +151,9 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 
     @contextmanager
     def back_with(self, *options: str) -> Iterator[None]:
-        """Stopped, and running with these options, too, within the block; then stopped, and back without them.
+        """Restart the server with additional options for the block, and without them afterwards.
 
-        Not killed: MySQL that comes back without its binary log takes commits back that were in it only.
+        The server is stopped, not killed. MySQL without its binary log would roll back commits that are only there.
         """
         usual = self._options
         try:
@@ -170,7 +170,7 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 
     @abstractmethod
     def _server_options(self) -> list[str]:
-        """The program, and the options that only this flavour has."""
+        """Return the program, and the options that only this flavour has."""
 
     def _launch(self) -> subprocess.Popen[bytes]:
         options = [
@@ -191,7 +191,7 @@ class PrivateMySQL(PrivateServer, MySQLServer):
 
     def _answers(self) -> bool:
         try:
-            # First by hand: PyMySQL leaves a socket open that could not connect.
+            # This check comes first, as PyMySQL leaves a socket open if it cannot connect.
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self._socket))
             return self.query("SELECT 1") == [(1,)]
@@ -239,7 +239,7 @@ class MariaDB(PrivateMySQL):
 
 
 class MySQL(PrivateMySQL):
-    """The mysqld of Debian's unstable suite, in its chroot; with TLS, as by default."""
+    """The mysqld of Debian's unstable suite, in its chroot, with TLS, which is its default."""
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         super().__init__("mysql", SidChroot(sid_root()), options)
@@ -258,7 +258,7 @@ class MySQL(PrivateMySQL):
 
 
 def private_mysql(flavour: str, options: Sequence[str] = ()) -> PrivateMySQL:
-    """A server of flavour `debian` (MariaDB) or `sid` (MySQL), not yet started; `options` go to its program."""
+    """Return a server of flavour `debian` (MariaDB) or `sid` (MySQL), not started. `options` go to its program."""
     if flavour == "debian":
         return MariaDB(options=options)
     if flavour == "sid":
@@ -267,5 +267,5 @@ def private_mysql(flavour: str, options: Sequence[str] = ()) -> PrivateMySQL:
 
 
 def user_option() -> list[str]:
-    # Without it they refuse to run as root, and with it as anyone else.
+    # The servers require this option for root, and refuse it for other users.
     return ["--user=root"] if os.geteuid() == 0 else []

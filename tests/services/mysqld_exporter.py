@@ -12,7 +12,7 @@ ANSWER_SECONDS = 5.0
 
 
 class MysqldExporter(PrivateServer):
-    """This machine's prometheus-mysqld-exporter, as a user of its own of a server of ours."""
+    """This machine's prometheus-mysqld-exporter, with its own user of the given server."""
 
     def __init__(self, mysql: MySQLServer) -> None:
         super().__init__("prometheus-mysqld-exporter", Host())

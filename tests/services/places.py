@@ -1,4 +1,4 @@
-"""Where a server's programs live: on this machine, or in the cached chroot of sid."""
+"""The place of a server's programs: this machine, or the cached chroot of sid."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Protocol
 
 from .sandbox import ServerFailed
 
-# The mounts are made in a mount namespace of the server's own, so they end with it and
-# nobody else sees them. `exec` all the way: the started process is the server itself.
+# The server has its own mount namespace, so its mounts end with it, and are invisible to
+# other processes. Each step uses `exec`, so that the started process is the server itself.
 _ENTER = """
 root=$1 folder=$2
 shift 2
@@ -20,20 +20,20 @@ exec chroot "$root" "$@"
 
 
 class Place(Protocol):
-    """How to run a program on a sandbox's folder, and what it must call that folder."""
+    """Runs programs on a sandbox's folder, and translates paths of that folder."""
 
     @property
     def root(self) -> Path:
         """The folder that its programs see as /."""
 
     def argv(self, command: Sequence[str], folder: Path) -> list[str]:
-        """`command` as this machine must run it; `folder` is the sandbox's."""
+        """Return `command` as this machine must run it; `folder` is the sandbox's folder."""
 
     def inside(self, path: Path, folder: Path) -> str:
-        """The name by which programs there know `path`, which lies in `folder`."""
+        """Return the path by which programs in this place see `path`, a file in `folder`."""
 
     def find(self, pattern: str) -> str:
-        """The one program that matches an absolute glob; raises ServerFailed."""
+        """Return the program that matches an absolute glob. Raises ServerFailed."""
 
 
 class Host:
@@ -73,7 +73,7 @@ class SidChroot:
 
 
 def sid_root() -> Path:
-    """The chroot's folder: $INGEST_TEST_CACHE, else the user's cache folder, + /sid."""
+    """Return the chroot's folder: /sid in $INGEST_TEST_CACHE, or in the user's cache folder."""
     user_cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     cache = os.environ.get("INGEST_TEST_CACHE") or f"{user_cache}/call-events-tests"
     return Path(cache) / "sid"

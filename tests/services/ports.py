@@ -5,22 +5,22 @@ import random
 import socket
 from pathlib import Path
 
-# Well above the services of a normal machine, and below the range from which the
-# kernel takes ports for outgoing connections: a server that is down for a moment
-# must find its port free when it comes back.
+# The ports are above those of usual services. They are below the range from which the
+# kernel takes ports for outgoing connections: a server that restarts must find its port
+# free.
 _LOWEST = 15_000
 _EPHEMERAL_LOWEST_DEFAULT = 32_768
 _taken: set[int] = set()
 
-# Processes of one pytest-xdist run share the ports out among them, by the remainder.
+# Processes of one pytest-xdist run divide the ports among themselves, by the remainder.
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on and this test run never gave out.
+    """Return a free TCP port on 127.0.0.1 that this test run has not returned before.
 
-    Raises OSError when no free port is found in 500 tries.
+    Raises OSError if 500 tries find no free port.
     """
     highest = _ephemeral_lowest() - 1
     for _ in range(500):
@@ -41,7 +41,7 @@ def _ephemeral_lowest() -> int:
 
 
 def _can_bind(port: int) -> bool:
-    # Without SO_REUSEADDR, so that a port in TIME_WAIT counts as taken as well.
+    # No SO_REUSEADDR, so that a port in TIME_WAIT counts as used, too.
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))

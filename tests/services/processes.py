@@ -1,24 +1,24 @@
-"""What /proc tells about the processes of a sandbox."""
+"""Reads the processes of a sandbox from /proc."""
 
 from pathlib import Path
 
-# In the environment of every process of a sandbox: the sandbox's folder.
+# Every process of a sandbox has this variable in its environment, with the sandbox's folder.
 MARK = "CALL_EVENTS_SANDBOX"
 
 
 def process_state(pid: int) -> str:
-    """State letter as in ps (R, S, T, Z...); "" when there is no such process."""
+    """Return the state letter, as in ps (R, S, T, Z...); "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return ""
-    # The name, in parentheses, may itself hold spaces and parentheses.
+    # The name stands in parentheses, and may itself contain spaces and parentheses.
     return stat.rpartition(")")[2].split()[0]
 
 
 def marked_with(folder: Path) -> list[int]:
-    """Ids of the processes started for a sandbox, and of their children, also of those
-    that left its process group. Zombies, who wait only for their parent, don't count."""
+    """Return the ids of a sandbox's processes and their children, even if they left its
+    process group. Zombies do not count."""
     mark = f"{MARK}={folder}".encode()
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [pid for pid in pids if mark in _environment(pid).split(b"\0")]
@@ -27,5 +27,5 @@ def marked_with(folder: Path) -> list[int]:
 def _environment(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # gone meanwhile, or somebody else's
+    except OSError:  # the process has ended, or belongs to another user
         return b""

@@ -19,7 +19,7 @@ class PrometheusServer(PrivateServer):
     """This machine's prometheus with the given configuration (YAML text)."""
 
     def __init__(self, config_text: str, history: str = "") -> None:
-        """`history`, in OpenMetrics, is what it knows already."""
+        """`history` is OpenMetrics text, which the server imports before its start."""
         super().__init__("prometheus", Host())
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -27,9 +27,9 @@ class PrometheusServer(PrivateServer):
         self._history = history
 
     def query(self, expression: str, time: float | None = None) -> list[dict[str, Any]]:
-        """Evaluate an expression at a Unix time, or now: the API's `result`, one `{metric, value}` a series.
+        """Evaluate an expression at a Unix time, or now. Return the API's `result`, one `{metric, value}` per series.
 
-        Raises urllib.error.HTTPError when the expression is wrong.
+        Raises urllib.error.HTTPError if the expression is wrong.
         """
         at = {} if time is None else {"time": f"{time:.3f}"}
         arguments = urllib.parse.urlencode({"query": expression, **at})
@@ -62,7 +62,7 @@ class PrometheusServer(PrivateServer):
         return True
 
     def _get(self, path: str) -> bytes:
-        # No proxy of the environment between us and a server on this machine.
+        # The server is on this machine, so the environment's proxy does not apply.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self.url + path, timeout=ANSWER_SECONDS) as reply:
             body: bytes = reply.read()

@@ -19,10 +19,10 @@ CTL_SECONDS = 60.0
 REGISTERED_SECONDS = 10.0
 STREAMS = "rabbit_stream_coordinator"
 AMQP_0_9_1_HEADER = b"AMQP\x00\x00\x09\x01"
-# A method frame on channel 0, of which the first is always connection.start.
+# The start of a method frame on channel 0. The first frame is always connection.start.
 METHOD_FRAME_START = b"\x01\x00\x00"
 
-# Streams are told to clients by address: without advertised_* that is the machine's name.
+# RabbitMQ tells stream clients its address; without advertised_* it is the machine's name.
 _CONFIG = """\
 listeners.tcp.default = 127.0.0.1:{amqp}
 stream.listeners.tcp.1 = 127.0.0.1:{stream}
@@ -34,15 +34,15 @@ _METRICS_CONFIG = """\
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = {metrics}
 """
-# Erlang finds `localhost` also where no /etc/hosts says it.
+# With it Erlang resolves `localhost` even without an entry in /etc/hosts.
 _INETRC = '{host, {127,0,0,1}, ["localhost"]}.\n{lookup, [file, native]}.\n'
 
 
 class RabbitMQServer(Server):
     """A RabbitMQ server that tests may use, with the stream plugin.
 
-    Attributes: `host`, `port` (AMQP 0-9-1), `amqp_url`, `stream_url` ("" when an
-    external server was given without one), `metrics_port` (0 unless it was asked for).
+    Attributes: `host`, `port` (AMQP 0-9-1), `amqp_url`, `stream_url` ("" if an external
+    server has none), `metrics_port` (0 without the plugin rabbitmq_prometheus).
     """
 
     host: str
@@ -52,31 +52,31 @@ class RabbitMQServer(Server):
     metrics_port: int = 0
 
     def fresh_queue_name(self) -> str:
-        """A unique name for a queue, exchange or stream. Nothing is declared; what a test
-        declares on an external server it must delete."""
+        """Return a unique name for a queue, exchange or stream. Nothing is declared. A test
+        must delete everything that it declares on an external server."""
         return f"ingest-test-{secrets.token_hex(6)}"
 
     def wait_until_crash_safe(self, queue: str) -> None:
         """Wait until a new quorum queue or stream would survive kill() (about a second).
 
-        RabbitMQ confirms messages of a quorum queue whose own registration (Ra's file
-        names.dets) is in memory still: killed then, 3.10 and 4.3 alike come back with the
-        queue, without its messages and without a leader, for good. For streams give
-        STREAMS instead of a name: they share one such registration.
+        RabbitMQ confirms messages of a new quorum queue before the queue's registration
+        (Ra's file names.dets) is on disk. If it is killed before that, versions 3.10 and
+        4.3 come back with the queue, but without its messages and without a leader. For
+        streams pass STREAMS as the name, as they share one registration.
 
         Raises ServerFailed after 10 s. Does nothing on an external server.
         """
 
     def ctl(self, *args: str) -> str:
-        """Run rabbitmqctl against this node and return its output; takes 1 to 3 s.
+        """Run rabbitmqctl against this node, and return its output. This takes 1 to 3 s.
 
-        Raises ServerFailed when it fails, or when the server is not ours.
+        Raises ServerFailed if it fails, or if the server is external.
         """
         raise ServerFailed("rabbitmqctl works on the tests' own servers only")
 
 
 class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
-    """A server given by URLs."""
+    """A server given by its URLs."""
 
     def __init__(self, amqp_url: str, stream_url: str) -> None:
         parts = urlsplit(amqp_url)
@@ -87,10 +87,10 @@ class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
 
 
 class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
-    """A node of our own, with its own name, cookie, name server (epmd) and ports.
+    """A private node with its own name, cookie, name server (epmd) and ports.
 
-    `metrics_port` is 0 unless the plugin rabbitmq_prometheus was asked for (it makes the
-    start slower).
+    `metrics_port` is 0 unless `metrics` enables the plugin rabbitmq_prometheus, which makes
+    the start slower.
     """
 
     host = "127.0.0.1"
@@ -145,7 +145,7 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         return self.sandbox.spawn(command, self.log, self._environment())
 
     def _start_epmd(self) -> subprocess.Popen[bytes]:
-        """The node's own name server. Erlang would else start one that outlives us."""
+        """Start the node's own name server, as the one that Erlang would start outlives the tests."""
         port = str(self._epmd_port)
         command = [self._place.find("usr/bin/epmd"), "-port", port, "-address", self.host]
         epmd = self.sandbox.spawn(self._argv(*command), self.sandbox.path / "epmd.log")
@@ -157,7 +157,7 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
         return _speaks_amqp(self.port, self.host) and accepts(self.stream_port, self.host)
 
     def _script(self, name: str) -> str:
-        # Not the one of /usr/sbin, which switches to the user rabbitmq.
+        # The script in /usr/sbin would switch to the user rabbitmq.
         return self.inside(f"rabbitmq/sbin/{name}")
 
     def _write(self, name: str, text: str) -> None:
@@ -170,7 +170,7 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
             "HOME": self.inside("home"),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_INETRC": self.inside("inetrc"),
-            # Makes the script exec erl, so that the process we started is the server.
+            # This makes the script exec erl, so that the started process is the server.
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -189,12 +189,12 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
 
 
 def private_rabbitmq(flavour: str, metrics: bool = False) -> PrivateRabbitMQ:
-    """A node of flavour `debian` (this machine's) or `sid` (the chroot's), not started."""
+    """Return a node of flavour `debian` (this machine's) or `sid` (the chroot's), not started."""
     return PrivateRabbitMQ(*place_of(flavour), metrics)
 
 
 def place_of(flavour: str) -> tuple[str, Place]:
-    """Arguments of `PrivateRabbitMQ`."""
+    """Return the arguments of `PrivateRabbitMQ`."""
     if flavour == "debian":
         return "rabbitmq", Host()
     if flavour == "sid":
@@ -203,7 +203,7 @@ def place_of(flavour: str) -> tuple[str, Place]:
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody listens there."""
+    """Return True if a server listens on the port."""
     try:
         with socket.create_connection((host, port), ANSWER_SECONDS):
             return True

@@ -1,8 +1,8 @@
-"""A RabbitMQ installation cut down to some plugins, so that it starts sooner.
+"""A RabbitMQ installation reduced to a few plugins, so that it starts faster.
 
-Erlang looks for each module in every plugin's folder, in turn: 47,000 failed opens a
-start with the 65 plugins of the package, a third of the whole start (5.5 s to 3.7 s on
-the machine where this was measured).
+Erlang searches for each module in every plugin's folder. The 65 plugins of the package
+cost 47,000 failed opens, a third of the start. On the machine of the measurement the start
+took 3.7 s instead of 5.5 s.
 """
 
 import re
@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _APPLICATIONS = re.compile(r"{applications,\s*\[(.*?)\]", re.DOTALL)
-# Started by the script itself, whatever is enabled.
+# The script starts these in any case.
 _ALWAYS = ("rabbit", "rabbitmq_prelaunch")
 
 
 def link_plugins(home: Path, root: Path, installed: str, enabled: Iterable[str]) -> None:
-    """Make `home` like the folder `installed`, with the `enabled` plugins and what they need.
+    """Fill `home` like the folder `installed`, with the `enabled` plugins and their dependencies.
 
-    `root` is the folder that its programs see as /, and from which `installed` counts.
+    `installed` is relative to `root`, the folder that its programs see as /.
     """
     plugins = root / installed.lstrip("/") / "plugins"
     folders = {folder.name.split("-")[0]: folder for folder in plugins.iterdir() if folder.is_dir()}
@@ -29,7 +29,7 @@ def link_plugins(home: Path, root: Path, installed: str, enabled: Iterable[str])
 
 
 def _with_needed(folders: dict[str, Path], names: Iterable[str]) -> set[str]:
-    """`names` and all they depend on, of those that are among `folders`."""
+    """Return `names` with all their dependencies in `folders`."""
     found: set[str] = set()
     left = list(names)
     while left:

@@ -8,9 +8,9 @@ from .rabbitmq import RabbitMQServer
 
 @contextmanager
 def variables(server: RabbitMQServer, **values: object) -> Iterator[None]:
-    """Variables of the application `rabbit`, Erlang terms; as they were afterwards.
+    """Set variables of the application `rabbit` to Erlang terms, and restore them afterwards.
 
-    Connections and channels keep to the values that they began with.
+    Open connections and channels keep their old values.
     """
     before = {name: server.ctl("eval", f"application:get_env(rabbit, {name}, undefined).").strip() for name in values}
     _set(server, values)
@@ -21,7 +21,7 @@ def variables(server: RabbitMQServer, **values: object) -> Iterator[None]:
 
 
 def _set(server: RabbitMQServer, values: Mapping[str, object]) -> None:
-    """Later versions read the largest message's size from a persistent term."""
+    """Set the variables, and the persistent term in which later versions keep the largest message's size."""
     terms = [f"application:set_env(rabbit, {name}, {value})" for name, value in values.items()]
     terms += [f"persistent_term:put({name}, {value})" for name, value in values.items()]
     server.ctl("eval", ", ".join(terms) + ".")

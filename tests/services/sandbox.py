@@ -1,4 +1,4 @@
-"""A temporary folder with processes, both of which end with the test process."""
+"""A temporary folder with processes. Both end with the test process."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ POLL_SECONDS = 0.02
 LOG_TAIL_LINES = 40
 GONE_SECONDS = 10
 
-# The guard leads the process group of everything in the sandbox and reads a pipe that
-# only the test process holds open. However that process ends (kill -9 included), the
-# pipe ends too; then a shell in a session of its own kills the group and removes the
-# folder, twice if a dying server wrote into it meanwhile.
+# The guard leads the process group of the sandbox. It reads a pipe that only the test
+# process holds open. The pipe ends when that process ends, even by kill -9. Then a shell
+# in a separate session kills the group and removes the folder. It tries again if a dying
+# server writes files at the same time.
 _GUARD = """
 trap '' INT TERM HUP
 cat >/dev/null
@@ -33,11 +33,11 @@ exec setsid sh -c '
 
 
 class ServerFailed(Exception):
-    """A test server did not start, stop or answer; the text ends with its log's tail."""
+    """A test server did not start, stop or answer. The text ends with the tail of its log."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll `condition` until it holds (True) or `seconds` have passed (False)."""
+    """Poll `condition` until it is true, and return True; return False after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -47,7 +47,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def log_tail(log: Path) -> str:
-    """The last lines of a log file; empty when there is none."""
+    """Return the last lines of a log file; "" if there is no file."""
     if not log.exists():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
@@ -56,9 +56,9 @@ def log_tail(log: Path) -> str:
 class Sandbox:
     """One temporary folder (in $TMPDIR, else /tmp) and one process group.
 
-    `close()` kills all of them and removes the folder; so does the guard when the owner
-    dies without closing, except that it leaves alone who left the group (with RabbitMQ
-    those are Erlang's helpers, which end by themselves when Erlang does).
+    `close()` kills all processes and removes the folder. If the owner dies without closing,
+    the guard does both, except for processes that left the group. With RabbitMQ these are
+    Erlang's helpers, which end when Erlang ends.
     """
 
     def __init__(self, name: str) -> None:
@@ -75,20 +75,20 @@ class Sandbox:
 
     @property
     def group(self) -> int:
-        """Process group id of everything started here."""
+        """The group id of the sandbox's processes."""
         return self._guard.pid
 
     def folder(self, name: str) -> Path:
-        """A sub-folder, made when it is not there."""
+        """Return a sub-folder; create it if it does not exist."""
         path = self.path / name
         path.mkdir(exist_ok=True)
         return path
 
     def spawn(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start a process in the group; its output is appended to `log`.
+        """Start a process in the group, and append its output to `log`.
 
-        `env` is the whole environment (default: this process's). Raises ServerFailed
-        when the program is not there.
+        `env` is the whole environment (default: that of this process). Raises ServerFailed
+        if the program does not exist.
         """
         try:
             with log.open("ab") as output:
@@ -112,9 +112,9 @@ class Sandbox:
         seconds: float,
         env: Mapping[str, str] | None = None,
     ) -> str:
-        """Run a command in the group to its end and return its standard output.
+        """Run a command in the group to its end, and return its standard output.
 
-        Raises ServerFailed on a non-zero exit, or when it takes longer than `seconds`.
+        Raises ServerFailed on a non-zero exit status, or if it takes longer than `seconds`.
         """
         try:
             done = subprocess.run(
@@ -138,7 +138,7 @@ class Sandbox:
         return {**(os.environ if env is None else env), MARK: str(self.path)}
 
     def close(self) -> None:
-        """Kill what is left of the group and remove the folder. May be called twice."""
+        """Kill the remaining processes and remove the folder. May be called twice."""
         if self._guard.returncode is not None:
             return
         os.killpg(self.group, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What all test servers have in common."""
+"""Base classes of all test servers."""
 
 import signal
 import subprocess
@@ -15,37 +15,37 @@ STOP_SECONDS = 30.0
 
 
 class Server(ABC):
-    """A server for tests; as a context manager it is started, and closed at the end."""
+    """A server for tests. Its `with` block starts it, and closes it at the end."""
 
     controllable: bool
-    """Whether stop, kill, freeze, thaw and restart work (False: somebody else's server)."""
+    """True if stop, kill, freeze, thaw and restart work; False for an external server."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start and return when it answers. Raises ServerFailed."""
+        """Start, and return when the server answers. Raises ServerFailed."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask it to end and wait for that; kill it when it takes longer than 30 s."""
+        """Stop the server, and wait for its end. Kill it if that takes longer than 30 s."""
 
     @abstractmethod
     def kill(self) -> None:
-        """kill -9, then wait until it is gone."""
+        """Kill (-9) the server, and wait for its end."""
 
     @abstractmethod
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Send SIGSTOP: connections stay open, and the server does not answer."""
 
     @abstractmethod
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
 
     @abstractmethod
     def close(self) -> None:
-        """End for good and remove everything the tests left. May be called twice."""
+        """End the server, and remove its files. May be called twice."""
 
     def restart(self) -> None:
-        """stop(), then start() on the same ports and data."""
+        """Stop, and start again with the same ports and data."""
         self.stop()
         self.start()
 
@@ -67,15 +67,15 @@ class Server(ABC):
 
 
 class ExternalServer(Server):
-    """A server that the tests were pointed at; they may use it but not control it."""
+    """A server given by its URL. Tests may use it, but not control it."""
 
     controllable = False
 
     def start(self) -> None:
-        """Nothing: it runs already."""
+        """Do nothing, as the server runs already."""
 
     def close(self) -> None:
-        """Nothing by default."""
+        """Do nothing by default."""
 
     def stop(self) -> None:
         self._refuse()
@@ -94,7 +94,7 @@ class ExternalServer(Server):
 
 
 class PrivateServer(Server):
-    """One process in a sandbox of its own, with a log in `server.log`."""
+    """A process in its own sandbox, with its log in `server.log`."""
 
     controllable = True
 
@@ -108,22 +108,22 @@ class PrivateServer(Server):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make data and configuration; called once, before the first launch."""
+        """Create data and configuration. Called once, before the first launch."""
 
     @abstractmethod
     def _launch(self) -> subprocess.Popen[bytes]:
-        """Start the process; the returned one is the server itself, not a wrapper."""
+        """Start the server, and return its own process, not a wrapper's."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether the server speaks its protocol. Must not block for long."""
+        """Return True if the server speaks its protocol. Must not block for long."""
 
     def _started(self) -> None:
-        """Called each time it begins to answer."""
+        """Called after each start, when the server answers."""
 
     @property
     def pid(self) -> int:
-        """Process id of the running server. Raises ServerFailed when it is down."""
+        """Process id of the running server. Raises ServerFailed if it is down."""
         if self._process is None:
             raise ServerFailed(f"{self._name} is not running")
         return self._process.pid
@@ -172,7 +172,7 @@ class PrivateServer(Server):
         self.sandbox.close()
 
     def inside(self, name: str) -> str:
-        """The path of a file of the sandbox, as the server sees it."""
+        """Return the path of a file of the sandbox, as the server sees it."""
         return self._place.inside(self.sandbox.path / name, self.sandbox.path)
 
     def _argv(self, *command: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A real SIP proxy, Kamailio with a configuration of docs/clients, and calls through it by sipp."""
+"""A real SIP proxy: Kamailio with a configuration of docs/clients, and calls through it by sipp."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ START_SECONDS = 20.0
 CALLS_SECONDS = 120.0
 STOP_SECONDS = 10.0
 CALL_MS = "100"
-"""How long a call lasts."""
+"""Length of a call."""
 
 
 def free_udp_port() -> int:
@@ -24,9 +24,9 @@ def free_udp_port() -> int:
 
 @contextmanager
 def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> Iterator[int]:
-    """The proxy, before a server that takes every call; the port it listens on. `defines` are values of its file."""
+    """Run the proxy before a server that accepts every call, and yield its port. `defines` are values of its file."""
     port, next_hop = free_udp_port(), free_udp_port()
-    # Several workers may let one answer overtake another, which real phones take and sipp does not.
+    # Several workers may reorder answers. Real phones accept that, but sipp does not.
     given = {"CHILDREN": "1", "LISTEN": f"udp:127.0.0.1:{port}", "NEXT_HOP": f'"sip:127.0.0.1:{next_hop}"', **defines}
     options = [word for name, value in given.items() for word in ("-A", f"{name}={value}")]
     log = folder / "kamailio.log"
@@ -38,12 +38,12 @@ def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> I
 
 
 def call(port: int, calls: int, per_second: int, folder: Path) -> None:
-    """Make calls through the proxy, and return when all have ended."""
+    """Make calls through the proxy, and return when all calls have ended."""
     _call(["-sn", "uac"], port, calls, per_second, folder)
 
 
 def call_as(user: bytes, port: int, folder: Path) -> None:
-    """One call whose From, To and Call-ID hold these bytes, whatever SIP allows there; empty: URIs without a user."""
+    """Make one call whose From, To and Call-ID hold these bytes. Empty bytes make URIs without a user."""
     uac = subprocess.run(["sipp", "-sd", "uac"], capture_output=True, check=False).stdout  # its status is 99
     uri = b"<sip:" + (user + b"@" if user else b"")
     for header, hostile in (
@@ -92,7 +92,7 @@ def _running(command: list[str], folder: Path, stderr: object = subprocess.DEVNU
 
 
 def _answers(port: int) -> bool:
-    """Whether somebody answers a SIP request there."""
+    """Return True if a server answers a SIP request on the port."""
     request = (
         f"OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;rport;branch=z9hG4bK1\r\n"
         "From: <sip:a@127.0.0.1>;tag=1\r\nTo: <sip:b@127.0.0.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"

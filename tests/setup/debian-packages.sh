@@ -1,11 +1,12 @@
 #!/bin/sh
-# Install the Debian packages of the test servers (or those named), where they are missing.
+# Install missing Debian packages of the test servers, or the named packages.
 #
 #   debian-packages.sh [PACKAGE...]
 #
-# Does nothing, and needs no rights, when all are there. Never starts a service now; a
-# machine with an init system may start rabbitmq-server or prometheus at its next boot
-# ("systemctl disable" them there). Exit code 1, with the reason, when it cannot.
+# If all packages are installed, the script does nothing and needs no rights. It never
+# starts a service. A machine with an init system may start rabbitmq-server or prometheus
+# at its next boot; use "systemctl disable" there. On failure the script prints the reason
+# and exits with 1.
 set -eu
 
 policy=/usr/sbin/policy-rc.d
@@ -15,7 +16,7 @@ fail() {
     exit 1
 }
 
-# The programs that the tests need of a package; other packages are asked of dpkg.
+# The programs that the tests need of a package. For other packages dpkg is asked.
 programs() {
     case $1 in
         mariadb-server-core) echo mariadbd mariadb-install-db ;;
@@ -50,13 +51,13 @@ as_root() {
     exec sudo -n sh "$0" "$@"
 }
 
-# 101 means "forbidden" to invoke-rc.d and deb-systemd-invoke. A policy that is there
-# already is the administrator's and stays; only one that forbids starting will do.
+# For invoke-rc.d and deb-systemd-invoke 101 means "forbidden". An existing policy is the
+# administrator's, and stays. The script goes on only if it forbids starting.
 forbid_starting() {
     if [ -e "$policy" ]; then
         code=0
         "$policy" rabbitmq-server start >/dev/null 2>&1 || code=$?
-        [ "$code" = 101 ] || fail "$policy is there and lets packages start services"
+        [ "$code" = 101 ] || fail "$policy exists and lets packages start services"
         return
     fi
     trap 'rm -f "$policy"' EXIT
@@ -65,12 +66,12 @@ forbid_starting() {
     chmod 755 "$policy"
 }
 
-# sbin is not on every user's path, and the daemons are there.
+# The daemons are in sbin, which is not on every user's path.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 [ $# -gt 0 ] || set -- mariadb-server-core mariadb-client-core rabbitmq-server prometheus
 missing=$(missing_of "$@")
 [ -n "$missing" ] || exit 0
-command -v apt-get >/dev/null || fail "no apt-get here; install these yourself:$missing"
+command -v apt-get >/dev/null || fail "there is no apt-get; install these packages yourself:$missing"
 as_root "$@"
 
 exec 9>/run/call-events-packages.lock
@@ -81,9 +82,9 @@ missing=$(missing_of "$@")
 export DEBIAN_FRONTEND=noninteractive
 forbid_starting
 apt-get -q -o DPkg::Lock::Timeout=300 update || fail "apt-get update failed"
-# Unquoted: one word a package.
+# Unquoted, so that each package is one word.
 # shellcheck disable=SC2086
 apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing ||
     fail "apt-get could not install:$missing"
 missing=$(missing_of "$@")
-[ -z "$missing" ] || fail "installed, but their programs are not there:$missing"
+[ -z "$missing" ] || fail "installed, but their programs are missing:$missing"

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Make a chroot with MySQL 9 and RabbitMQ 4 of Debian's unstable suite, for the tests.
+# Create a chroot with MySQL 9 and RabbitMQ 4 of Debian's unstable suite, for the tests.
 #
 #   sid-servers.sh
 #
 # Prints the chroot's folder: ${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/call-events-tests}/sid
-# (0.9 GB, about a minute). Does nothing when it is there; remove the folder to get newer
-# servers. Needs root. Unstable changes daily: where it cannot be installed, this says
-# "the MySQL 9 leg cannot run: REASON" and exits with 1.
+# (0.9 GB, about a minute). If the folder exists, the script does nothing; remove the folder
+# to get newer servers. Needs root. Unstable changes daily. If it cannot be installed, the
+# script prints "the MySQL 9 leg cannot run: REASON" and exits with 1.
 #
-# The work is done in mount and process namespaces of its own: its mounts and whatever a
-# package starts end with it, however it ends, and nothing needs to be undone.
+# The script works in its own mount and process namespaces. Its mounts, and processes that a
+# package starts, end with it, so nothing needs to be undone.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,7 +23,7 @@ fail() {
     exit 1
 }
 
-# Of apt's own reading of its sources (both formats), the archive of this release.
+# The archive of this release, as apt reads it from its sources (in both formats).
 mirror() {
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-sid}")
     apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Identifier: Packages' |
@@ -44,7 +44,7 @@ use_proxy_of_apt() {
     [ -z "${proxy:-}" ] || [ "$proxy" = DIRECT ] || export http_proxy="$proxy" https_proxy="$proxy"
 }
 
-# What apt needs to reach the archive from inside, and a name that Erlang needs.
+# Files with which apt reaches the archive from inside, and a host name that Erlang needs.
 prepare_chroot() {
     apt-config dump Acquire | grep -E '^Acquire::(https?::|Check-|Retries)' |
         grep -v Auto-Detect >"$building/etc/apt/apt.conf.d/50machine" || true
@@ -55,7 +55,7 @@ prepare_chroot() {
         echo 127.0.0.1 localhost >>"$building/etc/hosts"
     printf '#!/bin/sh\nexit 101\n' >"$building/usr/sbin/policy-rc.d"
     chmod 755 "$building/usr/sbin/policy-rc.d"
-    # The chroot is renamed into place when complete: no need to flush each file.
+    # The chroot gets its name when it is complete, so files need not be flushed.
     echo force-unsafe-io >"$building/etc/dpkg/dpkg.cfg.d/unsafe-io"
     mount --bind /proc "$building/proc"
     mount --bind /dev "$building/dev"
@@ -66,7 +66,7 @@ in_chroot() {
         DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} "$@"
 }
 
-# Runs inside the namespaces; all output goes to the log.
+# This runs inside the namespaces. All output goes to the log.
 build() {
     use_proxy_of_apt
     debootstrap --variant=minbase sid "$building" "$1"
@@ -85,7 +85,7 @@ if [ "${1:-}" = --build ]; then
     exit
 fi
 
-# It gets this name only when it is complete.
+# The chroot has this name only if it is complete.
 if [ -d "$root" ]; then
     echo "$root"
     exit

@@ -1,4 +1,4 @@
-"""Clients in a thread of their own, so that a test may wait for the servers it kills."""
+"""Clients in a separate thread, so that a test may block while it kills servers."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Background(ABC):
-    """`with` it: `_run` goes on until the block ends, and then to its end, within `stop_seconds`."""
+    """Runs `_run` in a thread during a `with` block. After the block `_run` must end within `stop_seconds`."""
 
     def __init__(self, stop_seconds: float) -> None:
         self._stop_seconds = stop_seconds
@@ -25,7 +25,7 @@ class Background(ABC):
         self.stop()
 
     def stop(self) -> None:
-        """Begin nothing more, and return when what has begun is done or given up. May be called twice."""
+        """Start no new requests, and return when all running ones are done or have failed. May be called twice."""
         self._stopping.set()
         self._thread.join(self._stop_seconds)
         assert not self._thread.is_alive(), f"{self._thread.name} does not stop"

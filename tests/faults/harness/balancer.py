@@ -1,4 +1,4 @@
-"""A balancer's one duty: to send new connections to a node that says it is ready."""
+"""A load balancer: it sends new connections to a node whose `/readyz` says that it is ready."""
 
 import threading
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Balancer:
         assert not self._thread.is_alive(), "the balancer does not stop"
 
     def port(self) -> int:
-        """A ready node's, in turn; with none ready, any node's."""
+        """The port of a ready node, in turn; of any node if no node is ready."""
         ready = self._ready or [node.port for node in self._nodes]
         return ready[next(self._turn) % len(ready)]
 

@@ -1,6 +1,6 @@
-"""Calls on several nodes: each event is sent when the one before is answered, mostly to another node.
+"""Calls on several nodes: each event is sent after the answer to the one before, usually to another node.
 
-What a stream must hold of them: each event once, all of a call in one partition, in the order of the answers.
+The stream must hold each event once. All events of a call must be in one partition, in the order of the answers.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ from tests.faults.harness.background import Background
 from tests.faults.harness.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
 
 STEPS = 5
-"""Events of a call, unless a test says otherwise."""
+"""The default number of events in a call."""
 CALLERS = 32
 STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
 REFUSED_SECONDS = 0.2
-"""Before a refused event is sent again."""
+"""Pause before a refused event is sent again."""
 PREFETCH_MESSAGES = 2000
 QUIET_SECONDS = 1.0
 EXAMPLES = 10
 READ_SECONDS = 20.0
-"""So long a stream may be silent that is not read to its end, or has nothing."""
+"""A stream may be silent for this time while it is empty, or not read to its end."""
 
 Message = tuple[str, int]
-"""Of a stream: the call, and which of its events."""
+"""A message of a stream: the call, and the number of its event."""
 
 
 class Calls(Background):
-    """`with Calls(ports) as calls:` makes calls until the block ends. Runs in a thread of its own."""
+    """`with Calls(ports) as calls:` makes calls in a separate thread until the block ends."""
 
     def __init__(
         self, ports: Sequence[int], callers: int = CALLERS, events_per_second: float = 400.0, steps: int = STEPS
     ) -> None:
         super().__init__(STOP_SECONDS + steps * callers / events_per_second)
         self.answered: dict[str, int] = {}
-        """Call → how many of its events were answered 200, from the first on."""
+        """Call → number of its events answered 200; these are its first events."""
         self.unknown: set[Message] = set()
         self.refused = 0
         self.longest_seconds = 0.0
@@ -59,7 +59,7 @@ class Calls(Background):
         return sum(list(self.answered.values()))
 
     def made(self, message: Message) -> bool:
-        """Whether it is of these calls."""
+        """Return True if the message belongs to these calls."""
         return message[0].startswith(f"{self._run_id}-")
 
     async def _run(self) -> None:
@@ -81,7 +81,7 @@ class Calls(Background):
             await client.close()
 
     async def _made(self, client: Client, call: str, step: int) -> bool:
-        """Send the event until it is taken; False if it is not known whether it was."""
+        """Send the event until it is accepted. Return False if an answer is missing, so that the result is unknown."""
         body = json.dumps(
             {
                 "call_id": call,
@@ -119,7 +119,7 @@ class Calls(Background):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What the partitions hold, compared with the answers."""
+    """The comparison of the partitions with the answers."""
 
     events: int
     lost: int
@@ -129,7 +129,7 @@ class Found(msgspec.Struct, frozen=True):
     disordered: int
     """Calls whose events are not in the order of their answers."""
     examples: Mapping[str, Sequence[int]]
-    """Some of these, and how theirs are there."""
+    """Some of the disordered calls, and the order of their events in the partition."""
 
     @property
     def faults(self) -> dict[str, int]:
@@ -157,9 +157,9 @@ def compared(answered: Mapping[str, int], partitions: Iterable[Sequence[Message]
 
 
 def read_partition(amqp_url: str, stream: str) -> list[Message]:
-    """All messages of a stream, in its order, over AMQP 0.9.1: another client than the service's.
+    """Read all messages of a stream, in order, over AMQP 0.9.1, with another client than the service's.
 
-    Silence is the end only behind the first message of the last chunk: before that RabbitMQ is but slow.
+    Silence means the end only after the first message of the last chunk. Before that RabbitMQ is only slow.
     """
     messages: list[Message] = []
     with _connected(amqp_url) as connection:
@@ -185,12 +185,12 @@ def _connected(amqp_url: str) -> Iterator[pika.BlockingConnection]:
     try:
         yield connection
     finally:
-        with suppress(pika.exceptions.AMQPError):  # pika gives back what it was sent ahead, which streams do not know
+        with suppress(pika.exceptions.AMQPError):  # pika returns prefetched messages, which streams do not support
             connection.close()
 
 
 def _consumed(channel: Any, stream: str, start: str, quiet_seconds: float) -> Iterator[tuple[int | None, bytes]]:
-    """Offset and body of each message; without an offset when none has come for so long."""
+    """Yield offset and body of each message; an item without an offset if none arrives within `quiet_seconds`."""
     channel.basic_qos(prefetch_count=PREFETCH_MESSAGES)
     arguments, taken = {"x-stream-offset": start}, 0
     for method, properties, body in channel.consume(stream, arguments=arguments, inactivity_timeout=quiet_seconds):

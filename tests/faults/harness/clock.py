@@ -1,16 +1,16 @@
-"""A clock of the service's own, which a test sets back: libfaketime between the service and the system."""
+"""A separate clock for the service, which a test can set back: libfaketime replaces the system's clock."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 SEEN_SECONDS = 1.5
-"""After this, all have seen that the clock was set: the library looks once a second, as each look is slow."""
+"""After this time all processes use the new time: the library reads its file once a second, as reading is slow."""
 
 LIBRARIES = "usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 class Clock:
-    """Shows the time, `ahead_seconds` from it, until it is set back; `environment` is for those who live by it."""
+    """A clock that is `ahead_seconds` fast until it is set back. `environment` is for processes that use it."""
 
     def __init__(self, file: Path, ahead_seconds: float = 0.0) -> None:
         self._file = file
@@ -18,7 +18,7 @@ class Clock:
         self.step_back(0)
 
     def step_back(self, seconds: float) -> None:
-        """Further back than it is."""
+        """Set the clock back by `seconds`, in addition to earlier steps."""
         self._behind_seconds += seconds
         draft = self._file.with_suffix(".draft")
         draft.write_text(f"{-self._behind_seconds:+.0f}")

@@ -1,4 +1,4 @@
-"""A consumer that takes the queue's messages while the fault lasts, and notes when each came."""
+"""A consumer that reads the queue during a fault, and records when each message arrived."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ STOP_SECONDS = 10.0
 
 
 class Consumer:
-    """`with Consumer(url, queue) as seen:` takes messages until the block ends."""
+    """`with Consumer(url, queue) as seen:` consumes messages until the block ends."""
 
     def __init__(self, amqp_url: str, queue: str) -> None:
         self.messages: list[Message] = []
@@ -37,12 +37,12 @@ class Consumer:
         assert not self._thread.is_alive(), "the consumer does not stop"
 
     def wait_for(self, events: int) -> None:
-        """Wait until so many different events were seen."""
+        """Wait until this number of different events has arrived."""
         if not wait_until(lambda: len(self._came) >= events, SEEN_SECONDS):
             raise AssertionError(f"{len(self._came)} of {events} events were seen")
 
     def delays(self, ledger: Ledger) -> str:
-        """How long after its sending each event was first seen."""
+        """Describe the times from sending an event to its first arrival."""
         delays = sorted(came - ledger.ok[key] for key, came in self._came.items() if key in ledger.ok)
         p50, p99 = delays[len(delays) // 2], delays[len(delays) * 99 // 100]
         return f"consumers saw events {p50:.2f} s after they were sent (p99 {p99:.2f} s, at most {delays[-1]:.2f} s)"

@@ -1,4 +1,4 @@
-"""A disk so small that it gets full."""
+"""A small disk that a test can fill."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ PAGE_BYTES = 4096
 
 
 class SmallDisk:
-    """A file system of its own, in memory; see `small_disk`."""
+    """A small file system in memory; see `small_disk`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -20,7 +20,7 @@ class SmallDisk:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Another file has what was free of the disk, within the block."""
+        """Fill the free space of the disk with another file, for the block."""
         ballast = self.folder / "ballast"
         with ballast.open("wb", buffering=0) as file, suppress(OSError):
             while True:
@@ -33,7 +33,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
-    """Such a disk is mounted on the folder, within the block. Needs root, and the right to mount."""
+    """Mount a small disk on the folder, for the block. Needs root, and the right to mount."""
     folder.mkdir(parents=True)
     _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "call-events-tests", str(folder))
     try:

@@ -1,8 +1,7 @@
-"""The ledger: what was sent and how each was answered, kept outside the service; and its comparison.
+"""The ledger: the events that a test sent, with their answers; and its comparison with table and queue.
 
-Every event has a `call_id` of its own, the ledger's key. Of the events answered 200, each must be one
-row, and at least one message. One that was refused, or whose answer never came, may be there or not,
-but never twice.
+Each event has its own `call_id`, the key of the ledger. Each event answered 200 must be one row, and at least
+one message. An event that was refused or not answered may be stored, but at most once.
 """
 
 import json
@@ -22,19 +21,19 @@ BODY = (
     '"to_number":"anonymous", "from_number":"+15551230001","cost":0.10, "big":12345678901234567890123,'
     '"note":"it\'s \\\\ \\"kept\\" \u00e9"}'
 )
-"""Order, spacing and numbers are such as MySQL's JSON type does not keep."""
+"""MySQL's JSON type would not keep the order, spacing and numbers of this body."""
 
 
 class Ledger:
-    """Written by one load, read by anyone."""
+    """One load writes it; others may read it."""
 
     def __init__(self) -> None:
         self.ok: dict[Key, float] = {}
-        """Key → when it was sent (monotonic)."""
+        """Key → send time (monotonic)."""
         self.refused: dict[Key, int] = {}
         self.unknown: set[Key] = set()
         self.unreached = 0
-        """Tries that found nobody listening: nothing was sent."""
+        """Attempts without a connection: nothing was sent."""
         self.longest_seconds = 0.0
         self._run = token_hex(4)
         self._count = 0
@@ -55,7 +54,7 @@ class Ledger:
 
 
 def joined(one: Ledger, other: Ledger) -> Ledger:
-    """The ledger of both loads; their keys differ."""
+    """Merge the ledgers of two loads, whose keys differ."""
     both = Ledger()
     both.ok = one.ok | other.ok
     both.refused = one.refused | other.refused
@@ -66,36 +65,36 @@ def joined(one: Ledger, other: Ledger) -> Ledger:
 
 
 def body_of(key: Key) -> bytes:
-    """The one body that is ever sent under this key."""
+    """Return the body of this key, which is always the same."""
     return BODY.replace("KEY", key).encode()
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a ledger's comparison with the table and the queue found."""
+    """The comparison of a ledger with the table and the queue."""
 
     ok: int
     refused: Mapping[int, int]
-    """Status → how many."""
+    """Status → number of events."""
     unknown: int
     unknown_stored: int
-    """Of those, how many are in the table: processed, but the answer was cut off."""
+    """Events of `unknown` that are in the table: stored, but their answer was lost."""
     rows_lost: int
     rows_doubled: int
     messages_lost: int
     messages_wrong: int
-    """Not of any row: another id than the row's, another body than was sent, or no row at all."""
+    """Messages without a matching row: the id or the body differs, or there is no row."""
     repeated: int
     longest_seconds: float
 
     @property
     def faults(self) -> dict[str, int]:
-        """What the service promises never to happen, and did; empty if it kept its promises."""
+        """Broken promises of the service; empty if it kept them all."""
         names = ("rows_lost", "rows_doubled", "messages_lost", "messages_wrong")
         return {name: count for name in names if (count := getattr(self, name))}
 
 
 def added(one: Result, other: Result) -> Result:
-    """The result of both rounds together."""
+    """Add the results of two rounds."""
     return Result(
         ok=one.ok + other.ok,
         refused=Counter(one.refused) + Counter(other.refused),
@@ -111,10 +110,9 @@ def added(one: Result, other: Result) -> Result:
 
 
 def compare(ledger: Ledger, rows: Sequence[Row], messages: Iterable[Message], sent_since: float = 0.0) -> Result:
-    """Compare once nothing is on its way any more.
+    """Compare when all events are stored and published.
 
-    `sent_since` (monotonic) leaves messages of events sent before it out of account, where the test
-    itself has thrown them away.
+    Messages of events sent before `sent_since` (monotonic) are ignored, as the test itself deleted them.
     """
     row_ids = {key: row_id for row_id, key in rows}
     copies = Counter(key for _, key in rows)

@@ -1,4 +1,4 @@
-"""A load on the service: events at a bounded rate over keep-alive connections, each entered in a ledger."""
+"""A load on the service: events at a bounded rate over keep-alive connections, recorded in a ledger."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from tests.faults.harness.ledger import Key, Ledger, body_of
 from tests.running import TOKEN
 
 ANSWER_SECONDS = 10.0
-"""After this long without an answer a request is unknown."""
+"""A request without an answer after this time is unknown."""
 CONNECT_SECONDS = 2.0
 EVENTS_PER_SECOND = 300.0
 CONNECTIONS = 16
@@ -18,14 +18,14 @@ STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
 
 
 class Client:
-    """One keep-alive HTTP/1.1 connection, opened anew after it was lost."""
+    """One keep-alive HTTP/1.1 connection, which is opened again after a loss."""
 
     def __init__(self, port: Callable[[], int]) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def connect(self) -> None:
-        """Make sure that there is a connection. Raises OSError, also TimeoutError."""
+        """Connect if there is no connection. Raises OSError or TimeoutError."""
         if self._streams and self._streams[0].at_eof():
             await self.close()
         if self._streams is None:
@@ -33,7 +33,7 @@ class Client:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port())
 
     async def post(self, body: bytes) -> int:
-        """The status of the answer. Raises OSError (also TimeoutError) or EOFError if none comes."""
+        """Send a body, and return the status of the answer. Raises OSError, TimeoutError or EOFError without one."""
         assert self._streams is not None, "connect comes first"
         reader, writer = self._streams
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -56,10 +56,10 @@ class Client:
 
 
 class Load(Background):
-    """`with Load(port) as load:` posts events until the block ends, then waits for the answers still due.
+    """`with Load(port) as load:` posts events until the block ends, and then waits for the open answers.
 
-    Runs in a thread of its own, so that the test may wait for the servers it kills. What one event is
-    late does not add to the rate of the next: an outage is not followed by a flood.
+    It runs in a separate thread, so that the test may block while it kills servers. A late event does not
+    raise the rate of the next ones, so an outage is not followed by a flood.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Load(Background):
         events_per_second: float = EVENTS_PER_SECOND,
         connections: int = CONNECTIONS,
         *,
-        insisting: bool = False,
+        resending: bool = False,
     ) -> None:
-        """`port` may be a balancer's choice for each new connection; who is `insisting` sends again what is not
-        answered, until it is, also after the end."""
+        """`port` returns the port for each new connection, for example a balancer's choice. With `resending` the load
+        sends an unanswered event again until it is answered, even after the block."""
         super().__init__(STOP_SECONDS)
         self.ledger = Ledger()
         self.events_per_second = events_per_second
         self._port = port if callable(port) else lambda: port
         self._connections = connections
-        self._insisting = insisting
+        self._resending = resending
         self._interval_seconds = connections / events_per_second
 
     async def _run(self) -> None:
@@ -92,12 +92,12 @@ class Load(Background):
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + self._interval_seconds, time.monotonic())
             key = await self._post(client)
-            while key and self._insisting:
+            while key and self._resending:
                 key = await self._post(client, key)
         await client.close()
 
     async def _post(self, client: Client, again: Key | None = None) -> Key | None:
-        """Send a new event, or an old one again; its key if there was no answer."""
+        """Send a new event, or `again` an old one. Return its key if there was no answer."""
         try:
             await client.connect()
         except OSError:

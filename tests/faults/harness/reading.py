@@ -1,4 +1,4 @@
-"""Reads what the ledger is compared with: the rows of the table and the messages of the queue."""
+"""Reads the rows of the table and the messages of the queue, for the comparison with the ledger."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 MESSAGES = "SELECT message_id, body FROM messages"
 QUIET_SECONDS = 0.5
-"""A queue that is empty by its own count, and sends nothing for so long, is empty."""
+"""A queue is empty if its own count is zero, and it sends nothing for this time."""
 
 
 def rows_of(database_url: str) -> list[Row]:
@@ -28,28 +28,28 @@ def rows_of(database_url: str) -> list[Row]:
 
 
 def payloads_of(database_url: str) -> list[str]:
-    """In the order of their ids."""
+    """Return the payloads in the order of their ids."""
     return [str(payload) for (payload,) in _query(database_url, PAYLOADS)]
 
 
 def backlog_of(database_url: str, accepted_before_ms: int | None = None) -> int:
-    """Events committed and not known to be published; of those only that came before this Unix time."""
+    """Count committed events that may be unpublished; optionally only those accepted before this Unix time."""
     before = ID_MAX if accepted_before_ms is None else first_id_at(accepted_before_ms)
     return int(_query(database_url, BACKLOG.format(before=before))[0][0])
 
 
 def spooled(data_dir: Path) -> int:
-    """Events in the spools of all workers."""
+    """Count the events in the spools of all workers."""
     return sum(spool.usage.events for spool in contents(data_dir / "spool"))
 
 
 def first_id_at(unix_ms: int) -> int:
-    """No id made before this Unix time is larger."""
+    """Return the largest possible id of the time before this Unix time."""
     return IdGenerator(0, lambda: unix_ms * 1000).take(1)[0]
 
 
 def take_messages(amqp_url: str, queue: str) -> list[Message]:
-    """All messages of the queue, which is empty afterwards."""
+    """Consume all messages of the queue."""
     with channel_to(amqp_url) as channel:
         messages: list[Message] = []
         while True:
@@ -63,19 +63,19 @@ def take_messages(amqp_url: str, queue: str) -> list[Message]:
 
 
 def embedded_messages(data_dir: Path) -> list[Message]:
-    """The messages of the embedded queue, which keeps them."""
+    """Read the messages of the embedded queue, which stay there."""
     return [(int(message_id), bytes(body)) for message_id, body in _sqlite(data_dir / FILE_NAME, MESSAGES)]
 
 
 def ids_of_calls(database_url: str, calls: Iterable[str]) -> list[tuple[str, int]]:
-    """Call and id of each of their events, in the order of the ids."""
+    """Return call and id of each event of these calls, in the order of the ids."""
     listed = ", ".join(f"'{call}'" for call in calls) or "NULL"
     sql = f"SELECT call_id, id FROM call_event_logs WHERE call_id IN ({listed}) ORDER BY id"
     return [(str(call), int(event_id)) for call, event_id in _query(database_url, sql)]
 
 
 def declare_full_queue(amqp_url: str, queue: str, messages_max: int) -> None:
-    """A quorum queue that refuses further messages once it holds so many."""
+    """Declare a quorum queue that refuses messages when it holds `messages_max`."""
     arguments = {"x-queue-type": "quorum", "x-max-length": messages_max, "x-overflow": "reject-publish"}
     with channel_to(amqp_url) as channel:
         channel.queue_declare(queue, durable=True, arguments=arguments)
@@ -88,18 +88,18 @@ def delete_queue(amqp_url: str, queue: str) -> None:
 
 def version_of(amqp_url: str) -> str:
     with channel_to(amqp_url) as channel:
-        properties = channel.connection._impl.server_properties  # nothing public tells it
+        properties = channel.connection._impl.server_properties  # pika has no public access to it
     return f"{properties['product']} {properties['version']}"
 
 
 def version_numbers(amqp_url: str) -> tuple[int, ...]:
-    """Such as (3, 10)."""
+    """Return the version's numbers, such as (3, 10)."""
     return tuple(map(int, version_of(amqp_url).split()[-1].split(".")[:2]))
 
 
 @contextmanager
 def channel_to(amqp_url: str) -> Iterator[Any]:
-    """A channel on a connection of its own."""
+    """Open a channel on a new connection."""
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
     try:
         yield connection.channel()

@@ -1,4 +1,4 @@
-"""The service with two workers on a database and a queue of its own, and what can befall it."""
+"""The service with two workers, with its own database and queue; and the faults that a test can cause."""
 
 import json
 import os
@@ -20,16 +20,16 @@ from tests.services.server import Server
 WORKERS = 2
 RECOVERY_SECONDS = 30.0
 PUBLISHED_SECONDS = 60.0
-"""The promise: within a minute of the broker's return there is no backlog."""
+"""The promise: one minute after the broker's return there is no backlog."""
 DRAINED_SECONDS = 300.0
 STEADY_SECONDS = 0.7
-"""This many seconds' worth of events answered 200 are between any two faults."""
+"""Between two faults the service must answer as many events as are sent in this time."""
 WORKER_DEATHS_APART_SECONDS = 6.0
 """Granian stops its server when a second worker dies within 5.5 s of the first (STACK.md)."""
 
 
 class Scene:
-    """A running service, its servers, and what to ask them."""
+    """A running service with its servers."""
 
     def __init__(self, service: ServiceProcess, mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
         self.service = service
@@ -42,13 +42,13 @@ class Scene:
         return Load(self.service.port, events_per_second)
 
     def wait_for_steady(self, load: Load) -> None:
-        """Wait until `STEADY_SECONDS` of further events was answered 200."""
+        """Wait until the service has answered as many further events as are sent in `STEADY_SECONDS`."""
         wanted = len(load.ledger.ok) + int(STEADY_SECONDS * load.events_per_second)
         if not wait_until(lambda: len(load.ledger.ok) >= wanted, RECOVERY_SECONDS):
             raise AssertionError(f"events are not accepted (again):\n{self.service.log()}")
 
     def wait_until_drained(self) -> None:
-        """Wait until the spools are empty: all that was accepted is in the database."""
+        """Wait until the spools are empty, so that all accepted events are in the database."""
 
         def left() -> int:
             return spooled(Path(self.service.environment["INGEST_DATA_DIR"]))
@@ -57,7 +57,7 @@ class Scene:
             raise AssertionError(f"{left()} events are in the spool still:\n{self.service.log()}")
 
     def wait_until_published(self, accepted_before_ms: int | None = None) -> None:
-        """Wait until the outbox is empty, or holds nothing that came before this Unix time."""
+        """Wait until the outbox is empty, or holds no event accepted before this Unix time."""
 
         def backlog() -> int:
             return backlog_of(self.database_url, accepted_before_ms)
@@ -69,9 +69,9 @@ class Scene:
         return take_messages(self.rabbitmq.amqp_url, self.queue)
 
     def account(self, ledger: Ledger, taken: Sequence[Message] = (), *, sent_since: float = 0.0) -> Result:
-        """Wait until all is in the database and published, then take the queue's messages and compare.
+        """Wait until all events are in the database and published, then consume the queue and compare.
 
-        `taken` are messages that were taken from the queue before.
+        `taken` are messages that the test has already consumed.
         """
         self.wait_until_drained()
         self.wait_until_published()
@@ -79,27 +79,27 @@ class Scene:
         return compare(ledger, rows_of(self.database_url), messages, sent_since)
 
     def kill_worker(self) -> None:
-        """kill -9 of one worker; returns when another one has taken its place."""
+        """Kill (-9) one worker, and return when another one has replaced it."""
         victim = min(self.service.worker_pids())
         os.kill(victim, signal.SIGKILL)
         self._wait_until_replaced([victim])
 
     def kill_all_workers(self) -> None:
-        """kill -9 of every worker; returns when others have taken their places."""
+        """Kill (-9) every worker, and return when others have replaced them."""
         victims = self.service.worker_pids()
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
         self._wait_until_replaced(victims)
 
     def freeze_worker(self) -> None:
-        """SIGSTOP of one worker, for good; returns when another one has taken its place."""
+        """Stop one worker with SIGSTOP, without a later SIGCONT. Return when another one has replaced it."""
         victim = min(self.service.worker_pids())
         os.kill(victim, signal.SIGSTOP)
         self._wait_until_replaced([victim])
 
     @contextmanager
     def frozen_service(self) -> Iterator[None]:
-        """SIGSTOP of supervisor and workers, for the block."""
+        """Stop supervisor and workers with SIGSTOP, for the block."""
         self.service.signal(signal.SIGSTOP)
         try:
             yield
@@ -112,46 +112,46 @@ class Scene:
             return set(pids).isdisjoint(victims) and len(pids) == WORKERS
 
         if not wait_until(replaced, RECOVERY_SECONDS):
-            raise AssertionError(f"no worker took the dead one's place:\n{self.service.log()}")
+            raise AssertionError(f"no worker replaced the dead one:\n{self.service.log()}")
         self.service.wait_for_status("ready")
 
     def kill_mysql(self) -> None:
-        """kill -9 of the database, and its restart; returns when the service works with it again."""
+        """Kill (-9) and restart the database. Return when the service works with it again."""
         self.mysql.kill()
         self.mysql.start()
         self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
 
     def kill_rabbitmq(self) -> None:
-        """kill -9 of the broker, and its restart; returns when the service works with it again."""
+        """Kill (-9) and restart the broker. Return when the service works with it again."""
         self.rabbitmq.wait_until_crash_safe(self.queue)
         self.rabbitmq.kill()
         self.rabbitmq.start()
         self.service.wait_for_status("ready", seconds=RECOVERY_SECONDS)
 
     def kill_service(self) -> None:
-        """kill -9 of the supervisor and all workers, and a new start."""
+        """Kill (-9) the supervisor and all workers, and start the service again."""
         self.service.kill()
         self.service.start()
         self.service.wait_for_status("ready")
 
     def problem(self, check: str) -> str | None:
-        """What `/readyz` says of it, by the worker that answers; None while that is fine."""
+        """Return the problem of a check in `/readyz`, from any worker; None if the check is fine."""
         answer = json.loads(self.service.request("GET", "/readyz")[1])["checks"][check]
         return None if answer == "ok" else str(answer)
 
     def set_aside(self) -> int:
-        """Events in the spools of all workers that are not brought to the database by themselves."""
+        """Count the events that the spools have set aside, and do not bring to the database."""
         spools = contents(Path(self.service.environment["INGEST_DATA_DIR"]) / "spool")
         return sum(spool.usage.refused_events for spool in spools)
 
     def logged(self, logger: str) -> list[str]:
-        """The messages of this logger so far."""
+        """Return the messages of this logger so far."""
         return [line["message"] for line in self.service.log_lines() if line.get("logger") == logger]
 
 
 @contextmanager
 def stopped(server: Server) -> Iterator[None]:
-    """The server is not running within the block."""
+    """Stop the server for the block."""
     server.stop()
     try:
         yield
@@ -161,7 +161,7 @@ def stopped(server: Server) -> Iterator[None]:
 
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
-    """SIGSTOP for the block: connections stay open, and nothing answers."""
+    """Stop the server with SIGSTOP for the block: connections stay open, and it does not answer."""
     server.freeze()
     try:
         yield
@@ -170,7 +170,7 @@ def frozen(server: Server) -> Iterator[None]:
 
 
 def let_pass(seconds: float) -> None:
-    """For faults that are defined by how long they last."""
+    """Wait, for faults that have a fixed length."""
     until = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= until, seconds + 1)
 
@@ -182,7 +182,7 @@ def scene(
     settings: Mapping[str, str] | None = None,
     ready: str = "ready",
 ) -> Iterator[Scene]:
-    """The service, `ready`, with a fresh database and queue; `settings` as for `ServiceProcess`."""
+    """Run the service until it is `ready`, with a new database and queue; `settings` as for `ServiceProcess`."""
     values = {
         "DATABASE_URL": mysql.fresh_database(),
         "BROKER_URL": rabbitmq.amqp_url,

@@ -1,4 +1,4 @@
-"""The wire between the service and a server: it can be cut, be slow, and swallow what is sent."""
+"""The wire between the service and a server. It can be cut, slow, or drop all bytes."""
 
 import asyncio
 import threading
@@ -13,11 +13,11 @@ ANSWER_SECONDS = 10.0
 
 T = TypeVar("T")
 Chunk = tuple[float, bytes]
-"""When it may go on (the loop's time), and the bytes: empty at the end."""
+"""The time of delivery (of the loop's clock), and the bytes; empty bytes mean the end."""
 
 
 class Wire(Proxy):
-    """`with Wire(url) as wire:` runs in a thread of its own, so that the test may wait for other things."""
+    """`with Wire(url) as wire:` forwards connections in a separate thread, so that the test may block."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -43,12 +43,12 @@ class Wire(Proxy):
         self._loop.close()
 
     def cut(self) -> int:
-        """End all connections, whatever is on its way on them; how many there were. New ones may be made at once."""
+        """Cut all connections at once, and return their number. New connections are possible immediately."""
         return self._do(self._cut())
 
     @contextmanager
     def delayed(self, seconds: float) -> Iterator[None]:
-        """Every byte, in both directions, takes so long."""
+        """Delay every byte in both directions by `seconds`, for the block."""
         self._delay_seconds = seconds
         try:
             yield
@@ -57,7 +57,10 @@ class Wire(Proxy):
 
     @contextmanager
     def swallowing(self) -> Iterator[None]:
-        """Nothing arrives and no connection ends; at the block's end all of it arrives, as TCP sends it again."""
+        """Hold back all bytes for the block, without closing connections.
+
+        They arrive after it, as with TCP's resends.
+        """
         self._loop.call_soon_threadsafe(self._whole.clear)
         try:
             yield

@@ -1,4 +1,4 @@
-"""The clock stepped back under load: ids are never made twice, and nothing waits for the old time to come again."""
+"""The clock is set back under load: no id is made twice, and nothing waits until the clock reaches the old time."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from tests.faults.report import Report
 from tests.services import MySQLServer, RabbitMQServer
 
 EVENTS_PER_SECOND = 400.0
-"""So many that times come again to the millisecond, which ids are made of."""
+"""At this rate the same milliseconds, of which ids are made, occur again."""
 FAR_SECONDS = 3600.0
-"""Any lease of the old time ends long after the test."""
+"""A lease of the old time ends long after the test."""
 NEAR_SECONDS = 2.0
-"""Back to when events came, of which the ids must not be made again."""
+"""A time at which events arrived, whose ids must not be made again."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def clock() -> Iterator[Clock]:
 def here(
     mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
-    """All of the service lives by that clock."""
+    """The whole service uses that clock."""
     for name, value in clock.environment.items():
         monkeypatch.setenv(name, value)
     with scene(mysql, rabbitmq, {"LEASE_SECONDS": str(form.lease_seconds)}) as made:
@@ -45,7 +45,7 @@ def test_clock_stepped_back_is_not_noticed_by_clients_and_loses_nothing(
         for _ in range(form.steps):
             here.wait_for_steady(load)
             with stopped(here.mysql):
-                here.wait_for_steady(load)  # into the spool, with leases of the old time
+                here.wait_for_steady(load)  # these events go to the spool, with leases of the old time
                 clock.step_back(FAR_SECONDS)
                 let_pass(SEEN_SECONDS)
             here.wait_for_steady(load)
@@ -55,7 +55,7 @@ def test_clock_stepped_back_is_not_noticed_by_clients_and_loses_nothing(
     fault = "clock set back by an hour, and by 2 s"
     result = report.add(fault, form.steps, here.account(load.ledger), remark="the hour while the database was stopped")
     times = [line["time"] for line in here.service.log_lines()]
-    assert times[-1] < times[0], "the service has not seen the other time"
+    assert times[-1] < times[0], "the service does not use the new time"
     assert not result.faults, result
     assert not result.refused, result
     assert result.unknown == 0, result

@@ -1,4 +1,4 @@
-"""Two services on copies of one data folder, as of a machine's image or a volume's snapshot, under load at once."""
+"""Two services run at once on copies of one data folder, as after a copy of a machine's image or a volume."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer
 
 EVENTS_PER_SECOND = 400.0
-"""Of each: so many that ids of one slot would meet in the same millisecond."""
+"""The rate of each service: ids of one slot would collide in the same millisecond."""
 OWN = ("INGEST_HOST", "INGEST_PORT", "INGEST_DATA_DIR")
 
 
@@ -28,7 +28,7 @@ def here(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[S
 
 @contextmanager
 def copy_of(here: Scene, folder: Path) -> Iterator[Scene]:
-    """Another service on a copy of the data folder as it is now, once it takes events."""
+    """Start another service on a copy of the current data folder, and wait until it accepts events."""
     settings = {
         name.removeprefix("INGEST_"): value
         for name, value in here.service.environment.items()
@@ -42,7 +42,7 @@ def copy_of(here: Scene, folder: Path) -> Iterator[Scene]:
 
 @contextmanager
 def away(server: MySQLServer) -> Iterator[Callable[[], None]]:
-    """The server is stopped, until what is given is called, or the block ends."""
+    """Stop the server. It starts again when the yielded function is called, or when the block ends."""
     with ExitStack() as back:
         back.enter_context(stopped(server))
         yield back.close
@@ -68,7 +68,7 @@ def test_copy_of_a_running_service(here: Scene, tmp_path: Path, report: Report) 
     assert not result.refused, result
 
 
-def test_copy_that_starts_while_the_database_is_away(here: Scene, tmp_path: Path, report: Report) -> None:
+def test_copy_that_starts_while_the_database_is_down(here: Scene, tmp_path: Path, report: Report) -> None:
     with here.load(EVENTS_PER_SECOND) as first, away(here.mysql) as come_back:
         here.wait_for_steady(first)
         with copy_of(here, tmp_path / "copy") as other:
@@ -83,7 +83,7 @@ def test_copy_that_starts_while_the_database_is_away(here: Scene, tmp_path: Path
     assert not result.refused, result
 
 
-def test_copy_of_a_stopped_service_and_both_start_while_the_database_is_away(
+def test_copy_of_a_stopped_service_and_both_start_while_the_database_is_down(
     here: Scene, tmp_path: Path, report: Report
 ) -> None:
     here.service.stop()

@@ -1,4 +1,4 @@
-"""Full disks: the spool's, while it is all there is, and the database's."""
+"""Full disks: the spool's while the database is down, and the database's."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until
 
 SPOOL_BYTES = 200_000
 DATABASE_BYTES = 512 << 20
-"""An empty MySQL takes 200 MB, most of it for logs."""
+"""An empty MySQL needs 200 MB, most of it for logs."""
 ENOUGH = 50
-"""So many events show that a disk is full for good."""
+"""This number of events shows that the disk stays full."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def database_disk(folder: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def small_mysql(database_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQLServer]:
-    """A server that keeps its files on the small disk: servers' folders are where `tempfile` says."""
+    """A server whose files are on the small disk, as servers use the folder of `tempfile`."""
     monkeypatch.setattr(tempfile, "tempdir", str(database_disk.folder))
     server = mysql_server()
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Workers that stand still, and all of them killed at once."""
+"""Frozen workers, and all workers killed at once."""
 
 from tests.faults.form import Form
 from tests.faults.harness.load import CONNECTIONS
@@ -21,7 +21,7 @@ def test_frozen_worker_is_replaced_before_its_clients_give_up(here: Scene, form:
     assert result.longest_seconds < ANSWER_SECONDS_MAX
 
 
-def test_frozen_service_goes_on_where_it_was(here: Scene, form: Form, report: Report) -> None:
+def test_frozen_service_continues_after_it_is_thawed(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
         for _ in range(form.freezes):
             here.wait_for_steady(load)
@@ -29,7 +29,7 @@ def test_frozen_service_goes_on_where_it_was(here: Scene, form: Form, report: Re
             with here.frozen_service():
                 let_pass(form.freeze_seconds)
             here.wait_for_steady(load)
-            assert here.service.worker_pids() == workers, "the watchdog takes the freeze of all for a worker's"
+            assert here.service.worker_pids() == workers, "the watchdog killed a worker of a frozen service"
     fault = f"SIGSTOP of the whole service, {form.freeze_seconds:g} s"
     result = report.add(fault, form.freezes, here.account(load.ledger))
     assert not result.faults, result
@@ -37,7 +37,7 @@ def test_frozen_service_goes_on_where_it_was(here: Scene, form: Form, report: Re
     assert result.unknown <= CONNECTIONS * form.freezes, result
 
 
-def test_workers_that_are_all_killed_at_once_lose_nothing(here: Scene, form: Form, report: Report) -> None:
+def test_killing_all_workers_at_once_loses_nothing(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
         for _ in range(form.rounds):
             here.wait_for_steady(load)

@@ -1,4 +1,4 @@
-"""A cleaner deletes lock files of live workers while the database is away, and then all is killed."""
+"""A cleaner deletes lock files of live workers while the database is down. Then everything is killed."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def data_dir(here: Scene) -> Path:
 
 
 def delete_locks(folder: Path) -> None:
-    """As by `find var -name '*.lock' -delete`; also the workers' beats, whose names are numbers."""
+    """Delete as `find var -name '*.lock' -delete` does, and also the workers' beats, whose names are numbers."""
     for path in (*folder.rglob("*.lock"), *(folder / "run" / "beats").glob("*")):
         path.unlink(missing_ok=True)
 
@@ -34,10 +34,10 @@ def delete_locks_and_slots(folder: Path) -> None:
 
 
 def replace_folder(folder: Path) -> None:
-    """As by somebody who moves all of it away, and makes an empty one."""
+    """Move the folder away, and create an empty one."""
     number = len(list(folder.parent.glob(f"{folder.name}.*")))
     folder.rename(folder.with_name(f"{folder.name}.{number}"))
-    folder.mkdir(exist_ok=True)  # the service may have been faster
+    folder.mkdir(exist_ok=True)  # the service may have created it first
 
 
 def delete_all(folder: Path) -> None:
@@ -56,20 +56,22 @@ def test_deleted_locks_of_live_workers_lose_nothing(
                 here.wait_for_steady(load)
                 delete(folder)
                 here.wait_for_steady(load)
-                noticed = wait_until(lambda: here.service.status() == "degraded" and told(here), NOTICED_SECONDS)
+                noticed = wait_until(
+                    lambda: here.service.status() == "degraded" and loss_is_logged(here), NOTICED_SECONDS
+                )
                 delete(folder)
                 here.wait_for_steady(load)
                 here.service.kill()
             here.service.start()
             here.service.wait_for_status("ready", "degraded", seconds=NOTICED_SECONDS)
         here.wait_for_steady(load)
-    fault = f"{delete.__name__.replace('_', ' ')}, database away, kill -9"
+    fault = f"{delete.__name__.replace('_', ' ')}, database down, kill -9"
     result = report.add(fault, form.rounds, here.account(load.ledger))
     assert not result.faults, result
-    # A batch that meets the moment without a folder may be refused, never lost.
+    # The service may refuse a batch while the folder is missing, but must not lose it.
     assert result.refused.keys() <= ({500} if delete in (replace_folder, delete_all) else set()), result
     assert noticed
 
 
-def told(here: Scene) -> bool:
+def loss_is_logged(here: Scene) -> bool:
     return "a file was deleted or replaced while in use" in here.logged("ingest.locks")

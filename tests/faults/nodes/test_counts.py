@@ -1,4 +1,4 @@
-"""Ten workers are killed under load: what the metrics tell equals what the load and the table tell, exactly."""
+"""Ten workers are killed under load: the metrics equal the counts of the load and the table exactly."""
 
 import time
 
@@ -18,7 +18,7 @@ EVENTS_BETWEEN = 100
 EVENTS_PER_SECOND = 600.0
 SECONDS = 30.0
 SCRAPE_SECONDS = 2
-"""From one to the next, and for one: Prometheus gives a scrape no more time than lies between two."""
+"""Interval of scrapes, and their timeout, which Prometheus limits to the interval."""
 WINDOW = "[10m]"
 
 
@@ -35,31 +35,33 @@ def wait_for_more(load: Load, service: ServiceProcess) -> None:
 
 
 def wait_for_scrape(prometheus: PrometheusServer) -> None:
-    """What a worker has in hand as it is killed cannot but fail; the next scrape comes in `SCRAPE_SECONDS`."""
+    """Wait for a scrape, so that the next one is `SCRAPE_SECONDS` away: a killed worker fails its open requests."""
     last = scraped_at(prometheus)
     assert wait_until(lambda: scraped_at(prometheus) > last, SECONDS)
 
 
 def scrapes(prometheus: PrometheusServer) -> dict[float, str]:
-    """When, in Unix seconds → "1", or "0" if it failed."""
+    """Return Unix seconds of each scrape → "1", or "0" if it failed."""
     (series,) = prometheus.query(f"up{WINDOW}")
     return {float(at): value for at, value in series["values"]}
 
 
 def scraped_at(prometheus: PrometheusServer) -> float:
-    """Unix seconds."""
+    """Return the Unix seconds of the last scrape."""
     return float(prometheus.query("timestamp(up)")[0]["value"][1])
 
 
 @pytest.mark.servers
-def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
-    """Clients send again what was not answered, so each event is answered in the end, and its key makes it one."""
+def test_metrics_equal_load_and_table_after_ten_kills(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> None:
+    """Clients resend unanswered events until they are answered. Idempotency keys prevent duplicates."""
     with scene(mysql, rabbitmq, {"WORKERS": str(WORKERS), "IDEMPOTENCY_KEY": "natural"}) as here:
         service = here.service
         with prometheus_of(service) as prometheus:
-            assert wait_until(lambda: bool(prometheus.query("up")), SECONDS)  # it looks for its targets every 5 s
+            assert wait_until(
+                lambda: bool(prometheus.query("up")), SECONDS
+            )  # Prometheus searches for targets every 5 s
             killed: list[float] = []
-            with Load(service.port, EVENTS_PER_SECOND, insisting=True) as load:
+            with Load(service.port, EVENTS_PER_SECOND, resending=True) as load:
                 for _ in range(KILLS):
                     wait_for_more(load, service)
                     wait_for_scrape(prometheus)
@@ -80,4 +82,6 @@ def test_counts_are_those_of_load_and_table_after_ten_kills(mysql: MySQLServer, 
             )
             assert prometheus.query(f"count_over_time(up{WINDOW}) > {KILLS}")
             names = {name for name, _ in found.counters()}
-            assert [name for name in names if prometheus.query(f"resets({name}{WINDOW}) > 0")] == [], "they went down"
+            assert [name for name in names if prometheus.query(f"resets({name}{WINDOW}) > 0")] == [], (
+                "counters decreased"
+            )

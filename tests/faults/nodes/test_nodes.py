@@ -1,4 +1,4 @@
-"""Two nodes, each with a data folder of its own, on the same database and queue."""
+"""Two nodes with separate data folders, on the same database and queue."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def other(here: Scene) -> Iterator[Scene]:
         yield made
 
 
-def test_killed_node_costs_the_other_one_nothing_and_loses_nothing(
+def test_killed_node_does_not_disturb_the_other_and_loses_nothing(
     here: Scene, other: Scene, form: Form, report: Report
 ) -> None:
     with here.load() as kept, other.load() as killed:

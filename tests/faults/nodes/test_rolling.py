@@ -1,4 +1,4 @@
-"""Two nodes behind a balancer are restarted in turn: no client notices."""
+"""Two nodes behind a balancer are restarted in turn, and no request fails."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from tests.services import MySQLServer, RabbitMQServer
 
 EVENTS_PER_SECOND = 1000.0
 DRAIN_DELAY_SECONDS = 1.0
-"""Long for a balancer that looks ten times a second."""
+"""Long enough for a balancer that checks ten times a second."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""RabbitMQ's alarms, at which it takes nothing from publishers any more."""
+"""RabbitMQ's alarms, during which it accepts no messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from tests.faults.report import Report
 from tests.services import RabbitMQServer
 
 WATERMARK, TINY = "0.4", "0.0000001"
-"""Of the memory: RabbitMQ's default, and one that any node is above."""
+"""Shares of the memory: RabbitMQ's default, and one that every node exceeds."""
 
 
-def test_memory_alarm_delays_messages_and_costs_no_answer(here: Scene, form: Form, report: Report) -> None:
+def test_memory_alarm_delays_messages_and_fails_no_request(here: Scene, form: Form, report: Report) -> None:
     with here.load() as load:
         here.wait_for_steady(load)
         with memory_alarm(here.rabbitmq):
@@ -32,7 +32,7 @@ def test_memory_alarm_delays_messages_and_costs_no_answer(here: Scene, form: For
 
 @contextmanager
 def memory_alarm(rabbitmq: RabbitMQServer) -> Iterator[None]:
-    """RabbitMQ takes nothing from connections that publish, within the block."""
+    """RabbitMQ reads nothing from publishing connections during the block."""
     rabbitmq.ctl("set_vm_memory_high_watermark", TINY)
     try:
         yield

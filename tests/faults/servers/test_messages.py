@@ -1,4 +1,4 @@
-"""Events that RabbitMQ refuses for what they are, under load: larger than it takes."""
+"""Events that RabbitMQ refuses under load because they are too large."""
 
 from tests.faults.form import Form
 from tests.faults.harness.ledger import body_of
@@ -10,7 +10,7 @@ from tests.services.rabbitmq_variables import variables
 MESSAGE_BYTES_MAX = 100_000
 
 
-def test_message_too_large_becomes_a_dead_letter_and_holds_up_no_other(
+def test_message_too_large_becomes_a_dead_letter_and_delays_no_other(
     mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form, report: Report
 ) -> None:
     large = [f"large-{number}" for number in range(3 * form.deletions)]

@@ -1,4 +1,4 @@
-"""A server stopped or frozen under load: clients notice as little as can be, and nothing acknowledged is lost."""
+"""A server is stopped or frozen under load: no request fails, and no acknowledged event is lost."""
 
 import math
 import time
@@ -11,10 +11,10 @@ from tests.faults.harness.scene import WORKERS, Scene, frozen, let_pass, stopped
 from tests.faults.report import Report
 
 ANSWER_SECONDS_MAX = 5.0
-"""A turn behind a commit that reaches its deadline, an own one that does (2 s each), and some reserve."""
+"""The wait behind a commit that times out, an own commit that times out (2 s each), and a reserve."""
 
 
-def test_broker_outage_costs_no_answer_and_its_backlog_is_gone_within_a_minute(
+def test_broker_outage_fails_no_request_and_its_backlog_is_gone_within_a_minute(
     here: Scene, form: Form, report: Report
 ) -> None:
     with here.load() as load:
@@ -40,11 +40,11 @@ def test_broker_outage_costs_no_answer_and_its_backlog_is_gone_within_a_minute(
 
 
 def said_of_rabbitmq(here: Scene) -> Counter[str]:
-    """A machine that is busy with all this may be too slow for a commit meanwhile, which is told, too."""
+    """Count the log messages about RabbitMQ only, as a busy machine may also log a slow commit."""
     return Counter(message for message in here.logged("ingest.outage") if message.startswith("RabbitMQ"))
 
 
-def test_database_outage_costs_no_answer_and_consumers_see_its_events_meanwhile(
+def test_database_outage_fails_no_request_and_consumers_get_events_during_it(
     here: Scene, form: Form, report: Report
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Faults of the queue itself, under load."""
+"""Faults of the queue under load."""
 
 import time
 
@@ -20,7 +20,7 @@ def test_deleted_queue_is_declared_again_and_gets_every_later_event(here: Scene,
             delete_queue(here.rabbitmq.amqp_url, here.queue)
             deleted = time.monotonic()
             here.wait_for_steady(load)
-        # What was in the queue went with it, so its loss is no fault.
+        # The deletion removed the queue's messages, so their loss is no fault.
         return here.account(load.ledger, sent_since=deleted)
 
     result = report.add("queue deleted", form.deletions, *(delete_under_load() for _ in range(form.deletions)))

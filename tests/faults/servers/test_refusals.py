@@ -1,4 +1,4 @@
-"""A database that answers and takes no commits: no event is blamed for it, and none is lost."""
+"""A database that answers, but refuses commits: the service sets no event aside, and loses no event."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,9 +19,11 @@ Fault = Callable[[Scene], AbstractContextManager[None]]
 
 @contextmanager
 def back_read_only(here: Scene) -> Iterator[None]:
-    """As after a crash, when an operator recovers what can be."""
+    """Restart read-only, as an operator does to recover data after a crash."""
     assert isinstance(here.mysql, PrivateMySQL)
-    with here.mysql.back_with("--innodb-force-recovery=4", "--skip-log-bin"):  # MySQL cannot write one then
+    with here.mysql.back_with(
+        "--innodb-force-recovery=4", "--skip-log-bin"
+    ):  # MySQL cannot write its binary log in this mode
         yield
 
 
@@ -34,7 +36,7 @@ def back_without_writes(here: Scene) -> Iterator[None]:
 
 @contextmanager
 def with_a_full_tmpdir(here: Scene) -> Iterator[None]:
-    """What of a transaction is larger than the binary log's cache goes there: most commits fail, and some do not."""
+    """Fill TMPDIR, to which large transactions overflow from the binary log's cache: most commits fail."""
     assert isinstance(here.mysql, PrivateMySQL)
     options = ("--log-bin=binary-log", "--server-id=1", "--binlog-cache-size=4096")
     with (
@@ -69,13 +71,13 @@ FAULTS: dict[str, Fault] = {
     "server back read-only": back_read_only,
     "server back without writes": back_without_writes,
     "tmpdir full": with_a_full_tmpdir,
-    "column of somebody's that refuses every row": with_a_foreign_column,
-    "table gone": without_a_table,
+    "foreign column that refuses every row": with_a_foreign_column,
+    "table missing": without_a_table,
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_database_that_takes_no_commits_blames_no_event(here: Scene, report: Report, fault: str) -> None:
+def test_database_that_refuses_commits_sets_no_event_aside(here: Scene, report: Report, fault: str) -> None:
     with here.load() as load:
         here.wait_for_steady(load)
         with FAULTS[fault](here):

@@ -1,11 +1,11 @@
-"""The database restarted in the midst of commits."""
+"""The database is restarted during commits."""
 
 from tests.faults.form import Form
 from tests.faults.harness.scene import Scene
 from tests.faults.report import Report
 
 EVENTS_PER_SECOND = 1000.0
-"""So many that workers have commits under way at any time."""
+"""At this rate workers always have commits in progress."""
 
 
 def test_restarted_database_is_not_noticed_by_clients_and_loses_nothing(

@@ -1,4 +1,4 @@
-"""Connections cut, slow or silent between the service and its servers: clients do not notice, and nothing is lost."""
+"""Connections between the service and its servers are cut, slow or silent: no request fails, and nothing is lost."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -51,7 +51,7 @@ def test_connections_cut_again_and_again_are_not_noticed_by_clients(
         here.wait_for_steady(load)
     remark = f"{connections} connections in all"
     result = report.add(f"connections to {server} cut", form.cuts, here.account(load.ledger), remark=remark)
-    assert connections >= WORKERS  # RabbitMQ is tried again ever later
+    assert connections >= WORKERS  # the pauses between attempts to reach RabbitMQ grow
     assert_unnoticed(result)
 
 

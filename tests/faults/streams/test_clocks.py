@@ -1,4 +1,4 @@
-"""Stream mode on nodes whose clocks are apart: each event is there once, whoever searches for what a dead node left."""
+"""Stream mode on nodes with different clocks: each event is in the stream once, even if another node recovers it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.faults.streams.test_kills import PARTITIONS, Nodes
 from tests.services import MySQLServer, RabbitMQServer
 
 APART_SECONDS = (-60, 60)
-"""Of the two nodes' clocks, from the servers'."""
+"""Offsets of the two nodes' clocks from the servers' clocks."""
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form, monkeypatch:
         yield Nodes(*made)
 
 
-def test_each_event_is_there_once_with_clocks_two_minutes_apart(nodes: Nodes, form: Form, report: Report) -> None:
+def test_each_event_is_in_the_stream_once_if_clocks_differ_by_two_minutes(
+    nodes: Nodes, form: Form, report: Report
+) -> None:
     with nodes.calls() as calls:
         for _ in range(form.rounds):
             nodes.wait_for_steady(calls)

@@ -1,4 +1,4 @@
-"""Stream mode: whatever is killed, a call's events are in one partition, each once, in the order of their answers."""
+"""Stream mode: after any kill, a call's events are in one partition, each once, in the order of their answers."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ PARTITIONS = 3
 STEADY_EVENTS = 200
 SECONDS = 60.0
 MOMENT_SECONDS = 0.7
-"""Both servers are slow at once on a machine whose disk is; a client is kept waiting for that, or the order is lost."""
+"""Both servers freeze together, as on a slow disk. A client must wait for them, or the order is lost."""
 
 
 class Nodes:
-    """Two nodes with two workers each on one database and one stream in partitions."""
+    """Two nodes with two workers each, on one database and one partitioned stream."""
 
     def __init__(self, one: Scene, other: Scene) -> None:
         self.one = one
@@ -44,7 +44,7 @@ class Nodes:
             raise AssertionError(f"events are not accepted (again):\n{self.one.service.log()}")
 
     def account(self, calls: Calls) -> Found:
-        """When all is published: what the partitions hold of these calls."""
+        """Wait until all events are published, and compare the partitions with these calls."""
         for node in (self.one, self.other):
             node.wait_until_drained()
         self.one.wait_until_published()
@@ -54,7 +54,7 @@ class Nodes:
             return compared(calls.answered, [list(filter(calls.made, partition)) for partition in partitions])
 
     def evidence(self, found: Found) -> str:
-        """For who looks for the cause: when, and in which slot, disordered events were taken, and the nodes' logs."""
+        """Return time and id slot of disordered events, and the nodes' logs, to find the cause."""
         rows = ids_of_calls(self.one.database_url, found.examples)
         taken = [f"{call} {milliseconds_of(event_id)} ms, slot {slot_of(event_id)}" for call, event_id in rows]
         return "\n".join([str(found), *taken, self.one.service.log(), self.other.service.log()])
@@ -129,7 +129,7 @@ OF_SHORT_FORM = ("kill -9 of RabbitMQ",)
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, marks=() if fault in OF_SHORT_FORM else pytest.mark.long) for fault in FAULTS]
 )
-def test_each_event_is_there_once_and_in_the_order_of_the_answers(
+def test_each_event_is_in_the_stream_once_and_in_the_order_of_the_answers(
     fault: str, nodes: Nodes, form: Form, report: Report
 ) -> None:
     with nodes.calls() as calls:
@@ -140,13 +140,13 @@ def test_each_event_is_there_once_and_in_the_order_of_the_answers(
     found = nodes.account(calls)
     report.remarks.append(f"stream, {form.rounds} times {fault}: {found}, unknown {len(calls.unknown)}")
     assert not found.faults, nodes.evidence(found)
-    assert not calls.refused, "a server away costs no answer"
+    assert not calls.refused, "a request failed while a server was down"
 
 
-def test_nothing_is_lost_or_repeated_while_all_servers_are_away_and_a_worker_is_killed(
+def test_nothing_is_lost_or_duplicated_if_a_worker_is_killed_while_all_servers_are_down(
     nodes: Nodes, form: Form, report: Report
 ) -> None:
-    """With both away the workers cannot agree on an order between them."""
+    """The workers cannot agree on an order while both servers are down."""
     with nodes.calls() as calls:
         for _ in range(form.rounds):
             nodes.wait_for_steady(calls)
@@ -158,7 +158,7 @@ def test_nothing_is_lost_or_repeated_while_all_servers_are_away_and_a_worker_is_
                 let_pass(1)
             nodes.wait_for_steady(calls)
     found = nodes.account(calls)
-    report.remarks.append(f"stream, {form.rounds} times both away and a worker killed: {found}")
+    report.remarks.append(f"stream, {form.rounds} times both down and a worker killed: {found}")
     assert not found.faults.keys() - {"disordered"}, nodes.evidence(found)
 
 

@@ -1,4 +1,4 @@
-"""What all nodes of a stream share, differing or in pieces: no event goes where no consumer of the stream looks."""
+"""Nodes of a stream with different settings, or with lost bindings: no event misses the stream's consumers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from tests.faults.streams.test_kills import PARTITIONS, Nodes
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 BOUND_SECONDS = 30.0
-"""The publishers look every ten seconds."""
+"""Publishers check the bindings every ten seconds."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def two(mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str
     "of_other",
     [{"PUBLISH_TO": "queue"}, pytest.param({"STREAM_PARTITIONS": str(PARTITIONS + 1)}, marks=pytest.mark.long)],
 )
-def test_events_of_a_node_that_differs_are_in_the_stream_of_the_others_once(
+def test_events_of_a_node_with_other_settings_are_in_the_shared_stream_once(
     mysql: MySQLServer,
     rabbitmq: RabbitMQServer,
     settings: Mapping[str, str],
@@ -67,7 +67,7 @@ def test_events_of_a_node_that_differs_are_in_the_stream_of_the_others_once(
             channel.queue_declare(name, passive=True)
 
 
-def test_partitions_whose_bindings_are_gone_are_bound_again_under_load(
+def test_partitions_with_lost_bindings_are_bound_again_under_load(
     mysql: MySQLServer, rabbitmq: RabbitMQServer, settings: Mapping[str, str], form: Form, report: Report
 ) -> None:
     super_stream = SuperStream(rabbitmq, PARTITIONS)

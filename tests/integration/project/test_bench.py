@@ -1,4 +1,4 @@
-"""The benchmarks' own machinery, where only running it tells: locust's clients, exit codes, another tree's service."""
+"""Benchmarks that run for real: locust's clients, exit codes, and the service of another tree."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
 
 SHORT = Load(users=4, seconds=6)
-"""Long enough for a machine that stalls for a second or two as locust begins."""
+"""Long enough for a machine that stalls for a second or two when locust starts."""
 USERS, SECONDS = "8", "6"
 
 
 class Credulous(BaseHTTPRequestHandler):
-    """Answers 200 to all, keeps connections open, and counts them."""
+    """Answers 200 to every request, keeps connections open, and counts them."""
 
     protocol_version = "HTTP/1.1"
     connections = 0
@@ -45,12 +45,12 @@ class Credulous(BaseHTTPRequestHandler):
         self.wfile.write(QUEUED.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def credulous() -> Iterator[str]:
-    """The address of a server that takes everything."""
+    """The address of a server that accepts every request."""
     Credulous.connections = 0
     with ThreadingHTTPServer(("127.0.0.1", 0), Credulous) as server:
         thread = Thread(target=server.serve_forever)
@@ -76,7 +76,7 @@ def test_reconnecting_clients_make_a_connection_for_each_request(credulous: str)
     ids=lambda command: command[0],
 )
 def test_wrong_answers_break_the_scenarios_budget(command: list[str], credulous: str, tmp_path: Path) -> None:
-    """As a user's CI calls it for an instance that is there; this one takes wrong tokens."""
+    """Calls the scenario as a user's CI does for a running instance; this one accepts wrong tokens."""
     done = subprocess.run(
         [sys.executable, "-m", *command, "--host", credulous],
         cwd=tmp_path,
@@ -90,13 +90,13 @@ def test_wrong_answers_break_the_scenarios_budget(command: list[str], credulous:
     assert "budget broken: scenario.tokens.failures is " in done.stdout
 
 
-def test_service_of_another_tree_runs_its_code_on_its_migrations(tmp_path: Path) -> None:
+def test_service_of_another_tree_runs_its_own_code_and_migrations(tmp_path: Path) -> None:
     tree, folder = tmp_path / "tree", tmp_path / "folder"
     folder.mkdir()
     for part in ("ingest", "sql"):
         shutil.copytree(ROOT / part, tree / part)
-    answers = tree / "ingest" / "answers.py"
-    answers.write_text(answers.read_text() + '\nQUEUED = Answer.make(200, {"status": "of the tree"})\n')
+    responses = tree / "ingest" / "http" / "responses.py"
+    responses.write_text(responses.read_text() + '\nQUEUED = Response.make(200, {"status": "of the tree"})\n')
     (tree / "sql" / "sqlite" / "9999_more.sql").write_text("CREATE TABLE of_the_tree (id INTEGER);\n")
 
     with ServiceProcess(folder, tree=tree) as service:

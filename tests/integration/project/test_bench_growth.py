@@ -1,4 +1,4 @@
-"""Tables that the benchmarks fill with rows, on a real server."""
+"""Tables that benchmarks fill with rows, on a real server."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.running import EVENT, TOKEN
 from tests.services import MySQLServer, RabbitMQServer
 
 ROWS = 7
-"""Two calls, and a third that has begun."""
+"""Rows of two calls, and the first of a third."""
 MADE = "SELECT id, call_id, event_type, payload, created_time FROM call_event_logs ORDER BY id"
 INDEXES = "SHOW INDEX FROM call_event_logs"
 COUNT = "SELECT COUNT(*) FROM call_event_logs"
@@ -36,7 +36,7 @@ def target(servers: Servers) -> Iterator[Service]:
         yield target
 
 
-def test_made_rows_are_what_the_service_would_have_stored_of_calls_long_ago(target: Service, servers: Servers) -> None:
+def test_filled_rows_equal_rows_that_the_service_stores(target: Service, servers: Servers) -> None:
     Grown(target, servers).fill(ROWS)
 
     rows = servers.mysql.query(MADE, target.database)
@@ -58,7 +58,7 @@ def test_filled_table_has_its_index_and_the_server_its_settings(target: Service,
     assert servers.mysql.query(FILL_FACTOR) == before
 
 
-def test_rows_stay_from_round_to_round_and_only_the_rounds_own_are_counted(target: Service, servers: Servers) -> None:
+def test_rows_stay_from_round_to_round_and_only_new_ones_are_counted(target: Service, servers: Servers) -> None:
     grown = Grown(target, servers)
     grown.fill(ROWS)
     grown.clear()

@@ -1,4 +1,4 @@
-"""The workflow of GitHub and `.ci/run`: of one mind."""
+"""GitHub's workflow and `.ci/run` run the same commands."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def test_workflow_follows_the_schema() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_workflow_runs_what_ci_run_runs() -> None:
+def test_workflow_runs_the_commands_of_ci_run() -> None:
     legs = re.findall(r"^make .+$", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
     assert [command for command in commands("all") if command.startswith("make ")] == legs
 
@@ -34,7 +34,7 @@ def test_service_containers_are_those_of_the_compose_file() -> None:
         assert container["image"] == compose[name]["image"]
 
 
-def test_tests_are_given_the_ports_of_the_service_containers() -> None:
+def test_tests_use_the_ports_of_the_service_containers() -> None:
     job = JOBS["mysql-8-4-rabbitmq-4"]
     published = {port.split(":")[0] for container in job["services"].values() for port in container["ports"]}
     given = {re.findall(r"@127\.0\.0\.1:(\d+)/", url)[0] for name, url in job["env"].items() if name.endswith("_URL")}

@@ -1,4 +1,4 @@
-"""The Dockerfile and the compose file, as far as they can be looked at without a container engine."""
+"""The Dockerfile and the compose file, checked without a container engine."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
-def test_everything_copied_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     sources = [word for step in BUILD if step.name == "COPY" for word in step.words[:-1]]
     taken = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
     assert [source for source in sources if not (ROOT / source).exists()] == []
@@ -39,7 +39,7 @@ def test_container_does_not_run_as_root_and_keeps_its_data_in_a_volume() -> None
 
 @pytest.mark.parametrize("name", ["ENTRYPOINT", "CMD", "HEALTHCHECK"])
 def test_commands_are_run_without_a_shell(name: str) -> None:
-    """A shell between would keep SIGTERM to itself."""
+    """A shell would not pass on SIGTERM."""
     assert only(name).argv
 
 
@@ -54,7 +54,7 @@ def check_schema(schema: str, file: str) -> None:
 
 
 def values(service: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The service's environment variables as compose gives them, with `given` set outside."""
+    """Return a service's environment variables as compose sets them; `given` is compose's own environment."""
 
     def value(match: re.Match[str]) -> str:
         return (given or {}).get(match[1]) or match[2]
@@ -97,7 +97,7 @@ def test_hosts_and_users_in_urls_are_those_of_the_services() -> None:
     assert urlsplit(source["datasources"][0]["url"]).hostname in SERVICES
 
 
-def test_app_starts_after_the_migrations_and_they_after_mysql() -> None:
+def test_app_starts_after_the_migrations_and_these_after_mysql() -> None:
     assert SERVICES["app"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     assert SERVICES["migrate"]["depends_on"]["mysql"] == {"condition": "service_healthy"}
     assert SERVICES["migrate"]["command"] == ["migrate"]
@@ -105,7 +105,7 @@ def test_app_starts_after_the_migrations_and_they_after_mysql() -> None:
     assert depended_on <= SERVICES.keys()
 
 
-def test_services_are_watched_and_come_back() -> None:
+def test_services_have_health_checks_and_restart() -> None:
     for name, service in SERVICES.items():
         if name == "migrate":
             assert service["restart"] == "no"
@@ -117,14 +117,14 @@ def test_services_are_watched_and_come_back() -> None:
 
 
 def mounts() -> Iterator[tuple[str, str]]:
-    """Source and place in the container of every mount."""
+    """Yield source and target of every mount."""
     for service in SERVICES.values():
         for mount in service.get("volumes", []):
             source, place = mount.split(":")[:2]
             yield source, place
 
 
-def test_everything_mounted_is_there() -> None:
+def test_mounted_files_exist() -> None:
     for source, _ in mounts():
         assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], source
     plugins = (ROOT / "observability/rabbitmq/enabled_plugins").read_text("utf-8")

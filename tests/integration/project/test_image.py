@@ -1,4 +1,4 @@
-"""The Dockerfile's own steps, run in a clean folder in place of a container's /, and what they make."""
+"""Runs the Dockerfile's steps in a clean folder in place of a container's /, and checks the result."""
 
 import os
 import re
@@ -25,7 +25,7 @@ START_SECONDS = 20.0
 
 
 class Image:
-    """What the build stage installs, with the final stage's environment, below a folder in place of /."""
+    """The installed files of the build stage, in a folder in place of /, with the final stage's environment."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -33,7 +33,7 @@ class Image:
         self.environment = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"}
 
     def build(self) -> None:
-        """COPY and RUN of the build stage. Only pip's own settings are taken from this machine."""
+        """Run COPY and RUN of the build stage. This machine's settings of pip apply, but no other settings."""
         workdir = self.root
         outer = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         for instruction in BUILD[1:]:
@@ -53,11 +53,11 @@ class Image:
             self.environment[name] = self.inside(value).replace("$PATH", self.environment["PATH"])
 
     def inside(self, text: str) -> str:
-        """`text` with the absolute paths of the image below this one's root."""
+        """Return `text` with the image's absolute paths moved below `root`."""
         return re.sub(r"(?<![\w./])/(?=opt/|build\b|data\b)|(?<=sqlite:///)/", f"{self.root}/", text)
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """The entry point with these words, instead of the default ones."""
+        """Run the entry point with these arguments."""
         return self.execute(only("ENTRYPOINT").argv + list(words), check=check)
 
     def execute(self, argv: list[str], check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -74,7 +74,7 @@ class Image:
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """Entry point and default command, on a free port."""
+        """Run entry point and default command on a free port."""
         self.environment["INGEST_PORT"] = str(free_port())
         program = shutil.which(only("ENTRYPOINT").argv[0], path=self.environment["PATH"])
         assert program == str(self.root / "opt/ingest/bin/ingest")
@@ -88,7 +88,7 @@ class Image:
                 process.send_signal(getattr(signal, only("STOPSIGNAL").arguments))
 
     def files(self) -> set[Path]:
-        """All that is there outside the data folder."""
+        """Return all files outside the data folder."""
         return {path for path in self.root.rglob("*") if not path.is_relative_to(self.data)}
 
 
@@ -117,7 +117,7 @@ def test_image_has_the_command_and_the_sql_files_without_the_source_tree(image: 
     assert (image.data / "call-events.db").exists()
 
 
-def test_image_holds_what_is_locked_and_neither_pip_nor_build_tools(image: Image) -> None:
+def test_image_holds_the_locked_packages_and_neither_pip_nor_build_tools(image: Image) -> None:
     names = (
         "import importlib.metadata as m; print(*sorted(f'{d.name}=={d.version}'.lower() for d in m.distributions()))"
     )

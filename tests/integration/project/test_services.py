@@ -1,4 +1,4 @@
-"""The tests' own servers: what they promise to the tests, and that nothing of them stays."""
+"""The servers of the tests keep their promises, and leave no file or process behind."""
 
 import os
 import signal
@@ -42,11 +42,11 @@ GONE_SECONDS = 10.0
 FROZEN_SECONDS = 0.5
 EMPTY_PROMETHEUS = "scrape_configs: []\n"
 
-# Starts the servers, tells their folders, and waits for the signal that ends it.
+# Starts the servers, prints their folders, and waits for a signal that ends it.
 OWNER = """
 import signal, sys
 from tests.services import mysql_server, rabbitmq_server
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that SIGINT is ignored
 with mysql_server() as mysql, rabbitmq_server() as rabbitmq:
     print(mysql.sandbox.path, rabbitmq.sandbox.path, flush=True)
     signal.pause()
@@ -73,7 +73,7 @@ def test_free_ports_are_distinct_and_bindable() -> None:
             listener.bind(("127.0.0.1", port))
 
 
-def test_mysql_lets_its_url_in_over_tcp(own_mysql: MySQLServer) -> None:
+def test_mysql_accepts_its_url_over_tcp(own_mysql: MySQLServer) -> None:
     assert _ask(own_mysql.url, "SELECT 1") == ((1,),)
 
 
@@ -93,7 +93,7 @@ def test_fresh_user_may_log_in(own_mysql: MySQLServer) -> None:
     assert _ask(url, "SELECT 1") == ((1,),)
 
 
-def test_mysql_tells_the_ca_of_its_certificate_or_speaks_no_tls(own_mysql: MySQLServer) -> None:
+def test_mysql_has_the_ca_of_its_certificate_or_no_tls(own_mysql: MySQLServer) -> None:
     if own_mysql.ca_path is None:  # MariaDB 10.11 without a certificate made for it
         assert own_mysql.query("SELECT @@have_ssl") == [("DISABLED",)]
         return
@@ -152,7 +152,7 @@ def test_rabbitmqctl_asks_this_node(own_rabbitmq: RabbitMQServer) -> None:
     assert name in own_rabbitmq.ctl("--quiet", "list_queues", "name")
 
 
-def test_rabbitmqctl_failure_is_told(own_rabbitmq: RabbitMQServer) -> None:
+def test_rabbitmqctl_failure_is_raised(own_rabbitmq: RabbitMQServer) -> None:
     with pytest.raises(ServerFailed, match="no-such-command"):
         own_rabbitmq.ctl("no-such-command")
 
@@ -211,7 +211,7 @@ def test_closed_server_leaves_neither_process_nor_file(make: Callable[[], Server
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_the_owner_dies_of(end: signal.Signals) -> None:
+def test_nothing_is_left_after_the_owner_ends_by(end: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER],
         cwd=ROOT,
@@ -227,7 +227,7 @@ def test_nothing_is_left_when_the_owner_dies_of(end: signal.Signals) -> None:
     _assert_nothing_left(*folders)
 
 
-def test_given_mysql_is_used_and_left_as_it_was(own_mysql: MySQLServer) -> None:
+def test_external_mysql_is_used_and_left_unchanged(own_mysql: MySQLServer) -> None:
     with ExternalMySQL(own_mysql.url) as given:
         assert not given.controllable
         url = given.fresh_database()
@@ -237,7 +237,7 @@ def test_given_mysql_is_used_and_left_as_it_was(own_mysql: MySQLServer) -> None:
     assert (_database(url),) not in own_mysql.query("SHOW DATABASES")
 
 
-def test_given_rabbitmq_is_not_controlled(own_rabbitmq: RabbitMQServer) -> None:
+def test_external_rabbitmq_is_not_controlled(own_rabbitmq: RabbitMQServer) -> None:
     with ExternalRabbitMQ(own_rabbitmq.amqp_url, own_rabbitmq.stream_url) as given:
         assert (given.port, given.controllable) == (own_rabbitmq.port, False)
         with pytest.raises(ServerFailed):
@@ -284,7 +284,7 @@ def _first_message(channel: Any, queue: str) -> bytes:
         received.extend([body] if method else [])
         return bool(received)
 
-    # A quorum queue elects its leader after the start.
+    # A quorum queue elects its leader only after the server's start.
     assert wait_until(ready, 10)
     return received[0]
 

@@ -1,4 +1,4 @@
-"""The proof that budgets bite is itself no use if its slowdowns do not apply."""
+"""The slowdowns of `make bench-bite` can be applied to the current code."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_slowdown_applies_to_the_code_as_it_is(slowdown: Slowdown, tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", ["", "same\nsame\n"])
-def test_slowdown_is_refused_where_its_line_is_not_there_just_once(text: str, tmp_path: Path) -> None:
+def test_slowdown_needs_its_line_exactly_once(text: str, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text(text)
 
     with pytest.raises(ValueError, match="just once"):

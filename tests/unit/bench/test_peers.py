@@ -1,4 +1,4 @@
-"""The rivals' bench: what counts as honest, as drained, and how figures compare."""
+"""The benchmark of peers: checks of honesty, the end of a drain, and ratios."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def round_with(service_us: float, per_second: float = 500.0, events: int = 1000)
     return Round(events, 0, per_second, 1.0, 5.0, {"service": service_us, "generator": 10.0}, 0.5)
 
 
-def test_peer_is_honest_if_each_body_is_a_row_and_a_persistent_message_in_whatever_order() -> None:
+def test_peer_is_honest_if_each_body_is_a_row_and_a_persistent_message_in_any_order() -> None:
     compare(SENT, ROWS, MESSAGES[::-1])
 
 
@@ -53,13 +53,13 @@ def test_peer_that_cheats_is_refused(rows: list[Row], messages: list[Message], r
         compare(SENT, rows, messages)
 
 
-def test_answer_is_taken_by_its_meaning() -> None:
+def test_answer_is_compared_as_json() -> None:
     expect((200, b'{ "status": "queued" }'), 200, QUEUED)
     expect((422, b'{"message": "whatever"}'), 422)
 
 
 @pytest.mark.parametrize("answer", [(201, b'{"status":"queued"}'), (200, b'{"status":"ok"}'), (200, b"queued")])
-def test_other_answer_is_refused(answer: tuple[int, bytes]) -> None:
+def test_unexpected_answer_is_refused(answer: tuple[int, bytes]) -> None:
     with pytest.raises(BenchFailed):
         expect(answer, 200, QUEUED)
 
@@ -76,7 +76,7 @@ def test_depth_is_steady_only_after_it_was_the_same_for_the_whole_time() -> None
     assert said == [False, False, False, False, True]
 
 
-def test_cpu_time_is_told_by_all_rows_that_were_made() -> None:
+def test_cpu_time_is_divided_by_all_stored_rows() -> None:
     made = per_row(round_with(100.0, events=800), rows=1000)
 
     assert made.cpu_us == pytest.approx({"service": 80.0, "generator": 8.0})
@@ -98,7 +98,7 @@ def test_table_shows_the_ratio_both_ways_with_its_spread() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.in")), ids=lambda file: file.name)
-def test_configuration_leaves_no_name_unfilled(file: Path) -> None:
+def test_configuration_fills_every_name(file: Path) -> None:
     values = {"user": "", "folder": "/folder", "port": "8000", "root": "/root"}
 
     assert "@" not in filled(file.read_text(), values)

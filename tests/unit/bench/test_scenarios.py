@@ -1,4 +1,4 @@
-"""Figures of locust's scenarios, and what each of them must have."""
+"""Figures of locust's scenarios, and the budgets that each scenario must have."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from bench.scenarios.runs import FOLDER, SCENARIOS
 
 
 def entry(name: str, times: dict[int, int], failures: int = 0) -> dict[str, Any]:
-    """As locust has it."""
+    """Make an entry in locust's form."""
     requests = sum(times.values())
     return {"name": name, "num_requests": requests, "num_failures": failures, "response_times": times}
 
@@ -48,7 +48,7 @@ def test_ratios_do_not_grow_because_the_reference_is_tiny() -> None:
 
 
 @pytest.mark.parametrize(("before", "after", "ratio"), [(10, 30, 3.0), (1, 10, 2.0), (20, 10, 0.5)])
-def test_recovery_is_the_median_after_the_burst_in_units_of_the_one_before(
+def test_recovery_is_the_median_after_the_burst_divided_by_the_one_before(
     before: int, after: int, ratio: float
 ) -> None:
     phases = [entry(BEFORE, {before: 10}), entry(BURST, {500: 100}), entry(AFTER, {after: 10})]
@@ -56,7 +56,7 @@ def test_recovery_is_the_median_after_the_burst_in_units_of_the_one_before(
     assert figures([*phases, entry(REFERENCE, {5: 10})])["recovery_ratio"] == ratio
 
 
-def test_events_of_all_phases_count_as_answered_if_they_were() -> None:
+def test_answered_events_of_all_phases_are_counted() -> None:
     entries = [entry(BEFORE, {1: 10}), entry(BURST, {1: 100}, failures=7), entry("refused: no JSON", {1: 50})]
 
     assert events_answered(entries) == 103

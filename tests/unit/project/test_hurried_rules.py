@@ -1,4 +1,4 @@
-"""The alerts' own test changes the rules' pace, and nothing else."""
+"""The tests of alerts shorten the times in the rules, and change nothing else."""
 
 import yaml
 
@@ -12,7 +12,7 @@ def test_windows_waits_and_ages_are_shorter_and_the_rest_is_the_same() -> None:
     assert PACE == 60
 
 
-def test_rules_stay_as_many_with_their_names_and_words() -> None:
+def test_rules_keep_their_number_names_and_texts() -> None:
     for name in RULE_FILES:
         text = (FOLDER / name).read_text("utf-8")
         before, after = yaml.safe_load(text), yaml.safe_load(hurried(text))

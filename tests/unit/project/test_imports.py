@@ -1,4 +1,4 @@
-"""The architecture in one list: a package imports from its own layer and from those below it, never from above."""
+"""The architecture as one list of layers: a package imports from its own layer and from lower ones."""
 
 import ast
 from collections.abc import Iterator
@@ -30,12 +30,18 @@ LAYERS = (
     "files",
     "root",
 )
-"""From the top down. `root` is what lies in `ingest/` itself, but for the settings, which know how tokens look."""
+"""The layers, from top to bottom.
+
+`root` are the modules in `ingest/` itself, except the settings, which parse tokens.
+"""
 ENTRY = {"__init__", "__main__"}
 DRIVERS = {
     "asyncmy": {"store.mysql"},
     "sqlite3": {"sqlite", "store.sqlite", "broker.embedded", "spool"},
-    "aio_pika": {"broker.amqp", "broker.stream"},  # a super stream's exchange, where streams cannot make it
+    "aio_pika": {
+        "broker.amqp",
+        "broker.stream",
+    },  # declares a super stream over AMQP
     "aiormq": {"broker.amqp"},
     "pamqp": {"broker.amqp"},
     "rstream": {"broker.stream"},
@@ -43,15 +49,15 @@ DRIVERS = {
     "granian": {"server", "http.rsgi", "telemetry.runtime"},
     "click": {"cli"},
 }
-"""Who may use a library; the commands, which speak to servers apart from the service, may use each."""
+"""Library → modules that may use it. Commands may use every library, as they connect to servers themselves."""
 ADAPTERS = ("store.mysql", "store.sqlite", "broker.amqp", "broker.stream", "broker.embedded", "spool")
 SHARED = {("spool", "store.sqlite.keys")}
 MODULES_MAX = 15
-"""In a folder: more cannot be taken in at a glance."""
+"""Modules in a folder; more are hard to survey."""
 
 
 def modules() -> dict[str, Path]:
-    """`store.mysql.pool` → its file, for every module of the package."""
+    """Return name → file of every module, such as `store.mysql.pool`."""
     names = {}
     for file in PACKAGE.rglob("*.py"):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
@@ -63,7 +69,7 @@ MODULES = modules()
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Full names, also of what a function imports at its first call."""
+    """Yield full names of imports, including those inside functions."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -72,7 +78,7 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def own_imports(name: str) -> set[str]:
-    """Modules of the package that a module of it imports."""
+    """Return the package's modules that a module imports."""
     found = {one.removeprefix("ingest.") for one in imported(MODULES[name]) if one.startswith("ingest.")}
     return found & MODULES.keys()
 
@@ -114,7 +120,7 @@ def test_no_adapter_imports_another(adapter: str) -> None:
 
 
 @pytest.mark.parametrize("driver", sorted(DRIVERS))
-def test_a_library_has_its_users(driver: str) -> None:
+def test_library_is_imported_only_by_its_users(driver: str) -> None:
     users = {name for name, file in MODULES.items() if any(one.split(".")[0] == driver for one in imported(file))}
     allowed = DRIVERS[driver]
     assert {one for one in users if layer_of(one) != "cli" and not any(belongs(one, a) for a in allowed)} == set()
@@ -122,7 +128,7 @@ def test_a_library_has_its_users(driver: str) -> None:
 
 
 @pytest.mark.parametrize("tree", ["ingest", "bench", "tests", "observability"])
-def test_no_folder_has_more_modules_than_can_be_taken_in_at_a_glance(tree: str) -> None:
+def test_no_folder_has_too_many_modules(tree: str) -> None:
     folders = [ROOT / tree, *(one for one in (ROOT / tree).rglob("*") if one.is_dir())]
     counts = {str(one.relative_to(ROOT)): len(list(one.glob("*.py"))) for one in folders}
     assert {folder: count for folder, count in counts.items() if count > MODULES_MAX} == {}

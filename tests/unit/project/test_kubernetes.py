@@ -1,4 +1,4 @@
-"""The manifests in docs/kubernetes: Kubernetes' own schemas, and what they must agree on with the service."""
+"""The manifests in docs/kubernetes follow Kubernetes' schemas, and agree with the service."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def manifests() -> Iterator[dict[str, Any]]:
 
 
 def of_kind(kind: str) -> dict[str, Any]:
-    """The one manifest of it."""
+    """Return the only manifest of this kind."""
     (found,) = (manifest for manifest in manifests() if manifest["kind"] == kind)
     return found
 
@@ -44,7 +44,7 @@ def test_manifest_follows_kubernetes_schema(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
-def test_schema_knows_what_is_wrong() -> None:
+def test_schema_finds_errors() -> None:
     manifest = of_kind("StatefulSet")
     manifest["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
@@ -68,7 +68,7 @@ def test_settings_are_settings_and_fit_the_pod() -> None:
     assert f"{POD['securityContext']['runAsUser']}:{POD['securityContext']['runAsGroup']}" == only("USER").arguments
 
 
-def test_probes_ask_what_the_service_answers() -> None:
+def test_probes_use_paths_of_the_service() -> None:
     paths = {name: SERVE[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 

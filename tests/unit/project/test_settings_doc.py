@@ -4,7 +4,7 @@ import sys
 from tests.paths import ROOT
 
 
-def test_the_document_of_the_settings_is_current() -> None:
+def test_document_of_the_settings_is_current() -> None:
     run = subprocess.run(
         [sys.executable, ".ci/settings_doc.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The unit file in docs/ fits the service's own settings and limits."""
+"""The unit file in docs/ agrees with the service's settings and limits."""
 
 import re
 from configparser import ConfigParser
@@ -19,15 +19,15 @@ def unit() -> ConfigParser:
     return parser
 
 
-def test_it_is_started_again_whatever_ends_it() -> None:
+def test_service_is_restarted_after_any_exit() -> None:
     assert (unit()["Service"]["Restart"], unit()["Unit"]["StartLimitIntervalSec"]) == ("always", "0")
 
 
-def test_it_has_the_time_to_stop_that_the_service_takes() -> None:
+def test_stop_timeout_is_long_enough_for_the_service() -> None:
     assert int(unit()["Service"]["TimeoutStopSec"]) > stop_seconds_max(Settings())
 
 
-def test_its_command_and_its_settings_are_the_services() -> None:
+def test_command_and_settings_exist() -> None:
     program, command = unit()["Service"]["ExecStart"].split()
     assert (Path(program).name, command in COMMANDS) == ("ingest", True)
     named = set(re.findall(rf"{PREFIX}([A-Z_]+)", UNIT.read_text()))

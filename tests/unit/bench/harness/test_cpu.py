@@ -1,4 +1,4 @@
-"""CPU accounting, on processes whose use is known from elsewhere."""
+"""CPU accounting, for processes whose CPU time is known."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.services import wait_until
 
 BURN_SECONDS = 0.3
 ROUNDING_SECONDS = 2 / TICKS_PER_SECOND
-# Uses its CPU time in a child process, then both wait for the end of their input.
+# A child process uses the CPU time. Then both processes wait for the end of their input.
 BURNING = f"""
 import subprocess, sys, time
 child = "import time\\nwhile time.process_time() < {BURN_SECONDS}: pass\\nprint('burnt', flush=True)\\ninput()"
@@ -31,7 +31,7 @@ def test_cpu_time_of_this_process_is_what_python_says() -> None:
     spent = used(before, cpu_seconds(own))["own"]
     most = time.process_time() - started
 
-    # To ask takes time, too, before and after the kernel's figure is read.
+    # The query itself takes time, before and after it reads the kernel's figure.
     assert least - ROUNDING_SECONDS <= spent <= most + ROUNDING_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""Latency figures: percentiles, parts of a run, ratios and their tables."""
+"""Latency figures: percentiles, parts of a run, ratios and tables."""
 
 import math
 from array import array
@@ -13,11 +13,11 @@ from bench.latency.tables import STEP_HEAD, TIMES, reach_table, steps_table, tim
 from bench.openloop.plan import Plan, Recording
 
 WITHIN_A_STEP = 0.001
-"""Three digits."""
+"""The relative error of three digits."""
 
 
 def recording_of(latency: list[float]) -> Recording:
-    """Requests that were due at every second from 100 on."""
+    """Return a recording with a request due every second from 100 on."""
     due = array("d", map(float, range(len(latency))))
     return Recording(100.0, due, array("d", latency), array("d", [0.001] * len(latency)), {}, 0.5)
 
@@ -65,20 +65,20 @@ def test_curve_has_a_point_a_percentile_up_to_the_slowest() -> None:
     assert points[-1][1] == pytest.approx(100, rel=WITHIN_A_STEP)
 
 
-def test_generators_lateness_and_cost_are_told_beside() -> None:
+def test_round_has_the_generators_lateness_and_cost() -> None:
     found = round_of(recording_of([0.002] * 10), 0.001)
 
     assert (found.late_p50_ms, found.late_p99_ms) == (1.0, 1.0)
     assert found.generator_cpu_us == pytest.approx(50_000)
 
 
-def test_run_is_split_by_when_requests_were_due() -> None:
+def test_run_is_split_by_due_times() -> None:
     within, outside = split(recording_of([0.1, 0.2, 0.3, 0.4]), 101.0, 103.0)
 
     assert (within, outside) == ([0.2, 0.3], [0.1, 0.4])
 
 
-def test_event_tells_its_place_in_the_run() -> None:
+def test_event_has_its_place_in_the_run() -> None:
     plan = Plan(port=0, token="", per_second=1.0, seconds=4.0)
     event = event_of(plan, recording_of([0.1, 0.2, math.nan, 0.4]), (101.0, 103.0), backlog=7)
 
@@ -88,7 +88,7 @@ def test_event_tells_its_place_in_the_run() -> None:
 
 
 class FakeTarget:
-    """What a load needs to know of where it goes."""
+    """A target with a port, and nothing else."""
 
     token = "a-token"
 
@@ -130,7 +130,7 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert found["p50 at 100/s ÷ p50 of a commit at 100/s"].figure == 1.0
 
 
-def test_reach_of_a_step_that_was_not_run_is_not_told() -> None:
+def test_reach_of_a_step_that_was_not_run_is_left_out() -> None:
     measured = steps_with([figures_with(1.0, 2.0)], [], [figures_with(1.0, 2.0)], [figures_with(1.0, 2.0)])
     without_half = Steps({LOW: measured.steps[LOW]}, measured.commits)
 

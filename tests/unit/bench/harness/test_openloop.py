@@ -1,4 +1,4 @@
-"""The open loop: when requests are due, and what becomes of those that are not answered."""
+"""The open loop: due times of requests, and the failures of unanswered ones."""
 
 import math
 import socket
@@ -16,14 +16,14 @@ from tests.running import TOKEN, ServiceProcess
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 PLAN = Plan(port=0, token="a-token", per_second=1000.0, seconds=0.05, arrivals="even", connections_max=2)
-"""Fifty requests."""
+"""The plan has fifty requests."""
 
 Answering = Callable[[socket.socket], None]
 
 
 @contextmanager
 def server(answering: Answering, accepts: int = 1_000) -> Iterator[int]:
-    """The port of a server that treats each of so many connections in a thread of its own, and listens no more then."""
+    """Serve `accepts` connections, each in its own thread, then stop listening. Yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         accepting = threading.Thread(target=accept, args=(listener, answering, accepts))
         accepting.start()
@@ -112,8 +112,8 @@ def test_every_request_that_is_due_is_sent_and_timed(answering: Answering) -> No
     assert recording.failures == {}
 
 
-def test_latency_counts_from_when_a_request_was_due_not_from_its_send() -> None:
-    """One connection, stalled until all fifty are due: the first was due longest ago."""
+def test_latency_counts_from_the_due_time_not_from_the_send() -> None:
+    """One connection stalls until all fifty requests are due, so the first request has the longest latency."""
     stalled = threading.Event()
 
     def answering(connection: socket.socket) -> None:
@@ -136,7 +136,7 @@ def test_refusals_are_failures_by_their_status() -> None:
     assert answered(recording) == 0
 
 
-def test_requests_beyond_what_may_wait_are_failures_not_skipped() -> None:
+def test_requests_beyond_the_pending_limit_are_failures_not_skipped() -> None:
     recording = recorded(never, pending_max=10, answer_seconds_max=0.05)
 
     assert recording.failures == {"unanswered": 2, "unsent": 48}
@@ -151,14 +151,14 @@ def test_lost_connection_fails_the_request_on_it_and_is_replaced() -> None:
     assert answered(recording) > PLAN.connections_max
 
 
-def test_service_that_goes_away_for_good_fails_all_that_is_left() -> None:
+def test_service_that_stops_fails_all_remaining_requests() -> None:
     recording = recorded(once_then_gone, accepts=PLAN.connections_max)
 
     assert answered(recording) == 2
     assert recording.failures == {"lost": 2, "unsent": 46}
 
 
-def test_service_that_is_not_there_is_an_error() -> None:
+def test_missing_service_is_an_error() -> None:
     with server(always(OK)) as port:
         pass
 

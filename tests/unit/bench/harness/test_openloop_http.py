@@ -1,4 +1,4 @@
-"""The open loop's requests, as the service reads them, and answers as they come in parts."""
+"""The open loop's requests, as the service reads them; and answers that arrive in parts."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_body_is_what_the_benchmarks_send() -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 19, 20, len(ANSWER) - 1])
-def test_answer_is_not_over_before_its_last_byte(missing: int) -> None:
+def test_answer_is_complete_only_with_its_last_byte(missing: int) -> None:
     assert status_of(ANSWER) == 200
     assert status_of(ANSWER[:-missing]) is None
 
@@ -54,6 +54,6 @@ def test_answer_is_not_over_before_its_last_byte(missing: int) -> None:
     ],
     ids=["two answers", "no length", "not HTTP"],
 )
-def test_what_is_no_answer_to_one_request_is_refused(received: bytes) -> None:
+def test_bytes_that_are_not_one_answer_are_refused(received: bytes) -> None:
     with pytest.raises(ValueError, match="answer"):
         status_of(received)

@@ -1,4 +1,4 @@
-"""Revisions checked out for a while, of a repository made for the test."""
+"""Temporary worktrees, of a repository made for the test."""
 
 import subprocess
 from pathlib import Path
@@ -16,7 +16,7 @@ def git(root: Path, *words: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Two commits of `file`, and a change that is in neither."""
+    """A repository with two commits of `file`, and an uncommitted change."""
     root = tmp_path / "repository"
     root.mkdir()
     git(root, "init", "--quiet")
@@ -52,6 +52,6 @@ def test_worktree_is_gone_afterwards_also_after_an_error_and_with_files_in_it(re
 
 
 @pytest.mark.parametrize("revision", ["no-such", "HEAD:file", "--all"])
-def test_what_is_no_commit_is_refused(revision: str, repository: Path) -> None:
+def test_revision_that_is_not_a_commit_is_refused(revision: str, repository: Path) -> None:
     with pytest.raises(UnknownRevision):
         commit_of(revision, repository)

@@ -1,4 +1,4 @@
-"""Charts, of results as the tools write them."""
+"""Charts of results, in the form that the benchmarks write."""
 
 import json
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def written(kind: str, folder: Path) -> Path:
 
 
 def texts(picture: Path) -> list[str]:
-    """All that is written in the picture. Fails if it is no XML."""
+    """Return all texts in the chart. Fails if it is not XML."""
     return [
         "".join(element.itertext()) for element in ElementTree.parse(picture).iter() if element.tag.endswith("text")
     ]
@@ -74,13 +74,13 @@ def test_there_is_an_example_of_each_kind() -> None:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Each drawn once: that takes a moment."""
+    """All charts, drawn once, as drawing is slow."""
     folder = tmp_path_factory.mktemp("pictures")
     return {kind: charts.draw(written(kind, folder)) for kind in charts.KINDS}
 
 
 @pytest.mark.parametrize("kind", charts.KINDS)
-def test_picture_lies_beside_its_result_and_says_where_it_comes_from(kind: str, pictures: Mapping[str, Path]) -> None:
+def test_chart_is_beside_its_result_and_shows_its_stamp(kind: str, pictures: Mapping[str, Path]) -> None:
     assert pictures[kind].name == f"{kind}-mariadb.svg"
     assert pictures[kind].with_suffix(".json").exists()
     assert "a machine · 10.11-MariaDB · RabbitMQ 3.10 · abc1234 · 2026-01-31" in texts(pictures[kind])
@@ -104,7 +104,7 @@ def test_same_result_gives_the_same_bytes(pictures: Mapping[str, Path], tmp_path
     assert charts.draw(written("soak", tmp_path)).read_bytes() == pictures["soak"].read_bytes()
 
 
-def test_only_results_that_there_is_a_chart_of_are_drawn(tmp_path: Path) -> None:
+def test_only_results_with_a_chart_are_drawn(tmp_path: Path) -> None:
     kept = written("growth", tmp_path)
     (tmp_path / "scenario-mariadb.json").write_text("{}")
 

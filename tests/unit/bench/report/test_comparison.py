@@ -1,4 +1,4 @@
-"""Verdicts of base against head."""
+"""Verdicts of a comparison of base and head."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ EVEN = [1.0] * ROUNDS_MIN
 
 
 def rounds(values: Sequence[float]) -> list[Round]:
-    """Each with this rate, and as much CPU time."""
+    """Make rounds; each value is both the rate and the CPU time."""
     return [Round(1000, 0, value, 1.0, value, {"service": value}, 0.0) for value in values]
 
 
@@ -48,7 +48,7 @@ def test_large_median_within_a_spread_that_reaches_one_does_not_fail() -> None:
     assert not compare(CPU, rounds(EVEN), rounds([0.9, 2.0, 2.0, 2.0, 2.0, 2.0])).fails
 
 
-def test_pace_of_the_machine_that_changes_between_rounds_is_no_difference() -> None:
+def test_machine_that_changes_its_speed_between_rounds_is_no_difference() -> None:
     paces = [10.0, 50.0, 20.0, 90.0, 10.0, 70.0]
 
     same = compare(CPU, rounds(paces), rounds(paces))
@@ -57,8 +57,8 @@ def test_pace_of_the_machine_that_changes_between_rounds_is_no_difference() -> N
 
 
 @pytest.mark.parametrize(("count", "left_out"), [(6, 0), (8, 0), (9, 1), (12, 2), (15, 3), (20, 5)])
-def test_spread_leaves_out_as_many_of_each_end_as_the_sign_test_lets(count: int, left_out: int) -> None:
-    """The textbooks' critical values of the two-sided sign test, 5 %."""
+def test_spread_leaves_out_as_many_of_each_end_as_the_sign_test_allows(count: int, left_out: int) -> None:
+    """Critical values of the two-sided sign test at 5 %, from textbooks."""
     assert spread([float(number) for number in range(count)]) == (left_out, count - 1 - left_out)
 
 
@@ -67,14 +67,14 @@ def test_spread_of_too_few_rounds_is_refused() -> None:
         spread([1.0] * (ROUNDS_MIN - 1))
 
 
-def test_report_names_what_is_slower_and_its_bound() -> None:
+def test_report_names_the_slower_figure_and_its_bound() -> None:
     slow = compare(CPU, rounds(EVEN), rounds([1.5] * ROUNDS_MIN))
     same = compare(CPU, rounds(EVEN), rounds(EVEN))
     compared = dict(zip(FIGURES, [slow, same, same], strict=True))
 
-    told = report(compared).splitlines()
+    lines = report(compared).splitlines()
 
-    assert told[-2:] == [
+    assert lines[-2:] == [
         "slower: service CPU µs an event is 1.50 times that of base, beyond its bound of 10%.",
         "compare: 2 passed, 1 failed",
     ]

@@ -30,7 +30,7 @@ def test_ratio_of_each_micro_case_is_read_by_its_name() -> None:
     assert ratios(report) == {"micro.decode": 2.5}
 
 
-def test_wrk_output_is_read_whatever_it_prints_before() -> None:
+def test_wrk_output_is_read_from_its_last_line() -> None:
     read = wrk.parse(WRK_OUTPUT, cpu_seconds=0.5)
 
     assert (read.seconds, read.p50_ms, read.p99_ms, read.max_ms) == (5.0, 20.5, 99.0, 120.0)
@@ -42,7 +42,7 @@ def test_wrk_output_without_figures_is_refused() -> None:
         wrk.parse("Running 5s test\nunable to connect\n", cpu_seconds=0.0)
 
 
-def test_cpu_time_is_told_per_event_that_was_answered_200() -> None:
+def test_cpu_time_is_per_event_answered_200() -> None:
     made = round_of(answers(requests=1100, not_2xx=100), {"service": 0.05, "database": 0.01}, drain_seconds=0.1)
 
     assert made.cpu_us == pytest.approx({"service": 50.0, "database": 10.0, "generator": 20.0})
@@ -54,14 +54,14 @@ def test_round_without_events_has_no_figures() -> None:
         round_of(answers(requests=5, not_2xx=5), {"service": 0.05}, drain_seconds=0.0)
 
 
-def test_ratio_is_the_median_over_neighbouring_rounds() -> None:
+def test_ratio_is_the_median_over_neighboring_rounds() -> None:
     slow_then_fast = [round_with(us) for us in (200.0, 100.0, 300.0)]
     references = [round_with(us) for us in (100.0, 50.0, 20.0)]
 
     assert ratio(slow_then_fast, references) == 2.0
 
 
-def test_row_of_the_table_has_a_cell_a_column_and_a_dash_for_what_is_not_known() -> None:
+def test_row_of_the_table_has_a_cell_for_each_column_and_a_dash_for_unknown_figures() -> None:
     measured = {"no-op": [round_with(20.0)], "quorum": [round_with(50.0, database=10.0)]}
 
     cells = dict(zip(HEAD, row("quorum", measured), strict=True))

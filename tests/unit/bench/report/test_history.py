@@ -27,7 +27,7 @@ def test_figures_are_medians_of_the_rounds() -> None:
     }
 
 
-def test_lines_are_by_name_series_and_time_and_end_as_they_must() -> None:
+def test_lines_are_ordered_and_end_with_eof() -> None:
     found = [point for at in "98" for point in points("mariadb", result(at))]
     lines = list(exposition(found))
     assert lines[-1] == "# EOF"

@@ -1,4 +1,4 @@
-"""Verdicts of budgets: what passes, what is broken, and what it is called then."""
+"""Verdicts of budgets: passed or broken, and the report of a broken budget."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_absolute_budget_gates_only_where_asked_to(absolute: bool, outcome: str)
     assert judge({"a.b": ABSOLUTE}, {"a.b": 1.0}, absolute)[0].outcome == outcome
 
 
-def test_broken_budget_is_told_with_name_figure_bound_and_place() -> None:
+def test_broken_budget_is_reported_with_name_figure_bound_and_place() -> None:
     lines = report(judge({"micro.step": AT_MOST}, {"micro.step": 4.25}, absolute=False)).splitlines()
 
     assert "budget broken: micro.step is 4.25, its bound is <= 2 (cost of a step). Look at ingest/step.py." in lines
@@ -57,7 +57,7 @@ def test_parts_are_chosen_by_name() -> None:
     assert list(of_parts(budgets, ["scenario.x"])) == ["scenario.x.a"]
 
 
-def test_every_budget_of_the_file_looks_at_a_place_that_is_there() -> None:
+def test_places_of_all_budgets_exist() -> None:
     for budget in read_budgets().values():
         assert (ROOT / budget.place.partition(":")[0].partition(",")[0]).is_file()
 

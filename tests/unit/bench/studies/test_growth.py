@@ -1,4 +1,4 @@
-"""Growth: figures taken from neighbouring rounds."""
+"""Growth: figures from neighboring rounds."""
 
 from bench.harness.rounds import Round
 from bench.studies import growth
@@ -8,7 +8,7 @@ def round_at(per_second: float, p99_ms: float = 5.0) -> Round:
     return Round(1000, 0, per_second, 1.0, p99_ms, {"service": 60.0}, 0.1)
 
 
-def test_pace_of_the_machine_cancels_between_neighbouring_rounds() -> None:
+def test_speed_of_the_machine_cancels_between_neighboring_rounds() -> None:
     grown = [round_at(rate, p99) for rate, p99 in ((900.0, 20.0), (90.0, 200.0), (500.0, 5.0))]
     empty = [round_at(rate, p99) for rate, p99 in ((1000.0, 10.0), (100.0, 100.0), (400.0, 5.0))]
 

@@ -30,7 +30,7 @@ def test_goodput_is_of_events_not_of_refusals() -> None:
 @pytest.mark.parametrize(
     ("after", "felt"), [([3.0, 4.0], 0), ([90.0, 3.0], 1), ([90.0, 3.0, 9.0, 3.0], 3), ([3.0, math.nan], 2)]
 )
-def test_overload_is_felt_until_all_later_seconds_are_normal(after: list[float], felt: int) -> None:
+def test_recovery_ends_when_all_later_seconds_are_normal(after: list[float], felt: int) -> None:
     assert overload(after).recovery_seconds == felt
 
 

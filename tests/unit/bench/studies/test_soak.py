@@ -1,4 +1,4 @@
-"""Soak: memory as it is sampled, and the figures taken from the samples."""
+"""Soak: samples of memory, and the figures computed from them."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def backlog(*drain: tuple[float, int]) -> Backlog:
     return Backlog(1000, 0, samples(60.0, 75.0, 70.0), 30.0, [Left(*look) for look in drain], {})
 
 
-def test_memory_of_a_process_is_told_in_mebibytes() -> None:
+def test_memory_of_a_process_is_in_mebibytes() -> None:
     before = sample([os.getpid()])
     held = b"x" * (64 << 20)
     after = sample([os.getpid()])
@@ -32,7 +32,7 @@ def test_memory_of_a_process_is_told_in_mebibytes() -> None:
     assert 0 < after.pss_mib <= after.rss_mib + 1
 
 
-def test_largest_of_several_processes_is_told() -> None:
+def test_largest_of_several_processes_is_sampled() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as small:
         assert sample([small.pid, os.getpid()]).rss_mib >= sample([os.getpid()]).rss_mib - 1
 
@@ -58,7 +58,7 @@ def test_thinned_samples_keep_the_peak_and_the_order() -> None:
     assert thinned(many[:3], 200) == many[:3]
 
 
-def test_growth_leaves_out_how_memory_was_at_the_start() -> None:
+def test_growth_ignores_the_first_tenth() -> None:
     steady = Soak(1000.0, 0, samples(20.0, 50.0, *[51.0] * 7, 55.0))
 
     assert steady.growth == pytest.approx(0.1)
@@ -69,7 +69,7 @@ def test_soak_of_a_few_samples_has_figures_too() -> None:
     assert Soak(1000.0, 0, samples(50.0, 50.0)).growth == 0.0
 
 
-def test_drain_is_timed_from_when_it_began_to_when_nothing_was_left() -> None:
+def test_drain_is_timed_from_its_start_to_an_empty_outbox() -> None:
     drained = backlog((0.0, 1000), (1.0, 1000), (2.0, 600), (3.0, 0))
 
     assert drained.drain_per_second == 500.0

@@ -1,4 +1,4 @@
-"""Sweep: what wrk is told, and what is shown of a step."""
+"""Sweep: the arguments of wrk's script, and the rows of a step."""
 
 import pytest
 
@@ -19,11 +19,11 @@ def round_at(per_second: float, **cpu_us: float) -> Round:
         (Load(1, 1, random_calls=True, pause_ms=40), ["random", "pause=40"]),
     ],
 )
-def test_script_is_told_what_differs_from_the_plain_load(load: Load, words: list[str]) -> None:
+def test_script_gets_only_options_that_differ_from_the_plain_load(load: Load, words: list[str]) -> None:
     assert load.words() == words
 
 
-def test_step_has_a_row_a_target_with_a_cell_a_column() -> None:
+def test_step_has_a_row_for_each_target() -> None:
     measured = {
         sweep.NOOP: [round_at(3000.0, service=30.0)],
         sweep.SERVICE: [round_at(rate, service=60.0, database=20.0) for rate in (900.0, 1000.0, 1200.0)],
