@@ -1,4 +1,4 @@
-"""How many events a name may send, and how workers tell each other."""
+"""Rate limits, and their exchange between workers."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def bucket(clock: FakeClock) -> TokenBucket:
 
 
 def taken_at_once(bucket: TokenBucket) -> int:
-    """How many single events it lets through now."""
+    """The number of single events that the bucket allows now."""
     count = 0
     while not bucket.wait_seconds():
         bucket.take(1)
@@ -24,7 +24,7 @@ def taken_at_once(bucket: TokenBucket) -> int:
     return count
 
 
-def test_burst_is_let_through_after_a_pause_and_the_rate_afterwards(bucket: TokenBucket, clock: FakeClock) -> None:
+def test_burst_is_allowed_after_a_pause_and_then_the_rate(bucket: TokenBucket, clock: FakeClock) -> None:
     assert taken_at_once(bucket) == BURST
     clock.advance(1)
     assert taken_at_once(bucket) == RATE
@@ -39,7 +39,7 @@ def test_wait_is_until_the_next_event_may_come(bucket: TokenBucket, clock: FakeC
     assert bucket.wait_seconds() == 0
 
 
-def test_batch_above_the_burst_is_waited_for_afterwards(bucket: TokenBucket, clock: FakeClock) -> None:
+def test_batch_above_the_burst_delays_later_events(bucket: TokenBucket, clock: FakeClock) -> None:
     assert bucket.wait_seconds() == 0
     bucket.take(100)
     assert bucket.wait_seconds() == pytest.approx((100 - BURST + 1) / RATE)
@@ -53,21 +53,21 @@ def test_larger_burst_is_filled_by_the_rate_alone(bucket: TokenBucket, clock: Fa
     assert taken_at_once(bucket) == RATE
 
 
-def test_smaller_burst_counts_at_once(bucket: TokenBucket) -> None:
+def test_smaller_burst_is_effective_at_once(bucket: TokenBucket) -> None:
     bucket.limit(RATE, 3)
 
     assert taken_at_once(bucket) == 3
 
 
 class Worker:
-    """With a bucket of one name."""
+    """A worker that has the bucket of one client."""
 
     def __init__(self, folder: Path, worker_index: int, clock: FakeClock) -> None:
         self.bucket = TokenBucket(RATE, BURST, clock.monotonic)
         self.sharing = SharedRateLimits(folder, worker_index, lambda: {"pbx": self.bucket})
 
 
-def test_what_others_took_is_held_against_the_rate_once(tmp_path: Path, clock: FakeClock) -> None:
+def test_events_of_other_workers_are_subtracted_once(tmp_path: Path, clock: FakeClock) -> None:
     one, other = Worker(tmp_path, 0, clock), Worker(tmp_path, 1, clock)
     for worker in (one, other):
         worker.sharing.share()
@@ -92,7 +92,7 @@ def test_successor_of_a_killed_worker_counts_from_zero(tmp_path: Path, clock: Fa
     assert taken_at_once(other.bucket) == BURST - 8
 
 
-def test_what_was_taken_before_a_worker_began_is_not_held_against_it(tmp_path: Path, clock: FakeClock) -> None:
+def test_events_before_the_start_of_a_worker_are_not_subtracted(tmp_path: Path, clock: FakeClock) -> None:
     one = Worker(tmp_path, 0, clock)
     one.bucket.take(15)
     one.sharing.share()
@@ -102,24 +102,24 @@ def test_what_was_taken_before_a_worker_began_is_not_held_against_it(tmp_path: P
     assert taken_at_once(other.bucket) == BURST
 
 
-def test_rate_that_another_worker_does_not_know_for_a_while_credits_nobody(tmp_path: Path, clock: FakeClock) -> None:
+def test_limit_that_another_worker_loses_for_a_while_adds_no_events(tmp_path: Path, clock: FakeClock) -> None:
     one, other = Worker(tmp_path, 0, clock), Worker(tmp_path, 1, clock)
     for worker in (one, other):
         worker.sharing.share()
     one.bucket.take(5)
     one.sharing.share()
     other.sharing.share()
-    told = (tmp_path / "0.json").read_text()
-    (tmp_path / "0.json").write_text(told.replace('"pbx":5', ""))
+    published = (tmp_path / "0.json").read_text()
+    (tmp_path / "0.json").write_text(published.replace('"pbx":5', ""))
     other.sharing.share()
     assert taken_at_once(other.bucket) == BURST - 5
 
-    (tmp_path / "0.json").write_text(told.replace('"pbx":5', '"pbx":6'))
+    (tmp_path / "0.json").write_text(published.replace('"pbx":5', '"pbx":6'))
     other.sharing.share()
     assert other.bucket.wait_seconds() == pytest.approx(2 / RATE)
 
 
-def test_file_that_is_not_readable_is_passed_over(tmp_path: Path, clock: FakeClock) -> None:
+def test_unreadable_file_is_ignored(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "7.json").write_text("{")
     (tmp_path / "8.json").write_bytes(b'{"life": "\xff", "taken": {}}')
     (tmp_path / "9.json").mkdir()
@@ -129,7 +129,7 @@ def test_file_that_is_not_readable_is_passed_over(tmp_path: Path, clock: FakeClo
     assert taken_at_once(one.bucket) == BURST
 
 
-def test_names_without_a_rate_cost_no_file(tmp_path: Path) -> None:
+def test_no_file_is_written_if_no_client_has_a_rate(tmp_path: Path) -> None:
     SharedRateLimits(tmp_path, 0, dict).share()
 
     assert not list(tmp_path.iterdir())

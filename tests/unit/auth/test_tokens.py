@@ -10,7 +10,7 @@ FIRST, SECOND = "first-token", "second.token"
 
 @pytest.mark.parametrize("line", ["abc", "abc\n", "  abc\r\n"])
 def test_entry_is_the_sha256_of_the_lines_token(line: str) -> None:
-    # FIPS 180-2, appendix B.1.
+    # The hash is an example of FIPS 180-2, appendix B.1.
     assert entry_of(line) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
@@ -21,7 +21,7 @@ def test_entry_is_made_of_tokens_only(line: str) -> None:
 
 
 @pytest.mark.parametrize("digits", ["0" * 63, "0" * 65, "g" * 64, "0" * 32 + " " + "0" * 31])
-def test_malformed_hash_is_told_without_showing_it(digits: str) -> None:
+def test_problem_of_a_malformed_hash_does_not_show_it(digits: str) -> None:
     problem = problem_of(f"sha256:{digits}")
 
     assert problem is not None
@@ -34,11 +34,11 @@ def test_tokens_in_plain_text_are_counted() -> None:
     assert str(warning_about([FIRST, entry_of(SECOND)])).startswith("1 of 2 tokens in INGEST_API_TOKENS are in plain")
 
 
-def test_digests_are_those_of_the_tokens_however_they_are_written() -> None:
+def test_plain_and_hashed_entries_have_the_same_digest() -> None:
     assert digests_of([FIRST, entry_of(SECOND)]) == [sha256(FIRST.encode()).digest(), sha256(SECOND.encode()).digest()]
 
 
-def test_new_tokens_differ_and_may_stand_in_a_header_or_a_path() -> None:
+def test_new_tokens_are_unique_and_fit_a_header_or_a_path() -> None:
     made = {new_secret() for _ in range(100)}
 
     assert len(made) == 100

@@ -1,4 +1,4 @@
-"""The way of a request that is not hot, with an ASGI application at its end."""
+"""Requests that the adapter passes to an ASGI application."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope
 
 
 class Application:
-    """Reads all that comes, and sends what it is told to."""
+    """Reads the whole request, then sends the given messages."""
 
     def __init__(self, *messages: Message) -> None:
         self._messages = messages
@@ -36,7 +36,7 @@ def scope() -> FakeScope:
     return FakeScope(FakeHeaders({"host": "example.com", "accept": "*/*"}), "GET", "/a b", "q=%201")
 
 
-async def test_head_of_the_request_is_passed_on(scope: FakeScope) -> None:
+async def test_head_of_the_request_becomes_the_scope(scope: FakeScope) -> None:
     application = Application(START, body(b""))
     await AsgiAdapter(application)(scope, FakeProtocol())
 
@@ -54,7 +54,7 @@ async def test_head_of_the_request_is_passed_on(scope: FakeScope) -> None:
 @pytest.mark.parametrize(
     ("headers", "host"), [({}, b"h2.example"), ({"host": "own.example"}, b"own.example")], ids=["absent", "present"]
 )
-def test_authority_stands_for_an_absent_host(headers: dict[str, str | None], host: bytes) -> None:
+def test_authority_replaces_an_absent_host(headers: dict[str, str | None], host: bytes) -> None:
     scope = FakeScope(FakeHeaders(headers), authority="h2.example", http_version="2")
 
     assert asgi_scope(scope)["headers"] == [(b"host", host)]
@@ -80,7 +80,7 @@ async def test_body_of_the_request_comes_in_its_parts(scope: FakeScope) -> None:
     ],
     ids=["whole", "empty", "in parts"],
 )  # fmt: skip
-async def test_answer_is_passed_back(
+async def test_response_is_passed_back(
     scope: FakeScope, messages: list[Message], whole: bytes, streamed: list[bytes]
 ) -> None:
     protocol = FakeProtocol()

@@ -47,7 +47,7 @@ def rejected(answered: Answered) -> dict[int, dict[str, list[str]]]:
         (b'{"a": 1}\r\n\n  \n{"b": 2}\n', [b'{"a": 1}', b'{"b": 2}']),
     ],
 )
-def test_items_are_those_of_an_array_or_of_lines(text: bytes, items: list[bytes] | None) -> None:
+def test_items_are_elements_of_an_array_or_lines(text: bytes, items: list[bytes] | None) -> None:
     if items is None:
         with pytest.raises(Malformed):
             split(text, ITEMS_MAX)
@@ -55,13 +55,13 @@ def test_items_are_those_of_an_array_or_of_lines(text: bytes, items: list[bytes]
         assert [*split(text, ITEMS_MAX)] == items
 
 
-def test_as_many_items_are_taken_as_the_limit_says() -> None:
+def test_number_of_items_is_limited() -> None:
     assert split(b"1\n" * ITEMS_MAX, ITEMS_MAX).count() == ITEMS_MAX
     with pytest.raises(BodyTooLarge):
         split(b"1\n" * (ITEMS_MAX + 1), ITEMS_MAX)
 
 
-async def test_array_keeps_each_event_as_it_was_sent(batches: BatchHandler, store: FakeStore) -> None:
+async def test_array_keeps_the_bytes_of_each_event(batches: BatchHandler, store: FakeStore) -> None:
     texts = [body(call_id="a", note=" [1 , 2] "), json.dumps(json.loads(body(call_id="b")), indent=2).encode()]
     answered = await request(batches, b"[" + b" , ".join(texts) + b"]", x_api_token=TOKEN)
 
@@ -69,7 +69,7 @@ async def test_array_keeps_each_event_as_it_was_sent(batches: BatchHandler, stor
     assert [made.payload for made in store.commits[0].batch.events] == texts
 
 
-async def test_valid_events_are_kept_and_the_others_told(batches: BatchHandler, store: FakeStore) -> None:
+async def test_valid_events_are_stored_and_others_reported(batches: BatchHandler, store: FakeStore) -> None:
     store.poison.add("poison")
     answered = await post(
         batches, [body(call_id="a"), body(duration=-1), body(call_id="poison"), b"{", body(call_id="b")]
@@ -88,14 +88,14 @@ async def test_batch_without_a_valid_event_is_invalid(batches: BatchHandler, sto
     assert store.tried == []
 
 
-async def test_batch_is_to_be_sent_again_when_the_database_is_away(batches: BatchHandler, store: FakeStore) -> None:
+async def test_whole_batch_fails_while_the_database_is_down(batches: BatchHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())
 
     assert (await post(batches, [b"{}", body()])).status == 500
 
 
 async def keep_busy(batcher: Batcher, store: FakeStore) -> None:
-    """The writer has a commit that does not end before the gate is opened."""
+    """Give the writer a commit that does not end before the gate is opened."""
     store.gate.clear()
     batcher.submit(event("busy"))
     await until(lambda: store.tried)
@@ -115,7 +115,7 @@ async def test_batch_larger_than_the_queue_waits_for_its_own_events(
     assert answered.json == {"status": "queued", "accepted": ITEMS_MAX, "rejected": []}
 
 
-async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
+async def test_whole_batch_is_refused_when_others_fill_the_queue(
     batches: BatchHandler, batcher: Batcher, store: FakeStore
 ) -> None:
     await keep_busy(batcher, store)
@@ -136,12 +136,12 @@ async def test_batch_is_to_be_sent_again_when_others_fill_the_queue(
         ({"x_api_token": TOKEN, "content_encoding": "br"}, 415),
     ],
 )
-async def test_batch_is_admitted_as_an_event_is(batches: BatchHandler, headers: dict[str, str], status: int) -> None:
+async def test_batch_is_admitted_like_an_event(batches: BatchHandler, headers: dict[str, str], status: int) -> None:
     assert (await request(batches, body(), **headers)).status == status
     assert (await request(batches, b"", "GET", **headers)).status == 405
 
 
-async def test_an_item_has_the_limit_of_a_single_event(batches: BatchHandler) -> None:
+async def test_item_has_the_size_limit_of_a_single_event(batches: BatchHandler) -> None:
     large = body(note="x" * ITEM_BYTES_MAX)
     answered = await post(batches, [body(), large])
 
@@ -151,7 +151,7 @@ async def test_an_item_has_the_limit_of_a_single_event(batches: BatchHandler) ->
 OUTCOMES = ("queued", "refused", "unavailable")
 
 
-async def test_other_events_come_in_between_those_of_a_large_batch(
+async def test_large_batch_yields_to_other_events(
     handler: EventHandler, admission: Admission, bodies: BodyReader, batcher: Batcher, store: FakeStore
 ) -> None:
     wrong = [b"{}"] * (TURN_BYTES_MAX // ITEM_OVERHEAD_BYTES)
@@ -171,7 +171,7 @@ async def test_each_refused_item_is_counted_by_its_code(batches: BatchHandler, s
     assert sample("ingest_requests_refused_total", code="invalid") == 2
 
 
-async def test_batch_of_which_some_must_be_sent_again_was_not_served(
+async def test_batch_with_a_retryable_item_counts_as_not_served(
     batches: BatchHandler, store: FakeStore, sample: Sample
 ) -> None:
     async def counted(items: list[bytes]) -> list[float]:
@@ -182,11 +182,11 @@ async def test_batch_of_which_some_must_be_sent_again_was_not_served(
 
     assert await counted([body(), b"{"]) == [1, 0, 0]
     assert await counted([b"{"]) == [0, 1, 0]
-    store.errors.append(StoreUnavailable())  # of the first commit
+    store.errors.append(StoreUnavailable())  # fails the first commit
     assert await counted([body()] * (QUEUE_EVENTS_MAX + 1)) == [0, 0, 1]
 
 
-async def test_a_batch_that_fails_as_a_whole_is_counted_once(
+async def test_batch_that_fails_as_a_whole_is_counted_once(
     batches: BatchHandler, store: FakeStore, sample: Sample
 ) -> None:
     store.errors.append(StoreUnavailable())
@@ -195,8 +195,8 @@ async def test_a_batch_that_fails_as_a_whole_is_counted_once(
     assert sample("ingest_requests_refused_total", code="store_unavailable") == 1
 
 
-async def test_items_that_may_be_taken_when_sent_again_say_so(batches: BatchHandler, store: FakeStore) -> None:
-    store.errors.append(StoreUnavailable())  # of the first commit
+async def test_retryable_items_are_marked(batches: BatchHandler, store: FakeStore) -> None:
+    store.errors.append(StoreUnavailable())  # fails the first commit
 
     answered = await post(batches, [b"{", *[body()] * (QUEUE_EVENTS_MAX + 1)])
 

@@ -11,15 +11,15 @@ TIMEOUT_SECONDS = 5.0
 BYTES_MAX = 10
 
 CHUNKED = FakeHeaders({"transfer-encoding": "chunked"})
-UNTOLD = FakeHeaders({})
-"""HTTP/2 needs no length."""
+NO_LENGTH = FakeHeaders({})
+"""The headers of an HTTP/2 request, which needs no length."""
 
 
 def of_length(length: object) -> FakeHeaders:
     return FakeHeaders({"content-length": str(length)})
 
 
-def smuggled(length: int) -> FakeHeaders:
+def with_both_lengths(length: int) -> FakeHeaders:
     return FakeHeaders({"content-length": str(length), "transfer-encoding": "chunked"})
 
 
@@ -36,7 +36,7 @@ async def swept(bodies: BodyReader) -> AsyncIterator[BodyReader]:
     await asyncio.wait([sweep])
 
 
-@pytest.mark.parametrize("headers", [of_length(6), CHUNKED, UNTOLD, of_length("x"), smuggled(1)])
+@pytest.mark.parametrize("headers", [of_length(6), CHUNKED, NO_LENGTH, of_length("x"), with_both_lengths(1)])
 @pytest.mark.parametrize("parts", [[b"abcdef"], [b"ab", b"cde", b"f"]])
 async def test_body_is_read_whole(bodies: BodyReader, headers: FakeHeaders, parts: list[bytes]) -> None:
     assert await bodies.read(FakeProtocol(parts), headers, BYTES_MAX) == b"abcdef"
@@ -44,35 +44,33 @@ async def test_body_is_read_whole(bodies: BodyReader, headers: FakeHeaders, part
 
 @pytest.mark.parametrize("content", [b"", b"x" * BYTES_MAX], ids=["empty", "at the limit"])
 async def test_body_may_have_any_length_up_to_the_limit(bodies: BodyReader, content: bytes) -> None:
-    for headers in (of_length(len(content)), CHUNKED, UNTOLD):
+    for headers in (of_length(len(content)), CHUNKED, NO_LENGTH):
         assert await bodies.read(FakeProtocol([content] if content else []), headers, BYTES_MAX) == content
 
 
-async def test_body_that_says_it_is_too_large_is_refused_unread(bodies: BodyReader) -> None:
+async def test_body_announced_as_too_large_is_refused_unread(bodies: BodyReader) -> None:
     with pytest.raises(BodyTooLarge, match="11 bytes"):
         await bodies.read(FakeProtocol(end="never"), of_length(11), BYTES_MAX)
 
 
-@pytest.mark.parametrize("headers", [CHUNKED, UNTOLD, smuggled(1)])
-async def test_body_of_unknown_length_is_refused_once_it_is_too_large(bodies: BodyReader, headers: FakeHeaders) -> None:
+@pytest.mark.parametrize("headers", [CHUNKED, NO_LENGTH, with_both_lengths(1)])
+async def test_body_of_unknown_length_is_refused_at_the_limit(bodies: BodyReader, headers: FakeHeaders) -> None:
     with pytest.raises(BodyTooLarge, match=f"more than {BYTES_MAX} bytes"):
         await bodies.read(FakeProtocol([b"x" * 6, b"x" * 5], end="never"), headers, BYTES_MAX)
 
 
-@pytest.mark.parametrize("headers", [of_length(6), CHUNKED, smuggled(3)])
+@pytest.mark.parametrize("headers", [of_length(6), CHUNKED, with_both_lengths(3)])
 @pytest.mark.parametrize("parts", [[b"abc"], []])
-async def test_body_cut_off_by_its_client_is_not_taken(
-    bodies: BodyReader, headers: FakeHeaders, parts: list[bytes]
-) -> None:
+async def test_truncated_body_is_refused(bodies: BodyReader, headers: FakeHeaders, parts: list[bytes]) -> None:
     with pytest.raises(BodyTimeout, match="connection ended"):
         await bodies.read(FakeProtocol(parts, end="cut off"), headers, BYTES_MAX)
 
 
-async def test_empty_frame_of_http_2_is_no_end(bodies: BodyReader) -> None:
-    assert await bodies.read(FakeProtocol([b"abc", b""]), UNTOLD, BYTES_MAX) == b"abc"
+async def test_empty_frame_of_http_2_does_not_end_a_body(bodies: BodyReader) -> None:
+    assert await bodies.read(FakeProtocol([b"abc", b""]), NO_LENGTH, BYTES_MAX) == b"abc"
 
 
-async def test_body_that_does_not_come_in_time_is_given_up(swept: BodyReader, clock: FakeClock) -> None:
+async def test_late_body_is_refused(swept: BodyReader, clock: FakeClock) -> None:
     client = FakeProtocol([b"abc"], end="never")
     reading = asyncio.create_task(swept.read(client, CHUNKED, BYTES_MAX))
     await until(lambda: client.waits)
@@ -84,7 +82,7 @@ async def test_body_that_does_not_come_in_time_is_given_up(swept: BodyReader, cl
     assert not reading.cancelled()
 
 
-async def test_a_late_body_leaves_its_task_able_to_answer(swept: BodyReader, clock: FakeClock) -> None:
+async def test_task_of_a_late_body_can_still_respond(swept: BodyReader, clock: FakeClock) -> None:
     client = FakeProtocol(end="never")
 
     async def answer() -> str:
@@ -101,7 +99,7 @@ async def test_a_late_body_leaves_its_task_able_to_answer(swept: BodyReader, clo
     assert answering.cancelling() == 0
 
 
-async def test_only_bodies_past_their_deadline_are_given_up(swept: BodyReader, clock: FakeClock) -> None:
+async def test_only_bodies_past_their_deadline_are_refused(swept: BodyReader, clock: FakeClock) -> None:
     early, late = FakeProtocol([b"abc"], end="never"), FakeProtocol([b"abc"], end="never")
     first = asyncio.create_task(swept.read(early, CHUNKED, BYTES_MAX))
     await until(lambda: early.waits)
@@ -119,7 +117,7 @@ async def test_only_bodies_past_their_deadline_are_given_up(swept: BodyReader, c
         await second
 
 
-async def test_cancelling_a_reader_is_not_taken_for_lateness(swept: BodyReader) -> None:
+async def test_cancelled_reader_is_not_late(swept: BodyReader) -> None:
     client = FakeProtocol(end="never")
     reading = asyncio.create_task(swept.read(client, CHUNKED, BYTES_MAX))
     await until(lambda: client.waits)

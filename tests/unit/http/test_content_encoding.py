@@ -1,4 +1,4 @@
-"""Compressed bodies: what is taken, what is refused, and in how much memory."""
+"""Decoding of compressed bodies, and its limits."""
 
 import gzip
 import tracemalloc
@@ -20,7 +20,7 @@ Encode = Callable[[bytes], bytes]
 
 
 def zstd_without_size(content: bytes) -> bytes:
-    """As a client makes it that compresses what it streams."""
+    """Compress like a client that streams."""
     compressor = zstandard.ZstdCompressor().compressobj()
     return compressor.compress(content) + compressor.flush()
 
@@ -32,45 +32,45 @@ ENCODINGS = [
 ]
 
 
-@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+@pytest.mark.parametrize(("encode", "decode"), ENCODINGS)
 @given(content=st.binary(max_size=2000))
-def test_content_comes_back(encode: Encode, undo: Decoder, content: bytes) -> None:
-    assert undo(encode(content), BYTES_MAX) == content
+def test_content_is_restored(encode: Encode, decode: Decoder, content: bytes) -> None:
+    assert decode(encode(content), BYTES_MAX) == content
 
 
-@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
-def test_content_of_the_largest_size_is_taken_and_a_byte_more_is_not(encode: Encode, undo: Decoder) -> None:
+@pytest.mark.parametrize(("encode", "decode"), ENCODINGS)
+def test_content_is_limited_to_the_byte(encode: Encode, decode: Decoder) -> None:
     content = bytes(range(256)) * 4
 
-    assert undo(encode(content), len(content)) == content
+    assert decode(encode(content), len(content)) == content
     with pytest.raises(BodyTooLarge, match="more than 1023 bytes"):
-        undo(encode(content), len(content) - 1)
+        decode(encode(content), len(content) - 1)
 
 
-@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
+@pytest.mark.parametrize(("encode", "decode"), ENCODINGS)
 @given(data=st.data())
-def test_what_ends_early_is_malformed(encode: Encode, undo: Decoder, data: st.DataObject) -> None:
+def test_truncated_body_is_malformed(encode: Encode, decode: Decoder, data: st.DataObject) -> None:
     body = encode(b'{"call_id":"a"}')
     length = data.draw(st.integers(0, len(body) - 1))
 
     with pytest.raises(Malformed):
-        undo(body[:length], BYTES_MAX)
+        decode(body[:length], BYTES_MAX)
 
 
-@pytest.mark.parametrize("undo", [gunzip, unzstd])
+@pytest.mark.parametrize("decode", [gunzip, unzstd])
 @given(body=st.binary(max_size=200))
-def test_any_bytes_are_taken_or_refused(undo: Decoder, body: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(decode: Decoder, body: bytes) -> None:
     with suppress(Malformed, BodyTooLarge):
-        undo(body, BYTES_MAX)
+        decode(body, BYTES_MAX)
 
 
-@pytest.mark.parametrize(("encode", "undo"), ENCODINGS)
-def test_bomb_takes_no_more_memory_than_its_bound(encode: Encode, undo: Decoder) -> None:
+@pytest.mark.parametrize(("encode", "decode"), ENCODINGS)
+def test_memory_for_a_bomb_is_bounded(encode: Encode, decode: Decoder) -> None:
     bomb = encode(bytes(100_000_000))
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLarge, match=f"{RATIO_MAX} times"):
-            undo(bomb, 64_000_000)
+            decode(bomb, 64_000_000)
         assert tracemalloc.get_traced_memory()[1] < 3 * RATIO_MAX * len(bomb)
     finally:
         tracemalloc.stop()
@@ -82,7 +82,7 @@ def test_gzip_of_several_members_is_one_body() -> None:
         gunzip(gzip.compress(b"a") * (GZIP_MEMBERS_MAX + 1), BYTES_MAX)
 
 
-def test_members_have_one_bound_together() -> None:
+def test_members_share_one_bound() -> None:
     with pytest.raises(BodyTooLarge):
         gunzip(gzip.compress(b"abcd") * 3, 11)
 
@@ -90,7 +90,7 @@ def test_members_have_one_bound_together() -> None:
 @pytest.mark.parametrize(
     "body", [zlib.compress(b"a"), gzip.compress(b"a")[:-1] + b"x", b""], ids=["zlib", "sum", "none"]
 )
-def test_what_is_no_gzip_is_malformed(body: bytes) -> None:
+def test_invalid_gzip_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="not valid gzip"):
         gunzip(body, BYTES_MAX)
 
@@ -102,13 +102,13 @@ def test_zstd_of_two_frames_is_malformed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "undo"), [("", None), (" Identity", None), ("GZIP", gunzip), ("x-gzip", gunzip), ("zstd", unzstd)]
+    ("name", "decode"), [("", None), (" Identity", None), ("GZIP", gunzip), ("x-gzip", gunzip), ("zstd", unzstd)]
 )
-def test_names(name: str, undo: Decoder | None) -> None:
-    assert decoder_for(FakeHeaders({"content-encoding": name})) is undo
+def test_names(name: str, decode: Decoder | None) -> None:
+    assert decoder_for(FakeHeaders({"content-encoding": name})) is decode
 
 
 @pytest.mark.parametrize("name", ["br", "deflate", "gzip, zstd", None])
-def test_names_that_are_none_of_ours(name: str | None) -> None:
+def test_unsupported_names(name: str | None) -> None:
     with pytest.raises(UnsupportedEncoding):
         decoder_for(FakeHeaders({"content-encoding": name}))

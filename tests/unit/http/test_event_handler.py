@@ -1,4 +1,4 @@
-"""The hot lane, called as Granian calls it, with a store in memory behind it."""
+"""The fast path, called as Granian calls it, with a store in memory."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ def message_of(answered: Answered) -> Any:
     return answered.json["message"]
 
 
-async def test_event_is_answered_once_it_is_committed(
+async def test_response_is_sent_once_the_event_is_committed(
     handler: EventHandler, store: FakeStore, dispatcher: FakeDispatcher
 ) -> None:
     store.gate.clear()
@@ -38,9 +38,9 @@ async def test_event_is_answered_once_it_is_committed(
 
 
 async def test_requests_that_wait_together_share_a_commit(handler: EventHandler, store: FakeStore) -> None:
-    answers = await asyncio.gather(*(post(handler, body(call_id=str(number))) for number in range(5)))
+    replies = await asyncio.gather(*(post(handler, body(call_id=str(number))) for number in range(5)))
 
-    assert {answered.status for answered in answers} == {200}
+    assert {answered.status for answered in replies} == {200}
     assert [len(commit.batch) for commit in store.commits] == [5]
 
 
@@ -52,33 +52,33 @@ async def test_payload_is_what_was_sent(handler: EventHandler, store: FakeStore)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
-async def test_method_is_looked_at_before_the_token(handler: EventHandler, method: str) -> None:
+async def test_method_is_checked_before_the_token(handler: EventHandler, method: str) -> None:
     answered = await request(handler, b"", method)
 
     assert (answered.status, answered.headers["allow"]) == (405, "POST")
 
 
-async def test_token_is_looked_at_before_all_of_the_body(handler: EventHandler) -> None:
+async def test_token_is_checked_before_the_body(handler: EventHandler) -> None:
     assert (await request(handler, b"{")).status == 401
     assert (await request(handler, b"", content_length=str(10 * BODY_BYTES_MAX))).status == 401
     assert (await request(handler, b"", content_encoding="gzip")).status == 401
 
 
-async def test_length_and_encoding_are_looked_at_before_the_body(handler: EventHandler) -> None:
+async def test_length_and_encoding_are_checked_before_the_body(handler: EventHandler) -> None:
     assert (await post(handler, b"", content_length=str(BODY_BYTES_MAX + 1))).status == 413
     assert (await post(handler, b"", content_encoding="br")).status == 415
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("", 200), (" Identity ", 200), (None, 415), ("identity, gzip", 415)])
-async def test_encodings_that_are_none_and_that_are_none_of_ours(
+async def test_identity_encoding_is_accepted_and_others_are_refused(
     handler: EventHandler, encoding: str | None, status: int
 ) -> None:
-    """None is one whose bytes are no text."""
+    """The value None stands for bytes that are not text."""
     assert (await request(handler, body(), x_api_token=TOKEN, content_encoding=encoding)).status == status
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "+1", "1_0"])
-async def test_length_that_is_none_is_not_relied_on(handler: EventHandler, length: str) -> None:
+async def test_invalid_length_is_ignored(handler: EventHandler, length: str) -> None:
     assert (await post(handler, body(), content_length=length)).status == 200
 
 
@@ -104,7 +104,7 @@ async def test_full_queue_is_overload(handler: EventHandler, batcher: Batcher, s
     await waiting[-1]
 
 
-async def test_database_away_is_500_and_worth_a_retry(handler: EventHandler, store: FakeStore) -> None:
+async def test_database_failure_is_500_and_a_retry_helps(handler: EventHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())
     answered = await post(handler, body())
 
@@ -113,15 +113,15 @@ async def test_database_away_is_500_and_worth_a_retry(handler: EventHandler, sto
     assert (await post(handler, body())).status == 200
 
 
-async def test_event_that_the_database_refuses_is_invalid_and_its_neighbours_are_not(
+async def test_event_that_the_database_refuses_is_invalid_and_its_neighbors_are_stored(
     handler: EventHandler, store: FakeStore
 ) -> None:
     store.poison.add("poison")
     names = ["a", "poison", "b"]
-    answers = await asyncio.gather(*(post(handler, body(call_id=name)) for name in names))
+    replies = await asyncio.gather(*(post(handler, body(call_id=name)) for name in names))
 
-    assert [answered.status for answered in answers] == [200, 422, 200]
-    assert list(answers[1].json["errors"]) == ["payload"]
+    assert [answered.status for answered in replies] == [200, 422, 200]
+    assert list(replies[1].json["errors"]) == ["payload"]
 
 
 async def test_refusals_are_counted_by_their_code(handler: EventHandler, sample: Sample) -> None:

@@ -32,7 +32,7 @@ def test_every_status_of_an_error_is_described(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_every_schema_is_one(path: str) -> None:
+def test_every_schema_is_valid(path: str) -> None:
     post = document()["paths"][path]["post"]
     contents = [post["requestBody"], *post["responses"].values()]
 
@@ -41,14 +41,14 @@ def test_every_schema_is_one(path: str) -> None:
             jsonschema.Draft202012Validator.check_schema(media["schema"])
 
 
-def test_example_and_answer_fit_their_schemas() -> None:
+def test_example_and_response_match_their_schemas() -> None:
     schema = document()["paths"][POSTS[0]]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
 
     jsonschema.validate(json.loads(QUEUED.body), schema)
     jsonschema.validate(EXAMPLE, event_schema())
 
 
-def test_every_body_has_an_example_that_fits_its_schema() -> None:
+def test_every_body_has_an_example_that_matches_its_schema() -> None:
     for path in POSTS:
         post = document()["paths"][path]["post"]
         for name, content in {"body": post["requestBody"], **post["responses"]}.items():
@@ -57,7 +57,7 @@ def test_every_body_has_an_example_that_fits_its_schema() -> None:
                 jsonschema.validate(media["example"], {**media["schema"], "components": document()["components"]})
 
 
-def test_every_operation_has_a_curl_of_its_own() -> None:
+def test_every_operation_has_its_own_curl_command() -> None:
     for path, methods in document()["paths"].items():
         for operation in methods.values():
             (sample,) = operation["x-codeSamples"]

@@ -24,7 +24,7 @@ def test_only_the_pages_own_scripts_and_styles_are_allowed(page: Page, element: 
 
 
 @pages
-def test_all_else_is_forbidden(page: Page) -> None:
+def test_everything_else_is_forbidden(page: Page) -> None:
     policy = directives(page)
 
     assert policy.pop("connect-src") == "'self'"

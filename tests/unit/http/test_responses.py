@@ -7,12 +7,12 @@ from ingest import errors
 from ingest.http.responses import QUEUED, RETRY_AFTER_SECONDS, STATUSES, Response, response_to
 
 
-def headers(answer: Response) -> dict[str, str]:
-    return dict(answer.headers)
+def headers(response: Response) -> dict[str, str]:
+    return dict(response.headers)
 
 
-def content(answer: Response) -> Any:
-    return json.loads(answer.body)
+def content(response: Response) -> Any:
+    return json.loads(response.body)
 
 
 def all_errors() -> list[type[errors.IngestError]]:
@@ -22,7 +22,7 @@ def all_errors() -> list[type[errors.IngestError]]:
     return classes
 
 
-def test_success_is_exactly_this() -> None:
+def test_success_has_exactly_this_response() -> None:
     assert QUEUED.status == 200
     assert QUEUED.body == b'{"status":"queued"}'
     assert headers(QUEUED) == {"content-type": "application/json"}
@@ -48,15 +48,15 @@ def test_success_is_exactly_this() -> None:
     ],
     ids=lambda value: getattr(value, "code", value),
 )
-def test_each_error_has_its_status_and_says_what_is_wrong(error: errors.IngestError, status: int) -> None:
-    answer = response_to(error)
+def test_each_error_has_its_status_and_a_message(error: errors.IngestError, status: int) -> None:
+    response = response_to(error)
 
-    assert answer.status == status
-    assert content(answer)["message"]
-    assert headers(answer)["content-type"] == "application/json"
+    assert response.status == status
+    assert content(response)["message"]
+    assert headers(response)["content-type"] == "application/json"
 
 
-def test_every_refusal_has_a_status_of_its_own() -> None:
+def test_every_refusal_has_a_status() -> None:
     refusals = [error for error in all_errors() if issubclass(error, errors.Rejected) and error is not errors.Rejected]
 
     assert [error for error in refusals if error not in STATUSES] == []
@@ -68,38 +68,38 @@ def test_codes_are_unique() -> None:
     assert len(codes) == len(set(codes))
 
 
-def test_invalid_event_is_answered_as_laravel_does() -> None:
-    answer = response_to(errors.Invalid({"call_id": ["The call id field is required."]}))
+def test_invalid_event_gets_the_response_of_laravel() -> None:
+    response = response_to(errors.Invalid({"call_id": ["The call id field is required."]}))
 
-    assert content(answer) == {
+    assert content(response) == {
         "message": "The given data was invalid.",
         "errors": {"call_id": ["The call id field is required."]},
     }
 
 
 def test_event_that_the_database_refuses_is_invalid_too() -> None:
-    answer = content(response_to(errors.RowRefused("MySQL error 3141: Invalid JSON text.")))
+    response = content(response_to(errors.RowRefused("MySQL error 3141: Invalid JSON text.")))
 
-    assert answer["message"] == "The given data was invalid."
-    assert "Invalid JSON text" in answer["errors"]["payload"][0]
-
-
-def test_unauthenticated_is_answered_as_laravel_does() -> None:
-    answer = response_to(errors.Unauthenticated())
-
-    assert content(answer) == {"message": "Unauthenticated."}
-    assert headers(answer)["www-authenticate"]
+    assert response["message"] == "The given data was invalid."
+    assert "Invalid JSON text" in response["errors"]["payload"][0]
 
 
-def test_wrong_method_names_the_right_one() -> None:
+def test_unauthenticated_gets_the_response_of_laravel() -> None:
+    response = response_to(errors.Unauthenticated())
+
+    assert content(response) == {"message": "Unauthenticated."}
+    assert headers(response)["www-authenticate"]
+
+
+def test_wrong_method_lists_the_allowed_one() -> None:
     assert headers(response_to(errors.MethodNotAllowed("POST")))["allow"] == "POST"
 
 
 @pytest.mark.parametrize("error", [errors.Overloaded(), errors.Draining()])
-def test_overload_says_when_to_come_again(error: errors.IngestError) -> None:
+def test_overload_says_when_to_retry(error: errors.IngestError) -> None:
     assert headers(response_to(error))["retry-after"] == str(RETRY_AFTER_SECONDS)
 
 
 @pytest.mark.parametrize("error", [errors.Draining(), errors.BodyTooLarge(), errors.BodyTimeout()])
-def test_connection_that_is_of_no_more_use_is_closed(error: errors.IngestError) -> None:
+def test_unusable_connection_is_closed(error: errors.IngestError) -> None:
     assert headers(response_to(error))["connection"] == "close"

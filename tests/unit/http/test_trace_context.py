@@ -13,13 +13,13 @@ def head(given: Mapping[str, str] | None = None, /, **headers: str) -> FakeHeade
     return FakeHeaders({**(given or {}), **headers})
 
 
-def test_trace_context_is_carried_as_it_came() -> None:
+def test_trace_context_is_copied_unchanged() -> None:
     assert propagate_trace_context(head(traceparent=PARENT), None) == {"traceparent": PARENT}
     state = {"traceparent": PARENT, "tracestate": "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"}
     assert propagate_trace_context(head(state), TOKEN) == state | TOKEN
 
 
-def test_request_without_one_carries_its_tokens_name_or_nothing() -> None:
+def test_request_without_trace_context_has_the_headers_of_its_client() -> None:
     assert propagate_trace_context(head(), None) is None
     assert propagate_trace_context(head(tracestate="rojo=1"), TOKEN) is TOKEN
 
@@ -38,17 +38,17 @@ def test_request_without_one_carries_its_tokens_name_or_nothing() -> None:
         "01-" + "a" * 300,
     ],
 )
-def test_wrong_trace_context_is_left_out(parent: str) -> None:
+def test_invalid_trace_context_is_left_out(parent: str) -> None:
     assert propagate_trace_context(head(traceparent=parent, tracestate="rojo=1"), None) is None
 
 
-def test_later_versions_may_have_more() -> None:
+def test_later_versions_may_have_more_fields() -> None:
     assert propagate_trace_context(head(traceparent="01" + PARENT[2:] + "-extra"), None) == {
         "traceparent": "01" + PARENT[2:] + "-extra"
     }
 
 
-def test_state_too_long_for_others_is_left_out() -> None:
+def test_too_long_state_is_left_out() -> None:
     assert propagate_trace_context(head(traceparent=PARENT, tracestate="r=" + "1" * 511), None) == {
         "traceparent": PARENT
     }

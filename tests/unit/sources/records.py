@@ -1,4 +1,4 @@
-"""What FreeSWITCH's modules write of a call, cut down to a few of some hundred variables."""
+"""Records of FreeSWITCH's modules, reduced to a few of several hundred variables."""
 
 JSON = (
     b'{"core-uuid":"2f4f2f2a-2b29-4c9a-a1ff-6c6b7a1f5d11","switchname":"pbx","channel_data":{"state":"CS_REPORTING",'

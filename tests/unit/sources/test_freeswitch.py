@@ -1,4 +1,4 @@
-"""Every form in which FreeSWITCH's mod_json_cdr and mod_format_cdr post a call's record."""
+"""All formats in which mod_json_cdr and mod_format_cdr of FreeSWITCH post a record."""
 
 import base64
 import json
@@ -33,14 +33,14 @@ def call_of(body: bytes, query: str = f"uuid={UUID}") -> Call:
 
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
-def test_record_is_a_call_that_ended(body: bytes) -> None:
+def test_record_is_an_ended_call(body: bytes) -> None:
     call = call_of(body)
 
     assert (call.call_id, call.from_number, call.to_number) == (UUID, "+15551230001", "+15551230002")
     assert (call.event_type, call.timestamp, call.duration) == ("call_ended", "2025-01-31T13:45:00.000000Z", 40)
 
 
-def test_original_is_kept_as_it_was() -> None:
+def test_original_is_unchanged() -> None:
     assert msgspec.json.encode(call_of(JSON).original) == JSON
     assert call_of(XML).original == XML.decode()
 
@@ -51,27 +51,27 @@ def changed(**variables: object) -> bytes:
     return json.dumps(record).encode()
 
 
-def test_prefix_of_the_first_leg_is_taken_off() -> None:
+def test_prefix_of_the_first_leg_is_removed() -> None:
     assert call_of(changed(uuid=f"a_{UUID}")).call_id == UUID
 
 
-def test_uuid_of_the_query_stands_in() -> None:
+def test_uuid_of_the_query_replaces_a_missing_one() -> None:
     assert call_of(changed(uuid=""), f"token=x?uuid={UUID}").call_id == UUID
 
 
 @pytest.mark.parametrize(
     ("variables", "duration"), [({"billsec": "0"}, 0), ({"billsec": ""}, 42), ({"billsec": None, "duration": "x"}, 0)]
 )
-def test_duration_is_what_was_talked(variables: dict[str, object], duration: int) -> None:
+def test_duration_is_the_billed_time(variables: dict[str, object], duration: int) -> None:
     assert call_of(changed(**variables)).duration == duration
 
 
-def test_values_that_are_not_encoded_are_taken_too() -> None:
+def test_values_may_be_unencoded() -> None:
     assert call_of(JSON.replace(b"%2B", b"+")).from_number == "+15551230001"
 
 
 @pytest.mark.parametrize("end", ["0", "", "-1", "99999999999999999999", "soon"])
-def test_time_that_is_none_is_that_of_the_request(end: str) -> None:
+def test_invalid_time_is_replaced_by_the_current_time(end: str) -> None:
     timestamp = call_of(changed(end_epoch=end)).timestamp
 
     assert timestamp
@@ -79,7 +79,7 @@ def test_time_that_is_none_is_that_of_the_request(end: str) -> None:
 
 
 @pytest.mark.parametrize("record", [b"{}", b'{"variables":[],"callflow":{}}', b'{"callflow":[{"caller_profile":7}]}'])
-def test_record_without_anything_has_numbers_nobody_has(record: bytes) -> None:
+def test_empty_record_has_unknown_numbers(record: bytes) -> None:
     call = call_of(record)
 
     assert (call.from_number, call.to_number) == ("unknown", "unknown")
@@ -101,6 +101,6 @@ def test_record_without_anything_has_numbers_nobody_has(record: bytes) -> None:
         b"<a>" * 30 + b"</a>" * 30,
     ],
 )
-def test_what_is_no_record_is_malformed(body: bytes) -> None:
+def test_invalid_record_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         call_of(body)

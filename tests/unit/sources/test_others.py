@@ -1,4 +1,4 @@
-"""jambonz, Twilio, and those whose configuration writes the event."""
+"""jambonz, Twilio, and sources whose configuration writes the event."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ TWILIO = {
     "From": "+14158675310",
     "To": "+18005551212",
 }
-"""The parameters of the example in Twilio's documentation of its signature, whose outcome is published there."""
+"""The example in Twilio's documentation of its signature, which also has the resulting signature."""
 
 
 def posted(body: bytes, url: str = "http://localhost/", **headers: str) -> Posted:
@@ -51,7 +51,7 @@ def posted(body: bytes, url: str = "http://localhost/", **headers: str) -> Poste
         ("transferred", "transferred", 17),
     ],
 )
-def test_jambonz_tells_steps_of_a_call(status: str, event_type: str, duration: int) -> None:
+def test_statuses_of_jambonz_become_event_types(status: str, event_type: str, duration: int) -> None:
     body = json.dumps({**JAMBONZ, "call_status": status}).encode()
 
     (call,) = Jambonz().calls(posted(body))
@@ -61,7 +61,7 @@ def test_jambonz_tells_steps_of_a_call(status: str, event_type: str, duration: i
     assert msgspec.json.encode(call.original) == body
 
 
-def test_call_that_was_never_answered_lasted_no_time() -> None:
+def test_unanswered_call_has_no_duration() -> None:
     without = {name: value for name, value in JAMBONZ.items() if name != "duration"}
 
     (call,) = Jambonz().calls(posted(json.dumps(without).encode()))
@@ -76,7 +76,7 @@ SIGNED_AT = 1_738_331_100
 @pytest.mark.parametrize(
     ("late", "good"), [(0, True), (AGE_SECONDS_MAX, True), (AGE_SECONDS_MAX + 1, False), (-400, False)]
 )
-def test_signature_of_jambonz_is_good_for_a_time(late: float, good: bool) -> None:
+def test_signature_of_jambonz_expires(late: float, good: bool) -> None:
     body = b'{"call_sid":"1"}'
     digest = hmac.new(SECRET, b"%d.%b" % (SIGNED_AT, body), hashlib.sha256).hexdigest()
     jambonz = Jambonz(lambda: SIGNED_AT + late)
@@ -87,7 +87,7 @@ def test_signature_of_jambonz_is_good_for_a_time(late: float, good: bool) -> Non
 
 
 @pytest.mark.parametrize("signature", ["", "t=1,v1=", "v1=00", "t=1738331100,v1=" + "g" * 64])
-def test_signature_of_jambonz_that_is_none_is_wrong(signature: str) -> None:
+def test_malformed_signature_of_jambonz_is_refused(signature: str) -> None:
     assert not Jambonz(lambda: SIGNED_AT).is_signed(posted(b"{}", jambonz_signature=signature), SECRET)
 
 
@@ -100,7 +100,7 @@ def test_signature_of_jambonz_that_is_none_is_wrong(signature: str) -> None:
         ("busy", "call_ended", 0),
     ],
 )
-def test_twilio_tells_steps_of_a_call(status: str, event_type: str, duration: int | None) -> None:
+def test_statuses_of_twilio_become_event_types(status: str, event_type: str, duration: int | None) -> None:
     fields = {**TWILIO, "CallStatus": status, "Timestamp": "Fri, 31 Jan 2025 13:45:00 +0000"}
 
     (call,) = Twilio().calls(posted(urlencode(fields).encode()))
@@ -111,13 +111,13 @@ def test_twilio_tells_steps_of_a_call(status: str, event_type: str, duration: in
     assert call.original == fields
 
 
-def test_twilio_tells_how_long_a_call_lasted() -> None:
+def test_twilio_sends_the_duration_of_a_call() -> None:
     (call,) = Twilio().calls(posted(urlencode({**TWILIO, "CallStatus": "completed", "CallDuration": "42"}).encode()))
 
     assert call.duration == 42
 
 
-def test_signature_of_twilio_is_that_of_its_documentation() -> None:
+def test_signature_of_twilio_matches_its_documentation() -> None:
     body = urlencode(TWILIO).encode()
     url = "https://example.com/myapp.php?foo=1&bar=2"
     signature = "L/OH5YylLD5NRKLltdqwSvS0BnU="
@@ -139,14 +139,14 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("body", [json.dumps(FIELDS).encode(), urlencode(FIELDS).encode()], ids=["JSON", "form"])
-def test_events_written_by_a_configuration_are_taken_in_both_forms(body: bytes) -> None:
+def test_events_may_be_json_or_a_form(body: bytes) -> None:
     (call,) = Plain("asterisk").calls(posted(body))
 
     assert (call.call_id, call.event_type, call.timestamp) == ("1@pbx", "call_ended", FIELDS["timestamp"])
     assert (call.duration, call.source) == (7, "asterisk")
 
 
-def test_further_fields_are_kept() -> None:
+def test_original_keeps_further_fields() -> None:
     (call,) = Plain("kamailio").calls(posted(b'{"call_id":"1","sip_code":200}'))
 
     assert msgspec.json.encode(call.original) == b'{"call_id":"1","sip_code":200}'
@@ -154,12 +154,12 @@ def test_further_fields_are_kept() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"text", b"[1]", b"{", b"a=%ff", "ä=1".encode(), b"&".join([b"a=1"] * 501)])
-def test_what_is_neither_json_nor_a_form_is_malformed(body: bytes) -> None:
+def test_other_formats_are_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         Plain("asterisk").calls(posted(body))
 
 
-def test_form_of_asterisks_dial_plan_in_the_documentation_is_taken() -> None:
+def test_form_of_the_documented_asterisk_dial_plan_is_accepted() -> None:
     body = b"call_id=1738331058.7&from_number=%2B15551230001&to_number=2000&event_type=call_ended&duration=40"
 
     (call,) = Plain("asterisk").calls(posted(body))
