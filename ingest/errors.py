@@ -1,7 +1,7 @@
-"""All errors of the service. Each class has a stable code and says whether a retry helps.
+"""All errors of the service. Each class has a stable code.
 
-The first line of a class's docstring is its default message; clients see it. `ingest.http.responses` maps errors to
-HTTP statuses; this module does not know HTTP.
+The first line of a class's docstring is its default message. Clients see it, so it says if a retry helps.
+`ingest.http.responses` maps errors to HTTP statuses; this module does not know HTTP.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ class IngestError(Exception):
     """The service failed."""
 
     code: ClassVar[str] = "error"
-    retry_helps: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
@@ -71,14 +70,12 @@ class BodyTimeout(Rejected):
     """The body did not arrive in time. Nothing was stored; retry."""
 
     code = "body_timeout"
-    retry_helps = True
 
 
 class RateLimited(Rejected):
     """The rate limit of this token is exceeded. Nothing was stored; retry later."""
 
     code = "rate_limited"
-    retry_helps = True
 
     def __init__(self, wait_seconds: float) -> None:
         super().__init__()
@@ -105,7 +102,6 @@ class Overloaded(IngestError):
     """The service is overloaded. The event was not stored; retry."""
 
     code = "overloaded"
-    retry_helps = True
 
 
 class Draining(Overloaded):
@@ -118,7 +114,6 @@ class StoreError(IngestError):
     """The event could not be made durable; retry."""
 
     code = "store"
-    retry_helps = True
 
 
 class StoreUnavailable(StoreError):
@@ -144,7 +139,6 @@ class RowRefused(BatchRefused):
     """
 
     code = "row_refused"
-    retry_helps = False
 
     def __init__(self, message: str | None = None, rows: Mapping[int, str] | None = None) -> None:
         super().__init__(message)
@@ -164,7 +158,6 @@ class KeyReused(StoreError):
     """The Idempotency-Key was used with another event. This event was not stored; send it with a new key."""
 
     code = "key_reused"
-    retry_helps = False
 
 
 class DuplicateKeys(IngestError):
@@ -196,7 +189,6 @@ class SchemaError(StoreError):
     """The database tables are missing or older than this version; run `ingest migrate`."""
 
     code = "schema"
-    retry_helps = False
 
     def __init__(self, message: str | None = None, *, unmigrated: bool = False) -> None:
         """`unmigrated` says that `ingest migrate` solves the problem."""
@@ -208,7 +200,6 @@ class PublishError(IngestError):
     """The broker did not confirm the messages. They are stored and will be published later."""
 
     code = "publish"
-    retry_helps = True
 
 
 class BrokerUnavailable(PublishError):

@@ -11,9 +11,9 @@ REFUSED = RowRefused | KeyReused
 
 
 def response_of(outcomes: Sequence[IngestError | None]) -> Response:
-    """The response to a batch by its items' outcomes; None is a durable item.
+    """Make the response to a batch from the outcomes of its items. A durable item has the outcome None.
 
-    Raises the first error of the service itself if no item is durable: the client may send the whole batch again.
+    Raises the first error of the service itself if no item is durable. The client then sends the whole batch again.
     """
     accepted = outcomes.count(None)
     if not accepted:

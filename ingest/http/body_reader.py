@@ -33,8 +33,8 @@ class BodyReader:
     def read(self, protocol: HttpProtocol, headers: Headers, bytes_max: int) -> Coroutine[Any, Any, bytes]:
         """Return the decoded body. It has at most `bytes_max` bytes before and after decoding.
 
-        Raises `UnsupportedEncoding` and `BodyTooLarge` as early as possible, `BodyTimeout` if the body is late or the
-        client disconnects, and `Malformed` if the body does not match its Content-Encoding.
+        Raises `UnsupportedEncoding` and `BodyTooLarge` as early as possible. Raises `BodyTimeout` if the body is late
+        or the client disconnects, and `Malformed` if the body does not match its Content-Encoding.
         """
         if "content-encoding" in headers and (decode := decoder_for(headers)):
             return self._read_encoded(protocol, headers, bytes_max, decode)

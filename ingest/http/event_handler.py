@@ -1,4 +1,4 @@
-"""The fast path: `POST /api/call-events`, answered before the BlackSheep application sees it.
+"""The fast path: `POST /api/call-events`, which bypasses the BlackSheep application.
 
 A BlackSheep handler costs twice the CPU of a bare one, and ASGI costs more than RSGI (`ingest.http.rsgi`). Only this
 module's work is paid per event; all work behind `submit` is paid per batch.

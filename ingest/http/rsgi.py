@@ -64,4 +64,4 @@ class HttpProtocol(Protocol):
 
 
 Handler = Callable[[Scope, HttpProtocol], Awaitable[None]]
-"""Answers the requests of one path."""
+"""Handles the requests of one path."""

@@ -15,8 +15,8 @@ BODY_BYTES = 64 << 20
 ITEM_BYTES = 8_000
 ROWS_SECONDS = 30.0
 GROWTH_MAX = 4.5
-"""Multiple of the body's size: the parts that the server receives, the joined body, its queued items, and as many
-unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
+"""Multiple of the body's size. It covers the received parts, the joined body and its queued items. It also covers as
+many unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
 
 
 @pytest.fixture

@@ -85,18 +85,18 @@ async def test_late_body_is_refused(swept: BodyReader, clock: FakeClock) -> None
 async def test_task_of_a_late_body_can_still_respond(swept: BodyReader, clock: FakeClock) -> None:
     client = FakeProtocol(end="never")
 
-    async def answer() -> str:
+    async def respond() -> str:
         with pytest.raises(BodyTimeout):
             await swept.read(client, CHUNKED, BYTES_MAX)
         await asyncio.sleep(0)
         return "408"
 
-    answering = asyncio.create_task(answer())
+    responding = asyncio.create_task(respond())
     await until(lambda: client.waits)
     clock.advance(TIMEOUT_SECONDS + 0.001)
 
-    assert await answering == "408"
-    assert answering.cancelling() == 0
+    assert await responding == "408"
+    assert responding.cancelling() == 0
 
 
 async def test_only_bodies_past_their_deadline_are_refused(swept: BodyReader, clock: FakeClock) -> None:

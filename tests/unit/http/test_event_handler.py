@@ -104,7 +104,7 @@ async def test_full_queue_is_overload(handler: EventHandler, batcher: Batcher, s
     await waiting[-1]
 
 
-async def test_database_failure_is_500_and_a_retry_helps(handler: EventHandler, store: FakeStore) -> None:
+async def test_event_is_accepted_again_after_a_database_failure(handler: EventHandler, store: FakeStore) -> None:
     store.errors.append(StoreUnavailable())
     answered = await post(handler, body())
 
