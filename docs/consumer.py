@@ -1,10 +1,10 @@
-"""An example consumer: takes the events of the queue, discards repeats, and acknowledges what it has handled.
+"""An example consumer: it takes the events of the queue, discards duplicates, and acknowledges handled events.
 
     pip install aio-pika && python consumer.py amqp://guest:guest@localhost/
 
-Every event comes at least once. A repeat has the `message_id` of the first, so it is enough to remember those of the
-last while: a repeat follows within seconds of the broker's or a worker's return. Remember them in your database, in
-the transaction of what you do with the event, if nothing may happen twice even when this process is killed.
+Every event comes at least once. A duplicate has the `message_id` of the first message, and follows within seconds of
+the broker's or a worker's return. So it is enough to remember recent ids. This process forgets them when it is killed.
+If your work must never happen twice, store the id in your database, in the transaction of the work.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from aio_pika.abc import AbstractIncomingMessage
 
 QUEUE = "call-events"
 PREFETCH = 500
-"""Messages that are on their way here at a time."""
+"""Messages that RabbitMQ sends before their acknowledgement."""
 REMEMBERED_MAX = 1_000_000
-"""Ids, some 100 MB; at 10,000 events a second that is the last 100 s."""
+"""Ids; they take about 100 MB. At 10,000 events a second they cover the last 100 s."""
 
 Handle = Callable[[dict[str, object]], Awaitable[None]]
 
 
 class Seen:
-    """The newest ids."""
+    """Remembers the newest ids."""
 
     def __init__(self, ids_max: int = REMEMBERED_MAX) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
@@ -42,7 +42,7 @@ class Seen:
 
 
 async def consume(url: str, queue_name: str, handle: Handle) -> None:
-    """Until cancelled. A message is acknowledged after `handle` returned, and given back if it raised."""
+    """Consume until cancelled. Acknowledge a message after `handle` returns; give it back if it raises."""
     seen = Seen()
     connection = await aio_pika.connect_robust(url)
     async with connection:

@@ -1,11 +1,11 @@
-"""An example consumer of a stream in partitions: each partition has one active consumer, which remembers how far it is.
+"""An example consumer of a stream in partitions: each partition has one active consumer, which stores its offset.
 
     pip install rstream && python stream_consumer.py rabbitmq-stream://guest:guest@localhost:5552/
 
-Start as many as you like: RabbitMQ (3.11 or later) gives each partition to one of them, and to another one when that
-one goes. So the events of a call are handled one after the other, in the order of their answers. What was handled after
-the last offset was stored is handled again by the next: keep the offset in your database, in the transaction of what
-you do with the event, if nothing may happen twice.
+Start as many as you like. RabbitMQ (3.11 or later) gives each partition to one of them, and to another one when that
+one ends. The events of a call are therefore handled one after the other, in the order of their answers. The next
+consumer handles events again that came after the last stored offset. If your work must never happen twice, store the
+offset in your database, in the transaction of the work.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from rstream.schema import OffsetSpecification
 
 STREAM = "call-events"
 GROUP = "example"
-"""Consumers of one name share the partitions, and the offsets."""
+"""Consumers with the same name share the partitions and the offsets."""
 STORED_EVERY = 1000
-"""Messages of a partition."""
+"""Messages of a partition between two stored offsets."""
 
 Handle = Callable[[dict[str, object]], Awaitable[None]]
 
@@ -40,7 +40,7 @@ class Partitions:
             await context.consumer.store_offset(context.stream, GROUP, context.offset)
 
     async def resume(self, active: bool, context: EventContext) -> OffsetSpecification:
-        """Where to go on, when this consumer becomes a partition's active one."""
+        """The offset at which to continue when this consumer becomes a partition's active one."""
         if not active:
             return OffsetSpecification(OffsetType.NEXT, 0)
         try:
@@ -51,7 +51,7 @@ class Partitions:
 
 
 async def consume(url: str, super_stream: str, partitions: Partitions) -> None:
-    """Until cancelled."""
+    """Consume until cancelled."""
     parts = urlsplit(url)
     consumer = SuperStreamConsumer(
         host=parts.hostname or "localhost",
