@@ -43,7 +43,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="a batch is copied for each event that joins it",
-        file="ingest/pipeline/batcher.py",
+        file="ingest/pipeline/event_queue.py",
         line="        group.events.append(event)\n",
         instead="        group.events = [*group.events, event]\n",
         part="micro",
@@ -51,7 +51,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="events are counted one by one",
-        file="ingest/pipeline/committer.py",
+        file="ingest/pipeline/target_committer.py",
         line="        self._metrics.batch_events.observe(len(batch))\n",
         instead="        [self._metrics.batch_events.observe(1) for _ in batch.events]\n",
         part="micro",
@@ -91,9 +91,9 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="one commit in ten begins a second late",
-        file="ingest/pipeline/batcher.py",
+        file="ingest/pipeline/event_queue.py",
         line="            await asyncio.sleep(0)  # requests",
-        instead="            await asyncio.sleep(self._now_us() % 10 == 0)  # requests",
+        instead="            await asyncio.sleep(int(self._monotonic() * 1e6) % 10 == 0)  # requests",
         part="scenario.steady",
         budget="scenario.steady.wait_ratio",
     ),

@@ -13,8 +13,8 @@ from ingest.http.batch_body import BatchBody, split
 from ingest.http.batch_response import is_service_error, response_of
 from ingest.http.body_reader import BodyReader
 from ingest.http.rsgi import HttpProtocol, Scope
-from ingest.pipeline.batcher import Batcher, failure_of
-from ingest.pipeline.outcomes import Failures
+from ingest.pipeline.batcher import Batcher
+from ingest.pipeline.outcomes import Failures, failure_of
 
 PATH = "/api/call-events/batch"
 

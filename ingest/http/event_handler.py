@@ -11,7 +11,8 @@ from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.http.responses import QUEUED
 from ingest.http.rsgi import HttpProtocol, Scope
-from ingest.pipeline.batcher import Batcher, failure_of
+from ingest.pipeline.batcher import Batcher
+from ingest.pipeline.outcomes import failure_of
 
 PATH = "/api/call-events"
 

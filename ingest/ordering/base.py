@@ -1,4 +1,4 @@
-"""What keeping order asks of the database."""
+"""The database as the workers use it to agree on the order of publishing."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -8,28 +8,31 @@ from ingest.store.base import Store
 
 
 class OrderedStore(Store, Protocol):
-    """A database that several workers and nodes agree in on the order of what they publish.
+    """A database in which all workers and nodes agree on the order in which they publish.
 
-    `claim` gives entries so that none overtakes another of its slot; while all are behind, of any.
+    Normally each worker publishes its own batches. In relay mode every new entry stays in the outbox and only relays
+    publish. `commit` returns True if it was made in relay mode. `claim` leases entries so that none overtakes an older
+    one of its slot; in relay mode, an older one of any slot.
     """
 
     async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
-        """From now on every new entry is left to the relays, and so are these.
+        """Switch all workers to relay mode, and leave these entries to the relays.
 
-        The `later` ones only their own worker may leave to them, by another call, within `lease_seconds`.
+        Entries in `now` are the relays' at once. Only their own worker may release the `later` ones, by another call
+        within `lease_seconds`.
         """
 
     async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
-        """Whether all are behind still; then these entries are left to the relays, as by `enter_relay_mode`."""
+        """In relay mode, leave these entries to the relays as `enter_relay_mode` does. Return whether it is on."""
 
     async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
         """Renew the leases of `later` entries."""
 
     async def has_older(self, event_id: int) -> bool:
-        """Whether an older entry of the same slot is in the outbox."""
+        """Return whether the outbox has an older entry of the same slot."""
 
     async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
-        """Let all workers publish by themselves again, unless much is left; whether they do.
+        """Leave relay mode unless many entries are left. Return whether it is off.
 
-        What little is left is passed to `publish` first, while no commit can be made.
+        The last few entries are passed to `publish` first, while no commit can be made.
         """

@@ -1,47 +1,35 @@
-"""Relays that keep the order, and each event once: of the database's outbox, and of what dead workers left behind."""
+"""Relays that keep the order, and publish each event once: of the database's outbox, and of dead workers' spools."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from ingest.broker.base import OrderedPublisher
 from ingest.errors import PublishError
 from ingest.events.batch import Batch
-from ingest.ordering.dispatcher import OLDER_FIRST
+from ingest.ordering.base import OrderedStore
+from ingest.ordering.recovery import OLDER_FIRST
 from ingest.outbox.base import Outbox
 from ingest.outbox.relay import Relay, RelayTools
 
-BEHIND_POLL_SECONDS = 0.1
-"""How often a relay looks for more while every worker leaves its events to them."""
-
-
-class Order(Protocol):
-    """See `ingest.ordering.base.OrderedStore`."""
-
-    async def has_older(self, event_id: int) -> bool: ...
-
-
-class OrderedOutbox(Outbox, Protocol):
-    """See `ingest.ordering.base.OrderedStore`."""
-
-    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool: ...
+RELAY_MODE_POLL_SECONDS = 0.1
+"""Pause of a relay that has found nothing to publish in relay mode."""
 
 
 class OrderedRelay(Relay):
-    """See `ingest.outbox.relay`. Claims are given in order, and what failed is published before what follows."""
+    """Claims come in order. A batch that failed is published again before newer ones."""
 
-    def __init__(self, outbox: OrderedOutbox, publisher: OrderedPublisher, tools: RelayTools) -> None:
-        super().__init__(outbox, publisher, tools)
+    def __init__(self, store: OrderedStore, publisher: OrderedPublisher, tools: RelayTools) -> None:
+        super().__init__(store, publisher, tools)
         self._ordered = publisher
-        self._order = outbox
+        self._store = store
 
     def retry(self, first_id: int, positions: Sequence[int]) -> None:
-        """Nothing is taken over: entries are claimed in their order, or not at all."""
+        """Do nothing: entries are claimed in their order."""
 
     async def round(self) -> bool:
         if await super().round() or self._claimed:
             return True
-        caught_up = await self._order.leave_relay_mode(self._publish_last)
-        self._pause_seconds = self._limits.poll_seconds if caught_up else BEHIND_POLL_SECONDS
+        relay_mode_is_off = await self._store.leave_relay_mode(self._publish_last)
+        self._pause_seconds = self._limits.poll_seconds if relay_mode_is_off else RELAY_MODE_POLL_SECONDS
         return False
 
     async def _publish_last(self, batches: Sequence[Batch]) -> None:
@@ -52,7 +40,7 @@ class OrderedRelay(Relay):
             self._rests.pop(batch.first_id, None)
 
     async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
-        """Whatever went wrong before, an event that is settled is in the stream, or is a dead letter."""
+        """An event whose entry is settled is in the stream, or is a dead letter, even after earlier failures."""
         newest = await self._ordered.newest_ids_of(batches)
         outcomes = await super()._publish_all(batches)
         published = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
@@ -66,20 +54,20 @@ class OrderedRelay(Relay):
 
 
 class OrderedSpoolRelay(Relay):
-    """Of what this worker's spool has of others. Newer events of theirs may be in the stream already."""
+    """Publishes what dead workers left in this worker's spool. The stream may have newer events of them already."""
 
-    def __init__(self, outbox: Outbox, order: Order, publisher: OrderedPublisher, tools: RelayTools) -> None:
+    def __init__(self, outbox: Outbox, store: OrderedStore, publisher: OrderedPublisher, tools: RelayTools) -> None:
         super().__init__(outbox, publisher, tools, "spool")
         self._ordered = publisher
-        self._order = order
+        self._store = store
 
     def retry(self, first_id: int, positions: Sequence[int]) -> None:
-        """Nothing: what this worker has put there itself is its dispatcher's."""
+        """Do nothing: the dispatcher publishes the batches that this worker spooled itself."""
 
     async def _publish_slice(self) -> None:
         first_ids, batches = await self._read_slice()
         for batch in batches:
-            if await self._order.has_older(batch.first_id):
+            if await self._store.has_older(batch.first_id):
                 raise PublishError(OLDER_FIRST)
         for batch, exc in await self._ordered.republish_missing(batches, "relay"):
             if await self._not_dead_lettered(batch, range(len(batch)), exc):

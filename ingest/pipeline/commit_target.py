@@ -1,4 +1,4 @@
-"""Where a batch is durable, and who publishes and settles it there: the database, or the spool."""
+"""A place where batches become durable: the database, or the spool while the database is away."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,29 +6,29 @@ from typing import Protocol
 import msgspec
 
 from ingest.events.batch import Batch
+from ingest.outbox.relay import Relay
+from ingest.outbox.settler import Settler
 
 
 class BatchStore(Protocol):
-    """What makes a batch durable; see `ingest.store.base.Store`."""
+    """See `ingest.store.base.Store.commit`."""
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool: ...
 
 
-class Settling(Protocol):
-    """Who settles outbox entries, also on the way with a commit; see `ingest.outbox.settler`."""
-
-    def take(self) -> Sequence[int]: ...
-    def add(self, first_ids: Sequence[int]) -> None: ...
-
-
-class RelayPort(Protocol):
-    """Who publishes what could not be published from memory; see `ingest.outbox.relay`."""
-
-    def retry(self, first_id: int, positions: Sequence[int]) -> None: ...
-
-
 class CommitTarget(msgspec.Struct, frozen=True):
+    """A store, with the settler and the relay of its outbox."""
+
     store: BatchStore
-    settler: Settling
-    relay: RelayPort
+    settler: Settler
+    relay: Relay
     in_database: bool = True
+
+    async def commit(self, batch: Batch, lease_seconds: float) -> None:
+        """Commit the batch, and settle confirmed entries in the same transaction. Raises `StoreError`."""
+        settled = self.settler.take()
+        try:
+            await self.store.commit(batch, lease_seconds=lease_seconds, settled=settled)
+        except BaseException:
+            self.settler.add(settled)  # a later commit settles them
+            raise

@@ -1,61 +1,45 @@
-"""Commits a batch to the database, or to the spool while that is away; where a row is refused, all the others."""
+"""Decides where a batch is committed: in the database, or in the spool while the database is away."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
-from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, KeyReused, RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, RowRefused, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, duplicates_within, without
 from ingest.pipeline.commit_target import CommitTarget
-from ingest.pipeline.isolation import Isolation
-from ingest.pipeline.outcomes import Failures, Undecided, but_failed, failures_of_duplicates, halves
+from ingest.pipeline.dispatcher import Dispatcher
+from ingest.pipeline.outcomes import Failures, Undecided, failures_of_duplicates, failures_or_all
+from ingest.pipeline.refused_rows import RefusedRows
+from ingest.pipeline.target_committer import TargetCommitter
 from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
-ISOLATE_COMMITS_MAX = 64
-"""To find the rows that a batch was refused for; what is not tried by then goes to the spool."""
-
-NOT_FOUND = "The database refuses some rows of the batch, and the search for them took too long; retry."
 PROVISIONAL = "The worker has no id slot and no spool; retry."
 GIVEN_UP = "The database did not commit within {:g} s."
 TOO_SLOW = "The database is too slow. The event was not acknowledged; retry."
 
-
-class PublishStage(Protocol):
-    """Where committed batches go, in the order of their commits; see `ingest.pipeline.dispatcher`."""
-
-    @property
-    def takes_late(self) -> bool:
-        """Whether it takes a batch also after `finish`."""
-
-    @property
-    def relay_mode(self) -> bool: ...
-    def expect(self, batch: Batch) -> None: ...
-    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None: ...
-    def finish(self, batch: Batch) -> "asyncio.Future[None] | None": ...
-    def lease_seconds(self, target: CommitTarget) -> float: ...
+Answer = Callable[[Failures], None]
 
 
 class CommitterLimits(msgspec.Struct, frozen=True):
     isolate_timeout_seconds: float
-    """To find the rows that a batch was refused for, without a spool."""
+    """Bounds the search for refused rows where there is no spool."""
     queue_timeout_seconds: float
-    """Events that waited longer than this behind slow commits do not go to the database any more."""
+    """Events that have waited longer than this for a commit go to the spool, not to the database."""
     spool_after_seconds: float
-    """A commit that takes longer is given up for the spool's, so that clients are answered in time."""
+    """A commit that takes longer is abandoned for the spool, so that clients get an answer in time."""
 
 
 class Committer:
-    """Passes on what is committed. Each committed part of a batch is a batch of its own.
+    """Commits batches and passes what is durable to the dispatcher.
 
-    Once a commit has failed for another reason than a row, `outage` lasts, and batches go to the `spool`,
-    if there is one, without trying the database; who brings the spool's batches to it ends the outage. Without a spool
-    the next commit does.
+    A commit that fails for another reason than a row begins an outage. While it lasts, all batches go to the spool at
+    once, and the spool's drainer ends it. If there is no spool, the next successful commit ends the outage.
     """
 
     def __init__(
@@ -63,7 +47,7 @@ class Committer:
         database: CommitTarget,
         spool: CommitTarget | None,
         outage: Outage,
-        downstream: PublishStage,
+        dispatcher: Dispatcher,
         limits: CommitterLimits,
         metrics: Metrics,
         monotonic: Monotonic,
@@ -71,24 +55,38 @@ class Committer:
         self._database = database
         self._spool = spool
         self._outage = outage
-        self._onward = downstream
         self._limits = limits
         self._metrics = metrics
-        self._monotonic = monotonic
+        self._targets = TargetCommitter(dispatcher, None if spool else outage, metrics, monotonic)
+        isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
+        self._refused_rows = RefusedRows(
+            database, self._targets, self._fall_back, self._record, isolate_seconds, metrics
+        )
         self._waiting = Background()
-        self._isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
-        self.expect = downstream.expect
-        self.finish = downstream.finish
+
+    async def commit_and_answer(self, batch: Batch, waited_seconds: float, answer: Answer) -> None:
+        """Commit the batch, and call `answer` once clients may be told. Raises as `commit` does."""
+        answer(await self.commit(batch, waited_seconds))
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
-        """Who of the batch is not durable. Raises `StoreError` if nobody is. Between `expect` and `finish`."""
-        twins = duplicates_within(batch) if batch.has_keys else {}
-        if not twins:
+        """Return the events that are not durable. Raises `StoreError` if none is durable.
+
+        `waited_seconds` is the time that the batch's first event has waited for this commit.
+        """
+        duplicates = duplicates_within(batch) if batch.has_keys else {}
+        if not duplicates:
             return await self._commit(batch, waited_seconds)
-        failures = await self._commit(without(batch, twins), waited_seconds)
-        of_twins = failures_of_duplicates(batch, twins, failures)
-        self._count_repeated(len(twins) - len(of_twins))
-        return {**failures, **of_twins}
+        failures = await self._commit(without(batch, duplicates), waited_seconds)
+        of_duplicates = failures_of_duplicates(batch, duplicates, failures)
+        self._targets.count_duplicates(len(duplicates) - len(of_duplicates))
+        return {**failures, **of_duplicates}
+
+    async def drain(self) -> None:
+        """Return when no events with keys wait. The caller bounds the wait."""
+        await self._waiting.wait()
+
+    async def close(self) -> None:
+        await self._waiting.end()
 
     async def _commit(self, batch: Batch, waited_seconds: float) -> Failures:
         if batch.provisional:
@@ -97,12 +95,12 @@ class Committer:
             return await self._fall_back(batch, StoreUnavailable(TOO_SLOW))
         if self._spool and self._outage.reason:
             return await self._fall_back(batch, StoreUnavailable(self._outage.reason))
-        return await self._commit_or_isolate(batch)
+        return await self._commit_to_database(batch)
 
-    async def _commit_or_isolate(self, batch: Batch) -> Failures:
+    async def _commit_to_database(self, batch: Batch) -> Failures:
         try:
-            async with deadline(self._patience_with(batch), unless=self._order_is_the_databases):
-                return await self._commit_whole(batch, self._database)
+            async with self._deadline(batch):
+                return await self._targets.commit(batch, self._database)
         except TimeoutError:
             reason: StoreError = StoreUnavailable(GIVEN_UP.format(self._limits.spool_after_seconds))
             if batch.has_keys:
@@ -111,154 +109,81 @@ class Committer:
             reason = exc
         self._metrics.refused_commits.labels(reason.code).inc()
         if isinstance(reason, BatchRefused):
-            return await self._refused(batch, reason)
+            return await self._commit_unrefused(batch, reason)
         return await self._give_up(batch, reason)
 
-    async def _refused(self, batch: Batch, reason: BatchRefused) -> Failures:
-        if isinstance(reason, RowRefused):
-            if reason.rows:
-                return await self._without(batch, reason.rows)
-            if len(batch) == 1:
-                return {id(batch.events[0]): reason}
-        # Of a single event nothing proves that another one would be taken.
-        return await (self._isolate(batch, reason) if len(batch) > 1 else self._give_up(batch, reason))
+    def _deadline(self, batch: Batch) -> AbstractAsyncContextManager[None]:
+        """Bound a commit so that the spool can still take the batch. Raises `TimeoutError`.
 
-    def _patience_with(self, batch: Batch) -> float | None:
-        """None: as long as the store's own deadline gives it. Only the database knows every key."""
-        alone = batch.has_keys and (not self._onward.takes_late or all(event.key for event in batch.events))
-        return None if self._spool is None or alone else self._limits.spool_after_seconds
+        The store's own deadline alone bounds a batch of events with keys, as only the database knows every key.
+        """
+        if self._spool is None or all(event.key for event in batch.events):
+            return deadline(None)
+        return deadline(self._limits.spool_after_seconds)
 
     async def _let_keyed_wait(self, batch: Batch, reason: StoreError) -> Failures:
-        """For the store's own deadline. All others of the batch need not: the spool has them."""
+        """Events with keys wait for the store's own deadline. The spool takes all others of the batch."""
         keyed = [at for at, event in enumerate(batch.events) if event.key]
         outcome: asyncio.Future[Failures] = asyncio.get_running_loop().create_future()
         self._waiting.start(self._commit_keyed(batch.picked(keyed), outcome), "keyed-events")
         undecided = {id(batch.events[at]): Undecided(outcome, id(batch.events[at])) for at in keyed}
         rest = without(batch, frozenset(keyed))
-        return {**undecided, **await self._or_why(rest, self._give_up(rest, reason))}
+        return {**undecided, **await failures_or_all(rest, self._give_up(rest, reason))}
 
     async def _commit_keyed(self, batch: Batch, outcome: "asyncio.Future[Failures]") -> None:
         failures: Failures = dict.fromkeys(map(id, batch.events), StoreUnavailable())
         try:
-            failures = await self._or_why(batch, self._commit_in_the_end(batch))
+            failures = await failures_or_all(batch, self._commit_without_deadline(batch))
         finally:
             outcome.set_result(failures)
 
-    async def _commit_in_the_end(self, batch: Batch) -> Failures:
+    async def _commit_without_deadline(self, batch: Batch) -> Failures:
         try:
-            return await self._commit_whole(batch, self._database)
+            return await self._targets.commit(batch, self._database)
         except BatchRefused as exc:
-            return await self._refused(batch, exc)
+            return await self._commit_unrefused(batch, exc)
         except StoreError as exc:
             return await self._give_up(batch, exc)
 
-    async def drain(self) -> None:
-        """Return when no keyed events wait; the caller bounds the wait."""
-        await self._waiting.wait()
+    async def _commit_unrefused(self, batch: Batch, reason: BatchRefused) -> Failures:
+        """Commit all events but those that the database refuses."""
+        if isinstance(reason, RowRefused):
+            if reason.rows:
+                return await self._commit_without(batch, reason.rows)
+            if len(batch) == 1:
+                return {id(batch.events[0]): reason}
+        if len(batch) == 1:  # nothing proves that the database would take another event
+            return await self._give_up(batch, reason)
+        return await self._refused_rows.isolate(batch, reason)
 
-    async def close(self) -> None:
-        await self._waiting.end()
-
-    def _order_is_the_databases(self) -> bool:
-        """While the workers' order is agreed on there, what is kept elsewhere is published out of order."""
-        return self._onward.relay_mode
-
-    async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
-        """The database may yet make the commit that was given up: the ids tell, when the batch is brought to it."""
-        self._tell(reason)
-        return await self._fall_back(batch, reason)
-
-    async def _fall_back(self, batch: Batch, reason: StoreError) -> Failures:
-        """Keep the batch in the spool. Raises the reason if there is none, and `StoreError` if that fails, too."""
-        if self._spool is None or isinstance(reason, IdsTaken):
-            raise reason
-        if self._outage.reason:
-            self._outage.record(len(batch), str(reason))
-        failures = await self._commit_whole(batch, self._spool)
-        self._metrics.spooled.inc(len(batch) - len(failures))
-        return failures
-
-    def _tell(self, exc: StoreError) -> None:
-        if not isinstance(exc, IdsTaken):
-            self._outage.record(0, str(exc))
-
-    async def _without(self, batch: Batch, refused: Mapping[int, str]) -> Failures:
-        """Commit all but the events that the database is known to refuse: id → why."""
+    async def _commit_without(self, batch: Batch, refused: Mapping[int, str]) -> Failures:
+        """Commit all events but those that the database is known to refuse: id → reason."""
         positions = {at: event_id for at, event_id in enumerate(batch.ids) if event_id in refused}
         failures: dict[int, StoreError] = {
             id(batch.events[at]): RowRefused(refused[event_id]) for at, event_id in positions.items()
         }
         if rest := without(batch, positions):
-            failures.update(await self._or_why(rest, self._commit_or_isolate(rest)))
+            failures.update(await failures_or_all(rest, self._commit_to_database(rest)))
         return failures
 
-    async def _isolate(self, batch: Batch, reason: BatchRefused) -> Failures:
-        """Part the batch until those to blame stand alone. The database takes all others, or the spool does."""
-        isolation = Isolation(halves(batch), halves, ISOLATE_COMMITS_MAX)
-        failures: dict[int, StoreError] = {}
+    async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
+        """Record an outage, and commit the batch to the spool.
 
-        async def commit(part: Batch) -> None:
-            self._metrics.commit_retries.inc()
-            failures.update(await self._commit_whole(part, self._database))
+        The database may still make the commit. The drainer finds that out by the ids.
+        """
+        self._record(reason)
+        return await self._fall_back(batch, reason)
 
-        why: StoreError | None = None
-        try:
-            async with asyncio.timeout(self._isolate_seconds):
-                await isolation.run(commit)
-            if not isolation.proven:
-                why = reason  # nothing was taken: that is no row's fault
-        except TimeoutError:
-            pass
-        except StoreError as exc:
-            why = exc
-        if why:
-            self._tell(why)
-        failures |= {id(part.events[0]): exc for part, exc in isolation.blamed}
-        left = [but_failed(batch, failures)] if why is reason else isolation.left
-        for part in left:
-            failures.update(await self._or_why(part, self._fall_back(part, why or StoreUnavailable(NOT_FOUND))))
+    async def _fall_back(self, batch: Batch, reason: StoreError) -> Failures:
+        """Commit the batch to the spool. Raises the reason if there is no spool, and `StoreError` if it fails, too."""
+        if self._spool is None or isinstance(reason, IdsTaken):
+            raise reason
+        if self._outage.reason:
+            self._outage.record(len(batch), str(reason))
+        failures = await self._targets.commit(batch, self._spool)
+        self._metrics.spooled.inc(len(batch) - len(failures))
         return failures
 
-    async def _or_why(self, part: Batch, work: Awaitable[Failures]) -> Failures:
-        """The work's failures, or those of the whole part if it raises."""
-        try:
-            return await work
-        except StoreError as exc:
-            return {id(event): exc for event in part.events}
-
-    async def _commit_whole(self, batch: Batch, target: CommitTarget) -> Failures:
-        """Commit all of the batch but its repeats, which need nothing but an answer."""
-        failures: dict[int, StoreError] = {}
-        while batch:
-            try:
-                await self._commit_new(batch, target)
-                break
-            except DuplicateKeys as exc:
-                failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
-                self._count_repeated(sum(exc.same.values()))
-                batch = without(batch, exc.same)
-        return failures
-
-    def _count_repeated(self, events: int) -> None:
-        self._metrics.durable_counters.count(None, accepted=events, repeated=events)
-
-    async def _commit_new(self, batch: Batch, target: CommitTarget) -> None:
-        settled = target.settler.take()
-        lease_seconds = 0.0 if batch.provisional else self._onward.lease_seconds(target)
-        durable_counters = self._metrics.durable_counters
-        # The ledger knows the database's rows only; what the spool keeps is counted as stored when it comes there.
-        note = durable_counters.begin(batch.first_id, batch.last_id) if target is self._database else None
-        started = self._monotonic()
-        try:
-            behind = await target.store.commit(batch, lease_seconds=lease_seconds, settled=settled)
-        except BaseException:
-            target.settler.add(settled)  # later, then
-            durable_counters.cancel(note)
-            raise
-        if self._spool is None:
-            self._outage.recovered()  # else the drainer finds that out
-        durable_counters.count(note, accepted=len(batch), stored=len(batch) if target is self._database else 0)
-        self._metrics.commit_seconds.observe(self._monotonic() - started)
-        self._metrics.batch_events.observe(len(batch))
-        if not batch.provisional:  # else it is published under the ids that it gets
-            self._onward.dispatch(batch, lease_seconds, target, behind)
+    def _record(self, exc: StoreError) -> None:
+        if not isinstance(exc, IdsTaken):
+            self._outage.record(0, str(exc))

@@ -1,17 +1,18 @@
-"""What became of a batch's events, and its parts."""
+"""The outcome of a commit for each event of a batch, and for the batch's parts."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from ingest.errors import KeyReused, StoreError
 from ingest.events.batch import Batch
+from ingest.events.event import Event
 
 Failures = Mapping[int, StoreError]
-"""`id()` of an event object → why it could not be made durable."""
+"""`id()` of an event object → why the event is not durable."""
 
 
 class Undecided(StoreError):
-    """Of an event that waits for the database, while its neighbours need not: `failure` tells what becomes of it."""
+    """The outcome of an event that still waits for the database, while the answer to its neighbors need not."""
 
     def __init__(self, outcome: "asyncio.Future[Failures]", event_id: int) -> None:
         super().__init__()
@@ -22,15 +23,33 @@ class Undecided(StoreError):
         return (await asyncio.shield(self._outcome)).get(self._event_id)
 
 
-def failures_of_duplicates(batch: Batch, twins: Mapping[int, int], failures: Failures) -> Failures:
-    """A twin fares as the first event with its key did, if it is the same event."""
+async def failure_of(event: Event, failures: Failures | None) -> StoreError | None:
+    """The event's failure among those of its group. None if the event is durable."""
+    failure = failures.get(id(event)) if failures else None
+    return await failure.failure() if isinstance(failure, Undecided) else failure
+
+
+def failures_of_all(events: Iterable[Event], error: StoreError) -> Failures:
+    return dict.fromkeys(map(id, events), error)
+
+
+async def failures_or_all(part: Batch, work: Awaitable[Failures]) -> Failures:
+    """The failures that `work` returns. If it raises `StoreError`, all events of the part have failed."""
+    try:
+        return await work
+    except StoreError as exc:
+        return failures_of_all(part.events, exc)
+
+
+def failures_of_duplicates(batch: Batch, duplicates: Mapping[int, int], failures: Failures) -> Failures:
+    """A duplicate shares the outcome of the first event with its key, if both are the same event."""
     found: dict[int, StoreError] = {}
-    for position, first in twins.items():
-        one, other = batch.events[first], batch.events[position]
-        if one.key != other.key:
-            found[id(other)] = KeyReused()
-        elif id(one) in failures:
-            found[id(other)] = failures[id(one)]
+    for position, first in duplicates.items():
+        original, duplicate = batch.events[first], batch.events[position]
+        if original.key != duplicate.key:
+            found[id(duplicate)] = KeyReused()
+        elif id(original) in failures:
+            found[id(duplicate)] = failures[id(original)]
     return found
 
 
@@ -39,6 +58,6 @@ def but_failed(batch: Batch, failures: Failures) -> Batch:
 
 
 def halves(batch: Batch) -> Sequence[Batch]:
-    """The second half and the first, which is taken off the end first; nothing of a single event."""
+    """The second half, then the first: `Isolation` tries the last part first. A single event has no halves."""
     middle = len(batch) // 2
     return [batch.part(middle, len(batch)), batch.part(0, middle)] if middle else []

@@ -17,9 +17,9 @@ from ingest.http.trace_context import propagate_trace_context
 from ingest.outbox.backlog import BacklogWatch
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.settler import Settler
-from ingest.pipeline.batcher import Batcher, BatcherLimits
+from ingest.pipeline.batcher import Batcher
 from ingest.pipeline.commit_target import CommitTarget
-from ingest.pipeline.committer import Committer, CommitterLimits
+from ingest.pipeline.event_queue import BatcherLimits
 from ingest.pipeline.id_lease import IdLease
 from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.server.factories.broker import make_shared_target
@@ -60,7 +60,8 @@ def build_pipeline(
     publishing = Publishing(settings, publisher, store, publish_outage, metrics, dead_letter_policy)
     relay = publishing.relay()
     settler = Settler(store)
-    database = CommitTarget(tracing.store(store) if tracing else store, settler, relay)
+    committed_store = publishing.batch_store(tracing.store(store) if tracing else store)
+    database = CommitTarget(committed_store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
     clocks = store.clocks if isinstance(store, MySQLStore) else ClockWatch()
@@ -70,9 +71,7 @@ def build_pipeline(
     identity = make_identity(settings, slots, worker_index)
     spool = make_spool(settings, publishing, commit_outage, locks, identity)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
-    target = spool.target if spool else None
-    limits = _committer_limits(settings)
-    committer = Committer(database, target, commit_outage, dispatcher, limits, metrics, time.monotonic)
+    committer = publishing.committer(database, spool.target if spool else None, commit_outage, dispatcher)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)
     checks = {
         "locks": locks.problem,
@@ -120,12 +119,6 @@ def make_tracing(settings: Settings) -> "Tracing | None":
     except ImportError as exc:
         raise SettingsError(f"INGEST_TRACING needs {exc.name}: pip install 'call-events-ingest[otel]'.") from exc
     return Tracing(settings.queue)
-
-
-def _committer_limits(settings: Settings) -> CommitterLimits:
-    return CommitterLimits(
-        settings.commit_timeout_seconds, settings.commit_timeout_seconds, settings.spool_after_seconds
-    )
 
 
 def _batcher_limits(settings: Settings) -> BatcherLimits:

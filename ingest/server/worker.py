@@ -46,7 +46,7 @@ class Worker:
         self._run(pipeline.relay.run, "relay")
         self._run(pipeline.locks.run, "locks")
         self._run(pipeline.shared_target.run, "agreement")
-        pipeline.identity.use_ids, pipeline.batcher.give_up = self._use_ids, pipeline.identity.give_up
+        pipeline.identity.use_ids, pipeline.batcher.give_up_ids = self._use_ids, pipeline.identity.give_up
         self._run(self._identify, "id-slot")
         self._run(pipeline.key_cleaner.run, "keys")
         pipeline.token_refresher.load()

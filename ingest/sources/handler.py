@@ -14,7 +14,8 @@ from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.http.responses import QUEUED, Response
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
-from ingest.pipeline.batcher import Batcher, failure_of
+from ingest.pipeline.batcher import Batcher
+from ingest.pipeline.outcomes import failure_of
 from ingest.sources.base import Call, Posted, Source
 from ingest.sources.forms import query_value
 

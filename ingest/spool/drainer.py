@@ -8,10 +8,9 @@ from contextlib import suppress
 
 from ingest.clock import jittered
 from ingest.errors import SpoolFull, StoreError
-from ingest.pipeline.commit_target import RelayPort
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
-from ingest.spool.transfer import Outcome, RenewIds, Transfer
+from ingest.spool.transfer import Outcome, RenewIds, Retry, Transfer
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -36,7 +35,7 @@ class Drainer:
         self,
         spool: SpoolStore,
         database: Store,
-        relay: RelayPort,
+        retry: Retry,
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
@@ -47,7 +46,7 @@ class Drainer:
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
-        self._transfer = Transfer(spool, database, relay, outage, metrics, renew_ids)
+        self._transfer = Transfer(spool, database, retry, outage, metrics, renew_ids)
         self._suspects: set[int] = set()
         """First ids of records that failed while the database took no other. They are tried last."""
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
 from ingest.events.batch import Batch, pack, without
-from ingest.pipeline.commit_target import RelayPort
 from ingest.pipeline.isolation import Isolation
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
@@ -19,6 +18,8 @@ log = logging.getLogger("ingest.drainer")
 COMMITS_MAX = 2_000
 """Commits that are tried to find the refused events of a group of records."""
 
+Retry = Callable[[int, Sequence[int]], None]
+"""See `ingest.outbox.relay.Relay.retry`."""
 RenewIds = Callable[[Batch], Awaitable[Batch]]
 """Returns the same events with new ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
 
@@ -37,7 +38,7 @@ class Transfer:
         self,
         spool: SpoolStore,
         database: Store,
-        relay: RelayPort,
+        retry: Retry,
         outage: Outage,
         metrics: Metrics,
         renew_ids: RenewIds,
@@ -46,7 +47,7 @@ class Transfer:
         self._renew_ids = renew_ids
         self._spool = spool
         self._database = database
-        self._relay = relay
+        self._retry = retry
         self._outage = outage
         self._metrics = metrics
 
@@ -73,7 +74,7 @@ class Transfer:
             return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)
         except BatchRefused as exc:
             self._report(exc)
-            self._relay.retry(batch.first_id, range(len(batch)))
+            self._retry(batch.first_id, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
         await self._finish([record], ())

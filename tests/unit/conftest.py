@@ -12,9 +12,10 @@ from ingest.events.ids import IdGenerator
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import EventHandler
-from ingest.pipeline.batcher import Batcher, BatcherLimits
+from ingest.pipeline.batcher import Batcher
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
+from ingest.pipeline.event_queue import BatcherLimits
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeDispatcher, FakePublisher, FakeRelay, FakeSettler, FakeStore

@@ -25,7 +25,10 @@ from ingest.events.ids import IdGenerator
 from ingest.http.rsgi import ProtocolClosed
 from ingest.outbox.base import Backlog
 from ingest.outbox.dead_letters import DeadLetter
+from ingest.outbox.relay import Relay
+from ingest.outbox.settler import Settler
 from ingest.pipeline.commit_target import CommitTarget
+from ingest.pipeline.dispatcher import Dispatcher
 from ingest.store.base import SlotLease
 from ingest.store.event_query import EventFilter
 from tests.unit.making import NOW_US
@@ -222,6 +225,55 @@ class FakeStore(FakeTokens):
         self.released.append((lease, keep_seconds))
 
 
+class FakeOrderedStore(FakeStore):
+    """The `relay_mode` that workers share. The calls that change it fail with the next of `order_errors`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relay_mode = False
+        self.order_gate = opened()
+        self.order_errors: deque[StoreError] = deque()
+        self.free: list[int] = []
+        self.kept: list[int] = []
+        self.older: set[int] = set()
+        self.last: list[Batch] = []
+        """Batches that are published as relay mode is left."""
+        self.caught_up = 0
+
+    async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
+        await super().commit(batch, lease_seconds=lease_seconds, settled=settled)
+        return self.relay_mode
+
+    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
+        await self._answered()
+        self.relay_mode = True
+        self.free += now
+        self.kept += later
+
+    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
+        await self._answered()
+        if self.relay_mode:
+            self.free += now
+            self.kept += later
+        return self.relay_mode
+
+    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
+        self.kept += first_ids
+
+    async def has_older(self, event_id: int) -> bool:
+        return event_id in self.older
+
+    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
+        self.caught_up += 1
+        await publish(self.last)
+        return True
+
+    async def _answered(self) -> None:
+        await self.order_gate.wait()
+        if self.order_errors:
+            raise self.order_errors.popleft()
+
+
 class FakePublisher:
     """A broker in memory: publishes wait while `gate` is closed, then fail as `errors` says of their first id."""
 
@@ -306,8 +358,8 @@ class FakeNamer:
         return batch.renamed(self._ids)
 
 
-class FakeRelay:
-    """Takes what the dispatcher could not publish: first id → positions."""
+class FakeRelay(Relay):
+    """Keeps what it is to publish: first id → positions."""
 
     def __init__(self) -> None:
         self.taken: dict[int, list[int]] = {}
@@ -316,35 +368,25 @@ class FakeRelay:
         self.taken[first_id] = list(positions)
 
 
-class FakeDispatcher:
-    """The committer's next stage: takes batches."""
+class FakeDispatcher(Dispatcher):
+    """Keeps the batches that it gets. The next of `errors` fails instead."""
 
     def __init__(self) -> None:
         self.dispatched: list[Batch] = []
         self.targets: list[CommitTarget] = []
-        self.published: asyncio.Future[None] | None = None
-        """What those who wait for a batch wait for after its commit."""
-        self.finish_errors: deque[Exception] = deque()
-        self.relay_mode = False
-        self.takes_late = True
+        self.errors: deque[Exception] = deque()
 
-    def expect(self, batch: Batch) -> None:
-        """Nothing is kept in order."""
-
-    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, behind: bool = False) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget) -> None:
+        if self.errors:
+            raise self.errors.popleft()
         self.dispatched.append(batch)
         self.targets.append(target)
-
-    def finish(self, batch: Batch) -> "asyncio.Future[None] | None":
-        if self.finish_errors:
-            raise self.finish_errors.popleft()
-        return self.published
 
     def lease_seconds(self, target: CommitTarget) -> float:
         return 30.0
 
 
-class FakeSettler:
+class FakeSettler(Settler):
     """Has entries `settled` for the next commit."""
 
     def __init__(self) -> None:
@@ -355,7 +397,7 @@ class FakeSettler:
         taken, self.settled = self.settled, []
         return taken
 
-    def add(self, first_ids: Sequence[int]) -> None:
+    def add(self, first_ids: Iterable[int]) -> None:
         self.given_back += first_ids
 
 

@@ -8,11 +8,15 @@ import msgspec
 from ingest.broker.base import OrderedPublisher, Publisher
 from ingest.clock import unix_us
 from ingest.ordering.base import OrderedStore
+from ingest.ordering.commit_queue import CommitQueue
+from ingest.ordering.committer import OrderedCommitter, RelayModeStore
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
+from ingest.pipeline.commit_target import BatchStore, CommitTarget
+from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits
 from ingest.settings import Settings
 from ingest.store.base import Store
@@ -34,6 +38,11 @@ class Publishing(msgspec.Struct, frozen=True):
     outage: Outage
     metrics: Metrics
     dead_letter_policy: DeadLetterPolicy
+    queue: CommitQueue = msgspec.field(default_factory=CommitQueue)
+
+    def batch_store(self, store: BatchStore) -> BatchStore:
+        """The `store` as the committer uses it for the database."""
+        return RelayModeStore(store, self.queue) if self._ordered else store
 
     def relay(self) -> Relay:
         """Of the database's outbox."""
@@ -49,8 +58,20 @@ class Publishing(msgspec.Struct, frozen=True):
     def dispatcher(self, spool: Outbox | None) -> Dispatcher:
         shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)
         if ordered := self._ordered:
-            return OrderedDispatcher(ordered[0], ordered[1], spool, *shared, self.dead_letter_policy)
+            publisher, database = ordered
+            return OrderedDispatcher(publisher, database, spool, self.queue, *shared, self.dead_letter_policy)
         return Dispatcher(self.publisher, *shared)
+
+    def committer(
+        self, database: CommitTarget, spool: CommitTarget | None, outage: Outage, dispatcher: Dispatcher
+    ) -> Committer:
+        """`outage` is the database's."""
+        seconds = self.settings.commit_timeout_seconds
+        limits = CommitterLimits(seconds, seconds, self.settings.spool_after_seconds)
+        shared = (limits, self.metrics, time.monotonic)
+        if isinstance(dispatcher, OrderedDispatcher):
+            return OrderedCommitter(database, spool, outage, dispatcher, self.queue, *shared)
+        return Committer(database, spool, outage, dispatcher, *shared)
 
     @property
     def _ordered(self) -> tuple[OrderedPublisher, OrderedStore] | None:

@@ -1,19 +1,15 @@
 """The order of what a worker publishes, whatever is committed, fails or is told when."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from ingest.errors import BrokerUnavailable, NotConfirmed, StoreError, StoreUnavailable
+from ingest.errors import BrokerUnavailable, NotConfirmed, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.ordering.dispatcher import (
-    LONG_PATIENCE_SECONDS,
-    OWN_LEASE_SECONDS,
-    PATIENCE_SECONDS,
-    OrderedDispatcher,
-)
+from ingest.ordering.commit_queue import CommitQueue
+from ingest.ordering.dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, OrderedDispatcher
+from ingest.ordering.recovery import PATIENCE_SECONDS
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import DispatcherLimits
@@ -22,6 +18,7 @@ from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import (
     FakeClock,
     FakeOrderedPublisher,
+    FakeOrderedStore,
     FakePublisher,
     FakeRelay,
     FakeSettler,
@@ -34,51 +31,14 @@ LIMITS = DispatcherLimits(inflight_events_max=10, inflight_bytes_max=100_000, le
 LEASE_SECONDS = 30.0
 
 
-class FakeOrder:
-    """What the workers agree on: `behind`. `leave_to_relays` and `enter_relay_mode` fail with the next of `errors`."""
-
-    def __init__(self) -> None:
-        self.behind = False
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.errors: deque[StoreError] = deque()
-        self.free: list[int] = []
-        self.kept: list[int] = []
-        self.older: set[int] = set()
-
-    async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
-        await self._answered()
-        self.behind = True
-        self.free += now
-        self.kept += later
-
-    async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
-        await self._answered()
-        if self.behind:
-            self.free += now
-            self.kept += later
-        return self.behind
-
-    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        self.kept += first_ids
-
-    async def has_older(self, event_id: int) -> bool:
-        return event_id in self.older
-
-    async def _answered(self) -> None:
-        await self.gate.wait()
-        if self.errors:
-            raise self.errors.popleft()
-
-
 @pytest.fixture
 def publisher() -> FakeOrderedPublisher:
     return FakeOrderedPublisher()
 
 
 @pytest.fixture
-async def order() -> FakeOrder:
-    return FakeOrder()
+async def order() -> FakeOrderedStore:
+    return FakeOrderedStore()
 
 
 @pytest.fixture
@@ -93,12 +53,17 @@ def spool(spool_store: FakeStore, relay: FakeRelay) -> CommitTarget:
 
 @pytest.fixture
 async def dispatcher(
-    publisher: FakeOrderedPublisher, order: FakeOrder, spool_store: FakeStore, metrics: Metrics, clock: FakeClock
+    publisher: FakeOrderedPublisher,
+    order: FakeOrderedStore,
+    spool_store: FakeStore,
+    queue: CommitQueue,
+    metrics: Metrics,
+    clock: FakeClock,
 ) -> AsyncIterator[OrderedDispatcher]:
     outage = Outage(PUBLISH, clock.monotonic)
     dead_letter_policy = DeadLetterPolicy(spool_store, 60.0, metrics, clock.now_us)
     made = OrderedDispatcher(
-        publisher, order, spool_store, LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy
+        publisher, order, spool_store, queue, LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy
     )
     yield made
     await made.close()
@@ -112,22 +77,35 @@ def ids(published: FakePublisher) -> list[int]:
     return [event_id for made, _ in published.published for event_id in made.ids]
 
 
-def commit(
-    to: OrderedDispatcher, made: Batch, target: CommitTarget, *, behind: bool = False
-) -> "asyncio.Future[None] | None":
-    """A commit from its beginning to its end; what those who wait for it wait for then."""
-    to.expect(made)
-    to.dispatch(made, LEASE_SECONDS, target, behind)
-    return to.finish(made)
+@pytest.fixture
+def queue() -> CommitQueue:
+    return CommitQueue()
+
+
+Commit = Callable[..., asyncio.Future[None]]
+
+
+@pytest.fixture
+async def commit(dispatcher: OrderedDispatcher, queue: CommitQueue) -> Commit:
+    """`commit(batch, target, relay_mode=False)`: a commit from begin to end; what clients wait for then."""
+
+    def run(made: Batch, target: CommitTarget, *, relay_mode: bool = False) -> "asyncio.Future[None]":
+        pending = queue.join(made)
+        if relay_mode:
+            queue.note_relay_mode(made)
+        dispatcher.dispatch(made, LEASE_SECONDS, target)
+        dispatcher.finish(pending)
+        return pending.answer
+
+    return run
 
 
 async def test_batch_is_answered_when_it_is_published(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, target)
-    assert answer is not None
+    answer = commit(made, target)
     await until(lambda: publisher.tried)
     assert not answer.done()
 
@@ -137,111 +115,124 @@ async def test_batch_is_answered_when_it_is_published(
     assert ids(publisher) == [made.first_id]
 
 
-async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(dispatcher: OrderedDispatcher) -> None:
+async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(
+    queue: CommitQueue, dispatcher: OrderedDispatcher
+) -> None:
     (made,) = batches(1)
-    dispatcher.expect(made)
-    assert dispatcher.finish(made) is None
+    pending = queue.join(made)
+    dispatcher.finish(pending)
+    assert pending.answer.done()
 
 
 async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_commits(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
+    queue: CommitQueue,
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    target: CommitTarget,
+    publisher: FakeOrderedPublisher,
 ) -> None:
     first, second = batches(2)
-    dispatcher.expect(first)
-    later = commit(dispatcher, second, target)
+    pending = queue.join(first)
+    later = commit(second, target)
     await asyncio.sleep(0)
     assert not publisher.tried
     dispatcher.dispatch(first, LEASE_SECONDS, target)
-    dispatcher.finish(first)
+    dispatcher.finish(pending)
 
-    assert later is not None
     await later
 
     assert ids(publisher) == [first.first_id, second.first_id]
 
 
 async def test_batch_that_is_not_committed_holds_nobody_up(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
+    queue: CommitQueue,
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    target: CommitTarget,
+    publisher: FakeOrderedPublisher,
 ) -> None:
     refused, second = batches(2)
-    dispatcher.expect(refused)
-    answer = commit(dispatcher, second, target)
-    dispatcher.finish(refused)
-    assert answer is not None
+    pending = queue.join(refused)
+    answer = commit(second, target)
+    dispatcher.finish(pending)
     await answer
     assert ids(publisher) == [second.first_id]
 
 
 async def test_parts_of_a_batch_are_published_in_its_order(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
+    queue: CommitQueue, dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     whole = batch(4)
-    dispatcher.expect(whole)
+    pending = queue.join(whole)
     for start, stop in ((3, 4), (0, 1), (1, 2)):  # one of them was refused
         dispatcher.dispatch(whole.part(start, stop), LEASE_SECONDS, target)
-    answer = dispatcher.finish(whole)
-    assert answer is not None
+    dispatcher.finish(pending)
+    answer = pending.answer
     await answer
     assert ids(publisher) == [whole.ids[0], whole.ids[1], whole.ids[3]]
 
 
 async def test_what_cannot_be_published_is_told_before_it_is_answered(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
-    order.gate.clear()
-    answer = commit(dispatcher, made, target)
-    assert answer is not None
+    order.order_gate.clear()
+    answer = commit(made, target)
     await until(lambda: publisher.tried)
     await asyncio.sleep(0.01)
     assert not answer.done()
 
-    order.gate.set()
+    order.order_gate.set()
     await answer
 
-    assert (order.behind, order.free) == (True, [made.first_id])
+    assert (order.relay_mode, order.free) == (True, [made.first_id])
 
 
 async def test_nothing_is_published_behind_what_the_relays_have(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    queue: CommitQueue,
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    target: CommitTarget,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrderedStore,
 ) -> None:
     """The second was committed before anybody was told: it must not overtake the first."""
     first, second, third = batches(3)
     publisher.errors[first.first_id] = BrokerUnavailable("lost")
-    answer = commit(dispatcher, first, target)
-    dispatcher.expect(second)
-    assert answer is not None
+    answer = commit(first, target)
+    pending = queue.join(second)
     await answer
     dispatcher.dispatch(second, LEASE_SECONDS, target)
-    answer = dispatcher.finish(second)
-    assert answer is not None
+    dispatcher.finish(pending)
+    answer = pending.answer
     await answer
     assert order.free == [first.first_id, second.first_id]
     assert publisher.published == []
 
-    order.behind = False  # a relay has published both
-    answer = commit(dispatcher, third, target)
-    assert answer is not None
+    order.relay_mode = False  # a relay has published both
+    answer = commit(third, target)
     await answer
     assert ids(publisher) == [third.first_id]
 
 
 async def test_what_is_committed_while_all_are_behind_is_the_relays(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    target: CommitTarget,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrderedStore,
 ) -> None:
-    order.behind = True
+    order.relay_mode = True
     first, second = batches(2)
     assert not dispatcher.relay_mode
-    answer = commit(dispatcher, first, target, behind=True)
-    assert answer is not None
+    answer = commit(first, target, relay_mode=True)
     await answer
     assert (order.free, publisher.tried) == ([first.first_id], [])
     assert dispatcher.relay_mode
 
-    order.behind = False
-    answer = commit(dispatcher, second, target)
-    assert answer is not None
+    order.relay_mode = False
+    answer = commit(second, target)
     await answer
     assert not dispatcher.relay_mode
 
@@ -256,19 +247,18 @@ async def test_who_cannot_publish_will_be_behind(
 
 
 async def test_drain_waits_for_what_the_database_is_being_asked(
-    dispatcher: OrderedDispatcher, target: CommitTarget, order: FakeOrder
+    commit: Commit, dispatcher: OrderedDispatcher, target: CommitTarget, order: FakeOrderedStore
 ) -> None:
-    order.behind = True
-    order.gate.clear()
+    order.relay_mode = True
+    order.order_gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, target, behind=True)
-    assert answer is not None
+    answer = commit(made, target, relay_mode=True)
     await asyncio.sleep(0)  # it is being asked
     draining = asyncio.create_task(dispatcher.drain())
     await asyncio.sleep(0)
     assert not draining.done()
 
-    order.gate.set()
+    order.order_gate.set()
     await draining
 
     assert answer.done()
@@ -276,14 +266,18 @@ async def test_drain_waits_for_what_the_database_is_being_asked(
 
 
 async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    target: CommitTarget,
+    publisher: FakeOrderedPublisher,
+    order: FakeOrderedStore,
 ) -> None:
-    order.gate.clear()
+    order.order_gate.clear()
     (made,) = batches(1)
-    commit(dispatcher, made, target, behind=True)
+    commit(made, target, relay_mode=True)
     draining = asyncio.create_task(dispatcher.drain())
     await asyncio.sleep(0)
-    order.gate.set()
+    order.order_gate.set()
 
     await draining
 
@@ -291,41 +285,38 @@ async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
 
 
 async def test_who_was_behind_publishes_again_once_the_note_is_gone(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     """It had read the note, which was taken back before it could leave the batch to the relays."""
-    order.gate.clear()
+    order.order_gate.clear()
     first, second, third = batches(3)
-    answers = [commit(dispatcher, first, target, behind=True), commit(dispatcher, second, target)]
-    order.gate.set()
-    answers.append(commit(dispatcher, third, target))
+    answers = [commit(first, target, relay_mode=True), commit(second, target)]
+    order.order_gate.set()
+    answers.append(commit(third, target))
     for answer in answers:
-        assert answer is not None
         await answer
     assert order.free == []
     assert ids(publisher) == [first.first_id, second.first_id, third.first_id]
 
 
 async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, target)
-    assert answer is not None
+    answer = commit(made, target)
     await answer
-    assert (order.behind, order.free, publisher.published) == (True, [made.first_id], [])
+    assert (order.relay_mode, order.free, publisher.published) == (True, [made.first_id], [])
     publisher.gate.set()
     await until(lambda: publisher.published)
 
 
 async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_has_it_after_all(
-    dispatcher: OrderedDispatcher, spool: CommitTarget, publisher: FakeOrderedPublisher
+    commit: Commit, spool: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, spool)
-    assert answer is not None
+    answer = commit(made, spool)
     await asyncio.sleep(3 * PATIENCE_SECONDS)
     assert not answer.done()
     publisher.gate.set()
@@ -334,42 +325,43 @@ async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_h
 
 
 async def test_clients_of_a_long_outage_wait_no_longer_than_others(
-    dispatcher: OrderedDispatcher, spool: CommitTarget, publisher: FakeOrderedPublisher
+    commit: Commit, spool: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     first, second = batches(2)
     for made, seconds_max in ((first, 60.0), (second, LONG_PATIENCE_SECONDS)):
-        answer = commit(dispatcher, made, spool)
-        assert answer is not None
+        answer = commit(made, spool)
         await asyncio.wait_for(answer, seconds_max)
     assert publisher.published == []
     publisher.gate.set()
 
 
 async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
-    order.errors.append(StoreUnavailable())
-    answer = commit(dispatcher, made, target)
-    assert answer is not None
+    order.order_errors.append(StoreUnavailable())
+    answer = commit(made, target)
     await answer
     await until(lambda: order.free == [made.first_id])  # told as soon as it is back
 
 
 async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
-    dispatcher: OrderedDispatcher, spool: CommitTarget, spool_store: FakeStore, publisher: FakeOrderedPublisher
+    commit: Commit,
+    dispatcher: OrderedDispatcher,
+    spool: CommitTarget,
+    spool_store: FakeStore,
+    publisher: FakeOrderedPublisher,
 ) -> None:
     publisher.problem = "away"
     first, second = batches(2)
     spool_store.entries = {first.first_id: first}
     assert dispatcher.lease_seconds(spool) == OWN_LEASE_SECONDS
-    answer = commit(dispatcher, first, spool)
-    if answer:
-        await answer
+    answer = commit(first, spool)
+    await answer
     publisher.problem = None
-    answer = commit(dispatcher, second, spool)
+    answer = commit(second, spool)
     spool_store.entries[second.first_id] = second
     await until(lambda: len(publisher.published) == 2)
     assert ids(publisher) == [first.first_id, second.first_id]
@@ -378,28 +370,27 @@ async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
 
 @pytest.fixture
 async def spooled(
-    dispatcher: OrderedDispatcher, spool: CommitTarget, spool_store: FakeStore, publisher: FakeOrderedPublisher
+    commit: Commit, spool: CommitTarget, spool_store: FakeStore, publisher: FakeOrderedPublisher
 ) -> tuple[Batch, Batch]:
     """Two batches, of which the older one is in the spool, as the broker is away."""
     publisher.problem = "away"
     older, newer = batches(2)
     spool_store.entries = {older.first_id: older}
-    commit(dispatcher, older, spool)
+    commit(older, spool)
     return older, newer
 
 
 async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_published(
-    dispatcher: OrderedDispatcher,
+    commit: Commit,
     target: CommitTarget,
     publisher: FakeOrderedPublisher,
-    order: FakeOrder,
+    order: FakeOrderedStore,
     spooled: tuple[Batch, Batch],
 ) -> None:
     older, newer = spooled
-    answer = commit(dispatcher, newer, target)
-    assert answer is not None
+    answer = commit(newer, target)
     await answer
-    assert (order.behind, order.free) == (True, [])
+    assert (order.relay_mode, order.free) == (True, [])
 
     publisher.problem = None
     await until(lambda: order.free)
@@ -409,10 +400,10 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
 
 
 async def test_others_are_told_while_the_spool_is_being_published(
-    dispatcher: OrderedDispatcher,
+    commit: Commit,
     target: CommitTarget,
     publisher: FakeOrderedPublisher,
-    order: FakeOrder,
+    order: FakeOrderedStore,
     spooled: tuple[Batch, Batch],
 ) -> None:
     """That may take long: newer events of the database are kept back meanwhile, and are answered."""
@@ -421,8 +412,7 @@ async def test_others_are_told_while_the_spool_is_being_published(
     publisher.problem = None
     await until(lambda: publisher.tried)
 
-    answer = commit(dispatcher, newer, target)
-    assert answer is not None
+    answer = commit(newer, target)
     await answer
 
     assert set(order.kept) == {newer.first_id}
@@ -432,41 +422,40 @@ async def test_others_are_told_while_the_spool_is_being_published(
 
 
 async def test_older_ones_of_the_database_are_not_kept_back(
-    dispatcher: OrderedDispatcher,
+    commit: Commit,
     target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
-    order: FakeOrder,
+    order: FakeOrderedStore,
 ) -> None:
     """The spool waits for them."""
     publisher.problem = "away"
     older, newer = batches(2)
     spool_store.entries = {newer.first_id: newer}
-    order.gate.clear()
-    commit(dispatcher, older, target)
-    commit(dispatcher, newer, spool)
-    order.gate.set()
+    order.order_gate.clear()
+    commit(older, target)
+    commit(newer, spool)
+    order.order_gate.set()
 
     await until(lambda: order.free == [older.first_id])
 
 
 async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
-    dispatcher: OrderedDispatcher,
+    commit: Commit,
     target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
-    order: FakeOrder,
+    order: FakeOrderedStore,
 ) -> None:
     publisher.problem = "away"
     older, newer = batches(2)
-    answer = commit(dispatcher, older, target)
-    assert answer is not None
+    answer = commit(older, target)
     await answer
     spool_store.entries = {newer.first_id: newer}
     order.older = {newer.first_id}
-    commit(dispatcher, newer, spool)
+    commit(newer, spool)
     publisher.problem = None
     await asyncio.sleep(0.12)  # it is looked at every 50 ms
     assert publisher.published == []
@@ -479,27 +468,26 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
 
 @pytest.mark.parametrize("publishing", [False, True])
 async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_overtake_it(
+    commit: Commit,
     publishing: bool,
-    dispatcher: OrderedDispatcher,
     target: CommitTarget,
     spool: CommitTarget,
     spool_store: FakeStore,
     publisher: FakeOrderedPublisher,
-    order: FakeOrder,
+    order: FakeOrderedStore,
 ) -> None:
     publisher.problem = "away"
     first, second, third = batches(3)
     spool_store.entries = {made.first_id: made for made in (first, third)}
     order.older = {third.first_id}
-    commit(dispatcher, first, spool)
+    commit(first, spool)
     if publishing:
         publisher.gate.clear()
         publisher.problem = None
         await until(lambda: publisher.tried)
-    answer = commit(dispatcher, second, target)
-    assert answer is not None
+    answer = commit(second, target)
     await answer
-    commit(dispatcher, third, spool)
+    commit(third, spool)
     publisher.problem = None
     publisher.gate.set()
 
@@ -513,37 +501,34 @@ async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_
 
 
 async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrder
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     publisher.gate.clear()
     large, more = batch(8), batch(8, us=NOW_US + 1000)
-    commit(dispatcher, large, target)
-    answer = commit(dispatcher, more, target)
-    assert answer is not None
+    commit(large, target)
+    answer = commit(more, target)
     await answer
     assert more.first_id in order.free
     publisher.gate.set()
 
 
 async def test_closing_answers_who_waits_as_all_is_durable(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
+    commit: Commit, dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(dispatcher, made, target)
+    answer = commit(made, target)
     await until(lambda: publisher.tried)
     await dispatcher.close()
-    assert answer is not None
     assert answer.done()
 
 
 async def test_event_too_large_for_the_stream_holds_nobody_up(
-    dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
+    commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
 ) -> None:
     large, following = batches(2)
     publisher.errors[large.first_id] = NotConfirmed("too large", [0], never=[0])
-    answers = [commit(dispatcher, made, target) for made in (large, following)]
+    answers = [commit(made, target) for made in (large, following)]
     for answer in answers:
-        assert answer is not None
         await answer
     assert [one.ids for one, _ in spool_store.dead_lettered] == [large.ids]

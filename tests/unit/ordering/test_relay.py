@@ -1,7 +1,5 @@
 """The relay that keeps the order; what it shares with the other one is tested there."""
 
-from collections.abc import Awaitable, Callable, Sequence
-
 import pytest
 
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
@@ -11,27 +9,10 @@ from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.relay import RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
-from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeStore
+from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeOrderedStore
 from tests.unit.making import NOW_US, batch
 
 LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
-
-
-class FakeOrderedStore(FakeStore):
-    """Has `last` for who catches up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: list[Batch] = []
-        self.caught_up = 0
-
-    async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
-        self.caught_up += 1
-        await publish(self.last)
-        return True
-
-    async def has_older(self, event_id: int) -> bool:
-        return False
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import pytest
 
 from ingest.errors import Overloaded, StoreError, StoreUnavailable
 from ingest.events.ids import IdGenerator, milliseconds_of
-from ingest.pipeline.batcher import Batcher, BatcherLimits, failure_of
+from ingest.pipeline.batcher import Batcher
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
+from ingest.pipeline.event_queue import BatcherLimits
+from ingest.pipeline.outcomes import failure_of
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample

@@ -1,18 +1,17 @@
 """What the committer does while the database is away; its other ways are tested through the batcher."""
 
-import asyncio
-
 import pytest
 
 from ingest.errors import BatchRefused, IdsTaken, RowRefused, SchemaError, SpoolFull, StoreError, StoreUnavailable
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.pipeline.commit_target import CommitTarget
-from ingest.pipeline.committer import ISOLATE_COMMITS_MAX, Committer, CommitterLimits
+from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.pipeline.isolation import UNPROVEN_MAX
+from ingest.pipeline.refused_rows import ISOLATE_COMMITS_MAX
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from tests.unit.conftest import Sample
-from tests.unit.fakes import FakeClock, FakeDispatcher, FakeRelay, FakeSettler, FakeStore, until
+from tests.unit.fakes import FakeClock, FakeDispatcher, FakeRelay, FakeSettler, FakeStore
 from tests.unit.making import batch, event
 
 QUEUE_SECONDS = 2.0
@@ -26,7 +25,7 @@ def spool_store() -> FakeStore:
 
 @pytest.fixture
 def spool(spool_store: FakeStore) -> CommitTarget:
-    return CommitTarget(spool_store, FakeSettler(), FakeRelay())
+    return CommitTarget(spool_store, FakeSettler(), FakeRelay(), in_database=False)
 
 
 @pytest.fixture
@@ -99,22 +98,6 @@ async def test_commit_that_takes_too_long_is_given_up_for_the_spool(
     assert [commit.batch for commit in spool_store.commits] == [made]
     assert (dispatcher.dispatched, dispatcher.targets, store.commits) == ([made], [spool], [])
     assert outage.reason == "The database did not commit within 0.2 s."
-
-
-async def test_slow_commit_is_waited_for_while_only_the_database_can_tell_the_order(
-    committer: Committer, store: FakeStore, spool_store: FakeStore, dispatcher: FakeDispatcher
-) -> None:
-    store.gate.clear()
-    made = batch(3)
-    committing = asyncio.create_task(committer.commit(made, 0.0))
-
-    await until(lambda: store.tried)
-    dispatcher.relay_mode = True  # only since it was begun
-    await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
-    store.gate.set()
-
-    assert await committing == {}
-    assert ([commit.batch for commit in store.commits], spool_store.commits) == ([made], [])
 
 
 async def test_second_batch_of_an_outage_does_not_try_the_database(

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 import pytest
@@ -87,7 +87,7 @@ class Following(FakeSettler):
         super().__init__()
         self._follow = follow
 
-    def add(self, first_ids: Sequence[int]) -> None:
+    def add(self, first_ids: Iterable[int]) -> None:
         if not self.given_back:
             asyncio.get_running_loop().call_soon(self._follow)
         super().add(first_ids)

@@ -1,0 +1,169 @@
+"""The committer that keeps the order; its other ways are tested through the batcher and with the plain committer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ingest.errors import StoreUnavailable
+from ingest.ordering.commit_queue import CommitQueue
+from ingest.ordering.committer import OrderedCommitter, RelayModeStore
+from ingest.ordering.dispatcher import OrderedDispatcher
+from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.pipeline.commit_target import CommitTarget
+from ingest.pipeline.committer import CommitterLimits
+from ingest.pipeline.dispatcher import DispatcherLimits
+from ingest.pipeline.outcomes import Failures
+from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.outage import PUBLISH, Outage
+from tests.unit.fakes import (
+    FakeClock,
+    FakeOrderedPublisher,
+    FakeOrderedStore,
+    FakeRelay,
+    FakeSettler,
+    FakeStore,
+    until,
+)
+from tests.unit.making import NOW_US, batch, event
+
+SPOOL_AFTER_SECONDS = 0.2
+
+
+@pytest.fixture
+def publisher() -> FakeOrderedPublisher:
+    return FakeOrderedPublisher()
+
+
+@pytest.fixture
+def store() -> FakeOrderedStore:
+    return FakeOrderedStore()
+
+
+@pytest.fixture
+def spool_store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+async def committer(
+    publisher: FakeOrderedPublisher,
+    store: FakeOrderedStore,
+    spool_store: FakeStore,
+    settler: FakeSettler,
+    relay: FakeRelay,
+    outage: Outage,
+    metrics: Metrics,
+    clock: FakeClock,
+) -> AsyncIterator[OrderedCommitter]:
+    queue = CommitQueue()
+    dispatcher = OrderedDispatcher(
+        publisher,
+        store,
+        spool_store,
+        queue,
+        DispatcherLimits(1000, 1_000_000, 30.0),
+        Outage(PUBLISH, clock.monotonic),
+        metrics,
+        clock.monotonic,
+        clock.now_us,
+        DeadLetterPolicy(store, 60.0, metrics, clock.now_us),
+    )
+    database = CommitTarget(RelayModeStore(store, queue), settler, relay)
+    spool = CommitTarget(spool_store, FakeSettler(), FakeRelay(), in_database=False)
+    limits = CommitterLimits(10.0, 2.0, SPOOL_AFTER_SECONDS)
+    yield OrderedCommitter(database, spool, outage, dispatcher, queue, limits, metrics, clock.monotonic)
+    await dispatcher.close()
+
+
+class Answers:
+    """The failures of each batch, once clients may be told."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failures] = []
+
+    def __call__(self, failures: Failures) -> None:
+        self.failures.append(failures)
+
+
+def ids(publisher: FakeOrderedPublisher) -> list[int]:
+    return [event_id for made, _ in publisher.published for event_id in made.ids]
+
+
+async def test_clients_are_answered_when_the_stream_has_their_events(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore
+) -> None:
+    answers = Answers()
+    publisher.gate.clear()
+
+    await committer.commit_and_answer(batch(2), 0.0, answers)
+
+    await until(lambda: publisher.tried)
+    assert (len(store.commits), answers.failures) == (1, [])
+    publisher.gate.set()
+    await until(lambda: answers.failures)
+    assert answers.failures == [{}]
+
+
+async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_commits(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore
+) -> None:
+    answers = Answers()
+    first, second = batch([event("slow")]), batch([event("quick")], us=NOW_US + 1000)
+    store.gates["slow"] = asyncio.Event()
+    committing = asyncio.create_task(committer.commit_and_answer(first, 0.0, answers))
+    await until(lambda: store.tried)
+    await committer.commit_and_answer(second, 0.0, answers)
+    assert publisher.tried == []
+
+    store.gates["slow"].set()
+    await committing
+
+    await until(lambda: len(answers.failures) == 2)
+    assert ids(publisher) == [first.first_id, second.first_id]
+
+
+async def test_batch_that_fails_is_told_at_once_and_holds_nobody_up(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore, spool_store: FakeStore
+) -> None:
+    answers = Answers()
+    first, second = batch(1), batch(1, us=NOW_US + 1000)
+    store.errors.append(StoreUnavailable("away"))
+    spool_store.errors.append(StoreUnavailable("no disk"))
+
+    with pytest.raises(StoreUnavailable):
+        await committer.commit_and_answer(first, 0.0, answers)
+    await committer.commit_and_answer(second, 0.0, answers)
+
+    await until(lambda: answers.failures)
+    assert ids(publisher) == [second.first_id]
+
+
+async def test_batch_committed_in_relay_mode_is_left_to_the_relays(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore
+) -> None:
+    answers = Answers()
+    store.relay_mode = True
+    made = batch(1)
+
+    await committer.commit_and_answer(made, 0.0, answers)
+
+    await until(lambda: answers.failures)
+    assert (store.free, publisher.tried) == ([made.first_id], [])
+
+
+async def test_slow_commit_is_waited_for_in_relay_mode(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore, spool_store: FakeStore
+) -> None:
+    store.gate.clear()
+    made = batch(3)
+    committing = asyncio.create_task(committer.commit(made, 0.0))
+
+    await until(lambda: store.tried)
+    publisher.problem = "away"  # only since the commit was begun
+    await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
+    assert not committing.done()
+    committing.cancel()
+    await asyncio.wait([committing])
+
+    assert spool_store.tried == []
