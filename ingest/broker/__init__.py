@@ -1,1 +1,1 @@
-"""Where events become messages: one small protocol, an adapter a broker."""
+"""Publishes events as messages: one small protocol, and an adapter for each broker."""

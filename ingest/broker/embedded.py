@@ -1,7 +1,7 @@
-"""The embedded queue: a SQLite file beside the database, for trying the service without a broker.
+"""The embedded queue: a SQLite file beside the database, to try the service without a broker.
 
-Publishing is durable and idempotent by message id, so a batch published twice is there once.
-`ingest tail` takes messages off it.
+Publishing is durable and idempotent by message id: a batch that is published twice is in the queue once. `ingest tail`
+consumes the messages.
 """
 
 import sqlite3
@@ -34,14 +34,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class EmbeddedQueue:
-    """The queue's file, as `ingest tail` uses it; every call blocks and raises `sqlite3.Error`."""
+    """The queue's file, as `ingest tail` uses it. Every call blocks, and raises `sqlite3.Error`."""
 
     def __init__(self, path: Path, timeout_seconds: float) -> None:
         self._connection = connect(path, timeout_seconds)
         self._connection.execute(TABLE)
 
     def publish(self, messages: list[Message], events_max: int) -> bool:
-        """Add the messages, durably; False if the queue is full, and nothing was added."""
+        """Add all messages durably. Return False without adding any if the queue is full."""
         return transact(self._connection, lambda connection: publish(connection, messages, events_max))
 
     def oldest(self, limit: int) -> list[Message]:
@@ -55,7 +55,7 @@ class EmbeddedQueue:
 
 
 def publish(connection: sqlite3.Connection, messages: list[Message], events_max: int) -> bool:
-    """See `EmbeddedQueue.publish`; within a transaction."""
+    """See `EmbeddedQueue.publish`. The caller opens the transaction."""
     if connection.execute(COUNT).fetchone()[0] + len(messages) > events_max:
         return False
     connection.executemany(PUBLISH, [msgspec.structs.astuple(message) for message in messages])
@@ -74,7 +74,7 @@ class EmbeddedPublisher:
 
     @property
     def ready(self) -> bool:
-        """A full queue is found out by trying: consumers make room at any time."""
+        """True even if the queue is full, because consumers make room at any time."""
         return not self._closed and not self._held()
 
     @property
@@ -85,7 +85,7 @@ class EmbeddedPublisher:
         return False
 
     async def start(self) -> None:
-        pass  # opens at first use, in its thread
+        pass  # the first use opens the file, in its own thread
 
     async def close(self) -> None:
         self._closed = True
@@ -106,4 +106,4 @@ class EmbeddedPublisher:
             raise BrokerUnavailable(self._problem) from exc
         self._problem = None if added else f"The embedded queue is full ({self._events_max} messages)."
         if self._problem:
-            raise BrokerUnavailable(f"{self._problem} `ingest tail` takes messages off it.")
+            raise BrokerUnavailable(f"{self._problem} `ingest tail` consumes its messages.")

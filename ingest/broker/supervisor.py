@@ -1,4 +1,4 @@
-"""Keeps a publisher connected: connect, wait for a loss, say so once, connect again."""
+"""Keeps a publisher connected: connects, waits for a loss, logs it once, and connects again."""
 
 import asyncio
 import logging
@@ -17,15 +17,13 @@ log = logging.getLogger("ingest.publisher")
 
 BACKOFF_SECONDS = 0.2
 STEADY_SECONDS = 5.0
-"""A connection that is lost sooner counts as one more failure: the pauses keep growing."""
-
-
+"""A connection that is lost sooner counts as another failure, so the pauses keep growing."""
 HELD_POLL_SECONDS = 0.05
-"""Nothing is declared while nothing may be published."""
+"""The supervisor also does not connect, and so declares nothing, while publishing is held (see `Held`)."""
 
 
 class Connection(ABC):
-    """One connection to a broker, from its opening until it is dropped; never opened again."""
+    """One connection to a broker, from its opening until it is dropped. It is never opened again."""
 
     def __init__(self) -> None:
         self._lost = asyncio.Event()
@@ -33,11 +31,11 @@ class Connection(ABC):
 
     @property
     def problem(self) -> str | None:
-        """Why it is of no more use; None while it works."""
+        """Why the connection is unusable; None while it works."""
         return self._problem
 
     def drop(self, reason: str) -> None:
-        """Use it no more. The first reason counts."""
+        """Make the connection unusable. The first reason counts."""
         if self._problem is None:
             self._problem = reason
             self._lost.set()
@@ -47,10 +45,10 @@ class Connection(ABC):
 
     @asynccontextmanager
     async def confirming(self, timeout_seconds: float) -> AsyncIterator[None]:
-        """A deadline for the broker's confirms: past it the connection is dropped. Raises `BrokerUnavailable`.
+        """Limit the time for the broker's confirms. Past it, drop the connection and raise `BrokerUnavailable`.
 
-        A blocked connection (memory or disk alarm) looks just like a dead one; what piled up on it
-        is dropped with it, and published again from the outbox.
+        A blocked connection (memory or disk alarm) looks like a dead one. The batches in flight on it fail, and are
+        published again from the outbox.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -61,19 +59,19 @@ class Connection(ABC):
             raise BrokerUnavailable(reason) from exc
 
     async def blocked(self) -> bool:
-        """See `ingest.broker.base.Publisher`; streams are not told of it."""
+        """See `ingest.broker.base.Publisher`. RabbitMQ does not report it to stream connections."""
         return False
 
     @abstractmethod
     async def close(self) -> None:
-        """Close what is left, within a bound: a frozen broker answers nothing. Does not raise."""
+        """Close the connection within a limited time, because a frozen broker never answers. Does not raise."""
 
 
 C = TypeVar("C", bound=Connection)
 
 
 class Supervisor(Generic[C]):
-    """Holds the one live connection that `connect` makes. `connect` bounds its own time."""
+    """Holds the live connection that `connect` makes. `connect` must limit its own time."""
 
     def __init__(
         self,
@@ -88,17 +86,17 @@ class Supervisor(Generic[C]):
         self._reconnect_seconds_max = reconnect_seconds_max
         self._connection: C | None = None
         self._problem = "Not connected to RabbitMQ yet."
-        self._failure_said = False
+        self._failure_logged = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str | None:
-        """Why there is no connection; None if there is one."""
+        """Why there is no usable connection; None if there is one."""
         held = self._held_by()
         return held or (self._problem if self._connection is None else self._connection.problem)
 
     def connection(self) -> C:
-        """The live connection. Raises `BrokerUnavailable` if there is none."""
+        """Return the live connection. Raises `BrokerUnavailable` if there is none."""
         connection, problem = self._connection, self.problem
         if connection is None or problem is not None:
             raise BrokerUnavailable(problem)
@@ -108,17 +106,17 @@ class Supervisor(Generic[C]):
         self._task = asyncio.create_task(self._run(), name="broker-supervisor")
 
     async def close(self) -> None:
-        """Close the connection and make no other; safe to call twice."""
+        """Close the connection, and do not connect again. Safe to call twice."""
         task, self._task = self._task, None
         if task:
             await end([task])
             self._problem = "The connection to RabbitMQ is closed."
 
     async def _run(self) -> None:
-        """Exponential backoff with jitter, from the first failure to the first steady connection."""
+        """Connect again and again, with exponential backoff and jitter until a connection is steady."""
         failures = 0
         while True:
-            while self._held_by():  # noqa: ASYNC110 - whoever holds it
+            while self._held_by():  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(HELD_POLL_SECONDS)
             steady = False
             try:
@@ -136,19 +134,19 @@ class Supervisor(Generic[C]):
             connection = await self._connect()
         except (Exception, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
-            ours = isinstance(exc, BrokerUnavailable)  # RabbitMQ is there, and is not as it has to be
+            ours = isinstance(exc, BrokerUnavailable)  # RabbitMQ is reachable, but not as required
             self._problem = str(exc) if ours else f"RabbitMQ is not reachable: {text_of(exc)}"
-            if not self._failure_said:
+            if not self._failure_logged:
                 log.warning("RabbitMQ connection failed", extra={"reason": self._problem})
-            self._failure_said = True
+            self._failure_logged = True
             return None
-        self._failure_said = False
+        self._failure_logged = False
         log.info("RabbitMQ connected")
         self._observer.connected()
         return connection
 
     async def _held(self, connection: C) -> bool:
-        """Hold the connection to its end; whether that was later than `STEADY_SECONDS`."""
+        """Hold the connection until it ends. Return True if that took at least `STEADY_SECONDS`."""
         clock = asyncio.get_running_loop().time
         opened = clock()
         self._connection = connection
@@ -163,7 +161,7 @@ class Supervisor(Generic[C]):
 
 
 class SupervisedPublisher(Generic[C]):
-    """What the publishers to RabbitMQ share of `ingest.broker.base.Publisher`."""
+    """The part of `ingest.broker.base.Publisher` that both publishers to RabbitMQ share."""
 
     def __init__(
         self,
@@ -186,7 +184,7 @@ class SupervisedPublisher(Generic[C]):
         try:
             return await self._supervisor.connection().blocked()
         except BrokerUnavailable:
-            return False  # it is away, which is worse
+            return False  # the broker is away, which `problem` shows
 
     async def start(self) -> None:
         self._supervisor.start()
@@ -196,5 +194,5 @@ class SupervisedPublisher(Generic[C]):
 
 
 def text_of(exc: BaseException) -> str:
-    """Short, and without the URL's password, which no driver here quotes."""
+    """Return a short text. It has no password, because no driver here quotes the URL's password."""
     return f"{type(exc).__name__}: {str(exc)[:160]}".removesuffix(": ")

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import click
 
-from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, text_of
+from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, target_text
 from ingest.cli.options import with_settings
 from ingest.errors import SettingsError
 from ingest.server.factories.store import with_store
@@ -23,10 +23,10 @@ def cluster() -> None:
 def cluster_ls(settings: Settings) -> None:
     """List the broker that all nodes agreed on, and each worker that was seen in the last day with its broker."""
     record = with_store(settings, lambda store: _mysql(store).record())
-    click.echo(f"agreed: {text_of(record.shared) if record.shared else 'nothing yet'}")
+    click.echo(f"agreed: {target_text(record.shared) if record.shared else 'nothing yet'}")
     for member in record.workers:
         seen = "live" if member.live else f"last seen {member.seen_seconds_ago:.0f} s ago"
-        click.echo(f"{member.node}: {text_of(member.target)} ({seen})")
+        click.echo(f"{member.node}: {target_text(member.target)} ({seen})")
     if record.waiting:
         click.echo("events wait in the outbox")
 
@@ -43,8 +43,8 @@ def cluster_switch(settings: Settings) -> None:
     target = target_of(settings)
 
     def replaces(record: TargetRecord) -> bool:
-        if record.shared and (holders := live_nodes(record, record.shared)):
-            raise SettingsError(explain_difference(target, record.shared, f"so have {', '.join(holders)}"))
+        if record.shared and (nodes := live_nodes(record, record.shared)):
+            raise SettingsError(explain_difference(target, record.shared, f"live nodes with it: {', '.join(nodes)}"))
         return True
 
     async def switch(store: object) -> None:
@@ -53,7 +53,7 @@ def cluster_switch(settings: Settings) -> None:
         await table.leave(worker)
 
     with_store(settings, switch)
-    click.echo(f"agreed: {text_of(target)}")
+    click.echo(f"agreed: {target_text(target)}")
 
 
 def _mysql(store: object) -> MySQLStore:

@@ -5,7 +5,7 @@ import msgspec
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
-from ingest.broker.target_record import SharedTarget
+from ingest.broker.shared_target import SharedTarget
 from ingest.files.lock_watch import LockWatch
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader

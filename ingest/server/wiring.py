@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
-from ingest.broker.target_record import SharedTarget
+from ingest.broker.shared_target import SharedTarget
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.events.idempotency import Keys

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import cast
 
-from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, text_of
+from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, target_text
 from ingest.cli.doctor.finding import Check
 from ingest.errors import SchemaError, SettingsError, StoreError
 from ingest.server.factories.store import make_store
@@ -101,6 +101,6 @@ async def _cluster(settings: Settings) -> str:
     if record.shared is None:
         return "no node has started yet"
     if same_target(target, record.shared):
-        return f"all nodes agreed to publish to this: {text_of(target)}"
-    holders = live_nodes(record, record.shared)
-    raise SettingsError(explain_difference(target, record.shared, f"so have {', '.join(holders) or 'no live workers'}"))
+        return f"all nodes agreed to publish to this: {target_text(target)}"
+    nodes = live_nodes(record, record.shared)
+    raise SettingsError(explain_difference(target, record.shared, f"live nodes with it: {', '.join(nodes) or 'none'}"))

@@ -9,7 +9,8 @@ from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
-from ingest.broker.target_record import SharedTarget, target_of
+from ingest.broker.shared_target import SharedTarget
+from ingest.broker.target_record import target_of
 from ingest.server.factories.store import exclusive_lock
 from ingest.settings import Settings
 from ingest.store.base import Store

@@ -15,7 +15,7 @@ from ingest.store.mysql.errors import Duplicate, JsonRefused, Retry, TooLarge
 from ingest.store.mysql.statements import commit, events, outbox, slots
 from ingest.store.mysql.statements.literals import microseconds, quoted
 from ingest.store.mysql.tables import rows_of
-from ingest.store.mysql.target_record import MySQLCluster
+from ingest.store.mysql.target_record import MySQLTargetTable
 
 VERSION_AND_TIME = (
     b"SELECT COALESCE(MAX(version), 0), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) "
@@ -28,7 +28,7 @@ PACKET_BYTES_SANE = 1 << 20
 """The least `max_allowed_packet` that was ever a default: what does not fit in a smaller one may be anybody's event."""
 
 
-class MySQLStore(MySQLCluster):
+class MySQLStore(MySQLTargetTable):
     """See `ingest.store.base.Store`."""
 
     async def ping(self) -> None:

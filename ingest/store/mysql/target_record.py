@@ -26,7 +26,7 @@ FORGET = b"DELETE FROM ingest_cluster_settings WHERE worker <> '' AND seen_time 
 LEAVE = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
 
 
-class MySQLCluster(MySQLTables):
+class MySQLTargetTable(MySQLTables):
     """See `ingest.broker.target_record.TargetTable`."""
 
     async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:

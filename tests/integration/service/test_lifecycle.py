@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.broker.target_record import UNKNOWN
+from ingest.broker.shared_target import UNKNOWN
 from tests.conftest import StartService
 from tests.faults.harness.ledger import compare
 from tests.faults.harness.load import Load

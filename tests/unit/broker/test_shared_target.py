@@ -1,4 +1,4 @@
-"""Who may publish: all workers of a database agree on one target, and it changes only when nobody has the old one."""
+"""All workers of a database share one target, which changes only when no worker uses the old one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ingest.broker.shared_target import SharedTarget
 from ingest.broker.target_record import (
     LIVE_SECONDS,
     RecordedWorker,
-    SharedTarget,
     Target,
     TargetRecord,
     same_target,
@@ -73,7 +73,7 @@ async def test_first_worker_decides_and_others_follow(tmp_path: Path, clock: Fak
     problem = other.problem() or ""
     assert "INGEST_PUBLISH_TO=stream" in problem
     assert "INGEST_PUBLISH_TO=queue" in problem
-    assert "so have there:8000" in problem
+    assert "live nodes with it: there:8000" in problem
     assert "INGEST_QUEUE" not in problem.split("This node stores")[0]
 
 
@@ -93,7 +93,7 @@ async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_
     clock.advance(LIVE_SECONDS - 1)
     table.seen = [RecordedWorker("there:8000", QUEUE, 1.0)]
     await switched.look()
-    assert "so have there:8000" in (switched.problem() or "")
+    assert "live nodes with it: there:8000" in (switched.problem() or "")
     table.seen = [RecordedWorker("there:8000", QUEUE, LIVE_SECONDS)]
     clock.advance(2)
     await switched.look()
@@ -134,7 +134,7 @@ async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, c
     table.shared = STREAM
     table.seen = [RecordedWorker("there:8000", STREAM, 1.0)]
     await late.look()
-    assert "so have there:8000" in (late.problem() or "")
+    assert "live nodes with it: there:8000" in (late.problem() or "")
 
 
 async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: FakeClock) -> None:
