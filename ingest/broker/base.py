@@ -31,7 +31,7 @@ class Publisher(Protocol):
         """Why `ready` is False, or which messages the broker refuses although it is True. A text for people."""
 
     async def blocked(self) -> bool:
-        """Whether the broker blocks all publishing now because of its own alarm (memory or disk)."""
+        """Return True while the broker blocks all publishing because of its own alarm (memory or disk)."""
 
     async def start(self) -> None:
         """Start to connect, and to reconnect after every loss. Never raises if the broker is away."""

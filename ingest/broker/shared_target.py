@@ -142,7 +142,7 @@ class SharedTarget:
             replace_file(self._memory, msgspec.json.encode(shared))
         except OSError as exc:
             log.warning(
-                "the shared target could not be saved: after a start without the database this worker publishes nothing",
+                "the shared target could not be saved: a start without the database publishes nothing",
                 extra={"file": str(self._memory), "reason": str(exc)},
             )
 

@@ -13,7 +13,8 @@ from ingest.failover import each_host
 from ingest.settings import Settings
 
 LIVE_SECONDS = 30.0
-"""A worker that was not seen for this time may be dead."""
+"""A worker that was not seen for this time may be dead. Before a worker replaces the shared target, it waits as long
+for live workers that use it."""
 
 Target = Mapping[str, str | int]
 """Settings that name a queue or a stream, with their values."""

@@ -1,49 +1,61 @@
-"""One confirming channel of aio-pika, written to by whole batches."""
+"""Confirming channels of aio-pika, to which whole batches are written."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aio_pika
 import aiormq.abc
+import aiormq.exceptions
 from pamqp.commands import Basic
 from pamqp.commands import Channel as ChannelMethods
 
 from ingest.broker.amqp.confirms import ConfirmWindow, Pending
 from ingest.broker.amqp.frames import Marshaller
-from ingest.broker.amqp.reasons import Closed, of_channel
+from ingest.broker.amqp.reasons import Closed, of_channel, words_of
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
 
+log = logging.getLogger("ingest.publisher")
+
 LOST = "The connection to RabbitMQ was lost."
 FULL_POLL_SECONDS = 0.005
-"""How often a writer's queue that is full is looked at."""
+"""Interval at which a full write queue is checked."""
+
+
+class FewerChannels(OSError):
+    """The broker closed the connection because this worker opened more than `count` channels."""
+
+    def __init__(self, count: int, reason: str) -> None:
+        super().__init__(reason)
+        self.count = count
 
 
 class _ReturnedIds(dict[str, int]):
-    """Takes the place of aiormq's `message_id_delivery_tag`, which it asks about a returned message.
+    """Replaces aiormq's `message_id_delivery_tag`, in which aiormq looks up a returned message.
 
-    aiormq keeps an entry a message here; the window finds the message by its batch instead. aiormq asks before it reads
-    on: the message's ack, which is behind the return, cannot overtake it.
+    aiormq would keep an entry for each message. Here the window finds the message by its batch. aiormq looks it up
+    before it reads on, so the return always comes before the message's ack.
     """
 
     def __init__(self, window: ConfirmWindow) -> None:
         self._window = window
 
-    def get(self, message_id: str, default: Any = None) -> Any:  # asked for nothing but this
+    def get(self, message_id: str, default: Any = None) -> Any:  # aiormq calls no other method
         self._window.returned(int(message_id))
-        return 0  # a tag that is in no map: aiormq leaves it at that
+        return 0  # an unknown tag, which aiormq ignores
 
 
 class ConfirmingChannel:
-    """Marshals a batch once, writes it at once, and awaits one future for all of its confirms.
+    """Marshals and writes a batch as one piece, and awaits one future for all of its confirms.
 
-    aiormq's own publish takes a lock, a future and a task wake-up for each message (140 µs); its
-    hooks for confirms, returns and the channel's end are replaced on this one channel, which nobody else publishes on.
+    aiormq's own publish needs a lock, a future and a task wake-up for each message (140 µs). So this class replaces
+    aiormq's hooks for confirms, returns and the channel's end, on this channel only. Nothing else publishes on it.
     """
 
     def __init__(self, raw: Any, queue: str) -> None:
-        self._raw = raw  # an aiormq.Channel; Any, as the hooks below are no part of its interface
+        self._raw = raw  # an aiormq.Channel; Any, because the hooks below are not part of its interface
         self._window = ConfirmWindow()
         self._order = asyncio.Lock()
         frame_bytes_max = self._raw.connection.connection_tune.frame_max
@@ -54,11 +66,11 @@ class ConfirmingChannel:
         self._raw.message_id_delivery_tag = _ReturnedIds(self._window)
         self._failed: Callable[[], BrokerUnavailable] | None = None
         self.on_closed: Callable[[Closed], None] = lambda closed: None
-        """Called as soon as the broker closes the channel and leaves the connection open."""
+        """Called as soon as the broker closes the channel but not the connection."""
         self.ended: asyncio.Future[Any] = self._raw.closing
-        """Done once the channel or its connection has ended, for whatever reason."""
+        """Done once the channel or its connection has ended, for any reason."""
         self.closed_by_broker = False
-        """Whether the channel alone was closed."""
+        """True if the broker closed the channel but not the connection."""
 
     @classmethod
     async def open(cls, connection: aio_pika.abc.AbstractConnection, queue: str, number: int) -> "ConfirmingChannel":
@@ -73,15 +85,15 @@ class ConfirmingChannel:
         return int(self._raw.number)
 
     def fail(self, error: Callable[[], BrokerUnavailable]) -> None:
-        """It is of no more use: what waits for a confirm ends with the error."""
+        """Make the channel unusable. All batches that wait for confirms fail with the error."""
         self._failed = self._failed or error
         self._window.fail(error)
 
     async def write(self, batch: Batch) -> Pending | None:
-        """Hand the batch's frames to the connection's writer; calls are written in their order.
+        """Pass the batch's frames to the connection's writer, in the order of the calls.
 
-        Waits while the writer's own queue is full, so callers hold a deadline. None if the channel has failed: nothing
-        was written. Raises `BrokerUnavailable` if the connection is lost.
+        Waits while the write queue is full, so callers need a deadline. Returns None, without writing, if the channel
+        has failed. Raises `BrokerUnavailable` if the connection is lost.
         """
         async with self._order:
             if self._failed:
@@ -90,9 +102,9 @@ class ConfirmingChannel:
                 raise BrokerUnavailable(LOST)
             payload = self._marshaller.marshal(batch)
             await self._raw.write_queue.put(aiormq.abc.ChannelFrame(payload=payload, should_close=False))
-            # No await between: the tags are given in the order in which the broker reads.
+            # No await in between: the tags must have the order in which the broker reads.
             pending = self._window.add(batch, asyncio.get_running_loop().create_future())
-            if self._failed:  # while the writer's queue was full: nobody else would end the wait
+            if self._failed:  # it failed while the write queue was full: nothing else would end the wait
                 self._window.fail(self._failed)
             return pending
 
@@ -102,8 +114,36 @@ class ConfirmingChannel:
     async def _on_close(self, frame: ChannelMethods.Close) -> None:
         self.closed_by_broker = True
         self.on_closed(of_channel(frame))
-        async with self._order:  # no frame of this channel may follow its `close-ok`
-            # Where the writer's queue is full aiormq leaves `close-ok` out, and the broker waits for it for ever.
+        async with self._order:  # No frame of this channel may follow its `close-ok`.
+            # If the write queue is full, aiormq omits `close-ok`, and the broker waits for it forever.
             while self._raw.write_queue.full():  # noqa: ASYNC110 - aiormq has no event for it
                 await asyncio.sleep(FULL_POLL_SECONDS)
             await self._close_frame_done(frame)
+
+
+async def open_channels(
+    raw: aio_pika.abc.AbstractConnection, queue: str, channels_max: int
+) -> Sequence[ConfirmingChannel]:
+    count = channels_allowed(raw, channels_max)
+    if count < channels_max:
+        log.warning(
+            "RabbitMQ allows fewer channels than INGEST_CHANNELS_MAX; the worker opens only these",
+            extra={"channels_max": channels_max, "used": count},
+        )
+    channels: list[ConfirmingChannel] = []
+    for number in range(1, count + 1):
+        try:
+            channels.append(await ConfirmingChannel.open(raw, queue, number))
+        except aiormq.exceptions.ConnectionNotAllowed as exc:
+            raise FewerChannels(max(1, number - 2), words_of(exc)) from exc
+    return channels
+
+
+def channels_allowed(raw: aio_pika.abc.AbstractConnection, channels_max: int) -> int:
+    """Return the number of channels to open. One stays free if the broker allows more than one."""
+    return min(channels_max, max(1, channel_numbers_max(raw) - 1))
+
+
+def channel_numbers_max(raw: aio_pika.abc.AbstractConnection) -> int:
+    """Return the highest channel number, as negotiated. RabbitMQ's 0 means the protocol's own limit."""
+    return (raw.transport.connection.connection_tune.channel_max if raw.transport else 0) or 65_535

@@ -1,4 +1,4 @@
-"""Publisher confirms of one channel: which messages of which batch the broker has taken. Pure."""
+"""Publisher confirms of one channel: they tell which messages of a batch the broker has accepted. Pure."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from ingest.events.batch import Batch
 
 
 class Pending:
-    """A published batch: its delivery tags `first..last`, those still open, and what was refused."""
+    """A published batch, with its delivery tags `first..last`, the open tags, and the refused positions."""
 
     __slots__ = ("batch", "done", "first", "last", "open", "refused", "returned")
 
@@ -24,18 +24,18 @@ class Pending:
 
     @property
     def untaken(self) -> Sequence[int]:
-        """The positions (ascending) that the broker refused, returned, or has not answered for."""
+        """The positions (ascending) that the broker has refused, returned or not answered for."""
         if not self.open and not self.refused and not self.returned:
             return ()
         return sorted(self.refused.union(self.returned, (tag - self.first for tag in self.open)))
 
     @property
     def unanswered(self) -> Sequence[int]:
-        """The positions (ascending) that were in flight to the end."""
+        """The positions (ascending) for which no answer came."""
         return sorted(tag - self.first for tag in self.open)
 
     def settle(self, tags: "set[int] | range", refused: bool) -> None:
-        """The broker has answered for `tags`; the last answer wakes the waiter."""
+        """Record the broker's answer for `tags`. The last answer wakes the waiter."""
         if refused:
             self.refused.update(tag - self.first for tag in self.open.intersection(tags))
         self.open.difference_update(tags)
@@ -44,25 +44,25 @@ class Pending:
 
 
 class ConfirmWindow:
-    """The batches in flight on one channel, in the order they were written."""
+    """The batches in flight on one channel, in the order of writing."""
 
     def __init__(self) -> None:
         self._pending: deque[Pending] = deque()
         self._last_tag = 0
 
     def __len__(self) -> int:
-        """Messages in flight."""
+        """The number of messages in flight."""
         return sum(len(pending.open) for pending in self._pending)
 
     def add(self, batch: Batch, done: "asyncio.Future[None]") -> Pending:
-        """Register a batch that is written next: its tags follow those of all before it."""
+        """Register a batch that is written now. Its tags follow those of the batch before."""
         pending = Pending(batch, self._last_tag + 1, done)
         self._last_tag = pending.last
         self._pending.append(pending)
         return pending
 
     def answer(self, tag: int, multiple: bool, refused: bool) -> None:
-        """An ack or nack for `tag`, or for all up to it. Tags that nobody waits for are ignored."""
+        """Record an ack or nack for `tag`, or for all tags up to it. Unknown tags are ignored."""
         for pending in self._pending:
             if pending.first > tag:
                 break
@@ -74,14 +74,14 @@ class ConfirmWindow:
             self._pending.popleft()
 
     def returned(self, event_id: int) -> None:
-        """The broker could route the message to no queue; its ack follows."""
+        """Record a message that the broker could not route to a queue. Its ack follows."""
         for pending in self._pending:
             if event_id in pending.batch.ids:
                 pending.returned.add(pending.batch.ids.index(event_id))
                 return
 
     def fail(self, error: Callable[[], BrokerUnavailable]) -> None:
-        """The channel is gone: what is open stays unknown."""
+        """Fail all waiters, because the channel is gone. The outcome of open messages stays unknown."""
         while self._pending:
             pending = self._pending.popleft()
             if not pending.done.done():

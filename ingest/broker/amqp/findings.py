@@ -1,4 +1,4 @@
-"""What `ingest doctor` learns of RabbitMQ's limits and of the queue, over AMQP and without a trace."""
+"""Findings of `ingest doctor` about RabbitMQ's limits and the queue, over AMQP. They leave nothing behind."""
 
 import asyncio
 import re
@@ -10,8 +10,8 @@ from typing import Any
 import aio_pika
 import aiormq.exceptions
 
-from ingest.broker.amqp.channel import LOST, ConfirmingChannel
-from ingest.broker.amqp.connection import BLOCKED_SECONDS, channels_allowed
+from ingest.broker.amqp.channel import LOST, ConfirmingChannel, channels_allowed
+from ingest.broker.amqp.connect import is_blocked
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import Closed, ClosedByBroker, of_connection
 from ingest.errors import BrokerUnavailable, IngestError
@@ -19,19 +19,19 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 
 ARGUMENTS_MAX = 24
-"""Looked for; RabbitMQ has fewer."""
+"""Attempts to find an argument. RabbitMQ has fewer arguments."""
 DURABLE, AUTO_DELETE = "durable", "auto_delete"
 TYPE, CLASSIC = "x-queue-type", "classic"
-"""Where no type is set, RabbitMQ 3.10 makes a classic queue, and says nothing of it."""
+"""If no type is set, RabbitMQ 3.10 makes a classic queue, and does not report the type."""
 
 _INEQUIVALENT = re.compile(r"inequivalent arg '([\w-]+)' .*received .* but current is (?:the value )?(.*)$", re.S)
 _VALUE = re.compile(r"'(.*?)'(?: of type '(\w+)')?$", re.S)
 
 
 async def try_size(connection: aio_pika.abc.AbstractConnection, bytes_max: int, timeout_seconds: float) -> None:
-    """Raises `IngestError` if the broker takes no message of `bytes_max`.
+    """Raises `IngestError` if the broker refuses a message of `bytes_max`.
 
-    It is published to a queue that is not there: RabbitMQ looks at the size first, and gives back or drops the rest.
+    The message goes to a queue that does not exist. RabbitMQ checks its size first, and then returns or drops it.
     """
     channel = await ConfirmingChannel.open(connection, f"no-such-queue-{secrets.token_hex(8)}", 1)
     channel.on_closed = lambda closed: channel.fail(partial(ClosedByBroker, closed))
@@ -44,7 +44,7 @@ async def try_size(connection: aio_pika.abc.AbstractConnection, bytes_max: int, 
     except ClosedByBroker as exc:
         raise IngestError(_refused(exc.closed, bytes_max)) from exc
     except TimeoutError:
-        if await _is_blocked(connection):
+        if await is_blocked(connection):
             raise IngestError("RabbitMQ lets nobody publish now: it has an alarm for memory or disk.") from None
         raise IngestError(
             f"RabbitMQ did not answer to a message of INGEST_BODY_BYTES_MAX={bytes_max} in {timeout_seconds:g} s."
@@ -65,16 +65,6 @@ def _refused(closed: Closed, bytes_max: int) -> str:
     )
 
 
-async def _is_blocked(connection: aio_pika.abc.AbstractConnection) -> bool:
-    try:
-        async with asyncio.timeout(BLOCKED_SECONDS):
-            if connection.transport:
-                await connection.transport.connection.ready()
-    except TimeoutError:
-        return True
-    return False
-
-
 def told_channels(connection: aio_pika.abc.AbstractConnection, channels_max: int) -> str:
     allowed = channels_allowed(connection, channels_max)
     if allowed == channels_max:
@@ -84,9 +74,9 @@ def told_channels(connection: aio_pika.abc.AbstractConnection, channels_max: int
 
 
 async def arguments_of(connection: aio_pika.abc.AbstractConnection, declaration: QueueDeclaration) -> Mapping[str, Any]:
-    """Of a queue that is there: all that is set, as far as this user may look; policies are not seen.
+    """Return the arguments of an existing queue, as far as this user has access. Policies stay unknown.
 
-    RabbitMQ names one difference to a declaration at a time, and changes nothing while there is one.
+    RabbitMQ reports one difference to a declaration at a time, and changes nothing if there is one.
     """
     known: dict[str, Any] = dict(declaration.arguments(connection))
     flags = {DURABLE: True, AUTO_DELETE: False}
@@ -107,14 +97,14 @@ async def arguments_of(connection: aio_pika.abc.AbstractConnection, declaration:
             else:
                 known[name] = value
             if known.get(TYPE, CLASSIC) != "quorum":
-                known.pop("x-delivery-limit", None)  # others have none, and refuse to hear of it
+                known.pop("x-delivery-limit", None)  # other queue types refuse this argument
         except aiormq.exceptions.ChannelAccessRefused:
             break
     return {TYPE: CLASSIC, **known, **flags}
 
 
 def _value(text: str) -> Any:
-    """RabbitMQ's words for a value: 'classic', or '3' of type 'signedint'; None if there is none."""
+    """Parse RabbitMQ's text for a value: 'classic', or '3' of type 'signedint'. None if there is none."""
     found = _VALUE.match(text)
     if not found:
         return None
@@ -124,7 +114,7 @@ def _value(text: str) -> Any:
 
 
 def losses(arguments: Mapping[str, Any]) -> list[str]:
-    """What loses messages that the broker has confirmed."""
+    """List the arguments that let the queue lose messages which the broker has confirmed."""
     found = []
     if not str(arguments.get("x-overflow", "")).startswith("reject-publish"):
         limits = [name for name in ("x-max-length", "x-max-length-bytes") if name in arguments]

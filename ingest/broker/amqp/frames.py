@@ -1,7 +1,7 @@
-"""AMQP 0-9-1 frames of a publish, marshalled for a whole batch at once.
+"""Marshals the AMQP 0-9-1 frames of a publish, for a whole batch at once.
 
-The layout is the specification's: a frame is `type, channel, size, payload, 0xCE` (2.3.5), a publish
-is a method frame, a content header frame (2.3.5.2) and as many body frames as the size asks for.
+The layout follows the specification. A frame is `type, channel, size, payload, 0xCE` (2.3.5). A publish is a method
+frame, a content header frame (2.3.5.2), and body frames according to the size.
 """
 
 import struct
@@ -14,16 +14,16 @@ METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
 FRAME_OVERHEAD_BYTES = 8
 FRAME_BYTES_MAX = 131_072
-"""Where the broker has no limit of its own; RabbitMQ's default."""
+"""The limit if the broker has none: RabbitMQ's default."""
 CLASS_BASIC, METHOD_PUBLISH = 60, 40
 MANDATORY = 1
 PERSISTENT = 2
 
-# Property flags of class basic, highest bit first: those that a message here carries.
+# Property flags of class basic, highest bit first: the properties that every message here has.
 _FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 5
 _HEADERS_FLAG = 1 << 13
 _HEADER_BYTES = 14
-"""Of a content header frame before its properties."""
+"""Size of a content header before its properties."""
 _CONTENT_TYPE = b"application/json"
 
 _frame_start = struct.Struct(">BHI").pack
@@ -33,14 +33,14 @@ _u32 = struct.Struct(">I").pack
 
 
 def short_string(value: bytes) -> bytes:
-    """At most 255 bytes, the protocol's limit; a longer one is cut at a whole character."""
+    """Cut a longer value to the protocol's limit of 255 bytes, at a whole character."""
     if len(value) > 255:
         value = value[:255].decode(errors="ignore").encode()
     return bytes((len(value),)) + value
 
 
 def publish_method(channel: int, routing_key: str) -> bytes:
-    """The frame `basic.publish` to the default exchange, mandatory: the same for every message."""
+    """Return the frame `basic.publish` to the default exchange, mandatory. It is the same for every message."""
     payload = (
         struct.pack(">HHH", CLASS_BASIC, METHOD_PUBLISH, 0)
         + short_string(b"")
@@ -51,7 +51,7 @@ def publish_method(channel: int, routing_key: str) -> bytes:
 
 
 def headers_table(headers: Mapping[str, str]) -> bytes:
-    """A field table (4.2.5.5) of long strings."""
+    """Return a field table (4.2.5.5) of long strings."""
     fields = b"".join(
         short_string(name.encode()) + b"S" + _u32(len(value)) + value
         for name, value in ((name, text.encode()) for name, text in headers.items())
@@ -60,17 +60,19 @@ def headers_table(headers: Mapping[str, str]) -> bytes:
 
 
 class Marshaller:
-    """Makes the bytes of a batch's messages for one channel."""
+    """Marshals batches for one channel.
+
+    `frame_bytes_max` limits the size of a frame; 0 means that the broker has no limit.
+    """
 
     def __init__(self, channel: int, routing_key: str, frame_bytes_max: int) -> None:
         self._channel = channel
         self._method = publish_method(channel, routing_key)
-        """A frame may have `frame_bytes_max` bytes; 0 means that the broker has no limit."""
         self._body_bytes_max = (frame_bytes_max or FRAME_BYTES_MAX) - FRAME_OVERHEAD_BYTES
         self._properties = short_string(_CONTENT_TYPE) + bytes((PERSISTENT,))
 
     def marshal(self, batch: Batch) -> bytes:
-        """All frames of the batch: persistent messages named by their event's id."""
+        """Return all frames of the batch: persistent messages with their event's id as message id."""
         channel, method, properties = self._channel, self._method, self._properties
         types: dict[str, bytes] = {}
         second, timestamp = range(0), b""
@@ -104,10 +106,10 @@ class Marshaller:
         return b"".join(parts)
 
     def _with_headers(self, values: bytes, headers: Mapping[str, str]) -> bytes:
-        """The properties with a table of headers in its place, behind the content type.
+        """Return the properties with the table of headers inserted after the content type.
 
-        All properties of a message share one frame. Headers that do not fit are left out, the longest first: the event
-        itself is worth more.
+        All properties of a message share one frame. If the headers do not fit, the longest ones are dropped first,
+        because the event itself matters more.
         """
         at, limit = len(_CONTENT_TYPE) + 1, self._body_bytes_max - _HEADER_BYTES
         kept = dict(headers)

@@ -1,11 +1,12 @@
-"""The publisher on RabbitMQ's queues, through aio-pika: a pool of confirming channels."""
+"""The publisher for RabbitMQ's queues, through aio-pika: a pool of confirming channels."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
-from ingest.broker.amqp.connection import AmqpConnection, FewerChannels
+from ingest.broker.amqp.channel import FewerChannels
+from ingest.broker.amqp.connection import AmqpConnection
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import ClosedByBroker
 from ingest.broker.amqp.suspects import Suspects
@@ -19,15 +20,15 @@ from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.1
-"""A refused message is sent again this often, a little later each time, before the relay has it."""
+"""Attempts for a refused message, with growing pauses, before the relay takes over. Pauses start at this time."""
 
 
 class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
     """See `ingest.broker.base.Publisher`.
 
-    A channel that the broker closes for a message is opened again, and what was in flight on it is published again: at
-    once, but for the suspects. Those are the relay lane's, on a connection of their own
-    (`ingest.broker.amqp.suspects`).
+    If the broker closes a channel because of a message, the publisher opens it again, and republishes the messages that
+    were in flight. It leaves out the suspects: messages that may be the cause (`ingest.broker.amqp.suspects`). The
+    relay publishes those in a trial, alone on another connection.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
             await self._judge(batch, refused, suspects, priority)
 
     async def _judge(self, batch: Batch, refused: Sequence[int], suspects: Sequence[int], priority: Priority) -> None:
-        """Try the suspects apart, if the lane has the time; raises `NotConfirmed` with what is left."""
+        """Try the suspects apart, if this is the relay, which has the time. Raises `NotConfirmed` with the rest."""
         never: Mapping[int, str] = {}
         words = f"RabbitMQ closed a channel, {self._suspects.said}" if suspects else "RabbitMQ refused them"
         if suspects and priority == "relay":
-            verdict = await self._trial.hear(batch, suspects)
+            verdict = await self._trial.run(batch, suspects)
             refused, suspects, never = [*refused, *verdict.refused], verdict.undecided, verdict.never
             words = verdict.problem or words
         left = sorted([*refused, *suspects, *never])
@@ -82,7 +83,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
     async def _publish(
         self, batch: Batch, positions: Sequence[int], priority: Priority
     ) -> tuple[Sequence[int], Sequence[int]]:
-        """What of these positions was refused, and what may be why the broker closed the channel."""
+        """Publish these positions. Return the refused ones, and those that may be why the broker closed the channel."""
         connection = self._supervisor.connection()
         accused: list[int] = []
         async with connection.turn(priority), connection.confirming(self._confirm_timeout_seconds):
@@ -95,7 +96,7 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
                     await pending.done
                 except ClosedByBroker as exc:
                     left = [positions[at] for at in pending.unanswered]
-                    # Its words about sizes explain a first time; by the last time all that is left is suspected.
+                    # The broker's words about sizes explain the first time only. Later all unanswered are suspects.
                     accused += self._suspects.accuse(batch, left, exc.closed, sizes_explain=not attempt)
                 positions = _others([positions[at] for at in pending.untaken], accused)
                 if not positions:

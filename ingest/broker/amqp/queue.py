@@ -1,4 +1,4 @@
-"""Declaring RabbitMQ's queue idempotently: what is there is used as it is."""
+"""Declares RabbitMQ's queue idempotently. An existing queue is used as it is."""
 
 import logging
 from typing import Any
@@ -10,19 +10,19 @@ import msgspec
 log = logging.getLogger("ingest.publisher")
 
 UNLIMITED_DELIVERIES_SINCE = 4
-"""From RabbitMQ 4 on, a quorum queue drops a message after 20 returns by its consumers unless told not to."""
+"""From RabbitMQ 4 on, a quorum queue drops a message after 20 returns by its consumers, unless it has a limit of -1."""
 
 
 class QueueDeclaration(msgspec.Struct, frozen=True):
-    """The durable queue `name` of `kind` quorum or classic."""
+    """The durable queue `name`. `kind` is quorum or classic."""
 
     name: str
     kind: str
 
     async def declare(self, connection: aio_pika.abc.AbstractConnection) -> None:
-        """Make sure that the queue is there. Raises aiormq's AMQPError or OSError if it cannot be.
+        """Make sure that the queue exists. Raises aiormq's AMQPError or OSError.
 
-        A refused declaration closes its channel, so each try has a channel of its own.
+        A refused declaration closes its channel, so each try uses a new channel.
         """
         try:
             await self._on_own_channel(connection, passive=False)
@@ -33,10 +33,10 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
                 extra={"queue": self.name, "wanted": self.arguments(connection), "reason": str(exc)},
             )
         except aiormq.exceptions.ChannelAccessRefused as exc:
-            await self._is_there(connection, exc)  # may not configure, but may publish
+            await self._is_there(connection, exc)  # the user may publish, but not configure
 
     async def _is_there(self, connection: aio_pika.abc.AbstractConnection, refused: Exception) -> None:
-        """Raises what the declaration was refused with if the queue is not: its words say why there is none."""
+        """Raise the declaration's error if the queue does not exist: its words say why."""
         try:
             await self._on_own_channel(connection, passive=True)
         except aiormq.exceptions.ChannelNotFoundEntity:

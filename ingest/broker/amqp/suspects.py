@@ -1,7 +1,8 @@
-"""Which messages may be the reason why the broker closed a channel, and which of them it never takes. Pure.
+"""Remembers suspects: messages that may be why the broker closed a channel. Pure.
 
-A message is suspected by evidence: it was in flight, and it is larger than the broker says that it takes, or the broker
-does not say why. A message is given up by evidence, too: the broker refused it alone, several times.
+A message becomes a suspect if it was in flight, and if it is larger than the limit that the broker names. If the broker
+names no limit, all messages in flight become suspects. A suspect is given up, and so becomes a dead letter, after the
+broker has refused it alone several times.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,20 +14,20 @@ from ingest.clock import Monotonic
 from ingest.events.batch import Batch
 
 STRIKES_MAX = 3
-"""The broker closes on a message so often, each time alone on a connection, before it is given up."""
+"""The broker must close the connection this often on a message alone before the message is given up."""
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.4, 60.0
-"""After a strike the message is left alone for a while, which doubles: it may be large, and the broker ill."""
+"""Pause of a message after a strike. It doubles, because the message may be large and the broker overloaded."""
 SEEN_SECONDS = 10.0
-"""A relay tries a suspect again this soon after its pause. Else another worker has published it, or given it up."""
+"""A relay tries a suspect again within this time after its pause, unless another worker has dealt with it."""
 SUSPECTS_MAX = 4096
-"""Remembered; the oldest is forgotten first, and is suspected again when it does it again."""
+"""The oldest suspect is forgotten first. It becomes one again if the broker closes a channel on it again."""
 ORDINARY_BYTES = 65_536
-"""A broker that takes less than this refuses ordinary events: its setting is wrong, not the message."""
+"""A lower limit than this refuses ordinary events: then the broker's setting is wrong, not the message."""
 
 
 class _Suspect(msgspec.Struct):
     confirmed: int
-    """Other messages that the broker had confirmed when this one was suspected, or proven to be refused, last."""
+    """The publisher's count of other confirmed messages when this one became a suspect, or at its last proof."""
     strikes: int = 0
     proofs: int = 0
     again_at: float = 0.0
@@ -34,20 +35,23 @@ class _Suspect(msgspec.Struct):
 
 
 class Suspects:
-    """Of one publisher."""
+    """The suspects of one publisher.
+
+    A strike is a refusal of a message alone. It is a proof if the broker confirmed other messages meanwhile.
+    """
 
     def __init__(self, monotonic: Monotonic) -> None:
         self._monotonic = monotonic
         self._held: dict[int, _Suspect] = {}
         self._confirmed = 0
         self._taken_max: int | None = None
-        """The largest body that the broker says it takes; None if it has not said so."""
+        """The broker's size limit in bytes; None if the broker has not named it."""
         self.said = ""
-        """Why it closed a channel last, in its own words."""
+        """The broker's last reason for closing a channel, in its own words."""
 
     @property
     def problem(self) -> str | None:
-        """What the broker says of the messages that it refuses; None while there are none."""
+        """The broker's reason for the messages that it refuses; None while there are none."""
         recent = self._monotonic() - SEEN_SECONDS
         struck = [suspect for suspect in self._held.values() if suspect.strikes and suspect.again_at > recent]
         if not struck:
@@ -55,20 +59,20 @@ class Suspects:
         return f"RabbitMQ refuses {len(struck)} messages, the last one with: {struck[-1].words}."
 
     def confirmed(self, count: int) -> None:
-        """The broker took so many messages that nobody suspects."""
+        """Count messages that the broker confirmed and that were no suspects."""
         self._confirmed += count
 
     def among(self, batch: Batch) -> Sequence[int]:
-        """The positions (ascending) of what must not share a channel with others. Cheap while there is nothing such."""
+        """Return the positions (ascending) of suspects, which must not share a channel. Cheap if there are none."""
         small = self._taken_max is None or batch.payload_bytes <= self._taken_max
         if small and (not self._held or self._held.keys().isdisjoint(batch.ids)):
             return ()
         return [at for at, event_id in enumerate(batch.ids) if event_id in self._held or self._is_large(batch, at)]
 
     def accuse(self, batch: Batch, positions: Sequence[int], closed: Closed, *, sizes_explain: bool) -> Sequence[int]:
-        """Those of the positions, all in flight as the broker closed the channel, that may be why.
+        """Make suspects of messages that were in flight when the broker closed the channel. Return their positions.
 
-        With `sizes_explain` its own words about sizes are taken for the whole reason.
+        With `sizes_explain`, only messages above the size that the broker names become suspects.
         """
         self.said = str(closed)
         if sizes := closed.sizes:
@@ -82,9 +86,9 @@ class Suspects:
         return positions
 
     def groups(self, batch: Batch, positions: Sequence[int]) -> list[Sequence[int]]:
-        """What to try one after the other: all that is not too large at once, then each of the others.
+        """Return groups to try in turn: first all messages that are not too large, then each other message alone.
 
-        A message that has to wait after a strike is in none of them.
+        A message that must pause after a strike is in no group.
         """
         now = self._monotonic()
         due = [at for at in positions if self._again_at(batch.ids[at]) <= now]
@@ -94,9 +98,9 @@ class Suspects:
         return [together, *singles] if together else [*singles]
 
     def strike(self, event_id: int, size: int, closed: Closed) -> None:
-        """The broker closed on this message while nothing else was in flight there.
+        """Record that the broker closed the connection while only this message was in flight.
 
-        That proves something only if others were confirmed meanwhile, or if the broker says that it is too large.
+        That is a proof only if other messages were confirmed meanwhile, or if the broker says that it is too large.
         """
         suspect = self._held.setdefault(event_id, _Suspect(self._confirmed))
         suspect.words = str(closed)
@@ -108,21 +112,21 @@ class Suspects:
             suspect.confirmed = self._confirmed
 
     def clear(self, batch: Batch, positions: Collection[int]) -> None:
-        """The broker took these."""
+        """Forget messages that the broker has confirmed."""
         self._confirmed += len(positions)
         for at in positions:
             self._held.pop(batch.ids[at], None)
             if self._is_large(batch, at):
-                self._taken_max = None  # it takes more now, also of what it refused before
+                self._taken_max = None  # the limit is higher now, also for messages refused before
                 self._held.clear()
 
     def words(self, event_id: int) -> str | None:
-        """What the broker said of it, alone; None if it has not been refused alone."""
+        """Return the broker's words about the message; None if it was not refused alone."""
         suspect = self._held.get(event_id)
         return suspect.words if suspect and suspect.strikes else None
 
     def give_up(self, event_id: int) -> str | None:
-        """The reason if the message is proven never to be taken. It is forgotten then: it may be sent again later."""
+        """Return the reason and forget the message if the proofs suffice, else None. It may be sent again later."""
         suspect = self._held.get(event_id)
         if suspect is None or suspect.proofs < STRIKES_MAX:
             return None
@@ -142,7 +146,7 @@ class Suspects:
 
 
 def halves(batch: Batch, positions: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    """The smaller messages and the larger ones, each in their order: size is the likeliest reason."""
+    """Divide into the smaller and the larger messages, each in their order: size is the likeliest cause."""
     by_size = sorted(positions, key=lambda at: len(batch.events[at].payload))
     middle = len(by_size) // 2
     return sorted(by_size[:middle]), sorted(by_size[middle:])

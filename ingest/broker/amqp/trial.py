@@ -1,4 +1,4 @@
-"""Publishes messages that may be why the broker closes channels: alone, on a connection of their own."""
+"""Publishes suspects on a connection of their own, in ever smaller groups, to find those that the broker refuses."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,11 +18,11 @@ from ingest.events.batch import Batch
 from ingest.tasks import raise_if_cancelled
 
 TRIES_MAX = 32
-"""Tried at a time: enough to find one message among a thousand by halves, with what that costs bounded."""
+"""Tries in one trial: enough to find one message among a thousand by bisection, at a limited cost."""
 
 
 class TrialConnection(Protocol):
-    """See `AmqpConnection`, with a channel of its own for the trial."""
+    """An `AmqpConnection` with one channel, which only the trial uses."""
 
     @property
     def problem(self) -> str | None: ...
@@ -33,18 +33,18 @@ class TrialConnection(Protocol):
 
 
 class Verdict(msgspec.Struct):
-    """Positions of a batch; those in none of these were confirmed."""
+    """The outcome, by positions of the batch. The broker confirmed all other positions."""
 
     refused: list[int]
-    """The broker answered with a nack, or could not route them."""
+    """The broker sent a nack for these, or could not route them."""
     never: dict[int, str]
-    """With the reason."""
+    """The broker never accepts these. Position → reason."""
     undecided: list[int]
     problem: str
 
 
 class Trial:
-    """One at a time. Each try has a deadline, and all tries of a trial have `timeout_seconds`, too, to begin in."""
+    """Runs one trial at a time. Each try may take `timeout_seconds`, and no try starts later than that in a trial."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Trial:
         self._lock = asyncio.Lock()
         self._connection: TrialConnection | None = None
 
-    async def hear(self, batch: Batch, positions: Sequence[int]) -> Verdict:
-        """Publish the batch's events at these positions, as far as the broker takes them."""
+    async def run(self, batch: Batch, positions: Sequence[int]) -> Verdict:
+        """Publish the batch's events at these positions, as far as the broker accepts them."""
         verdict = Verdict([], {}, [], "")
         ends_at = self._monotonic() + self._timeout_seconds
         async with self._lock:
@@ -91,7 +91,7 @@ class Trial:
             verdict.problem = self._suspects.words(batch.ids[at]) or verdict.problem
 
     async def _try(self, batch: Batch, group: Sequence[int], verdict: Verdict) -> Sequence[int]:
-        """What of the group was in flight as the broker closed the channel on it."""
+        """Publish the group. Return the positions in flight if the broker closed the channel."""
         connection = await self._connected()
         async with connection.confirming(self._timeout_seconds):
             pending = await connection.write(batch.picked(group), "live")

@@ -91,7 +91,7 @@ async def test_one_of_a_thousand_is_found_and_all_others_are_published_once(
 ) -> None:
     made = batch(1000)
     broker.poison = {made.ids[617]}
-    verdict = await trial.hear(made, suspects.accuse(made, range(1000), UNNAMED, sizes_explain=True))
+    verdict = await trial.run(made, suspects.accuse(made, range(1000), UNNAMED, sizes_explain=True))
     assert (verdict.undecided, verdict.refused, verdict.never) == ([617], [], {})
     assert "541 INTERNAL_ERROR" in verdict.problem
     assert sorted(broker.published) == [event_id for event_id in made.ids if event_id not in broker.poison]
@@ -107,7 +107,7 @@ async def test_it_is_given_up_after_its_strikes_while_others_are_confirmed(
     left = list(suspects.accuse(made, range(3), UNNAMED, sizes_explain=True))
     for strike in range(STRIKES_MAX):
         suspects.confirmed(1)
-        verdict = await trial.hear(made, left)
+        verdict = await trial.run(made, left)
         left = verdict.undecided
         assert bool(verdict.never) == (strike == STRIKES_MAX - 1)
         clock.advance(PAUSE_SECONDS_MAX)
@@ -121,7 +121,7 @@ async def test_nothing_is_given_up_of_a_broker_that_closes_on_everything(
     broker.poison = set(made.ids)
     suspects.accuse(made, range(200), UNNAMED, sizes_explain=True)
     for number in range(1, 20):
-        verdict = await trial.hear(made, range(200))
+        verdict = await trial.run(made, range(200))
         assert (verdict.undecided, verdict.never) == (list(range(200)), {})
         assert broker.tries <= number * TRIES_MAX
         clock.advance(PAUSE_SECONDS_MAX)
@@ -133,10 +133,10 @@ async def test_what_cannot_be_routed_is_refused_and_what_was_struck_waits(
     made = batch(4)
     broker.returned, broker.poison = {made.ids[0]}, {made.ids[3]}
     positions = suspects.accuse(made, range(4), UNNAMED, sizes_explain=True)
-    verdict = await trial.hear(made, positions)
+    verdict = await trial.run(made, positions)
     assert (verdict.refused, verdict.undecided) == ([0], [3])
     tries = broker.tries
-    verdict = await trial.hear(made, [3])
+    verdict = await trial.run(made, [3])
     assert (verdict.undecided, broker.tries) == ([3], tries)
 
 
@@ -146,7 +146,7 @@ async def test_nothing_is_decided_without_a_connection(
 ) -> None:
     made = batch(2)
     broker.error = error
-    verdict = await trial.hear(made, suspects.accuse(made, range(2), UNNAMED, sizes_explain=True))
+    verdict = await trial.run(made, suspects.accuse(made, range(2), UNNAMED, sizes_explain=True))
     assert (verdict.undecided, verdict.never, verdict.refused) == ([0, 1], {}, [])
     assert "no more connections" in verdict.problem
 
@@ -157,7 +157,7 @@ async def test_trial_that_waited_for_another_past_its_time_tries_nothing(
     first, second = batch(2), batch(2, us=NOW_US + 1000)
     broker.gate.clear()
     accused = [suspects.accuse(made, range(2), UNNAMED, sizes_explain=True) for made in (first, second)]
-    heard = [asyncio.create_task(trial.hear(*each)) for each in zip((first, second), accused, strict=True)]
+    heard = [asyncio.create_task(trial.run(*each)) for each in zip((first, second), accused, strict=True)]
     await asyncio.sleep(0)
     clock.advance(11.0)
     broker.gate.set()
