@@ -35,8 +35,8 @@ class FewerChannels(OSError):
 class _ReturnedIds(dict[str, int]):
     """Replaces aiormq's `message_id_delivery_tag`, in which aiormq looks up a returned message.
 
-    aiormq would keep an entry for each message. Here the window finds the message by its batch. aiormq looks it up
-    before it reads on, so the return always comes before the message's ack.
+    aiormq would keep an entry for each message. Here the window finds the message by its batch. The lookup
+    happens before aiormq reads on, so the return always comes before the message's ack.
     """
 
     def __init__(self, window: ConfirmWindow) -> None:

@@ -28,8 +28,8 @@ ERRORS = (TimeoutError, OSError, aiormq.exceptions.AMQPError, RuntimeError)
 class AmqpConnection(Connection):
     """Live batches use the first channel, which keeps their order. The relay uses the others.
 
-    If the broker allows fewer channels, one stays free to declare the queue again. If there is only one, the relay
-    publishes one batch at a time on it, so that a live batch waits for one relay batch at most.
+    If the broker allows fewer channels, one stays free to declare the queue again. On a single channel the
+    relay publishes one batch at a time, so a live batch waits for at most one of them.
     """
 
     def __init__(
