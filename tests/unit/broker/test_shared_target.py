@@ -89,7 +89,7 @@ async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_
     table.seen = [RecordedWorker("there:8000", QUEUE, 2 * LIVE_SECONDS)]
     switched = shared_target(table, STREAM, tmp_path, clock)
     await switched.look()
-    assert "looked for" in (switched.problem() or "")
+    assert "waiting 30 s" in (switched.problem() or "")
     clock.advance(LIVE_SECONDS - 1)
     table.seen = [RecordedWorker("there:8000", QUEUE, 1.0)]
     await switched.look()
@@ -97,7 +97,7 @@ async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_
     table.seen = [RecordedWorker("there:8000", QUEUE, LIVE_SECONDS)]
     clock.advance(2)
     await switched.look()
-    assert "looked for" in (switched.problem() or "")
+    assert "waiting 30 s" in (switched.problem() or "")
     clock.advance(LIVE_SECONDS)
     await switched.look()
     assert switched.problem() is None
