@@ -1,1 +1,1 @@
-"""Where events become durable: one small protocol, an adapter a database."""
+"""Makes events durable: one protocol (`base`), and an adapter for each database."""

@@ -1,4 +1,4 @@
-"""Which events of `call_event_logs` are meant, and what is read of them."""
+"""Selects events of `call_event_logs`, and reads them back."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from ingest.events.ids import ID_MAX
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """Events from `first_id` to `last_id`; of these calls, types, ids, each if it is not empty."""
+    """Selects events from `first_id` to `last_id`. A tuple that is not empty selects only these calls, types or ids."""
 
     first_id: int = 0
     last_id: int = ID_MAX
@@ -19,12 +19,12 @@ class EventFilter(msgspec.Struct, frozen=True):
 
 
 class EventTable(Protocol):
-    """Raises `StoreError`s, as `ingest.store.base.Outbox` does, also while not all events are in the table."""
+    """Errors are those of `ingest.store.base.Store`. A conversion that moves events also raises `StoreError`."""
 
     async def newest_id(self) -> int:
-        """0 without any event."""
+        """The newest event's id; 0 if there are no events."""
 
     async def count_events(self, selection: EventFilter) -> int: ...
 
     async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
-        """The first `limit` of them, in the order of their ids; the payload as the database keeps it."""
+        """The first `limit` selected events, ordered by id. The payload is as the database stores it."""

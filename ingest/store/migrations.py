@@ -1,4 +1,4 @@
-"""The numbered migrations of `sql/`, as statements; which of them a database has is its adapter's to say."""
+"""The numbered migrations in `sql/`, split into statements. Each database's adapter applies them."""
 
 from functools import cache
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Migration(msgspec.Struct, frozen=True):
-    """One file `sql/<dialect>/NNNN_name.sql`, in order of its version."""
+    """One file `sql/<dialect>/NNNN_name.sql`."""
 
     version: int
     name: str
@@ -15,7 +15,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 def sql_folder(dialect: str) -> Path:
-    """The folder of a dialect's SQL files: in the installed package, or beside it in a checkout."""
+    """The folder of a dialect's SQL files: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "sql" / dialect
     return inside if inside.is_dir() else package.parent / "sql" / dialect
@@ -29,7 +29,7 @@ def migrations(dialect: str) -> list[Migration]:
 
 @cache
 def newest_version(dialect: str) -> int:
-    """The version a database of this release has."""
+    """The schema version of this release."""
     return migrations(dialect)[-1].version
 
 
@@ -39,7 +39,7 @@ def _migration(file: Path) -> Migration:
 
 
 def split_statements(script: str) -> tuple[str, ...]:
-    """The statements of a script: each ends with `;` at a line's end; `--` lines are comments."""
+    """The statements of a script. Each statement ends with `;` at the end of a line. `--` lines are comments."""
     lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
     parts = (part.strip().rstrip(";") for part in "\n".join(lines).split(";\n"))
     return tuple(part for part in parts if part)

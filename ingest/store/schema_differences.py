@@ -22,7 +22,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def compare(expected: TableShape, found: TableShape | None) -> Iterator[Difference]:
-    """What of the table differs, each with what to do."""
+    """The differences of a table, each with what to do."""
     name = expected.name
     if found is None:
         yield Difference(True, f"{name} is missing: run `ingest migrate`.")
@@ -39,11 +39,11 @@ def _of_engine(expected: TableShape, found: TableShape) -> Iterator[Difference]:
     if not found.transactional:
         yield Difference(
             True,
-            f"{name} is of engine {engine}, which has no transactions: a crash loses acknowledged events. "
+            f"{name} has engine {engine}, which has no transactions: a crash loses acknowledged events. "
             f"ALTER TABLE {name} ENGINE = InnoDB",
         )
     elif engine.upper() != expected.engine.upper():
-        yield Difference(False, f"{name} is of engine {engine}; this service is tried with InnoDB only.")
+        yield Difference(False, f"{name} has engine {engine}; this service is tested with InnoDB only.")
     elif found.row_format.upper() in ROW_FORMATS_KNOWN[1:]:
         yield Difference(
             False, f"{name} has row format {found.row_format}. ALTER TABLE {name} ROW_FORMAT = {expected.row_format}"
@@ -55,10 +55,10 @@ def _of_column(table: str, expected: Column, found: Column | None, in_key: bool)
     modify = f"ALTER TABLE {table} MODIFY {expected.definition}"
     if found is None:
         add = f"ALTER TABLE {table} ADD {expected.definition}"
-        yield Difference(True, f"{where} is missing: run `ingest migrate`; if it stays so: {add}")
+        yield Difference(True, f"{where} is missing: run `ingest migrate`. If it is still missing: {add}")
         return
     if found.generated:
-        yield Difference(True, f"{where} is generated, so that no event can be stored. Drop it, and {modify}")
+        yield Difference(True, f"{where} is generated, so no event can be stored. Drop it, and {modify}")
         return
     fit = fits(expected.type, found.type, unsigned=in_key)
     if fit is None:
@@ -73,10 +73,11 @@ def _of_column(table: str, expected: Column, found: Column | None, in_key: bool)
 
 def _of_text(where: str, expected: Column, found: Column, modify: str) -> Iterator[Difference]:
     if expected.charset == "utf8mb4" and found.charset not in (None, "utf8mb4"):
-        yield Difference(True, f"{where} is in {found.charset}, which does not have all characters. {modify}")
+        yield Difference(True, f"{where} has charset {found.charset}, which lacks some characters. {modify}")
     elif expected.collation and found.collation not in (None, expected.collation):
         yield Difference(
-            False, f"{where} has collation {found.collation}: what differs in case or accents is the same. {modify}"
+            False,
+            f"{where} has collation {found.collation}: texts that differ only in case or accents are equal. {modify}",
         )
 
 
@@ -89,7 +90,7 @@ def _of_null(where: str, expected: Column, found: Column, modify: str) -> Iterat
         yield Difference(True, f"{where} has no default. {modify}")
     if found.counted:
         yield Difference(
-            False, f"{where} is AUTO_INCREMENT: ids of other writers tell no time, and may be taken by events. {modify}"
+            False, f"{where} is AUTO_INCREMENT: ids of other writers hold no time, and may collide with ours. {modify}"
         )
 
 
@@ -97,14 +98,14 @@ def _of_keys(expected: TableShape, found: TableShape) -> Iterator[Difference]:
     name, wanted, there = expected.name, list(expected.primary_key), list(found.primary_key)
     listed = ", ".join(wanted)
     if there != wanted:
-        # Events' ids are theirs alone also in a longer key that begins with the id: all of it comes from the event.
+        # A longer key of the events is fine if it begins with the id: a repeated commit has the same values in it.
         stops = name != "call_event_logs" or there[: len(wanted)] != wanted
         begin = "DROP PRIMARY KEY, " if there else ""
         has = f"({', '.join(there)})" if there else "missing"
         yield Difference(
             stops,
-            f"The primary key of {name} is {has}, and must be ({listed}): else a repeated commit may store events "
-            f"twice. ALTER TABLE {name} {begin}ADD PRIMARY KEY ({listed})",
+            f"The primary key of {name} is {has}, and must be ({listed}): otherwise a repeated commit may store "
+            f"events twice. ALTER TABLE {name} {begin}ADD PRIMARY KEY ({listed})",
         )
     for index in expected.indexes:
         columns = list(index.columns)
@@ -112,14 +113,14 @@ def _of_keys(expected: TableShape, found: TableShape) -> Iterator[Difference]:
             keyed = ", ".join(columns)
             yield Difference(
                 False,
-                f"{name} has no index on ({keyed}): each look-up reads the whole table. "
+                f"{name} has no index on ({keyed}): each lookup reads the whole table. "
                 f"ALTER TABLE {name} ADD KEY {index.name} ({keyed})",
             )
     for index in found.indexes:
         if index.unique and not set(wanted) <= set(index.columns):
             yield Difference(
                 True,
-                f"Index {index.name} of {name} refuses an event with ({', '.join(index.columns)}) of another. "
+                f"Index {index.name} of {name} refuses an event with the same ({', '.join(index.columns)}) as another. "
                 f"ALTER TABLE {name} DROP INDEX {index.name}",
             )
 
@@ -132,12 +133,12 @@ def _of_additions(expected: TableShape, found: TableShape) -> Iterator[Differenc
         if not (column.nullable or column.has_default or column.generated or column.counted):
             yield Difference(
                 True,
-                f"{name}.{column.name} is not this service's, NOT NULL and without a default: no event can be stored. "
+                f"{name}.{column.name} is not this service's. It is NOT NULL without a default: no event is stored. "
                 f"ALTER TABLE {name} MODIFY {column.name} {column.type} NULL",
             )
         elif column.generated:
             yield Difference(
-                False, f"{name}.{column.name} is computed from each event: one of which that fails is refused."
+                False, f"{name}.{column.name} is computed from each event: if that fails, the event is refused."
             )
     for stops, text in found.attached:
         yield Difference(stops, f"{name} has {text}")

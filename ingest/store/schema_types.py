@@ -1,4 +1,4 @@
-"""Whether a column's type holds all that another one does, by the names that MySQL and MariaDB give them."""
+"""Compares types of columns by the names that MySQL and MariaDB give them."""
 
 import re
 from typing import Literal
@@ -15,15 +15,15 @@ CHARACTER_BYTES = 4
 
 
 def fits(wanted: str, found: str, *, unsigned: bool) -> Fit | None:
-    """`wanted` as in `sql/`, `found` as in information_schema. None: some values would be refused or changed.
+    """Compare a type of `sql/` with one of information_schema. None: some values would be refused or changed.
 
-    Of a column that is never negative, `unsigned` ones fit, too.
+    `unsigned`: the column is never negative, so unsigned types fit too.
     """
     kind, size, _ = _parts(wanted)
     other, other_size, rest = _parts(found)
     if kind in INTEGERS and other in INTEGERS:
         return _of_integers(kind, other, is_unsigned="unsigned" in rest, may_be=unsigned)
-    if kind == "json":  # MariaDB has it as text, and so may a user
+    if kind == "json":  # MariaDB stores JSON as text, and a user may do so too
         return "same" if other in ("json", "longtext") else None
     if kind == other:
         return _of_sizes(kind, size, other_size)
@@ -39,7 +39,7 @@ def _parts(text: str) -> tuple[str, int, str]:
 
 
 def _of_integers(kind: str, other: str, *, is_unsigned: bool, may_be: bool) -> Fit | None:
-    """The number in an integer's parentheses is how it is displayed."""
+    """The number in an integer's parentheses is only its display width, so it is ignored."""
     if INTEGERS.index(other) < INTEGERS.index(kind) or (is_unsigned and not may_be):
         return None
     return "same" if other == kind and not is_unsigned else "wider"
@@ -48,5 +48,5 @@ def _of_integers(kind: str, other: str, *, is_unsigned: bool, may_be: bool) -> F
 def _of_sizes(kind: str, size: int, other_size: int) -> Fit | None:
     if other_size == size:
         return "same"
-    # A time with other digits, or bytes padded to another length, would not be what was stored.
+    # A time with other digits would be rounded, and bytes would be padded to another length.
     return "wider" if kind in ("varchar", "varbinary", "char") and other_size > size else None

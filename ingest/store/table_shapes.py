@@ -10,7 +10,7 @@ from ingest.store.migrations import split_statements, sql_folder
 
 
 class Column(msgspec.Struct, frozen=True):
-    """`definition` is the SQL that makes it, as `call_id VARCHAR(255) NOT NULL`; empty of one that is there."""
+    """`definition` is its SQL, such as `call_id VARCHAR(255) NOT NULL`. It is empty for an existing column."""
 
     name: str
     type: str
@@ -31,7 +31,7 @@ class Index(msgspec.Struct, frozen=True):
 
 
 class TableShape(msgspec.Struct, frozen=True):
-    """`attached` are triggers and the like: whether each may refuse an event, and its description."""
+    """`attached` lists triggers, foreign keys and checks: a flag if it may refuse an event, and its description."""
 
     name: str
     columns: Mapping[str, Column]
@@ -54,14 +54,14 @@ KEY = re.compile(r"KEY (\w+) \((.+)\)")
 
 @cache
 def statements() -> Mapping[str, str]:
-    """The statement that makes each table, by its name."""
+    """The CREATE TABLE statement of each table, by the table's name."""
     script = (sql_folder("mysql") / "schema.sql").read_text("utf-8")
     return {match["name"]: one for one in split_statements(script) if (match := TABLE.match(one))}
 
 
 @cache
 def expected_tables() -> Sequence[TableShape]:
-    """All tables of this version on MySQL and MariaDB."""
+    """All tables of this version, for MySQL and MariaDB."""
     found = (TABLE.match(statement) for statement in statements().values())
     return [_shape(match["name"], match["body"], match["options"]) for match in found if match]
 
@@ -79,7 +79,7 @@ def _shape(name: str, body: str, options: str) -> TableShape:
         elif match := COLUMN.fullmatch(line):
             columns[match["name"]] = _column(match, line, charset[1] if charset else None)
         else:
-            raise ValueError(f"schema.sql has a line that is not understood: {line}")
+            raise ValueError(f"schema.sql has a line that cannot be read: {line}")
     return TableShape(name, columns, primary_key, indexes)
 
 

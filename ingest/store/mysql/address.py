@@ -1,4 +1,4 @@
-"""Where MySQL or MariaDB is: the parts of a URL."""
+"""The parts of a MySQL or MariaDB URL."""
 
 import ssl
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -11,7 +11,7 @@ SSL_MODES = ("DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where the database is: `mysql://user:pass@host:3306/db?ssl-mode=VERIFY_CA&ssl-ca=/path`."""
+    """The parts of `mysql://user:pass@host:3306/db?ssl-mode=VERIFY_CA&ssl-ca=/path`."""
 
     host: str
     port: int
@@ -23,11 +23,11 @@ class Address(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Raises `SettingsError`. `ssl-mode` is one of MySQL's own: see `ssl_context`."""
+        """Raises `SettingsError`. `ssl-mode` has MySQL's own values: see `ssl_context`."""
         try:
             parts = urlsplit(url)
             port = parts.port or 3306
-        except ValueError:  # not chained: its text may hold a piece of the password
+        except ValueError:  # not chained: its text may hold a part of the password
             raise SettingsError(
                 "INGEST_DATABASE_URL cannot be read: write / ? # @ : [ ] in user and password as %2F %3F and so on."
             ) from None
@@ -38,7 +38,7 @@ class Address(msgspec.Struct, frozen=True):
         return cls(parts.hostname, port, user, password, database, *_ssl_options(parts.query))
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """REQUIRED encrypts without verifying; VERIFY_CA checks the chain, VERIFY_IDENTITY the name too."""
+        """REQUIRED encrypts only. VERIFY_CA also verifies the chain, and VERIFY_IDENTITY the host name too."""
         if self.ssl_mode == "DISABLED":
             return None
         try:

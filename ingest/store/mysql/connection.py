@@ -1,7 +1,7 @@
-"""Connections to MySQL or MariaDB through asyncmy: session, statements, error map.
+"""Connections to MySQL or MariaDB through asyncmy: session settings, statements, errors.
 
-Every wait of asyncmy on a frozen server is without a limit, so callers hold an `asyncio.timeout`;
-a connection that a timeout cancelled is closed, never used again.
+asyncmy waits for a frozen server without a limit, so every caller must set an `asyncio.timeout`. A connection that a
+timeout cancelled is closed and never used again.
 """
 
 import asyncio
@@ -33,34 +33,34 @@ SET SESSION autocommit = %d, time_zone = '+00:00',
     /*M! , check_constraint_checks = 1, max_statement_time = 0, old_mode = '' */
     /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */;
 SHOW SESSION VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'log_bin', 'binlog_format')"""
-"""What neither the server's defaults nor its `init_connect` must decide: database, `autocommit`.
+"""Sets all that the server's defaults and its `init_connect` must not decide. Values: the database, `autocommit`.
 
-A lock is waited for so shortly that a commit can try again. `sql_mode` comes first: it says how the rest is read. Then
-`completion_type`, as a ROLLBACK might end the connection; that ends what `init_connect` began, or set for one
-transaction. `DEFAULT` would be the server's own value, and `@@binlog_format` a warning on MySQL 9. MariaDB alone reads
-a comment that begins with `M!`, MySQL alone one that begins with `!80000`.
+The waits for locks are short, so that a commit has time to try again. `sql_mode` comes first, because it decides how
+the server reads the rest. `completion_type` comes next, because with another value ROLLBACK may end the connection.
+ROLLBACK ends a transaction that `init_connect` began. `DEFAULT` would be the server's own value, and `@@binlog_format`
+gives a warning on MySQL 9. Only MariaDB reads a comment that begins with `M!`, and only MySQL one with `!80000`.
 """
 ROW_LOGGING = b"SET SESSION binlog_format = ROW"
 STATEMENT_LOGGING = (
-    "MySQL has binlog_format = STATEMENT, with which InnoDB takes no writes of READ COMMITTED transactions, and this "
-    "user may not change it for itself: set it to ROW or MIXED on the server."
+    "MySQL has binlog_format = STATEMENT: InnoDB then refuses the writes of READ COMMITTED transactions, and this "
+    "user may not change it for its session. Set it to ROW or MIXED on the server."
 )
 
 PREPARE_BYTES_MAX = 4096
-"""Longer than SESSION with any database's name."""
+"""SESSION is shorter than this with every database name."""
 END_SECONDS = 1.0
 
 
 class Connection:
-    """One session. After any error but `Retry`, `Duplicate` or `BatchRefused` it must be closed."""
+    """One session. After an error other than `Retry`, `Duplicate` or `BatchRefused` it must be closed."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._packet_bytes_max = PREPARE_BYTES_MAX  # the server tells its own then
+        self._packet_bytes_max = PREPARE_BYTES_MAX  # until the server reports its own
 
     @classmethod
     async def open(cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True) -> "Connection":
-        """Connect and prepare the session, all within the timeout. Raises `StoreUnavailable`."""
+        """Connect and prepare the session within the timeout. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout_seconds):
                 connection = cls(await _connect(address, connect_timeout_seconds))
@@ -92,12 +92,12 @@ class Connection:
             raise StoreUnavailable(STATEMENT_LOGGING) from exc
 
     async def run(self, sql: bytes, *, of_first: bool = False) -> list[Row]:
-        """Execute one or several statements; the rows of the last result, or of the first. Raises `StoreError`s.
+        """Execute one or several statements. Return the rows of the last result, or of the first. Raises `StoreError`.
 
-        The first statement that fails ends it: its error is raised, and no later one was executed.
+        Execution stops at the first statement that fails, and its error is raised.
         """
-        if len(sql) + 1 >= self._packet_bytes_max:  # with the command's byte; the server wants less than its limit
-            # It would close the connection, and the answer that says why may be lost.
+        if len(sql) + 1 >= self._packet_bytes_max:  # with the command's byte; the packet must be below the limit
+            # The server would close the connection, and its error message may be lost.
             raise TooLarge(len(sql), self._packet_bytes_max)
         try:
             async with self._raw.cursor() as cursor:
@@ -118,7 +118,7 @@ class Connection:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """BEGIN … COMMIT, or ROLLBACK on an error."""
+        """BEGIN and COMMIT, or ROLLBACK after an error."""
         await self.run(b"BEGIN")
         try:
             yield
@@ -128,14 +128,14 @@ class Connection:
         await self.run(b"COMMIT")
 
     async def end(self) -> None:
-        """Close with a word to the server, which would log an aborted connection otherwise."""
+        """Close properly. Otherwise the server logs an aborted connection."""
         with suppress(TimeoutError, OSError, asyncmy.errors.MySQLError):
             async with asyncio.timeout(END_SECONDS):
                 await self._raw.ensure_closed()
         self.close()
 
     def close(self) -> None:
-        """Close at once, whatever state it is in."""
+        """Close at once, in any state."""
         self._raw.close()
 
 
@@ -147,7 +147,7 @@ async def _connect(address: Address, timeout_seconds: float) -> Any:
     try:
         return await _connected(address, timeout_seconds)
     except asyncmy.errors.MySQLError:
-        # asyncmy waits by `asyncio.wait_for`, which until Python 3.12 lost a cancellation that came with an error.
+        # asyncmy uses `asyncio.wait_for`, which before Python 3.12 lost a cancellation that came with an error.
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError from None
         raise
@@ -158,10 +158,10 @@ async def _connected(address: Address, timeout_seconds: float) -> Any:
         host=address.host,
         port=address.port,
         user=address.user,
-        password=address.password.encode(),  # of a str asyncmy would make Latin-1
+        password=address.password.encode(),  # asyncmy would encode a str as Latin-1
         database=address.database,
         charset="utf8mb4",
-        autocommit=None,  # see SESSION: the driver believes what it was told before `init_connect` ran
+        autocommit=None,  # set by SESSION: the driver would not notice that `init_connect` changed it
         ssl=address.ssl_context(),
         connect_timeout=int(timeout_seconds) + 1,
     )

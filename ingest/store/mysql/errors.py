@@ -1,7 +1,7 @@
-"""The driver's errors as ours, by the server's error number.
+"""Translates the driver's errors to those of the service, by the server's error number.
 
-A number that is not listed blames nobody: it is a `BatchRefused`, which only a neighbour that is committed can prove to
-be a row's fault. So an error that nobody thought of is an outage.
+A number that is not listed becomes a `BatchRefused`, which does not blame a row by itself. The blame is proven only if
+the database commits another row meanwhile. So an unknown error counts as an outage.
 """
 
 from ingest.errors import BatchRefused, SchemaError, StoreError, StoreUnavailable
@@ -20,15 +20,15 @@ UNAVAILABLE = {
 SCHEMA = {1146, 1054, 1136}
 JSON = {3140, 3150, 3151, 3157}  # not valid, too large, key too long, too deep
 CHECK_OF_COLUMN = 4025
-"""MariaDB's JSON is a text with `CHECK (json_valid(payload))`; any other CHECK is not the service's."""
+"""MariaDB's JSON type is a text with `CHECK (json_valid(payload))`. The service makes no other CHECK."""
 OF_FILES = range(1, 1000)
 """Errors of the server's own files, such as a full temporary folder."""
 OF_THE_CLIENT = range(2000, 3000)
-"""The driver's own numbers: it could not connect, or lost the connection."""
+"""The driver's own errors: it could not connect, or lost the connection."""
 
 
 class Retry(StoreError):
-    """The transaction lost against another and was rolled back; the same again may succeed."""
+    """A conflict with another transaction rolled this one back. A retry may succeed."""
 
 
 class Duplicate(StoreError):
@@ -36,19 +36,18 @@ class Duplicate(StoreError):
 
 
 class TooLarge(BatchRefused):
-    """The statement is above the server's `max_allowed_packet`."""
+    """The statement is larger than the server's `max_allowed_packet`."""
 
     def __init__(self, size: int, bytes_max: int) -> None:
-        super().__init__(f"A statement of {size} bytes is above max_allowed_packet, {bytes_max}.")
+        super().__init__(f"A statement of {size} bytes is larger than max_allowed_packet, {bytes_max}.")
         self.bytes_max = bytes_max
 
 
 class JsonRefused(BatchRefused):
-    """The server does not take the JSON of a row. Nothing here tells which; `JSON_VALID` may."""
+    """The server refuses the JSON of some row. The error does not name the row, but `JSON_VALID` may find it."""
 
 
 def translate(exc: Exception) -> StoreError:
-    """The driver's exception as one of ours."""
     number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
     text = sentence(exc)
     if number in RETRY:
@@ -65,7 +64,7 @@ def translate(exc: Exception) -> StoreError:
 
 
 def sentence(exc: BaseException) -> str:
-    """For people. Server messages may quote a row's content, so they are cut short."""
+    """A message for operators. It is cut short, because the server may quote a row's content."""
     if len(exc.args) > 1 and isinstance(exc.args[0], int):
         return f"MySQL error {exc.args[0]}: {str(exc.args[1])[:160]}."
     return f"MySQL: {str(exc)[:160] or type(exc).__name__}."

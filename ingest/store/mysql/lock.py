@@ -1,4 +1,4 @@
-"""One at a time, among all workers of all nodes: a named lock of MySQL's, which ends with its connection."""
+"""A named lock of MySQL, held by one worker among all nodes. It ends with its connection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_%b.', LEFT(DATABASE(), 40)), %d)"
 
 
 def mysql_lock(servers: Servers, name: str, connect_timeout_seconds: float) -> ExclusiveLock:
-    """`name` tells this lock of the database from others of the service's."""
+    """`name` distinguishes the service's locks in one database."""
 
     @asynccontextmanager
     async def exclusively() -> AsyncIterator[None]:

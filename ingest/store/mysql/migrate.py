@@ -1,4 +1,4 @@
-"""`ingest migrate` on MySQL and MariaDB: numbered migrations under a lock, safe to run again."""
+"""`ingest migrate` on MySQL and MariaDB: applies the numbered migrations under a lock. It is safe to run again."""
 
 from ingest.errors import StoreError
 from ingest.store.migrations import Migration, migrations
@@ -17,18 +17,18 @@ MIGRATIONS_TABLE = b"""CREATE TABLE IF NOT EXISTS ingest_migrations (
 RECORD = b"INSERT INTO ingest_migrations (version, name, applied_time) VALUES (%d, %s, UTC_TIMESTAMP(6))"
 
 DONE_ALREADY = {1050, 1060, 1061}
-"""Numbers of errors: the table, column or index exists. DDL is not undone with the migration that it is part of."""
+"""Error numbers: the table, column or index exists already. MySQL does not roll back DDL of a failed migration."""
 
 
 async def migrate(servers: Servers, connect_timeout_seconds: float) -> list[str]:
-    """Bring the database to this release's schema; the names of the migrations applied now.
+    """Bring the database to this release's schema. Return the names of the migrations applied now.
 
-    Two at once: the second waits for the first (at most `LOCK_SECONDS`) and finds nothing to do.
+    A second process waits for the first (at most `LOCK_SECONDS`), and then finds nothing to do. Raises `StoreError`.
     """
     connection = await servers.connect(connect_timeout_seconds)
     try:
         if (await connection.run(LOCK % LOCK_SECONDS))[0][0] != 1:
-            raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s; look at it first.")
+            raise StoreError(f"Another migration has been running for {LOCK_SECONDS} s: look at it first.")
         await check_whole(connection)
         return [*await _apply_due(connection), *await _make_missing(connection)]
     finally:
@@ -45,7 +45,7 @@ async def _apply_due(connection: Connection) -> list[str]:
 
 
 async def _make_missing(connection: Connection) -> list[str]:
-    """Tables that were noted as made, and are not there: somebody renamed or dropped them. Their names."""
+    """Create tables that somebody renamed or dropped after their migration. Return their names."""
     missing = [table for table in statements() if not await existing(connection, table.encode())]
     for table in missing:
         await connection.run(statements()[table].encode())
@@ -58,21 +58,21 @@ async def _apply(connection: Connection, migration: Migration) -> None:
             await connection.run(statement.encode())
         except StoreError as exc:
             if _number_of(exc) in DONE_ALREADY:
-                continue  # by a run that was killed before it noted the migration; what is there is compared later
+                continue  # by a run that was killed before it recorded the migration; the schema is compared later
             raise StoreError(
                 f"Migration {migration.version:04} stopped at: {statement.splitlines()[0]} ({exc}) "
-                "What came before it is kept; mend the cause and run `ingest migrate` again."
+                "The statements before it are kept. Fix the cause and run `ingest migrate` again."
             ) from exc
     await connection.run(RECORD % (migration.version, quoted(migration.name.encode())))
 
 
 def _number_of(exc: StoreError) -> object:
-    """The server's number of the error behind it."""
+    """The server's error number."""
     return exc.__cause__.args[0] if exc.__cause__ and exc.__cause__.args else None
 
 
 async def examine(servers: Servers, connect_timeout_seconds: float) -> Report:
-    """What differs from this release's tables. Raises `StoreError`s."""
+    """Compare the tables with those of this release. Raises `StoreError`."""
     connection = await servers.connect(connect_timeout_seconds)
     try:
         return await examined(connection)

@@ -69,7 +69,7 @@ class OrderedMySQLStore(MySQLStore):
             try:
                 return bool((await self._insist(statement, [batch]))[0][0])
             except Duplicate:
-                await self._check_repeats(batch)
+                await self._check_duplicates(batch)
                 await self._check_own(batch)
                 return True  # perhaps: the earlier try, of unknown outcome, may have committed in relay mode
 

@@ -1,4 +1,4 @@
-"""A bounded pool of connections to MySQL or MariaDB, to one server of several."""
+"""A bounded pool of connections to one of several MySQL or MariaDB servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,18 +14,16 @@ from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 READ_ONLY = b"SELECT @@global.read_only"
 IN_GALERA = b"SHOW GLOBAL VARIABLES WHERE Variable_name = 'wsrep_on' AND Value = 'ON'"
 NOT_READY = b"SHOW GLOBAL STATUS WHERE Variable_name = 'wsrep_ready' AND Value <> 'ON'"
-"""One row of a node that is cut off from most others, or has not joined them yet."""
-
-
+"""Returns a row if the node is cut off from most others, or has not joined them yet."""
 WAIT_FOR_OTHERS = b"SET SESSION wsrep_sync_wait = 3"
-"""Before SELECT, and UPDATE and DELETE."""
+"""The node waits before SELECT (1), and before UPDATE and DELETE (2)."""
 
 
 class Servers:
-    """All that a URL names, of which one takes the commits: the first one that can.
+    """All servers of a URL. The first one that accepts writes gets the connections.
 
-    With `current_reads` a node of a Galera cluster answers only once it has what the others had committed before: the
-    one that takes a dead one's place has it received, but may not have applied it yet.
+    With `current_reads` a node of a Galera cluster answers a read only after it has applied all earlier commits of the
+    other nodes. Otherwise a node that replaces a dead one may not have applied all commits that it has received.
     """
 
     def __init__(self, addresses: Sequence[Address], *, current_reads: bool = False) -> None:
@@ -38,7 +36,7 @@ class Servers:
         return cls([Address.parse(one) for one in each_host(url)], current_reads=current_reads)
 
     async def connect(self, timeout_seconds: float, *, autocommit: bool = True) -> Connection:
-        """Each server has so long. Raises `StoreUnavailable`."""
+        """Connect to the first server that accepts writes. The timeout applies to each. Raises `StoreUnavailable`."""
         return await self._rota.connected(lambda address: self._open(address, timeout_seconds, autocommit))
 
     async def _open(self, address: Address, timeout_seconds: float, autocommit: bool) -> Connection:
@@ -55,7 +53,7 @@ class Servers:
         return connection
 
     async def _prepare(self, connection: Connection, address: Address) -> None:
-        """Raises `StoreUnavailable` where another server may do what this one does not."""
+        """Raises `StoreUnavailable` if this server accepts no writes now, so that the next server is tried."""
         if (await connection.run(READ_ONLY))[0][0]:
             raise StoreUnavailable(f"{address.host}:{address.port} is read-only.")
         if await connection.run(IN_GALERA):
@@ -66,7 +64,7 @@ class Servers:
 
 
 class Pool:
-    """At most `connections_max` connections; idle ones are kept, broken ones replaced at next use."""
+    """Has at most `connections_max` connections. It keeps idle ones, and replaces broken ones at their next use."""
 
     def __init__(
         self,
@@ -87,7 +85,7 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection of one's own; closed afterwards if its state is in doubt."""
+        """Lend a connection to one caller. An error that leaves its state unknown closes it."""
         async with self._free:
             connection = self._idle.pop() if self._idle else await self._open()
             try:
@@ -98,12 +96,12 @@ class Pool:
             except BaseException as exc:
                 connection.close()
                 if isinstance(exc, StoreUnavailable):
-                    self._close_idle()  # most likely lost as well: the next try must not fail on each in turn
+                    self._close_idle()  # most likely lost too: otherwise the next tries would fail on each of them
                 raise
             self._keep(connection)
 
     async def close(self) -> None:
-        """Close the idle connections; those in use are closed after it."""
+        """Close the idle connections. Those in use are closed when they come back."""
         self._closed = True
         while self._idle:
             await self._idle.pop().end()

@@ -1,4 +1,4 @@
-"""Compares the tables of a MySQL or MariaDB database with those of this version: at `migrate`, `doctor`, and start."""
+"""Compares the tables of a MySQL or MariaDB database with those of this version: at `migrate`, `doctor` and start."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from ingest.store.table_shapes import Column, Index, TableShape, expected_tables
 
 VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
 NUMBERED = (
-    "{} Its events would be dropped as if they were of that day. Keep them apart: RENAME TABLE call_event_logs TO "
+    "{} Retention would drop its events on the wrong day. Keep them apart: RENAME TABLE call_event_logs TO "
     "call_event_logs_before; then run `ingest migrate`"
 )
 TABLES = """SELECT t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, t.ROW_FORMAT, e.TRANSACTIONS
@@ -43,7 +43,10 @@ WHERE TABLE_SCHEMA = 'information_schema' AND TABLE_NAME = 'CHECK_CONSTRAINTS')"
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What differs, for people: what would lose or refuse events, what was interrupted, what only costs."""
+    """Differences, as texts for operators.
+
+    `stops` would lose or refuse events, `unfinished` are interrupted changes, `costs` only cost something.
+    """
 
     stops: Sequence[str] = ()
     unfinished: Sequence[str] = ()
@@ -56,7 +59,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def examined(connection: Connection) -> Report:
-    """Raises `StoreError`s: a `SchemaError` if migrations are missing."""
+    """Raises `StoreError`, and `SchemaError` if migrations are missing."""
     await check_version(connection)
     interrupted = await unfinished(connection)
     expected = expected_tables()
@@ -78,7 +81,7 @@ async def check_version(connection: Connection) -> None:
 
 
 async def _of_rows(connection: Connection, events: TableShape | None) -> list[Difference]:
-    """What the rows of the events' table tell of their ids, and its partitions."""
+    """Check ids in some rows of the events' table, and its partitions."""
     if events is None or not {"id", "created_time"} <= events.columns.keys():
         return []
     rows = await sampled(connection, EVENTS)
@@ -98,7 +101,7 @@ async def _odd_partitions(connection: Connection) -> Iterator[str]:
 
 
 async def _tables(connection: Connection, names: Sequence[str]) -> dict[str, TableShape]:
-    """By their names; those that are not there are missing."""
+    """The existing tables, by name."""
     columns = _grouped(await _asked(connection, COLUMNS, names))
     indexes = {table: _indexes(rows) for table, rows in _grouped(await _asked(connection, INDEXES, names)).items()}
     attached = await _attached(connection, names)
@@ -119,7 +122,7 @@ async def _tables(connection: Connection, names: Sequence[str]) -> dict[str, Tab
 
 
 async def _attached(connection: Connection, names: Sequence[str]) -> dict[str, list[tuple[bool, str]]]:
-    """By tables: what is run or checked with each row, and whether it may refuse events."""
+    """Triggers, foreign keys and checks, by table. The flag says if one may refuse events."""
     found: dict[str, list[tuple[bool, str]]] = defaultdict(list)
     for table, trigger in await _asked(connection, TRIGGERS, names):
         found[table].append((False, f"trigger {trigger}: if it fails, so does the event."))
@@ -149,7 +152,7 @@ async def _asked(connection: Connection, question: str, names: Sequence[str]) ->
 
 
 def _text(value: object) -> object:
-    """MySQL gives some of information_schema's texts as bytes."""
+    """MySQL returns some texts of information_schema as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -182,5 +185,5 @@ def _indexes(rows: Sequence[Row]) -> list[Index]:
 
 
 def _ended(text: str) -> str:
-    """A sentence; a statement may end it."""
+    """The text with an end: a statement at the end needs a semicolon."""
     return text if text.endswith((".", ";")) else f"{text};"

@@ -1,4 +1,4 @@
-"""Lets a store take no events while its tables would lose them: compared at start, and then each minute."""
+"""Stops a store from taking events while its tables would lose them. It compares them at start, then every minute."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ log = logging.getLogger("ingest.schema")
 
 CHECK_SECONDS = 60.0
 WRONG_SECONDS = 5.0
-"""Between two looks while something is wrong: what was mended is to work soon."""
+"""The interval while something is wrong, so that the store works soon after a repair."""
 
 
 class SchemaGuard:
-    """`look` is asked by `check`, at most that often; `refuse` costs nothing."""
+    """`check` calls `look` at most that often. `refuse` only tests the last result."""
 
     def __init__(self, look: Callable[[], Awaitable[Report]], monotonic: Monotonic) -> None:
         self._look = look
@@ -24,20 +24,20 @@ class SchemaGuard:
         self._asking = asyncio.Lock()
         self._due = float("-inf")
         self._problem: str | None = None
-        self._told: Sequence[str] = ()
+        self._logged: Sequence[str] = ()
         self.seen = False
         self.unfinished: str | None = None
-        """What was interrupted, for people; events are stored all the same."""
+        """An interrupted change, as a text for operators. Events are stored all the same."""
 
     async def check(self) -> None:
-        """Look, if it is due. Raises `SchemaError` if events would be lost, and what `look` raises."""
+        """Look, if it is due. Raises `SchemaError` if events would be lost, and the errors of `look`."""
         async with self._asking:
             if self._monotonic() >= self._due:
                 await self._look_again()
         self.refuse()
 
     async def check_once(self) -> None:
-        """As `check`, but without a second look."""
+        """Like `check`, but looks only the first time."""
         if not self.seen:
             await self.check()
         self.refuse()
@@ -51,7 +51,7 @@ class SchemaGuard:
         try:
             self._note(await self._look())
         except StoreUnavailable:
-            # A change of a table holds up the question, and no event: what was seen before still counts.
+            # A change of a table may block the look, but no event: the last result still counts.
             if not self.seen:
                 raise
             self._due = self._monotonic() + WRONG_SECONDS
@@ -66,10 +66,10 @@ class SchemaGuard:
             self._problem = str(exc)
         wrong = self._problem or self.unfinished
         self._due = self._monotonic() + (WRONG_SECONDS if wrong else CHECK_SECONDS)
-        self._tell([*report.stops, *report.unfinished, *report.costs])
+        self._log([*report.stops, *report.unfinished, *report.costs])
 
-    def _tell(self, differences: Sequence[str]) -> None:
-        """Once, until they change."""
-        if differences and differences != self._told:
+    def _log(self, differences: Sequence[str]) -> None:
+        """Log the differences again only if they change."""
+        if differences and differences != self._logged:
             log.warning("the database's tables are not as this version made them", extra={"differences": differences})
-        self._told = differences
+        self._logged = differences

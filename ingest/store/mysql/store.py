@@ -23,13 +23,13 @@ VERSION_AND_TIME = (
 )
 RETRIES_MAX = 5
 RETRY_PAUSE_SECONDS = 0.01
-"""A lost deadlock is tried again at once, a little later each time; the deadline bounds it all."""
+"""The pause after a deadlock, times the number of the try. The deadline limits all tries together."""
 PACKET_BYTES_SANE = 1 << 20
-"""The least `max_allowed_packet` that was ever a default: what does not fit in a smaller one may be anybody's event."""
+"""The smallest default of `max_allowed_packet` ever. With a smaller one, an event that does not fit is not to blame."""
 
 
 class MySQLStore(MySQLTargetTable):
-    """See `ingest.store.base.Store`."""
+    """Implements `ingest.store.base.Store`."""
 
     async def ping(self) -> None:
         async with self._other() as connection:
@@ -46,14 +46,14 @@ class MySQLStore(MySQLTargetTable):
             try:
                 await self._insist(statement, [batch])
             except Duplicate:
-                await self._check_repeats(batch)
+                await self._check_duplicates(batch)
                 await self._check_own(batch)
         return False
 
     async def probe(self) -> None:
         await self.ping()
         async with self._deadline():
-            with suppress(Duplicate):  # the server came as far as to look for such a row
+            with suppress(Duplicate):  # the server already searched for such a row, so it accepts writes
                 await self._commit_once(commit.probe())
 
     async def insert_published(self, batches: Sequence[Batch]) -> None:
@@ -63,14 +63,14 @@ class MySQLStore(MySQLTargetTable):
                 await self._insist(statement, batches)
             except Duplicate:
                 for batch in batches:
-                    await self._restore_again(batch)
+                    await self._insert_again(batch)
 
-    async def _restore_again(self, batch: Batch) -> None:
-        """One of several batches, of which some are there, or parts of them."""
+    async def _insert_again(self, batch: Batch) -> None:
+        """Insert one of several batches, as some of them may be stored already, at least in part."""
         try:
             await self._insist(commit.insert_published([batch]), [batch])
         except Duplicate:
-            await self._check_repeats(batch)
+            await self._check_duplicates(batch)
             await self._check_own(batch)
             await self.settle([batch.first_id])
 
@@ -120,7 +120,7 @@ class MySQLStore(MySQLTargetTable):
                     last_issued_ms = last_issued_of(last_issued_ms, newest_id, now_ms)
                     return SlotLease(slot, node, until_ms, last_issued_ms, life)
                 except (Duplicate, Retry):
-                    continue  # another worker was faster: it has that one now
+                    continue  # another worker has just taken this slot
 
     async def renew_slot(self, lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
         until_ms = self._now_us() // 1000 + int(lease_seconds * 1000)
@@ -134,7 +134,7 @@ class MySQLStore(MySQLTargetTable):
         await self.renew_slot(lease, lease.life, keep_seconds)
 
     async def _insist(self, statement: bytes, batches: Sequence[Batch]) -> list[Row]:
-        """The first result's rows. Raises `RowRefused` only with proof of the rows, else `BatchRefused`."""
+        """Return the first result's rows. Raises `RowRefused` if the rows to blame are proven, else `BatchRefused`."""
         await self._guard.check_once()
         try:
             return await self._try(statement)
@@ -144,7 +144,7 @@ class MySQLStore(MySQLTargetTable):
             raise
 
     async def _refused_rows(self, batches: Sequence[Batch], reason: BatchRefused) -> dict[int, str]:
-        """Id of each event that is known to be refused → why."""
+        """The ids of the events that the server provably refuses, each with the reason."""
         ids = [event_id for batch in batches for event_id in batch.ids]
         if isinstance(reason, TooLarge):
             alone = len(ids) == 1 and reason.bytes_max >= PACKET_BYTES_SANE
@@ -155,7 +155,7 @@ class MySQLStore(MySQLTargetTable):
         return {event_id: str(reason) for event_id, valid in zip(ids, verdicts, strict=True) if valid == "0"}
 
     async def _try(self, statement: bytes) -> list[Row]:
-        """A lost connection leaves the outcome unknown; the same ids make other tries safe."""
+        """Retry after a conflict or a lost connection. The outcome may be unknown, but the ids make a retry safe."""
         for attempt in range(1, RETRIES_MAX + 1):
             try:
                 return await self._commit_once(statement)
@@ -176,8 +176,8 @@ class MySQLStore(MySQLTargetTable):
                 await connection.run(b"ROLLBACK")
                 raise
 
-    async def _check_repeats(self, batch: Batch) -> None:
-        """The keys exist, or the ids."""
+    async def _check_duplicates(self, batch: Batch) -> None:
+        """Raises `DuplicateKeys` if other events have idempotency keys of this batch."""
         if (statement := commit.read_keys(batch)) is not None:
             async with self._writers.connection() as connection:
                 held = await connection.run(statement)
@@ -186,14 +186,14 @@ class MySQLStore(MySQLTargetTable):
                 raise DuplicateKeys(same)
 
     async def _check_own(self, batch: Batch) -> None:
-        """The ids exist: fine if an earlier try with an unknown outcome had put these very rows there."""
+        """The ids exist. Return if the rows are the batch's own: an earlier try of unknown outcome stored them."""
         async with self._writers.connection() as connection:
             rows = await connection.run(commit.read_rows(batch))
             await connection.run(b"ROLLBACK")
         own = commit.own_rows(batch)
         if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)
-        if rows != own:  # nobody else's: some were deleted since, or a proxy reads elsewhere; its parts tell
+        if rows != own:  # some rows were deleted, or a proxy reads from another server; a commit in parts shows which
             raise BatchRefused(f"Another worker made ids of slot {batch.slot}, or MySQL does not show all rows.")
 
 

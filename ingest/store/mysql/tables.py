@@ -1,4 +1,4 @@
-"""The store on MySQL, but for the way of an event: its connections, tokens, dead letters, and events read back."""
+"""The MySQL store without its event path: connections, tokens, dead letters, and events read back."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,13 +25,14 @@ from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 SCAN_SECONDS_MAX = 600.0
-"""For events that are counted, or picked out of all: a large table is read to its end for that."""
+"""The deadline for counting and selecting events, which may read a large table to its end."""
 
 
 class MySQLTables:
-    """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`.
+    """Implements `TokenTable`, `DeadLetterTable` and `EventTable`; see `ingest.store.base`.
 
-    Commits have connections of their own, and what counts has one: it may be slow. All else shares one.
+    Commits have a pool of their own. Counting has its own connection too, because it may be slow. All other calls share
+    one connection.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class MySQLTables:
         now_us: Callable[[], int],
         observer: ConnectionObserver = NO_OBSERVER,
     ) -> None:
-        # Without autocommit a batch needs no BEGIN: one answer of the server less to wake up for.
+        # A batch needs no BEGIN without autocommit, so the server sends one answer less.
         self._writers = Pool(servers, connections_max, connect_timeout_seconds, observer, autocommit=False)
         self._others = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
         self._watchers = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
@@ -61,7 +62,7 @@ class MySQLTables:
         return self._guard.unfinished
 
     async def _examined(self) -> Report:
-        """On a connection of its own: it may wait for a change of a table."""
+        """Use a separate connection, because a change of a table may block it."""
         async with self._deadline():
             connection = await self._servers.connect(self._connect_timeout_seconds)
             try:
@@ -122,7 +123,7 @@ class MySQLTables:
                     await connection.run(dead_letters.REQUEUE % listed(event_ids))
                     return await connection.change(dead_letters.DROP % listed(event_ids))
             except Duplicate as exc:
-                raise StoreError("One of these is being published still; try again later.") from exc
+                raise StoreError("One of these is still being published; try again later.") from exc
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
         if not event_ids:
@@ -144,7 +145,7 @@ class MySQLTables:
         statement = events.READ_EVENTS + events.where(selection) + b" ORDER BY id LIMIT %d" % limit
         async with self._other(SCAN_SECONDS_MAX) as connection:
             rows = await connection.run(statement)
-            await check_whole(connection)  # after it, as the events may just have begun to move
+            await check_whole(connection)  # afterwards, because a conversion may just have begun to move events
         return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
 
     @asynccontextmanager
@@ -159,7 +160,7 @@ class MySQLTables:
 
     @asynccontextmanager
     async def _deadline(self, seconds_max: float | None = None) -> AsyncIterator[None]:
-        """None: as a commit."""
+        """None means the deadline of a commit."""
         seconds = self._commit_timeout_seconds if seconds_max is None else seconds_max
         try:
             async with deadline(seconds):
@@ -169,7 +170,7 @@ class MySQLTables:
 
 
 async def rows_of(connection: Connection, table: bytes, counted: int) -> int:
-    """How many rows the table has: those that were counted, or an estimate if there may be more."""
+    """The number of rows of a table: the counted ones, or an estimate if there may be more."""
     if counted < COUNTED_MAX:
         return counted
     return max(counted, int((await connection.run(outbox.ESTIMATED_ROWS % table))[0][0]))

@@ -1,4 +1,4 @@
-"""Idempotency keys in a table of SQLite: the store's, and the spool's."""
+"""Idempotency keys in a SQLite table, of the store or of the spool."""
 
 import sqlite3
 
@@ -11,7 +11,7 @@ KEEP_KEY = "INSERT INTO {} (digest, fingerprint, event_id) VALUES (?, ?, ?) ON C
 
 
 def keep_keys(connection: sqlite3.Connection, table: str, batch: Batch) -> None:
-    """Note the keys of the batch's events in a table (digest, fingerprint, event_id). Raises `DuplicateKeys`."""
+    """Insert the keys of the batch's events in a table (digest, fingerprint, event_id). Raises `DuplicateKeys`."""
     keys = {digest_of(key): (fingerprint_of(key), i) for i, key in batch.keyed()}
     held = [row for digest in keys for row in connection.execute(HELD_KEY.format(table), (digest,))]
     if same := duplicate_keys_in(batch, held):

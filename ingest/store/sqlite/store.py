@@ -33,7 +33,7 @@ INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) 
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
-"""No lease is as long as the second time: the clock was ahead when it was given, and has been set right since."""
+"""No lease lasts as long as the second limit. Such an entry was leased while the clock was ahead."""
 LEASE = "UPDATE ingest_outbox SET lease_until = ?, attempts = attempts + 1 WHERE first_id = ?"
 READ = "SELECT first_id, batch FROM ingest_outbox WHERE first_id = ?"
 FORGET_KEYS = """DELETE FROM ingest_keys WHERE digest IN
@@ -51,14 +51,14 @@ VERSION = "SELECT MAX(version) FROM ingest_migrations"
 MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS ingest_migrations (
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_time TEXT NOT NULL)"""
 RECORD_MIGRATION = "INSERT INTO ingest_migrations (version, name, applied_time) VALUES (?, ?, ?)"
-FAILED = "Nothing was migrated: mend the cause and run `ingest migrate` again"
+FAILED = "Nothing was migrated: fix the cause and run `ingest migrate` again"
 
 
 def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
-    """Bring the database to this release's schema; the names of the migrations applied now."""
+    """Bring the database to this release's schema. Return the names of the migrations applied now."""
     connection = connect(path, timeout_seconds)
     try:
-        connection.execute("BEGIN IMMEDIATE")  # one at a time: the second waits here
+        connection.execute("BEGIN IMMEDIATE")  # a second process waits here
         connection.execute(MIGRATIONS_TABLE)
         done = connection.execute(VERSION).fetchone()[0] or 0
         due = [migration for migration in migrations("sqlite") if migration.version > done]
@@ -76,10 +76,10 @@ def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
 
 
 class SQLiteStore(SQLiteTables):
-    """See `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
+    """Implements `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
 
     unfinished = None
-    """Its migrations are one transaction, and nothing else changes its tables."""
+    """Nothing can be interrupted: all migrations are one transaction, and nothing else changes the tables."""
     _compared = False
 
     async def start(self) -> None:
@@ -93,7 +93,7 @@ class SQLiteStore(SQLiteTables):
         await self._run(self._check_once)
 
     async def probe(self) -> None:
-        await self.ping()  # it has no spool, whose drainer alone asks
+        await self.ping()  # only the spool's drainer probes, and a SQLite store has no spool
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         lease_until = self._now_us() // 1000 + int(lease_seconds * 1000)
@@ -120,7 +120,7 @@ class SQLiteStore(SQLiteTables):
         await self._transact(write)
 
     def _check_once(self, connection: sqlite3.Connection) -> None:
-        """No event is stored in tables that were not compared; see `check_tables`."""
+        """Compare the tables before the first event is stored."""
         if not self._compared:
             check_tables(connection)
             self._compared = True
@@ -187,7 +187,7 @@ class SQLiteStore(SQLiteTables):
 
 
 def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
-    """Insert the rows; False if just they are there already."""
+    """Insert the rows. Return False if exactly these rows are stored already."""
     created = utc_text(batch.created_us)
     rows = [
         (event_id, event.call_id, event.event_type, event.payload.decode(), created)

@@ -1,4 +1,4 @@
-"""The store on SQLite, but for the way of an event: its connection, tokens, dead letters, and events read back."""
+"""The SQLite store without its event path: connection, tokens, dead letters, and events read back."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ def us_of(text: str) -> int:
 
 
 class SQLiteTables:
-    """See `ingest.store.base`: `TokenTable`, `DeadLetterTable`, `EventTable`. `now_us` is Unix time in microseconds."""
+    """Implements `TokenTable`, `DeadLetterTable` and `EventTable`. `now_us` is Unix time in microseconds."""
 
     def __init__(
         self, path: Path, timeout_seconds: float, now_us: Callable[[], int], connect: Connect = connect
@@ -129,7 +129,7 @@ class SQLiteTables:
 
 
 def _where(selection: EventFilter) -> tuple[str, Sequence[str | int]]:
-    """The condition that an event is one of the selection, and its values."""
+    """The condition that selects these events, and its values."""
     condition = "id BETWEEN ? AND ?"
     found: list[str | int] = [selection.first_id, selection.last_id]
     columns: dict[str, Sequence[str | int]] = {
@@ -146,7 +146,7 @@ def _where(selection: EventFilter) -> tuple[str, Sequence[str | int]]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """SQLite's errors as ours."""
+    """Translate SQLite's errors to those of the service."""
     try:
         yield
     except sqlite3.OperationalError as exc:
@@ -156,7 +156,9 @@ def _translated() -> Iterator[None]:
             ) from exc
         raise StoreUnavailable(f"SQLite: {exc}. The event was not acknowledged; retry.") from exc
     except (sqlite3.DataError, sqlite3.IntegrityError) as exc:
-        raise BatchRefused(f"SQLite refused the batch: {exc}.") from exc  # a constraint or a trigger: not the service's
+        raise BatchRefused(
+            f"SQLite refused the batch: {exc}."
+        ) from exc  # a constraint or trigger that the service did not make
     except FileNotFoundError as exc:
         raise SchemaError("There is no database file yet: run `ingest migrate`.", unmigrated=True) from exc
     except (sqlite3.Error, OSError) as exc:

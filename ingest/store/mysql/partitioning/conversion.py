@@ -1,7 +1,7 @@
-"""How a `call_event_logs` without partitions gets them, while events are stored.
+"""Converts a `call_event_logs` without partitions to one with partitions, while the service stores events.
 
-A new table takes its place at once, and the rows follow it in chunks. Each step may be the last one of a killed
-process: the next `run` finds out from the tables themselves how far it came.
+A new table takes its place at once, and the rows are copied to it in chunks. A process may be killed after any step.
+The next `run` finds out from the tables how far it came.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ COUNT = b"SELECT COUNT(*) FROM %b"
 CHUNK = b"SELECT MAX(id), COUNT(*) FROM (SELECT id FROM %b WHERE id > %d ORDER BY id LIMIT %d) AS chunk"
 BESIDE = b"FROM %b AS old LEFT JOIN call_event_logs AS new ON new.id = old.id WHERE old.id > %d AND old.id <= %d AND "
 COPY = b"INSERT IGNORE INTO call_event_logs (%b) SELECT %b " + BESIDE + b"new.id IS NULL"
-"""Another process may have been killed halfway, and a row that is in a spool, too, may come from there first."""
+"""IGNORE: a killed conversion may have copied some rows, and a drainer may insert a row from its spool first."""
 NOT_COPIED = (
     b"SELECT old.id " + BESIDE + b"(new.id IS NULL OR NOT (new.call_id <=> old.call_id "
     b"AND new.event_type <=> old.event_type AND new.created_time <=> old.created_time)) LIMIT 1"
@@ -50,25 +50,27 @@ BELOW_ALL = -(1 << 63)
 
 CHUNK_ROWS = 5000
 PAUSE_SECONDS = 0.01
-"""Between two chunks: the commits of new events come first."""
+"""The pause between two chunks lets the commits of new events go first."""
 
-Told = Callable[[int, int], object]
+Report = Callable[[int, int], object]
 
 
 class Conversion:
-    """On a connection that holds the lock of the partitions. Raises `StoreError`s.
+    """Needs a connection that holds the lock of the partitions. Raises `StoreError`.
 
-    `told` how many rows are done of how many, `reached` which step has ended.
+    It calls `report` with the numbers of copied rows and of all rows, and `reached` with the step that has ended.
     """
 
-    def __init__(self, connection: Connection, now_us: NowUs, told: Told, reached: Reached = lambda _: None) -> None:
+    def __init__(
+        self, connection: Connection, now_us: NowUs, report: Report, reached: Reached = lambda _: None
+    ) -> None:
         self._connection = connection
         self._now_us = now_us
-        self._told = told
+        self._report = report
         self._reached = reached
 
     async def run(self) -> int:
-        """Convert, or go on with it; how many rows were moved now."""
+        """Convert the table, or finish an interrupted conversion. Return the number of rows copied now."""
         if not await existing(self._connection, OLD):
             await self._check_convertible()
             await self._swap(await self._today())
@@ -80,26 +82,29 @@ class Conversion:
         return moved
 
     async def _check_convertible(self) -> None:
-        """Nothing may be lost by it, and ids must tell days."""
+        """Raises `StoreError` if the conversion would lose anything, or if the ids do not hold the time."""
         if await partitions_of(self._connection):
             raise StoreError("call_event_logs is partitioned already.")
         if attached := [row[0] for row in await self._connection.run(ATTACHED)]:
             raise StoreError(
-                f"call_event_logs has {', '.join(attached)}, which a partitioned table would not have. Nothing was "
-                "changed: take them away first."
+                f"call_event_logs has {', '.join(attached)}, which a partitioned table cannot have. Nothing was "
+                "changed: drop them first."
             )
         check_rows(await sampled(self._connection, EVENTS), EVENTS.decode())
         if await existing(self._connection, NEW) and (await self._connection.run(BOUNDS % NEW))[0][0] is not None:
             raise StoreError(f"{NEW.decode()} has rows. Nothing was changed: look at them, and drop or rename it.")
 
     async def _check_resumable(self) -> None:
-        """MariaDB and MySQL rename both tables or none; an older server may have been killed between."""
+        """Raises `StoreError` if this is no interrupted conversion.
+
+        Current servers rename both tables or none. An older server may have been killed between the two.
+        """
         if not await existing(self._connection, EVENTS) and await existing(self._connection, NEW):
             await self._connection.run(RENAME % NEW)
         if not await partitions_of(self._connection):
             raise StoreError(
-                f"{OLD.decode()} is there, but call_event_logs has no partitions: no conversion left them so. Nothing "
-                f"was changed: look at {OLD.decode()}, and rename it."
+                f"{OLD.decode()} exists, but call_event_logs has no partitions: no conversion leaves such tables. "
+                f"Nothing was changed: look at {OLD.decode()}, and rename it."
             )
 
     async def _today(self) -> date:
@@ -112,7 +117,7 @@ class Conversion:
         first = (await self._connection.run(BOUNDS % EVENTS))[0][0]
         oldest = today if first is None else min(today, day_of(first))
         if await existing(self._connection, NEW):
-            await self._connection.run(REMOVE % NEW)  # it is empty: see above
+            await self._connection.run(REMOVE % NEW)  # it is empty: `_check_convertible` has looked
         await self._connection.run(MAKE % NEW)
         self._reached("made")
         await self._connection.run(PARTITION % (NEW, definitions(days(oldest, today + ONE_DAY * AHEAD_DAYS))))
@@ -121,7 +126,7 @@ class Conversion:
         self._reached("swapped")
 
     async def _copy(self) -> int:
-        """All rows that are not there yet, each chunk compared with the old one before the next."""
+        """Copy all missing rows. Each chunk is compared with the old rows before the next one."""
         names = [b"`" + str(row[0]).encode() + b"`" for row in await self._connection.run(COLUMNS % OLD)]
         columns, of_old = b", ".join(names), b", ".join(b"old." + name for name in names)
         total = int((await self._connection.run(COUNT % OLD))[0][0])
@@ -131,7 +136,7 @@ class Conversion:
             moved += await self._connection.change(COPY % (columns, of_old, OLD, after, last))
             await self._check_copied(after, last)
             after, done = last, done + rows
-            self._told(done, total)
+            self._report(done, total)
             self._reached("copied")
             await asyncio.sleep(PAUSE_SECONDS)
         return moved
@@ -139,6 +144,6 @@ class Conversion:
     async def _check_copied(self, after: int, last: int) -> None:
         if rows := await self._connection.run(NOT_COPIED % (OLD, after, last)):
             raise StoreError(
-                f"Event {rows[0][0]} of {OLD.decode()} is not in call_event_logs, or another one with its id. Both "
-                "tables are kept: look at these rows, mend them, and run `ingest retention --convert` again."
+                f"Event {rows[0][0]} of {OLD.decode()} is not in call_event_logs, or another event has its id. Both "
+                "tables are kept: look at these rows, correct them, and run `ingest retention --convert` again."
             )

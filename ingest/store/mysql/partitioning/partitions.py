@@ -1,4 +1,4 @@
-"""Partitions of `call_event_logs` on MySQL and MariaDB: made ahead, and dropped."""
+"""Creates and drops partitions of `call_event_logs` on MySQL and MariaDB."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from ingest.store.mysql.pool import Servers
 
 SESSION = b"""SET SESSION lock_wait_timeout = 5 /*M! , alter_algorithm = 'DEFAULT' */;
 /*!80000 SET SESSION information_schema_stats_expiry = 0 */"""
-"""While a change of the table waits for a long query, all commits wait behind it: rather fail, and be tried again.
-MySQL tells sizes of up to a day ago otherwise."""
+"""While a change of the table waits for a long query, all commits wait behind it. So it fails soon, and a later round
+tries again. MySQL would otherwise report sizes that are up to a day old."""
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_retention.', LEFT(DATABASE(), 40)), %d)"
 PARTITIONS = (
     b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, PARTITION_METHOD, "
@@ -42,22 +42,21 @@ REMOVE = b"DROP TABLE %b"
 DEFINITION = b"SHOW CREATE TABLE call_event_logs"
 NAME = "CREATE TABLE `call_event_logs`"
 PARTITIONED = re.compile(r"\s+(/\*!\d+ )?PARTITION BY ")
-"""In a definition, where that of its partitions begins; MySQL has that in a comment for versions that know them."""
+"""Matches the begin of the partitions in a definition. MySQL puts them in a version comment."""
 
 SAMPLED = 16
-"""Rows of a table or partition that are looked at, evenly apart by their ids, besides the first and the last."""
+"""Rows that are read from a table or partition, evenly spread by id, besides the first and the last."""
 BY_HAND = (
     "{} holds events {} to {}, which an interrupted drop had taken out of call_event_logs, but {}. They are kept "
     "there. To bring them back: INSERT IGNORE INTO call_event_logs SELECT * FROM {}; then DROP TABLE {}."
 )
 
-
 Reached = Callable[[str], object]
-"""Told which step of several has ended; a process that is killed there leaves what the next one finds."""
+"""Called with the step that has ended. Tests kill the process there."""
 
 
 class PartitionedTable:
-    """One connection, used by one command at a time. Raises `StoreError`s."""
+    """Implements `ingest.retention.partitions.Table` on one connection, for one command at a time."""
 
     def __init__(self, connection: Connection, reached: Reached = lambda _: None) -> None:
         self.connection = connection
@@ -73,7 +72,7 @@ class PartitionedTable:
         await self.connection.end()
 
     async def lock(self, seconds_max: int) -> bool:
-        """Whether nobody else changes the partitions of this database, until `close`; waits so long for who does."""
+        """Lock the partitions of this database until `close`. Return False if another process still holds the lock."""
         return bool((await self.connection.run(GET_LOCK % seconds_max))[0][0])
 
     async def check(self) -> None:
@@ -91,21 +90,21 @@ class PartitionedTable:
         return await sampled(self.connection, b"call_event_logs PARTITION (%b)" % partition.name.encode())
 
     async def create(self, of_days: Sequence[date]) -> None:
-        """Behind all others."""
+        """Create these days after all others."""
         if of_days:
             await self.connection.run(REORGANIZE % definitions(of_days))
 
     async def finish_drop(self, before_id: int) -> None:
-        """See `ingest.retention.partitions.Table`: evidence, as the table's name says nothing of its rows."""
+        """Remove what an interrupted `drop` left. The table's name proves nothing, so its rows are checked first."""
         if await existing(self.connection, DROPPED):
             await self._check_dropped(before_id)
             await self.connection.run(REMOVE % DROPPED)
 
     async def drop(self, partition: Partition) -> None:
-        """Its rows become a table of their own first: to remove them takes a while, and holds no lock of this one then.
+        """Move the rows to a separate table, and drop that: it takes a while, but holds no lock of the events' table.
 
-        Nobody writes to that table, so what it holds is looked at once more before it goes. After an interruption
-        `finish_drop` removes it.
+        Nothing writes to the separate table, so its rows are checked once more before it is dropped. After an
+        interruption `finish_drop` drops it.
         """
         name = partition.name.encode()
         await self.connection.run(await self._definition_of(DROPPED))
@@ -130,25 +129,23 @@ class PartitionedTable:
         check_rows(await sampled(self.connection, DROPPED), table)
 
     async def _definition_of(self, table: bytes) -> bytes:
-        """Makes a table like this one, but for the partitions: not by LIKE, which makes a file for each of them."""
+        """The SQL of the same table without partitions. LIKE would first create a file for each partition."""
         definition = str((await self.connection.run(DEFINITION))[0][1])
         unpartitioned = PARTITIONED.split(definition, maxsplit=1)[0]
-        if (
-            "ROW_FORMAT=" not in unpartitioned
-        ):  # of a table made before it was stated, and the server's default may change
+        if "ROW_FORMAT=" not in unpartitioned:  # an older version did not state it, and the default may change
             unpartitioned += f" ROW_FORMAT={(await self.connection.run(ROW_FORMAT))[0][0]}"
         return unpartitioned.replace(NAME, f"CREATE TABLE `{table.decode()}`", 1).encode()
 
 
 async def partitions_of(connection: Connection) -> list[Partition]:
-    """In their order; empty if the table has none. Raises `StoreError` if they are not by ranges of ids."""
+    """The partitions in order; empty if there are none. Raises `StoreError` if they are not ranges of ids."""
     rows = [row for row in await connection.run(PARTITIONS) if row[0]]
     for name, end, _, _, method, expression, part in rows:
         if method != "RANGE" or str(expression).strip("`() ") != "id" or part:
             by = f"{method} ({expression}){' with subpartitions' if part else ''}"
             raise StoreError(
                 f"call_event_logs is partitioned by {by} (partition {name}, {end}): this service did not do that, and "
-                "drops days of ranges of id only. Nothing was dropped or made: drop such partitions by your own means."
+                "drops only partitions by ranges of id. Nothing was dropped or made: drop these partitions by hand."
             )
     return [
         Partition(row[0], None if row[1] == "MAXVALUE" else int(row[1]), int(row[2] or 0), int(row[3] or 0))
@@ -157,7 +154,7 @@ async def partitions_of(connection: Connection) -> list[Partition]:
 
 
 async def sampled(connection: Connection, table: bytes) -> list[Row]:
-    """The first row of a table, the last, and some between; each found by its key."""
+    """The first and the last row of a table, and some between. Each is found by its key."""
     first, last = (await connection.run(BOUNDS % table))[0]
     if first is None:
         return []

@@ -1,4 +1,4 @@
-"""Tables that an interrupted conversion or drop leaves: they are noticed by all that would act on `call_event_logs`."""
+"""Finds tables that an interrupted conversion or drop has left. All work on `call_event_logs` checks for them first."""
 
 from ingest.errors import StoreError
 from ingest.store.mysql.connection import Connection
@@ -18,7 +18,7 @@ async def existing(connection: Connection, table: bytes) -> bool:
 
 
 async def check_whole(connection: Connection) -> None:
-    """Raises `StoreError` while some of the events are in another table than `call_event_logs`."""
+    """Raises `StoreError` while some events are not in `call_event_logs`, but in another table."""
     if not await existing(connection, OLD):
         return
     rows = (await connection.run(TABLES % OLD))[0][1]
@@ -29,7 +29,7 @@ async def check_whole(connection: Connection) -> None:
 
 
 async def unfinished(connection: Connection) -> list[str]:
-    """What was interrupted, for people; each says what to do."""
+    """Interrupted changes, as texts for operators. Each says what to do."""
     found = []
     try:
         await check_whole(connection)
@@ -43,7 +43,7 @@ async def unfinished(connection: Connection) -> list[str]:
             )
     if await existing(connection, DROPPED):
         found.append(
-            f"An interrupted drop left {DROPPED.decode()}, with days that are beyond their time: `ingest retention "
-            "--days N` looks at them and removes them."
+            f"An interrupted drop left {DROPPED.decode()}, with days that are due to be dropped: `ingest retention "
+            "--days N` checks and removes them."
         )
     return found
