@@ -1,7 +1,7 @@
-# Every package by version and hash, and as a wheel: nothing is compiled.
+# Every package is a wheel with version and hash, so nothing is compiled.
 FROM python:3.13-slim AS build
 WORKDIR /build
-# otel: with OpenTelemetry, for INGEST_TRACING.
+# EXTRA=otel adds OpenTelemetry, which INGEST_TRACING needs.
 ARG EXTRA=
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/ingest
 COPY requirements.lock requirements-otel.lock requirements-build.lock ./
@@ -20,7 +20,7 @@ LABEL org.opencontainers.image.title="call-events-ingest" \
       org.opencontainers.image.description="Call events from telephony servers: durable in MySQL, published to RabbitMQ" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/ingest /opt/ingest
-# The only folder that is written to: locks, id slots, metrics; without MySQL and RabbitMQ also the events.
+# The service writes only to this folder: locks, id slots, metrics, the spool; events in embedded mode.
 RUN install -d -o 10001 -g 10001 -m 0750 /data
 ENV PATH=/opt/ingest/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -31,7 +31,7 @@ WORKDIR /data
 VOLUME /data
 USER 10001:10001
 EXPOSE 8000
-# Alive, not ready: starting the container again does not bring a database back.
+# The check asks for liveness, not readiness, as a restart of the container cannot repair a database.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; ports = map(os.environ.get, ('INGEST_ADMIN_PORT', 'INGEST_PORT')); urllib.request.urlopen('http://127.0.0.1:' + next((p for p in ports if p not in (None, '', '0')), '8000') + '/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM

@@ -1,4 +1,4 @@
-# Every target works on a machine that has Debian's base, Python (with venv) and make.
+# Every target works on a machine with Debian's base system, Python (with venv) and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,10 +12,10 @@ PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-r
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
-# Three processes, each with servers of its own, as many wait for something; the faults, which want the machine for themselves, come after.
+# Three processes, each with its own servers, as many tests wait. The faults run alone afterwards, as they need the whole machine.
 PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts --ignore tests/clusters
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
-# What depends on what the servers are; `make faults FLAVOUR=sid` has all faults. The rest is `make test`'s alone.
+# `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
@@ -24,12 +24,12 @@ FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_
 
 .PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk settings-doc lock clean pictures
 
-help:           ## this list
+help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
 
-install: $(VENV)/installed  ## .venv with the service and its command .venv/bin/ingest
+install: $(VENV)/installed  ## create .venv with the service and its command .venv/bin/ingest
 
-install-dev: $(VENV)/installed-dev  ## the same with what tests, checks and benchmarks need
+install-dev: $(VENV)/installed-dev  ## install, and add the packages for tests, checks and benchmarks
 
 $(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,7 +37,7 @@ $(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
 	@$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
-# Most of it is never imported here, so nothing is compiled before it is.
+# Most of these packages are never imported, so they are compiled only at their first import.
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock requirements-otel.lock
 	@$(PIP) install --no-compile --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
@@ -46,93 +46,93 @@ run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@$(BIN)/ingest migrate
 	@exec $(BIN)/ingest serve
 
-test: install-dev check servers  ## every test, on private MariaDB and RabbitMQ servers
+test: install-dev check servers  ## run every test, on private MariaDB and RabbitMQ servers
 	$(PYTEST_SHARED)
 	$(PYTEST_FAULTS) tests/faults
 
-test-mysql: install-dev sid-servers  ## what talks to servers, on real MySQL and RabbitMQ 4
+test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL and RabbitMQ 4
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
-faults: install-dev $(FLAVOUR_SERVERS)  ## ten rounds of each fault, and long outages (25 minutes); FLAVOUR=sid for real MySQL
+faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (25 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
-alerts: install-dev servers  ## every alert by its fault, and ten minutes of a healthy service without any (20 min)
+alerts: install-dev servers  ## fire every alert by its fault, and run a healthy service for ten minutes without an alert (20 min)
 	$(BIN)/pytest tests/alerts
 
-clusters: install-dev servers  ## nodes of a Galera and a RabbitMQ cluster killed and cut off under load; needs root (15 min)
+clusters: install-dev servers  ## kill and cut off nodes of a Galera and a RabbitMQ cluster under load; needs root (15 min)
 	@sh tests/setup/debian-packages.sh $(CLUSTER_PACKAGES)
 	$(BIN)/pytest tests/clusters
 
-fuzz: install-dev  ## a million inputs to all that reads a client's bytes, guided by coverage (about 10 min)
+fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs, guided by coverage (10 min)
 	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock
 	@mkdir -p var/fuzz
 	$(BIN)/python -m tests.fuzz.decode -runs=1000000 -max_len=2000 -timeout=10 -rss_limit_mb=512 \
 		-dict=tests/fuzz/json.dict -artifact_prefix=var/fuzz/ var/fuzz tests/fuzz/corpus
 
-servers:        ## Debian's packages of the servers that the tests start, if they are missing
+servers:        ## install missing Debian packages of the test servers
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)
 
-sid-servers:    ## MySQL 9 and RabbitMQ 4 in a chroot of Debian's unstable suite, in the user's cache
+sid-servers:    ## create a chroot with MySQL 9 and RabbitMQ 4 of Debian unstable, in the user's cache
 	@bash tests/setup/sid-servers.sh
 
-check: install-dev  ## lint, formatting and types
+check: install-dev  ## check lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: install-dev  ## put the code into shape
+format: install-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-budgets: install-dev servers wrk  ## the benchmarks that CI holds to their budgets
+budgets: install-dev servers wrk  ## run the benchmarks that have budgets, as CI does
 	$(BIN)/python -m bench.budgets
 
-bench-bite: install-dev servers wrk  ## show that a known slowdown breaks its budget
+bench-bite: install-dev servers wrk  ## check that known slowdowns break their budgets
 	$(BIN)/python -m bench.bite
 
-bench-compare: install-dev servers wrk  ## BASE=<rev> against the working tree: faster, slower or no difference seen, with spread
+bench-compare: install-dev servers wrk  ## compare BASE=<rev> with the working tree: faster, slower or no difference seen, with spread
 	@test -n "$(BASE)" || { echo "Name a revision: make bench-compare BASE=main"; exit 2; }
 	$(BIN)/python -m bench.compare "$(BASE)"
 
-bench-scenarios: install-dev servers wrk  ## locust's scenarios, 30 s each, on private servers
+bench-scenarios: install-dev servers wrk  ## run locust's scenarios, 30 s each, on private servers
 	$(BIN)/python -m bench.scenario
 
-bench: install-dev servers sid-servers wrk  ## figures under saturation, on both pairs of servers, into bench/results
+bench: install-dev servers sid-servers wrk  ## measure saturation on both pairs of servers, and write bench/results
 	$(BIN)/python -m bench.saturation
 	INGEST_TEST_SERVERS=sid $(BIN)/python -m bench.saturation
 
-bench-sweep: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput against connections, kept and one-shot (6 min); FLAVOUR=sid for real MySQL
+bench-sweep: install-dev $(FLAVOUR_SERVERS) wrk  ## measure throughput by connections, kept and one-shot (6 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.sweep
 
-bench-latency: install-dev $(FLAVOUR_SERVERS) wrk  ## latency at fixed rates, and while RabbitMQ restarts and the relay drains (8 min); FLAVOUR=sid for real MySQL
+bench-latency: install-dev $(FLAVOUR_SERVERS) wrk  ## measure latency at fixed rates, and while RabbitMQ restarts and the relay drains (8 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.latency --while broker-restarts --while relay-drains
 
-bench-growth: install-dev $(FLAVOUR_SERVERS) wrk  ## throughput as the table grows to 10 million rows, and by workers (15 min); FLAVOUR=sid for real MySQL
+bench-growth: install-dev $(FLAVOUR_SERVERS) wrk  ## measure throughput by rows (up to 10 million) and by workers (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.growth
 
-bench-soak: install-dev $(FLAVOUR_SERVERS) wrk  ## memory of a worker over ten minutes, and with a million events backlogged (15 min); FLAVOUR=sid for real MySQL
+bench-soak: install-dev $(FLAVOUR_SERVERS) wrk  ## measure a worker's memory over ten minutes, and with a backlog of a million events (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.soak
 
-bench-overload: install-dev $(FLAVOUR_SERVERS) wrk  ## five times the clients that saturate the service, for two minutes; FLAVOUR=sid for real MySQL
+bench-overload: install-dev $(FLAVOUR_SERVERS) wrk  ## measure the service under five times the clients that saturate it, for two minutes; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.overload
 
-bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## what a commit and a publish cost alone (1 min); FLAVOUR=sid for real MySQL
+bench-parts: install-dev $(FLAVOUR_SERVERS) wrk  ## measure a commit and a publish alone (1 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.parts
 
-bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## batches of events beside a plain multi-row insert (2 min); FLAVOUR=sid for real MySQL
+bench-batches: install-dev $(FLAVOUR_SERVERS) wrk  ## compare batches of events with a plain multi-row insert (2 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.batches
 
-bench-extras: install-dev $(FLAVOUR_SERVERS) wrk  ## what metrics, tracing and keys cost (4 min); FLAVOUR=sid for real MySQL
+bench-extras: install-dev $(FLAVOUR_SERVERS) wrk  ## measure the cost of metrics, tracing and idempotency keys (4 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.extras
 
-bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## a quiet token's latency beside a noisy one (3 min); FLAVOUR=sid for real MySQL
+bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## measure a quiet token's latency beside a noisy one (3 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.fairness
 
-bench-retention: install-dev $(FLAVOUR_SERVERS)  ## a day of ten million events published again, and three such days dropped under load (15 min); FLAVOUR=sid for real MySQL
+bench-retention: install-dev $(FLAVOUR_SERVERS)  ## replay a day of ten million events, and drop three such days under load (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.retention
 
-bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## the service beside Go, FastAPI and Laravel, in one run; FLAVOUR=sid for real MySQL
+bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## compare the service with Go, FastAPI and Laravel in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run
 
 dashboards: install-dev  ## write Grafana's dashboards from their code
@@ -141,20 +141,20 @@ dashboards: install-dev  ## write Grafana's dashboards from their code
 settings-doc: install-dev  ## write docs/settings.md from the settings' definitions
 	$(BIN)/python .ci/settings_doc.py
 
-bench-charts: install-dev  ## pictures of the results, beside them
+bench-charts: install-dev  ## draw charts of the results beside them
 	$(BIN)/python -m bench.charts
 
-peers:          ## Debian's packages that the rivals are built from, if they are missing
+peers:          ## install missing Debian packages from which the peers are built
 	@sh tests/setup/debian-packages.sh $(PEER_PACKAGES)
 
-wrk:            ## the load generator, if it is missing
+wrk:            ## install the load generator if it is missing
 	@sh tests/setup/debian-packages.sh $(BENCH_PACKAGES)
 
-pictures: install-dev servers  ## docs/*.png of the pages, from a real service under load, in Chromium (2 min)
+pictures: install-dev servers  ## make docs/*.png: pages of a real service under load, in Chromium (2 min)
 	$(BIN)/python -m tests.browser.pictures
 
-lock: install-dev  ## make the lock files anew from pyproject.toml: hashes, no addresses
+lock: install-dev  ## write the lock files from pyproject.toml, with hashes and without addresses
 	sh .ci/lock
 
-clean:          ## remove what this Makefile made
+clean:          ## remove everything that this Makefile made
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WORDS_MAX = 25
-"""In a sentence. Code in backticks counts as one word."""
+"""The limit of a sentence. Code in backticks counts as one word."""
 LINE_CHARS_MAX = 120
 """In a Markdown line, tables and links aside."""
 CHECKED = ("*.md", "ingest/*.py", "bench/*.py", "tests/*.py", "observability/*.py", ".ci/*.py", "docs/*.py")
