@@ -1,4 +1,4 @@
-"""The pages and metrics on an address of their own, for those who run the service, apart from where events come in."""
+"""The listener of the admin address, which serves pages and metrics apart from the port for events."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,13 +20,13 @@ STOP_SECONDS = 2.0
 
 
 class Admin:
-    """A listener in each worker, on the loop that it has: Granian's sockets share a port, as those for events do.
+    """A listener in each worker, on the worker's event loop. The listeners of all workers share the port.
 
-    So it lives and dies with its worker, whose state `/readyz` tells, and needs no process of its own.
+    So the listener stops with its worker, `/readyz` reports that worker's state, and no extra process is needed.
     """
 
     def __init__(self, application: Application, settings: Settings, count: Callable[[], None]) -> None:
-        """`count` is called whenever the listener fails; it starts again."""
+        """`count` is called each time the listener fails. The listener then starts again."""
         self._application = application
         self._settings = settings
         self._count = count
@@ -35,11 +35,11 @@ class Admin:
         self._stopping = False
 
     async def start(self) -> None:
-        """Begin to listen; the application is told by ASGI's lifespan messages."""
+        """Begin to listen. The application starts by ASGI's lifespan messages."""
         self._serving = supervise(self._serve, "admin", self._count)
 
     async def stop(self) -> None:
-        """Last of all, so that the drain can be watched."""
+        """Call this last, so that the pages show the drain."""
         self._stopping = True
         if self._server and self._serving:
             self._server.stop()  # type: ignore[no-untyped-call] # Granian has no types here
@@ -50,7 +50,7 @@ class Admin:
         self._server = _server(self._application, self._settings)
         await self._server.serve()
         if not self._stopping:
-            raise RuntimeError("The listener of the admin address ended by itself.")
+            raise RuntimeError("The listener of the admin address ended unexpectedly.")
 
 
 def _server(application: Application, settings: Settings) -> Server:
@@ -62,6 +62,6 @@ def _server(application: Application, settings: Settings) -> Server:
         websockets=False,
         backpressure=CONNECTIONS_MAX,
         http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
-        log_level=LogLevels.error,  # it would tell of its own start and stop beside the worker's
+        log_level=LogLevels.error,  # hides the start and stop of this listener
         log_dictconfig=log_config(settings.log_level),
     )

@@ -1,4 +1,4 @@
-"""One `ingest serve` a data folder: its supervisor has a lock there, which names it to those that come after it."""
+"""Allows one `ingest serve` per data folder. The supervisor holds a lock there, and the lock file names it."""
 
 import os
 import socket
@@ -14,14 +14,14 @@ from ingest.files.locks import FileLock, is_flocked, is_locked, lock, openers
 from ingest.settings import RUN, Settings
 
 ENDING_SECONDS_MAX = 5.0
-"""Workers whose supervisor was killed may need so long to end, if they were killed, too."""
+"""Time for killed workers of a killed supervisor to end."""
 POLL_SECONDS = 0.1
 
 LOCK = "serve.lock"
 
 
 class Supervisor(msgspec.Struct, frozen=True):
-    """Who serves from a data folder; the PID is one of its host or container."""
+    """The service that uses a data folder. The PID belongs to its host or container."""
 
     pid: int
     host: str
@@ -33,9 +33,9 @@ class Supervisor(msgspec.Struct, frozen=True):
 
 
 def claim(settings: Settings, monotonic: Monotonic = time.monotonic) -> FileLock:
-    """The folder's lock, to be kept as long as the service runs.
+    """Return the folder's lock. Keep it while the service runs.
 
-    Raises `SettingsError` if another service, or a worker that a killed one left behind, still uses the folder.
+    Raises `SettingsError` if another service, or a worker of a killed service, still uses the folder.
     """
     folder = settings.run_dir
     give_up_at = monotonic() + ENDING_SECONDS_MAX
@@ -47,13 +47,13 @@ def claim(settings: Settings, monotonic: Monotonic = time.monotonic) -> FileLock
             time.sleep(POLL_SECONDS)
     except OSError as exc:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used: {exc.strerror}.") from exc
-    with suppress(OSError):  # a full disk: the lock is held all the same
+    with suppress(OSError):  # a full disk does not affect the lock
         held.describe(msgspec.json.encode(Supervisor(os.getpid(), socket.gethostname(), settings.port)))
     return held
 
 
 def running(data_dir: Path) -> Supervisor | None:
-    """The service that uses the folder now. Creates nothing. Raises `OSError`."""
+    """Return the service that uses the folder now. Creates nothing. Raises `OSError`."""
     return _last_supervisor(data_dir / RUN) if is_locked(data_dir / RUN / LOCK) else None
 
 
@@ -66,7 +66,7 @@ def _claimed(folder: Path) -> FileLock | None:
 
 
 def _has_workers(folder: Path) -> bool:
-    """Whether a worker has a seat: one of a service that is older than this lock, or whose supervisor was killed."""
+    """True if a worker holds a worker index. Its service is older than this lock, or its supervisor was killed."""
     return bool(_worker_pids(folder)) or any(is_flocked(path) for path in folder.glob("seat-*.lock"))
 
 
@@ -75,13 +75,13 @@ def _worker_pids(folder: Path) -> list[int]:
 
 
 def _supervisor_lives(folder: Path) -> bool:
-    """Whether the process that the lock's file names has that file open still."""
+    """True if the process that the lock file names still has that file open."""
     last = _last_supervisor(folder)
     return last is not None and last.pid in openers(os.path.realpath(folder / LOCK))
 
 
 def _last_supervisor(folder: Path) -> Supervisor | None:
-    """None if its file says nothing, as after somebody deleted it."""
+    """Return None if the lock file is empty or was deleted."""
     path = folder / LOCK
     try:
         return msgspec.json.decode(path.read_bytes(), type=Supervisor) if path.is_file() else None
@@ -91,9 +91,9 @@ def _last_supervisor(folder: Path) -> Supervisor | None:
 
 def _refusal(data_dir: Path) -> str:
     folder = data_dir / RUN
-    said = f"INGEST_DATA_DIR: another `ingest serve` uses {data_dir.resolve()}"
+    refusal = f"INGEST_DATA_DIR: another `ingest serve` uses {data_dir.resolve()}"
     last, workers = _last_supervisor(folder), _worker_pids(folder)
     if last is None or (workers and not _supervisor_lives(folder) and last.host == socket.gethostname()):
         pids = ", ".join(map(str, workers)) or "not known"
-        return f"{said}: only its workers are left (PIDs: {pids}). End them, or use another data folder."
-    return f"{said} ({last}). Stop it, or use another data folder."
+        return f"{refusal}: only its workers are left (PIDs: {pids}). End them, or use another data folder."
+    return f"{refusal} ({last}). Stop it, or use another data folder."

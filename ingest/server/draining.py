@@ -1,7 +1,7 @@
-"""Between being told to stop and stopping: the worker still takes events, and asks every client to go elsewhere.
+"""After SIGTERM a worker accepts events for a while, and asks its clients to leave.
 
-`/readyz` says draining, so that a balancer sends nobody new; every HTTP/1.1 answer carries `Connection: close`, so that
-no client has a connection left to send on when the listener closes. HTTP/2 has its own word for that (GOAWAY).
+`/readyz` says draining, so a balancer sends no new client. Each HTTP/1.1 answer carries `Connection: close`, so no
+client keeps a connection to a listener that closes. HTTP/2 has GOAWAY for this.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ CLOSE = ("connection", "close")
 
 
 class Sigterm:
-    """Takes SIGTERM away from Granian: `drain` is called, and `seconds` later the worker stops.
+    """Handles SIGTERM instead of Granian: it calls `drain`, and `seconds` later it stops the worker.
 
-    A second one stops it at once. Granian stops a worker on SIGINT, too, and that is how it is passed on. Before
-    `serving` it is only noted: Granian's server does not see a signal that came before its own start, and uvloop
-    none that comes while it does not run.
+    A second SIGTERM stops the worker at once. Granian also stops a worker on SIGINT, so this class sends SIGINT. Before
+    `serving` a signal is only recorded: Granian's server misses a signal before its start, and uvloop misses one while
+    its loop does not run.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, drain: Callable[[], None]) -> None:
@@ -34,15 +34,15 @@ class Sigterm:
         self._serving = False
         self._draining = False
         loop.add_signal_handler(signal.SIGTERM, self._obey)
-        signal.signal(signal.SIGTERM, self._note)  # the loop learns of signals by another way, which is left to it
+        signal.signal(signal.SIGTERM, self._record)  # the loop's own handler, which uses a file descriptor, stays
 
     def serving(self) -> None:
-        """From now on do as it says, and as it said: the loop runs again only when the server is there."""
+        """Obey signals from now on, and a recorded one. The loop runs callbacks only after the server has started."""
         self._serving = True
         if self.received:
             self._loop.call_soon(self._obey)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _record(self, _number: int, _frame: FrameType | None) -> None:
         self.received = True
 
     def _obey(self) -> None:
@@ -57,7 +57,7 @@ class Sigterm:
 
 
 def closing(handler: Handler) -> Handler:
-    """The lane, closing each connection with its answer."""
+    """Return a handler that closes each connection with its response."""
 
     def closes(scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
         return handler(scope, protocol if scope.http_version == "2" else _Closing(protocol))
@@ -66,7 +66,7 @@ def closing(handler: Handler) -> Handler:
 
 
 class _Closing:
-    """An `HttpProtocol` whose answers close the connection."""
+    """An `HttpProtocol` whose responses close the connection."""
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol

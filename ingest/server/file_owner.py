@@ -1,4 +1,4 @@
-"""Whose files are: a command of another user must not leave files that the service cannot use."""
+"""Keeps the owner of files: a command of another user must not leave files that the service cannot use."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ from ingest.sqlite import file_of
 log = logging.getLogger("ingest.files")
 
 ENTRIES_MAX = 10_000
-"""So many files are looked at."""
+"""Limit of files that `ingest doctor` checks."""
 OWN = ("run", "slots", "spool", "*.db", "*.db-wal", "*.db-shm")
-"""Names of the service's files in the folder; a mounted volume may have others, such as `lost+found`."""
+"""Names of the service's files. A mounted volume may have other files, such as `lost+found`."""
 READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
 
 
 def check_folder(folder: Path) -> str:
-    """What was found; creates nothing. Raises `SettingsError` if the folder, or a file in it, cannot be used."""
+    """Return the result for the user. Creates nothing. Raises `SettingsError` if the folder or a file is unusable."""
     there = nearest(folder)
     if not (there.is_dir() and _may(there, WRITE | ENTER)):
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used by {name_of(os.geteuid())}.")
@@ -44,10 +44,10 @@ def check_folder(folder: Path) -> str:
 
 
 def act_as_owner(settings: Settings, *, folder: bool, writes: bool = True) -> None:
-    """Before a command touches files: as root become the service's user, so that all it leaves is of that user.
+    """Call this before a command touches files. Root becomes the service's user, who then owns all new files.
 
-    `folder`: the command uses the data folder; an SQLite database is used in any case. Raises `SettingsError` for a
-    command that writes and is run by another user than the service.
+    `folder`: the command uses the data folder. A SQLite database counts in any case. Raises `SettingsError` if the
+    command writes and another user than the service's runs it.
     """
     database = file_of(settings.database_url)
     if not (folder or database):
@@ -62,24 +62,24 @@ def act_as_owner(settings: Settings, *, folder: bool, writes: bool = True) -> No
         _become(owner)
     elif writes and (there or not _may(near, WRITE)):
         raise SettingsError(
-            f"{near} belongs to {name_of(owner.st_uid)}: run the command as that user, or the service could not use "
-            "the files that it leaves."
+            f"{near} belongs to {name_of(owner.st_uid)}: run the command as that user. Otherwise the service "
+            "cannot use files that the command creates."
         )
 
 
 def root_warning(data_dir: Path) -> str | None:
-    """What to tell if root serves from another user's folder."""
+    """Return a warning if root serves from another user's folder."""
     owner = nearest(data_dir).stat().st_uid
     if os.geteuid() or not owner:
         return None
     return (
-        f"{data_dir} belongs to {name_of(owner)}, but the service runs as root: a later service of that user could not "
-        "use the files that this one makes"
+        f"{data_dir} belongs to {name_of(owner)}, but the service runs as root: a later service of that user cannot "
+        "use the files that this one creates"
     )
 
 
 def _become(owner: os.stat_result) -> None:
-    """For good. Root stays root where that user could not run this program: then no service of it does."""
+    """Change to that user permanently. Root stays root if that user cannot run this program, so has no service."""
     if not _can_run(owner):
         log.warning("running as root: the data folder's owner cannot run this program", extra={"uid": owner.st_uid})
         return
@@ -95,7 +95,7 @@ def _can_run(owner: os.stat_result) -> bool:
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)
     try:
-        modules = (__file__, msgspec.__file__, os.__file__)  # ours, others', Python's
+        modules = (__file__, msgspec.__file__, os.__file__)  # of this project, its dependencies and Python
         return all(os.access(file, READ, effective_ids=True) for file in modules)
     finally:
         os.seteuid(0)
@@ -103,9 +103,9 @@ def _can_run(owner: os.stat_result) -> bool:
 
 
 def nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
-    full = Path(os.path.abspath(path))  # noqa: PTH100 - `..` in it must not follow a link that is missing
-    return next(found for found in (full, *full.parents) if os.path.exists(found))  # noqa: PTH110 - False also where one may not look
+    """Return the path itself, or the nearest existing folder above it."""
+    full = Path(os.path.abspath(path))  # noqa: PTH100 - `..` must not follow a missing link
+    return next(found for found in (full, *full.parents) if os.path.exists(found))  # noqa: PTH110 - False also without permission
 
 
 def name_of(uid: int) -> str:
@@ -116,14 +116,14 @@ def name_of(uid: int) -> str:
 
 
 def _owners(folder: Path, entries: list[tuple[Path, os.stat_result]]) -> set[int]:
-    """Of the folder's files; of the folder itself only if it is a user's: root's may be a mounted volume."""
+    """Return the owners of the files and of the folder. A folder of root is left out: it may be a mounted volume."""
     return {status.st_uid for _, status in entries} | ({folder.stat().st_uid} - {0})
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     own = [found for pattern in OWN for found in folder.glob(pattern)]
     for path in (*own, *(below for top in own for below in top.rglob("*"))):
-        with suppress(FileNotFoundError):  # a running service's files come and go
+        with suppress(FileNotFoundError):  # a running service creates and deletes files
             yield path, path.lstat()
 
 

@@ -1,4 +1,4 @@
-"""`ingest serve`: Granian with the workers, logs and limits that the settings ask for."""
+"""Runs Granian with the workers, logs and limits of the settings."""
 
 import json
 import logging
@@ -34,30 +34,30 @@ from ingest.telemetry.logs import log_config
 log = logging.getLogger("ingest.server")
 
 KEEP_ALIVE_SECONDS = 75
-"""How long an idle or half-sent request head may hold a connection."""
+"""Time for an idle connection, or an incomplete request head, before the connection is closed."""
 PAUSE_SECONDS = 1.0
-"""Between two starts, so that workers that cannot start do not keep a core busy."""
+"""Pause between two starts, so that workers that cannot start do not use a whole core."""
 KILL_MARGIN_SECONDS = 5
-"""A worker that is not gone this long after its own drain limit is killed."""
+"""A worker that has not ended this long after its drain timeout is killed."""
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises `SettingsError` before anything is started."""
-    owner = claim(settings)  # before anything of a running service could be changed
+    """Serve until a signal stops the service. Raises `SettingsError` before anything starts."""
+    owner = claim(settings)  # before this start could change files of a running service
     address = literal("INGEST_HOST", settings.host)
     check_free("INGEST_HOST, INGEST_PORT", address, settings.port)
     if settings.admin_port:
         admin = literal("INGEST_ADMIN_HOST", settings.admin_host)
         check_free("INGEST_ADMIN_HOST, INGEST_ADMIN_PORT", admin, settings.admin_port)
     certificates = Certificates(settings) if settings.tls_cert else None
-    make_store(settings)  # so that a wrong URL is told here, once, and not by every worker
+    make_store(settings)  # reports a wrong URL once, before the workers start
     metric_files(settings).clear()
     watch_in_thread(owner)
     obey_in_forked()
     if settings.watchdog_seconds:
         watch(beats_folder(settings), settings.watchdog_seconds)
     if settings.server_metrics_port:
-        # Granian's exporter has threads before it makes its workers: a forked one may never accept a connection.
+        # Granian's exporter starts threads before the workers. A worker forked then may never accept a connection.
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
     server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
@@ -70,20 +70,20 @@ def serve(settings: Settings) -> None:
     if certificates:
         Renewals(certificates).watch(lambda: _replace_workers(server))
     while _gave_up(server):
-        log.error("workers died one soon after the other; the service starts again", extra={"pause": PAUSE_SECONDS})
+        log.error("several workers died within seconds; the service starts again", extra={"pause": PAUSE_SECONDS})
         time.sleep(PAUSE_SECONDS)
         if server.interrupt_signal:
-            return  # told to stop meanwhile
+            return  # a signal came during the pause
         server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
 
 
 def _replace_workers(server: AbstractServer[Any]) -> None:
-    """One by one, as after SIGHUP."""
+    """Replace the workers one by one, as after SIGHUP."""
     server.signal_handler_reload()  # type: ignore[no-untyped-call] # Granian has no types here
 
 
 def _gave_up(server: AbstractServer[Any]) -> bool:
-    """Serve; True if Granian ended because a worker died soon after it had taken another's place (within 5.5 s)."""
+    """Serve. Return True if Granian ended because a replaced worker died again within 5.5 s."""
     try:
         server.serve()
     except SystemExit as exc:
@@ -94,18 +94,18 @@ def _gave_up(server: AbstractServer[Any]) -> bool:
 
 
 class TlsServer(MPServer):
-    """Gives each worker that starts the certificate of that moment; Granian's own knows the files of its start only."""
+    """Gives each new worker the current certificate. Granian's own server reads the files only at its start."""
 
     def __init__(self, certificates: Certificates, target: str, **options: Any) -> None:
         self._certificates = certificates
         super().__init__(target, **options)
 
     def build_ssl_context(self, *_: object) -> None:
-        """There is none to keep: see `ssl_ctx`."""
+        """Do nothing: `ssl_ctx` builds the context for each worker."""
 
     @property
-    def ssl_ctx(self) -> TlsContext:  # type: ignore[override] # a tuple in Granian, which reads it and no more
-        """Read once for each worker."""
+    def ssl_ctx(self) -> TlsContext:  # type: ignore[override] # an attribute in Granian, which only reads it
+        """Granian reads it once for each worker."""
         return self._certificates.context()
 
 
@@ -117,7 +117,7 @@ def make_server(
     factory: bool = True,
     certificates: Certificates | None = None,
 ) -> AbstractServer[Any]:
-    """Granian for an application, or a factory of it; the host must be an IP address. HTTPS with `certificates`."""
+    """Return Granian for an application or its factory. The host must be an IP address. `certificates` enable HTTPS."""
     make = partial(TlsServer, certificates) if certificates else Granian
     return make(
         target,
@@ -143,12 +143,12 @@ def make_server(
 
 
 def stop_seconds_max(settings: Settings) -> int:
-    """From SIGTERM to the end of the last worker, whatever hangs."""
+    """Return the longest time from SIGTERM to the end of the last worker, even if it hangs."""
     return math.ceil(settings.drain_delay_seconds + settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS
 
 
 def _invitation(settings: Settings) -> str:
-    """The one line that lets a newcomer try it."""
+    """Return a command with which a new user can send an event."""
     token = WELL_KNOWN_TOKEN if not settings.api_tokens else "YOUR-TOKEN"
     scheme = "https" if settings.tls_cert else "http"
     return (

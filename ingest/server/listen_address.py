@@ -1,4 +1,4 @@
-"""Where the service listens: names to the literals that Granian wants, and whether a port is free."""
+"""Resolves the address to listen on, because Granian needs an IP address, and checks that the port is free."""
 
 import ipaddress
 import socket
@@ -7,7 +7,7 @@ from ingest.errors import SettingsError
 
 
 def literal(variable: str, host: str) -> str:
-    """The IP address of a host. Raises `SettingsError`."""
+    """Return the IP address of a host. Raises `SettingsError`."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -19,7 +19,7 @@ def literal(variable: str, host: str) -> str:
 
 
 def check_free(variables: str, address: str, port: int) -> None:
-    """Granian itself ends with a trace when the port is taken. Raises `SettingsError`."""
+    """Raise `SettingsError` if the port is taken. Granian itself would end with a traceback."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT reach a worker from its first moment on: where nobody hears them, they are held back.
+"""Blocks SIGTERM and SIGINT while a starting worker would lose them.
 
-Two such places: a forked process, before it has put the supervisor's handlers away (Python forgets what comes until
-then), and between Granian's handlers, which uvloop leaves unheard while it does not run, and the worker's own.
-A signal that is held back stays pending in the kernel, and comes when it is let through.
+A worker would lose a signal twice. The first time is after the fork, until it removes the supervisor's handlers: Python
+forgets signals until then. The second time is until its own handlers exist: uvloop ignores Granian's handlers while its
+loop does not run. The kernel keeps a blocked signal pending, and delivers it when it is unblocked.
 """
 
 import os
@@ -12,7 +12,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def hold_back() -> None:
-    """For this thread, and what it makes. Holding back what is held back does nothing."""
+    """Block the signals for this thread and the threads and processes that it starts. Repeated calls do nothing."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
@@ -21,7 +21,7 @@ def let_through() -> None:
 
 
 def obey_in_forked() -> None:
-    """From now on a process that is forked ends by a stop signal until it has handlers of its own."""
+    """Make a stop signal end each forked process until the process has its own handlers."""
     os.register_at_fork(before=hold_back, after_in_parent=let_through, after_in_child=_obey)
 
 

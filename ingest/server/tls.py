@@ -1,7 +1,7 @@
-"""The files of `INGEST_TLS_…`: checked before anything starts, and watched: a renewed certificate needs no restart.
+"""Checks the files of `INGEST_TLS_…` before the start and watches them, so a renewed certificate needs no restart.
 
-Workers never read the files themselves. While somebody renews them, certificate and key do not fit for a moment, and a
-worker that started then would die. So the supervisor copies files that fit into memory, and workers read the copy.
+Workers never read the files themselves. During a renewal, certificate and key do not match for a moment, and a worker
+that started then would die. So the supervisor copies matching files into memory, and workers read the copy.
 """
 
 import logging
@@ -22,27 +22,27 @@ log = logging.getLogger("ingest.server")
 
 WATCH_SECONDS = 1.0
 COPIES_MAX = 8
-"""Kept at a time: a worker that is just starting reads the copy that it was started with."""
+"""Copies in memory. A worker that is starting reads the copy that it was given."""
 
 TlsContext = tuple[bool, str, str, None, str, str | None, list[str], bool]
-"""What Granian gives to a worker: on, certificate, key, password, TLS version, authority, revocation lists, verify."""
+"""Granian's TLS options: on, certificate, key, password, TLS version, authority, revocation lists, verify."""
 
 
 class Certificates:
-    """The last files that fit together. Safe to use from several threads."""
+    """The last files that match. Safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `SettingsError` if the files do not fit now."""
+        """Raises `SettingsError` if the files do not match now."""
         self._settings = settings
         self._lock = threading.Lock()
         self._contents: Mapping[str, bytes] = {}
         self._copies: deque[dict[str, int]] = deque()
         self.generation = 0
-        """How often files that fit were copied."""
+        """Number of times that matching files were copied."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Copy the files if they have changed. Raises `SettingsError` if they do not fit: the last copy stays."""
+        """Copy the files if they have changed. Raises `SettingsError` if they do not match; the last copy stays."""
         with self._lock:
             contents = {path: _content(variable, path) for variable, path in _files(self._settings)}
             if contents == self._contents:
@@ -60,10 +60,10 @@ class Certificates:
                 _close(self._copies.popleft())
 
     def context(self) -> TlsContext:
-        """For a worker that starts now.
+        """Return Granian's arguments for a worker that starts now.
 
-        From TLS 1.2 on: there are telephony servers that do not speak 1.3, and Granian's TLS (rustls) has none of
-        1.2's weak ciphers.
+        They allow TLS 1.2, because some telephony servers do not support 1.3. Granian's TLS library (rustls) has no
+        weak ciphers of 1.2.
         """
         try:
             self.refresh()
@@ -76,15 +76,15 @@ class Certificates:
 
 
 class Renewals:
-    """Asks for new workers when the files have changed and fit."""
+    """Asks for new workers when the files have changed and match."""
 
     def __init__(self, certificates: Certificates) -> None:
         self._certificates = certificates
         self._served = certificates.generation
         self._problem: str | None = None
 
-    def look(self) -> bool:
-        """Whether workers serve an older certificate than the files hold. A problem is logged once."""
+    def check(self) -> bool:
+        """Return whether the workers serve an older certificate than the files hold. A problem is logged once."""
         try:
             self._certificates.refresh()
             self._problem = None
@@ -92,7 +92,7 @@ class Renewals:
             if str(exc) != self._problem:
                 log.error(
                     "the changed TLS files are not used",
-                    extra={"reason": str(exc), "kept": "the service goes on with the last certificate"},
+                    extra={"reason": str(exc), "kept": "the service keeps the last certificate"},
                 )
             self._problem = str(exc)
         renewed = self._certificates.generation != self._served
@@ -102,23 +102,23 @@ class Renewals:
         return renewed
 
     def watch(self, replace_workers: Callable[[], object]) -> None:
-        """Look each second, in a thread, as long as this process lives."""
-        threading.Thread(target=self._look_for_ever, args=(replace_workers,), name="tls-files", daemon=True).start()
+        """Check the files each second, in a thread, until this process ends."""
+        threading.Thread(target=self._check_for_ever, args=(replace_workers,), name="tls-files", daemon=True).start()
 
-    def _look_for_ever(self, replace_workers: Callable[[], object]) -> None:
+    def _check_for_ever(self, replace_workers: Callable[[], object]) -> None:
         while True:
             time.sleep(WATCH_SECONDS)
             try:
-                if self.look():
+                if self.check():
                     replace_workers()
             except Exception:
-                log.exception("the TLS files could not be looked at; it is tried again")
+                log.exception("the TLS files could not be checked; the service tries again")
 
 
 def check_tls(settings: Settings, copies: Mapping[str, str] | None = None) -> str:
-    """What was found, for people. Raises `SettingsError`, which names the file at fault and its variable.
+    """Return the result for the user. Raises `SettingsError`, which names the faulty file and its variable.
 
-    `copies`: path of a file → path of its copy, which is read instead.
+    `copies`: path of a file → path of its copy, which is read instead of the file.
     """
     if not settings.tls_cert:
         return "off"
@@ -127,19 +127,19 @@ def check_tls(settings: Settings, copies: Mapping[str, str] | None = None) -> st
     at = copies or {}
     _check_pair(settings, at)
     if not settings.tls_client_ca:
-        return f"{settings.tls_cert} and its key fit"
+        return f"{settings.tls_cert} and its key match"
     _check_authority(settings.tls_client_ca, at)
-    return f"{settings.tls_cert} and its key fit; clients need a certificate of {settings.tls_client_ca}"
+    return f"{settings.tls_cert} and its key match; clients need a certificate of {settings.tls_client_ca}"
 
 
 def _files(settings: Settings) -> list[tuple[str, str]]:
-    """Variable and path of each file that is set."""
+    """Return variable and path of each file that is set."""
     paths = {"CERT": settings.tls_cert, "KEY": settings.tls_key, "CLIENT_CA": settings.tls_client_ca}
     return [(f"INGEST_TLS_{name}", path) for name, path in paths.items() if path]
 
 
 def _content(variable: str, path: str) -> bytes:
-    """Of the file that the path names now, whatever links lead there."""
+    """Read the file, also through symbolic links."""
     try:
         return Path(path).read_bytes()
     except OSError as exc:
@@ -148,10 +148,8 @@ def _content(variable: str, path: str) -> bytes:
 
 def _check_pair(settings: Settings, at: Mapping[str, str]) -> None:
     def no_password() -> str:
-        """Instead of OpenSSL's, which would ask at the terminal."""
-        raise SettingsError(
-            "INGEST_TLS_KEY is encrypted: give a key without a password, readable for the service alone."
-        )
+        """Replace OpenSSL's function, which would ask at the terminal."""
+        raise SettingsError("INGEST_TLS_KEY is encrypted: use a key without a password that only the service can read.")
 
     certificate, key = settings.tls_cert, settings.tls_key
     try:
@@ -171,7 +169,7 @@ def _check_authority(path: str, at: Mapping[str, str]) -> None:
 
 
 def _in_memory(content: bytes) -> int:
-    """A file without a name, which nobody but this user's processes can open."""
+    """Write to a file without a name. Only processes of this user can open it."""
     descriptor = os.memfd_create("ingest-tls")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(content)
@@ -179,7 +177,7 @@ def _in_memory(content: bytes) -> int:
 
 
 def _path_of(descriptor: int) -> str:
-    """As other processes of this user may open it."""
+    """Return the path by which other processes of this user open it."""
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 

@@ -1,7 +1,7 @@
-"""A worker whose event loop stands still is killed, so that its clients do not wait, and another takes its place.
+"""Kills a worker whose event loop does not run, so that its clients do not wait and a new worker replaces it.
 
-Each worker writes the time into a file of its own, and the supervisor reads them. Nothing is lost by the kill: what was
-acknowledged is durable, and of the rest the clients learn by the closed connection that it was not.
+Each worker writes the time into its own file, and the supervisor reads the files. The kill loses nothing: acknowledged
+events are durable, and for all others the closed connection tells the client to retry.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ from ingest.files.locks import holders_of_lost, lock
 log = logging.getLogger("ingest.watchdog")
 
 BEAT_SECONDS = 0.5
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 STALL_SECONDS = 2.0
-"""A watchdog that was held up for so long, as its whole machine may be, gives the workers time to beat again."""
+"""If the watchdog, or the whole machine, was suspended this long, the workers get time to beat again."""
 
 _BEAT = struct.Struct("d")
 _PID = re.compile("[1-9][0-9]{0,9}")
 
 
 async def beat(folder: Path, monotonic: Monotonic) -> None:
-    """Tell that this process's event loop turns, until cancelled.
+    """Write the time of this process's event loop until cancelled.
 
-    The file's lock, which ends with the process, tells that the process in its name is no other one yet.
+    The file's lock ends with the process. It shows that the process id in the file's name still means this process.
     """
     path = folder / str(os.getpid())
-    while (held := lock(path)) is None:  # noqa: ASYNC110 - another process's lock tells nobody of its end
-        await asyncio.sleep(BEAT_SECONDS)  # the supervisor looks at what an earlier process of this number left
+    while (held := lock(path)) is None:  # noqa: ASYNC110 - a lock of another process has no event
+        await asyncio.sleep(BEAT_SECONDS)  # the supervisor is reading the file of an earlier process with this id
     try:
         while True:
             if held.intact or held.renew():
@@ -51,7 +51,7 @@ async def beat(folder: Path, monotonic: Monotonic) -> None:
 
 
 class Watchdog:
-    """Looks after the workers that have begun to beat. `monotonic` is the same clock in all processes."""
+    """Watches the workers that have begun to beat. `monotonic` is the same clock in all processes."""
 
     def __init__(self, folder: Path, limit_seconds: float, kill: Callable[[int], None], monotonic: Monotonic) -> None:
         self._folder = folder
@@ -60,28 +60,30 @@ class Watchdog:
         self._monotonic = monotonic
         self._looked = self._fair_from = monotonic()
         self._beats: dict[str, float] = {}
-        """Process id → its last beat: a worker that stands still cannot make its file anew if somebody deletes it."""
+        """Process id → last beat. It is kept because a worker that hangs cannot restore a deleted file."""
 
-    def look(self) -> None:
-        """Kill whoever has not beaten for the limit."""
+    def check(self) -> None:
+        """Kill each worker whose last beat is older than the limit."""
         now = self._monotonic()
         if now - self._looked > STALL_SECONDS:
             self._fair_from = now
         self._looked = now
         for name in self._workers():
             try:
-                self._look_at(self._folder / name, now)
+                self._check(self._folder / name, now)
             except Exception:
-                log.exception("the watchdog cannot look after a worker; it goes on", extra={"worker": name})
+                log.exception(
+                    "the watchdog cannot check a worker; it continues with the others", extra={"worker": name}
+                )
 
     def _workers(self) -> set[str]:
-        """Process ids. Other names in the folder are no worker's."""
+        """Return the process ids of workers. Other names in the folder are ignored."""
         with suppress(FileNotFoundError):
             names = [path.name for path in self._folder.iterdir()]
             return {*filter(_PID.fullmatch, names), *self._beats}
         return {*self._beats}
 
-    def _look_at(self, path: Path, now: float) -> None:
+    def _check(self, path: Path, now: float) -> None:
         try:
             beaten = _last_beat(path)
         except FileNotFoundError:
@@ -91,12 +93,12 @@ class Watchdog:
             return
         self._beats[path.name] = beaten
         if now - max(beaten, self._fair_from) > self._limit_seconds:
-            log.error("a worker stands still and is killed", extra={"worker": int(path.name)})
+            log.error("the event loop of a worker does not run; the worker is killed", extra={"worker": int(path.name)})
             self._kill(int(path.name))
 
 
 def _last_beat(path: Path) -> float | None:
-    """None if there is none yet, or its process is dead; then its file is removed."""
+    """Return None if there is no beat yet, or if the process is dead. Then remove the file."""
     content = _read(path)
     if len(content) < _BEAT.size:
         return None
@@ -109,7 +111,7 @@ def _last_beat(path: Path) -> float | None:
 
 
 def _read(path: Path) -> bytes:
-    """The beat; nothing of what is no regular file, which could hold up whoever reads it."""
+    """Return the beat, or nothing if it is not a regular file: reading a pipe could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return os.pread(descriptor, _BEAT.size, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
@@ -118,21 +120,21 @@ def _read(path: Path) -> bytes:
 
 
 def watch(folder: Path, limit_seconds: float) -> None:
-    """Look after the workers in a thread, as long as this process lives."""
+    """Watch the workers in a thread until this process ends."""
     watchdog = Watchdog(folder, limit_seconds, kill, time.monotonic)
-    threading.Thread(target=_look_for_ever, args=(watchdog,), name="watchdog", daemon=True).start()
+    threading.Thread(target=_check_for_ever, args=(watchdog,), name="watchdog", daemon=True).start()
 
 
 def kill(pid: int) -> None:
-    """Raises `ChildProcessError` for what is no worker of this supervisor: a file's name alone kills nobody."""
+    """Kill a worker. Raises `ChildProcessError` for any other process, so a wrong file name does no harm."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     os.kill(pid, signal.SIGKILL)
 
 
-def _look_for_ever(watchdog: Watchdog) -> None:
+def _check_for_ever(watchdog: Watchdog) -> None:
     while True:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(CHECK_SECONDS)
         try:
-            watchdog.look()
+            watchdog.check()
         except Exception:
-            log.exception("the watchdog could not look after the workers; it goes on")
+            log.exception("the watchdog could not check the workers; it tries again")

@@ -1,4 +1,4 @@
-"""Makes what publishes: a worker's dispatcher and relays, with an order to keep or without one."""
+"""Makes the dispatcher and the relays of a worker, for a stream in order or for a queue."""
 
 import time
 from typing import cast
@@ -25,12 +25,12 @@ from ingest.telemetry.outage import Outage
 
 
 def keeps_order(settings: Settings) -> bool:
-    """Whether each event is in the stream once, and the events of a call in their order."""
+    """True if the stream has each event once, and the events of a call in order."""
     return settings.publish_to == "stream" and settings.database_url.startswith("mysql:")
 
 
 class Publishing(msgspec.Struct, frozen=True):
-    """What all who publish share; where the order counts, database and publisher are such as keep it."""
+    """Collaborators of dispatcher and relays. If order is kept, `database` and `publisher` are the ordered kinds."""
 
     settings: Settings
     publisher: Publisher
@@ -45,7 +45,7 @@ class Publishing(msgspec.Struct, frozen=True):
         return RelayModeStore(store, self.queue) if self._ordered else store
 
     def relay(self) -> Relay:
-        """Of the database's outbox."""
+        """Make the relay of the database's outbox."""
         if ordered := self._ordered:
             return OrderedRelay(ordered[1], ordered[0], self._relay_tools)
         return Relay(self.database, self.publisher, self._relay_tools)

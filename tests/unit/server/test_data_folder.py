@@ -1,4 +1,4 @@
-"""Whose a data folder is, and what tells it when lock files are gone or supervisors were killed."""
+"""One service per data folder, even if lock files were deleted or supervisors were killed."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def owner(settings: Settings) -> FileLock:
 
 
 def hurried() -> Callable[[], float]:
-    """A clock by which the second look is too late."""
+    """Return a clock by which the second attempt is too late."""
     times = iter((0.0, 100.0))
     return lambda: next(times)
 
@@ -36,7 +36,7 @@ def refusal(settings: Settings) -> str:
     return str(raised.value)
 
 
-def test_second_service_is_told_whose_the_folder_is(settings: Settings, owner: FileLock) -> None:
+def test_second_service_is_refused_and_the_first_one_named(settings: Settings, owner: FileLock) -> None:
     assert f"(PID {os.getpid()}, port 8123)" in refusal(settings)
 
     owner.release()
@@ -44,7 +44,7 @@ def test_second_service_is_told_whose_the_folder_is(settings: Settings, owner: F
     claim(settings).release()
 
 
-def test_running_service_is_known_and_asking_changes_nothing(settings: Settings) -> None:
+def test_running_service_is_found_without_changing_anything(settings: Settings) -> None:
     assert running(settings.data_dir) is None
     assert not settings.data_dir.exists()
 
@@ -58,7 +58,7 @@ def test_running_service_is_known_and_asking_changes_nothing(settings: Settings)
 
 
 @pytest.mark.parametrize("what", [LOCK, ""])
-def test_folder_is_not_free_when_its_lock_or_the_whole_of_it_was_deleted(
+def test_folder_stays_in_use_if_its_lock_or_all_of_it_was_deleted(
     settings: Settings, owner: FileLock, what: str
 ) -> None:
     gone = settings.data_dir / "run" / what
@@ -70,7 +70,7 @@ def test_folder_is_not_free_when_its_lock_or_the_whole_of_it_was_deleted(
     assert f"PID {os.getpid()}" in refusal(settings)
 
 
-def test_folder_is_not_free_while_a_worker_of_a_dead_supervisor_lives(settings: Settings, owner: FileLock) -> None:
+def test_folder_stays_in_use_while_a_worker_of_a_dead_supervisor_lives(settings: Settings, owner: FileLock) -> None:
     owner.release()
     worker_index = take_worker_index(settings.data_dir / "run")
 
@@ -82,14 +82,14 @@ def test_folder_is_not_free_while_a_worker_of_a_dead_supervisor_lives(settings: 
     claim(settings).release()
 
 
-def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert "INGEST_DATA_DIR" in refusal(Settings(data_dir=tmp_path / "file"))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"pid": "none"}'])
-def test_lock_that_says_nothing_is_a_lock_all_the_same(settings: Settings, owner: FileLock, content: bytes) -> None:
+def test_lock_file_with_damaged_content_still_locks(settings: Settings, owner: FileLock, content: bytes) -> None:
     owner.path.write_bytes(content)
 
     assert "another `ingest serve` uses" in refusal(settings)

@@ -1,4 +1,4 @@
-"""A lane whose answers close their connections."""
+"""Handlers that close their connections, and the handling of SIGTERM."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.unit.fakes import FakeHeaders, FakeProtocol, FakeScope, until
 
 
 async def echo(scope: Scope, protocol: HttpProtocol) -> None:
-    """Reads a body whole; in parts if it is to be PUT, and answers in a stream then."""
+    """Read the whole body and send it back; for PUT read and send it in parts."""
     if scope.method == "PUT":
         transport = protocol.response_stream(201, [("a", "b")])
         async for part in protocol:
@@ -45,7 +45,7 @@ async def test_streamed_answer_closes_the_connection() -> None:
     assert b"".join(protocol.streamed) == b"abc"
 
 
-async def test_it_is_said_once() -> None:
+async def test_header_is_sent_once() -> None:
     answers: list[list[tuple[str, str]]] = []
 
     class Recording(FakeProtocol):
@@ -57,7 +57,7 @@ async def test_it_is_said_once() -> None:
     assert answers == [[("connection", "close")]]
 
 
-async def test_http_2_has_no_such_header() -> None:
+async def test_http_2_responses_have_no_connection_header() -> None:
     protocol = FakeProtocol()
     await closing(echo)(FakeScope(FakeHeaders({}), "POST", http_version="2"), protocol)
 
@@ -67,11 +67,11 @@ async def test_http_2_has_no_such_header() -> None:
 
 @pytest.fixture
 async def seen() -> AsyncIterator[list[str]]:
-    """What came of the signals; SIGINT is Granian's to handle."""
+    """The effects of the signals. Granian handles SIGINT."""
     loop = asyncio.get_running_loop()
-    made: list[str] = []
-    loop.add_signal_handler(signal.SIGINT, made.append, "stop")
-    yield made
+    effects: list[str] = []
+    loop.add_signal_handler(signal.SIGINT, effects.append, "stop")
+    yield effects
     loop.remove_signal_handler(signal.SIGTERM)
     loop.remove_signal_handler(signal.SIGINT)
 
@@ -96,7 +96,7 @@ async def test_second_sigterm_stops_at_once(seen: list[str]) -> None:
     assert seen == ["drain", "stop"]
 
 
-async def test_sigterm_before_the_server_is_there_is_noted(seen: list[str]) -> None:
+async def test_sigterm_before_the_server_has_started_is_recorded(seen: list[str]) -> None:
     sigterm = Sigterm(asyncio.get_running_loop(), 0.0, lambda: seen.append("drain"))
     os.kill(os.getpid(), signal.SIGTERM)
     await until(lambda: sigterm.received)
@@ -104,7 +104,7 @@ async def test_sigterm_before_the_server_is_there_is_noted(seen: list[str]) -> N
     assert seen == []
 
 
-def test_sigterm_while_the_loop_stands_still_is_not_lost() -> None:
+def test_sigterm_while_the_loop_does_not_run_is_not_lost() -> None:
     seen: list[str] = []
     loop = uvloop.new_event_loop()
     before = signal.getsignal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A worker obeys SIGTERM from its first moment: what comes where nobody hears it is held back."""
+"""A worker obeys SIGTERM from its start: a signal that it could lose is blocked."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ FORKED = """
 import os, signal
 from ingest.server.signals import obey_in_forked
 
-# Before the child has put the supervisor's handlers away: as if the supervisor were quicker than the child's start.
+# A signal before the child removes the supervisor's handlers, as if the supervisor were faster than the child.
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIG{name}))
 obey_in_forked()
 signal.signal(signal.SIG{name}, lambda *_: None)
@@ -27,7 +27,7 @@ import asyncio, os, signal
 from ingest.server.app import create
 from ingest.server.draining import Sigterm
 
-signal.signal(signal.SIGTERM, lambda *_: None)  # as Granian's, which uvloop does not hear before it runs
+signal.signal(signal.SIGTERM, lambda *_: None)  # like Granian's handler, which uvloop ignores before it runs
 application = create()
 os.kill(os.getpid(), signal.SIGTERM)
 try:
@@ -46,9 +46,9 @@ def run(program: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT"])
-def test_forked_process_obeys_a_signal_that_comes_before_it_has_begun(tmp_path: Path, name: str) -> None:
+def test_forked_process_obeys_a_signal_before_its_start(tmp_path: Path, name: str) -> None:
     assert run(FORKED.replace("{name}", name), tmp_path) == f"{-signal.Signals['SIG' + name]} set()"
 
 
-def test_worker_obeys_a_signal_that_comes_before_its_own_handler(tmp_path: Path) -> None:
+def test_worker_obeys_a_signal_before_it_has_its_own_handler(tmp_path: Path) -> None:
     assert run(CREATED, tmp_path).endswith("stopped")

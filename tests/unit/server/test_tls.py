@@ -16,7 +16,7 @@ from tests.certificates import Authority
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """ca, cert and key, and another pair."""
+    """The files ca, cert and key, and another pair."""
     authority = Authority(tmp_path / "ca")
     authority.sign_for("localhost", tmp_path / "cert", tmp_path / "key")
     authority.sign_for("localhost", tmp_path / "other-cert", tmp_path / "other-key")
@@ -27,12 +27,12 @@ def settings(folder: Path, cert: str = "cert", key: str = "key", client_ca: str 
     return Settings(tls_cert=str(folder / cert), tls_key=str(folder / key), tls_client_ca=str(folder / client_ca))
 
 
-def test_files_that_fit_are_fine(files: Path) -> None:
+def test_matching_files_are_accepted(files: Path) -> None:
     assert check_tls(settings(files)).endswith(f"clients need a certificate of {files / 'ca'}")
     assert Certificates(settings(files)).context()[-1] is True
 
 
-def test_without_tls_no_file_is_looked_for() -> None:
+def test_without_tls_no_file_is_read() -> None:
     assert check_tls(Settings()) == "off"
 
 
@@ -75,7 +75,7 @@ def test_authority_must_be_a_certificate(files: Path) -> None:
 
 
 def served(certificates: Certificates) -> tuple[bytes, bytes]:
-    """Certificate and key that a worker gets which starts now."""
+    """Return certificate and key of a worker that starts now."""
     _, certificate, key, *_ = certificates.context()
     return Path(certificate).read_bytes(), Path(key).read_bytes()
 
@@ -85,14 +85,14 @@ def content(folder: Path, *names: str) -> tuple[bytes, ...]:
 
 
 def link(folder: Path, version: str) -> None:
-    """As Kubernetes does: the files are links into a folder that is itself a link, which is replaced in one step."""
+    """Replace the folder of the secret in one step, as Kubernetes does. The folder is a link, and so are the files."""
     (folder / "..new").symlink_to(version)
     (folder / "..new").replace(folder / "..data")
 
 
 @pytest.fixture
 def secret(files: Path) -> Path:
-    """A folder as Kubernetes mounts a secret, with the first pair; the second waits in `v2`."""
+    """A folder like a secret of Kubernetes. It has the first pair; the second pair is in `v2`."""
     for version, names in (("v1", ("cert", "key")), ("v2", ("other-cert", "other-key"))):
         (files / version).mkdir()
         for name, source in zip(("tls.crt", "tls.key"), names, strict=True):
@@ -103,36 +103,36 @@ def secret(files: Path) -> Path:
     return files
 
 
-def test_renewed_files_behind_links_are_found_and_told_once(secret: Path) -> None:
+def test_renewed_files_behind_links_are_reported_once(secret: Path) -> None:
     certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
     renewals = Renewals(certificates)
     assert served(certificates) == content(secret, "cert", "key")
-    assert not renewals.look()
+    assert not renewals.check()
 
     link(secret, "v2")
 
-    assert [renewals.look(), renewals.look()] == [True, False]
+    assert [renewals.check(), renewals.check()] == [True, False]
     assert served(certificates) == content(secret, "other-cert", "other-key")
 
 
-def test_a_worker_that_starts_after_a_renewal_does_not_hide_it_from_the_others(secret: Path) -> None:
+def test_renewal_is_reported_even_if_a_worker_started_after_it(secret: Path) -> None:
     certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
     renewals = Renewals(certificates)
     link(secret, "v2")
 
     assert served(certificates) == content(secret, "other-cert", "other-key")
 
-    assert renewals.look()
+    assert renewals.check()
 
 
-def test_files_that_do_not_fit_are_not_served_and_told_once(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_do_not_match_are_not_served_and_logged_once(files: Path, caplog: pytest.LogCaptureFixture) -> None:
     certificates = Certificates(settings(files))
     renewals = Renewals(certificates)
     before = content(files, "cert", "key")
 
     (files / "cert").write_bytes((files / "other-cert").read_bytes())
 
-    assert [renewals.look(), renewals.look()] == [False, False]
+    assert [renewals.check(), renewals.check()] == [False, False]
     assert served(certificates) == before
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "the changed TLS files are not used"
@@ -140,21 +140,21 @@ def test_files_that_do_not_fit_are_not_served_and_told_once(files: Path, caplog:
 
     (files / "key").write_bytes((files / "other-key").read_bytes())
 
-    assert renewals.look()
+    assert renewals.check()
     assert served(certificates) == content(files, "cert", "key")
 
 
-def test_a_missing_file_leaves_the_last_certificate(files: Path) -> None:
+def test_last_certificate_is_kept_if_a_file_is_missing(files: Path) -> None:
     certificates = Certificates(settings(files))
     before = content(files, "cert", "key")
 
     (files / "key").unlink()
 
-    assert not Renewals(certificates).look()
+    assert not Renewals(certificates).check()
     assert served(certificates) == before
 
 
-def test_copies_are_bounded_and_the_last_ones_stay_readable(files: Path) -> None:
+def test_number_of_copies_is_limited_and_the_last_ones_stay_readable(files: Path) -> None:
     certificates = Certificates(settings(files))
     opened = len(list(Path("/proc/self/fd").iterdir()))
     contexts = []

@@ -1,4 +1,4 @@
-"""Who is killed for standing still, and who is not."""
+"""The watchdog kills a worker whose event loop does not run, and nothing else."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ LIMIT_SECONDS = 4.0
 STEP_SECONDS = 1.0
 
 
-class Looks:
-    """A watchdog on fake time, which looks every second, and whom it would kill."""
+class WatchedFolder:
+    """A watchdog on fake time that checks every second, and the processes that it would kill."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,120 +26,120 @@ class Looks:
         self.killed: list[int] = []
         self._watchdog = Watchdog(folder, LIMIT_SECONDS, self.killed.append, self.clock.monotonic)
 
-    def for_seconds(self, seconds: float) -> None:
+    def check_for(self, seconds: float) -> None:
         for _ in range(int(seconds / STEP_SECONDS)):
             self.clock.advance(STEP_SECONDS)
-            self._watchdog.look()
+            self._watchdog.check()
 
-    def after(self, seconds: float) -> None:
-        """One look, so late."""
+    def check_after(self, seconds: float) -> None:
+        """Check once, after this time."""
         self.clock.advance(seconds)
-        self._watchdog.look()
+        self._watchdog.check()
 
 
 @pytest.fixture
-def looks(tmp_path: Path) -> Looks:
-    return Looks(tmp_path)
+def watched(tmp_path: Path) -> WatchedFolder:
+    return WatchedFolder(tmp_path)
 
 
-async def beat_once(looks: Looks) -> "asyncio.Task[None]":
-    """This process as a worker; it does not beat again, as real time stands still for the test."""
-    task = asyncio.create_task(beat(looks.folder, looks.clock.monotonic))
-    own = looks.folder / str(os.getpid())
+async def beat_once(watched: WatchedFolder) -> "asyncio.Task[None]":
+    """Beat once in the name of this process. No second beat comes during the test."""
+    task = asyncio.create_task(beat(watched.folder, watched.clock.monotonic))
+    own = watched.folder / str(os.getpid())
     await until(lambda: own.exists() and own.stat().st_size)
     return task
 
 
-async def test_worker_that_stands_still_is_killed_after_the_limit(looks: Looks) -> None:
-    task = await beat_once(looks)
+async def test_worker_that_hangs_is_killed_after_the_limit(watched: WatchedFolder) -> None:
+    task = await beat_once(watched)
 
-    looks.for_seconds(LIMIT_SECONDS)
-    assert not looks.killed
-    looks.for_seconds(STEP_SECONDS)
+    watched.check_for(LIMIT_SECONDS)
+    assert not watched.killed
+    watched.check_for(STEP_SECONDS)
 
-    assert looks.killed == [os.getpid()]
+    assert watched.killed == [os.getpid()]
     task.cancel()
 
 
-async def test_worker_that_ended_is_forgotten(looks: Looks) -> None:
-    task = await beat_once(looks)
+async def test_worker_that_ended_is_forgotten(watched: WatchedFolder) -> None:
+    task = await beat_once(watched)
     task.cancel()
     await asyncio.wait([task])
 
-    looks.for_seconds(3 * LIMIT_SECONDS)
+    watched.check_for(3 * LIMIT_SECONDS)
 
-    assert not looks.killed
-    assert not list(looks.folder.iterdir())
+    assert not watched.killed
+    assert not list(watched.folder.iterdir())
 
 
-async def test_worker_whose_file_was_deleted_beats_in_a_new_one(looks: Looks) -> None:
-    task = await beat_once(looks)
-    (looks.folder / str(os.getpid())).unlink()
-    await until(lambda: any(path.stat().st_size for path in looks.folder.iterdir()))
+async def test_worker_whose_file_was_deleted_beats_in_a_new_one(watched: WatchedFolder) -> None:
+    task = await beat_once(watched)
+    (watched.folder / str(os.getpid())).unlink()
+    await until(lambda: any(path.stat().st_size for path in watched.folder.iterdir()))
 
-    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+    watched.check_for(LIMIT_SECONDS + STEP_SECONDS)
 
-    assert looks.killed == [os.getpid()]
+    assert watched.killed == [os.getpid()]
     task.cancel()
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
-async def test_worker_that_stands_still_is_killed_also_when_its_file_was_deleted(looks: Looks, whole: bool) -> None:
-    task = await beat_once(looks)
-    looks.for_seconds(STEP_SECONDS)
-    (looks.folder / str(os.getpid())).unlink()
+async def test_worker_that_hangs_is_killed_even_if_its_file_was_deleted(watched: WatchedFolder, whole: bool) -> None:
+    task = await beat_once(watched)
+    watched.check_for(STEP_SECONDS)
+    (watched.folder / str(os.getpid())).unlink()
     if whole:
-        looks.folder.rmdir()
+        watched.folder.rmdir()
 
-    looks.for_seconds(LIMIT_SECONDS)
+    watched.check_for(LIMIT_SECONDS)
 
-    assert looks.killed == [os.getpid()]
+    assert watched.killed == [os.getpid()]
     task.cancel()
 
 
-def test_file_of_a_dead_process_kills_nobody(looks: Looks, another_pid: int) -> None:
-    # The number is another process's by now: whoever beat has let go of the lock.
-    (looks.folder / str(another_pid)).write_bytes(b"\0" * 8)
+def test_file_of_a_dead_process_kills_nobody(watched: WatchedFolder, another_pid: int) -> None:
+    # Another process has this id now. The process that beat has released the lock.
+    (watched.folder / str(another_pid)).write_bytes(b"\0" * 8)
 
-    looks.for_seconds(3 * LIMIT_SECONDS)
+    watched.check_for(3 * LIMIT_SECONDS)
 
-    assert not looks.killed
-    assert not list(looks.folder.iterdir())
+    assert not watched.killed
+    assert not list(watched.folder.iterdir())
 
 
-async def test_machine_that_stood_still_is_not_the_workers_fault(looks: Looks) -> None:
-    task = await beat_once(looks)
+async def test_workers_are_spared_after_the_whole_machine_was_suspended(watched: WatchedFolder) -> None:
+    task = await beat_once(watched)
 
-    looks.after(STALL_SECONDS + LIMIT_SECONDS)
-    looks.for_seconds(LIMIT_SECONDS)
-    assert not looks.killed
-    looks.for_seconds(STEP_SECONDS)
+    watched.check_after(STALL_SECONDS + LIMIT_SECONDS)
+    watched.check_for(LIMIT_SECONDS)
+    assert not watched.killed
+    watched.check_for(STEP_SECONDS)
 
-    assert looks.killed == [os.getpid()]
+    assert watched.killed == [os.getpid()]
     task.cancel()
 
 
 @pytest.mark.parametrize("stray", ["notes.txt", "0", "-1", "\u0663", "9" * 12, "7~"])
-async def test_stray_file_does_not_blind_the_watchdog(looks: Looks, stray: str) -> None:
-    (looks.folder / stray).write_bytes(b"\0" * 8)
-    task = await beat_once(looks)
+async def test_watchdog_ignores_stray_files(watched: WatchedFolder, stray: str) -> None:
+    (watched.folder / stray).write_bytes(b"\0" * 8)
+    task = await beat_once(watched)
 
-    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+    watched.check_for(LIMIT_SECONDS + STEP_SECONDS)
 
-    assert looks.killed == [os.getpid()]
-    assert (looks.folder / stray).exists()
+    assert watched.killed == [os.getpid()]
+    assert (watched.folder / stray).exists()
     task.cancel()
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-async def test_what_is_no_file_does_not_blind_the_watchdog(looks: Looks, make: Callable[[Path], None]) -> None:
+async def test_watchdog_ignores_folders_pipes_and_links(watched: WatchedFolder, make: Callable[[Path], None]) -> None:
     for number in range(1, 10):
-        make(looks.folder / str(number))
-    task = await beat_once(looks)
+        make(watched.folder / str(number))
+    task = await beat_once(watched)
 
-    looks.for_seconds(LIMIT_SECONDS + STEP_SECONDS)
+    watched.check_for(LIMIT_SECONDS + STEP_SECONDS)
 
-    assert looks.killed == [os.getpid()]
+    assert watched.killed == [os.getpid()]
     task.cancel()
 
 
