@@ -43,7 +43,7 @@ async def publish(url: str, stream: str, compression: str) -> AsyncIterator[Call
     node = await StreamNode.open(address, address.host, address.port, lost.append)
     try:
         await StreamTopology(stream).declare(node.client)
-        outlet = await node.outlet(stream, "bench")
+        declared = await node.declare(stream, "bench")
         number, compress = COMPRESSIONS[compression]
 
         async def publish(batch: Batch) -> None:
@@ -52,11 +52,11 @@ async def publish(url: str, stream: str, compression: str) -> AsyncIterator[Call
             data = compress(plain)
             kind = SUB_ENTRY | number << 4
             frame = _pack_head(
-                *(_HEAD_BYTES + len(data), KEY_PUBLISH, VERSION, outlet.number, ENTRIES, batch.last_id),
+                *(_HEAD_BYTES + len(data), KEY_PUBLISH, VERSION, declared.number, ENTRIES, batch.last_id),
                 *(kind, len(messages), len(plain), len(data)),
             )
             publication = Publication(1)
-            outlet.expect([batch.last_id], publication)
+            declared.expect([batch.last_id], publication)
             await node.client._conn.write(frame + data)  # type: ignore[union-attr]  # no method writes this frame
             async with asyncio.timeout(CONFIRM_SECONDS):
                 await publication.done

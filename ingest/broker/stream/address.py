@@ -1,4 +1,4 @@
-"""Where a stream is, and how rstream is told and closed."""
+"""The address of a stream, and how rstream connects and closes."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ CONNECTION_NAME = "call-events-ingest"
 HEARTBEAT_SECONDS = 10
 PORT, TLS_PORT = 5552, 5551
 ABORTED_SECONDS = 2.0
-"""rstream sleeps 0.2 s here and there while it closes a connection that is broken."""
+"""Limit for closing a broken connection, during which rstream sleeps 0.2 s several times."""
 ERRORS = (TimeoutError, OSError, ServerError, ClientError, ConnectionClosed)
-"""What rstream raises for a broker that is away, slow or unwilling."""
+"""Errors that rstream raises if the broker is away or slow, or refuses something."""
 
 
 class StreamAddress(msgspec.Struct, frozen=True):
-    """`rabbitmq-stream://user:pass@host:5552/vhost`; `rabbitmq-stream+tls://…?cafile=FILE` for TLS."""
+    """`rabbitmq-stream://user:pass@host:5552/vhost`, or `rabbitmq-stream+tls://…?cafile=FILE` for TLS."""
 
     host: str
     port: int
@@ -51,11 +51,11 @@ class StreamAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse_each(cls, url: str) -> "Sequence[StreamAddress]":
-        """Of a URL that may name several hosts: any of them tells where a stream is."""
+        """Return an address for each host of the URL. Each host knows the leaders of all streams."""
         return [cls.parse(one) for one in each_host(url)]
 
     def options(self) -> dict[str, Any]:
-        """Arguments of rstream's `Producer` and `Consumer`."""
+        """Return the arguments of rstream's `Consumer`."""
         return {
             "host": self.host,
             "port": self.port,
@@ -72,9 +72,9 @@ class StreamAddress(msgspec.Struct, frozen=True):
 
 
 async def finished(closing: Coroutine[Any, Any, None], seconds: float) -> bool:
-    """Whether a `close` of rstream's came to its end within `seconds`; never raises.
+    """Await a `close` of rstream for `seconds`, and return True if it ended. Never raises.
 
-    `asyncio.timeout` cannot bound it: rstream catches the cancellation, logs it and goes on.
+    `asyncio.timeout` cannot limit it: rstream catches the cancellation, logs it and continues.
     """
     task = asyncio.create_task(closing)
     await asyncio.wait([task], timeout=seconds)
@@ -87,7 +87,7 @@ async def finished(closing: Coroutine[Any, Any, None], seconds: float) -> bool:
 
 
 async def abort(client: Any) -> None:
-    """Close an rstream `Client` without a word to a broker that does not listen."""
+    """Close an rstream `Client` without telling the broker, which does not answer."""
     client._is_not_closed = False
     if client._conn is not None and client._conn._writer is not None:
         client._conn._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The way to a stream, or to the partitions of a super stream: a connection to each node that leads one."""
+"""Connects to a stream, or to the partitions of a super stream: one connection to each node that leads one."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from rstream.exceptions import StreamDoesNotExist
 
 from ingest.broker.stream.address import ERRORS, HEARTBEAT_SECONDS, StreamAddress
 from ingest.broker.stream.message import encode_batch
-from ingest.broker.stream.node import Outlet, Publication, StreamNode
+from ingest.broker.stream.node import DeclaredProducer, Publication, StreamNode
 from ingest.broker.stream.partitions import partition_of
 from ingest.broker.stream.topology import StreamTopology
 from ingest.broker.stream.wire import Message
@@ -22,11 +22,11 @@ from ingest.tasks import all_of
 log = logging.getLogger("ingest.publisher")
 
 Written = tuple[Publication, Sequence[int]]
-"""What is being confirmed, and the ids of messages that are too large for the broker."""
+"""The publication that waits for confirms, and the ids of messages that are too large for the broker."""
 
 
 class StreamConnection(Connection):
-    """Lost as a whole: with one node's connection, or with one partition's leader."""
+    """It is lost as a whole, with the connection to one node or the leader of one partition."""
 
     def __init__(
         self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float, look_seconds: float
@@ -71,7 +71,7 @@ class StreamConnection(Connection):
                     f"There is no stream {stream!r}: a queue may have its name, or the user may not declare it."
                 ) from exc
             leaders[stream] = await self._node(leader.host, leader.port)
-            await leaders[stream].outlet(stream, "")  # whether it may be published to is told at once
+            await leaders[stream].declare(stream, "")  # fails at once if the user may not publish
         self._leaders = leaders
 
     async def _node(self, host: str, port: int) -> StreamNode:
@@ -81,7 +81,7 @@ class StreamConnection(Connection):
         return node
 
     def address_of(self, stream: str) -> StreamAddress:
-        """The node that leads it."""
+        """Return the address of the node that leads the stream."""
         client = self._leaders[stream].client
         return msgspec.structs.replace(self._address, host=client.host, port=client.port)
 
@@ -91,17 +91,17 @@ class StreamConnection(Connection):
             node.fail(reason)
 
     async def write(self, batch: Batch, producer_name: str) -> Written:
-        """Hand the batch to the broker in as few frames as its limit allows; calls keep their order.
+        """Send the batch in as few frames as the broker's limit allows. Calls keep their order.
 
-        The messages' publishing ids are the events' ids. Waits while a socket is full, so callers hold a deadline.
-        Raises `BrokerUnavailable` if the connection is lost.
+        The events' ids are the publishing ids. Waits while a socket is full, so callers need a deadline. Raises
+        `BrokerUnavailable` if the connection is lost.
         """
         async with self._order:
             self._check()
             try:
                 return await self._write(batch, producer_name)
             except asyncio.CancelledError:
-                self.drop("Writing to RabbitMQ's stream was given up.")  # a part of a frame may be out
+                self.drop("A write to RabbitMQ's stream was cancelled.")  # a part of a frame may be sent already
                 raise
             except ERRORS as exc:
                 reason = f"Writing to RabbitMQ's stream failed: {text_of(exc)}"
@@ -110,30 +110,31 @@ class StreamConnection(Connection):
 
     async def _write(self, batch: Batch, producer_name: str) -> Written:
         large: list[int] = []
-        sendings: list[tuple[StreamNode, Outlet, Sequence[Message]]] = []
+        sendings: list[tuple[StreamNode, DeclaredProducer, Sequence[Message]]] = []
         for stream, messages in self._parted(batch):
             node = self._leaders[stream]
-            outlet = await node.outlet(stream, producer_name)
-            while earlier := outlet.overlapping(publishing_id for publishing_id, _ in messages):
-                await asyncio.wait([earlier.done])  # the other lane publishes the same: an answer is one of them's
+            producer = await node.declare(stream, producer_name)
+            while earlier := producer.overlapping(publishing_id for publishing_id, _ in messages):
+                # The other priority publishes the same ids: an answer must belong to one call.
+                await asyncio.wait([earlier.done])
                 self._check()
             large += self._too_large(messages, node.message_bytes_max)
-            sendings.append((node, outlet, [message for message in messages if message[0] not in large]))
+            sendings.append((node, producer, [message for message in messages if message[0] not in large]))
         publication = Publication(sum(len(messages) for _, _, messages in sendings))
-        publication.answered(0)  # nothing to wait for, if all are too large
+        publication.answered(0)  # there is nothing to wait for if all are too large
         try:
-            for node, outlet, messages in sendings:
+            for node, producer, messages in sendings:
                 if messages:
-                    outlet.expect([publishing_id for publishing_id, _ in messages], publication)
-                    await node.send(outlet, messages)
+                    producer.expect([publishing_id for publishing_id, _ in messages], publication)
+                    await node.send(producer, messages)
             self._check()
         except BaseException:
-            publication.done.cancel()  # nobody will wait for it
+            publication.done.cancel()  # nothing will wait for it
             raise
         return publication, large
 
     def _parted(self, batch: Batch) -> Iterator[tuple[str, Sequence[Message]]]:
-        """The streams that the batch's messages belong to, and theirs."""
+        """Yield each stream with its messages of the batch."""
         streams = self._topology.streams
         messages = list(zip(batch.ids, encode_batch(batch), strict=True))
         if len(streams) == 1:
@@ -146,11 +147,11 @@ class StreamConnection(Connection):
             yield streams[number], part
 
     def _too_large(self, messages: Sequence[Message], message_bytes_max: int) -> Iterator[int]:
-        """From RabbitMQ 4 on, a frame over the limit costs the connection, and all that is in flight on it."""
+        """Yield the ids of too large messages. RabbitMQ 4 would close the connection for a frame above its limit."""
         for event_id, message in messages:
             if len(message) > message_bytes_max:
                 log.error(
-                    "a message is larger than a frame of RabbitMQ's stream may be (its setting stream.frame_max)",
+                    "a message is larger than the limit of a frame in RabbitMQ (its setting stream.frame_max)",
                     extra={"message_id": event_id, "bytes": len(message)},
                 )
                 yield event_id
@@ -160,7 +161,7 @@ class StreamConnection(Connection):
             raise BrokerUnavailable(self.problem)
 
     async def sequences(self, producer_name: str) -> Mapping[str, int]:
-        """The highest publishing id each stream has of this publisher; 0 without one. Raises `BrokerUnavailable`."""
+        """Return each stream's highest publishing id of this producer, or 0. Raises `BrokerUnavailable`."""
         self._check()
         asked = (node.client.query_publisher_sequence(stream, producer_name) for stream, node in self._leaders.items())
         try:
@@ -169,7 +170,7 @@ class StreamConnection(Connection):
             raise BrokerUnavailable(text_of(exc)) from exc
 
     async def until_lost(self) -> None:
-        """It is tried now and then: rstream only logs that heartbeats are missing, and nobody tells of a binding."""
+        """Also check the connection regularly: rstream only logs missing heartbeats, and nothing reports a binding."""
         while self.problem is None:
             try:
                 async with asyncio.timeout(self._look_seconds):
@@ -184,7 +185,7 @@ class StreamConnection(Connection):
                     if not await node.answers(stream):
                         self.drop("RabbitMQ's stream is gone.")
                 if missing := await self._topology.missing(next(iter(self._leaders.values())).client):
-                    self.drop(self._topology.told(missing))
+                    self.drop(self._topology.problem(missing))
         except ERRORS as exc:
             self.drop(f"RabbitMQ does not answer: {text_of(exc)}")
 

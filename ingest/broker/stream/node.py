@@ -1,7 +1,7 @@
-"""One connection of rstream's to one node of RabbitMQ, with the publishers that write on it.
+"""One connection to one node of RabbitMQ, and the producers declared on it.
 
-rstream's `Client` speaks the protocol; its `Producer` above it is not used: that one flushes by a timer, connects again
-by itself with nobody knowing of it, and tells nobody of a write that failed.
+rstream's `Client` implements the protocol. Its `Producer` is not used: it flushes by a timer, reconnects unnoticed, and
+does not report failed writes.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ from rstream import schema
 from rstream.client import Client
 
 from ingest.broker.stream.address import CONNECTION_NAME, HEARTBEAT_SECONDS, StreamAddress, abort, finished
-from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, Message, QuickClient
+from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, FastClient, Message
 from ingest.errors import BrokerUnavailable
 
 FRAME_BYTES_MAX = 1 << 20
-"""Asked for; RabbitMQ's own default, which may ask for less."""
-OUTLETS_MAX = 200
-"""Publishers declared at a time; the protocol has ids for 256 a connection."""
+"""The requested limit, RabbitMQ's default. The broker may reduce it."""
+PRODUCERS_MAX = 200
+"""Producers declared at a time. The protocol allows 256 on a connection."""
 MOVED = "RabbitMQ's stream was deleted, or has a new leader."
 LOST = "The connection to RabbitMQ was lost."
 
 
 class Publication:
-    """What one call has published, on one or several outlets: how many are open, and what was refused."""
+    """The messages of one call, on one or several producers: the number of open ones, and the refused ones."""
 
     __slots__ = ("done", "open", "refused")
 
@@ -35,19 +35,19 @@ class Publication:
         """Publishing ids."""
 
     def answered(self, count: int) -> None:
-        """The last answer wakes the waiter."""
+        """Record answers. The last one wakes the waiter."""
         self.open -= count
         if self.open <= 0 and not self.done.done():
             self.done.set_result(None)
 
     def fail(self, reason: str) -> None:
-        """What is open stays unknown."""
+        """Fail the waiter. The outcome of open messages stays unknown."""
         if not self.done.done():
             self.done.set_exception(BrokerUnavailable(reason))
 
 
-class Outlet:
-    """A publisher as the broker knows it: of one stream, with the name (reference) by which it discards repeats."""
+class DeclaredProducer:
+    """A producer that is declared for one stream. The broker discards duplicates by the producer's name."""
 
     def __init__(self, stream: str, number: int) -> None:
         self.stream = stream
@@ -55,21 +55,21 @@ class Outlet:
         self._open: dict[int, Publication] = {}
 
     def __len__(self) -> int:
-        """Messages that are not answered yet."""
+        """The number of messages without an answer."""
         return len(self._open)
 
     def overlapping(self, ids: Iterable[int]) -> Publication | None:
-        """One that still waits for an answer to one of these publishing ids."""
+        """Return a publication that still waits for an answer to one of these publishing ids."""
         if self._open.keys().isdisjoint(ids):
             return None
         return next(self._open[publishing_id] for publishing_id in ids if publishing_id in self._open)
 
     def expect(self, ids: Iterable[int], publication: Publication) -> None:
-        """Before the first byte is out: the first confirms come while the last frame is written."""
+        """Register ids before the first byte is sent: first confirms come while the last frame is written."""
         self._open.update(dict.fromkeys(ids, publication))
 
     def answer(self, ids: Iterable[int], *, refused: bool = False) -> None:
-        """Ids that nobody waits for are ignored."""
+        """Record answers. Unknown ids are ignored."""
         for publishing_id in ids:
             publication = self._open.pop(publishing_id, None)
             if publication is not None:
@@ -84,18 +84,18 @@ class Outlet:
 
 
 class StreamNode:
-    """`on_lost` is told the reason when the connection, or a stream on it, is gone; it is of no more use then."""
+    """`on_lost` receives the reason when the connection or one of its streams is gone. The node is unusable then."""
 
     def __init__(self, client: Client, on_lost: Callable[[str], None]) -> None:
-        self._client: Any = client  # Any, as `end` needs what is no part of its interface
+        self._client: Any = client  # Any, because `end` uses internals
         self._on_lost = on_lost
-        self._outlets: dict[int, Outlet] = {}
+        self._producers: dict[int, DeclaredProducer] = {}
         self._numbers: dict[tuple[str, str], int] = {}
 
     @classmethod
     async def open(cls, address: StreamAddress, host: str, port: int, on_lost: Callable[[str], None]) -> "StreamNode":
-        """Raises one of `stream_address.ERRORS`; the caller bounds the time."""
-        client = QuickClient(
+        """Connect. Raises one of `ingest.broker.stream.address.ERRORS`. The caller limits the time."""
+        client = FastClient(
             host,
             port,
             ssl_context=address.ssl_context(),
@@ -112,7 +112,7 @@ class StreamNode:
         except BaseException:
             await node.end(0.0, broken=True)
             raise
-        client.add_stream(CONNECTION_NAME)  # without one rstream tells nobody of a lost connection
+        client.add_stream(CONNECTION_NAME)  # without a stream rstream does not report a lost connection
         return node
 
     @property
@@ -123,60 +123,65 @@ class StreamNode:
     def message_bytes_max(self) -> int:
         return int(self._client.frame_max) - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BYTES
 
-    async def outlet(self, stream: str, producer_name: str) -> Outlet:
-        """The publisher of this name, declared at first use; without a name the broker discards nothing."""
+    async def declare(self, stream: str, producer_name: str) -> DeclaredProducer:
+        """Return the producer of this name, declared at first use. With an empty name the broker discards nothing."""
         number = self._numbers.get((stream, producer_name))
         if number is None:
             number = await self._free_number()
             await self._client.declare_publisher(stream, producer_name, number)
-            self._outlets[number] = Outlet(stream, number)
+            self._producers[number] = DeclaredProducer(stream, number)
         else:
-            del self._numbers[stream, producer_name]  # and put behind the others: the first one is longest unused
+            del self._numbers[stream, producer_name]  # and insert it last: the first one is unused for the longest time
         self._numbers[stream, producer_name] = number
-        return self._outlets[number]
+        return self._producers[number]
 
-    async def send(self, outlet: Outlet, messages: Sequence[Message]) -> None:
-        """In as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
-        await self._client.publish_quickly(outlet.number, messages)
+    async def send(self, producer: DeclaredProducer, messages: Sequence[Message]) -> None:
+        """Send in as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
+        await self._client.publish_fast(producer.number, messages)
 
     async def answers(self, stream: str) -> bool:
-        """Ask the broker for the stream; False if it is gone."""
+        """Ask the broker for the stream. Return False if it is gone."""
         return bool(await self._client.stream_exists(stream))
 
     def fail(self, reason: str) -> None:
-        for outlet in self._outlets.values():
-            outlet.fail(reason)
+        for producer in self._producers.values():
+            producer.fail(reason)
 
     async def end(self, seconds: float, *, broken: bool) -> None:
-        """Close within `seconds`, without a word to a broker that does not listen."""
+        """Close within `seconds`. If the connection is broken, close it without telling the broker."""
         if broken or not await finished(self._client.close(), seconds):
             await abort(self._client)
 
     async def _free_number(self) -> int:
-        if len(self._numbers) >= OUTLETS_MAX:
+        if len(self._numbers) >= PRODUCERS_MAX:
             for key, number in self._numbers.items():
-                if not self._outlets[number]:
+                if not self._producers[number]:
                     del self._numbers[key]
-                    del self._outlets[number]
+                    del self._producers[number]
                     await self._client.delete_publisher(number)
                     return number
-        return next(number for number in range(256) if number not in self._outlets)
+        return next(number for number in range(256) if number not in self._producers)
 
     def _listen(self) -> None:
-        """rstream's own handlers come too late for a leader that moves at once, as after a restart,
-        and leave a connection looking alive that the broker has closed."""
+        """Replace rstream's handlers.
+
+        They are too slow for a leader that moves at once, as after a restart. They also do not notice that the broker
+        has closed a connection.
+        """
         self._client.add_handler(schema.PublishConfirm, self._on_confirm, CONNECTION_NAME)
         self._client.add_handler(schema.PublishError, self._on_error, CONNECTION_NAME)
         self._client.add_handler(schema.MetadataUpdate, lambda _: self._on_lost(MOVED), CONNECTION_NAME)
         self._client.add_handler(schema.Close, self._on_close, CONNECTION_NAME)
 
     def _on_confirm(self, frame: schema.PublishConfirm) -> None:
-        if outlet := self._outlets.get(frame.publisher_id):
-            outlet.answer(frame.publishing_ids)
+        if producer := self._producers.get(frame.publisher_id):
+            producer.answer(frame.publishing_ids)
 
     def _on_error(self, frame: schema.PublishError) -> None:
-        """All of RabbitMQ's codes here mean the stream or the publisher, none the message: only another connection
-        ends it, to a new leader or a new stream, and in order again."""
+        """Give up the connection: RabbitMQ's codes here concern the stream or the producer, never the message.
+
+        Only a new connection helps. It finds a new leader or a new stream, and publishes in order again.
+        """
         code = frame.errors[0].response_code if frame.errors else 0
         self._on_lost(f"RabbitMQ's stream takes no more from this connection (code {code}).")
 

@@ -1,4 +1,4 @@
-"""The publisher on a RabbitMQ stream, or on the partitions of a super stream, through rstream."""
+"""The publisher for a RabbitMQ stream, or for the partitions of a super stream, through rstream."""
 
 import logging
 from collections import defaultdict
@@ -22,9 +22,9 @@ log = logging.getLogger("ingest.publisher")
 class StreamPublisher(SupervisedPublisher[StreamConnection]):
     """See `ingest.broker.base.OrderedPublisher`.
 
-    A batch that names its writer is published under that name, with the events' ids as publishing ids: the broker
-    discards what it has already, and also whatever is lower than what it has of that writer. Batches of one writer must
-    be published in their order, therefore. One without a writer is there as often as it is published.
+    A batch with a producer is published under the producer's name, with the events' ids as publishing ids. The broker
+    discards each id that is not higher than the newest one of that producer. So it discards duplicates, but also events
+    out of sequence. A batch without a producer is in the stream as often as it is published.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         reconnect_seconds_max: float,
         look_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        """Every `look_seconds` the stream is looked for."""
+        """The connection checks every `look_seconds` that the stream still exists."""
         hosts = FailoverHosts(StreamAddress.parse_each(url))
 
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
@@ -50,21 +50,21 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, priority: Priority = "live") -> None:
-        """Both lanes share the connection, and its order: a batch holds the next one up only while it is written."""
+        """Publish. Both priorities share one connection, on which a batch delays the next one only while it is written."""
         await self._publish(self._supervisor.connection(), batch, producer_name_of(batch.producer))
 
     async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        in_doubt: list[Batch] = []
+        candidates: list[Batch] = []
         refused: list[Refused] = []
         for batch in batches:
             problem = await self._refusal(connection, batch, producer_name_of(batch.producer))
             if await self._has_newer(connection, [batch]):
-                in_doubt.append(batch)
+                candidates.append(batch)
             elif problem:
                 refused.append((batch, problem))
-        return [*refused, *await self._publish_discarded(connection, in_doubt)]
+        return [*refused, *await self._republish_missing(connection, candidates)]
 
     async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         """See `ingest.broker.base.OrderedPublisher`."""
@@ -76,38 +76,44 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
     async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        in_doubt: list[Batch] = []
+        candidates: list[Batch] = []
         for of_producer in by_producer(batches):
             oldest = min(batch.first_id for batch in of_producer)
             if newest.get(of_producer[0].producer, 0) >= oldest or await self._has_newer(connection, of_producer):
-                in_doubt += of_producer
-        return await self._publish_discarded(connection, in_doubt)
+                candidates += of_producer
+        return await self._republish_missing(connection, candidates)
 
     async def _has_newer(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> bool:
-        """As long as the newest of their writer is one of these, nobody else has published newer ones since."""
+        """Return True if the broker has a newer event of their producer than these batches."""
         producer = of_producer[0].producer
         return bool(producer) and await self._newest(connection, producer) > max(batch.last_id for batch in of_producer)
 
     async def _newest(self, connection: StreamConnection, producer: int) -> int:
         return max((await connection.sequences(producer_name_of(producer))).values())
 
-    async def _publish_discarded(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
-        """Each batch's under a name of its own: whoever else finds them missing, they are there once."""
+    async def _republish_missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
+        """Find missing events of these batches, and republish each batch's under a name made of its first id.
+
+        If another process finds the same events missing, it uses the same name. So they are in the stream once.
+        """
         missing = await self._missing(connection, batches)
         if missing:
-            log.warning("events are in the stream behind newer ones of their worker", extra={"events": len(missing)})
+            log.warning(
+                "events were out of sequence; they are republished behind newer ones",
+                extra={"events": len(missing)},
+            )
         refused: list[Refused] = []
         for batch in batches:
-            if late := _positions(batch, missing):
+            if discarded := _positions(batch, missing):
                 name = f"{producer_name_of(batch.producer)}-late-{batch.first_id}"
-                if problem := await self._refusal(connection, batch.picked(late), name):
-                    refused.append((batch, problem.among(late)))
+                if problem := await self._refusal(connection, batch.picked(discarded), name):
+                    refused.append((batch, problem.among(discarded)))
         return refused
 
     async def _missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> set[int]:
-        """Ids of what the broker has confirmed and does not have, as newer events of the writers were there.
+        """Return ids that the broker has confirmed but discarded, because it had newer ids of their producers.
 
-        Each stream is read once for all of them.
+        Each stream is read once for all producers.
         """
         wanted: defaultdict[str, list[Wanted]] = defaultdict(list)
         for of_producer in by_producer(batches):
@@ -122,7 +128,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         return set().union(*(one.ids for there in wanted.values() for one in there)).difference(*found)
 
     def _by_stream(self, batches: Sequence[Batch]) -> Mapping[str, set[int]]:
-        """The ids of their events, by the stream that each belongs to."""
+        """Group the ids of their events by stream."""
         ids: defaultdict[str, set[int]] = defaultdict(set)
         for batch in batches:
             for event_id, event in zip(batch.ids, batch.events, strict=True):
@@ -130,7 +136,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         return ids
 
     async def _refusal(self, connection: StreamConnection, batch: Batch, producer_name: str) -> NotConfirmed | None:
-        """Publish the batch; what of it was refused."""
+        """Publish the batch. Return the error for refused messages, or None."""
         try:
             await self._publish(connection, batch, producer_name)
         except NotConfirmed as exc:
@@ -143,14 +149,14 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             await publication.done
         if refused := publication.refused.union(large):
             raise NotConfirmed(
-                f"RabbitMQ's stream takes {len(refused)} of {len(batch)} messages not: too large for a frame.",
+                f"RabbitMQ's stream refused {len(refused)} of {len(batch)} messages: they are too large for a frame.",
                 _positions(batch, refused),
                 never=_positions(batch, set(large)),
             )
 
 
 def by_producer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
-    """Each writer's batches, in their order."""
+    """Group the batches by producer, in their order."""
     found: defaultdict[int, list[Batch]] = defaultdict(list)
     for batch in batches:
         found[batch.producer].append(batch)
@@ -158,7 +164,7 @@ def by_producer(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
 
 
 def producer_name_of(producer: int) -> str:
-    """The name under which the broker knows a writer; without one it discards nothing."""
+    """Return the producer's name at the broker. With an empty name the broker discards nothing."""
     return f"call-events-{producer}" if producer else ""
 
 

@@ -21,7 +21,7 @@ CLOSE_SECONDS = 2.0
 
 
 class StreamMessage(msgspec.Struct, frozen=True):
-    """`timestamp` is Unix time in seconds. What a message of another publisher lacks is empty."""
+    """`timestamp` is Unix time in seconds. Fields that a message of another publisher lacks are empty."""
 
     message_id: str
     type: str
@@ -32,7 +32,7 @@ class StreamMessage(msgspec.Struct, frozen=True):
 async def read_streams(
     url: str, streams: Sequence[str], connect_timeout_seconds: float
 ) -> AsyncGenerator[StreamMessage, None]:
-    """Their messages, each stream's oldest first, then those that come. Raises `BrokerUnavailable`."""
+    """Yield the streams' messages, each stream's oldest first, then new ones. Raises `BrokerUnavailable`."""
     arrived: asyncio.Queue[bytes | None] = asyncio.Queue(BUFFERED_MESSAGES_MAX)
 
     async def arrive(message: bytes, _: MessageContext) -> None:
@@ -61,7 +61,7 @@ async def read_streams(
 
 
 def decoded(message: bytes) -> StreamMessage:
-    """Bytes that are no AMQP 1.0 message become the body of one, as they are."""
+    """Decode an AMQP 1.0 message. Other bytes become the body of a message unchanged."""
     try:
         read = amqp_decoder(message)
     except (KeyError, IndexError, TypeError, ValueError):
@@ -91,17 +91,19 @@ async def _subscribe(consumer: Consumer, stream: str, callback: Any, timeout_sec
 
 
 class OneConnectionConsumer(Consumer):
+    """A consumer that does not reconnect after a loss."""
+
     async def maybe_restart_subscriber(self, reason: str, stream: str) -> None:
-        """Called by rstream after a loss. Nothing: the reader ends with it."""
+        """Do nothing: rstream calls this after a loss, which also ends the reader."""
 
     async def end(self, seconds: float) -> None:
-        """Close within `seconds`: only the connections, and side by side, as each takes rstream a while."""
+        """Close all connections concurrently within `seconds`, as rstream takes a while for each."""
         self.stop()
         clients = [client for client in {*self._clients.values(), self._default_client} if client]
         ended = await asyncio.gather(*(finished(client.close(), seconds) for client in clients))
         await asyncio.gather(*(abort(client) for client, done in zip(clients, ended, strict=True) if not done))
 
     async def ask_for(self, stream: str) -> None:
-        """Returns when the broker has answered, over the connection by which the stream is read."""
+        """Ask the broker for the stream over the connection that reads it. Returns after the answer."""
         client = await self._get_or_create_client(stream)
         await client.stream_exists(stream)

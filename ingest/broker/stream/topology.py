@@ -1,4 +1,4 @@
-"""Declares the stream, or the super stream: its partitions, its exchange and their bindings. What is there is used."""
+"""Declares the stream, or the super stream with its partitions, exchange and bindings. Existing ones are used."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from ingest.failover import FailoverHosts, each_host
 from ingest.files.exclusive_lock import ExclusiveLock
 
 USED_AS_IT_IS = (exceptions.StreamAlreadyExists, exceptions.PreconditionFailed, exceptions.AccessRefused)
-"""What is there with arguments of its own, or is not ours to make."""
+"""The stream exists with other arguments, or the user may not declare it."""
 SUPER_STREAM_COMMAND_SINCE = (3, 13)
-"""Before it RabbitMQ makes the exchange and its bindings over AMQP only."""
+"""Earlier versions create the exchange and its bindings over AMQP only."""
 
 
 class StreamTopology(msgspec.Struct, frozen=True):
-    """`name`, in so many partitions; the limits are each partition's, 0 is none.
+    """The stream `name`, or a super stream of several partitions. The limits apply to each partition; 0 is none.
 
     RabbitMQ drops whole segments, the oldest first, once a stream is older or larger.
     """
@@ -35,23 +35,25 @@ class StreamTopology(msgspec.Struct, frozen=True):
     age_seconds_max: int = 0
     bytes_max: int = 0
     amqp_url: str | None = None
-    """Where partitions are bound that no command of the stream protocol binds: all, with a RabbitMQ before 3.13."""
+    """For bindings that the stream protocol cannot make. Before RabbitMQ 3.13 these are all bindings."""
     exclusively: ExclusiveLock = nullcontext
-    """Lets one worker at a time make a super stream: RabbitMQ takes back what it has made of one when it finds that
-    another client makes the same."""
+    """Lets one worker at a time create a super stream.
+
+    RabbitMQ undoes a half-created super stream when it finds that another client creates the same one.
+    """
 
     @property
     def streams(self) -> Sequence[str]:
         return partition_names(self.name, self.partitions)
 
     def stream_of(self, event: Event) -> str:
-        """All events of a call are in one."""
+        """Return the stream for the event. All events of a call have the same one."""
         streams = self.streams
         return streams[0] if len(streams) == 1 else streams[partition_of(event.call_id, len(streams))]
 
     @property
     def arguments(self) -> Mapping[str, str]:
-        """Of each stream."""
+        """The arguments of each stream."""
         arguments = {}
         if self.age_seconds_max:
             arguments["max-age"] = f"{self.age_seconds_max}s"
@@ -60,9 +62,9 @@ class StreamTopology(msgspec.Struct, frozen=True):
         return arguments
 
     async def missing(self, client: Client) -> Sequence[str]:
-        """The partitions that consumers of the super stream do not find, as the broker lists them; none of one stream.
+        """Return the partitions that the broker does not list, so that consumers of the super stream miss them.
 
-        Raises one of `stream_address.ERRORS`.
+        A plain stream has none. Raises one of `ingest.broker.stream.address.ERRORS`.
         """
         if self.partitions == 1:
             return []
@@ -70,10 +72,9 @@ class StreamTopology(msgspec.Struct, frozen=True):
         return [stream for stream in self.streams if stream not in listed]
 
     async def declare(self, client: Client) -> None:
-        """Make what is not there; return once the broker lists all of it.
+        """Create what is missing, and return once the broker lists all of it. The caller limits the time.
 
-        Raises `BrokerUnavailable` or one of `stream_address.ERRORS`; the
-        caller bounds the time.
+        Raises `BrokerUnavailable` or one of `ingest.broker.stream.address.ERRORS`.
         """
         if self.partitions == 1:
             await self._make_streams(client)
@@ -85,7 +86,7 @@ class StreamTopology(msgspec.Struct, frozen=True):
                 raise BrokerUnavailable(f"The super stream {self.name!r} is not declared yet: {exc}") from exc
 
     async def _complete(self, client: Client) -> None:
-        """Partitions that the broker does not list are bound over AMQP: the stream protocol has no command for one."""
+        """Bind partitions over AMQP that the broker still does not list: the stream protocol cannot bind one."""
         if _version(client) >= SUPER_STREAM_COMMAND_SINCE:
             keys = [str(number) for number in range(self.partitions)]
             with suppress(*USED_AS_IT_IS):
@@ -94,10 +95,10 @@ class StreamTopology(msgspec.Struct, frozen=True):
             await self._make_streams(client)
             await self._bind_by_amqp(await self.missing(client))
         if missing := await self.missing(client):
-            raise BrokerUnavailable(self.told(missing))
+            raise BrokerUnavailable(self.problem(missing))
 
-    def told(self, missing: Sequence[str]) -> str:
-        """What is wrong with a super stream that lacks these partitions."""
+    def problem(self, missing: Sequence[str]) -> str:
+        """Say what is wrong with a super stream that lacks these partitions."""
         return (
             f"Consumers of the super stream {self.name!r} do not find {', '.join(missing)}: RabbitMQ has no such "
             "stream bound to its exchange. Nothing is published until it has; events wait in the database."
@@ -111,7 +112,7 @@ class StreamTopology(msgspec.Struct, frozen=True):
     async def _bind_by_amqp(self, streams: Sequence[str]) -> None:
         if self.amqp_url is None:
             raise BrokerUnavailable(
-                f"{self.told(streams)} To let the service bind them over AMQP, set INGEST_BROKER_URL, too: "
+                f"{self.problem(streams)} To let the service bind them over AMQP, set INGEST_BROKER_URL, too: "
                 "INGEST_STREAM_PARTITIONS above 1 needs INGEST_BROKER_URL with a RabbitMQ before 3.13, and with any "
                 "RabbitMQ that has some of the streams already."
             )
@@ -129,21 +130,21 @@ class StreamTopology(msgspec.Struct, frozen=True):
             raise BrokerUnavailable(f"The super stream {self.name!r} cannot be declared: {exc}") from exc
 
 
-class Findings(msgspec.Struct, frozen=True):
-    """What of a topology the broker has not: streams, and partitions that its consumers do not find."""
+class MissingParts(msgspec.Struct, frozen=True):
+    """Streams that do not exist, and partitions that are not bound, so that consumers do not find them."""
 
     absent: Sequence[str]
     unbound: Sequence[str]
 
 
-async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> Findings:
-    """Changes nothing. Raises `BrokerUnavailable`."""
+async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> MissingParts:
+    """Find missing parts of the topology. Changes nothing. Raises `BrokerUnavailable`."""
 
-    async def look(address: StreamAddress) -> Findings:
+    async def look(address: StreamAddress) -> MissingParts:
         node = await StreamNode.open(address, address.host, address.port, lambda _: None)
         try:
             absent = [stream for stream in topology.streams if not await node.answers(stream)]
-            return Findings(absent, await topology.missing(node.client))
+            return MissingParts(absent, await topology.missing(node.client))
         finally:
             await node.end(timeout_seconds, broken=False)
 

@@ -1,7 +1,7 @@
-"""rstream's client with a quicker way for what comes once a message: publishing it, and its confirm.
+"""rstream's client with a faster path for the work of each message: its publish and its confirm.
 
-rstream writes and reads a frame field by field; here a frame of messages is joined at once, and a frame of confirms is
-unpacked at once. Layouts are those of RabbitMQ's stream protocol. All else is rstream's.
+rstream writes and reads a frame field by field. Here one step joins all messages of a frame, and one step unpacks all
+its confirms. Layouts are those of RabbitMQ's stream protocol. rstream does everything else.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from rstream.encoding import decode_frame
 
 FRAME_OVERHEAD_BYTES = 13
 MESSAGE_OVERHEAD_BYTES = 12
-"""Of a publish frame: length, key, version, publisher id, count; and each message's publishing id and length."""
+"""A publish frame has length, key, version, publisher id and count. Each message has publishing id and length."""
 READ_BYTES = 65_536
 
 _PUBLISH, _VERSION = 2, 1
 _CONFIRM = b"\x00\x03\x00\x01"
 _PARTITIONS, _PARTITIONS_RESPONSE = b"\x00\x19", b"\x80\x19"
-"""RabbitMQ 3.10 answers with the first one, as if it asked, where there is no such super stream."""
+"""RabbitMQ 3.10 answers with the first key, as if it asked, if there is no such super stream."""
 _pack_frame = Struct(">IHHBI").pack
 _pack_message = Struct(">QI").pack
 _LENGTH_BYTES = 4
@@ -32,7 +32,7 @@ Message = tuple[int, bytes]
 
 
 def publish_frames(number: int, messages: Sequence[Message], frame_bytes_max: int) -> Iterator[bytes]:
-    """So many messages at a time as a frame holds, of the publisher `number`; none is larger than a frame."""
+    """Yield frames of the producer `number`, each with as many messages as fit. No message may exceed a frame."""
     parts: list[bytes] = []
     size = FRAME_OVERHEAD_BYTES
     for publishing_id, data in messages:
@@ -52,14 +52,14 @@ def _frame(number: int, size: int, parts: Sequence[bytes]) -> bytes:
 
 
 def read_confirm(frame: bytes | bytearray) -> schema.PublishConfirm | None:
-    """A frame, without its length, of confirms; None if it is another one."""
+    """Read a frame of confirms, given without its length. Return None for any other frame."""
     if not frame.startswith(_CONFIRM):
         return None
     count = int.from_bytes(frame[5:9], "big")
     return schema.PublishConfirm(frame[4], list(unpack_from(f">{count}Q", frame, 9)))
 
 
-class QuickConnection(Connection):
+class FastConnection(Connection):
     """See the module."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,11 +84,11 @@ class QuickConnection(Connection):
         return read_confirm(frame) or decode_frame(bytes(frame))
 
     async def write(self, frame: bytes) -> None:
-        """Waits while the socket is full. Raises OSError."""
+        """Send a frame. Waits while the socket is full. Raises OSError."""
         await self._write_frame_raw(frame)
 
     async def _write_frame_raw(self, data: bytes) -> None:
-        """What is written in one round of the loop goes out at once: a call of the system costs more than a frame."""
+        """Collect the frames of one round of the loop for one write: a system call costs more than a frame."""
         if not self._corked:
             asyncio.get_running_loop().call_soon(self._uncork)
         self._corked.append(data)
@@ -96,23 +96,23 @@ class QuickConnection(Connection):
 
     def _uncork(self) -> None:
         frames, self._corked = self._corked, []
-        if self._writer is not None and not self._writer.is_closing():  # else nobody waits for an answer any more
+        if self._writer is not None and not self._writer.is_closing():  # otherwise no call waits for an answer any more
             self._writer.write(b"".join(frames))
 
 
-class QuickClient(Client):
+class FastClient(Client):
     """See the module."""
 
     async def start(self) -> None:
-        self._conn = QuickConnection(self.host, self.port, self._ssl_context)
+        self._conn = FastConnection(self.host, self.port, self._ssl_context)
         await self._conn.open()
         self.start_task("listener", self._listener())
         self.add_handler(schema.Heartbeat, self._on_heartbeat)
         self.add_handler(schema.Close, self._on_close)
 
-    async def publish_quickly(self, number: int, messages: Sequence[Message]) -> None:
-        """In as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
-        connection = cast(QuickConnection, self._conn)
+    async def publish_fast(self, number: int, messages: Sequence[Message]) -> None:
+        """Send in as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
+        connection = cast(FastConnection, self._conn)
         for frame in publish_frames(number, messages, self.frame_max):
             if not self.is_connection_alive():
                 break

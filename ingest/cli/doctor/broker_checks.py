@@ -78,5 +78,7 @@ async def _stream(settings: Settings) -> str:
     if len(found.absent) == len(topology.streams):
         return f"{shown} answers; stream {settings.queue} is not there yet, `ingest serve` declares it"
     if missing := found.unbound or found.absent:
-        raise IngestError(f"{topology.told(missing)} `ingest serve` completes it, always if INGEST_BROKER_URL is set.")
+        raise IngestError(
+            f"{topology.problem(missing)} `ingest serve` completes it, always if INGEST_BROKER_URL is set."
+        )
     return f"{shown} answers, stream {settings.queue} is there"

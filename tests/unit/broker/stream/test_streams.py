@@ -6,7 +6,7 @@ from rstream.encoding import decode_frame, encode_frame
 
 from ingest.broker.stream.address import StreamAddress
 from ingest.broker.stream.message import encode, message_id_of
-from ingest.broker.stream.node import Outlet, Publication
+from ingest.broker.stream.node import DeclaredProducer, Publication
 from ingest.broker.stream.partitions import partition_names, partition_of
 from ingest.broker.stream.reader import StreamMessage, decoded
 from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, publish_frames, read_confirm
@@ -116,21 +116,21 @@ def test_one_partition_is_a_plain_stream() -> None:
     assert partition_names("calls", 3) == ["calls-0", "calls-1", "calls-2"]
 
 
-async def test_outlet_tells_when_the_last_message_is_answered() -> None:
-    outlet, publication = Outlet("calls", 1), Publication(3)
-    outlet.expect([1, 2, 3], publication)
-    assert outlet.overlapping([0, 4]) is None
-    assert outlet.overlapping([0, 3]) is publication
-    outlet.answer([1, 7])
-    outlet.answer([2], refused=True)
-    assert (len(outlet), publication.done.done()) == (1, False)
-    outlet.answer([3])
-    assert (len(outlet), publication.done.done(), publication.refused) == (0, True, {2})
+async def test_last_answer_completes_the_publication() -> None:
+    producer, publication = DeclaredProducer("calls", 1), Publication(3)
+    producer.expect([1, 2, 3], publication)
+    assert producer.overlapping([0, 4]) is None
+    assert producer.overlapping([0, 3]) is publication
+    producer.answer([1, 7])
+    producer.answer([2], refused=True)
+    assert (len(producer), publication.done.done()) == (1, False)
+    producer.answer([3])
+    assert (len(producer), publication.done.done(), publication.refused) == (0, True, {2})
 
 
-async def test_lost_outlet_leaves_what_is_open_unknown() -> None:
-    outlet, publication = Outlet("calls", 1), Publication(1)
-    outlet.expect([1], publication)
-    outlet.fail("gone")
+async def test_open_messages_of_a_lost_producer_stay_unknown() -> None:
+    producer, publication = DeclaredProducer("calls", 1), Publication(1)
+    producer.expect([1], publication)
+    producer.fail("gone")
     with pytest.raises(BrokerUnavailable, match="gone"):
         await publication.done

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from ingest.broker.stream.wire import QuickConnection
+from ingest.broker.stream.wire import FastConnection
 
 HOST = "127.0.0.1"
 
@@ -24,7 +24,7 @@ class Server:
         writer.close()
 
 
-def run(use: Callable[[QuickConnection], Awaitable[object]]) -> tuple[bytes, list[dict[str, Any]]]:
+def run(use: Callable[[FastConnection], Awaitable[object]]) -> tuple[bytes, list[dict[str, Any]]]:
     """What arrived of what `use` has written, and what went wrong in the loop, which is the service's kind."""
     wrong: list[dict[str, Any]] = []
 
@@ -32,7 +32,7 @@ def run(use: Callable[[QuickConnection], Awaitable[object]]) -> tuple[bytes, lis
         asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
         server = Server()
         async with await asyncio.start_server(server, HOST, 0) as listening:
-            connection = QuickConnection(HOST, listening.sockets[0].getsockname()[1])
+            connection = FastConnection(HOST, listening.sockets[0].getsockname()[1])
             await connection.open()
             await use(connection)
             await connection.close()
@@ -43,7 +43,7 @@ def run(use: Callable[[QuickConnection], Awaitable[object]]) -> tuple[bytes, lis
 
 
 def test_frames_arrive_in_the_order_they_were_written_in() -> None:
-    async def use(connection: QuickConnection) -> None:
+    async def use(connection: FastConnection) -> None:
         await asyncio.gather(*(connection.write(bytes([number])) for number in range(3)))
         await asyncio.sleep(0)
         await connection.write(b"\3" * 300_000)
@@ -54,7 +54,7 @@ def test_frames_arrive_in_the_order_they_were_written_in() -> None:
 
 
 def test_frame_for_a_connection_that_is_gone_is_an_error_of_the_writer_and_none_of_the_loop() -> None:
-    async def use(connection: QuickConnection) -> None:
+    async def use(connection: FastConnection) -> None:
         cast(asyncio.StreamWriter, connection._writer).transport.abort()
         await asyncio.sleep(0.01)
         with pytest.raises(ConnectionResetError):
