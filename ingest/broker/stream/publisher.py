@@ -50,7 +50,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         self._confirm_timeout_seconds = confirm_timeout_seconds
 
     async def publish(self, batch: Batch, priority: Priority = "live") -> None:
-        """Publish. Both priorities share one connection, on which a batch delays the next one only while it is written."""
+        """Publish on the connection of both priorities. A batch delays the next one only while it is written."""
         await self._publish(self._supervisor.connection(), batch, producer_name_of(batch.producer))
 
     async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
