@@ -1,7 +1,7 @@
-"""What the servers' JSON columns refuse of JSON that is valid, found without asking them: they may be away.
+"""Finds valid JSON that the servers' JSON columns refuse, without asking them: they may be away.
 
-MySQL 9.7 refuses a number that no double holds, also one of more digits or of a zero with such an exponent, and a key
-above 65,535 bytes; MariaDB 10.11 takes both. Whatever is not JSON both refuse, as the decoder does.
+MySQL 9.7 refuses a number that no double holds, a number of more than 309 digits, a zero with such an exponent, and a
+key above 65,535 bytes. MariaDB 10.11 takes these, but refuses JSON that is nested too deep.
 """
 
 import math
@@ -9,33 +9,38 @@ import re
 
 import msgspec
 
+DEPTH_MAX = 31
+"""Levels of nesting. MariaDB's JSON_VALID() refuses more than 31. MySQL's limit is 100."""
 KEY_BYTES_MAX = 65_535
-"""Of a key in MySQL's JSON, in UTF-8."""
+"""Size of a key in MySQL's JSON, in UTF-8."""
 DIGITS_MAX = 309
-"""Of a number before its point. With more MySQL's JSON_VALID() says no, whatever the exponent."""
+"""Digits before the point. MySQL's JSON_VALID() refuses more, whatever the exponent."""
 EXPONENT_MAX = 308
-"""Of a double. Places behind the point allow for as much more."""
+"""The exponent of a double. Each digit behind the point allows one more."""
 
 NUMBER = "The payload has a number that a database's JSON does not take: use one below 1.8e308, or a string."
+TOO_DEEP = f"The body is nested deeper than {DEPTH_MAX} levels."
 KEY = f"The payload has a key above {KEY_BYTES_MAX} bytes."
 
 BIG_E = ord("E")
 EXPONENT = re.compile(rb"e[\d+]\d\d").search
-"""In its small form; the dearest of what is looked at for each event, so it says yes too often."""
+"""An exponent with a small e. This costs most of all checks of an event, so it also matches some harmless texts."""
 LONG_DIGITS = EXPONENT_MAX - 99
-"""With so many a number is too large by an exponent of two digits."""
+"""A number of this many digits is too large with an exponent of two digits."""
 _SAMPLE = LONG_DIGITS // 4
 _FOUR_DIGITS = re.compile(rb"\d{4}").search
 _SUSPECT = re.compile(rb"(\d+)(?:\.(\d+))?(?:[eE]\+?(\d+))?")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _text = msgspec.json.Decoder(str).decode
 
 
 def problem(json: bytes) -> str | None:
-    """Why a server would refuse this, which is valid JSON; None if it takes it.
+    """Return why a server would refuse this valid JSON. None if it takes it.
 
-    There is none in up to `LONG_DIGITS` bytes with neither `BIG_E` nor what `EXPONENT` finds.
+    JSON of up to `LONG_DIGITS` bytes has no problem if it has neither `BIG_E` nor a match of `EXPONENT`.
     """
-    # So many digits in a row are hit by at least four of these samples in a row.
+    # At least four samples in a row hit a number of this many digits.
     digits = len(json) > LONG_DIGITS and _FOUR_DIGITS(json[::_SAMPLE])
     if (digits or BIG_E in json or EXPONENT(json)) and _has_large_number(_outside_of_strings(json)):
         return NUMBER
@@ -44,12 +49,23 @@ def problem(json: bytes) -> str | None:
     return None
 
 
+def is_too_deep(json: bytes) -> bool:
+    """Take away one level at a time, all in C: a megabyte of brackets must not delay other requests."""
+    if json.count(b"{") + json.count(b"[") <= DEPTH_MAX:
+        return False
+    plain = json.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SQUARE, _NO_STRUCTURE)
+    brackets = b"".join(plain.split(b'"')[::2])
+    for _ in range(DEPTH_MAX):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
 def _outside_of_strings(json: bytes) -> bytes:
     return b'""'.join(_parts(json)[::2])
 
 
 def _parts(json: bytes) -> list[bytes]:
-    """What is outside of strings and what is inside, by turns; an escaped backslash or quote is an `_`."""
+    """The parts outside and inside of strings, by turns. An escaped backslash or quote becomes an `_`."""
     return json.replace(rb"\\", b"_").replace(rb"\"", b"_").split(b'"')
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingest import __version__, errors
-from ingest.events.event import CallEvent
+from ingest.events.call_event import CallEvent
 from ingest.http import batch_handler, event_handler
 from ingest.http import openapi_schemas as schemas
 from ingest.http.responses import QUEUED

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from ingest import errors
-from ingest.events.event import CALL_ENDED, field_errors
+from ingest.events.call_event import CALL_ENDED
+from ingest.events.field_errors import field_errors
 from ingest.events.idempotency import KEY_CHARS_MAX
 from ingest.http.responses import response_to
 

@@ -9,7 +9,8 @@ import msgspec
 
 from ingest.clock import NowUs
 from ingest.errors import NotConfirmed, StoreError
-from ingest.events.batch import Batch, pack
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack
 from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.dead_letters")

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ingest.events.batch import Batch, unpack_one
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import unpack_one
 from ingest.spool.segments.format import ENTRY_BYTES
 
 RECORD_BYTES = ENTRY_BYTES

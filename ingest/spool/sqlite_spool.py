@@ -13,7 +13,7 @@ from pathlib import Path
 from struct import pack, unpack_from
 from sys import byteorder
 
-from ingest.events.batch import unpack_one
+from ingest.events.batch_codec import unpack_one
 from ingest.spool.records import Record, Refused
 
 TABLES = {

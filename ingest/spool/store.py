@@ -12,7 +12,8 @@ import msgspec
 
 from ingest.clock import NowUs
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.events.batch import Batch, pack, unpack
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack, unpack
 from ingest.events.ids import milliseconds_of
 from ingest.spool.disk_thread import DiskThread
 from ingest.spool.files import SpoolFiles

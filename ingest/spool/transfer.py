@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
-from ingest.events.batch import Batch, pack, without
+from ingest.events.batch import Batch, without
+from ingest.events.batch_codec import pack
 from ingest.pipeline.isolation import Isolation
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore

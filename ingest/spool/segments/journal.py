@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingest.errors import IdsTaken
-from ingest.events.batch import Batch, unpack_one
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import unpack_one
 from ingest.spool.files import SpoolFiles
 from ingest.spool.records import Record, Refused
 from ingest.spool.segments.format import KEYED, Kind, aside_content, ids_content

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ingest.errors import DuplicateKeys
-from ingest.events.batch import unpack_one
+from ingest.events.batch_codec import unpack_one
 from ingest.spool.records import Place
 from ingest.spool.segments.format import BATCHES, KEYED, KINDS, Entry, Gap, Kind, aside_of, entries, ids_of
 from ingest.spool.segments.index import LOADING, Index, RefusedRow, Row

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from ingest.errors import StoreUnavailable
-from ingest.events.batch import Batch, unpack
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import unpack
 from ingest.events.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Duplicate, Retry

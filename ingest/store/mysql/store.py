@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.events.batch import Batch, duplicate_keys_in, unpack
+from ingest.events.batch import Batch, duplicate_keys_in
+from ingest.events.batch_codec import unpack
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, last_issued_of, milliseconds_of
 from ingest.outbox.base import Backlog
 from ingest.store.base import ALL_LEASED, SlotLease

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from ingest.auth.tokens import Token
 from ingest.deadlines import deadline
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.events.batch import Batch, unpack_one
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import unpack_one
 from ingest.events.event import Event
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ingest.errors import IdsTaken, SchemaError, StoreError
-from ingest.events.batch import Batch, pack, unpack
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack, unpack
 from ingest.events.ids import (
     CLOCKS_APART_MS_MAX,
     LEASED_SLOTS_MAX,

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from ingest.auth.tokens import Token
 from ingest.errors import BatchRefused, SchemaError, StoreUnavailable
-from ingest.events.batch import Batch, unpack_one
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import unpack_one
 from ingest.events.event import Event
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, packed_singly

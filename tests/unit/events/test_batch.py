@@ -2,7 +2,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ingest.events.batch import Batch, pack, unpack, unpack_one
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack, unpack, unpack_one
 from ingest.events.event import Event
 from tests.unit.making import batch
 

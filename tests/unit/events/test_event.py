@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 
 from ingest.errors import Invalid, Malformed
-from ingest.events.event import DURATION_SECONDS_MAX, JSON_DEPTH_MAX, LENGTHS_MAX, decode
+from ingest.events.call_event import DURATION_SECONDS_MAX, LENGTHS_MAX
+from ingest.events.event import decode
+from ingest.events.json_limits import DEPTH_MAX
 from tests.unit.making import ABSENT, FIELDS, body
 
 TEXTS = sorted(LENGTHS_MAX)
@@ -214,10 +216,10 @@ def test_malformed_body_is_told_where_it_is_not_utf8() -> None:
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_nesting_is_limited(opening: str, closing: str) -> None:
-    deepest = nested(JSON_DEPTH_MAX, opening, closing)
+    deepest = nested(DEPTH_MAX, opening, closing)
     assert decode(deepest).payload == deepest
 
-    for levels in (JSON_DEPTH_MAX + 1, 10_000):
+    for levels in (DEPTH_MAX + 1, 10_000):
         with pytest.raises(Malformed, match="nested deeper"):
             decode(nested(levels, opening, closing))
 

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import Invalid
-from ingest.events.event import CALL_ENDED, Event, decode, field_errors
+from ingest.events.call_event import CALL_ENDED
+from ingest.events.event import Event, decode
+from ingest.events.field_errors import field_errors
 from tests.fuzz.checks import check_event
 from tests.unit.making import ABSENT, FIELDS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.events.batch import pack
+from ingest.events.batch_codec import pack
 from ingest.spool.adoption import Adoption
 from ingest.spool.files import spools
 from ingest.spool.records import Record, Refused

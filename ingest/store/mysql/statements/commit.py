@@ -3,7 +3,8 @@
 import secrets
 from collections.abc import Sequence
 
-from ingest.events.batch import Batch, pack
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack
 from ingest.events.idempotency import digest_of, fingerprint_of
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS
 from ingest.store.mysql.statements.literals import (
