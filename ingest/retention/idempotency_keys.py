@@ -1,4 +1,4 @@
-"""Forgets the keys that tell repeats once they are older than they have to be remembered."""
+"""Deletes expired idempotency keys."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ log = logging.getLogger("ingest.keys")
 
 ROUND_SECONDS = 60.0
 FORGET_MAX = 5000
-"""In one transaction, so that no commit waits for long."""
+"""Keys deleted in one transaction, so that no commit waits long."""
 PAUSE_SECONDS = 0.1
 
 
 class KeyTable(Protocol):
-    """What the store offers for it. Raises `StoreError`."""
+    """The table of idempotency keys. Every method raises `StoreError`."""
 
     async def clock_us(self) -> int: ...
 
@@ -24,7 +24,7 @@ class KeyTable(Protocol):
 
 
 class KeyCleaner:
-    """`run` works until it is cancelled; every worker has one, and they do not hinder each other."""
+    """`run` works until it is cancelled. Every worker has a cleaner, and they do not block each other."""
 
     def __init__(self, store: KeyTable, remember_seconds: float, now_us: NowUs) -> None:
         self._store = store
@@ -35,12 +35,15 @@ class KeyCleaner:
         while True:
             await asyncio.sleep(jittered(ROUND_SECONDS))
             try:
-                while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause is for the others
+                while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause lets commits go first
                     await asyncio.sleep(PAUSE_SECONDS)
             except StoreError as exc:
-                log.debug("keys not forgotten", extra={"reason": str(exc)})
+                log.debug("idempotency keys were not deleted", extra={"reason": str(exc)})
 
     async def forget(self) -> int:
-        """Some of those that are due, by this host's clock and by the database's: one may be wrong. How many."""
+        """Delete some keys that are expired by this host's clock and by the database's, as one may be wrong.
+
+        Return their number.
+        """
         now_us = min(self._now_us(), await self._store.clock_us())
         return await self._store.forget_keys(now_us // 1000 - self._remember_ms, FORGET_MAX)

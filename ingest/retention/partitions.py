@@ -1,8 +1,8 @@
-"""Days of `call_event_logs`: which partitions there must be, and which may go.
+"""Plans the partitions of `call_event_logs`, one a day: which ones to create, and which ones to drop.
 
-The table is partitioned by its ids, whose upper bits are the time an event was accepted, so its primary key stays the
-id alone. A partition `pYYYYMMDD` holds the events of that day (UTC); `pmax` all later ones, which are none as a rule.
-A day goes only on evidence: the database's clock, the newest event, and the rows' own `created_time`.
+The table is partitioned by id, as the upper bits of an id are the time at which the event was accepted. So the primary
+key is the id alone. A partition `pYYYYMMDD` holds the events of that day (UTC). `pmax` holds all later ones, normally
+none. A day is dropped only on evidence: the database's clock, the newest event, and the `created_time` of its rows.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from ingest.errors import StoreError
 from ingest.events.ids import first_id_of, milliseconds_of
 
 AHEAD_DAYS = 7
-"""Partitions are made for so many days to come."""
+"""Partitions exist for this number of days to come."""
 MISSING_DAYS_MAX = 400
-"""Days without a partition are made up to so many at once; more of them are a wrong clock's."""
+"""Partitions created at once. If more days are missing, a clock must be wrong."""
 LATER_SECONDS_MAX = 3600.0
-"""A row's `created_time` may be so much later than its id says; an id of this service is never earlier than it."""
+"""A row's `created_time` may be later than its id's time by this much. This service never makes such a row."""
 LAST = "pmax"
 ONE_DAY = timedelta(days=1)
 UNPARTITIONED = "call_event_logs has no partitions: `ingest retention --convert` makes them, while events are stored."
@@ -28,7 +28,7 @@ UNTOUCHED = "Nothing was dropped or made."
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """`end` is the first id behind it, None of the last one; rows and bytes are the database's estimates."""
+    """`end` is the first id after it, or None for the last one. Rows and bytes are the database's estimates."""
 
     name: str
     end: int | None
@@ -48,8 +48,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """All as the database has it: its clock (Unix microseconds), partitions in their order, the newest event, the
-    oldest one that is not published or is a dead letter."""
+    """The database's clock (Unix microseconds), its partitions in order, and its newest event.
+
+    `oldest_needed` is the oldest event that is not published or is a dead letter.
+    """
 
     now_us: int
     partitions: Sequence[Partition]
@@ -62,9 +64,9 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`create` are days, oldest first; `kept` are those that would go, but hold events that are not published.
+    """`create` are days, oldest first. `kept` are due to be dropped, but hold events that are not published.
 
-    Events below `before_id` are beyond their time.
+    Events below `before_id` are due to be dropped.
     """
 
     create: Sequence[date]
@@ -74,17 +76,17 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Table(Protocol):
-    """`call_event_logs` by days, on a connection of its own. Raises `StoreError`s."""
+    """The partitioned `call_event_logs`, on a connection of its own. Every method raises `StoreError`."""
 
     async def lock(self, seconds_max: int) -> bool:
-        """Whether nobody else changes the partitions, until `close`."""
+        """Lock the partitions until `close`. Wait at most this time. Return False if another process has the lock."""
 
     async def check(self) -> None:
-        """Raises `StoreError` where nothing may be dropped: the table is another one, or not all of it is there."""
+        """Raises `StoreError` if nothing may be dropped: some events are in another table, or ids hold no time."""
 
     async def facts(self) -> Facts: ...
     async def sample(self, partition: Partition) -> Sequence[Row]:
-        """The first row, the last, and some between."""
+        """The first and the last row, and some between."""
 
     async def create(self, of_days: Sequence[date]) -> None: ...
     async def finish_drop(self, before_id: int) -> None:
@@ -99,27 +101,27 @@ def name_of(day: date) -> str:
 
 
 def end_of(day: date) -> int:
-    """The first id that may be made on the next day."""
+    """The first id of the next day."""
     midnight = datetime.combine(day + ONE_DAY, time(), UTC)
     return first_id_of(int(midnight.timestamp() * 1000))
 
 
 def day_of(event_id: int) -> date:
-    """The day on which the id was made."""
+    """The day (UTC) on which the id was made."""
     return datetime.fromtimestamp(milliseconds_of(event_id) / 1000, UTC).date()
 
 
 def days(first: date, last: date) -> list[date]:
-    """Both included."""
+    """All days from the first to the last."""
     return [first + ONE_DAY * number for number in range((last - first).days + 1)]
 
 
 def plan(facts: Facts, keep_days: int | None = None, bytes_max: int | None = None) -> Plan:
-    """What to do with the table. Raises `StoreError` if its partitions are none, or not by days.
+    """Decide what to create and drop. Raises `StoreError` if the table has no partitions, or some that are not days.
 
-    Days before the last `keep_days` go, and the oldest ones as long as all together have more than `bytes_max`. The
-    last day is today, or that of the newest event if that is earlier: of a table that takes no more events the last
-    days stay. None goes with an id from `oldest_needed` on: it is not published.
+    Days before the last `keep_days` are dropped. While all days together exceed `bytes_max`, so is the oldest one. The
+    last day is today, or that of the newest event if that is earlier. So a table that gets no more events keeps its
+    last days. A day with ids from `oldest_needed` on is kept: some of its events are not published, or dead letters.
     """
     with_days = check_partitions(facts.partitions)
     create = _missing(with_days, facts.today)
@@ -144,7 +146,7 @@ def plan(facts: Facts, keep_days: int | None = None, bytes_max: int | None = Non
 
 
 def check_partitions(partitions: Sequence[Partition]) -> Sequence[Partition]:
-    """All but the last. Raises `StoreError` if one's name and bounds are not those of a day."""
+    """Return all but the last. Raises `StoreError` if a partition's name and bounds are not those of a day."""
     if not partitions:
         raise StoreError(UNPARTITIONED)
     *with_days, last = partitions
@@ -160,13 +162,13 @@ def check_partitions(partitions: Sequence[Partition]) -> Sequence[Partition]:
 def _foreign(partition: Partition, reason: str) -> str:
     return (
         f"Partition {partition.name} of call_event_logs ends at {partition.end or 'MAXVALUE'}: {reason}. This service "
-        f"did not make it. {UNTOUCHED} Drop such partitions by your own means, or take them away (ALTER TABLE "
-        "call_event_logs REMOVE PARTITIONING) and run `ingest retention --convert`."
+        f"did not make it. {UNTOUCHED} Drop such partitions by hand, or remove all (ALTER TABLE call_event_logs REMOVE "
+        "PARTITIONING) and run `ingest retention --convert`."
     )
 
 
 def _missing(with_days: Sequence[Partition], today: date) -> Sequence[date]:
-    """Each day has a partition of its own, also those on which nobody made any."""
+    """The days without a partition, up to `AHEAD_DAYS` from today."""
     if not with_days:
         return days(today, today + ONE_DAY * AHEAD_DAYS)
     newest = day_of((with_days[-1].end or 1) - 1)
@@ -182,13 +184,13 @@ def _missing(with_days: Sequence[Partition], today: date) -> Sequence[date]:
 
 
 def check_rows(rows: Sequence[Row], where: str) -> None:
-    """Raises `StoreError` if a row was created later than its id says: then its id tells no day."""
+    """Raises `StoreError` if a row was created later than its id says: its id does not hold the time then."""
     if (row := first_disagreeing(rows)) is not None:
         raise StoreError(f"{disagreement(row, where)} {UNTOUCHED}")
 
 
 def first_disagreeing(rows: Sequence[Row]) -> Row | None:
-    """A row whose `created_time` is later than its id's time, or none."""
+    """A row whose `created_time` is later than its id's time; None if there is none."""
     later_us = int(LATER_SECONDS_MAX * 1e6)
     for row in rows:
         if row.created_us is None or row.created_us > milliseconds_of(row.id) * 1000 + later_us:
@@ -201,5 +203,5 @@ def disagreement(row: Row, where: str) -> str:
     created = "NULL" if row.created_us is None else time_text(row.created_us)
     return (
         f"Ids and created_time disagree in {where}: id {row.id} is of {made}, and its created_time is {created}. "
-        "Such ids tell no day: this service did not make them."
+        "Such ids do not hold the time: this service did not make them."
     )

@@ -1,4 +1,4 @@
-"""Keeps `call_event_logs` to its last days: for the service's keeper and for `ingest retention` alike."""
+"""One run of retention on `call_event_logs`, for the scheduler and for `ingest retention`."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
@@ -8,9 +8,9 @@ from ingest.retention.partitions import Partition, Plan, Table, check_rows, plan
 
 
 class Retention:
-    """One run on a locked table. Every method raises `StoreError`s; what was not dropped by then is still there.
+    """Works on a locked table. Every method raises `StoreError`. Days that were not dropped by then are kept.
 
-    `now_us` is this host's clock. It decides nothing, but must agree with the database's.
+    `now_us` is this host's clock. It must agree with the database's clock, which alone decides.
     """
 
     def __init__(self, table: Table, keep_days: int | None, bytes_max: int | None, now_us: NowUs) -> None:
@@ -20,7 +20,7 @@ class Retention:
         self._now_us = now_us
 
     async def plan(self) -> Plan:
-        """What is to be done, by what the database says now."""
+        """Plan what to do, from the database's current facts."""
         await self._table.check()
         before_us = self._now_us()
         facts = await self._table.facts()
@@ -28,13 +28,13 @@ class Retention:
         return plan(facts, self._keep_days, self._bytes_max)
 
     async def create(self) -> Sequence[date]:
-        """Make the days that are missing; which."""
+        """Create the missing days, and return them."""
         of_days = (await self.plan()).create
         await self._table.create(of_days)
         return of_days
 
     async def drop(self) -> AsyncIterator[Partition]:
-        """Drop the days that are due, oldest first: each is decided anew, as much may have changed since the first."""
+        """Drop the days that are due, oldest first. Each is planned again, because the facts may have changed."""
         planned = await self.plan()
         if self._keep_days is not None or self._bytes_max is not None:
             await self._table.finish_drop(planned.before_id)

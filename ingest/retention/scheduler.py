@@ -1,4 +1,4 @@
-"""Keeps `call_event_logs` to the last days, from within the service."""
+"""Runs retention on `call_event_logs` from time to time, within the service."""
 
 import asyncio
 import logging
@@ -13,8 +13,8 @@ from ingest.telemetry.metrics import Metrics
 log = logging.getLogger("ingest.retention")
 
 
-class RetentionKeeper:
-    """`run` works until it is cancelled. Every worker of every node has one: who is first does what is to be done."""
+class RetentionScheduler:
+    """`run` works until it is cancelled. Every worker of every node has one: the first with the lock does the work."""
 
     def __init__(
         self,
@@ -41,22 +41,22 @@ class RetentionKeeper:
                 self._metrics.retention_failures.inc()
                 log.warning(
                     "retention failed",
-                    extra={"reason": str(exc), "kept": "what was to be dropped is still there; it is tried again"},
+                    extra={"reason": str(exc), "kept": "the days that are due; the next check tries again"},
                 )
             except Exception:
                 self._metrics.retention_failures.inc()
-                log.exception("retention failed unexpectedly; it is tried again")
+                log.exception("retention failed unexpectedly; the next check tries again")
                 self._metrics.background_failures.labels("retention").inc()
 
     async def check(self) -> None:
-        """Do what is to be done, unless somebody is at it. Raises `StoreError`."""
+        """Create and drop days, unless another process is at it. Raises `StoreError`."""
         table = await self._opened()
         try:
             if not await table.lock(0):
                 return
             run = Retention(table, self._keep_days, self._bytes_max, self._now_us)
             for day in await run.create():
-                log.info("a day's partition was made", extra={"partition": name_of(day)})
+                log.info("a day's partition was created", extra={"partition": name_of(day)})
             async for partition in run.drop():
                 self._metrics.partitions_dropped.inc()
                 log.info("a day was dropped", extra=_described(partition))
@@ -65,7 +65,7 @@ class RetentionKeeper:
             await table.close()
         for partition in kept:
             log.warning(
-                "a day is kept beyond its time: it has events that are not published, or are dead letters",
+                "a day is kept although it is due: some of its events are not published, or are dead letters",
                 extra=_described(partition),
             )
 

@@ -1,4 +1,4 @@
--- The events, as users query them. Ids are made by the service: no auto-increment.
+-- The events, as users query them. The service makes the ids, so there is no auto-increment.
 CREATE TABLE IF NOT EXISTS call_event_logs (
     id           BIGINT       NOT NULL,
     call_id      VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
@@ -10,8 +10,8 @@ CREATE TABLE IF NOT EXISTS call_event_logs (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
--- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's. batch
--- holds the events packed, as received: JSON columns do not keep their bytes.
+-- transaction as its events. lease_until is UTC. When the lease ends, a relay may claim the entry.
+-- batch holds the events packed, as received, because a JSON column does not keep their bytes.
 CREATE TABLE IF NOT EXISTS ingest_outbox (
     first_id    BIGINT      NOT NULL,
     count       INT         NOT NULL,
@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS ingest_outbox (
     KEY ingest_outbox_lease_until (lease_until)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Which node makes ids with which slot, until when (UTC), and the newest id time known (Unix ms).
+-- Id slots: a node makes ids with its slot until lease_until (UTC). floor_ms is the time of the last id known, in
+-- Unix ms.
 CREATE TABLE IF NOT EXISTS ingest_slots (
     slot        SMALLINT    NOT NULL,
     node        CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

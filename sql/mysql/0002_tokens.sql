@@ -1,5 +1,5 @@
--- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC; a token without
--- events_per_second has no limit of its own.
+-- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC. A token without
+-- events_per_second has no rate limit.
 CREATE TABLE IF NOT EXISTS ingest_tokens (
     digest            BINARY(32)  NOT NULL,
     name              VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

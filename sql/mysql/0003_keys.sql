@@ -1,5 +1,5 @@
--- Keys that tell a repeat, while they are remembered: a digest of the key, one of the event it was given to, and that
--- event's id, which tells the time. Written in the same transaction as the event.
+-- Idempotency keys, until they expire: a digest of the key, a digest of its event, and the event's id, which holds the
+-- time. A key is written in the same transaction as its event.
 CREATE TABLE IF NOT EXISTS ingest_keys (
     digest      BINARY(16)    NOT NULL,
     fingerprint VARBINARY(16) NOT NULL,

@@ -1,5 +1,5 @@
--- Whether events wait in the outbox that must reach a stream before newer ones of their calls do (row 1), and a row that
--- relays lock while they choose entries (row 2). Used with INGEST_PUBLISH_TO=stream only.
+-- Row 1: behind is 1 in relay mode, when older events in the outbox must reach a stream before newer ones of a call.
+-- Row 2: relays lock it while they choose entries. Used with INGEST_PUBLISH_TO=stream only.
 CREATE TABLE IF NOT EXISTS ingest_order (
     id     TINYINT NOT NULL,
     behind TINYINT NOT NULL,
@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS ingest_order (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);
 
--- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
+-- Dead letters: events that the broker always refuses, with the reason. They are stored in call_event_logs, but never
+-- published. batch is packed as in ingest_outbox.
 CREATE TABLE IF NOT EXISTS ingest_dead_letters (
     event_id  BIGINT       NOT NULL,
     reason    VARCHAR(255) NOT NULL,

@@ -1,5 +1,5 @@
--- Which life of which worker holds a slot: a random value, written anew at each renewal. Whoever finds another one there
--- has lost the slot. Workers of earlier versions leave it as it is. MySQL knows no ADD COLUMN IF NOT EXISTS.
+-- life is a random value of the worker that holds the slot, replaced at each renewal. A worker that finds another value
+-- has lost the slot. Workers of earlier versions do not change it. MySQL has no ADD COLUMN IF NOT EXISTS.
 SET @ingest_lives = IF(
     EXISTS (
         SELECT 1 FROM information_schema.columns

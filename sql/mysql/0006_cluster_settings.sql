@@ -1,5 +1,5 @@
--- What all who share this database must have alike: where events are published to. worker is one life of a worker, or
--- '', whose row has what all agreed on. settings is JSON, '' before anybody has told; seen_time is UTC.
+-- The target to which all workers of this database publish. worker names one run of a worker. The row '' has the
+-- shared target. settings is JSON, or '' before the first worker. seen_time is UTC.
 CREATE TABLE IF NOT EXISTS ingest_cluster_settings (
     worker    VARCHAR(36)   CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     node      VARCHAR(255)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,

@@ -1,4 +1,4 @@
--- The events, as users query them. Ids are made by the service: no auto-increment.
+-- The events, as users query them. The service makes the ids, so there is no auto-increment.
 CREATE TABLE IF NOT EXISTS call_event_logs (
     id           BIGINT       NOT NULL,
     call_id      VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
@@ -10,8 +10,8 @@ CREATE TABLE IF NOT EXISTS call_event_logs (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
--- transaction as its events. lease_until is UTC; an entry whose lease ran out is the relay's. batch
--- holds the events packed, as received: JSON columns do not keep their bytes.
+-- transaction as its events. lease_until is UTC. When the lease ends, a relay may claim the entry.
+-- batch holds the events packed, as received, because a JSON column does not keep their bytes.
 CREATE TABLE IF NOT EXISTS ingest_outbox (
     first_id    BIGINT      NOT NULL,
     count       INT         NOT NULL,
@@ -22,8 +22,9 @@ CREATE TABLE IF NOT EXISTS ingest_outbox (
     KEY ingest_outbox_lease_until (lease_until)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Which node makes ids with which slot, until when (UTC), and the newest id time known (Unix ms).
--- life is a random value of the worker's that holds it: whoever finds another one there has lost the slot.
+-- Id slots: a node makes ids with its slot until lease_until (UTC). floor_ms is the time of the last id known, in
+-- Unix ms.
+-- life is a random value of the worker that holds the slot. A worker that finds another value has lost the slot.
 CREATE TABLE IF NOT EXISTS ingest_slots (
     slot        SMALLINT    NOT NULL,
     node        CHAR(36)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -33,8 +34,8 @@ CREATE TABLE IF NOT EXISTS ingest_slots (
     PRIMARY KEY (slot)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC; a token without
--- events_per_second has no limit of its own.
+-- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC. A token without
+-- events_per_second has no rate limit.
 CREATE TABLE IF NOT EXISTS ingest_tokens (
     digest            BINARY(32)  NOT NULL,
     name              VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -45,8 +46,8 @@ CREATE TABLE IF NOT EXISTS ingest_tokens (
     PRIMARY KEY (digest)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Keys that tell a repeat, while they are remembered: a digest of the key, one of the event it was given to, and that
--- event's id, which tells the time. Written in the same transaction as the event.
+-- Idempotency keys, until they expire: a digest of the key, a digest of its event, and the event's id, which holds the
+-- time. A key is written in the same transaction as its event.
 CREATE TABLE IF NOT EXISTS ingest_keys (
     digest      BINARY(16)    NOT NULL,
     fingerprint VARBINARY(16) NOT NULL,
@@ -55,8 +56,8 @@ CREATE TABLE IF NOT EXISTS ingest_keys (
     KEY ingest_keys_event_id (event_id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- Whether events wait in the outbox that must reach a stream before newer ones of their calls do (row 1), and a row that
--- relays lock while they choose entries (row 2). Used with INGEST_PUBLISH_TO=stream only.
+-- Row 1: behind is 1 in relay mode, when older events in the outbox must reach a stream before newer ones of a call.
+-- Row 2: relays lock it while they choose entries. Used with INGEST_PUBLISH_TO=stream only.
 CREATE TABLE IF NOT EXISTS ingest_order (
     id     TINYINT NOT NULL,
     behind TINYINT NOT NULL,
@@ -64,7 +65,8 @@ CREATE TABLE IF NOT EXISTS ingest_order (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 INSERT IGNORE INTO ingest_order (id, behind) VALUES (1, 0), (2, 0);
 
--- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
+-- Dead letters: events that the broker always refuses, with the reason. They are stored in call_event_logs, but never
+-- published. batch is packed as in ingest_outbox.
 CREATE TABLE IF NOT EXISTS ingest_dead_letters (
     event_id  BIGINT       NOT NULL,
     reason    VARCHAR(255) NOT NULL,
@@ -73,8 +75,8 @@ CREATE TABLE IF NOT EXISTS ingest_dead_letters (
     PRIMARY KEY (event_id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
--- What all who share this database must have alike: where events are published to. worker is one life of a worker, or
--- '', whose row has what all agreed on. settings is JSON, '' before anybody has told; seen_time is UTC.
+-- The target to which all workers of this database publish. worker names one run of a worker. The row '' has the
+-- shared target. settings is JSON, or '' before the first worker. seen_time is UTC.
 CREATE TABLE IF NOT EXISTS ingest_cluster_settings (
     worker    VARCHAR(36)   CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     node      VARCHAR(255)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,

@@ -1,5 +1,5 @@
--- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC, as in call_event_logs;
--- a token without events_per_second has no limit of its own.
+-- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC, as in call_event_logs.
+-- A token without events_per_second has no rate limit.
 CREATE TABLE ingest_tokens (
     digest            BLOB    NOT NULL PRIMARY KEY,
     name              TEXT    NOT NULL,

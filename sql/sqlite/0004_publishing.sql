@@ -1,4 +1,5 @@
--- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
+-- Dead letters: events that the broker always refuses, with the reason. They are stored in call_event_logs, but never
+-- published. batch is packed as in ingest_outbox.
 CREATE TABLE ingest_dead_letters (
     event_id  INTEGER NOT NULL PRIMARY KEY,
     reason    TEXT    NOT NULL,

@@ -1,4 +1,4 @@
--- The events, as users query them. Ids are made by the service: no auto-increment.
+-- The events, as users query them. The service makes the ids, so there is no auto-increment.
 CREATE TABLE call_event_logs (
     id           INTEGER NOT NULL PRIMARY KEY,
     call_id      TEXT    NOT NULL,
@@ -9,8 +9,8 @@ CREATE TABLE call_event_logs (
 CREATE INDEX call_event_logs_call_id ON call_event_logs (call_id);
 
 -- Committed batches that are not yet known to be published: one row a batch, written in the same
--- transaction as its events. lease_until is Unix ms; an entry whose lease ran out is the relay's.
--- batch holds the events packed, as received.
+-- transaction as its events. lease_until is Unix ms. When the lease ends, a relay may claim the
+-- entry. batch holds the events packed, as received.
 CREATE TABLE ingest_outbox (
     first_id    INTEGER NOT NULL PRIMARY KEY,
     count       INTEGER NOT NULL,
@@ -20,8 +20,9 @@ CREATE TABLE ingest_outbox (
 );
 CREATE INDEX ingest_outbox_lease_until ON ingest_outbox (lease_until);
 
--- Which node makes ids with which slot, until when (Unix ms), and the newest id time known (Unix ms).
--- life is a random value of the worker's that holds it: whoever finds another one there has lost the slot.
+-- Id slots: a node makes ids with its slot until lease_until. floor_ms is the time of the last id known. Both are
+-- Unix ms.
+-- life is a random value of the worker that holds the slot. A worker that finds another value has lost the slot.
 CREATE TABLE ingest_slots (
     slot        INTEGER NOT NULL PRIMARY KEY,
     node        TEXT    NOT NULL,
@@ -30,8 +31,8 @@ CREATE TABLE ingest_slots (
     life        TEXT    NOT NULL DEFAULT ''
 );
 
--- Tokens that clients may send, by their SHA-256: several may have one name. Times are UTC, as in call_event_logs;
--- a token without events_per_second has no limit of its own.
+-- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC, as in call_event_logs.
+-- A token without events_per_second has no rate limit.
 CREATE TABLE ingest_tokens (
     digest            BLOB    NOT NULL PRIMARY KEY,
     name              TEXT    NOT NULL,
@@ -41,8 +42,8 @@ CREATE TABLE ingest_tokens (
     burst             INTEGER
 );
 
--- Keys that tell a repeat, while they are remembered: a digest of the key, one of the event it was given to, and that
--- event's id, which tells the time. Written in the same transaction as the event.
+-- Idempotency keys, until they expire: a digest of the key, a digest of its event, and the event's id, which holds the
+-- time. A key is written in the same transaction as its event.
 CREATE TABLE ingest_keys (
     digest      BLOB    NOT NULL PRIMARY KEY,
     fingerprint BLOB    NOT NULL,
@@ -50,7 +51,8 @@ CREATE TABLE ingest_keys (
 );
 CREATE INDEX ingest_keys_event_id ON ingest_keys (event_id);
 
--- Events that the broker never takes, and why: in call_event_logs, but in no message. batch is packed as in ingest_outbox.
+-- Dead letters: events that the broker always refuses, with the reason. They are stored in call_event_logs, but never
+-- published. batch is packed as in ingest_outbox.
 CREATE TABLE ingest_dead_letters (
     event_id  INTEGER NOT NULL PRIMARY KEY,
     reason    TEXT    NOT NULL,
@@ -58,7 +60,7 @@ CREATE TABLE ingest_dead_letters (
     batch     BLOB    NOT NULL
 );
 
--- As on MySQL, where several nodes share a database. SQLite's is one node's: nobody writes here.
+-- Same as on MySQL, where several nodes share a database. A SQLite file has one node, so nothing writes here.
 CREATE TABLE ingest_cluster_settings (
     worker    TEXT NOT NULL PRIMARY KEY,
     node      TEXT NOT NULL,

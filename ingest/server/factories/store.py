@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
-from ingest.retention.scheduler import RetentionKeeper
+from ingest.retention.scheduler import RetentionScheduler
 from ingest.server.factories.publishing import keeps_order
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
@@ -56,11 +56,11 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, loo
     return asyncio.run(run())
 
 
-def make_retention(settings: Settings, metrics: Metrics) -> RetentionKeeper | None:
+def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler | None:
     """Return None if only `ingest retention` drops days."""
     if not (settings.retention_days or settings.retention_bytes_max):
         return None
-    return RetentionKeeper(
+    return RetentionScheduler(
         partial(PartitionedTable.open, Servers.parse(settings.database_url), settings.connect_timeout_seconds),
         settings.retention_days or None,
         settings.retention_bytes_max or None,

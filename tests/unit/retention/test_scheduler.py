@@ -9,7 +9,7 @@ import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.retention.partitions import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
-from ingest.retention.scheduler import RetentionKeeper
+from ingest.retention.scheduler import RetentionScheduler
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, until
@@ -84,54 +84,54 @@ def table(database_clock: FakeClock) -> FakeTable:
 
 
 @pytest.fixture
-def keeper(table: FakeTable, clock: FakeClock, metrics: Metrics) -> RetentionKeeper:
-    return RetentionKeeper(table.open, 2, None, 0.01, clock.now_us, metrics)
+def scheduler(table: FakeTable, clock: FakeClock, metrics: Metrics) -> RetentionScheduler:
+    return RetentionScheduler(table.open, 2, None, 0.01, clock.now_us, metrics)
 
 
 async def test_days_to_come_are_made_and_old_ones_dropped(
-    keeper: RetentionKeeper, table: FakeTable, sample: Sample
+    scheduler: RetentionScheduler, table: FakeTable, sample: Sample
 ) -> None:
-    await keeper.check()
+    await scheduler.check()
 
     assert table.names == [name_of(day) for day in days(KEPT, TODAY + timedelta(days=AHEAD_DAYS))]
     assert sample("ingest_partitions_dropped_total") == 1
-    await keeper.check()
+    await scheduler.check()
     assert (sample("ingest_partitions_dropped_total"), table.closed) == (1, 2)
 
 
-async def test_nothing_is_done_while_somebody_else_is_at_it(keeper: RetentionKeeper, table: FakeTable) -> None:
+async def test_nothing_is_done_while_somebody_else_is_at_it(scheduler: RetentionScheduler, table: FakeTable) -> None:
     table.busy = True
 
-    await keeper.check()
+    await scheduler.check()
 
     assert (table.names[0], len(table.made), table.closed) == (name_of(OLD), 3, 1)
 
 
 async def test_day_with_an_event_that_is_not_published_is_kept_and_told(
-    keeper: RetentionKeeper, table: FakeTable, caplog: pytest.LogCaptureFixture
+    scheduler: RetentionScheduler, table: FakeTable, caplog: pytest.LogCaptureFixture
 ) -> None:
     table.needed = end_of(OLD) - 1
 
-    await keeper.check()
+    await scheduler.check()
 
     assert table.names[0] == name_of(OLD)
-    told = [record.levelno for record in caplog.records if "kept beyond its time" in record.message]
+    told = [record.levelno for record in caplog.records if "kept although it is due" in record.message]
     assert told == [logging.WARNING]
 
 
 @pytest.mark.parametrize("days", [40, -40])
 async def test_nothing_is_dropped_or_made_while_the_clocks_are_apart(
-    keeper: RetentionKeeper, table: FakeTable, clock: FakeClock, days: int
+    scheduler: RetentionScheduler, table: FakeTable, clock: FakeClock, days: int
 ) -> None:
     clock.advance(days * 86_400)
 
     with pytest.raises(StoreError, match=r"This host's clock says 20.*Z, the database's 20.*Z: more than 60 s apart"):
-        await keeper.check()
+        await scheduler.check()
 
     assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
 
 
-async def test_each_drop_is_decided_anew(keeper: RetentionKeeper, table: FakeTable) -> None:
+async def test_each_drop_is_decided_anew(scheduler: RetentionScheduler, table: FakeTable) -> None:
     """An event becomes a dead letter while the day before its own is dropped."""
     table.made.insert(0, Partition(name_of(OLDER), end_of(OLDER)))
 
@@ -140,49 +140,51 @@ async def test_each_drop_is_decided_anew(keeper: RetentionKeeper, table: FakeTab
 
     table.dropping = add_dead
 
-    await keeper.check()
+    await scheduler.check()
 
     assert table.names[0] == name_of(OLD)
 
 
 async def test_day_whose_rows_are_newer_than_its_ids_say_is_not_dropped(
-    keeper: RetentionKeeper, table: FakeTable
+    scheduler: RetentionScheduler, table: FakeTable
 ) -> None:
     table.rows = [Row(end_of(OLD) - 1, NOW_US)]
 
     with pytest.raises(StoreError, match=f"disagree in partition {name_of(OLD)}"):
-        await keeper.check()
+        await scheduler.check()
 
     assert table.names[0] == name_of(OLD)
 
 
-async def test_table_that_is_not_whole_loses_no_day(keeper: RetentionKeeper, table: FakeTable) -> None:
+async def test_table_that_is_not_whole_loses_no_day(scheduler: RetentionScheduler, table: FakeTable) -> None:
     table.wrong = "its conversion has not ended"
 
     with pytest.raises(StoreError, match="not ended"):
-        await keeper.check()
+        await scheduler.check()
 
     assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
 
 
-async def test_interrupted_drop_is_finished_first(keeper: RetentionKeeper, table: FakeTable) -> None:
-    await keeper.check()
+async def test_interrupted_drop_is_finished_first(scheduler: RetentionScheduler, table: FakeTable) -> None:
+    await scheduler.check()
 
     assert table.finished == [end_of(TODAY - timedelta(days=2))]
 
 
-async def test_table_without_partitions_is_told(keeper: RetentionKeeper, table: FakeTable) -> None:
+async def test_table_without_partitions_is_told(scheduler: RetentionScheduler, table: FakeTable) -> None:
     table.made = []
 
     with pytest.raises(StoreError, match="retention --convert"):
-        await keeper.check()
+        await scheduler.check()
 
     assert table.closed == 1
 
 
-async def test_failures_are_counted_and_tried_again(keeper: RetentionKeeper, table: FakeTable, sample: Sample) -> None:
+async def test_failures_are_counted_and_tried_again(
+    scheduler: RetentionScheduler, table: FakeTable, sample: Sample
+) -> None:
     table.errors = [ZeroDivisionError("a bug"), StoreUnavailable("away")]
-    working = asyncio.create_task(keeper.run())
+    working = asyncio.create_task(scheduler.run())
 
     await until(lambda: name_of(OLD) not in table.names)
 
