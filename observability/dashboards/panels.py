@@ -77,8 +77,8 @@ def heat(title: str, query: Query, description: str) -> Panel:
     """A histogram's buckets over time, in seconds."""
     target = _target(query, 0).format(PromQueryFormat.HEATMAP)
     panel = heatmap.Panel().title(title).unit("s").description(description).datasource(SOURCE).with_target(target)
-    colours = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
-    return panel.color(colours).y_axis(heatmap.YAxisConfig().unit("s"))
+    colors = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+    return panel.color(colors).y_axis(heatmap.YAxisConfig().unit("s"))
 
 
 def text(title: str, content: str) -> Panel:
@@ -92,7 +92,7 @@ def _target(query: Query, number: int) -> Any:
 
 
 def _steps(steps: Steps) -> Any:
-    listed = [Threshold(value=value, color=colour) for value, colour in steps]
+    listed = [Threshold(value=value, color=color) for value, color in steps]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(listed)
 
 
@@ -153,8 +153,8 @@ STATUS = "http://localhost:8000/"
 _FIRING = 'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}'
 
 
-def _note(name: str, expr: str, colour: str) -> Any:
-    note = dashboard.AnnotationQuery().name(name).datasource(SOURCE).expr(expr).icon_color(colour)
+def _note(name: str, expr: str, color: str) -> Any:
+    note = dashboard.AnnotationQuery().name(name).datasource(SOURCE).expr(expr).icon_color(color)
     return note.enable(True)
 
 
