@@ -31,7 +31,7 @@ class Token(msgspec.Struct, frozen=True):
     burst: int | None = None
 
     @property
-    def number(self) -> str:
+    def short_id(self) -> str:
         """The short id shown to operators: the first 8 hexadecimal digits of the hash."""
         return self.digest.hex()[:8]
 

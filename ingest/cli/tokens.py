@@ -17,7 +17,7 @@ from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have read the table by then."""
-HEAD = ("number", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")
+HEAD = ("short id", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")
 
 
 @click.group()
@@ -83,22 +83,22 @@ def tokens_list(settings: Settings) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@tokens.command("revoke", short_help="Revoke tokens by name or number.")
-@click.argument("name_or_number")
+@tokens.command("revoke", short_help="Revoke tokens by name or short id.")
+@click.argument("name_or_id")
 @with_settings
-def tokens_revoke(settings: Settings, name_or_number: str) -> None:
-    """Revoke the token of this number, or all tokens of this name. No node accepts them when the command returns."""
+def tokens_revoke(settings: Settings, name_or_id: str) -> None:
+    """Revoke one token by its short id, or all tokens of a name. No node accepts them when the command returns."""
 
     async def remove(table: TokenTable) -> Sequence[Token]:
-        found = [token for token in await table.tokens() if name_or_number in (token.name, token.number)]
+        found = [token for token in await table.tokens() if name_or_id in (token.name, token.short_id)]
         if not found:
-            raise SettingsError(f"No token has the name or number {name_or_number!r}; see `ingest tokens list`.")
+            raise SettingsError(f"No token has the name or short id {name_or_id!r}; see `ingest tokens list`.")
         await table.remove_tokens([token.digest for token in found])
         await asyncio.sleep(EFFECTIVE_SECONDS)
         return found
 
     for token in with_store(settings, remove):
-        click.echo(f"revoked {token.number} ({token.name})")
+        click.echo(f"revoked {token.short_id} ({token.name})")
 
 
 @tokens.command("rotate", short_help="Create a new token for a name; its older tokens expire.")
@@ -128,7 +128,7 @@ def _row(token: Token, now_us: int) -> Sequence[str]:
     if not token.is_valid(now_us):
         expires += " (expired)"
     limits = ("" if limit is None else str(limit) for limit in (token.events_per_second, token.burst))
-    return (token.number, token.name, _minute(token.created_us), expires, *limits)
+    return (token.short_id, token.name, _minute(token.created_us), expires, *limits)
 
 
 def _minute(us: int) -> str:

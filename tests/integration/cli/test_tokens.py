@@ -173,7 +173,7 @@ def restarted() -> Callable[[ServiceProcess], ServiceProcess]:
         (["create", "pbx", "--expires", "soon"], "is no time"),
         (["create", "pbx", "--burst", "5"], "--burst needs a rate"),
         (["rotate", "nobody"], "There is no valid token named 'nobody'"),
-        (["revoke", "nobody"], "No token has the name or number 'nobody'"),
+        (["revoke", "nobody"], "No token has the name or short id 'nobody'"),
     ],
 )
 def test_what_cannot_be_done_is_said(embedded_service: ServiceProcess, words: list[str], said: str) -> None:
