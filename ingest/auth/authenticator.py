@@ -33,8 +33,8 @@ class Authenticator:
     digest. The duration of a look-up says nothing about a token either.
 
     Plain-text tokens are compared by BLAKE2s, which is built into Python. SHA-256 goes through OpenSSL, where finding
-    the algorithm takes longer than the hash itself. It is computed only if hashed entries or tokens of the database exist,
-    once for each valid token.
+    the algorithm takes longer than the hash itself. It is computed only if there are hashed entries or tokens of the
+    database, and once for each valid token.
     """
 
     def __init__(self, configured: Iterable[str], monotonic: Monotonic) -> None:
