@@ -11,7 +11,7 @@ AMQP = {"INGEST_BROKER_URL": "amqp://guest:secret@rabbit/", "INGEST_API_TOKENS":
 STREAM = {"INGEST_PUBLISH_TO": "stream", "INGEST_STREAM_URL": "rabbitmq-stream://guest:secret@rabbit:5552/"}
 
 
-def test_nothing_need_be_set() -> None:
+def test_no_setting_is_required() -> None:
     settings = read_settings({})
 
     assert settings == Settings()
@@ -30,11 +30,11 @@ def test_each_setting_is_read_as_its_type() -> None:
     assert settings.tokens == ("one", "two", "three")
 
 
-def test_empty_variable_is_as_good_as_none() -> None:
+def test_empty_variable_means_the_default() -> None:
     assert read_settings({"INGEST_PORT": " ", "INGEST_DATABASE_URL": ""}) == Settings()
 
 
-def test_variables_of_others_are_not_looked_at() -> None:
+def test_other_variables_are_ignored() -> None:
     assert read_settings({"PORT": "x", "INGESTION": "x", "INGEST_TEST_SERVERS": "sid"}) == Settings()
 
 
@@ -69,7 +69,7 @@ def test_wrong_setting_is_refused_by_its_name(variable: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("environ", [MYSQL, AMQP, MYSQL | AMQP], ids=["mysql", "amqp", "both"])
-def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None:
+def test_real_servers_need_own_tokens(environ: dict[str, str]) -> None:
     assert read_settings(environ).tokens == ("a-token",)
     assert not read_settings(environ).embedded
 
@@ -79,12 +79,12 @@ def test_a_real_server_needs_tokens_of_ones_own(environ: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("token", ["Tökén", "two\twords", "\x7f"])
-def test_token_that_no_header_can_hold_is_refused(token: str) -> None:
+def test_token_that_does_not_fit_a_header_is_refused(token: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_API_TOKENS: a token may have only visible ASCII"):
         read_settings({"INGEST_API_TOKENS": f"a-token,{token}"})
 
 
-def test_hashed_tokens_stand_beside_plain_ones() -> None:
+def test_hashed_and_plain_tokens_may_be_mixed() -> None:
     entry = entry_of("another")
 
     assert read_settings({"INGEST_API_TOKENS": f"a-token, {entry}"}).tokens == ("a-token", entry)
@@ -108,7 +108,7 @@ def test_malformed_hash_is_refused_by_its_variable_and_not_shown() -> None:
         ({"INGEST_ADMIN_PORT": "-1"}, "INGEST_ADMIN_PORT"),
     ],
 )
-def test_settings_of_exposure_must_fit_together(environ: dict[str, str], variable: str) -> None:
+def test_settings_of_tls_and_admin_port_must_fit_together(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         read_settings(environ)
 
@@ -163,7 +163,7 @@ def test_only_the_password_of_a_url_is_masked(url: str, shown: str) -> None:
         "mysql://u:secret@/calls",
     ],
 )
-def test_url_whose_password_ends_its_host_is_refused_and_not_shown(url: str) -> None:
+def test_url_with_an_unescaped_password_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_DATABASE_URL is not of the form") as refused:
         read_settings({"INGEST_DATABASE_URL": url, "INGEST_API_TOKENS": "a-token"})
     assert "secret" not in str(refused.value)
@@ -173,6 +173,6 @@ def test_path_of_a_database_file_may_have_any_character() -> None:
     assert read_settings({"INGEST_DATABASE_URL": "sqlite:////srv/calls@pbx:1/events.db"}).embedded
 
 
-def test_a_stream_takes_no_body_larger_than_its_frames() -> None:
+def test_body_larger_than_a_frame_is_refused_for_streams() -> None:
     with pytest.raises(SettingsError, match="INGEST_BODY_BYTES_MAX=1048576"):
         read_settings({**AMQP, **STREAM, "INGEST_BODY_BYTES_MAX": "1048576"})

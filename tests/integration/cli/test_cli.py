@@ -1,4 +1,4 @@
-"""The command line, as users run it: what it prints, where, and with which exit status."""
+"""Output and exit status of the commands, run as users run them."""
 
 import socket
 from pathlib import Path
@@ -16,17 +16,17 @@ COMMANDS = (
 )
 
 
-def test_version_is_told(ingest: Ingest) -> None:
+def test_version_is_printed(ingest: Ingest) -> None:
     assert ingest("--version").stdout == f"ingest, version {__version__}\n"
 
 
-def test_help_teaches_the_first_steps_and_every_command(ingest: Ingest) -> None:
+def test_help_shows_the_first_steps_and_every_command(ingest: Ingest) -> None:
     text = ingest("--help").stdout
 
     assert "ingest migrate " in text
     assert "ingest tail --limit 1 " in text
     assert [line.split()[0] for line in text.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
-    assert "..." not in text.partition("Commands:\n")[2]  # a summary that was cut short
+    assert "..." not in text.partition("Commands:\n")[2]  # no summary is cut
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -59,7 +59,7 @@ def test_config_shows_every_setting_and_no_secret(ingest: Ingest) -> None:
 def test_a_url_that_would_show_its_password_is_refused(ingest: Ingest, password: str) -> None:
     ran = ingest("config", API_TOKENS=TOKENS, DATABASE_URL=f"mysql://ingest:{password}@db:3306/calls")
 
-    if ran.returncode == 0:  # read as it was meant
+    if ran.returncode == 0:  # the service understood the URL
         assert "INGEST_DATABASE_URL=mysql://ingest:***@db:3306/calls\n" in ran.stdout
     else:
         assert "%2F" in one_line(ran)
@@ -82,13 +82,11 @@ def test_a_url_that_would_show_its_password_is_refused(ingest: Ingest, password:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
-def test_settings_that_do_not_fit_end_the_service_with_one_line(
-    ingest: Ingest, settings: dict[str, str], told: str
-) -> None:
+def test_wrong_settings_end_the_service_with_one_line(ingest: Ingest, settings: dict[str, str], told: str) -> None:
     assert one_line(ingest("serve", **settings)).startswith(f"ingest: {told}")
 
 
-def test_serve_says_so_when_it_cannot_have_its_port(ingest: Ingest) -> None:
+def test_serve_reports_a_port_in_use(ingest: Ingest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         told = one_line(ingest("serve", HOST="127.0.0.1", PORT=str(port)))
@@ -97,7 +95,7 @@ def test_serve_says_so_when_it_cannot_have_its_port(ingest: Ingest) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "tail"])
-def test_a_data_folder_that_is_none_is_told(ingest: Ingest, tmp_path: Path, command: str) -> None:
+def test_data_folder_that_is_a_file_is_reported(ingest: Ingest, tmp_path: Path, command: str) -> None:
     (tmp_path / "var").write_text("a file")
 
     assert "var" in one_line(ingest(command, PORT="0"))
@@ -113,7 +111,7 @@ def test_migrate_on_mysql_may_be_repeated(ingest: Ingest, real: dict[str, str]) 
     assert ingest("migrate", **real).stdout == "the schema is up to date\n"
 
 
-def test_migrate_says_when_there_is_no_database(ingest: Ingest) -> None:
+def test_migrate_reports_a_missing_database(ingest: Ingest) -> None:
     told = one_line(ingest("migrate", API_TOKENS=TOKENS, DATABASE_URL=nowhere("mysql", "calls")))
 
     assert "MySQL" in told

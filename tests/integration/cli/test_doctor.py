@@ -1,4 +1,4 @@
-"""`ingest doctor`: what it says of a good installation, and of each thing that may be wrong."""
+"""`ingest doctor` on a good installation, and with each kind of failure."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CLASSIC = "it is classic, not INGEST_QUEUE_TYPE=quorum"
 
 
 def findings(ran: Ran) -> dict[str, tuple[bool, str]]:
-    """What `doctor` found: name → whether it is well, and the text."""
+    """Return the findings: name → state and text."""
     assert ran.stderr == ""
     found = {}
     for line in ran.stdout.splitlines():
@@ -29,7 +29,7 @@ def failures(ran: Ran) -> dict[str, str]:
     return {name: text for name, (ok, text) in findings(ran).items() if not ok}
 
 
-def test_doctor_finds_an_embedded_service_well(ingest: Ingest) -> None:
+def test_embedded_service_passes(ingest: Ingest) -> None:
     ingest("migrate")
 
     assert findings(ingest("doctor")) == {
@@ -41,7 +41,7 @@ def test_doctor_finds_an_embedded_service_well(ingest: Ingest) -> None:
     }
 
 
-def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) -> None:
+def test_full_service_passes(ingest: Ingest, real: dict[str, str]) -> None:
     ingest("migrate", **real)
     with channel_to(real["BROKER_URL"]) as channel:
         channel.queue_declare(real["QUEUE"], durable=True)
@@ -57,7 +57,7 @@ def test_doctor_finds_a_full_service_well(ingest: Ingest, real: dict[str, str]) 
     assert found["durability"][1] == "each commit is flushed"
 
 
-def test_doctor_tells_tokens_in_plain_text_without_failing(ingest: Ingest, real: dict[str, str]) -> None:
+def test_tokens_in_plain_text_are_reported_without_failing(ingest: Ingest, real: dict[str, str]) -> None:
     plain, entry = "first-secret", entry_of("second-secret")
 
     ok, text = findings(ingest("doctor", **{**real, "API_TOKENS": f"{plain},{entry}"}))["tokens"]
@@ -67,20 +67,20 @@ def test_doctor_tells_tokens_in_plain_text_without_failing(ingest: Ingest, real:
     assert findings(ingest("doctor", **{**real, "API_TOKENS": entry}))["tokens"] == (True, "all are hashed")
 
 
-def test_doctor_says_that_a_missing_queue_will_be_declared(ingest: Ingest, real: dict[str, str]) -> None:
+def test_missing_queue_is_no_failure(ingest: Ingest, real: dict[str, str]) -> None:
     ok, text = findings(ingest("doctor", **real))["queue"]
 
     assert (ok, text) == (True, f"{real['QUEUE']} is not there yet; `ingest serve` declares it")
 
 
-def test_doctor_says_to_migrate(ingest: Ingest, real: dict[str, str]) -> None:
+def test_missing_tables_are_reported(ingest: Ingest, real: dict[str, str]) -> None:
     expected = {"schema": "The tables are missing or old: run `ingest migrate`."}
 
     assert failures(ingest("doctor")) == expected
     assert failures(ingest("doctor", **real)) == expected
 
 
-def test_doctor_says_what_to_look_at_when_servers_are_away(ingest: Ingest) -> None:
+def test_unreachable_servers_are_reported_with_their_settings(ingest: Ingest) -> None:
     servers = {"DATABASE_URL": nowhere("mysql", "calls"), "BROKER_URL": nowhere("amqp", "")}
     ran = ingest("doctor", API_TOKENS=TOKENS, **servers)
 
@@ -91,7 +91,7 @@ def test_doctor_says_what_to_look_at_when_servers_are_away(ingest: Ingest) -> No
     assert PASSWORD not in ran.stdout
 
 
-def test_doctor_tells_wrong_passwords(
+def test_wrong_passwords_are_reported(
     ingest: Ingest, real: dict[str, str], mysql: MySQLServer, rabbitmq: RabbitMQServer
 ) -> None:
     name = real["DATABASE_URL"].rpartition("/")[2]
@@ -108,14 +108,14 @@ def test_doctor_tells_wrong_passwords(
     assert PASSWORD not in ran.stdout
 
 
-def test_doctor_tells_a_database_that_is_not_there(ingest: Ingest, real: dict[str, str]) -> None:
+def test_missing_database_is_reported(ingest: Ingest, real: dict[str, str]) -> None:
     failed = failures(ingest("doctor", **{**real, "DATABASE_URL": f"{real['DATABASE_URL']}_not"}))
 
     assert list(failed) == ["database"]
     assert "Unknown database" in failed["database"]
 
 
-def test_doctor_tells_commits_that_are_not_flushed(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
+def test_commits_without_flush_are_reported(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
     if not mysql.controllable:
         pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not set up")
     ingest("migrate", **real)
@@ -129,7 +129,7 @@ def test_doctor_tells_commits_that_are_not_flushed(ingest: Ingest, real: dict[st
     assert failed["durability"].endswith("Set it to 1.")
 
 
-def test_doctor_tells_a_data_folder_that_cannot_be_written(ingest: Ingest, tmp_path: Path) -> None:
+def test_data_folder_without_write_access_is_reported(ingest: Ingest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     failed = failures(ingest("doctor", DATA_DIR=str(tmp_path / "file" / "var")))
@@ -137,11 +137,11 @@ def test_doctor_tells_a_data_folder_that_cannot_be_written(ingest: Ingest, tmp_p
     assert failed["data folder"].endswith("Make it writable, or set INGEST_DATA_DIR.")
 
 
-def test_doctor_with_settings_that_do_not_fit_says_that_alone(ingest: Ingest) -> None:
+def test_wrong_settings_are_the_only_output(ingest: Ingest) -> None:
     assert one_line(ingest("doctor", PORT="none")).startswith("ingest: INGEST_PORT='none'")
 
 
-def test_doctor_tells_what_of_the_queue_loses_messages(ingest: Ingest, real: dict[str, str]) -> None:
+def test_queue_arguments_that_lose_messages_are_reported(ingest: Ingest, real: dict[str, str]) -> None:
     ingest("migrate", **real)
     names = {"x-max-length": 3, "x-message-ttl": 9000, "x-expires": 900_000, "x-dead-letter-exchange": "elsewhere"}
     with channel_to(real["BROKER_URL"]) as channel:
@@ -158,9 +158,7 @@ def test_doctor_tells_what_of_the_queue_loses_messages(ingest: Ingest, real: dic
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
-def test_doctor_finds_a_queue_that_refuses_when_it_is_full_well(
-    ingest: Ingest, real: dict[str, str], kind: str
-) -> None:
+def test_queue_that_refuses_when_full_passes(ingest: Ingest, real: dict[str, str], kind: str) -> None:
     ingest("migrate", **real)
     names = {"x-max-length": 3, "x-overflow": "reject-publish", "x-single-active-consumer": True}
     with channel_to(real["BROKER_URL"]) as channel:
@@ -171,7 +169,7 @@ def test_doctor_finds_a_queue_that_refuses_when_it_is_full_well(
     assert text.endswith(" messages wait in it" if kind == "quorum" else CLASSIC)
 
 
-def test_doctor_tells_limits_of_rabbitmq(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
+def test_limits_of_rabbitmq_are_reported(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
     if not rabbitmq.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
     ingest("migrate", **real)
@@ -185,7 +183,7 @@ def test_doctor_tells_limits_of_rabbitmq(ingest: Ingest, real: dict[str, str], r
     assert smaller == (True, f"{mask_url(real['BROKER_URL'])} answers{fewer}")
 
 
-def test_doctor_tells_a_limit_of_connections_in_the_brokers_words(
+def test_limit_of_connections_is_reported_in_the_brokers_words(
     ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer
 ) -> None:
     if not rabbitmq.controllable:

@@ -1,4 +1,4 @@
-"""Commands beside a service: those that look leave no trace, and root's leave nothing that the service cannot use."""
+"""Reading commands leave no trace, and commands of root leave only files that the service can use."""
 
 import os
 import pwd
@@ -15,10 +15,10 @@ from tests.running import EVENT, ServiceProcess, as_user
 from tests.services import free_port, wait_until
 
 SERVICE, ANOTHER = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.geteuid())
-"""The service's user, and one who is neither it nor root; tests without root have no other users than theirs."""
+"""The service's user and another user. Tests that do not run as root have only their own user."""
 SECONDS = 20.0
 
-LOOKING: list[tuple[str, ...]] = [
+READING: list[tuple[str, ...]] = [
     ("--version",),
     ("config",),
     ("doctor",),
@@ -44,7 +44,7 @@ Tree = Mapping[Path, tuple[int, int, int]]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that the service's user may enter; pytest's own are root's."""
+    """A folder that the service's user may enter. The folders of pytest belong to root."""
     with tempfile.TemporaryDirectory(prefix="call-events-owners-") as name:
         os.chown(name, SERVICE, SERVICE)
         yield Path(name)
@@ -57,7 +57,7 @@ def service(folder: Path) -> ServiceProcess:
 
 @pytest.fixture
 def killed(service: ServiceProcess, folder: Path) -> ServiceProcess:
-    """It took an event, and left all that a killed one leaves."""
+    """A service that accepted an event and was killed."""
     with service:
         assert service.post(EVENT)[0] == 200
         service.kill()
@@ -66,7 +66,7 @@ def killed(service: ServiceProcess, folder: Path) -> ServiceProcess:
 
 
 def tree(folder: Path) -> Tree:
-    """All that is below, with owner, size, and time of the last change; but SQLite's index of a log is a memory."""
+    """Return owner, size and time of change of all files and folders, without SQLite's shared-memory files."""
     return {
         path: (status.st_uid, status.st_size, status.st_mtime_ns)
         for path in folder.rglob("*")
@@ -90,10 +90,10 @@ each_user = pytest.mark.parametrize("user", [None, SERVICE], ids=["root", "servi
 
 
 @each_user
-def test_commands_that_look_make_nothing_where_nothing_is(
+def test_reading_commands_create_nothing_in_an_empty_folder(
     service: ServiceProcess, folder: Path, user: int | None
 ) -> None:
-    for words in LOOKING:
+    for words in READING:
         ran = run(service, words, user)
 
         assert "Traceback" not in ran.stderr, ran
@@ -101,18 +101,16 @@ def test_commands_that_look_make_nothing_where_nothing_is(
 
 
 @each_user
-def test_commands_that_look_change_nothing_that_is_there(
-    killed: ServiceProcess, folder: Path, user: int | None
-) -> None:
+def test_reading_commands_change_no_file(killed: ServiceProcess, folder: Path, user: int | None) -> None:
     before = tree(folder)
 
-    for words in LOOKING:
+    for words in READING:
         ran = run(killed, words, user)
         assert words[0] == "top" or ran.returncode == 0, ran
         assert tree(folder) == before, words
 
 
-def test_unprivileged_service_works_with_all_that_roots_commands_left(service: ServiceProcess, folder: Path) -> None:
+def test_unprivileged_service_works_with_files_of_roots_commands(service: ServiceProcess, folder: Path) -> None:
     for words in WRITING:
         ran = run(service, words, None)
         assert words[0] not in ("migrate", "tail", "log-level") or ran.returncode == 0, ran
@@ -136,7 +134,7 @@ def test_unprivileged_service_works_with_all_that_roots_commands_left(service: S
         assert service.stop() == 0
 
 
-def test_spool_drained_by_root_stays_the_services(
+def test_spool_drained_by_root_still_belongs_to_the_service(
     service: ServiceProcess, folder: Path, real: Mapping[str, str]
 ) -> None:
     run(service, ("migrate",), None, **real)
@@ -148,7 +146,7 @@ def test_spool_drained_by_root_stays_the_services(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=oct)
-def test_commands_that_write_are_refused_to_another_user(killed: ServiceProcess, folder: Path, mode: int) -> None:
+def test_writing_commands_of_another_user_are_refused(killed: ServiceProcess, folder: Path, mode: int) -> None:
     folder.chmod(mode)
     for words in [*WRITING, ("spool", "drain")] if ANOTHER != SERVICE else []:
         said = one_line(run(killed, words, ANOTHER))
@@ -156,7 +154,7 @@ def test_commands_that_write_are_refused_to_another_user(killed: ServiceProcess,
         assert f"belongs to {pwd.getpwuid(SERVICE).pw_name}: run the command as that user" in said, words
 
 
-def test_doctor_finds_files_that_the_service_cannot_use(killed: ServiceProcess, folder: Path) -> None:
+def test_doctor_reports_files_that_the_service_cannot_use(killed: ServiceProcess, folder: Path) -> None:
     stray = folder / "var" / "run" / "seat-9.lock"
     stray.touch(0o600)
     os.chown(stray, 0 if ANOTHER != SERVICE else SERVICE, -1)

@@ -29,7 +29,7 @@ EVENTS = 30
 
 @pytest.fixture
 def service(start_service: StartService, full_settings: Mapping[str, str]) -> ServiceProcess:
-    """It has taken and published `EVENTS`, three of each call, and their messages are gone."""
+    """A service that published `EVENTS`, three of each call. Their messages were consumed."""
     running = start_service()
     running.wait_for_status("ready")
     for number in range(EVENTS):
@@ -62,7 +62,7 @@ def test_events_of_a_selection_are_published_again(service: ServiceProcess, full
     assert service.command("replay", "--until", "2025-01-01").stdout.startswith("0 events published")
 
 
-def test_replayed_messages_say_so_and_may_go_to_another_queue(
+def test_replayed_messages_have_a_header_and_may_go_to_another_queue(
     service: ServiceProcess, full_settings: Mapping[str, str], rabbitmq: RabbitMQServer
 ) -> None:
     other = rabbitmq.fresh_queue_name()
@@ -74,7 +74,7 @@ def test_replayed_messages_say_so_and_may_go_to_another_queue(
     assert take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"]) == []
 
 
-def test_interrupted_replay_goes_on_where_it_was(
+def test_interrupted_replay_continues(
     service: ServiceProcess, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     state = tmp_path / "replayed"
@@ -95,7 +95,7 @@ def test_interrupted_replay_goes_on_where_it_was(
     assert (refused.returncode, "another selection" in refused.stderr) == (1, True)
 
 
-def test_resumed_replay_is_of_what_there_was_and_goes_where_it_went(
+def test_resumed_replay_has_the_same_events_and_the_same_target(
     service: ServiceProcess, mysql: MySQLServer, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     state = tmp_path / "replayed"
@@ -119,7 +119,7 @@ def database_of(full_settings: Mapping[str, str]) -> str:
     return urlsplit(full_settings["DATABASE_URL"]).path[1:]
 
 
-def test_event_too_large_for_a_stream_is_told_and_all_others_are_there_once(
+def test_event_too_large_for_a_stream_is_reported_and_all_others_are_published_once(
     service: ServiceProcess, mysql: MySQLServer, rabbitmq: RabbitMQServer, full_settings: Mapping[str, str]
 ) -> None:
     stream = Stream(rabbitmq)
@@ -144,7 +144,7 @@ def test_event_too_large_for_a_stream_is_told_and_all_others_are_there_once(
     assert "RabbitMQ never takes 1 of these events" in done.stderr
 
 
-def test_replay_takes_only_the_cpu_that_nobody_else_wants(service: ServiceProcess) -> None:
+def test_replay_runs_at_the_lowest_priority(service: ServiceProcess) -> None:
     replaying = subprocess.Popen([sys.executable, "-m", "ingest", "replay", "--rate", "10"], env=service.environment)
     try:
         assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, replaying.pid) == 19, SECONDS)
@@ -167,7 +167,7 @@ def test_replay_to_a_stream(service: ServiceProcess, rabbitmq: RabbitMQServer) -
     assert asyncio.run(replayed()) == [*range(EVENTS), *range(EVENTS)]
 
 
-def test_times_are_utc_unless_they_say_otherwise() -> None:
+def test_times_without_offset_are_utc() -> None:
     assert id_at("2025-06-01") == id_at("2025-06-01T02:00:00+02:00") == first_id_of(1_748_736_000_000)
     with pytest.raises(SettingsError, match="is no time"):
         id_at("yesterday")

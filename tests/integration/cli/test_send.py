@@ -1,4 +1,4 @@
-"""`ingest send` against the real service: files of both kinds, interruptions, and what is refused."""
+"""`ingest send` with the real service: both kinds of files, interruptions, and refused events."""
 
 import csv
 import fcntl
@@ -54,7 +54,7 @@ def test_file_of_json_lines_is_sent_once(service: ServiceProcess, tmp_path: Path
     assert count_of(service, "json") == EVENTS
 
 
-def test_what_was_sent_and_not_noted_is_not_stored_twice(service: ServiceProcess, tmp_path: Path) -> None:
+def test_batch_that_was_sent_but_not_saved_is_not_stored_twice(service: ServiceProcess, tmp_path: Path) -> None:
     file = ndjson(tmp_path / "day.ndjson", events("killed"))
     send(file, service.port)
     state = json.loads((tmp_path / "day.ndjson.sent").read_text())
@@ -78,7 +78,7 @@ def test_other_batch_size_after_an_interruption_stores_nothing_twice(service: Se
     assert "was started with --batch 200; this is kept" in again.stderr
 
 
-def test_file_that_has_grown_is_sent_from_where_it_ended(service: ServiceProcess, tmp_path: Path) -> None:
+def test_file_that_has_grown_is_continued(service: ServiceProcess, tmp_path: Path) -> None:
     made = events("grown", 30)
     file = tmp_path / "day.ndjson"
     file.write_text("\n".join(map(json.dumps, made[:10])) + "\n")
@@ -92,7 +92,7 @@ def test_file_that_has_grown_is_sent_from_where_it_ended(service: ServiceProcess
     assert count_of(service, "grown") == 30
 
 
-def test_line_that_was_not_complete_is_not_taken_for_two(service: ServiceProcess, tmp_path: Path) -> None:
+def test_line_that_was_completed_later_is_not_a_second_event(service: ServiceProcess, tmp_path: Path) -> None:
     file = tmp_path / "day.ndjson"
     first, second = map(json.dumps, events("torn", 2))
     file.write_text(f"{first}\n{second[:30]}")
@@ -142,20 +142,20 @@ def test_file_that_is_not_utf8_is_refused_whole(
     assert count_of(service, encoding) == 0
 
 
-def test_rejected_events_of_a_batch_that_is_sent_again_are_kept_once(service: ServiceProcess, tmp_path: Path) -> None:
+def test_rejected_events_of_a_retried_batch_are_listed_once(service: ServiceProcess, tmp_path: Path) -> None:
     file = ndjson(tmp_path / "day.ndjson", [{"number": number} for number in range(4)])
     send(file, service.port)
     put_back(file, line=0, rejected=0, bytes=0, digest="")
     rejected = tmp_path / "day.ndjson.rejected"
     lines = rejected.read_text().splitlines(keepends=True)
-    rejected.write_text("".join(lines[:2]) + lines[2][:20])  # as a kill leaves it
+    rejected.write_text("".join(lines[:2]) + lines[2][:20])  # as after a kill
 
     assert send(file, service.port).stdout.startswith("0 accepted, 4 rejected; 4 of them now")
 
     assert [json.loads(line)["line"] for line in rejected.read_text().splitlines()] == [1, 2, 3, 4]
 
 
-def test_batch_that_was_refused_whole_may_become_a_smaller_one(service: ServiceProcess, tmp_path: Path) -> None:
+def test_batch_may_become_smaller_after_it_was_refused_as_a_whole(service: ServiceProcess, tmp_path: Path) -> None:
     file = ndjson(tmp_path / "day.ndjson", events("smaller", 3))
     assert send(file, service.port, "--batch", "3", token="wrong").returncode == 1
 
@@ -175,7 +175,7 @@ def test_file_is_sent_by_one_command_at_a_time(service: ServiceProcess, tmp_path
     assert send(file, service.port).returncode == 0
 
 
-def test_items_that_the_service_could_not_keep_are_sent_again() -> None:
+def test_batch_is_retried_if_the_service_could_not_store_an_item() -> None:
     answers = deque([{"rejected": [{"index": 0, "errors": {}, "retry": True}]}, {"rejected": []}])
 
     class Service(BaseHTTPRequestHandler):
@@ -195,7 +195,7 @@ def test_items_that_the_service_could_not_keep_are_sent_again() -> None:
 
 
 def put_back(file: Path, **values: object) -> None:
-    """As a run leaves it that was killed before it had noted what it had sent."""
+    """Change FILE.sent to the state of a run that was killed before it saved its progress."""
     state = file.with_name(file.name + ".sent")
     state.write_text(json.dumps({**json.loads(state.read_text()), **values}))
 
@@ -216,7 +216,7 @@ def test_csv_has_its_fields_in_the_first_row(service: ServiceProcess, tmp_path: 
     assert count_of(service, "csv") == 2
 
 
-def test_refused_events_are_kept_with_line_and_errors(service: ServiceProcess, tmp_path: Path) -> None:
+def test_refused_events_are_listed_with_line_and_errors(service: ServiceProcess, tmp_path: Path) -> None:
     made = events("some", 10)
     del made[3]["from_number"]
     file = ndjson(tmp_path / "day.ndjson", made)
@@ -239,7 +239,7 @@ def test_rate_is_kept(service: ServiceProcess, tmp_path: Path) -> None:
     assert int(done.stdout.split(", ")[-1].split()[0]) <= 21
 
 
-def test_what_cannot_be_sent_is_said(service: ServiceProcess, tmp_path: Path) -> None:
+def test_failures_are_explained(service: ServiceProcess, tmp_path: Path) -> None:
     file = ndjson(tmp_path / "day.ndjson", events("never", 1))
 
     refused = send(file, service.port, token="wrong")
@@ -253,7 +253,7 @@ def test_what_cannot_be_sent_is_said(service: ServiceProcess, tmp_path: Path) ->
     assert count_of(service, "never") == 0
 
 
-def test_service_that_is_away_is_waited_for_and_told(tmp_path: Path) -> None:
+def test_command_retries_and_gives_up_if_the_service_is_down(tmp_path: Path) -> None:
     pauses: list[float] = []
     poster = Poster(f"http://127.0.0.1:{free_port()}", TOKEN, pauses.append)
 

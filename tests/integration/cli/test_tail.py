@@ -17,7 +17,7 @@ SECONDS = 20.0
 
 @pytest.fixture
 def queued(tmp_path: Path) -> list[str]:
-    """What is in the embedded queue, the oldest first."""
+    """Bodies in the embedded queue, oldest first."""
     bodies = [json.dumps({"call_id": f"call-{number}"}) for number in range(3)]
     queue = EmbeddedQueue(tmp_path / "var" / FILE_NAME, 5)
     messages = [Message(1000 + number, "call_started", 17, body.encode()) for number, body in enumerate(bodies)]
@@ -26,20 +26,20 @@ def queued(tmp_path: Path) -> list[str]:
     return bodies
 
 
-def test_tail_takes_as_many_messages_as_it_is_told(ingest: Ingest, queued: list[str]) -> None:
+def test_tail_stops_at_the_limit_or_the_timeout(ingest: Ingest, queued: list[str]) -> None:
     assert ingest("tail", "--limit", "2").stdout.splitlines() == queued[:2]
     assert ingest("tail", "--timeout", "0.1").stdout.splitlines() == queued[2:]
     assert ingest("tail", "--timeout", "0").stdout == ""
 
 
-def test_tail_says_when_fewer_messages_came(ingest: Ingest, queued: list[str]) -> None:
+def test_tail_reports_missing_messages(ingest: Ingest, queued: list[str]) -> None:
     ran = ingest("tail", "--limit", "5", "--timeout", "0.1")
 
     assert (ran.returncode, ran.stdout.splitlines()) == (1, queued)
     assert ran.stderr == "ingest: 3 of 5 messages arrived within 0.1 s.\n"
 
 
-def test_tail_prints_what_the_broker_knows_of_a_message(ingest: Ingest, queued: list[str]) -> None:
+def test_tail_prints_the_properties_of_a_message(ingest: Ingest, queued: list[str]) -> None:
     (line,) = ingest("tail", "--limit", "1", "--properties").stdout.splitlines()
 
     assert json.loads(line) == {
@@ -50,7 +50,7 @@ def test_tail_prints_what_the_broker_knows_of_a_message(ingest: Ingest, queued: 
     }
 
 
-def test_tail_takes_messages_off_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:
+def test_tail_acknowledges_messages_of_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:
     bodies = ['{"call_id": 0}', '{"call_id":\n1}', '{"call_id": 2}']
     with channel_to(real["BROKER_URL"]) as channel:
         channel.queue_declare(real["QUEUE"], durable=True)
@@ -72,7 +72,7 @@ def test_tail_takes_messages_off_rabbitmq(ingest: Ingest, real: dict[str, str]) 
     assert (rest.returncode, rest.stderr) == (1, "ingest: 1 of 5 messages arrived within 0.5 s.\n")
 
 
-def test_tail_says_what_it_cannot_reach(ingest: Ingest, real: dict[str, str]) -> None:
+def test_tail_reports_a_missing_broker_or_queue(ingest: Ingest, real: dict[str, str]) -> None:
     away = ingest("tail", "--limit", "1", API_TOKENS=TOKENS, BROKER_URL=nowhere("amqp", ""))
 
     assert "cannot be reached" in one_line(away)
@@ -82,7 +82,7 @@ def test_tail_says_what_it_cannot_reach(ingest: Ingest, real: dict[str, str]) ->
     )
 
 
-def test_tail_that_loses_its_broker_says_why(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
+def test_tail_explains_a_lost_connection(ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer) -> None:
     if not rabbitmq.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
     with ThreadPoolExecutor() as pool:

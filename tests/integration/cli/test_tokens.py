@@ -1,4 +1,4 @@
-"""Tokens made, rotated and withdrawn while real clients send, and rates over all workers."""
+"""Tokens are created, rotated and revoked under load. Rates hold over all workers."""
 
 import time
 from collections import Counter
@@ -29,43 +29,43 @@ def service(start_service: StartService) -> ServiceProcess:
 
 
 def made(service: ServiceProcess, *words: str) -> str:
-    """The token that `ingest tokens` prints."""
+    """Return the token that `ingest tokens` prints."""
     return service.command("tokens", *words).stdout.strip()
 
 
 def status_with(service: ServiceProcess, token: str) -> int:
-    """On a connection of its own, so of either worker."""
+    """Send one event on a new connection, which may reach either worker."""
     return ask(service.port, post(body(), token=token)).status
 
 
 class Clients:
-    """`with Clients(send) as clients:` several send until the block ends, each one after the other."""
+    """`with Clients(send) as clients:` several clients call `send` repeatedly until the block ends."""
 
     def __init__(self, send: Callable[[], int]) -> None:
         self._send = send
         self._pool = ThreadPoolExecutor(CLIENTS)
-        self._going = True
+        self._running = True
         self.seen: Counter[int] = Counter()
-        """Status → how many answers, at the end."""
+        """Status → number of answers, after the block."""
 
     def __enter__(self) -> "Clients":
         self._ended = [self._pool.submit(self._run) for _ in range(CLIENTS)]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._going = False
+        self._running = False
         for one in self._ended:
             self.seen += one.result(30)
         self._pool.shutdown()
 
     def _run(self) -> Counter[int]:
         seen: Counter[int] = Counter()
-        while self._going:
+        while self._running:
             seen[self._send()] += 1
         return seen
 
 
-def test_rotation_under_load_refuses_nobody(service: ServiceProcess) -> None:
+def test_rotation_under_load_refuses_no_event(service: ServiceProcess) -> None:
     used = [made(service, "create", "pbx")]
     with Clients(lambda: status_with(service, used[-1])) as clients:
         for _ in range(3):
@@ -99,7 +99,7 @@ def test_old_tokens_expire_after_the_grace(service: ServiceProcess) -> None:
     assert old not in "".join(listed)
 
 
-def test_rate_is_that_of_all_workers_together_and_others_do_not_feel_it(service: ServiceProcess) -> None:
+def test_rate_holds_over_all_workers_and_other_tokens_are_not_affected(service: ServiceProcess) -> None:
     noisy = made(service, "create", "noisy", "--events-per-second", str(RATE))
     began = time.monotonic()
     with Clients(lambda: status_with(service, noisy)) as clients:
@@ -108,17 +108,17 @@ def test_rate_is_that_of_all_workers_together_and_others_do_not_feel_it(service:
     seconds = time.monotonic() - began
 
     assert set(clients.seen) == {200, 429}
-    # At the start each worker allows the burst, a second's worth, before it has learnt what the other took of it.
+    # At the start each worker allows the whole burst of one second, until it learns the use of the other worker.
     assert RATE * seconds / 2 <= clients.seen[200] <= RATE * seconds + WORKERS * RATE + CLIENTS
     for metric, status in (("ingest_token_events_total", 200), ("ingest_token_limited_total", 429)):
-        assert wait_until(lambda: told(service, metric) == clients.seen[status], seconds=10)  # noqa: B023 - at once
+        assert wait_until(lambda: token_metric(service, metric) == clients.seen[status], seconds=10)  # noqa: B023 - called at once
 
 
-def told(service: ServiceProcess, metric: str) -> float | None:
+def token_metric(service: ServiceProcess, metric: str) -> float | None:
     return Exposition(service.request("GET", "/metrics")[1]).value(metric, token="noisy")
 
 
-def test_refusal_says_when_to_come_again(service: ServiceProcess) -> None:
+def test_refusal_says_when_to_retry(service: ServiceProcess) -> None:
     token = made(service, "create", "slow", "--events-per-second", "1", "--burst", "1")
     assert status_with(service, token) == 200
 
@@ -130,18 +130,18 @@ def test_refusal_says_when_to_come_again(service: ServiceProcess) -> None:
     assert refused[0].json["message"].startswith("The rate limit of this token is exceeded")
 
 
-def test_batch_above_the_rate_is_taken_whole_and_paid_for_afterwards(service: ServiceProcess) -> None:
+def test_batch_above_the_rate_is_accepted_and_then_delays_the_next_event(service: ServiceProcess) -> None:
     token = made(service, "create", "batches", "--events-per-second", "100", "--burst", "1")
     batch = b"\n".join([body()] * 1000)
 
     first = ask(service.port, post(batch, token=token, path=BATCH))
     assert (first.status, first.json["accepted"]) == (200, 1000)
 
-    # By then both workers know of it.
+    # Then both workers know about the batch.
     assert wait_until(lambda: {status_with(service, token) for _ in range(5)} == {429}, seconds=5)
 
 
-def test_tokens_are_known_while_the_database_is_away(
+def test_tokens_work_while_the_database_is_down(
     service: ServiceProcess, restarted: Callable[[ServiceProcess], ServiceProcess]
 ) -> None:
     token = made(service, "create", "pbx")
@@ -153,7 +153,7 @@ def test_tokens_are_known_while_the_database_is_away(
 
 @pytest.fixture
 def restarted() -> Callable[[ServiceProcess], ServiceProcess]:
-    """The same service, started anew with a database that is not there."""
+    """Restart a service with a database that does not exist."""
 
     def restart(service: ServiceProcess) -> ServiceProcess:
         service.stop()
@@ -176,7 +176,7 @@ def restarted() -> Callable[[ServiceProcess], ServiceProcess]:
         (["revoke", "nobody"], "No token has the name or short id 'nobody'"),
     ],
 )
-def test_what_cannot_be_done_is_said(embedded_service: ServiceProcess, words: list[str], said: str) -> None:
+def test_failures_are_explained(embedded_service: ServiceProcess, words: list[str], said: str) -> None:
     done = embedded_service.command("tokens", *words, check=False)
 
     assert (done.returncode, done.stdout) == (1, "")

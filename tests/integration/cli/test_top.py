@@ -1,4 +1,4 @@
-"""`ingest top`: in a terminal, and where there is none."""
+"""`ingest top` in a terminal, and without one."""
 
 import json
 import os
@@ -27,14 +27,14 @@ class Terminal:
         self._side, other = pty.openpty()
         os.set_blocking(self._side, False)
         environment = {**os.environ, "COLUMNS": "100", "LINES": "40"}
-        # What a shell runs in the background ignores SIGINT, and so does all that it starts: a whole test run, perhaps.
+        # A background job of a shell ignores SIGINT, and so do its children. The tests may be such a job.
         argv = ["env", "--default-signal=INT", sys.executable, "-m", "ingest", *words]
         self.process = subprocess.Popen(argv, stdin=other, stdout=other, stderr=other, env=environment)
         os.close(other)
         self._text = ""
 
     def text(self) -> str:
-        """All that it has written so far."""
+        """Return all output so far."""
         try:
             while part := os.read(self._side, 65536):
                 self._text += part.decode()
@@ -61,7 +61,7 @@ def url_of(service: ServiceProcess) -> str:
     return f"http://127.0.0.1:{service.port}"
 
 
-def test_figures_are_drawn_again_and_again_until_interrupted(service: ServiceProcess) -> None:
+def test_figures_are_redrawn_until_interrupted(service: ServiceProcess) -> None:
     with terminal("top", "--url", url_of(service), "--interval", "0.5") as screen:
         assert wait_until(lambda: screen.text().count("accepted") >= 3, SEEN_SECONDS)
         screen.process.send_signal(signal.SIGINT)
@@ -73,7 +73,7 @@ def test_figures_are_drawn_again_and_again_until_interrupted(service: ServicePro
     assert "\x1b[32mready" in text
 
 
-def test_service_that_goes_away_is_told_and_waited_for(embedded_service: ServiceProcess) -> None:
+def test_screen_shows_that_the_service_is_down_and_recovers(embedded_service: ServiceProcess) -> None:
     with terminal("top", "--url", url_of(embedded_service), "--interval", "0.5") as screen:
         assert wait_until(lambda: "ready" in screen.text(), SEEN_SECONDS)
         embedded_service.stop()
@@ -85,7 +85,7 @@ def test_service_that_goes_away_is_told_and_waited_for(embedded_service: Service
         assert wait_until(lambda: "ready" in screen.text()[told:], SEEN_SECONDS)
 
 
-def test_without_a_terminal_one_picture_is_printed(ingest: Ingest, service: ServiceProcess) -> None:
+def test_without_a_terminal_one_snapshot_is_printed(ingest: Ingest, service: ServiceProcess) -> None:
     assert service.post(EVENT)[0] == 200
 
     ran = ingest("top", "--url", url_of(service))
@@ -95,13 +95,13 @@ def test_without_a_terminal_one_picture_is_printed(ingest: Ingest, service: Serv
     assert "database  ok\nbroker    ok\n" in ran.stdout
 
 
-def test_json_is_what_the_service_tells(ingest: Ingest, service: ServiceProcess) -> None:
+def test_json_is_the_status_of_the_service(ingest: Ingest, service: ServiceProcess) -> None:
     told = ingest("top", "--json", "--url", url_of(service)).stdout
 
     assert msgspec.convert(json.loads(told), Status).status == "ready"
 
 
-def test_absent_service_is_one_line_with_what_to_look_at(ingest: Ingest) -> None:
+def test_missing_service_is_explained_in_one_line(ingest: Ingest) -> None:
     port = free_port()
 
     line = one_line(ingest("top", "--once", "--url", f"http://127.0.0.1:{port}"))
@@ -111,9 +111,9 @@ def test_absent_service_is_one_line_with_what_to_look_at(ingest: Ingest) -> None
     assert "INGEST_ADMIN_PORT" in line
 
 
-def test_wrong_url_is_told(ingest: Ingest) -> None:
+def test_wrong_url_is_reported(ingest: Ingest) -> None:
     assert "--url 'localhost:8000'" in one_line(ingest("top", "--url", "localhost:8000"))
 
 
-def test_other_server_is_told(ingest: Ingest, service: ServiceProcess) -> None:
+def test_other_server_is_reported(ingest: Ingest, service: ServiceProcess) -> None:
     assert "404" in one_line(ingest("top", "--url", url_of(service) + "/elsewhere"))

@@ -1,4 +1,4 @@
-"""Pages and metrics on an address of their own."""
+"""Pages and metrics on the admin address."""
 
 import os
 import signal
@@ -43,19 +43,19 @@ def test_pages_are_on_the_admin_address_only(service: Service, path: str) -> Non
     assert service.request("GET", path)[0] == 404
 
 
-def test_a_balancer_is_told_no_more_than_whether_to_come(service: Service) -> None:
+def test_port_for_events_shows_only_the_status_to_a_balancer(service: Service) -> None:
     assert service.request("GET", "/readyz")[:2] == (200, b'{"status":"ready"}')
     assert service.request("GET", "/healthz")[:2] == (200, b'{"status":"alive"}')
     assert service.admin("/readyz").json["checks"]["database"] == "ok"
     assert service.admin("/healthz").status == 200
 
 
-def test_events_are_taken_on_their_own_address_only(service: Service) -> None:
+def test_events_are_accepted_on_their_own_address_only(service: Service) -> None:
     assert service.post(EVENT)[0] == 200
     assert service.admin("/api/call-events").status == 404
 
 
-def test_pages_are_there_again_after_workers_died(service: Service) -> None:
+def test_pages_return_after_a_worker_died(service: Service) -> None:
     assert wait_until(lambda: b"\ningest_workers 2.0\n" in service.admin("/metrics").body, RETURN_SECONDS)
     dead = service.worker_pids()[0]
     os.kill(dead, signal.SIGKILL)
@@ -70,7 +70,7 @@ def test_stop_is_clean(service: Service) -> None:
     assert [line for line in service.log_lines() if line["logger"] == "ingest.admin"] == []
 
 
-def test_taken_port_is_told_before_the_start(tmp_path: Path, embedded_service: ServiceProcess) -> None:
+def test_port_in_use_is_reported_before_the_start(tmp_path: Path, embedded_service: ServiceProcess) -> None:
     second = ServiceProcess(tmp_path / "second", {"ADMIN_PORT": str(embedded_service.port)})
 
     ran = second.command("serve", check=False)

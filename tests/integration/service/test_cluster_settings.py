@@ -1,4 +1,4 @@
-"""Nodes with different settings on one database: one target gets the events of all, and the switch to another."""
+"""Nodes with different settings on one database publish to one target, until an operator switches it."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 
 
 class Nodes:
-    """What nodes of one database share, and differ in."""
+    """Makes nodes of one database."""
 
     def __init__(self, mysql: MySQLServer, rabbitmq: RabbitMQServer, folder: Path, stack: ExitStack) -> None:
         self.mysql = mysql
@@ -30,7 +30,7 @@ class Nodes:
         self._stack = stack
 
     def node(self, name: str, publish_to: str, **settings: str) -> ServiceProcess:
-        """Started; it may be degraded."""
+        """Start a node. It may be degraded."""
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         values = {
@@ -48,7 +48,7 @@ class Nodes:
         assert wait_until(lambda: backlog_of(self.database_url, None) == 0, SECONDS)
 
     def age_record(self) -> None:
-        """As half a minute later."""
+        """Change the record as if half a minute had passed."""
         name = self.database_url.rpartition("/")[2]
         self.mysql.query(f"UPDATE {name}.ingest_cluster_settings SET seen_time = seen_time - INTERVAL 31 SECOND")
 
@@ -63,15 +63,15 @@ def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, tmp_path: Path) -> Itera
 
 
 def post(node: ServiceProcess, kind: str) -> set[str]:
-    """So many events; their calls."""
+    """Post `EVENTS` events; return their calls."""
     calls = {f"{kind}-{number}" for number in range(EVENTS)}
     for call in calls:
         assert node.post({**EVENT, "call_id": call})[0] == 200
     return calls
 
 
-async def test_events_of_a_node_in_another_mode_go_where_all_agreed_to(nodes: Nodes) -> None:
-    """Each used to publish what the other had committed, to its own target, and never stopped."""
+async def test_events_of_a_node_in_another_mode_go_to_the_shared_target(nodes: Nodes) -> None:
+    """Regression: each node published the other's events to its own target, without end."""
     streaming = nodes.node("streaming", "stream")
     streaming.wait_for_status("ready")
     queueing = nodes.node("queueing", "queue", QUEUE=f"{nodes.stream.name}-other")
@@ -97,7 +97,7 @@ async def test_events_of_a_node_in_another_mode_go_where_all_agreed_to(nodes: No
     assert f":{streaming.port}" in refused.stderr
 
 
-def test_all_are_switched_by_a_stop_and_a_start(nodes: Nodes) -> None:
+def test_restart_of_the_only_node_switches_the_target(nodes: Nodes) -> None:
     streaming = nodes.node("node", "stream")
     streaming.wait_for_status("ready")
     post(streaming, "streaming")
@@ -113,14 +113,14 @@ def test_all_are_switched_by_a_stop_and_a_start(nodes: Nodes) -> None:
         channel.queue_delete(other)
 
 
-def test_after_all_were_killed_an_operator_switches(nodes: Nodes) -> None:
+def test_operator_switches_the_target_after_all_nodes_were_killed(nodes: Nodes) -> None:
     streaming = nodes.node("node", "stream")
     streaming.wait_for_status("ready")
     streaming.kill()
     other = f"{nodes.stream.name}-queue"
     queueing = nodes.node("node", "queue", QUEUE=other)
     queueing.wait_for_status("degraded")
-    post(queueing, "queueing")  # these wait in the outbox: nobody can tell whose they are
+    post(queueing, "queueing")  # these wait in the outbox, because their target is unknown
     assert queueing.command("cluster", "switch", check=False).returncode == 1
     nodes.age_record()
     assert "agreed" in queueing.command("cluster", "switch").stdout

@@ -1,4 +1,4 @@
-"""The start without servers, the death of a worker, and the end by SIGTERM."""
+"""Start without servers, death of a worker, and stop by SIGTERM."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ CHECKS = [
     *("database", "broker", "ids", "spool"),
     *("locks", "backlog", "tables", "cluster", "clock", "commits", "spool files"),
 ]
-"""Of `/readyz`, in its order."""
+"""Checks of `/readyz`, in order."""
 AWAY = b'{"message":"The database is unavailable. The event was not acknowledged; retry."}'
 
 
@@ -41,7 +41,7 @@ def own_mysql() -> Iterator[MySQLServer]:
 
 @pytest.fixture
 def own_rabbitmq() -> Iterator[RabbitMQServer]:
-    """Not started yet."""
+    """A server that is not started yet."""
     server = rabbitmq_server()
     if not server.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not stop")
@@ -62,7 +62,7 @@ def waiting(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer, tmp_path: Path
 
 
 def checks(service: ServiceProcess) -> tuple[int, dict[str, str]]:
-    """Status and checks of `/readyz`."""
+    """Return status and checks of `/readyz`."""
     status, answer, _ = service.request("GET", "/readyz")
     return status, msgspec.json.decode(answer)["checks"]
 
@@ -100,7 +100,7 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
     assert backlog_of(database_url) == 1
 
 
-def test_workers_that_die_one_soon_after_the_other_do_not_end_the_service(start_service: StartService) -> None:
+def test_service_survives_several_dead_workers_within_seconds(start_service: StartService) -> None:
     service = start_service()
     before = service.worker_pids()
     for _ in range(2):
@@ -116,8 +116,8 @@ def test_workers_that_die_one_soon_after_the_other_do_not_end_the_service(start_
     assert service.stop() == 0
 
 
-def test_spawned_workers_are_replaced_and_end_as_forked_ones_do(start_service: StartService) -> None:
-    """With Granian's metrics workers are not forked."""
+def test_spawned_workers_are_replaced_and_stopped_like_forked_ones(start_service: StartService) -> None:
+    """Granian spawns workers if its metrics are on."""
     service = start_service(WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
     victim = min(service.worker_pids())
     os.kill(victim, signal.SIGKILL)
@@ -130,7 +130,7 @@ def test_spawned_workers_are_replaced_and_end_as_forked_ones_do(start_service: S
 
 
 def works_without(service: ServiceProcess, gone: set[int]) -> bool:
-    """Whether two workers serve, none of those."""
+    """Return whether two other workers serve."""
     now = set(service.worker_pids())
     return len(now) == 2 and not now & gone and service.status() == "ready"
 
@@ -140,7 +140,7 @@ def another_works(service: ServiceProcess, than: int) -> bool:
     return bool(pids) and than not in pids
 
 
-def test_killed_worker_is_replaced_and_the_service_goes_on(start_service: StartService) -> None:
+def test_killed_worker_is_replaced(start_service: StartService) -> None:
     service = start_service(WORKERS="2")
     before = set(service.worker_pids())
     os.kill(min(before), signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_killed_worker_is_replaced_and_the_service_goes_on(start_service: StartS
     assert {service.post(body())[0] for _ in range(20)} == {200}
 
 
-def test_sigterm_under_load_answers_all_and_loses_nothing(
+def test_sigterm_under_load_answers_all_requests_and_loses_no_event(
     start_service: StartService, full_settings: Mapping[str, str]
 ) -> None:
     service = start_service(WORKERS="2")
@@ -165,18 +165,18 @@ def test_sigterm_under_load_answers_all_and_loses_nothing(
 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", service.port), WAIT_SECONDS)
-    service.command("spool", "drain")  # a loaded machine's commit may have been given up for it
+    service.command("spool", "drain")  # on a loaded machine a batch may have gone to the spool
     messages = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
     result = compare(load.ledger, rows_of(full_settings["DATABASE_URL"]), messages)
     assert not result.faults, result
     assert not result.refused, result
-    # A request may meet the end of an idle connection: then it was not taken. What was taken was answered.
+    # A request on a closed idle connection was not accepted. Each accepted request was answered.
     assert result.unknown_stored == 0, result
     assert backlog_of(full_settings["DATABASE_URL"]) == 0
 
 
 def test_worker_that_still_waits_for_its_servers_obeys_sigterm(tmp_path: Path) -> None:
-    # As above; that it beats tells that it has begun to start.
+    # The drain timeout is as above. A beat shows that the worker has begun to start.
     away = {"DATABASE_URL": "mysql://nobody:nothing@127.0.0.1:9/away", "DRAIN_TIMEOUT_SECONDS": "1000"}
     service = ServiceProcess(tmp_path, away)
     service.start()
@@ -186,7 +186,7 @@ def test_worker_that_still_waits_for_its_servers_obeys_sigterm(tmp_path: Path) -
     assert "started without its servers" in service.log()
 
 
-def test_sigterm_sends_clients_elsewhere_before_it_ends(tmp_path: Path) -> None:
+def test_sigterm_makes_clients_leave_before_the_stop(tmp_path: Path) -> None:
     with (
         ServiceProcess(tmp_path, {"DRAIN_DELAY_SECONDS": "3600"}) as service,
         ThreadPoolExecutor() as threads,
@@ -206,11 +206,11 @@ def test_sigterm_sends_clients_elsewhere_before_it_ends(tmp_path: Path) -> None:
         status, _, headers = service.request("GET", "/healthz")
         assert (status, headers["connection"]) == (200, "close")
 
-        os.kill(worker, signal.SIGTERM)  # a second one: at once, please
+        os.kill(worker, signal.SIGTERM)  # a second SIGTERM stops at once
         assert stopping.result(STOP_SECONDS) == 0
 
 
-def test_requests_in_hand_are_answered_at_the_end(tmp_path: Path) -> None:
+def test_unfinished_requests_are_answered_at_the_stop(tmp_path: Path) -> None:
     text = body()
     with (
         ServiceProcess(tmp_path) as service,
@@ -235,8 +235,8 @@ def test_requests_in_hand_are_answered_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_worker_that_is_only_just_starting_obeys_sigterm(tmp_path: Path, workers: str) -> None:
-    # With this drain timeout one that missed the signal would not be killed before `stop` gives up.
+def test_starting_worker_obeys_sigterm(tmp_path: Path, workers: str) -> None:
+    # With this drain timeout, a worker that missed the signal would outlive the wait of `stop`.
     service = ServiceProcess(tmp_path, {"WORKERS": workers, "DRAIN_TIMEOUT_SECONDS": "1000"})
     service.command("migrate")
     service.start()

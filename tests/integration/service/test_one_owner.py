@@ -1,4 +1,4 @@
-"""A data folder has one service: a second start leaves the first one, its metrics and its files alone."""
+"""A data folder has one service. A second start does not affect the first service, its metrics or its files."""
 
 import os
 import shutil
@@ -30,12 +30,12 @@ def accepted(service: ServiceProcess) -> float:
 
 
 def start_another(service: ServiceProcess) -> str:
-    """Start a second service on the first one's data folder; the line it ends with."""
+    """Start a second service on the same data folder; return its error."""
     service.environment["INGEST_PORT"] = str(free_port())
     return one_line(service.command("serve", check=False))
 
 
-def test_second_service_names_the_first_and_leaves_its_metrics_alone(first: ServiceProcess) -> None:
+def test_second_service_names_the_first_and_keeps_its_metrics(first: ServiceProcess) -> None:
     said = start_another(first)
 
     assert f"(PID {first.pid}, port {first.port})" in said
@@ -43,7 +43,7 @@ def test_second_service_names_the_first_and_leaves_its_metrics_alone(first: Serv
 
 
 @pytest.mark.parametrize("gone", ["serve.lock", "*.lock", "."])
-def test_second_service_is_refused_also_when_lock_files_were_deleted(first: ServiceProcess, gone: str) -> None:
+def test_second_service_is_refused_even_if_lock_files_were_deleted(first: ServiceProcess, gone: str) -> None:
     folder = Path(first.environment["INGEST_DATA_DIR"]) / "run"
     for path in folder.glob(gone) if gone != "." else [folder]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -53,7 +53,7 @@ def test_second_service_is_refused_also_when_lock_files_were_deleted(first: Serv
     assert first.post(EVENT)[0] == 200
 
 
-def test_service_does_not_start_beside_workers_of_a_killed_one(first: ServiceProcess) -> None:
+def test_service_does_not_start_beside_workers_of_a_killed_supervisor(first: ServiceProcess) -> None:
     workers = first.worker_pids()
     os.kill(first.pid, signal.SIGKILL)
 
@@ -69,7 +69,7 @@ def test_service_does_not_start_beside_workers_of_a_killed_one(first: ServicePro
     first.wait_for_status("ready")
 
 
-def test_doctor_beside_a_running_service_says_so(first: ServiceProcess) -> None:
+def test_doctor_reports_a_running_service(first: ServiceProcess) -> None:
     ran = first.command("doctor")
 
     assert f"ok    service: runs here: PID {first.pid}, port {first.port}" in ran.stdout
@@ -78,7 +78,7 @@ def test_doctor_beside_a_running_service_says_so(first: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("gone", ["run/metrics", "run", "."])
-def test_metrics_go_on_when_their_files_are_deleted(first: ServiceProcess, gone: str) -> None:
+def test_metrics_continue_after_their_files_were_deleted(first: ServiceProcess, gone: str) -> None:
     data_dir = Path(first.environment["INGEST_DATA_DIR"])
     for path in data_dir.iterdir() if gone == "." else [data_dir / gone]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()  # the embedded queue is a file
@@ -89,6 +89,6 @@ def test_metrics_go_on_when_their_files_are_deleted(first: ServiceProcess, gone:
 
 
 def counted(service: ServiceProcess) -> tuple[float, ...]:
-    """Events accepted, workers, and whether the database answers."""
+    """Return accepted events, workers, and whether the database answers."""
     found = scrape(service)
     return tuple(found.total(f"ingest_{name}") for name in ("events_accepted_total", "workers", "database_up"))

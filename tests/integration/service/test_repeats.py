@@ -1,4 +1,4 @@
-"""Requests sent again: answered as the first was, stored and published once, whoever takes them."""
+"""Duplicate requests get the first answer, and their event is stored and published once, on any worker or node."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until
 from tests.unit.making import body
 
 BATCH = "/api/call-events/batch"
-REPEATS = 1000
+DUPLICATES = 1000
 CLIENTS = 32
 QUEUED = (200, b'{"status":"queued"}')
 
@@ -27,12 +27,12 @@ def send(service: ServiceProcess, event: bytes, key: str | None = "key-1", path:
 
 
 def found(settings: Mapping[str, str]) -> tuple[int, int]:
-    """Rows and messages."""
+    """Return the numbers of rows and messages."""
     messages = take_messages(settings["BROKER_URL"], settings["QUEUE"])
     return len(rows_of(settings["DATABASE_URL"])), len(messages)
 
 
-def repeated(*services: ServiceProcess) -> float:
+def duplicates(*services: ServiceProcess) -> float:
     return sum(
         Exposition(service.request("GET", "/metrics")[1]).value("ingest_events_repeated_total") or 0
         for service in services
@@ -46,7 +46,7 @@ def service(start_service: StartService) -> ServiceProcess:
     return running
 
 
-def test_1000_at_once_over_workers_and_nodes_are_one_row_and_one_message(
+def test_1000_concurrent_duplicates_on_two_nodes_are_one_row_and_one_message(
     service: ServiceProcess, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -55,15 +55,15 @@ def test_1000_at_once_over_workers_and_nodes_are_one_row_and_one_message(
         ThreadPoolExecutor(CLIENTS) as clients,
     ):
         other.wait_for_status("ready")
-        nodes = [service, other] * (REPEATS // 2)
+        nodes = [service, other] * (DUPLICATES // 2)
         replies = list(clients.map(lambda node: send(node, body()), nodes))
 
-        assert Counter((reply.status, reply.body) for reply in replies) == {QUEUED: REPEATS}
-        assert wait_until(lambda: repeated(service, other) == REPEATS - 1, seconds=10)
+        assert Counter((reply.status, reply.body) for reply in replies) == {QUEUED: DUPLICATES}
+        assert wait_until(lambda: duplicates(service, other) == DUPLICATES - 1, seconds=10)
     assert found(full_settings) == (1, 1)
 
 
-def test_batch_sent_again_is_answered_alike_and_stores_nothing_new(
+def test_duplicate_batch_gets_the_same_answer_and_stores_nothing(
     service: ServiceProcess, full_settings: Mapping[str, str]
 ) -> None:
     items = [body(number=number) for number in range(1000)]
@@ -80,7 +80,7 @@ def test_batch_sent_again_is_answered_alike_and_stores_nothing_new(
     assert found(full_settings) == (997, 997)
 
 
-def test_key_of_another_event_is_told(service: ServiceProcess, full_settings: Mapping[str, str]) -> None:
+def test_key_of_another_event_is_refused(service: ServiceProcess, full_settings: Mapping[str, str]) -> None:
     assert send(service, body()).status == 200
 
     reply = send(service, body(note="another"))
@@ -94,23 +94,23 @@ def test_key_of_another_event_is_told(service: ServiceProcess, full_settings: Ma
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "\xff"])
-def test_key_that_is_none_is_told(service: ServiceProcess, key: str) -> None:
+def test_malformed_key_is_refused(service: ServiceProcess, key: str) -> None:
     reply = ask(service.port, post(body(), f"Idempotency-Key: {key}"))
 
     assert reply.status == 400
     assert reply.json["message"].startswith("Idempotency-Key must have 1 to 255")
 
 
-def test_without_a_key_each_request_is_an_event_of_its_own(
-    service: ServiceProcess, full_settings: Mapping[str, str]
-) -> None:
+def test_each_request_without_a_key_is_a_new_event(service: ServiceProcess, full_settings: Mapping[str, str]) -> None:
     for _ in range(3):
         assert send(service, body(), key=None).status == 200
 
     assert found(full_settings) == (3, 3)
 
 
-def test_events_may_be_known_by_what_they_say(start_service: StartService, full_settings: Mapping[str, str]) -> None:
+def test_natural_keys_find_duplicates_without_a_header(
+    start_service: StartService, full_settings: Mapping[str, str]
+) -> None:
     service = start_service(IDEMPOTENCY_KEY="natural")
     service.wait_for_status("ready")
     for event in (body(), body(note="sent again"), body(call_id="another"), body(timestamp="2025-01-31T13:45:01Z")):
@@ -120,7 +120,7 @@ def test_events_may_be_known_by_what_they_say(start_service: StartService, full_
     assert found(full_settings) == (4, 4)
 
 
-def test_repeat_after_an_outage_of_the_database_is_one_row(
+def test_duplicate_after_an_outage_of_the_database_is_one_row(
     start_service: StartService, rabbitmq: RabbitMQServer
 ) -> None:
     with mysql_server() as mysql:
@@ -146,5 +146,5 @@ def check_outage(start_service: StartService, mysql: MySQLServer, rabbitmq: Rabb
 
     rows, messages = found(settings)
     assert rows == 2
-    # While the database is away nobody knows that "before" was there.
+    # While the database is down, the service cannot know the key "before".
     assert messages == 3

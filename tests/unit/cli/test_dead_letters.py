@@ -1,4 +1,4 @@
-"""Which dead letters `--all` means."""
+"""`--all` means the dead letters at the start of the command."""
 
 from ingest.cli.dead_letters import PAGE, all_ids
 from ingest.events.batch import Batch
@@ -7,7 +7,7 @@ from tests.unit.making import NOW_US
 
 
 class FakeTable:
-    """Of dead letters, one of which is added whenever some are read."""
+    """A table of dead letters. Each read adds one."""
 
     def __init__(self, count: int) -> None:
         self.ids = list(range(1, count + 1))
@@ -30,5 +30,5 @@ class FakeTable:
         raise NotImplementedError
 
 
-async def test_all_are_those_that_are_there_as_the_command_begins() -> None:
+async def test_all_means_the_dead_letters_at_the_start_of_the_command() -> None:
     assert await all_ids(FakeTable(2 * PAGE + 1)) == list(range(1, 2 * PAGE + 2))

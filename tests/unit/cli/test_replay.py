@@ -1,4 +1,4 @@
-"""A replay publishes each event of its selection, and only what is missing again."""
+"""A replay publishes each selected event, and retries only missing ones."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ TOO_LARGE = "A message of 17 MB is too large."
 
 
 class Table:
-    """Events of these ids."""
+    """A table of events with these ids."""
 
     def __init__(self, *ids: int) -> None:
         self.ids = list(ids)
@@ -42,7 +42,7 @@ class Table:
 
 
 class Broker(FakePublisher):
-    """Takes all but some: `never` of them at all, `later` ones at a later try, or nothing while it is `away`."""
+    """Refuses `never` always, `later` at the first attempt, and everything while it is `away`."""
 
     def __init__(self, *, never: Sequence[int] = (), later: Sequence[int] = ()) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ async def replay(
     return replaying
 
 
-async def test_only_what_is_missing_is_published_again() -> None:
+async def test_only_missing_events_are_retried() -> None:
     broker = Broker(later=[2, 4])
 
     assert await (await replay(Table(1, 2, 3, 4, 5), broker)).run() == 5
@@ -88,7 +88,7 @@ async def test_only_what_is_missing_is_published_again() -> None:
     assert broker.taken == [1, 3, 5, 2, 4]
 
 
-async def test_events_that_the_broker_never_takes_are_told_and_hold_nothing_up(path: Path) -> None:
+async def test_permanently_refused_events_are_reported_and_do_not_block_others(path: Path) -> None:
     broker = Broker(never=[2, 4])
     replaying = await replay(Table(1, 2, 3, 4, 5), broker, path)
 
@@ -103,7 +103,7 @@ async def test_events_that_the_broker_never_takes_are_told_and_hold_nothing_up(p
         again.check()
 
 
-async def test_a_broker_that_takes_nothing_for_ever_ends_the_replay(path: Path) -> None:
+async def test_replay_ends_if_the_broker_refuses_everything(path: Path) -> None:
     ids = range(1, 3 * REFUSED_MAX)
     replaying = await replay(Table(*ids), Broker(never=ids), path)
 
@@ -113,7 +113,7 @@ async def test_a_broker_that_takes_nothing_for_ever_ends_the_replay(path: Path) 
     assert len(replaying.progress.refused) <= REFUSED_MAX + PAGE
 
 
-async def test_interrupted_page_is_not_published_whole_again(path: Path) -> None:
+async def test_interrupted_page_continues_with_its_missing_events(path: Path) -> None:
     broker = Broker(later=[2])
 
     class Lost(Exception):
@@ -132,7 +132,7 @@ async def test_interrupted_page_is_not_published_whole_again(path: Path) -> None
     assert broker.taken == [1, 3, 2]
 
 
-async def test_broker_that_stays_away_is_told_and_the_page_stays(path: Path) -> None:
+async def test_replay_gives_up_while_the_broker_is_down_and_can_be_resumed(path: Path) -> None:
     broker = Broker()
     broker.away = True
     with pytest.raises(ReplayFailed, match=f"Tried {TRIES_MAX} times"):
@@ -145,7 +145,7 @@ async def test_broker_that_stays_away_is_told_and_the_page_stays(path: Path) -> 
     again.check()
 
 
-async def test_events_that_come_after_it_began_are_left_out(path: Path) -> None:
+async def test_events_after_the_start_are_left_out(path: Path) -> None:
     table, broker = Table(1, 2), Broker()
     replaying = await replay(table, broker, path)
     table.ids.append(3)
@@ -157,7 +157,7 @@ async def test_events_that_come_after_it_began_are_left_out(path: Path) -> None:
     assert broker.taken == [1, 2]
 
 
-async def test_events_that_were_dropped_meanwhile_are_told(path: Path) -> None:
+async def test_events_that_were_deleted_meanwhile_are_reported(path: Path) -> None:
     table, broker = Table(1, 2, 3), Broker()
     replaying = await replay(table, broker, path)
     table.ids.remove(2)

@@ -1,4 +1,4 @@
-"""The lines that `ingest top` draws."""
+"""The lines of `ingest top`."""
 
 import pytest
 
@@ -24,17 +24,17 @@ def test_no_line_is_wider_than_the_terminal(status: Status, width: int) -> None:
     assert wide == []
 
 
-def test_unknown_backlog_is_not_shown_as_none(status: Status) -> None:
+def test_unknown_backlog_is_shown_as_unknown(status: Status) -> None:
     (line,) = (line for line in screen(status, plain, 80) if line.startswith("backlog"))
 
     assert line.split()[1] == "unknown"
 
 
-def test_texts_of_others_cannot_write_to_the_terminal(status: Status) -> None:
+def test_texts_of_errors_cannot_control_the_terminal(status: Status) -> None:
     assert all(line.isprintable() for line in screen(status, plain, 500))
 
 
-def test_sparkline_shows_the_latest_against_the_largest_of_them() -> None:
+def test_sparkline_shows_the_latest_values_relative_to_the_largest() -> None:
     assert sparkline([100.0, 0.0, 4.0, 8.0], 3) == "▁▅█"
     assert sparkline([0.0, 0.0], 5) == "▁▁"
     assert sparkline([], 5) == sparkline([1.0], 0) == ""
