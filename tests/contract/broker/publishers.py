@@ -1,4 +1,4 @@
-"""The brokers that the publishers' contract is tried on: who publishes there, and how to read what arrived."""
+"""The brokers for the publishers' contract: their publishers, and how to read the messages that arrived."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ LIMITS: Mapping[str, Any] = {
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message as another client sees it; None where the broker keeps no such thing."""
+    """A message as another client sees it. A field is None if the broker does not keep it."""
 
     message_id: str
     type: str
@@ -46,29 +46,29 @@ Enough = Callable[[Sequence[Received]], bool]
 
 
 class Broker(ABC):
-    """A queue or stream of the test's own, which is not there until a publisher has declared it."""
+    """A queue or stream for one test. It does not exist until a publisher has declared it."""
 
     kind: str
     name: str
 
     @abstractmethod
     def publisher(self, **limits: float) -> Publisher:
-        """Not started; `limits` in place of those in `LIMITS`."""
+        """Return a publisher that is not started. `limits` replace those in `LIMITS`."""
 
     @abstractmethod
     async def read(self, enough: Enough) -> list[Received]:
-        """Take messages in their order until `enough` says so. Raises TimeoutError."""
+        """Consume messages in order until `enough` is true. Raises TimeoutError."""
 
     async def received(self, count: int) -> list[Received]:
         return await self.read(lambda messages: len(messages) >= count)
 
     @abstractmethod
     async def delete(self) -> None:
-        """Remove the queue or stream, if it is there."""
+        """Remove the queue or stream, if it exists."""
 
 
 def all_of(ids: Iterable[str]) -> Enough:
-    """Every id was seen, in whatever order and however often."""
+    """Return a condition: every id was seen, in any order and any number of times."""
     wanted = set(ids)
     return lambda messages: wanted <= {message.message_id for message in messages}
 
@@ -128,7 +128,7 @@ class Queue(Broker):
         raise AssertionError("the queue was deleted")
 
     def declare(self, arguments: Mapping[str, Any]) -> None:
-        """As somebody else may have done before the service came."""
+        """Declare it as another client may have done before the service."""
         with self.channel() as channel:
             channel.queue_declare(self.name, durable=True, arguments={"x-queue-type": self.kind, **arguments})
 
@@ -178,7 +178,7 @@ class Stream(Broker):
 
 
 class SuperStream(Stream):
-    """A stream in partitions; `amqp` is whether its exchange may be declared over AMQP."""
+    """A stream in partitions. `amqp` says whether its exchange may be declared over AMQP."""
 
     kind = "super stream"
 
@@ -196,7 +196,7 @@ class SuperStream(Stream):
         return stream
 
     def bindings(self) -> Mapping[str, str]:
-        """Stream → the key it is bound to the exchange with."""
+        """Stream → the key of its binding to the exchange."""
         told = self._server.ctl(
             "list_bindings", "--quiet", "--no-table-headers", "source_name", "destination_name", "routing_key"
         )
@@ -212,7 +212,7 @@ class SuperStream(Stream):
 
 @contextmanager
 def channel_to(amqp_url: str) -> Iterator[Any]:
-    """A channel of pika's on a connection of its own."""
+    """Open a channel of pika on a connection of its own."""
     with closing(pika.BlockingConnection(pika.URLParameters(amqp_url))) as connection:
         yield connection.channel()
 
@@ -249,13 +249,13 @@ def _received_of_stream(message: Any) -> Received:
 async def until(condition: Callable[[], object], seconds: float = ARRIVE_SECONDS) -> None:
     """Wait for `condition`. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - whatever a test waits for
+        while not condition():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(POLL_SECONDS)
 
 
 @asynccontextmanager
 async def publishing(publisher: Publisher) -> AsyncIterator[Publisher]:
-    """The publisher, started and ready."""
+    """Start the publisher, and wait until it is ready."""
     await publisher.start()
     try:
         await until(lambda: publisher.ready)
@@ -266,7 +266,7 @@ async def publishing(publisher: Publisher) -> AsyncIterator[Publisher]:
 
 @asynccontextmanager
 async def removed(broker: Broker) -> AsyncIterator[Broker]:
-    """The broker; what was declared there is deleted at the end, as the server may be somebody else's."""
+    """Delete everything that the test declared, because other tests share the server."""
     try:
         yield broker
     finally:

@@ -1,4 +1,4 @@
-"""What publishers do while their broker is stopped, killed or frozen, on a server of these tests' own."""
+"""Publishers while their broker is stopped, killed or frozen. These tests have a server of their own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from tests.unit.making import NOW_US, batch
 CONFIRM_TIMEOUT_SECONDS = 2.0
 KINDS = ("quorum", "classic", "stream")
 HANG_SECONDS = CONFIRM_TIMEOUT_SECONDS + 8.0
-"""A publish that has not ended by then hangs."""
+"""A publish that takes longer hangs."""
 RECOVERY_SECONDS = 30.0
 BATCHES_BEFORE_THE_FAULT = 20
 
@@ -47,7 +47,7 @@ class Pair(msgspec.Struct, frozen=True):
         return "not reachable" in (self.publisher.problem or "")
 
     async def works_again(self, confirmed: Iterable[str] = ()) -> None:
-        """By itself it gets ready, publishes, and what was `confirmed` is there, too."""
+        """Check that the publisher recovers and publishes, and that the broker still has the `confirmed` ids."""
         last = batch(3, slot=2)
         async with asyncio.timeout(RECOVERY_SECONDS):
             while not await self._published(last):
@@ -55,7 +55,7 @@ class Pair(msgspec.Struct, frozen=True):
         await self.broker.read(all_of([*confirmed, *map(str, last.ids)]))
 
     async def _published(self, last: Batch) -> bool:
-        """The relay's part: once it is ready. A queue's or stream's new leader may refuse some yet."""
+        """Publish as the relay does, once it is ready. A new leader may refuse some messages at first."""
         await until(lambda: self.publisher.ready, RECOVERY_SECONDS)
         try:
             await self.publisher.publish(last, "relay")
@@ -66,7 +66,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 @pytest.fixture
 async def pairs(rabbitmq: RabbitMQServer) -> AsyncIterator[Sequence[Pair]]:
-    """One of each kind: they go through a fault together, as a server's start takes seconds."""
+    """One pair of each kind. They share a fault, because a server's start takes seconds."""
     brokers = [Queue(rabbitmq, "quorum"), Queue(rabbitmq, "classic"), Stream(rabbitmq)]
     async with AsyncExitStack() as stack:
         made = []
@@ -80,7 +80,7 @@ async def pairs(rabbitmq: RabbitMQServer) -> AsyncIterator[Sequence[Pair]]:
 
 
 class Load:
-    """Publishes batch after batch until one fails; `confirmed` are the ids of those that did not."""
+    """Publishes batches until one fails. `confirmed` has the ids of all others."""
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
@@ -104,7 +104,7 @@ class Load:
 
 
 async def test_load_loses_no_confirmed_message(pairs: Sequence[Pair], rabbitmq: RabbitMQServer) -> None:
-    """kill -9 under load: what was confirmed is there when the broker is back, and publishing goes on by itself."""
+    """After kill -9 under load the broker has all confirmed messages, and publishing continues by itself."""
     loads = [Load(pair) for pair in pairs]
     await until(lambda: all(load.batches >= BATCHES_BEFORE_THE_FAULT for load in loads))
     await asyncio.to_thread(rabbitmq.kill)
@@ -165,7 +165,7 @@ async def test_publisher_of_a_frozen_broker_can_be_closed(pairs: Sequence[Pair],
 
 
 class Looked(frozenset[int]):
-    """Ids that are looked for; `asked` is set when the first message has been looked at."""
+    """Ids to search for. `asked` is set once the first message was read."""
 
     asked: asyncio.Event
 
@@ -174,7 +174,7 @@ class Looked(frozenset[int]):
         return super().__contains__(event_id)
 
 
-async def test_what_a_frozen_broker_was_not_asked_for_is_not_taken_for_missing(rabbitmq: RabbitMQServer) -> None:
+async def test_search_in_a_frozen_broker_fails_instead_of_finding_ids_missing(rabbitmq: RabbitMQServer) -> None:
     stream, published = Stream(rabbitmq), batch(3)
     looked = Looked([0])
     looked.asked = asyncio.Event()

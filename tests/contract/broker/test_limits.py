@@ -1,4 +1,4 @@
-"""What the publisher does with the limits of a RabbitMQ server: message size, frames, channels, connections, queues."""
+"""The publisher respects the limits of a RabbitMQ server: message size, frames, channels, connections, queues."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ def sized(*sizes: int, us: int = NOW_US) -> Batch:
 
 
 async def buried(publisher: Publisher, published: Batch) -> tuple[Sequence[int], NotConfirmed]:
-    """As the relay does: what is left again and again, until it says that some of it never will be taken."""
+    """Publish as the relay does: the rest again and again, until some messages are refused for good."""
     positions: Sequence[int] = range(len(published))
     async with asyncio.timeout(20):
         while True:
@@ -110,7 +110,7 @@ async def test_message_once_too_large_is_published_when_the_broker_takes_it(
 ) -> None:
     published = sized(10, MESSAGE_BYTES_MAX + 7)
     async with AsyncExitStack() as stack:
-        with variables(rabbitmq, max_message_size=MESSAGE_BYTES_MAX):  # a channel keeps to the value it began with
+        with variables(rabbitmq, max_message_size=MESSAGE_BYTES_MAX):  # an open channel keeps its first value
             publisher = await stack.enter_async_context(publishing(queue.publisher()))
             with pytest.raises(NotConfirmed, match="is larger than"):
                 await publisher.publish(published, "relay")
@@ -126,7 +126,7 @@ async def test_message_once_too_large_is_published_when_the_broker_takes_it(
 @pytest.mark.parametrize(
     ("channel_max", "frame_max"), [(1, "least"), (2, "least"), (3, "none"), (2047, "none")], ids=str
 )
-async def test_what_the_broker_allows_is_kept_to(
+async def test_limits_of_the_broker_are_respected(
     queue: Queue, rabbitmq: RabbitMQServer, channel_max: int, frame_max: str
 ) -> None:
     least = 4096 if version_numbers(rabbitmq.amqp_url) < (4,) else 8192
@@ -148,7 +148,7 @@ async def test_what_the_broker_allows_is_kept_to(
 
 
 async def _taken(publisher: Publisher, published: Batch) -> None:
-    """With the next connection at the latest."""
+    """The next connection respects it at the latest."""
     async with asyncio.timeout(20):
         while True:
             await until(lambda: publisher.ready)
@@ -156,7 +156,7 @@ async def _taken(publisher: Publisher, published: Batch) -> None:
                 return await publisher.publish(published)
 
 
-async def test_limit_of_a_users_channels_is_kept_to(queue: Queue, rabbitmq: RabbitMQServer) -> None:
+async def test_limit_of_a_users_channels_is_respected(queue: Queue, rabbitmq: RabbitMQServer) -> None:
     user = urlsplit(queue.url).username or ""
     rabbitmq.ctl("set_user_limits", user, json.dumps({"max-channels": 2}))
     try:
@@ -189,7 +189,7 @@ async def test_other_heartbeat_of_the_server_loses_no_connection(
     ],
     ids=["connections", "queues"],
 )
-async def test_limit_of_the_vhost_is_told_in_the_brokers_words(
+async def test_limit_of_the_vhost_is_reported_in_the_brokers_words(
     queue: Queue, rabbitmq: RabbitMQServer, limits: dict[str, int], words: str
 ) -> None:
     rabbitmq.ctl("set_vhost_limits", json.dumps(limits))
@@ -204,7 +204,7 @@ async def test_limit_of_the_vhost_is_told_in_the_brokers_words(
         await publisher.close()
 
 
-async def test_connection_closed_by_the_operator_is_told_in_the_brokers_words(
+async def test_connection_closed_by_the_operator_is_reported_in_the_brokers_words(
     queue: Queue, rabbitmq: RabbitMQServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with publishing(queue.publisher()) as publisher:

@@ -1,4 +1,4 @@
-"""What every publisher promises (`ingest.broker.base`), tried on each broker."""
+"""Every publisher keeps the contract of `ingest.broker.base`, on each broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ async def publisher(broker: Broker) -> AsyncIterator[Publisher]:
 
 
 def numbered(count: int, of: int) -> list[Batch]:
-    """Batches whose ids follow one another, as a worker makes them."""
+    """Return batches with consecutive ids, as a worker makes them."""
     return [batch(of, us=NOW_US + number * MILLISECOND) for number in range(count)]
 
 
@@ -86,7 +86,7 @@ async def test_headers_of_an_event_are_its_messages(broker: Broker, publisher: P
     published.events[1].headers = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "token": "Zürich"}
     await publisher.publish(published)
     first, second = await broker.received(2)
-    if not isinstance(broker, Embedded):  # it keeps none
+    if not isinstance(broker, Embedded):  # it keeps no headers
         assert [first.headers, second.headers] == [{}, published.events[1].headers]
 
 
@@ -96,7 +96,7 @@ async def test_live_batches_keep_the_order_of_the_calls(broker: Broker, publishe
     assert [m.message_id for m in await broker.received(800)] == ids(*batches)
 
 
-async def test_both_lanes_publish_many_batches_at_once(broker: Broker, publisher: Publisher) -> None:
+async def test_both_priorities_publish_many_batches_at_once(broker: Broker, publisher: Publisher) -> None:
     batches = numbered(60, of=15)
     await asyncio.gather(
         *(publisher.publish(each, "relay" if number % 2 else "live") for number, each in enumerate(batches))

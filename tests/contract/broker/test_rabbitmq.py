@@ -1,4 +1,4 @@
-"""What the publishers promise about RabbitMQ's own ways: full, deleted and foreign queues and streams."""
+"""Publishers with RabbitMQ: full, deleted and foreign queues and streams, and events out of sequence."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ async def queue(request: pytest.FixtureRequest, rabbitmq: RabbitMQServer) -> Asy
 
 @pytest.fixture
 async def full_queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
-    """It takes `QUEUE_MAX` messages and refuses more: a classic one, as a quorum queue counts roughly."""
+    """Accepts `QUEUE_MAX` messages and refuses more. It is a classic queue, because a quorum queue counts roughly."""
     queue = Queue(rabbitmq, "classic")
     async with removed(queue):
         queue.declare({"x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"})
@@ -104,10 +104,10 @@ async def test_refused_messages_are_tried_again_before_they_are_given_up(full_qu
         publish = asyncio.create_task(publisher.publish(published))
         found = await full_queue.read(all_of(map(str, published.ids)))
         await publish
-        assert len(found) == 5  # those that were taken were not sent again
+        assert len(found) == 5  # accepted messages were not sent again
 
 
-async def test_refused_batch_does_not_hold_up_those_after_it(full_queue: Queue) -> None:
+async def test_refused_batch_does_not_delay_later_ones(full_queue: Queue) -> None:
     async with publishing(full_queue.publisher()) as publisher:
         first, second = batch(4), batch(3, us=NOW_US + 1000)
         assert await _refused(publisher, first) == [3]
@@ -154,7 +154,7 @@ async def test_message_too_large_for_a_frame_is_refused_and_the_others_are_there
 
 
 async def test_stream_repeats_what_is_published_again(stream: Stream) -> None:
-    """No deduplication by the broker: it would confirm older ids, and drop them."""
+    """The broker drops older ids only of a batch with a producer."""
     older, newer = batch(2), batch(2, us=NOW_US + 1000)
     async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
         for publisher, each in ((first, newer), (second, older), (first, older), (second, newer)):
@@ -200,7 +200,7 @@ def by(producer: int, *made: Batch) -> list[Batch]:
     return [msgspec.structs.replace(each, producer=producer) for each in made]
 
 
-async def test_stream_has_each_event_of_a_writer_once(stream: Stream) -> None:
+async def test_stream_has_each_event_of_a_producer_once(stream: Stream) -> None:
     older, newer = by(7, batch(3), batch(3, us=NOW_US + 1000))
     async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
         for publisher, each in ((first, older), (second, older), (first, newer), (second, newer), (first, older)):
@@ -212,8 +212,8 @@ async def test_stream_has_each_event_of_a_writer_once(stream: Stream) -> None:
     assert [int(m.message_id) for m in found] == [*older.ids, *newer.ids, *last.ids]
 
 
-async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: Stream) -> None:
-    """The broker confirms and drops it; who says that it may be missing looks for it."""
+async def test_stream_gets_events_of_a_producer_that_are_out_of_sequence(stream: Stream) -> None:
+    """The broker confirms and drops them. `republish_missing` searches for them."""
     first, second, third, last = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(4)))
     async with publishing(stream.publisher()) as publisher:
         for each in (first, third, second):
@@ -227,7 +227,7 @@ async def test_stream_gets_what_newer_events_of_a_writer_have_overtaken(stream: 
     assert [int(m.message_id) for m in found] == [*first.ids, *third.ids, *last.ids, *second.ids, *end.ids]
 
 
-async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream: Stream) -> None:
+async def test_stream_gets_discarded_events_and_none_twice(stream: Stream) -> None:
     first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
     (other,) = by(8, batch(2, us=NOW_US + 5000))
     async with publishing(stream.publisher()) as publisher:
@@ -243,8 +243,8 @@ async def test_stream_gets_what_was_discarded_as_older_and_nothing_twice(stream:
     assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
 
 
-async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream) -> None:
-    """The newest it has is one of those that were published together, but an older one of them is not there."""
+async def test_stream_gets_events_discarded_between_newer_ones(stream: Stream) -> None:
+    """The stream has the newest event of the batches, but lacks an older one."""
     first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
     (other,) = by(8, batch(2, us=NOW_US + 5000))
     async with publishing(stream.publisher()) as publisher:
@@ -261,8 +261,8 @@ async def test_stream_gets_what_was_discarded_between_newer_ones(stream: Stream)
     assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
 
 
-@pytest.mark.parametrize("how", ["missing", "overtaken"])
-async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream: Stream, how: str) -> None:
+@pytest.mark.parametrize("how", ["missing", "discarded"])
+async def test_too_large_event_does_not_keep_others_from_being_republished(stream: Stream, how: str) -> None:
     bodies = [b'"%b"' % (b"x" * size) for size in (10, FRAME_BYTES_MAX + 1, 20)]
     (with_large,) = by(7, batch([Event("call-1", "call_started", body) for body in bodies]))
     second, newer = by(7, *(batch(2, us=NOW_US + number * 1000) for number in (1, 2)))
@@ -282,7 +282,7 @@ async def test_what_is_too_large_does_not_keep_what_was_overtaken_with_it(stream
     assert [(each, exc.positions, exc.never) for each, exc in refused] == [(with_large, [1], [1])]
 
 
-async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event(stream: Stream) -> None:
+async def test_search_for_several_producers_ends_at_the_last_newest_event(stream: Stream) -> None:
     soon_over = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(2)))
     long_going = by(8, *(batch(2, us=NOW_US + number * 1000) for number in range(5, 7)))
     async with publishing(stream.publisher()) as publisher:
@@ -297,8 +297,8 @@ async def test_one_search_for_several_writers_ends_at_the_last_ones_newest_event
 
 
 @pytest.mark.parametrize("ahead_seconds", [-86_400 * 40, -60, 0, 60, 86_400 * 40])
-async def test_stream_is_searched_whatever_a_writers_clock_said(stream: Stream, ahead_seconds: int) -> None:
-    """Of the broker's time, or of who searches, which is as far from it: what was not looked for is not missing."""
+async def test_stream_is_searched_although_a_producers_clock_is_wrong(stream: Stream, ahead_seconds: int) -> None:
+    """The clocks of producer, broker and searcher may differ. An event that was not searched for is not missing."""
     us = unix_us() + ahead_seconds * 1_000_000
     first, second, third, fourth = by(7, *(batch(2, us=us + number * 1000) for number in range(4)))
     async with publishing(stream.publisher()) as publisher:
@@ -312,8 +312,8 @@ async def test_stream_is_searched_whatever_a_writers_clock_said(stream: Stream, 
     assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
 
 
-async def test_what_was_discarded_is_there_in_whatever_order_it_is_found_missing(stream: Stream) -> None:
-    """By a relay of the outbox, and one of a spool."""
+async def test_discarded_events_are_republished_in_any_order(stream: Stream) -> None:
+    """A relay of the outbox and one of a spool both find them missing."""
     first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
     async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
         for each in (third, second, first):
@@ -334,7 +334,7 @@ async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq:
     async with removed(super_stream), publishing(super_stream.publisher()) as publisher:
         for each in published:
             await publisher.publish(each)
-        async with publishing(super_stream.publisher()) as again:  # what is declared already is used as it is
+        async with publishing(super_stream.publisher()) as again:  # existing streams are used as they are
             await again.publish(batch([event("call-0")], us=NOW_US + 9000))
         sizes = []
         for number in range(3):

@@ -1,4 +1,4 @@
-"""A super stream is declared whole, and completed where a part is gone: consumers find every partition."""
+"""A super stream is declared as a whole, and its missing parts are restored: consumers find every partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -33,7 +33,7 @@ async def super_stream(rabbitmq: RabbitMQServer) -> AsyncIterator[SuperStream]:
 
 
 async def listed(super_stream: SuperStream) -> Sequence[str]:
-    """The partitions that a consumer is told of."""
+    """Return the partitions that a consumer finds."""
     address = StreamAddress.parse(super_stream.url)
     node = await StreamNode.open(address, address.host, address.port, lambda _: None)
     try:
@@ -53,7 +53,7 @@ def exclusively(request: pytest.FixtureRequest, tmp_path: Path) -> ExclusiveLock
 async def test_workers_that_start_at_once_declare_all_partitions(
     rabbitmq: RabbitMQServer, exclusively: ExclusiveLock
 ) -> None:
-    """Over the stream protocol, where the broker can: one worker's create used to undo another's."""
+    """They use the stream protocol if the broker can: one worker's create used to undo another's."""
     by_command = version_numbers(rabbitmq.amqp_url) >= (3, 13)
     for _ in range(FIRST_STARTS):
         made = SuperStream(rabbitmq, PARTITIONS, amqp=not by_command)
@@ -75,7 +75,7 @@ async def test_deleted_partition_is_declared_and_bound_again(super_stream: Super
 
 
 async def test_binding_that_goes_while_the_service_runs_is_made_again(super_stream: SuperStream) -> None:
-    """Nothing tells of it: the publisher looks."""
+    """RabbitMQ does not report it, so the publisher checks."""
     async with publishing(super_stream.publisher(look_seconds=0.2)) as publisher:
         with channel_to(super_stream.amqp_url) as channel:
             channel.queue_unbind(super_stream.topology.streams[2], super_stream.name, "2")
@@ -97,7 +97,7 @@ async def test_added_partition_is_bound(super_stream: SuperStream, rabbitmq: Rab
 
 
 async def test_nothing_is_published_to_a_partition_that_consumers_cannot_find(rabbitmq: RabbitMQServer) -> None:
-    """Without AMQP nothing can bind a stream that is there: the events wait, and the reason says what to do."""
+    """Only AMQP can bind an existing stream. Otherwise the events wait, and the reason says what to do."""
     whole = SuperStream(rabbitmq, PARTITIONS)
     alone = SuperStream(rabbitmq, PARTITIONS, amqp=False)
     alone.name, alone.topology = whole.name, StreamTopology(whole.name, PARTITIONS)
@@ -116,5 +116,5 @@ async def test_nothing_is_published_to_a_partition_that_consumers_cannot_find(ra
             assert not publisher.ready
         finally:
             await publisher.close()
-        async with publishing(whole.publisher()):  # which can bind it
+        async with publishing(whole.publisher()):  # this publisher can bind it
             assert await listed(whole) == whole.topology.streams

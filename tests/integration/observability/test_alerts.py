@@ -1,4 +1,4 @@
-"""Prometheus's configuration and the alerts: of one piece with the service's metrics, dashboards and runbooks."""
+"""Prometheus's configuration and the alerts match the service's metrics, dashboards and runbooks."""
 
 import re
 import subprocess
@@ -23,20 +23,20 @@ RUNBOOKS = sections()
 URL = re.compile(r"http://localhost:3000/d/call-events-runbooks\?viewPanel=(\d+)")
 
 
-def test_rules_name_only_metrics_and_jobs_that_there_are() -> None:
+def test_rules_name_only_existing_metrics_and_jobs() -> None:
     text = " ".join(rule["expr"] for rule in all_rules())
     assert metrics_named(text) - catalogue().keys() == set()
     assert set(re.findall(r'job="([^"]+)"', text)) <= {job["job_name"] for job in configuration()["scrape_configs"]}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
-def test_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_alert_has_a_severity_and_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert rule["annotations"]["summary"]
     assert len(rule["annotations"]["description"]) > 100
 
 
-def test_every_alert_is_tested_and_those_named_in_texts_are_there() -> None:
+def test_every_alert_is_tested_and_texts_name_only_existing_ones() -> None:
     names = {rule["alert"] for rule in alerts()}
     texts = " ".join(rule["annotations"]["description"] for rule in alerts())
     assert alerts_named(texts) <= names
@@ -65,7 +65,7 @@ def test_alert_has_a_runbook_of_its_own_or_of_its_objective(rule: dict[str, Any]
     assert rule["alert"] == title or rule["alert"] in text.partition("**Means:**")[0]
 
 
-def test_runbooks_are_in_the_order_of_the_alerts_and_are_whole() -> None:
+def test_runbooks_are_complete_and_in_the_order_of_the_alerts() -> None:
     numbers = [int(URL.findall(rule["annotations"]["runbook_url"])[0]) for rule in alerts()]
     assert sorted(set(numbers)) == list(range(1, len(RUNBOOKS) + 1))
     for title, text in RUNBOOKS:
@@ -73,7 +73,7 @@ def test_runbooks_are_in_the_order_of_the_alerts_and_are_whole() -> None:
             assert part in text, title
 
 
-def test_runbooks_name_only_what_there_is() -> None:
+def test_runbooks_name_only_existing_things() -> None:
     shown = {panel["title"] for board in dashboards().values() for panel in board["panels"]}
     boards = {board["title"].removeprefix("Call events: ").capitalize() for board in dashboards().values()}
     names = {rule["alert"] for rule in alerts()} | {title for title, _ in RUNBOOKS}

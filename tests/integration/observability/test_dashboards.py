@@ -1,4 +1,4 @@
-"""The dashboards: made by their code, of one piece with metrics, alerts and the data source, and full of data."""
+"""The dashboards are made by their code, match metrics, alerts and the data source, and show data."""
 
 import io
 import itertools
@@ -43,15 +43,15 @@ GRID_COLUMNS = 24
 SCRAPE_SECONDS = 0.5
 DATA_SECONDS = 40.0
 VARIABLES = {"$__rate_interval": "10s", "$__range": "10s", "$instance": ".*"}
-"""What Grafana would put into the queries: all hosts, a short time."""
+"""The values of Grafana's variables: all hosts, a short time."""
 HISTORY = "benchmarks.json"
-"""Its data is not a running service's."""
+"""Its data does not come from a running service."""
 QUIET = {
     "changes(ingest_start_time_seconds[1m]) > 0": "the service starts before Prometheus does",
     "increase(ingest_worker_restarts_total[1m]) > 0": "no worker dies",
     'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}': "all is well",
 }
-"""Annotations that a healthy service has none of; why."""
+"""Annotations that a healthy service does not have → reason."""
 board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
@@ -62,13 +62,13 @@ def filled_in(query: str) -> str:
 
 
 def test_files_are_what_the_code_makes() -> None:
-    """Run `make dashboards` after a change of the code; never change the files."""
+    """Run `make dashboards` after a change of the code. Never change the files."""
     assert {file.name: file.read_text("utf-8") for file in (FOLDER / "grafana/dashboards").iterdir()} == {
         file.name: text for file, text in made().items()
     }
 
 
-def test_they_name_only_metrics_jobs_and_alerts_that_there_are() -> None:
+def test_they_name_only_existing_metrics_jobs_and_alerts() -> None:
     listed = [query for dashboard in BOARDS.values() for query in queries(dashboard)]
     assert metrics_named(" ".join(listed)) - described().keys() == set()
     texts = " ".join(panel["description"] for dashboard in BOARDS.values() for panel in panels(dashboard))
@@ -82,7 +82,7 @@ def test_they_show_every_metric() -> None:
 
 
 @board
-def test_panels_have_ids_units_and_room_of_their_own(board: Any) -> None:
+def test_panels_have_ids_and_units_and_do_not_overlap(board: Any) -> None:
     shown = panels(board)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     assert len({panel["title"] for panel in shown}) == len(shown)
@@ -120,7 +120,7 @@ def test_each_leads_to_the_others(board: Any) -> None:
 
 
 def configuration_for(ports: dict[str, int]) -> str:
-    """The file itself, with other targets, more often."""
+    """Return the configuration file with other targets and a shorter interval."""
     config = configuration()
     config["global"] = {"scrape_interval": f"{SCRAPE_SECONDS * 1000:.0f}ms", "evaluation_interval": "1s"}
     config["rule_files"] = [str(FOLDER / name) for name in RULE_FILES]
@@ -143,7 +143,7 @@ def own_rabbitmq() -> Iterator[RabbitMQServer]:
 
 @pytest.fixture
 def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator[PrometheusServer]:
-    """Prometheus, which watches a service at work, and its servers."""
+    """Prometheus, which scrapes a busy service and its servers."""
     with (
         scene(own_mysql, own_rabbitmq, {"WORKERS": "2", "SERVER_METRICS_PORT": str(free_port())}) as here,
         MysqldExporter(own_mysql) as exporter,
@@ -156,7 +156,7 @@ def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator
 
 def has_data(prometheus: PrometheusServer, query: str, time: float | None = None) -> bool:
     series = prometheus.query(filled_in(query), time)
-    return not all(math.isnan(float(one["value"][1])) for one in series)  # a route that is not used has none
+    return not all(math.isnan(float(one["value"][1])) for one in series)  # an unused route has no value
 
 
 def test_every_query_finds_data_of_a_service_at_work(prometheus: PrometheusServer) -> None:

@@ -1,4 +1,4 @@
-"""The log is for machines: one JSON object a line. And it tells no secrets, nor who called whom."""
+"""The log is for machines: one JSON object a line. It contains no secrets and no phone numbers."""
 
 import json
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ WAIT_SECONDS = 10.0
 
 
 def lines_of(service: ServiceProcess) -> list[dict[str, object]]:
-    """Every line of the log, which must be an object with these fields."""
+    """Parse every line of the log, which must be an object with these fields."""
     lines = [json.loads(line) for line in service.log().splitlines() if not line.startswith("Try: ")]
     assert [line for line in lines if not {"time", "level", "logger", "message"} <= set(line)] == []
     return lines
 
 
 def told(service: ServiceProcess, *secrets: str) -> list[str]:
-    """Which of these are somewhere in the log."""
+    """Return those of these texts that are in the log."""
     return [secret for secret in secrets if secret in service.log()]
 
 
 def use(service: ServiceProcess) -> None:
-    """Good and bad requests of every kind, with phone numbers in them."""
+    """Send good and bad requests of every kind, with phone numbers in them."""
     numbers = {"from_number": FROM, "to_number": TO}
     for poison, _ in POISON.values():
         service.post(poison.replace(b"+15551230001", FROM.encode()).replace(b"+15551230002", TO.encode()))
@@ -75,7 +75,7 @@ def test_log_has_json_lines_and_no_secrets(
 def test_log_of_a_service_without_a_server_tells_no_password(
     tmp_path: Path, full_settings: Mapping[str, str], away: str, said: str
 ) -> None:
-    """Without the database RabbitMQ is not asked yet: the database tells what to publish to."""
+    """The service does not connect to RabbitMQ yet, because the database records the shared target."""
     nobody = {"DATABASE_URL": nowhere("mysql", "calls")} if away == "database" else {"BROKER_URL": nowhere("amqp", "")}
     service = ServiceProcess(tmp_path, {**full_settings, **nobody, "LOG_LEVEL": "debug"})
     service.command("migrate", check=away == "broker")
@@ -94,7 +94,7 @@ def test_log_of_a_service_without_a_server_tells_no_password(
 
 
 def test_what_mysql_quotes_is_masked(tmp_path: Path, mysql: MySQLServer) -> None:
-    """A user named like a caller stands for any value that a server's message may hold."""
+    """A user named like a phone number stands for any value in a server's message."""
     settings = {"DATABASE_URL": mysql.url_of("calls", FROM.removeprefix("+"), PASSWORD), "LOG_LEVEL": "debug"}
     service = ServiceProcess(tmp_path, settings)
     service.start()

@@ -5,7 +5,7 @@ from tests.observability import Catalogue, catalogue, described, granian_catalog
 from tests.services import free_port, wait_until
 
 SECONDS = 10.0
-"""Granian's workers tell their figures once a second."""
+"""Granian's workers report their figures once a second."""
 UNITS = {
     *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),
     *("tasks", "failures", "files", "collections", "days", "checks", "0 or 1", "1"),

@@ -1,4 +1,4 @@
-"""`/metrics` over two workers, one of them killed with -9: compared with the answers, the rows, the messages."""
+"""`/metrics` of two workers, one killed with -9, equals the responses, the rows and the messages."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def row_count(service: ServiceProcess) -> int:
 
 
 def post_some(service: ServiceProcess) -> int:
-    """Load it, then wait for every answer; how many events were answered 200."""
+    """Load the service, and wait for every response. Return the number of events answered 200."""
     with Load(service.port, 600) as load:
         assert wait_until(lambda: len(load.ledger.ok) >= EVENTS, SECONDS), service.log()
     assert not load.ledger.refused
@@ -31,7 +31,7 @@ def post_some(service: ServiceProcess) -> int:
 
 
 def kill_worker(service: ServiceProcess) -> None:
-    """kill -9 of one worker; returns when another has its place."""
+    """Kill one worker with -9, and wait until another one has replaced it."""
     victim = service.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
     replaced = wait_until(
@@ -41,7 +41,7 @@ def kill_worker(service: ServiceProcess) -> None:
 
 
 def scrape_or_none(service: ServiceProcess, name: str) -> float | None:
-    """The metric's value; None while a connection ends with the killed worker."""
+    """Return the metric's value, or None if the connection ends with the killed worker."""
     try:
         return scrape(service).value(name)
     except OSError:
@@ -49,7 +49,7 @@ def scrape_or_none(service: ServiceProcess, name: str) -> float | None:
 
 
 class Scraper:
-    """Scrapes without a pause until its block ends; raises what went wrong then."""
+    """Scrape without a pause until the block ends. Then raise the first error."""
 
     def __init__(self, service: ServiceProcess) -> None:
         self.scrapes = 0
@@ -75,7 +75,7 @@ class Scraper:
             try:
                 status, text, _ = self._service.request("GET", "/metrics")
             except OSError:
-                continue  # no answer at all: the worker was killed with the connection
+                continue  # no response: the connection ended with the killed worker
             if status != 200:
                 self._wrong.append(f"answer {status}: {text!r}")
                 continue

@@ -1,4 +1,4 @@
-"""`/status.json` of a service with two workers: the same figures, whichever answers."""
+"""`/status.json` of a service with two workers has the same figures from both."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.services import wait_until
 EVENTS = 20
 SEEN_SECONDS = 20.0
 ASKED = 12
-"""So often that both workers have answered, but for one time in two thousand."""
+"""Requests after which both workers have answered, with one exception in 2000 runs."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def status(service: ServiceProcess) -> dict[str, Any]:
     return found
 
 
-def test_counts_are_of_all_workers_whichever_answers(service: ServiceProcess) -> None:
+def test_each_worker_shows_the_counts_of_all(service: ServiceProcess) -> None:
     assert wait_until(lambda: all(status(service)["totals"]["accepted"] == EVENTS for _ in range(ASKED)), SEEN_SECONDS)
     assert {status(service)["workers"]["alive"] for _ in range(ASKED)} == {2}
 
@@ -48,7 +48,7 @@ def test_answer_is_as_described(service: ServiceProcess) -> None:
     jsonschema.validate(status(service), {**schema, "components": described["components"]})
 
 
-def test_refusals_and_warnings_are_told_by_both_without_secrets(service: ServiceProcess) -> None:
+def test_both_workers_show_refusals_and_warnings_without_secrets(service: ServiceProcess) -> None:
     def told() -> bool:
         seen = [status(service) for _ in range(ASKED)]
         return all(
@@ -61,7 +61,7 @@ def test_refusals_and_warnings_are_told_by_both_without_secrets(service: Service
     assert PASSWORD not in str(status(service))
 
 
-def test_absent_broker_is_told_with_what_waits(service: ServiceProcess) -> None:
+def test_absent_broker_is_shown_with_the_backlog(service: ServiceProcess) -> None:
     assert wait_until(lambda: status(service)["backlog"]["events"] == EVENTS, SEEN_SECONDS)
     state = status(service)
     assert (state["status"], state["checks"]["database"]) == ("degraded", "ok")
@@ -81,5 +81,5 @@ def all_there(service: ServiceProcess, events: int) -> bool:
     try:
         state = status(service)
     except (OSError, EOFError):
-        return False  # asked the one that was just killed
+        return False  # the killed worker had the connection
     return bool(state["workers"]["alive"] == 2 and state["totals"]["accepted"] == events)

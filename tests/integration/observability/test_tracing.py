@@ -1,4 +1,4 @@
-"""From a request's traceparent to a message's, with spans at a collector, and without."""
+"""A trace goes from a request's traceparent to the message's, with or without spans at a collector."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def traced(tmp_path: Path, full_settings: Mapping[str, str], collector: Collector) -> Iterator[ServiceProcess]:
-    """The service, which tells the collector."""
+    """The service, which exports spans to the collector."""
     service = ServiceProcess(tmp_path, {**full_settings, "TRACING": "otlp"})
     service.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with service:
@@ -39,7 +39,7 @@ def traced(tmp_path: Path, full_settings: Mapping[str, str], collector: Collecto
 
 
 def headers_of_messages(service: ServiceProcess, count: int) -> list[dict[str, Any]]:
-    """Of the next messages, in their order, as a consumer sees them."""
+    """Return the trace headers of the next messages, in order, as a consumer sees them."""
     found: list[dict[str, Any]] = []
     with channel_to(service.environment["INGEST_BROKER_URL"]) as channel:
         for _, properties, _ in channel.consume(
@@ -54,7 +54,7 @@ def headers_of_messages(service: ServiceProcess, count: int) -> list[dict[str, A
 
 
 def parts(traceparent: str) -> list[str]:
-    """Trace, span and flags."""
+    """Return trace id, span id and flags."""
     return traceparent.split("-")[1:]
 
 
@@ -87,7 +87,7 @@ def test_batch_is_one_span_with_a_link_for_each_request(traced: ServiceProcess, 
     assert {link for commit in commits for link in commit.links} == {(TRACE, receive.span_id)}
 
 
-def test_refusal_and_token_in_a_path_are_told_as_they_should(traced: ServiceProcess, collector: Collector) -> None:
+def test_refusal_is_exported_and_a_token_in_a_path_is_hidden(traced: ServiceProcess, collector: Collector) -> None:
     assert traced.post(b"{", traceparent=SAMPLED)[0] == 400
     assert traced.post(b"{}", path="/in/kamailio/a-secret-token", traceparent=SAMPLED)[0] == 401
 
@@ -100,12 +100,12 @@ def test_refusal_and_token_in_a_path_are_told_as_they_should(traced: ServiceProc
     assert "a-secret-token" not in str(collector.spans)
 
 
-def test_what_the_client_does_not_sample_is_not_told_but_carried(traced: ServiceProcess, collector: Collector) -> None:
+def test_unsampled_trace_is_propagated_but_not_exported(traced: ServiceProcess, collector: Collector) -> None:
     traced.post(EVENT, traceparent=NOT_SAMPLED)
     traced.post(EVENT, traceparent=SAMPLED)
     first, second = headers_of_messages(traced, 2)
     assert wait_until(lambda: len(collector.spans) >= 3, SECONDS), traced.log()
-    traced.stop()  # exports what is left
+    traced.stop()  # exports the remaining spans
     assert len(collector.named("POST /api/call-events")) == 1
     assert len(collector.named("commit call_event_logs")) == 1
     assert parts(first["traceparent"])[2] == "00"
@@ -121,7 +121,7 @@ def test_collector_that_is_away_costs_no_event(tmp_path: Path, full_settings: Ma
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]", carried["traceparent"])
 
 
-def test_without_tracing_context_and_token_are_carried(tmp_path: Path, full_settings: Mapping[str, str]) -> None:
+def test_without_tracing_context_and_token_are_propagated(tmp_path: Path, full_settings: Mapping[str, str]) -> None:
     with ServiceProcess(tmp_path, full_settings) as service:
         token = service.command("tokens", "create", "pbx-1").stdout.split()[-1]
         assert wait_until(lambda: service.post(EVENT, **{"X-API-TOKEN": token})[0] == 200, SECONDS)

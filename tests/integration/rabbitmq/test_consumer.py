@@ -1,4 +1,4 @@
-"""The documented consumer and the schema of a message, with what the service really publishes."""
+"""The documented consumer and the schema of a message, checked against published messages."""
 
 import asyncio
 import importlib.util
@@ -39,7 +39,7 @@ def service(start_service: StartService) -> ServiceProcess:
 
 
 def repeat_all(settings: Mapping[str, str]) -> None:
-    """Publish what is in the queue a second time, as after a lost confirm."""
+    """Publish the queue's messages a second time, as after a lost confirm."""
     with channel_to(settings["BROKER_URL"]) as channel:
         found = []
         while (got := channel.basic_get(settings["QUEUE"], auto_ack=True))[0]:
@@ -67,7 +67,7 @@ async def test_example_handles_each_event_once(
     task = asyncio.create_task(consumer.consume(full_settings["BROKER_URL"], full_settings["QUEUE"], handle))
     async with asyncio.timeout(SECONDS):
         await all_there.wait()
-        while await asyncio.to_thread(left, full_settings):  # noqa: ASYNC110 - RabbitMQ tells nobody
+        while await asyncio.to_thread(left, full_settings):  # noqa: ASYNC110 - RabbitMQ has no event for it
             await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.wait([task])
@@ -92,7 +92,7 @@ def test_schema_in_docs_is_the_services_own() -> None:
     assert json.loads((DOCS / "message.schema.json").read_text()) == message_schema()
 
 
-def test_messages_are_as_the_schema_says(service: ServiceProcess) -> None:
+def test_messages_match_the_schema(service: ServiceProcess) -> None:
     sent = [body(), body(event_type="call_ended", duration=7), body(more={"a": [1]})]
     for event in sent:
         assert service.post(event)[0] == 200

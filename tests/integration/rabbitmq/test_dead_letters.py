@@ -1,4 +1,4 @@
-"""Events that RabbitMQ refuses for good, by a real queue that takes none, and what `ingest dead` does about them."""
+"""A real queue refuses events for good. They become dead letters, which `ingest dead` handles."""
 
 from collections.abc import Mapping
 
@@ -51,7 +51,7 @@ def test_refused_event_becomes_a_dead_letter_and_comes_back(
     assert taken
 
 
-def test_ids_that_are_no_dead_letters_are_told(start_service: StartService) -> None:
+def test_ids_that_are_no_dead_letters_are_reported(start_service: StartService) -> None:
     service = start_service()
     for words in (("retry", "7"), ("drop", "7")):
         ran = service.command("dead", *words, check=False)

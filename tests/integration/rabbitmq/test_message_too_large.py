@@ -1,4 +1,4 @@
-"""An event larger than RabbitMQ takes: its neighbours are published, and it becomes a dead letter that says why."""
+"""An event above RabbitMQ's limit becomes a dead letter with the reason. Its neighbours are published."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The documented consumer of a stream in partitions, two of it, on real ones."""
+"""Two instances of the documented consumer share a real stream in partitions."""
 
 import asyncio
 import importlib.util
@@ -18,7 +18,7 @@ EXAMPLE = DOCS / "stream_consumer.py"
 CALLS = [f"call-{number}" for number in range(30)]
 STEPS = 10
 SHARED = 5
-"""Steps until which the partitions may still change hands."""
+"""Up to this step a partition may still move to the other consumer."""
 STORED_EVERY = 10
 
 
@@ -42,7 +42,7 @@ async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[SuperStream]:
 
 
 class Handled:
-    """What one consumer has handled: call and step, in its order."""
+    """The events that one consumer has handled, in order: call and step."""
 
     def __init__(self, example: ModuleType, stream: SuperStream) -> None:
         self.events: list[tuple[str, int]] = []
@@ -65,7 +65,7 @@ class Handled:
 
 
 def steps_of(steps: range) -> set[tuple[str, int]]:
-    """Of all calls."""
+    """Publish these steps for all calls."""
     return {(call, step) for call in CALLS for step in steps}
 
 
@@ -80,7 +80,7 @@ async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stop
 
         one, other = Handled(example, stream), Handled(example, stream)
         try:
-            await publish(range(SHARED))  # meanwhile the second one gets its share, and some of the first one's again
+            await publish(range(SHARED))  # meanwhile the second one gets its partitions, and some events again
             await until(lambda: steps_of(range(SHARED)) <= {*one.events, *other.events})
             await publish(range(SHARED, STEPS))
             await until(lambda: steps_of(range(SHARED, STEPS)) <= {*one.events, *other.events})

@@ -1,4 +1,4 @@
-"""The service with INGEST_PUBLISH_TO=stream, before a real stream."""
+"""The service with INGEST_PUBLISH_TO=stream, and a real stream."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def service(tmp_path: Path, settings: dict[str, str]) -> Iterator[ServiceProcess
 
 
 def posted(number: int) -> bytes:
-    """An event in a form of its own: spaces, line breaks, escapes, letters that are not ASCII, size."""
+    """An event with its own form: spaces, line breaks, escapes, non-ASCII letters, size."""
     event = {**EVENT, "call_id": f"call-{number}", "note": "Zoë ☎ Иванов" * (number % 7), "large": "x" * (number * 40)}
     text = json.dumps(event, ensure_ascii=number % 2 == 0, indent=number % 3 or None)
     return f" {text}\r\n".encode()

@@ -37,7 +37,7 @@ def publisher_to(url: str, name: str) -> Publisher:
 
 
 async def refusal(url: str) -> str:
-    """Why there is no connection."""
+    """Return the publisher's reason for having no connection."""
     publisher = publisher_to(url, "calls")
     await publisher.start()
     try:

@@ -17,11 +17,11 @@ ssl_options.certfile = {folder}/cert.pem
 ssl_options.keyfile = {folder}/key.pem
 ssl_options.verify = verify_none
 """
-"""`verify_none` is of clients: they need no certificate."""
+"""`verify_none` concerns clients, which need no certificate."""
 
 
 class TLSRabbitMQ(PrivateRabbitMQ):
-    """Of the flavour that INGEST_TEST_SERVERS names."""
+    """A server of the version that INGEST_TEST_SERVERS names."""
 
     def __init__(self) -> None:
         super().__init__(*place_of(os.environ.get("INGEST_TEST_SERVERS") or "debian"))
@@ -29,7 +29,7 @@ class TLSRabbitMQ(PrivateRabbitMQ):
         self.ca_path = certify(self.sandbox.folder("tls"))
 
     def url(self, scheme: str, ca: object, host: str = HOST) -> str:
-        """`amqps` or `rabbitmq-stream+tls`."""
+        """Return the URL. The scheme is `amqps` or `rabbitmq-stream+tls`."""
         port = self.tls_port if scheme == "amqps" else self.tls_stream_port
         return f"{scheme}://guest:guest@{host}:{port}/?cafile={ca}"
 

@@ -24,7 +24,7 @@ STREAM: Target = {"INGEST_PUBLISH_TO": "stream", "INGEST_QUEUE": "calls", "INGES
 
 
 class Table:
-    """The record in memory; `seen` are workers as another would see them."""
+    """The record in memory. `seen` are the workers that another worker would see."""
 
     def __init__(self, shared: Target | None = None, *, waiting: bool = False, away: bool = False) -> None:
         self.shared = shared
@@ -83,8 +83,8 @@ async def test_target_is_replaced_when_all_who_had_it_have_left(tmp_path: Path, 
     assert switched.problem() is None
 
 
-async def test_target_of_dead_workers_is_replaced_when_they_were_looked_for(tmp_path: Path, clock: FakeClock) -> None:
-    """A database that was away has seen nobody: not to be seen at once does not mean to be dead."""
+async def test_target_of_dead_workers_is_replaced_after_a_wait(tmp_path: Path, clock: FakeClock) -> None:
+    """A worker may be alive although the database, which was down, has not seen it."""
     table = Table(QUEUE)
     table.seen = [RecordedWorker("there:8000", QUEUE, 2 * LIVE_SECONDS)]
     switched = shared_target(table, STREAM, tmp_path, clock)
@@ -113,9 +113,7 @@ async def test_target_is_not_replaced_while_events_wait_for_it(tmp_path: Path, c
     assert switched.problem() is None
 
 
-async def test_without_the_database_only_what_was_agreed_on_before_is_published_to(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_without_the_database_a_worker_uses_the_saved_target(tmp_path: Path, clock: FakeClock) -> None:
     table = Table()
     await shared_target(table, QUEUE, tmp_path, clock).look()
     table.away = True
@@ -127,7 +125,7 @@ async def test_without_the_database_only_what_was_agreed_on_before_is_published_
     assert shared_target(table, QUEUE, tmp_path / "new", clock).problem()
 
 
-async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, clock: FakeClock) -> None:
+async def test_worker_stops_publishing_when_the_target_changes(tmp_path: Path, clock: FakeClock) -> None:
     table = Table(QUEUE)
     late = shared_target(table, QUEUE, tmp_path, clock)
     await late.look()
@@ -137,7 +135,7 @@ async def test_worker_that_is_outvoted_later_publishes_no_more(tmp_path: Path, c
     assert "live nodes with it: there:8000" in (late.problem() or "")
 
 
-async def test_full_disk_keeps_nobody_from_publishing(tmp_path: Path, clock: FakeClock) -> None:
+async def test_full_disk_does_not_stop_publishing(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "file").touch()
     noting_nothing = shared_target(Table(QUEUE), QUEUE, tmp_path / "file", clock)
     await noting_nothing.look()
@@ -150,7 +148,7 @@ def test_damaged_memory_is_none(content: bytes, tmp_path: Path, clock: FakeClock
     assert shared_target(Table(), QUEUE, tmp_path, clock).problem()
 
 
-async def test_nobody_has_to_be_asked_with_a_database_of_ones_own(tmp_path: Path, clock: FakeClock) -> None:
+async def test_database_without_a_record_needs_no_look(tmp_path: Path, clock: FakeClock) -> None:
     alone = shared_target(None, QUEUE, tmp_path, clock)
     await alone.wait_for_first_look()
     await alone.look()
@@ -182,7 +180,7 @@ def test_settings_that_another_version_does_not_know_are_not_compared() -> None:
         ({"publish_to": "stream", "stream_url": "rabbitmq-stream://localhost/"}, False),
     ],
 )
-def test_target_is_what_all_must_have_alike(change: dict[str, str | int], alike: bool) -> None:
+def test_target_has_the_settings_that_all_nodes_share(change: dict[str, str | int], alike: bool) -> None:
     settings = Settings(broker_url="amqp://guest:guest@localhost/")
     assert same_target(target_of(settings), target_of(msgspec.structs.replace(settings, **change))) is alike
     assert "secret" not in str(target_of(msgspec.structs.replace(settings, **change)))

@@ -1,4 +1,4 @@
-"""A publisher's connection is made again after every loss, whatever the driver raises."""
+"""A publisher reconnects after every loss, whichever error the driver raises."""
 
 import asyncio
 import logging
@@ -63,13 +63,13 @@ async def test_there_is_no_connection_before_the_start(supervisor: Supervisor[Fa
         supervisor.connection()
 
 
-async def test_connection_is_had_once_it_is_made(driver: FakeDriver, supervisor: Supervisor[FakeConnection]) -> None:
+async def test_open_connection_is_available(driver: FakeDriver, supervisor: Supervisor[FakeConnection]) -> None:
     supervisor.start()
     await until(lambda: connected(supervisor))
     assert supervisor.connection() is driver.made[0]
 
 
-async def test_dropped_connection_is_nobodys_at_once_then_closed_and_replaced(
+async def test_dropped_connection_is_unavailable_then_closed_and_replaced(
     driver: FakeDriver, supervisor: Supervisor[FakeConnection]
 ) -> None:
     supervisor.start()
@@ -103,7 +103,7 @@ async def test_failure_to_close_does_not_end_it(driver: FakeDriver, supervisor: 
     await until(lambda: len(driver.made) == 2)
 
 
-async def test_failure_is_said_once_until_it_is_over(
+async def test_failure_is_logged_once_until_it_ends(
     driver: FakeDriver, supervisor: Supervisor[FakeConnection], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ingest.publisher")

@@ -1,4 +1,4 @@
-"""Which confirms of the broker belong to which message of which batch."""
+"""Each confirm of the broker is assigned to its message and batch."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ async def test_batches_may_be_confirmed_out_of_order() -> None:
     assert len(window) == 0
 
 
-async def test_refused_message_is_named_by_its_position_and_holds_no_other_up() -> None:
+async def test_refused_message_is_named_by_its_position_and_delays_no_other() -> None:
     window = ConfirmWindow()
     first, second = added(window, 2), added(window, 3)
     window.answer(4, multiple=False, refused=True)
@@ -69,7 +69,7 @@ async def test_multiple_refusal_leaves_what_was_confirmed_before() -> None:
     assert (first.done.done(), second.done.done()) == (True, False)
 
 
-async def test_answer_that_nobody_waits_for_is_ignored() -> None:
+async def test_unknown_tag_is_ignored() -> None:
     window = ConfirmWindow()
     pending = added(window, 1)
     window.answer(1, multiple=False, refused=False)
@@ -111,7 +111,7 @@ async def test_length_is_the_number_of_messages_in_flight() -> None:
 
 
 async def test_returned_message_is_found_where_ids_descend() -> None:
-    """As when batches of two writers, committed in the other order, are published together."""
+    """This happens if batches of two producers, committed in the other order, are published together."""
     window = ConfirmWindow()
     early, late = batch(2, us=NOW_US), batch(2, us=NOW_US + 1000)
     pending = window.add(joined([late, early]), asyncio.get_running_loop().create_future())

@@ -95,7 +95,7 @@ def test_body_is_cut_at_the_frame_limit_and_is_byte_for_byte_the_payload(frames_
     assert len(bodies) - 1 == -(-size // limit)
 
 
-def test_no_limit_of_the_broker_is_no_empty_body() -> None:
+def test_broker_without_a_limit_gets_the_whole_body() -> None:
     payload = b"x" * (3 * LIMITLESS_BYTES_MAX)
     bodies = [read.value for read in frames(batch([Event("call-1", "x", payload)]), 0) if isinstance(read, ContentBody)]
     assert b"".join(bodies) == payload
@@ -103,7 +103,7 @@ def test_no_limit_of_the_broker_is_no_empty_body() -> None:
 
 
 @pytest.mark.parametrize(("size", "kept"), [(3_900, {"tracestate", "token"}), (4_100, {"token"}), (90_000, {"token"})])
-def test_headers_that_exceed_a_frame_are_left_out_the_longest_first(size: int, kept: set[str]) -> None:
+def test_headers_that_exceed_a_frame_are_dropped_the_longest_first(size: int, kept: set[str]) -> None:
     first, second = batch(2).events
     first.headers = {"tracestate": "z" * size, "token": "kamailio"}
     (_, header, body), (_, _, after) = messages(batch([first, second]))

@@ -1,4 +1,4 @@
-"""What the broker's words mean: about a message, or an outage."""
+"""The broker's reasons are about a message, or mean an outage."""
 
 import aiormq.exceptions
 import pytest
@@ -45,7 +45,7 @@ def test_connection_is_closed_for_a_message_or_for_all(exc: Exception, code: int
 
 
 @pytest.mark.parametrize("exc", [ConnectionResetError("reset"), aiormq.exceptions.AMQPConnectionError("reset"), None])
-def test_connection_that_breaks_without_a_word_is_nobodys_fault(exc: BaseException | None) -> None:
+def test_connection_that_breaks_without_a_reason_is_an_outage(exc: BaseException | None) -> None:
     assert of_connection(exc) is None
 
 

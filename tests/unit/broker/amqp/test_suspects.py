@@ -1,4 +1,4 @@
-"""Which messages are suspected when the broker closes a channel, what is tried next, and what is given up."""
+"""Messages become suspects when the broker closes a channel. Some are given up after trials."""
 
 import pytest
 
@@ -46,27 +46,27 @@ def struck(suspects: Suspects, clock: FakeClock, made: Batch, at: int, closed: C
         clock.advance(PAUSE_SECONDS_MAX)
 
 
-def test_nobody_is_suspected_at_first(suspects: Suspects) -> None:
+def test_there_are_no_suspects_at_first(suspects: Suspects) -> None:
     assert list(suspects.among(sized(10, LIMIT * 9))) == []
     assert suspects.problem is None
 
 
-def test_only_larger_ones_than_the_broker_takes_are_suspected_where_it_says_how_much(suspects: Suspects) -> None:
+def test_only_messages_above_the_named_limit_become_suspects(suspects: Suspects) -> None:
     made = sized(10, LIMIT + 1, LIMIT, LIMIT + 2)
     accused = suspects.accuse(made, range(4), too_large(LIMIT + 1), sizes_explain=True)
     assert list(accused) == [1, 3]
     assert suspects.groups(made, accused) == [[1], [3]]
-    assert list(suspects.among(sized(LIMIT, LIMIT + 7, us=NOW_US + 1000))) == [1]  # also what was in flight nowhere yet
+    assert list(suspects.among(sized(LIMIT, LIMIT + 7, us=NOW_US + 1000))) == [1]  # though never in flight
 
 
-def test_all_are_suspected_where_the_broker_does_not_say_why(suspects: Suspects) -> None:
+def test_all_in_flight_become_suspects_without_a_named_limit(suspects: Suspects) -> None:
     made = sized(30, 10, 20)
     assert list(suspects.accuse(made, [0, 2], UNNAMED, sizes_explain=True)) == [0, 2]
     assert suspects.groups(made, [0, 2]) == [[0, 2]]
     assert list(suspects.among(made)) == [0, 2]
 
 
-def test_all_are_suspected_where_sizes_did_not_explain_it(suspects: Suspects) -> None:
+def test_all_in_flight_become_suspects_if_sizes_did_not_explain_it(suspects: Suspects) -> None:
     made = sized(10, 20)
     assert list(suspects.accuse(made, [0, 1], too_large(LIMIT + 1), sizes_explain=True)) == []
     assert list(suspects.accuse(made, [0, 1], too_large(LIMIT + 1), sizes_explain=False)) == [0, 1]
@@ -111,7 +111,7 @@ def test_nothing_is_given_up_while_the_broker_takes_nothing(suspects: Suspects, 
 
 
 def test_strikes_in_a_row_between_two_confirms_prove_it_once(suspects: Suspects, clock: FakeClock) -> None:
-    """As when the broker is ill, takes one message, and is ill again."""
+    """The broker may be overloaded, accept one message, and be overloaded again."""
     made = sized(10)
     suspects.accuse(made, [0], UNNAMED, sizes_explain=True)
     suspects.confirmed(1)
@@ -123,12 +123,12 @@ def test_strikes_in_a_row_between_two_confirms_prove_it_once(suspects: Suspects,
     ("size", "closed", "given_up"),
     [
         (LIMIT + 1, too_large(LIMIT + 1), True),
-        (LIMIT + 1, too_large(LIMIT + 2), False),  # it speaks of another message
+        (LIMIT + 1, too_large(LIMIT + 2), False),  # the size is that of another message
         (900, too_large(900, limit=100), False),  # it would refuse every event
         (LIMIT - 1, too_large(LIMIT - 1), False),
     ],
 )
-def test_alone_in_the_world_a_message_is_given_up_on_the_brokers_word_about_its_size(
+def test_single_message_is_given_up_if_the_broker_names_its_size(
     suspects: Suspects, clock: FakeClock, size: int, closed: Closed, given_up: bool
 ) -> None:
     made = sized(size)
@@ -137,7 +137,7 @@ def test_alone_in_the_world_a_message_is_given_up_on_the_brokers_word_about_its_
     assert (suspects.give_up(made.first_id) is not None) == given_up
 
 
-def test_struck_message_is_left_alone_for_a_while_that_grows(suspects: Suspects, clock: FakeClock) -> None:
+def test_message_pauses_longer_after_each_strike(suspects: Suspects, clock: FakeClock) -> None:
     made = sized(10)
     suspects.accuse(made, [0], UNNAMED, sizes_explain=True)
     waits = []

@@ -20,7 +20,7 @@ UNNAMED = Closed(541, "INTERNAL_ERROR", by_a_message=True)
 
 
 class FakeBroker:
-    """Closes the connection on what is `poison`, confirms what came before it, and returns `returned`."""
+    """Closes the connection on a `poison` message, confirms messages before it, and returns `returned` ones."""
 
     def __init__(self) -> None:
         self.poison: Collection[int] = ()
@@ -127,7 +127,7 @@ async def test_nothing_is_given_up_of_a_broker_that_closes_on_everything(
         clock.advance(PAUSE_SECONDS_MAX)
 
 
-async def test_what_cannot_be_routed_is_refused_and_what_was_struck_waits(
+async def test_unroutable_message_is_refused_and_a_struck_one_pauses(
     trial: Trial, broker: FakeBroker, suspects: Suspects
 ) -> None:
     made = batch(4)

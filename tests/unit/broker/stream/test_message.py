@@ -86,7 +86,7 @@ def test_every_length_of_type_and_id_is_well_formed() -> None:
 
 
 def test_message_is_the_one_that_rstream_would_make() -> None:
-    """But for the fields after the last one that is set, and the short form of a short body's length."""
+    """They differ only in fields after the last one set, and in the short form of a short body's length."""
     made = AMQPMessage(
         properties=Properties(message_id=str(EVENT_ID), subject="перевод", content_type="application/json"),
         body=b"{}",

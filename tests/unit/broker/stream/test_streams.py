@@ -1,4 +1,4 @@
-"""How messages are put into a stream's frames, and how a stream's address and messages are read."""
+"""Frames of a stream, its address, its messages, and its partitions."""
 
 import pytest
 from rstream import schema
@@ -17,7 +17,7 @@ MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES - MESSAGE_OVERHEAD_BY
 
 
 def framed(*sizes: int) -> list[list[int]]:
-    """The publishing ids in each frame, the first of all being 10."""
+    """Return the publishing ids in each frame. The first id is 10."""
     messages = [(10 + at, b"x" * size) for at, size in enumerate(sizes)]
     found, ids = [], []
     for frame in publish_frames(7, messages, FRAME_BYTES_MAX):
@@ -76,7 +76,7 @@ def test_message_of_ours_is_read_back() -> None:
     assert decoded(message) == StreamMessage("7", "звонок", 1_738_331_100, '{"a": "é"}'.encode())
 
 
-def test_message_of_somebody_else_is_its_bytes() -> None:
+def test_message_of_another_publisher_is_read_as_bytes() -> None:
     assert decoded(b'{"no": "AMQP 1.0"}') == StreamMessage("", "", 0, b'{"no": "AMQP 1.0"}')
     assert decoded(b"\x00\x53\x75\xa0\x02hi") == StreamMessage("", "", 0, b"hi")
 
@@ -90,7 +90,7 @@ def test_our_message_tells_its_id_without_being_decoded() -> None:
 
 @pytest.mark.parametrize(("key", "partition"), [("0", 2), ("1", 2), ("100", 1), ("call-é", 0), ("", 1)])
 def test_partition_is_murmur3_of_the_call_as_of_the_java_client(key: str, partition: int) -> None:
-    """Worked out by another murmur3 (32 bits, seed 104729), of the reference's pseudo code."""
+    """The numbers come from another murmur3 (32 bits, seed 104729), after the pseudo code of its author."""
     assert partition_of(key, 3) == partition == murmur3(key.encode(), 104_729) % 3
 
 

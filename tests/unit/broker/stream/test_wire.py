@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 class Server:
-    """Keeps what it gets."""
+    """Keeps the bytes that it receives."""
 
     def __init__(self) -> None:
         self.got = bytearray()
@@ -25,7 +25,7 @@ class Server:
 
 
 def run(use: Callable[[FastConnection], Awaitable[object]]) -> tuple[bytes, list[dict[str, Any]]]:
-    """What arrived of what `use` has written, and what went wrong in the loop, which is the service's kind."""
+    """Return the bytes that arrived from `use`, and the errors of the event loop, of the service's kind."""
     wrong: list[dict[str, Any]] = []
 
     async def main() -> bytes:
