@@ -195,7 +195,7 @@ class MySQLStore(MySQLTargetTable):
         if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)
         if rows != own:  # some rows were deleted, or a proxy reads from another server; a commit in parts shows which
-            raise BatchRefused(f"Another worker made ids of slot {batch.slot}, or MySQL does not show all rows.")
+            raise BatchRefused(f"Another worker issued ids of slot {batch.slot}, or MySQL does not show all rows.")
 
 
 async def _take_slot(

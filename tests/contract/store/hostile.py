@@ -1,4 +1,4 @@
-"""A server of one's own on which every setting is as unlike the defaults as it can be, for all who connect to it.
+"""A server of its own, on which every setting differs as much as possible from the default, for all clients.
 
 The service's user may not change the server: `init_connect` is run for it, and privileged variables stay as they are.
 """
@@ -18,7 +18,7 @@ ADMINISTRATOR = (
     " autocommit = 1, sql_big_selects = 1, time_zone = '+00:00' /*M! , tx_read_only = 0, max_statement_time = 0 */"
     " /*!80000 , transaction_read_only = 0, max_execution_time = 0 */"
 )
-"""What the tests themselves rely on."""
+"""Settings that the tests themselves need."""
 INIT_CONNECT = "SET SESSION autocommit = 0"
 GLOBALS: Mapping[str, str] = {
     "completion_type": "'CHAIN'",
@@ -72,12 +72,12 @@ GLOBALS: Mapping[str, str] = {
     "sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,PAD_CHAR_TO_FULL_LENGTH,IGNORE_SPACE,"
     "HIGH_NOT_PRECEDENCE,NO_UNSIGNED_SUBTRACTION,REAL_AS_FLOAT'",
 }
-"""As SQL; those that a server does not have are left out."""
+"""The settings as SQL. Settings that a server does not have are left out."""
 ON_EVERY_SERVER = {"completion_type", "sql_select_limit", "sql_mode", "wait_timeout", "innodb_default_row_format"}
 
 
 class HostileMySQL(MySQL):
-    """A database whose own character set is hostile, too."""
+    """A database whose own character set is hostile too."""
 
     def __init__(self, server: MySQLServer) -> None:
         super().__init__(server)

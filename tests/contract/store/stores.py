@@ -1,4 +1,4 @@
-"""The databases that the stores' contract is tried on: who stores there, and what another client sees."""
+"""The databases of the stores' contract: a store on each, and what another client sees."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ class Database(ABC):
 
     @abstractmethod
     def store(self) -> Store:
-        """A store of its own on this database, not started."""
+        """Another store on this database, not started."""
 
     @abstractmethod
     async def migrate(self) -> None: ...
@@ -48,7 +48,7 @@ class Database(ABC):
 
     @abstractmethod
     def same_payload(self, stored: str, received: bytes) -> bool:
-        """Whether the column holds what was received: byte for byte, where the database keeps bytes."""
+        """True if the column holds the received payload: byte for byte, if the database keeps bytes."""
 
     def rows(self) -> list[Row]:
         """id, call_id, event_type, payload, created_time as text."""
@@ -124,7 +124,7 @@ class MySQL(Database):
     def same_payload(self, stored: str, received: bytes) -> bool:
         if self.is_mariadb:
             return stored.encode() == received
-        return bool(json.loads(stored) == json.loads(received))  # a JSON type of its own
+        return bool(json.loads(stored) == json.loads(received))  # the database has its own JSON type
 
     @property
     def is_mariadb(self) -> bool:

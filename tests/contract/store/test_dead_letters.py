@@ -1,4 +1,4 @@
-"""What every store promises of dead letters (`ingest.outbox.dead_letters`), tried on each database."""
+"""The contract of every store's dead letters (`ingest.outbox.dead_letters`), tested on each database."""
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ async def test_dead_letters_are_read_in_pages(store: Store) -> None:
     assert [letter.event_id for letter in await store.dead_letters(made.ids[1], 2)] == made.ids[2:]
 
 
-async def test_revived_letters_are_in_the_outbox_again(store: Store) -> None:
+async def test_requeued_letters_are_in_the_outbox_again(store: Store) -> None:
     made = batch(3)
     await store.add_dead(made, "refused")
 
@@ -44,7 +44,7 @@ async def test_revived_letters_are_in_the_outbox_again(store: Store) -> None:
     assert [letter.event_id for letter in await store.dead_letters(0, 10)] == [made.ids[1]]
 
 
-async def test_letter_whose_entry_is_still_there_is_not_revived(store: Store, database: Database) -> None:
+async def test_letter_whose_entry_still_exists_is_not_requeued(store: Store, database: Database) -> None:
     made = batch(1, us=NOW_US)
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
     await store.add_dead(made, "refused")

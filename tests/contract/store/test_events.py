@@ -1,4 +1,4 @@
-"""What every store promises of reading events back (`ingest.store.event_query`), tried on each database."""
+"""The contract of reading events back (`ingest.store.event_query`), tested on each database."""
 
 import json
 
@@ -13,7 +13,7 @@ CALLS = ("call-1", "it's", "call-3")
 
 @pytest.fixture
 async def ids(store: Store) -> list[int]:
-    """Of six events: two of each call."""
+    """Six events, two of each call."""
     found: list[int] = []
     for number, event_type in enumerate(("call_started", "call_ringing")):
         made = batch([event(call, event_type) for call in CALLS], us=NOW_US + number * 1_000_000)

@@ -1,4 +1,4 @@
-"""One more setting of a server at a time: all others of `tests.contract.store.hostile` are there at once."""
+"""One hostile server setting at a time; `tests.contract.store.hostile` has all others at once."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,7 @@ async def test_what_was_acknowledged_is_there(hostile_mysql: MySQLServer) -> Non
 
 @pytest.mark.usefixtures("setting")
 @pytest.mark.parametrize("setting", [("binlog_format", "'STATEMENT'")], indirect=True, ids="=".join)
-async def test_server_that_logs_statements_is_told_apart(hostile_mysql: MySQLServer) -> None:
+async def test_server_that_logs_statements_is_recognized(hostile_mysql: MySQLServer) -> None:
     database = HostileMySQL(hostile_mysql)
 
     with pytest.raises(StoreUnavailable, match=r"binlog_format = STATEMENT.* set it to ROW or MIXED"):

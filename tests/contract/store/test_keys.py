@@ -1,4 +1,4 @@
-"""What every store promises of keys that tell repeats (`ingest.store.base`), tried on each database."""
+"""The contract of every store's idempotency keys (`ingest.store.base`), tested on each database."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def commit(store: Store, made: Batch) -> None:
     await store.commit(made, lease_seconds=30.0, settled=[])
 
 
-async def repeats(store: Store, made: Batch) -> dict[int, bool]:
+async def duplicates(store: Store, made: Batch) -> dict[int, bool]:
     with pytest.raises(DuplicateKeys) as raised:
         await commit(store, made)
     return dict(raised.value.same)
@@ -40,7 +40,7 @@ async def test_key_is_kept_with_its_event_and_tells_the_next_one(store: Store, d
         slot=2,
     )
 
-    assert await repeats(store, again) == {1: True, 3: False}
+    assert await duplicates(store, again) == {1: True, 3: False}
     assert database.call_ids() == ["call-1", "call-2", "call-3"]
     assert len(database.entries()) == 1
 
@@ -48,7 +48,7 @@ async def test_key_is_kept_with_its_event_and_tells_the_next_one(store: Store, d
 async def test_natural_keys_have_no_fingerprint(store: Store) -> None:
     await commit(store, batch([keyed("call-1", b"1", b"")]))
 
-    assert await repeats(store, batch([keyed("call-1", b"1", b"")], slot=2)) == {0: True}
+    assert await duplicates(store, batch([keyed("call-1", b"1", b"")], slot=2)) == {0: True}
 
 
 async def test_commit_of_unknown_outcome_is_no_repeat_of_itself(store: Store, database: Database) -> None:
@@ -61,7 +61,7 @@ async def test_commit_of_unknown_outcome_is_no_repeat_of_itself(store: Store, da
 
 async def test_key_of_a_batch_that_failed_is_free(store: Store, database: Database) -> None:
     await commit(store, batch([keyed("call-1", b"1")]))
-    await repeats(store, batch([keyed("call-1", b"1"), keyed("call-2", b"2")], slot=2))
+    await duplicates(store, batch([keyed("call-1", b"1"), keyed("call-2", b"2")], slot=2))
 
     await commit(store, batch([keyed("call-2", b"2")], slot=2))
 
@@ -81,7 +81,7 @@ async def test_of_many_at_once_one_is_stored(database: Database) -> None:
 
 async def test_restored_batches_bring_their_keys_and_say_what_they_repeat(store: Store, database: Database) -> None:
     await store.insert_published([batch([keyed("call-1", b"1")], slot=3), batch([keyed("call-2", b"2")], slot=4)])
-    assert await repeats(store, batch([keyed("call-2", b"2")], slot=5)) == {0: True}
+    assert await duplicates(store, batch([keyed("call-2", b"2")], slot=5)) == {0: True}
 
     with pytest.raises(DuplicateKeys) as raised:
         await store.insert_published([batch([keyed("call-3", b"3"), keyed("call-1", b"1")], slot=6)])
@@ -103,4 +103,4 @@ async def test_old_keys_are_forgotten_oldest_first(store: Store) -> None:
     assert await store.forget_keys(now_ms + 2000, 10) == 1
 
     await commit(store, batch([keyed("again", b"0"), keyed("again", b"1")], slot=2))
-    assert await repeats(store, batch([keyed("again", b"2")], slot=3)) == {0: True}
+    assert await duplicates(store, batch([keyed("again", b"2")], slot=3)) == {0: True}

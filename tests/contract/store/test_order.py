@@ -1,4 +1,4 @@
-"""What workers and nodes agree on by the database about the order of what they publish (`OrderedStore`)."""
+"""Workers and nodes keep the order of what they publish through the database (`OrderedStore`)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -53,7 +53,7 @@ async def commit(store: OrderedMySQLStore, made: Batch, lease_seconds: float = L
 
 
 class Published:
-    """Takes batches, unless it fails or is slow."""
+    """A publisher that may fail or be slow."""
 
     def __init__(self, error: Exception | None = None, seconds: float = 0.0) -> None:
         self.first_ids: list[int] = []
@@ -69,7 +69,7 @@ class Published:
         self.first_ids += [made.first_id for made in batches]
 
 
-async def test_every_commit_is_told_whether_all_are_behind(store: OrderedMySQLStore) -> None:
+async def test_every_commit_returns_the_relay_mode(store: OrderedMySQLStore) -> None:
     assert not await commit(store, numbered(0))
     await store.enter_relay_mode([], [], LEASE_SECONDS)
     assert await commit(store, numbered(1))
@@ -86,7 +86,7 @@ async def test_entries_left_to_the_relays_are_claimed_at_once(store: OrderedMySQ
     assert await store.claim(10, LEASE_SECONDS) == []
 
 
-async def test_entries_are_released_only_while_all_are_behind(store: OrderedMySQLStore) -> None:
+async def test_entries_are_released_only_in_relay_mode(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made)
     assert not await store.leave_to_relays([made.first_id], [], LEASE_SECONDS)
@@ -103,7 +103,7 @@ async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) ->
     assert await store.claim(10, LEASE_SECONDS) == []
 
 
-def test_nothing_overtakes_what_is_not_free_of_its_slot_or_while_all_are_behind_of_any() -> None:
+def test_no_entry_overtakes_a_leased_one_of_its_slot_or_in_relay_mode_of_any() -> None:
     ids = [numbered(number, slot).first_id for number, slot in enumerate((1, 2, 1, 2, 3))]
     entries = list(zip(ids, (True, False, True, True, True), strict=True))
     assert chosen(entries, 10, in_all=False) == [ids[0], ids[2], ids[4]]
@@ -111,8 +111,8 @@ def test_nothing_overtakes_what_is_not_free_of_its_slot_or_while_all_are_behind_
     assert chosen(entries, 1, in_all=False) == [ids[0]]
 
 
-async def test_what_is_claimed_while_all_are_behind_is_the_oldest_of_all(store: OrderedMySQLStore) -> None:
-    """The second entry is being published by its own worker: what is newer waits, of whichever slot."""
+async def test_relay_mode_claims_the_oldest_entries_of_all_slots(store: OrderedMySQLStore) -> None:
+    """The second entry's own worker still publishes it, so newer entries of all slots wait."""
     first, second, third = numbered(0, 1), numbered(1, 2), numbered(2, 3)
     for made in (first, second, third):
         await commit(store, made)
@@ -141,7 +141,7 @@ async def test_entries_that_live_workers_publish_need_not_be_waited_for(store: O
     assert published.first_ids == []
 
 
-async def test_nobody_has_caught_up_while_a_relay_has_entries(store: OrderedMySQLStore) -> None:
+async def test_relay_mode_stays_while_a_relay_has_entries(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made, lease_seconds=0.0)
     await store.enter_relay_mode([], [], LEASE_SECONDS)
@@ -180,10 +180,10 @@ async def test_no_commit_is_made_while_the_last_entries_are_published(
     await published.began.wait()
     other = store_of(database)
     async with opened(other):
-        behind = await commit(other, numbered(1, slot=2))
+        relay_mode = await commit(other, numbered(1, slot=2))
     assert published.first_ids
     assert await catching_up
-    assert not behind
+    assert not relay_mode
 
 
 async def test_older_entries_of_the_same_slot_are_waited_for(store: OrderedMySQLStore) -> None:
@@ -194,16 +194,16 @@ async def test_older_entries_of_the_same_slot_are_waited_for(store: OrderedMySQL
     assert not await store.has_older(older.first_id)
 
 
-async def test_commit_of_unknown_outcome_may_have_been_behind(store: OrderedMySQLStore) -> None:
-    """Made for the second time, it cannot tell what the first had read: the caller asks."""
+async def test_commit_of_unknown_outcome_may_have_been_in_relay_mode(store: OrderedMySQLStore) -> None:
+    """The second try cannot know the flag that the first one read, so the caller must ask."""
     made = numbered(0)
     await commit(store, made)
     assert await commit(store, made)
     assert (await store.backlog()).entries == 1
 
 
-async def test_nobody_has_caught_up_while_entries_are_kept_back(store: OrderedMySQLStore) -> None:
-    """Their clients were answered: what follows must not overtake them."""
+async def test_relay_mode_stays_while_entries_are_deferred(store: OrderedMySQLStore) -> None:
+    """Their clients were answered, so newer events must not overtake them."""
     made = numbered(0)
     await commit(store, made)
     await store.enter_relay_mode([], [made.first_id], LEASE_SECONDS)
@@ -224,10 +224,10 @@ async def test_entries_kept_back_by_a_dead_worker_are_a_relays_after_their_lease
     assert not await store.leave_relay_mode(Published())
 
 
-async def test_nobody_has_caught_up_while_a_worker_publishes_something_older_of_its_slot(
+async def test_relay_mode_stays_while_a_worker_publishes_an_older_entry_of_its_slot(
     store: OrderedMySQLStore,
 ) -> None:
-    """It may fail to: published first, the newer one would make the stream discard it."""
+    """The worker may fail. If the newer event were published first, the stream would discard the older one."""
     older, newer, other = numbered(0, 1), numbered(1, 1), numbered(2, 2)
     for made in (older, newer, other):
         await commit(store, made)

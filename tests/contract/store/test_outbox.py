@@ -1,4 +1,4 @@
-"""What every store promises of the outbox (`ingest.store.base`), tried on each database."""
+"""The contract of every store's outbox (`ingest.store.base`), tested on each database."""
 
 import asyncio
 import logging
@@ -20,13 +20,13 @@ OLD_SECONDS = 90
 
 
 async def entry(store: Store, number: int = 0, *, events: int = 1, lease_seconds: float = 0.0) -> int:
-    """Commit a batch that is the newer the higher its number; its first id."""
+    """Commit a batch, and return its first id. A higher number makes a newer batch."""
     made = batch(events, us=NOW_US + number * 1_000_000)
     await store.commit(made, lease_seconds=lease_seconds, settled=[])
     return made.first_id
 
 
-async def test_entry_is_nobodys_to_claim_while_its_lease_runs(store: Store) -> None:
+async def test_entry_cannot_be_claimed_while_its_lease_runs(store: Store) -> None:
     await entry(store, lease_seconds=LEASE_SECONDS)
 
     assert await store.claim(10, LEASE_SECONDS) == []
@@ -90,7 +90,7 @@ async def test_claimers_never_share_an_entry(database: Database) -> None:
             return claimed
 
         claims = await asyncio.gather(*map(claim_all, stores))
-        rest = await claim_all(stores[0])  # what two passed over because a third had it locked
+        rest = await claim_all(stores[0])  # the entries that two skipped, because a third had locked them
 
     assert sorted(sum(claims, rest)) == first_ids
 
@@ -199,7 +199,7 @@ async def test_batch_that_is_published_already_gets_rows_and_no_entry(store: Sto
 
 
 async def test_published_batch_takes_along_the_entry_of_an_earlier_try(store: Store, database: Database) -> None:
-    """That try's outcome was unknown, so the batch went to the spool, and was published from there."""
+    """The outcome of the first try was unknown, so the batch went to the spool and was published from there."""
     made = batch(3)
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
 

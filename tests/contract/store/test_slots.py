@@ -1,4 +1,4 @@
-"""What every store promises of id slots (`ingest.store.base`), tried on each database."""
+"""The contract of every store's id slots (`ingest.store.base`), tested on each database."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ FLOOR_MS = 1_738_331_100_000
 WORKERS = 12
 
 
-def with_floor(lease: SlotLease, last_issued_ms: int) -> SlotLease:
+def with_last_issued(lease: SlotLease, last_issued_ms: int) -> SlotLease:
     return msgspec.structs.replace(lease, last_issued_ms=last_issued_ms)
 
 
@@ -56,10 +56,10 @@ async def test_workers_that_start_at_once_share_out_expired_slots(database: Data
     assert len({lease.slot for lease in leases}) == WORKERS
 
 
-async def test_renewal_extends_the_lease_and_keeps_the_floor(store: Store, database: Database) -> None:
+async def test_renewal_extends_the_lease_and_stores_the_last_issued_time(store: Store, database: Database) -> None:
     lease = await store.lease_slot(NODE, LIFE, 0.0)
 
-    renewed = await store.renew_slot(with_floor(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
+    renewed = await store.renew_slot(with_last_issued(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
 
     assert renewed is not None
     assert (renewed.slot, renewed.node, renewed.last_issued_ms) == (lease.slot, NODE, FLOOR_MS)
@@ -67,17 +67,17 @@ async def test_renewal_extends_the_lease_and_keeps_the_floor(store: Store, datab
     assert (await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)).slot != lease.slot
 
 
-async def test_floor_never_goes_down(store: Store, database: Database) -> None:
+async def test_last_issued_time_never_goes_down(store: Store, database: Database) -> None:
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
-    await store.renew_slot(with_floor(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
-    await store.renew_slot(with_floor(lease, 1), LIFE, LEASE_SECONDS)
+    await store.renew_slot(with_last_issued(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
+    await store.renew_slot(with_last_issued(lease, 1), LIFE, LEASE_SECONDS)
 
     assert database.query("SELECT floor_ms FROM ingest_slots") == [(FLOOR_MS,)]
 
 
-async def test_expired_slot_is_leased_again_with_its_floor(store: Store, database: Database) -> None:
+async def test_expired_slot_is_leased_again_with_its_last_issued_time(store: Store, database: Database) -> None:
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
-    await store.renew_slot(with_floor(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
+    await store.renew_slot(with_last_issued(lease, FLOOR_MS), LIFE, LEASE_SECONDS)
     database.expire("ingest_slots")
 
     again = await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)
@@ -90,11 +90,11 @@ async def test_slot_that_another_node_took_is_lost(store: Store, database: Datab
     database.expire("ingest_slots")
     taken = await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)
 
-    assert await store.renew_slot(with_floor(lease, FLOOR_MS), LIFE, LEASE_SECONDS) is None
+    assert await store.renew_slot(with_last_issued(lease, FLOOR_MS), LIFE, LEASE_SECONDS) is None
     assert await store.renew_slot(taken, OTHER_LIFE, LEASE_SECONDS) is not None
 
 
-async def test_own_expired_slot_is_renewed_while_nobody_has_taken_it(store: Store, database: Database) -> None:
+async def test_own_expired_slot_is_renewed_unless_another_worker_has_it(store: Store, database: Database) -> None:
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
     database.expire("ingest_slots")
 
@@ -114,7 +114,7 @@ async def test_leasing_fails_when_all_slots_are_held(store: Store, database: Dat
 
 
 async def test_only_one_of_two_lives_with_one_name_keeps_the_slot(store: Store) -> None:
-    """The same node id and the same lease, as in two copies of a data folder, or of a machine."""
+    """Two copies of a data folder or of a machine have the same node id and the same lease."""
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
 
     renewed = await store.renew_slot(lease, "a", LEASE_SECONDS)
@@ -133,9 +133,9 @@ async def test_renewal_of_unknown_outcome_is_repeated(store: Store) -> None:
     assert again.life == OTHER_LIFE
 
 
-async def test_released_slot_is_leased_again_above_its_floor(store: Store) -> None:
+async def test_released_slot_is_leased_again_with_its_last_issued_time(store: Store) -> None:
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
-    await store.release_slot(with_floor(lease, FLOOR_MS), 0.0)
+    await store.release_slot(with_last_issued(lease, FLOOR_MS), 0.0)
     await asyncio.sleep(0.002)  # leases end by the millisecond
 
     again = await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)
@@ -152,7 +152,7 @@ async def test_slot_of_another_life_is_not_released(store: Store) -> None:
     assert (await store.lease_slot(OTHER_NODE, OTHER_LIFE, LEASE_SECONDS)).slot != lease.slot
 
 
-async def test_floor_is_the_newest_events_where_the_table_of_slots_knows_less(store: Store) -> None:
+async def test_last_issued_time_is_the_newest_events_if_the_table_of_slots_knows_less(store: Store) -> None:
     made = batch(us=unix_us() + 60_000_000, slot=0)
     await store.commit(made, lease_seconds=0.0, settled=[])
 
@@ -161,7 +161,7 @@ async def test_floor_is_the_newest_events_where_the_table_of_slots_knows_less(st
     assert (lease.slot, lease.last_issued_ms) == (0, milliseconds_of(made.last_id))
 
 
-async def test_ids_far_ahead_of_the_clock_raise_nobodys_floor(store: Store) -> None:
+async def test_ids_far_ahead_of_the_clock_raise_no_last_issued_time(store: Store) -> None:
     await store.commit(batch(us=unix_us() + 40 * 86_400_000_000), lease_seconds=0.0, settled=[])
 
     assert (await store.lease_slot(NODE, LIFE, LEASE_SECONDS)).last_issued_ms == 0
@@ -170,7 +170,7 @@ async def test_ids_far_ahead_of_the_clock_raise_nobodys_floor(store: Store) -> N
 async def test_slot_whose_ids_are_far_ahead_of_the_clock_is_not_leased(store: Store, database: Database) -> None:
     lease = await store.lease_slot(NODE, LIFE, LEASE_SECONDS)
     ahead_ms = unix_us() // 1000 + 2 * CLOCKS_APART_MS_MAX
-    await store.renew_slot(with_floor(lease, ahead_ms), OTHER_LIFE, LEASE_SECONDS)
+    await store.renew_slot(with_last_issued(lease, ahead_ms), OTHER_LIFE, LEASE_SECONDS)
     database.expire("ingest_slots")
 
     again = await store.lease_slot(OTHER_NODE, LIFE, LEASE_SECONDS)
@@ -181,7 +181,7 @@ async def test_slot_whose_ids_are_far_ahead_of_the_clock_is_not_leased(store: St
 async def test_earlier_version_beside_this_one_loses_and_takes_slots_as_this_does(
     store: Store, database: Database
 ) -> None:
-    """It knows nothing of lives: it goes by the node alone, and leaves the column as it is."""
+    """An earlier version does not use `life`: it compares the node only, and does not change the column."""
     database.query(
         f"INSERT INTO ingest_slots (slot, node, lease_until, floor_ms) VALUES (0, '{NODE}', '2999-01-01', 0)"
     )

@@ -1,4 +1,4 @@
-"""What every store promises of a commit (`ingest.store.base`), tried on each database."""
+"""The contract of every store's commit (`ingest.store.base`), tested on each database."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The record of what the workers of a database publish to, on a real one."""
+"""The publish target that all workers of a database share, on a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator

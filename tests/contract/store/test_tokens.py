@@ -1,4 +1,4 @@
-"""What every store promises of tokens (`ingest.store.base`), tried on each database."""
+"""The contract of every store's tokens (`ingest.store.base`), tested on each database."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A way to MySQL on which an answer gets lost after the server has done what it was asked to."""
+"""A proxy to MySQL that loses an answer after the server has executed the statement."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ POLL_SECONDS = 0.02
 
 
 class LossyProxy(Proxy):
-    """Passes on everything, until it is told what to lose."""
+    """Forwards everything, until a test asks it to lose an answer."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -19,7 +19,7 @@ class LossyProxy(Proxy):
         self.lost = 0
 
     def lose_answer_to(self, question: bytes, *, once: Callable[[], bool]) -> None:
-        """Pass on the next data with `question`; `once` the server has acted on it, end the client's connection."""
+        """Forward the next data with `question`. `once` the server has acted on it, end the client's connection."""
         self._question, self._done = question, once
 
     async def _pass(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -30,7 +30,7 @@ class LossyProxy(Proxy):
             if self._question and self._question in data:
                 self._question = None
                 answers.cancel()
-                while not self._done():  # noqa: ASYNC110 - whatever the test looks at
+                while not self._done():  # noqa: ASYNC110 - the test decides what to wait for
                     await asyncio.sleep(POLL_SECONDS)
                 self.lost += 1
                 break

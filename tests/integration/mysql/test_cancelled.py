@@ -1,4 +1,4 @@
-"""A cancellation that meets the driver in the midst of something is not lost."""
+"""A cancellation in the middle of the driver's work is not lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 1.0
 
 @pytest.fixture
 async def silent() -> AsyncIterator[tuple[Address, asyncio.Event]]:
-    """A server that takes connections and never says a word; the event tells that one is there."""
+    """A server that accepts connections but never answers. The event is set at the first connection."""
     there = asyncio.Event()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +40,7 @@ async def test_connecting_is_cancelled(silent: tuple[Address, asyncio.Event]) ->
 
 
 async def test_connecting_that_fails_at_that_moment_is_cancelled_all_the_same() -> None:
-    # Of the two, the driver's way of waiting for the socket would tell the failure alone.
+    # The driver's wait for the socket would report only the failure, and lose the cancellation.
     address = Address.parse("mysql://user:pass@127.0.0.1:9/calls")
     for turns in range(10):
         task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS))

@@ -1,4 +1,4 @@
-"""Ways into MySQL and MariaDB: passwords, TLS, and what is said when there is none.
+"""Connections to MySQL and MariaDB: passwords, TLS, and the error if there is no connection.
 
 All tests run on either server. A user's way in is the server's default then: caching_sha2_password
 on MySQL, mysql_native_password on MariaDB.
@@ -29,7 +29,7 @@ GREETING_WITHOUT_TLS = (
     + b"\x00" * 10
     + b"saltsaltsalt\x00caching_sha2_password\x00"
 )
-"""As the MySQL manual has it: Protocol::HandshakeV10."""
+"""See Protocol::HandshakeV10 in the MySQL manual."""
 PASSWORDS = ["päßword-пароль-📞", "p@ss:w/o?r#d%41[x]+ ", "x" * 60, "'\"\\`"]
 
 
@@ -50,7 +50,7 @@ async def ask(url: str, sql: bytes) -> list[Row]:
 
 
 async def tls_version(url: str) -> str:
-    """Of the session; empty without TLS."""
+    """The session's TLS cipher; empty without TLS."""
     return str((await ask(url, TLS_VERSION))[0][1])
 
 
@@ -68,7 +68,7 @@ def with_password(server: MySQLServer, password: str) -> str:
 
 
 async def refusal(url: str) -> str:
-    """What is said when the connection fails."""
+    """The error of a failed connection."""
     with pytest.raises(StoreUnavailable) as refused:
         await ask(url, b"SELECT 1")
     return str(refused.value)
@@ -82,7 +82,7 @@ async def test_users_authenticate_as_the_server_does_by_default(mysql: MySQLServ
 
 
 async def test_fresh_user_logs_in_without_tls_twice(mysql: MySQLServer) -> None:
-    """On MySQL the first time is the exchange of the password under the server's RSA key."""
+    """At the first time MySQL encrypts the password with the server's RSA key."""
     url = fresh_login(mysql)
 
     assert await tls_version(url) == ""
@@ -156,7 +156,7 @@ async def test_file_that_is_no_authority_is_named(mysql: MySQLServer, tmp_path: 
     assert str(ca) in await refusal(f"{mysql.url}?ssl-mode=VERIFY_CA&ssl-ca={ca}")
 
 
-async def test_wrong_password_is_told_without_it(mysql: MySQLServer) -> None:
+async def test_wrong_password_is_reported_without_showing_it(mysql: MySQLServer) -> None:
     name, _ = mysql.fresh_user()
 
     said = await refusal(mysql.url_of("any", name, SECRET))
@@ -197,7 +197,7 @@ async def test_server_that_is_not_mysql_is_unavailable(greeting: bytes) -> None:
 
 
 def greet(listener: socket.socket, greeting: bytes, *, hear: bool) -> bytes:
-    """Greet one client, perhaps hear what it says, and end its connection."""
+    """Greet one client, perhaps read its answer, and end its connection."""
     client, _ = listener.accept()
     with client:
         client.settimeout(TIMEOUT_SECONDS)

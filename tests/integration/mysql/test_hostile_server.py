@@ -1,4 +1,4 @@
-"""The whole service, and its commands, on a server whose settings are as unlike the defaults as they can be."""
+"""The whole service and its commands, on a server whose settings differ as much as possible from the defaults."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_service_and_commands_do_what_they_say(
 
 
 async def test_day_of_a_table_that_states_no_row_format_is_dropped(hostile_mysql: MySQLServer) -> None:
-    """As earlier versions made it, while the server's default was another."""
+    """A table of an earlier version, made while the server had another default."""
     database = HostileMySQL(hostile_mysql)
     await database.migrate()
     definition = database.query("SHOW CREATE TABLE call_event_logs")[0][1].replace("ROW_FORMAT=DYNAMIC", "")

@@ -1,4 +1,4 @@
-"""`ingest migrate`: the same schema by migrations as by schema.sql, whoever runs it, and however often."""
+"""`ingest migrate`: migrations make the same schema as schema.sql, also if several run or run again."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def schema_of(database: Database) -> list[list[Row]]:
 
 
 def _without_blanks(text: str) -> str:
-    """SQLite keeps statements as they were written, and adds columns behind the last blank."""
+    """SQLite keeps statements as written, and adds columns after the last blank."""
     return re.sub(r"\s*([,()])\s*", r"\1", " ".join(text.split()))
 
 
@@ -93,7 +93,7 @@ async def test_migrating_again_changes_nothing(database: Database) -> None:
 
 
 async def test_migration_that_was_cut_off_before_it_was_noted_is_finished(mysql: MySQLServer) -> None:
-    database = MySQL(mysql)  # on SQLite it is one transaction
+    database = MySQL(mysql)  # SQLite runs all migrations in one transaction
     await database.migrate()
     before = schema_of(database)
     database.query("DELETE FROM ingest_migrations WHERE version > 1")
@@ -160,7 +160,7 @@ async def test_failed_migration_on_mysql_says_where_and_can_be_finished(mysql: M
     assert schema_of(database) == schema_of(complete)
 
 
-async def test_user_who_may_not_create_tables_is_told_so(mysql: MySQLServer) -> None:
+async def test_user_without_the_right_to_create_tables_gets_that_error(mysql: MySQLServer) -> None:
     url = user_who_may_create(MySQL(mysql), "another_table")
 
     with pytest.raises(StoreError, match="CREATE command denied to user"):

@@ -22,14 +22,14 @@ from tests.unit.making import NOW_US, batch
 LEASE_SECONDS = 30.0
 DEADLINE_SECONDS = 0.5
 CONNECTIONS = 8
-"""More than a commit is tried: a restart must not make it fail on one stale connection after another."""
+"""More than the tries of a commit: after a restart it must not fail on one stale connection after another."""
 SERVER_CONNECTIONS = 10
 PACKET_BYTES = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def own_mysql() -> Iterator[MySQLServer]:
-    """Not the one that other tests share."""
+    """A server of its own, not the shared one."""
     with mysql_server() as server:
         if not server.controllable:
             pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not kill")
@@ -52,7 +52,7 @@ async def store(database: MySQL) -> AsyncIterator[MySQLStore]:
 
 @pytest.fixture
 async def hasty_store(database: MySQL) -> AsyncIterator[MySQLStore]:
-    """Its deadline is short."""
+    """A store with a short deadline."""
     store = database.store(commit_timeout_seconds=DEADLINE_SECONDS)
     async with opened(store):
         yield store
@@ -79,7 +79,7 @@ def with_variable(database: MySQL, name: str, value: str) -> Iterator[None]:
 
 
 def plain_user(database: MySQL) -> str:
-    """URL of a user who may do as the service does, and nothing else."""
+    """URL of a user with only the rights that the service needs."""
     name, password = database.server.fresh_user()
     database.query(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{name}'@'%'")
     database.query(f"GRANT ALL PRIVILEGES ON {database.name}.* TO '{name}'@'%'")
@@ -240,11 +240,11 @@ async def test_of_several_hosts_one_that_takes_no_writes_is_passed_over(
     async with opened(store):
         with with_variable(database, "read_only", "1"):
             await commit(store, batch(1))
-        await commit(store, batch(1, us=NOW_US + 1000))  # kept to
+        await commit(store, batch(1, us=NOW_US + 1000))  # it stays on this host
     assert len(other.rows()) == 2
 
 
-async def test_of_several_hosts_none_of_which_takes_writes_the_last_ones_reason_is_told(database: MySQL) -> None:
+async def test_if_no_host_takes_writes_the_last_hosts_reason_is_given(database: MySQL) -> None:
     host = urlsplit(database.url).netloc.rpartition("@")[2]
     url = database.url.replace(host, f"{host},{host}")
     async with opened(database.store(url)) as (store,):

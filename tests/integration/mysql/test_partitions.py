@@ -1,4 +1,4 @@
-"""Partitions of the events' table on real servers: dropped only on evidence, and whole again after each kill."""
+"""Partitions of the events' table on real servers. They are dropped only on evidence, and survive each kill."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ DROPPING = ("made", "exchanged", "dropped")
 
 @pytest.fixture
 async def database(mysql: MySQLServer) -> MySQL:
-    """With an event at noon of each of `DAYS` days ago, and more than a chunk of them before the first."""
+    """A database with an event at noon of each of `DAYS` days ago, and more than a chunk of events before these."""
     made = MySQL(mysql)
     await made.migrate()
     for days in DAYS:
@@ -90,25 +90,25 @@ async def drop(url: str, keep_days: int, kill_at: str = "") -> Sequence[str]:
         return [partition.name async for partition in Retention(table, keep_days, None, unix_us).drop()]
 
 
-async def told(url: str) -> str:
+async def unfinished_text(url: str) -> str:
     async with opened(url) as table:
         return " ".join(await unfinished(table.connection))
 
 
 async def replayed(database: MySQL) -> None:
-    """As much as `ingest replay` reads first."""
+    """The check that `ingest replay` does first."""
     async with stores(database.store()) as (store,):
         await store.read_events(EventFilter(), 1)
 
 
 def killed(what: str, url: str, step: str) -> None:
-    """Run it in a process of its own, which is killed as the step has ended."""
+    """Run it in another process, which is killed when the step has ended."""
     ran = subprocess.run([sys.executable, "-m", __name__, what, url, step], check=False, timeout=60)
     assert ran.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("step", CONVERTING)
-async def test_conversion_that_was_killed_is_told_and_goes_on(database: MySQL, step: str) -> None:
+async def test_killed_conversion_is_reported_and_continues(database: MySQL, step: str) -> None:
     before = ids_of(database)
     assert len(before) > CHUNK_ROWS
 
@@ -116,7 +116,7 @@ async def test_conversion_that_was_killed_is_told_and_goes_on(database: MySQL, s
 
     halfway = "call_event_logs_unpartitioned" in tables_of(database)
     assert halfway == (step in ("swapped", "copied"))
-    said = await told(database.url)
+    said = await unfinished_text(database.url)
     if halfway:
         assert len(ids_of(database)) == {"swapped": 0, "copied": CHUNK_ROWS}[step]
         assert "has not ended" in said
@@ -128,16 +128,16 @@ async def test_conversion_that_was_killed_is_told_and_goes_on(database: MySQL, s
         await convert(database.url)
     assert ids_of(database) == before
     assert tables_of(database) == ["call_event_logs"]
-    assert await told(database.url) == ""
+    assert await unfinished_text(database.url) == ""
 
 
 @pytest.mark.parametrize("step", DROPPING)
-async def test_drop_that_was_killed_is_told_and_finished(database: MySQL, step: str) -> None:
+async def test_killed_drop_is_reported_and_finished(database: MySQL, step: str) -> None:
     await convert(database.url)
 
     killed("drop", database.url, step)
 
-    assert "An interrupted drop left call_event_logs_dropped" in await told(database.url)
+    assert "An interrupted drop left call_event_logs_dropped" in await unfinished_text(database.url)
     await drop(database.url, 5)
     assert ids_of(database) == {id_of(ago(days)) for days in (4, 0)}
     assert tables_of(database) == ["call_event_logs"]
@@ -238,7 +238,7 @@ async def test_columns_of_a_users_own_are_converted_with_the_rest(database: MySQ
 
 async def test_row_that_cannot_be_copied_keeps_the_old_table(database: MySQL) -> None:
     killed("convert", database.url, "swapped")
-    database.query(INSERT.format(id_of(ago(5)), ago(1)))  # another event has the id of one that is not copied yet
+    database.query(INSERT.format(id_of(ago(5)), ago(1)))  # another event has the id of a row that is not copied yet
 
     with pytest.raises(StoreError, match=rf"Event {id_of(ago(5))} of call_event_logs_unpartitioned is not in"):
         await convert(database.url)

@@ -33,7 +33,7 @@ def today() -> date:
 
 
 def id_of(day: date) -> int:
-    """Of an event at noon."""
+    """The id of an event at noon."""
     return first_id_of(int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1000))
 
 
@@ -43,7 +43,7 @@ def old_event(mysql: MySQLServer, settings: Mapping[str, str], days: int) -> int
     return event_id
 
 
-def told(service: ServiceProcess, *words: str) -> list[str]:
+def output_of(service: ServiceProcess, *words: str) -> list[str]:
     return service.command("retention", *words).stdout.splitlines()
 
 
@@ -55,7 +55,7 @@ def test_table_is_partitioned_while_events_are_stored_and_old_days_go(
     assert (refused.returncode, "--convert" in refused.stderr) == (1, True)
     with Load(service.port, 200) as load:
         let_pass(1)
-        lines = told(service, "--convert")
+        lines = output_of(service, "--convert")
         let_pass(1)
     assert lines[0].startswith("call_event_logs is partitioned by days")
     rows = dict(rows_of(full_settings["DATABASE_URL"]))
@@ -65,17 +65,17 @@ def test_table_is_partitioned_while_events_are_stored_and_old_days_go(
     assert any(line.startswith(f"{name_of(today() + timedelta(days=AHEAD_DAYS))}  about") for line in lines)
 
     forty, thirty_nine = (name_of(today() - timedelta(days=days)) for days in (40, 39))
-    planned = told(service, "--days", "40", "--dry-run")
+    planned = output_of(service, "--days", "40", "--dry-run")
     assert any(line.startswith(f"{forty} would be dropped") for line in planned)
     database = full_settings["DATABASE_URL"].rpartition("/")[2]
-    mysql.query("CREATE TABLE call_event_logs_dropped (id BIGINT)", database)  # as an interruption leaves it
-    dropped = told(service, "--days", "40")
+    mysql.query("CREATE TABLE call_event_logs_dropped (id BIGINT)", database)  # an interruption leaves it so
+    dropped = output_of(service, "--days", "40")
     assert not mysql.query("SHOW TABLES LIKE 'call_event_logs_dropped'", database)
     assert any(line.startswith(f"{forty} dropped") for line in dropped)
     assert any(line.startswith(f"{thirty_nine}  about") for line in dropped)
     assert old[0] not in dict(rows_of(full_settings["DATABASE_URL"]))
     assert old[1] in dict(rows_of(full_settings["DATABASE_URL"]))
-    assert not [line for line in told(service, "--days", "40") if "dropped" in line or " made" in line]
+    assert not [line for line in output_of(service, "--days", "40") if "dropped" in line or " made" in line]
 
     again = service.command("retention", "--convert", check=False)
     assert "partitioned already" in again.stderr
@@ -85,18 +85,20 @@ def test_day_with_an_event_that_is_not_published_is_kept(
     service: ServiceProcess, full_settings: Mapping[str, str], mysql: MySQLServer
 ) -> None:
     event_id = old_event(mysql, full_settings, 5)
-    old_event(mysql, full_settings, 0)  # the newest event's day stays, whatever its age
-    told(service, "--convert")
+    old_event(mysql, full_settings, 0)  # the newest event's day stays at any age
+    output_of(service, "--convert")
     database = full_settings["DATABASE_URL"].rpartition("/")[2]
     mysql.query(f"INSERT INTO ingest_dead_letters VALUES ({event_id}, 'refused', '2025-01-01', '')", database)
 
-    kept = told(service, "--days", "1")
+    kept = output_of(service, "--days", "1")
 
     name = name_of(today() - timedelta(days=5))
     assert any(line.startswith(f"{name} is kept") for line in kept)
     assert event_id in dict(rows_of(full_settings["DATABASE_URL"]))
     mysql.query("DELETE FROM ingest_dead_letters", database)
-    assert wait_until(lambda: any(line.startswith(f"{name} dropped") for line in told(service, "--days", "1")), SECONDS)
+    assert wait_until(
+        lambda: any(line.startswith(f"{name} dropped") for line in output_of(service, "--days", "1")), SECONDS
+    )
 
 
 def test_service_drops_old_days_by_itself(
@@ -112,19 +114,19 @@ def test_service_drops_old_days_by_itself(
     assert "ingest retention --convert" in said("retention failed")[0]
 
     with Load(service.port, 200) as load:
-        told(service, "--convert")
+        output_of(service, "--convert")
         assert wait_until(lambda: event_id not in dict(rows_of(full_settings["DATABASE_URL"])), SECONDS)
 
     assert set(load.ledger.ok) <= set(dict(rows_of(full_settings["DATABASE_URL"])).values())
     assert not load.ledger.refused
-    names = [line.split()[0] for line in told(service)]
+    names = [line.split()[0] for line in output_of(service)]
     assert names[0] == name_of(today() - timedelta(days=4))
     assert wait_until(lambda: scrape(service).total("ingest_partitions_dropped_total") == 1, SECONDS)
 
 
 @pytest.fixture
 def forty_days_ahead() -> Mapping[str, str]:
-    """A clock that is wrong, for a command: libfaketime's settings."""
+    """Settings of libfaketime that give a command a wrong clock."""
     library = next(iter(sorted(Path("/").glob(LIBRARIES))))
     return {"LD_PRELOAD": str(library), "FAKETIME": "+40d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
@@ -136,8 +138,8 @@ def test_clock_that_is_wrong_drops_no_day(
     forty_days_ahead: Mapping[str, str],
 ) -> None:
     events = {old_event(mysql, full_settings, days) for days in (9, 2, 1, 0)}
-    told(service, "--convert")
-    before = told(service)
+    output_of(service, "--convert")
+    before = output_of(service)
     service.environment |= forty_days_ahead
 
     for words in (["--days", "30"], ["--bytes-max", "1"], ["--days", "30", "--dry-run"], []):
@@ -147,7 +149,7 @@ def test_clock_that_is_wrong_drops_no_day(
 
     for name in forty_days_ahead:
         del service.environment[name]
-    assert told(service) == before
+    assert output_of(service) == before
     assert set(dict(rows_of(full_settings["DATABASE_URL"]))) == events
 
 
@@ -155,10 +157,10 @@ def test_last_days_of_a_table_that_takes_no_more_events_stay(
     service: ServiceProcess, full_settings: Mapping[str, str], mysql: MySQLServer
 ) -> None:
     events = [old_event(mysql, full_settings, days) for days in (50, 42, 41, 40)]
-    told(service, "--convert")
+    output_of(service, "--convert")
 
-    assert "dropped" not in "".join(told(service, "--days", "30"))
-    dropped = [line.split()[0] for line in told(service, "--days", "2", "--bytes-max", "1") if "dropped" in line]
+    assert "dropped" not in "".join(output_of(service, "--days", "30"))
+    dropped = [line.split()[0] for line in output_of(service, "--days", "2", "--bytes-max", "1") if "dropped" in line]
 
     assert name_of(today() - timedelta(days=42)) in dropped
     assert sorted(dict(rows_of(full_settings["DATABASE_URL"]))) == events[3:]

@@ -1,4 +1,4 @@
-"""What differs in tables that somebody else made, on real servers: named at `migrate`, `doctor` and start."""
+"""Differences in tables of other makers, on real servers. `migrate`, `doctor` and the start name them."""
 
 import pytest
 
@@ -92,7 +92,9 @@ async def test_what_would_lose_or_refuse_events_stops_commits(database: MySQL, c
         ("ADD note VARCHAR(9) NULL, ADD KEY mine (created_time), ADD score INT NOT NULL DEFAULT 0", ""),
     ],
 )
-async def test_what_only_costs_is_told_and_events_are_stored(database: MySQL, change: str, said: str) -> None:
+async def test_difference_that_only_costs_is_reported_and_events_are_stored(
+    database: MySQL, change: str, said: str
+) -> None:
     database.query(f"ALTER TABLE call_event_logs {change}")
 
     report = await report_of(database)
@@ -105,7 +107,7 @@ async def test_what_only_costs_is_told_and_events_are_stored(database: MySQL, ch
     assert database.query("SELECT call_id FROM call_event_logs") == [("call-1",)]
 
 
-async def test_statements_that_are_told_mend_what_they_are_told_for(database: MySQL) -> None:
+async def test_proposed_statements_repair_the_difference(database: MySQL) -> None:
     changes = (
         "MODIFY event_type ENUM('a', 'b') NOT NULL",
         "MODIFY created_time TIMESTAMP(0) NULL",
@@ -146,7 +148,7 @@ async def test_table_that_is_missing_though_it_was_noted_as_made_is_made(databas
     assert await report_of(database) == Report()
 
 
-async def test_triggers_and_foreign_keys_are_told(database: MySQL) -> None:
+async def test_triggers_and_foreign_keys_are_reported(database: MySQL) -> None:
     database.query("CREATE TRIGGER mine BEFORE INSERT ON call_event_logs FOR EACH ROW SET NEW.call_id = NEW.call_id")
     database.query("CREATE TABLE notes (event_id BIGINT, FOREIGN KEY (event_id) REFERENCES call_event_logs (id))")
     report = await report_of(database)
@@ -169,7 +171,7 @@ async def test_ids_that_tell_no_time_stop_commits(database: MySQL) -> None:
     async with opened(database.store()) as (store,):
         database.query("DELETE FROM call_event_logs")
         await store.commit(batch([event("call-1")]), lease_seconds=30, settled=())
-    database.query(row.format(7))  # among those of the service, as an earlier version let it be
+    database.query(row.format(7))  # among rows of the service, as an earlier version allowed
     report = await report_of(database)
     assert report.stops == ()
     assert "Ids and created_time disagree" in report.costs[0]

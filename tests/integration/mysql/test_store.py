@@ -64,9 +64,9 @@ async def commit(store: MySQLStore, made: Batch) -> None:
 
 
 async def found(look: Callable[[], T]) -> T:
-    """What `look` finds, as soon as it finds something."""
+    """Call `look` until it finds something, and return that."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not (seen := look()):  # noqa: ASYNC110 - the server tells nobody
+        while not (seen := look()):  # noqa: ASYNC110 - the server sends no notice
             await asyncio.sleep(0.02)
     return seen
 
@@ -76,13 +76,13 @@ def own_id(other: Cursor) -> int:
 
 
 async def idle_connection(database: MySQL, but: int = 0) -> int:
-    """The store's, once it waits for work."""
+    """The store's connection, once it is idle."""
     ((connection,),) = await found(lambda: database.query(IDLE.format(database.name, but)))
     return int(connection)
 
 
 def lock_waits(database: MySQL) -> int:
-    """How often a statement had to wait for another transaction, since the server's start."""
+    """The number of waits for another transaction since the server's start."""
     return int(database.query(LOCK_WAITS)[0][1])
 
 
@@ -97,7 +97,7 @@ async def blocked_commit(store: MySQLStore, database: MySQL, other: Cursor, made
 
 async def test_commit_that_lost_a_deadlock_is_tried_again(store: MySQLStore, database: MySQL, other: Cursor) -> None:
     made = batch(1)
-    other.execute(SLOTS)  # of two in a deadlock InnoDB ends the one that changed less
+    other.execute(SLOTS)  # InnoDB ends the transaction of a deadlock that changed less
     committing = await blocked_commit(store, database, other, made)
 
     await asyncio.to_thread(other.execute, EVENT.format(made.first_id))  # works only because the commit lost
@@ -156,8 +156,8 @@ async def test_commit_whose_answer_was_lost_is_made_once(database: MySQL) -> Non
     assert database.entries() == [(made.first_id, 3, 0)]
 
 
-async def test_ids_whose_rows_are_not_shown_are_nobody_elses(store: MySQLStore, database: MySQL) -> None:
-    """Rows that were deleted since, or a proxy that reads from a replica: other ids would double the events."""
+async def test_ids_whose_rows_are_not_shown_are_not_taken(store: MySQLStore, database: MySQL) -> None:
+    """Rows were deleted, or a proxy reads from a replica. With other ids the events would be stored twice."""
     made = batch([event("call-1"), event("call-2")])
     await commit(store, made)
     database.query(f"DELETE FROM call_event_logs WHERE id = {made.last_id}")
@@ -223,9 +223,9 @@ async def test_server_is_asked_once_which_rows_have_no_json(store: MySQLStore, d
     made = batch([event("good"), REFUSED["no JSON"], event("it's"), REFUSED["no JSON"]])
 
     for write in (partial(commit, store, made), partial(store.insert_published, [made.part(0, 2), made.part(2, 4)])):
-        with pytest.raises(RowRefused, match="MySQL error") as told:
+        with pytest.raises(RowRefused, match="MySQL error") as raised:
             await write()
-        assert sorted(told.value.rows) == [made.ids[1], made.ids[3]]
+        assert sorted(raised.value.rows) == [made.ids[1], made.ids[3]]
 
     assert (database.rows(), database.entries()) == ([], [])
 
@@ -245,10 +245,10 @@ async def test_schema_that_refuses_every_row_blames_none(store: MySQLStore, data
     database.query("DELETE FROM call_event_logs")
     database.query(f"ALTER TABLE call_event_logs {change}")
 
-    with pytest.raises(BatchRefused) as told:
+    with pytest.raises(BatchRefused) as raised:
         await commit(store, batch(1))
 
-    assert not isinstance(told.value, RowRefused)
+    assert not isinstance(raised.value, RowRefused)
 
 
 async def test_trigger_that_refuses_every_row_blames_none(store: MySQLStore, database: MySQL) -> None:
@@ -257,10 +257,10 @@ async def test_trigger_that_refuses_every_row_blames_none(store: MySQLStore, dat
         "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not today'"
     )
 
-    with pytest.raises(BatchRefused, match="not today") as told:
+    with pytest.raises(BatchRefused, match="not today") as raised:
         await commit(store, batch(1))
 
-    assert not isinstance(told.value, RowRefused)
+    assert not isinstance(raised.value, RowRefused)
 
 
 async def test_probe_finds_out_whether_commits_are_taken_and_leaves_nothing(store: MySQLStore, database: MySQL) -> None:
@@ -302,7 +302,7 @@ async def test_largest_body_fits_whatever_is_in_it(store: MySQLStore, database: 
 
 
 async def test_largest_batch_fits_or_is_refused_so_that_its_halves_do(store: MySQLStore, database: MySQL) -> None:
-    """Escaped, and once more in the outbox, four MiB of backslashes are sixteen: MariaDB's max_allowed_packet."""
+    """Four MiB of backslashes become sixteen, escaped and also in the outbox: MariaDB's max_allowed_packet."""
     made = batch([backslashes(MEBIBYTE) for _ in range(4)])
 
     try:

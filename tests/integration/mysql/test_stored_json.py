@@ -36,7 +36,7 @@ async def test_what_is_taken_here_is_taken_there(store: MySQLStore) -> None:
 
 @pytest.mark.parametrize("written", {**NUMBERS_REFUSED, **KEYS_REFUSED}.values(), ids=[*NUMBERS_REFUSED, *KEYS_REFUSED])
 async def test_what_is_refused_here_is_refused_by_mysql(store: MySQLStore, mysql: MySQLServer, written: bytes) -> None:
-    """MariaDB keeps JSON as text, and takes it: it is refused all the same, as one may follow the other."""
+    """MariaDB stores JSON as text and accepts it. The service refuses it, as MySQL may replace MariaDB."""
     is_mariadb = "MariaDB" in mysql.query("SELECT VERSION()")[0][0]
     try:
         await commit(store, written)
@@ -51,10 +51,10 @@ async def test_bad_rows_of_a_large_batch_are_found_in_one_question(store: MySQLS
     await store.commit(batch([event_with(b"1")], slot=2), lease_seconds=30.0, settled=[])  # looks at the tables first
     before = questions(mysql)
 
-    with pytest.raises(RowRefused) as told:
+    with pytest.raises(RowRefused) as raised:
         await store.commit(made, lease_seconds=30.0, settled=[])
 
-    assert set(told.value.rows) == set(made.ids[::5])
+    assert set(raised.value.rows) == set(made.ids[::5])
     assert questions(mysql) - before < 20
 
 

@@ -29,5 +29,5 @@ def tls_options(folder: str) -> list[str]:
 
 
 def tls_mysql() -> PrivateMySQL:
-    """Of the flavour that INGEST_TEST_SERVERS names, not yet started."""
+    """A server of the flavour that INGEST_TEST_SERVERS names, not yet started."""
     return TLSMySQL() if os.environ.get("INGEST_TEST_SERVERS") == "sid" else TLSMariaDB()

@@ -1,4 +1,4 @@
-"""The spool of the real service: MySQL takes nothing, events are taken all the same, and all come over afterwards."""
+"""The spool of the real service. MySQL refuses writes, the service still takes events, and all reach MySQL later."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ SECONDS = 20.0
 
 
 class Database:
-    """The service's own one, whose table can be hidden: every commit fails then."""
+    """The service's own database. A test can hide its table, so that every commit fails."""
 
     def __init__(self, server: MySQLServer, url: str) -> None:
         self._server = server
@@ -58,7 +58,7 @@ def folder_of(service: ServiceProcess) -> Path:
 
 
 def post(service: ServiceProcess, count: int, start: int = 0, **more: Any) -> list[str]:
-    """So many events answered 200, one after the other; their call ids."""
+    """Post this number of events, one after the other. Each must be answered 200. Return their call ids."""
     call_ids = [f"spooled-{number}@tests.example.com" for number in range(start, start + count)]
     for call_id in call_ids:
         assert service.post({**EVENT, "call_id": call_id, **more})[0] == 200, service.log()
@@ -73,7 +73,7 @@ def wait_until_drained(service: ServiceProcess) -> None:
     assert wait_until(lambda: spooled(data_dir(service)) == 0, SECONDS), service.log()
 
 
-def test_events_are_taken_published_and_brought_over_once(
+def test_events_are_taken_published_and_moved_once(
     start_service: StartService, database: Database, full_settings: Mapping[str, str]
 ) -> None:
     service = start_service()
@@ -92,7 +92,7 @@ def test_events_are_taken_published_and_brought_over_once(
     after = post(service, 2, start=7)
 
     assert database.call_ids() == Counter(before + during + after)
-    said = database_said(service)  # a loaded machine's commit may have been given up before
+    said = database_said(service)  # on a loaded machine an earlier commit may have timed out
     assert said == ["MySQL commit failed", "MySQL commit works again"] * (len(said) // 2)
     later = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
     assert [json.loads(body)["call_id"] for _, body in later] == after
@@ -136,7 +136,7 @@ def test_without_room_the_answer_is_500_and_the_service_is_not_ready(
     assert database.call_ids() == Counter([*kept, "taken"])
 
 
-def test_disk_that_must_keep_room_is_told_by_readyz(start_service: StartService, database: Database) -> None:
+def test_readyz_reports_a_disk_that_must_keep_room(start_service: StartService, database: Database) -> None:
     service = start_service(SPOOL_FREE_BYTES_MIN=str(1 << 60))
     with database.away():
         assert service.post(EVENT)[0] == 500
@@ -177,7 +177,7 @@ def segment_of(service: ServiceProcess) -> Path:
 
 
 def damage(path: Path) -> None:
-    """The file's head, with its first entry's, and bytes in the middle."""
+    """Damage the file's head with that of its first entry, and bytes in the middle."""
     content = bytearray(path.read_bytes())
     content[:50] = bytes(50)
     content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)

@@ -1,4 +1,4 @@
-"""Until when keys that tell repeats are remembered."""
+"""Idempotency keys are deleted when they expire."""
 
 import pytest
 

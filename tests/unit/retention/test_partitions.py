@@ -1,4 +1,4 @@
-"""Which days of the table are made, and which go."""
+"""Which days of the table are created, and which ones are dropped."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -29,7 +29,7 @@ def ago(days: int) -> date:
 
 
 def partitions(oldest: int, newest: int = -AHEAD_DAYS) -> list[Partition]:
-    """Of the days from so many ago to so many ago, each of `SIZE` bytes, and the last."""
+    """The days between two ages, each of `SIZE` bytes, and the last partition."""
     made = [Partition(name_of(ago(days)), end_of(ago(days)), 10, SIZE) for days in range(oldest, newest - 1, -1)]
     return [*made, Partition("pmax", None)]
 
@@ -67,13 +67,13 @@ def test_day_ends_where_the_next_ones_ids_begin() -> None:
     assert (day_of(last), day_of(following)) == (date(2025, 11, 25), date(2025, 11, 26))
 
 
-def test_days_to_come_are_made_behind_those_that_are_there() -> None:
+def test_days_to_come_are_created_after_the_existing_ones() -> None:
     assert planned(partitions(3, 0)).create == [ago(-days) for days in range(1, AHEAD_DAYS + 1)]
     assert planned(partitions(3)).create == []
     assert planned([Partition("pmax", None)]).create == [ago(-days) for days in range(AHEAD_DAYS + 1)]
 
 
-def test_days_on_which_nobody_made_any_get_partitions_of_their_own() -> None:
+def test_missed_days_get_partitions_of_their_own() -> None:
     assert planned(partitions(9, 5)).create == [ago(days) for days in range(4, -AHEAD_DAYS - 1, -1)]
 
 
@@ -107,7 +107,7 @@ def test_day_with_an_unpublished_event_is_kept() -> None:
 
 @pytest.mark.parametrize("today", [TODAY, TODAY + timedelta(days=40)])
 def test_last_days_of_a_table_that_takes_no_more_events_stay(today: date) -> None:
-    """Whatever the database's clock says."""
+    """The database's clock does not matter."""
     idle = partitions(9)
     assert names(planned(idle, keep_days=3, newest=ago(6), today=today).drop) == [name_of(ago(9))]
     assert names(planned(idle, keep_days=1, newest=ago(6), today=today).drop) == [name_of(ago(n)) for n in (9, 8, 7)]
@@ -144,7 +144,7 @@ def test_partitions_whose_names_and_bounds_are_not_a_days_are_named_and_left_alo
 
 
 def test_rows_created_later_than_their_ids_say_tell_no_day() -> None:
-    check_rows([Row(id_of(ago(3)), us(ago(3))), Row(id_of(ago(3)), us(ago(9)))], "it")  # came late, by a spool
+    check_rows([Row(id_of(ago(3)), us(ago(3))), Row(id_of(ago(3)), us(ago(9)))], "it")  # it came late, from a spool
     with pytest.raises(StoreError, match=r"disagree in it: id 7 is of 2025-01-01T00:00:00Z, .* 2026-11-22T12:00:00Z"):
         check_rows([Row(id_of(ago(3)), us(ago(3))), Row(7, us(ago(3)))], "it")
     with pytest.raises(StoreError, match="its created_time is NULL"):

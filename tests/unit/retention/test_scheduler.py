@@ -1,4 +1,4 @@
-"""What the service does by itself about old days."""
+"""The service creates and drops days by itself."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ OLD, KEPT = TODAY - timedelta(days=3), TODAY - timedelta(days=1)
 
 
 class FakeTable:
-    """Its partitions are days; `busy` is somebody else who changes them. `clock` is the database's."""
+    """Its partitions are days. With `busy` another process changes them. `clock` is the database's."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -107,7 +107,7 @@ async def test_nothing_is_done_while_somebody_else_is_at_it(scheduler: Retention
     assert (table.names[0], len(table.made), table.closed) == (name_of(OLD), 3, 1)
 
 
-async def test_day_with_an_event_that_is_not_published_is_kept_and_told(
+async def test_day_with_an_event_that_is_not_published_is_kept_and_logged(
     scheduler: RetentionScheduler, table: FakeTable, caplog: pytest.LogCaptureFixture
 ) -> None:
     table.needed = end_of(OLD) - 1
@@ -115,8 +115,8 @@ async def test_day_with_an_event_that_is_not_published_is_kept_and_told(
     await scheduler.check()
 
     assert table.names[0] == name_of(OLD)
-    told = [record.levelno for record in caplog.records if "kept although it is due" in record.message]
-    assert told == [logging.WARNING]
+    levels = [record.levelno for record in caplog.records if "kept although it is due" in record.message]
+    assert levels == [logging.WARNING]
 
 
 @pytest.mark.parametrize("days", [40, -40])
@@ -131,7 +131,7 @@ async def test_nothing_is_dropped_or_made_while_the_clocks_are_apart(
     assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
 
 
-async def test_each_drop_is_decided_anew(scheduler: RetentionScheduler, table: FakeTable) -> None:
+async def test_each_drop_is_planned_again(scheduler: RetentionScheduler, table: FakeTable) -> None:
     """An event becomes a dead letter while the day before its own is dropped."""
     table.made.insert(0, Partition(name_of(OLDER), end_of(OLDER)))
 
@@ -171,7 +171,7 @@ async def test_interrupted_drop_is_finished_first(scheduler: RetentionScheduler,
     assert table.finished == [end_of(TODAY - timedelta(days=2))]
 
 
-async def test_table_without_partitions_is_told(scheduler: RetentionScheduler, table: FakeTable) -> None:
+async def test_table_without_partitions_is_logged(scheduler: RetentionScheduler, table: FakeTable) -> None:
     table.made = []
 
     with pytest.raises(StoreError, match="retention --convert"):

@@ -22,7 +22,7 @@ def adoption(folder: Path, spool: SpoolStore) -> Adoption:
 
 
 async def leave(folder: Path, opened: Opened, count: int = COUNT, *, slot: int = 1) -> list[int]:
-    """A worker's last will: the first half is published, the others were being published when it died."""
+    """A dead worker's spool: half of the batches are published. It was publishing the others when it died."""
     dead = opened(take_spool(folder))
     made = [batch(2, us=NOW_US + number * 1000, slot=slot) for number in range(count)]
     for number, one in enumerate(made):
@@ -85,7 +85,7 @@ async def test_live_workers_spool_is_left_alone(
 async def test_live_workers_spool_whose_lock_was_deleted_is_left_alone(
     adoption: Adoption, spool: SpoolStore, folder: Path, opened: Opened
 ) -> None:
-    """As a cleaner of stale locks does: the file that the worker writes on would be deleted."""
+    """A cleaner of stale locks does so. The file that the worker still writes would be deleted."""
     file = take_spool(folder)
     alive = opened(file)
     await alive.commit(batch(1), lease_seconds=0.0, settled=[])
@@ -100,7 +100,7 @@ async def test_live_workers_spool_whose_lock_was_deleted_is_left_alone(
 async def test_what_does_not_fit_waits_until_there_is_room(
     folder: Path, opened: Opened, spool: SpoolStore, clock: FakeClock
 ) -> None:
-    """A worker that took all of a dead one's would have no room for new events."""
+    """A worker that adopted all of a dead worker's records would have no room for new events."""
     first_ids = await leave(folder, opened)
     size = sum(path.stat().st_size for path in segments_of(folder, 1))
     own = SpoolStore(take_spool(folder), 5.0, msgspec.structs.replace(LIMITS, bytes_max=size + 200), clock.now_us)
@@ -120,7 +120,7 @@ async def test_what_does_not_fit_waits_until_there_is_room(
 async def test_neither_adoption_nor_an_earlier_owners_files_hold_up_the_workers_own_batches(
     folder: Path, opened: Opened
 ) -> None:
-    """They are loaded in pieces, between which others have the spool."""
+    """They are loaded in small steps, and other calls run between the steps."""
     for number in (0, 1):
         dead = opened(take_spool(folder))
         rows = [Record((number << 30) + at, 1, None, b"x" * 20) for at in range(1, 8000)]
@@ -146,7 +146,7 @@ async def test_neither_adoption_nor_an_earlier_owners_files_hold_up_the_workers_
 async def test_two_batches_of_one_id_are_both_kept(
     adoption: Adoption, spool: SpoolStore, folder: Path, opened: Opened
 ) -> None:
-    """Of a worker that ran on a copy of the data folder: which of them gets a row is not for the spool to say."""
+    """A worker ran on a copy of the data folder. The spool cannot decide which of the two events gets the row."""
     mine, other = batch([event("call-1")]), batch([event("call-2")])
     await spool.commit(mine, lease_seconds=0.0, settled=[])
     dead = opened(take_spool(folder))

@@ -1,4 +1,4 @@
-"""A spool's file is damaged in many ways: records that were not hit come back, and people are told of the others."""
+"""A spool's file is damaged in many ways. Undamaged records come back, and the damage is reported."""
 
 import os
 import random
@@ -40,11 +40,11 @@ async def leave(folder: Path, opened: Opened, made: Sequence[Batch]) -> Path:
 
 class Look(NamedTuple):
     whole: int
-    told: list[str]
+    reported: list[str]
 
 
 def look(folder: Path) -> Look:
-    """At a spool's one file: how many records are whole, and what is told of damage."""
+    """Load a spool's one file: the number of whole records, and the reported damage."""
     segment = Segment(1, segments_of(folder, 0)[0], writable=False)
     index = Index(lambda segment, change: None)
     loader = Loader(index, segment.read, [segment])
@@ -57,7 +57,7 @@ def look(folder: Path) -> Look:
 
 
 def flip(path: Path, at: bytes) -> bytes:
-    """A bit of these bytes; the file's content then."""
+    """Flip a bit of these bytes. Return the file's new content."""
     content = bytearray(path.read_bytes())
     content[content.index(at)] ^= 1
     path.write_bytes(content)
@@ -65,14 +65,14 @@ def flip(path: Path, at: bytes) -> bytes:
 
 
 def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """One byte each."""
+    """Copies of the content, each with one damaged byte."""
     for place in range(len(content)):
         flipped = bytearray(content)
         flipped[place] ^= 1 << place % 8
         yield f"byte {place}", bytes(flipped)
 
 
-def test_each_flipped_byte_costs_one_record_at_most_and_is_told(path: Path, folder: Path) -> None:
+def test_each_flipped_byte_costs_one_record_at_most_and_is_reported(path: Path, folder: Path) -> None:
     content = path.read_bytes()
     assert look(folder) == Look(len(MADE), [])
     costs = []
@@ -80,17 +80,17 @@ def test_each_flipped_byte_costs_one_record_at_most_and_is_told(path: Path, fold
         path.write_bytes(changed)
         found = look(folder)
         costs.append(len(MADE) - found.whole)
-        assert found.told, what
+        assert found.reported, what
     assert (min(costs), max(costs)) == (0, 1)
 
 
-def test_file_that_was_cut_off_has_all_before_its_end_and_that_is_told(path: Path, folder: Path) -> None:
+def test_file_that_was_cut_off_has_all_before_its_end_and_that_is_reported(path: Path, folder: Path) -> None:
     content = path.read_bytes()
     before = 0
     for size in range(len(content)):
         path.write_bytes(content[:size])
         found = look(folder)
-        assert found.told, size
+        assert found.reported, size
         assert before <= found.whole <= before + 1
         before = found.whole
     assert before == len(MADE)
@@ -109,7 +109,7 @@ async def test_stretch_of_other_bytes_costs_what_it_covers(folder: Path, opened:
         path.write_bytes(content[:place] + filling + content[place + stretch :])
         found = look(folder)
         assert len(made) - found.whole <= stretch // smallest + 2
-        assert found.told
+        assert found.reported
 
 
 async def test_what_is_whole_is_used_and_the_damaged_file_stays_when_that_is_gone(
@@ -131,7 +131,7 @@ async def test_what_is_whole_is_used_and_the_damaged_file_stays_when_that_is_gon
 
 
 async def test_bytes_of_an_event_are_never_taken_for_an_entry(folder: Path, opened: Opened) -> None:
-    """Somebody who knows the format sends entries in an event; then the disk damages what is around them."""
+    """A client knows the format and sends entries in an event. Then the disk damages the bytes around them."""
     path = await leave(folder, opened, MADE)
     forged = path.read_bytes()[HEAD_BYTES:].hex()
     path.unlink()
@@ -143,7 +143,7 @@ async def test_bytes_of_an_event_are_never_taken_for_an_entry(folder: Path, open
     found = look(folder)
 
     assert found.whole == 0
-    assert found.told
+    assert found.reported
 
 
 def test_end_that_a_crash_has_left_is_no_damage(path: Path, folder: Path) -> None:

@@ -23,7 +23,7 @@ LEASE_SECONDS = 10.0
 
 
 class Database(FakeStore):
-    """Counts pings, which fail while it is away."""
+    """Counts pings, which fail while the database is away."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def polling(
     metrics: Metrics,
     namer: FakeNamer,
 ) -> Callable[[float], Drainer]:
-    """Makes a drainer that pauses for so many seconds."""
+    """Makes a drainer that pauses for this time."""
     return lambda seconds: Drainer(spool, database, relay.retry, outage, seconds, metrics, namer.anew)
 
 
@@ -99,7 +99,7 @@ async def left(spool: SpoolStore) -> int:
     return len(await spool.after(0, 100))
 
 
-async def test_published_batch_is_brought_over_without_an_outbox_entry(
+async def test_published_batch_is_moved_without_an_outbox_entry(
     drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
 ) -> None:
     made = await keep(spool, batch(3))
@@ -190,7 +190,7 @@ async def test_with_an_empty_spool_the_database_is_asked(drainer: Drainer, datab
 
 
 class LateSpool(SpoolStore):
-    """Just after it was found empty, an outage begins."""
+    """An outage begins just after the drainer found the spool empty."""
 
     outage: Outage
 
@@ -201,7 +201,7 @@ class LateSpool(SpoolStore):
 async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
     folder: Path, clock: FakeClock, database: Database, relay: FakeRelay, outage: Outage, metrics: Metrics
 ) -> None:
-    """What is kept by then tells more: the database may answer, and take nothing."""
+    """New records prove more than an answer: the database may answer, but refuse every write."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
     drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().anew)
@@ -213,7 +213,7 @@ async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
 
 
 class FullSpool(SpoolStore):
-    """Published records can be read of a full disk; a lease cannot be written to it, and nothing be removed."""
+    """The spool can read published records from a full disk, but it cannot write a lease or remove a record."""
 
     async def take_oldest(self, limit: int) -> list[Record]:
         records = await self.after(0, limit)
@@ -256,16 +256,16 @@ async def test_event_that_cannot_come_is_set_aside_and_all_others_come(
     caplog: pytest.LogCaptureFixture,
     sample: Sample,
 ) -> None:
-    before, behind = batch(us=NOW_US - 1000), batch(us=NOW_US + 1000)
+    before, after = batch(us=NOW_US - 1000), batch(us=NOW_US + 1000)
     bad = batch([event("call-1"), event("bad"), event("call-2")])
     database.poison = {"bad"}
-    for one in (before, bad, behind):
+    for one in (before, bad, after):
         await keep(spool, one)
 
     await drainer.round()
 
     stored = [event_id for restored in database.restored for event_id in restored.ids]
-    assert stored == [*before.ids, bad.ids[0], bad.ids[2], *behind.ids]
+    assert stored == [*before.ids, bad.ids[0], bad.ids[2], *after.ids]
     (refused,) = await spool.refused()
     kept = Record(refused.first_id, refused.count, None, refused.batch).unpacked()
     assert kept is not None
@@ -284,7 +284,7 @@ def stored(database: Database) -> list[int]:
 async def test_database_that_refuses_everything_blames_no_event(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage, away: bool
 ) -> None:
-    """As one whose tables came back read-only: once it is well, all is brought over."""
+    """For example its tables came back read-only. The drainer moves all records once they are writable."""
     made = [await keep(spool, batch(5, us=NOW_US + number * 1000)) for number in range(40)]
     if away:
         outage.record(0, "away")
@@ -323,7 +323,7 @@ async def test_single_event_refused_for_an_unknown_reason_is_set_aside_once_a_la
     assert (refused.first_id, outage.reason) == (bad.first_id, None)
 
 
-async def test_many_refused_records_do_not_hold_up_those_behind_them(
+async def test_many_refused_records_do_not_hold_up_the_next_ones(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
     outage.record(0, "away")
@@ -339,10 +339,10 @@ async def test_many_refused_records_do_not_hold_up_those_behind_them(
     assert (len(await spool.refused()), await left(spool), outage.reason) == (30, 0, None)
 
 
-async def test_record_that_fails_otherwise_each_time_does_not_hold_up_those_behind_it(
+async def test_record_that_always_fails_otherwise_does_not_hold_up_the_next_ones(
     drainer: Drainer, spool: SpoolStore, database: Database, outage: Outage
 ) -> None:
-    """As one that is too slow for the deadline: nothing proves that it is not the database's fault, so it stays."""
+    """For example it is too slow for the deadline. The database may be to blame, so the record stays."""
     outage.record(0, "away")
     database.too_much = {"slow"}
     slow = await keep(spool, batch([event("slow")]))
@@ -453,7 +453,7 @@ async def test_unpublished_batch_gets_other_ids_where_its_own_name_others(
 async def test_batch_with_new_ids_that_came_already_is_not_doubled(
     drainer: Drainer, spool: SpoolStore, database: Database
 ) -> None:
-    """It was committed, and then the worker was killed before it could remove the record."""
+    """The batch was committed, and then the worker was killed before it could remove the record."""
     made = await keep(spool, batch(3, slot=LEASED_SLOTS_MAX), published=False)
     database.keys = {one.key for one in made.keyed_by_ids().events}
 

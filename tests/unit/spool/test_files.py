@@ -34,7 +34,7 @@ def test_who_asks_whether_a_spool_is_held_creates_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_orphans_are_spools_that_nobody_has(folder: Path) -> None:
+def test_orphans_are_spools_without_an_owner(folder: Path) -> None:
     own, orphan, gone = take_spool(folder), take_spool(folder), take_spool(folder)
     for taken in (own, orphan):
         segment(folder, taken.number, 1)

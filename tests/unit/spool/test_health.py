@@ -33,7 +33,7 @@ async def test_gauges_tell_what_is_there_while_the_disk_is_low(
     await spool.close()
 
 
-async def test_deleted_files_are_told_and_written_anew(
+async def test_deleted_files_are_reported_and_written_anew(
     spool: SpoolStore, folder: Path, clock: FakeClock, metrics: Metrics
 ) -> None:
     watch = SpoolWatch(spool, Outage(COMMIT, clock.monotonic), metrics, clock.now_us)

@@ -1,4 +1,4 @@
-"""What happens to files of a spool while its owner lives: people and cleaners delete them, disks get full."""
+"""A live owner's files: people and cleaners delete them, and disks get full."""
 
 import asyncio
 import fcntl
@@ -33,7 +33,7 @@ async def keep(spool: SpoolStore, *numbers: int) -> None:
 
 
 async def found_by_the_next(folder: Path, opened: Opened) -> list[Batch | None]:
-    """What another process finds, as the first one is killed."""
+    """The batches that another process finds after the first one was killed."""
     next_one = opened(take_spool(folder))
     await next_one.start()
     records = await next_one.after(0, 100)
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("noticed_by", ["the next commit", "a look"])
-async def test_what_was_acknowledged_is_written_anew_and_that_is_told(
+async def test_acknowledged_events_are_written_anew_and_that_is_reported(
     folder: Path, opened: Opened, spool: SpoolStore, caplog: pytest.LogCaptureFixture, loss: str, noticed_by: str
 ) -> None:
     await keep(spool, 1, 2)
@@ -88,7 +88,7 @@ async def test_what_was_acknowledged_is_written_anew_and_that_is_told(
     assert await found_by_the_next(folder, opened) == [number(1), number(2), number(3)]
 
 
-async def test_records_of_a_deleted_file_are_still_brought_over(folder: Path, spool: SpoolStore) -> None:
+async def test_records_of_a_deleted_file_are_still_moved(folder: Path, spool: SpoolStore) -> None:
     await keep(spool, 1)
     shutil.rmtree(folder)
 
@@ -102,7 +102,7 @@ async def test_records_of_a_deleted_file_are_still_brought_over(folder: Path, sp
 async def test_lock_that_another_worker_has_by_now_is_left_to_it(
     folder: Path, spool: SpoolStore, opened: Opened
 ) -> None:
-    """Of another user, or on a system that does not tell who has a deleted file open."""
+    """The worker belongs to another user, or the system does not show who has a deleted file open."""
     await keep(spool, 1)
     (folder / "spool-0.lock").replace(folder / "kept-for-the-other")
     (folder / "spool-0.lock").touch()
@@ -132,7 +132,7 @@ def hold(path: Path) -> None:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """Writes beyond it fail, as on a full disk."""
+    """Writes beyond the limit fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -141,7 +141,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_write_that_fails_is_told_and_costs_nothing_that_was_acknowledged(
+async def test_failed_write_is_reported_and_loses_no_acknowledged_event(
     folder: Path, spool: SpoolStore, opened: Opened
 ) -> None:
     await keep(spool, 1)
@@ -161,8 +161,8 @@ async def test_write_that_fails_is_told_and_costs_nothing_that_was_acknowledged(
     assert await found_by_the_next(folder, opened) == [number(1), number(3)]
 
 
-async def test_what_was_brought_over_gives_its_room_back_on_a_full_disk(folder: Path, spool: SpoolStore) -> None:
-    """What is removed needs no room for itself."""
+async def test_moved_records_give_their_room_back_on_a_full_disk(folder: Path, spool: SpoolStore) -> None:
+    """A removal needs no room."""
     await keep(spool, 1, 2)
     with file_size_limit(10):
         await spool.remove(await spool.after(0, 10))
@@ -172,7 +172,7 @@ async def test_what_was_brought_over_gives_its_room_back_on_a_full_disk(folder: 
 
 @contextmanager
 def in_the_way(folder: Path) -> Iterator[None]:
-    """A file is where the folder was: nobody can make one there."""
+    """A file replaces the folder, so no folder can be made there."""
     shutil.rmtree(folder)
     folder.touch()
     yield
@@ -198,7 +198,7 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def commit_for_ever(folder: Path, told: Path) -> None:
+def commit_for_ever(folder: Path, acknowledged_file: Path) -> None:
     """Writes the number of each batch that is acknowledged."""
 
     async def work() -> None:
@@ -206,21 +206,21 @@ def commit_for_ever(folder: Path, told: Path) -> None:
         await spool.start()
         for one in range(100_000):
             await keep(spool, one)
-            append(told, f"{one}\n")
+            append(acknowledged_file, f"{one}\n")
 
     asyncio.run(work())
 
 
-async def test_kill_9_costs_nothing_that_was_acknowledged(folder: Path, tmp_path: Path, opened: Opened) -> None:
-    told = tmp_path / "told"
-    worker = multiprocessing.get_context("spawn").Process(target=commit_for_ever, args=(folder, told))
+async def test_kill_9_loses_no_acknowledged_event(folder: Path, tmp_path: Path, opened: Opened) -> None:
+    acknowledged_file = tmp_path / "acknowledged_file"
+    worker = multiprocessing.get_context("spawn").Process(target=commit_for_ever, args=(folder, acknowledged_file))
     worker.start()
-    while not told.exists() or len(told.read_text().splitlines()) < 100:
+    while not acknowledged_file.exists() or len(acknowledged_file.read_text().splitlines()) < 100:
         assert worker.is_alive()
     worker.kill()
     worker.join()
 
     found = await found_by_the_next(folder, opened)
 
-    acknowledged = told.read_text().splitlines()
+    acknowledged = acknowledged_file.read_text().splitlines()
     assert found[: len(acknowledged)] == [number(int(one)) for one in acknowledged][:100]

@@ -1,4 +1,4 @@
-"""What a version before segments has left, also with its log (WAL) when it was killed, and with damage in that."""
+"""Files of a version before segments: also with the log (WAL) of a killed worker, and with damage in it."""
 
 import os
 import random
@@ -99,7 +99,7 @@ def test_whole_log_is_read_as_it_is(tmp_path: Path, kept: list[Record]) -> None:
 
 
 def test_flipped_byte_in_the_log_costs_what_is_in_its_page(tmp_path: Path, kept: list[Record]) -> None:
-    """SQLite reads nothing of the log from there on, and says nothing."""
+    """SQLite silently ignores the log from there on."""
     path = tmp_path / "spool-0.db"
     leave(path, kept, killed=True)
     log = log_of(path)
@@ -143,7 +143,7 @@ def test_page_number_beyond_the_file_costs_one_page(tmp_path: Path, kept: list[R
     assert not whole
 
 
-async def test_damaged_file_is_kept_and_told(
+async def test_damaged_file_is_kept_and_reported(
     folder: Path, spool: SpoolStore, kept: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = folder / "spool-3.db"
@@ -183,7 +183,7 @@ async def test_what_is_no_database_is_kept_and_holds_nothing_up(
     assert names(folder, "*.damaged") == (["spool-3.sqlite.damaged"] if content else [])
 
 
-def test_records_and_what_was_set_aside_are_told_apart(tmp_path: Path, kept: list[Record]) -> None:
+def test_records_and_events_set_aside_are_distinguished(tmp_path: Path, kept: list[Record]) -> None:
     leave(tmp_path / "spool-0.db", kept, killed=True)
 
     rows = list(Reading(tmp_path / "spool-0.db").rows())

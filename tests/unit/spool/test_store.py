@@ -60,7 +60,7 @@ async def test_another_batch_with_the_same_ids_is_refused(spool: SpoolStore) -> 
     assert (await spool.usage()).records == 1
 
 
-async def test_leased_record_is_nobodys_until_the_lease_ends(spool: SpoolStore, clock: FakeClock) -> None:
+async def test_leased_record_is_not_given_out_until_the_lease_ends(spool: SpoolStore, clock: FakeClock) -> None:
     first_id = await keep(spool, lease_seconds=LEASE_SECONDS)
     assert (await spool.claim(10, LEASE_SECONDS), await spool.take_oldest(10)) == ([], [])
 
@@ -70,7 +70,7 @@ async def test_leased_record_is_nobodys_until_the_lease_ends(spool: SpoolStore, 
     assert await spool.take_oldest(10) == []
 
 
-async def test_published_record_is_not_claimed_but_brought_over(spool: SpoolStore) -> None:
+async def test_published_record_is_not_claimed_but_moved(spool: SpoolStore) -> None:
     first_id = await keep(spool, lease_seconds=LEASE_SECONDS)
     await spool.settle([first_id])
 
@@ -86,7 +86,7 @@ async def test_published_with_the_next_commit(spool: SpoolStore) -> None:
     assert [record.first_id for record in await spool.take_oldest(10)] == [first_id]
 
 
-async def test_record_that_is_brought_over_is_not_published_meanwhile(spool: SpoolStore, clock: FakeClock) -> None:
+async def test_record_that_is_being_moved_is_not_published_meanwhile(spool: SpoolStore, clock: FakeClock) -> None:
     first_id = await keep(spool)
     assert len(await spool.take_oldest(10)) == 1
 
@@ -179,7 +179,7 @@ async def test_files_go_with_what_is_in_them(folder: Path, clock: FakeClock) -> 
     assert len(segments) == 3
 
     await spool.remove(records[8:])
-    assert segments_of(folder, 0)[:3] == segments  # what the newer ones say of older ones is needed yet
+    assert segments_of(folder, 0)[:3] == segments  # their marks about older segments are still needed
     await spool.remove(records[:8])
 
     assert segments_of(folder, 0) == []
@@ -208,10 +208,8 @@ async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder
     await again.close()
 
 
-async def test_where_the_order_counts_nothing_is_brought_over_before_it_is_published(
-    folder: Path, clock: FakeClock
-) -> None:
-    """In the database's outbox others could publish it out of its turn."""
+async def test_where_the_order_matters_nothing_is_moved_before_it_is_published(folder: Path, clock: FakeClock) -> None:
+    """From the database's outbox others could publish it out of order."""
     limits = msgspec.structs.replace(LIMITS, published_first=True)
     spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
     await spool.start()

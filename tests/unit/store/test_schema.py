@@ -1,4 +1,4 @@
-"""Which types hold all that the service stores, and when the tables are compared."""
+"""Which column types hold all values of the service, and when the tables are compared."""
 
 from collections.abc import Sequence
 
@@ -56,7 +56,7 @@ def test_schema_file_is_understood_whole() -> None:
 
 
 class Looks:
-    """What the guard is told, one after the other."""
+    """The results of the guard's looks, one after the other."""
 
     def __init__(self, *reports: Report | StoreError) -> None:
         self._reports = list(reports)

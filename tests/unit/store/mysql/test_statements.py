@@ -57,7 +57,7 @@ def test_commit_settles_before_it_commits() -> None:
     assert statement.endswith(b";DELETE FROM ingest_outbox WHERE first_id IN (5,7);COMMIT")
 
 
-def test_lease_is_told_in_microseconds() -> None:
+def test_lease_is_in_microseconds() -> None:
     assert b"INTERVAL 1500000 MICROSECOND" in commit(batch(1), 1.5, [])
 
 

@@ -1,4 +1,4 @@
-"""What a SQLite file's tables may differ in, and what stops commits."""
+"""Which differences in the tables of a SQLite file are allowed, and which ones stop commits."""
 
 import sqlite3
 from contextlib import closing
