@@ -26,7 +26,7 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def connect_to_look(path: Path, timeout_seconds: float) -> sqlite3.Connection:
+def connect_read_only(path: Path, timeout_seconds: float) -> sqlite3.Connection:
     """Connect for reading only, without creating a file. Raises `FileNotFoundError` if there is no database."""
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "there is no database file", str(path))

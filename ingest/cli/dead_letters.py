@@ -38,7 +38,7 @@ def dead_ls(settings: Settings, limit: int) -> None:
     async def first(table: DeadLetterTable) -> tuple[list[DeadLetter], int]:
         return await table.dead_letters(0, limit), await table.count_dead()
 
-    for line in lines_of(*with_store(settings, first, looks_only=True)):
+    for line in lines_of(*with_store(settings, first, read_only=True)):
         click.echo(line)
 
 

@@ -77,7 +77,7 @@ def tokens_list(settings: Settings) -> None:
         return await table.tokens()
 
     now_us = unix_us()
-    rows = [HEAD, *(_row(token, now_us) for token in with_store(settings, read, looks_only=True))]
+    rows = [HEAD, *(_row(token, now_us) for token in with_store(settings, read, read_only=True))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

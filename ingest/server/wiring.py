@@ -54,7 +54,6 @@ def build_pipeline(
     publish_outage = Outage(PUBLISH, time.monotonic)
     commit_outage = Outage(COMMIT if has_spool(settings) else COMMIT_UNSPOOLED, time.monotonic, metrics.commits_failing)
     authenticator = Authenticator(settings.tokens, time.monotonic)
-    keys = Keys(natural=settings.idempotency_key == "natural")
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     dead_letter_policy = DeadLetterPolicy(store, settings.dead_letter_seconds, metrics, unix_us)
     publishing = Publishing(settings, publisher, store, publish_outage, metrics, dead_letter_policy)
@@ -80,9 +79,7 @@ def build_pipeline(
         "cluster": shared_target.problem,
         "clock": clocks.problem,
         "commits": lambda: commit_outage.reason,
-    }
-    if spool:
-        checks["spool files"] = spool.watch.trouble
+    } | ({"spool files": spool.watch.trouble} if spool else {})
     return Pipeline(
         store=store,
         spool=spool,
@@ -101,13 +98,16 @@ def build_pipeline(
         authenticator=authenticator,
         key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
         token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
-        admission=Admission(
-            authenticator,
-            keys,
-            metrics,
-            tracing.propagate_trace_context if tracing else propagate_trace_context,
-        ),
+        admission=_admission(settings, authenticator, metrics, tracing),
     )
+
+
+def _admission(
+    settings: Settings, authenticator: Authenticator, metrics: Metrics, tracing: "Tracing | None"
+) -> Admission:
+    keys = Keys(natural=settings.idempotency_key == "natural")
+    propagate = tracing.propagate_trace_context if tracing else propagate_trace_context
+    return Admission(authenticator, keys, metrics, propagate)
 
 
 def make_tracing(settings: Settings) -> "Tracing | None":

@@ -25,7 +25,7 @@ def database_checks(settings: Settings) -> Mapping[str, Check]:
 
 
 async def _database(settings: Settings) -> str:
-    store = make_store(settings, looks_only=True)
+    store = make_store(settings, read_only=True)
     try:
         await store.ping()
     except SchemaError:
@@ -56,7 +56,7 @@ async def _schema(settings: Settings) -> str:
 
 
 async def _sqlite_report(settings: Settings) -> Report:
-    store = make_store(settings, looks_only=True)
+    store = make_store(settings, read_only=True)
     try:
         await store.ping()
     finally:

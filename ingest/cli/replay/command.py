@@ -63,7 +63,7 @@ async def _replay(
     target, file = target_of(settings), ProgressFile(resume)
     progress = file.read(selection, target)
     async with AsyncExitStack() as stack:
-        store = make_store(settings, looks_only=dry_run)
+        store = make_store(settings, read_only=dry_run)
         await store.start()
         stack.push_async_callback(store.close)
         publisher = make_publisher(settings)

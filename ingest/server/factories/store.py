@@ -11,7 +11,7 @@ from ingest.retention.scheduler import RetentionScheduler
 from ingest.server.factories.publishing import keeps_order
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
-from ingest.sqlite import connect, connect_to_look, file_of
+from ingest.sqlite import connect, connect_read_only, file_of
 from ingest.store.base import Store
 from ingest.store.mysql.lock import mysql_lock
 from ingest.store.mysql.order import OrderedMySQLStore
@@ -25,10 +25,10 @@ from ingest.telemetry.metrics import Metrics
 T = TypeVar("T")
 
 
-def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *, looks_only: bool = False) -> Store:
-    """`looks_only`: for a command that changes nothing and creates no file."""
+def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *, read_only: bool = False) -> Store:
+    """`read_only`: for a command that changes nothing and creates no file."""
     if file := file_of(settings.database_url):
-        opened = connect_to_look if looks_only else connect
+        opened = connect_read_only if read_only else connect
         return SQLiteStore(file, settings.commit_timeout_seconds, unix_us, opened)
     store_class = OrderedMySQLStore if keeps_order(settings) else MySQLStore
     return store_class(
@@ -41,12 +41,12 @@ def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *
     )
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, looks_only: bool = False) -> T:
-    """Run a command's work with the database, apart from the service. For `looks_only` see `make_store`."""
-    act_as_owner(settings, folder=False, writes=not looks_only)
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, read_only: bool = False) -> T:
+    """Run a command's work with the database, apart from the service. For `read_only` see `make_store`."""
+    act_as_owner(settings, folder=False, writes=not read_only)
 
     async def run() -> T:
-        store = make_store(settings, looks_only=looks_only)
+        store = make_store(settings, read_only=read_only)
         await store.start()
         try:
             return await work(store)
