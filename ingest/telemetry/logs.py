@@ -86,7 +86,7 @@ def log_config(level: Level) -> dict[str, Any]:
             "ingest": {"level": LEVEL_NAMES[level]},
             "_granian": {"level": "INFO"},
             # These log a line or a traceback for every broken connection. Our loggers log it once.
-            "asyncmy": quiet,  # it logs the server's notes, such as "table exists" in a repeated migration
+            "asyncmy": quiet,  # it logs the server's remarks, such as "table exists" in a repeated migration
             "aiormq": quiet,
             "aio_pika": quiet,
             "rstream": quiet,

@@ -22,7 +22,7 @@ class Messages(msgspec.Struct, frozen=True):
 
 PUBLISH = Messages("RabbitMQ publish", "events stay in the outbox and are published when it is back")
 COMMIT = Messages("MySQL commit", "events are kept in the spool and moved to MySQL when it is back")
-COMMIT_UNSPOOLED = Messages("database commit", "nothing, without a spool: clients are told to send their events again")
+COMMIT_UNSPOOLED = Messages("database commit", "nothing, as there is no spool: clients must send their events again")
 
 
 class Level(Protocol):

@@ -45,7 +45,7 @@ async def try_size(connection: aio_pika.abc.AbstractConnection, bytes_max: int, 
         raise IngestError(_refused(exc.closed, bytes_max)) from exc
     except TimeoutError:
         if await is_blocked(connection):
-            raise IngestError("RabbitMQ lets nobody publish now: it has an alarm for memory or disk.") from None
+            raise IngestError("RabbitMQ blocks all publishing: it has a memory or disk alarm.") from None
         raise IngestError(
             f"RabbitMQ did not answer to a message of INGEST_BODY_BYTES_MAX={bytes_max} in {timeout_seconds:g} s."
         ) from None
@@ -58,14 +58,14 @@ def _ended(channel: ConfirmingChannel, ended: "asyncio.Future[object]") -> None:
 
 def _refused(closed: Closed, bytes_max: int) -> str:
     if not closed.by_a_message:
-        return f"RabbitMQ lets this user publish nothing: {closed}."
+        return f"RabbitMQ does not let this user publish: {closed}."
     return (
-        f"RabbitMQ takes no event of INGEST_BODY_BYTES_MAX={bytes_max}: {closed}. Events that are too large for it "
+        f"RabbitMQ refuses events of INGEST_BODY_BYTES_MAX={bytes_max}: {closed}. Events that are too large for it "
         "become dead letters: raise its max_message_size, or lower INGEST_BODY_BYTES_MAX."
     )
 
 
-def told_channels(connection: aio_pika.abc.AbstractConnection, channels_max: int) -> str:
+def describe_channels(connection: aio_pika.abc.AbstractConnection, channels_max: int) -> str:
     allowed = channels_allowed(connection, channels_max)
     if allowed == channels_max:
         return ""
@@ -120,9 +120,9 @@ def losses(arguments: Mapping[str, Any]) -> list[str]:
         limits = [name for name in ("x-max-length", "x-max-length-bytes") if name in arguments]
         found += [f"{name}={arguments[name]} drops the oldest messages of a full queue" for name in limits]
     if "x-message-ttl" in arguments:
-        found.append(f"x-message-ttl={arguments['x-message-ttl']} drops messages after so many milliseconds")
+        found.append(f"x-message-ttl={arguments['x-message-ttl']} drops messages after this time (ms)")
     if "x-expires" in arguments:
-        found.append(f"x-expires={arguments['x-expires']} deletes the queue after so many milliseconds without use")
+        found.append(f"x-expires={arguments['x-expires']} deletes the queue after this time (ms) without use")
     if not arguments[DURABLE]:
         found.append("it is not durable: a restart of RabbitMQ deletes it")
     if arguments[AUTO_DELETE]:

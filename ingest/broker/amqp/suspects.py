@@ -106,8 +106,8 @@ class Suspects:
         suspect.words = str(closed)
         suspect.again_at = self._monotonic() + min(PAUSE_SECONDS * 2 ** min(suspect.strikes, 16), PAUSE_SECONDS_MAX)
         suspect.strikes += 1
-        told = closed.sizes
-        if self._confirmed > suspect.confirmed or (told and told[0] == size > told[1] >= ORDINARY_BYTES):
+        sizes = closed.sizes
+        if self._confirmed > suspect.confirmed or (sizes and sizes[0] == size > sizes[1] >= ORDINARY_BYTES):
             suspect.proofs += 1
             suspect.confirmed = self._confirmed
 

@@ -183,7 +183,7 @@ class StreamNode:
         Only a new connection helps. It finds a new leader or a new stream, and publishes in order again.
         """
         code = frame.errors[0].response_code if frame.errors else 0
-        self._on_lost(f"RabbitMQ's stream takes no more from this connection (code {code}).")
+        self._on_lost(f"RabbitMQ's stream refuses messages of this connection (code {code}).")
 
     def _on_close(self, frame: schema.Close) -> None:
         self._on_lost(f"RabbitMQ closed the connection: {frame.reason}.")

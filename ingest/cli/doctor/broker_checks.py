@@ -6,7 +6,7 @@ from typing import Any
 import aiormq.exceptions
 
 from ingest.broker.amqp.connect import connect
-from ingest.broker.amqp.findings import TYPE, arguments_of, losses, told_channels, try_size
+from ingest.broker.amqp.findings import TYPE, arguments_of, describe_channels, losses, try_size
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import words_of
 from ingest.broker.stream.topology import look_at
@@ -31,7 +31,7 @@ async def _embedded(settings: Settings) -> str:
 async def _broker(settings: Settings) -> str:
     async with await _connect(settings) as connection:
         await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
-        channels = told_channels(connection, settings.channels_max)
+        channels = describe_channels(connection, settings.channels_max)
         return f"{mask_url(settings.broker_url)} answers{channels}"
 
 

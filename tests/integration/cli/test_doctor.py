@@ -177,7 +177,7 @@ def test_limits_of_rabbitmq_are_reported(ingest: Ingest, real: dict[str, str], r
         text = failures(ingest("doctor", **real))["broker"]
         smaller = findings(ingest("doctor", **real, BODY_BYTES_MAX="500000"))["broker"]
 
-    assert "takes no event of INGEST_BODY_BYTES_MAX=1000000: 406 PRECONDITION_FAILED - message size 1000000" in text
+    assert "refuses events of INGEST_BODY_BYTES_MAX=1000000: 406 PRECONDITION_FAILED - message size 1000000" in text
     assert "500000. Events that are too large for it become dead letters" in text
     fewer = "; it allows fewer channels than INGEST_CHANNELS_MAX=3: new events and the relay share one"
     assert smaller == (True, f"{mask_url(real['BROKER_URL'])} answers{fewer}")
