@@ -36,8 +36,8 @@ _decode_event = msgspec.json.Decoder(CallEvent).decode
 def decode(body: bytes) -> Event:
     """Return the event in `body` (UTF-8 JSON, one object).
 
-    Raises `Malformed` (not JSON, not UTF-8, nested too deep) or `Invalid`: with all errors of all fields, or because a
-    database would refuse the payload's JSON.
+    Raises `Malformed` (not JSON, not UTF-8, nested too deep) or `Invalid`: with all errors of all fields, or for JSON
+    that a database refuses.
     """
     try:
         event = _decode_event(body)

@@ -1,4 +1,4 @@
-"""What a message carries beside its event: the trace context of its request, and the name of its token."""
+"""The headers of a message: the trace context of its request, and the name of its token."""
 
 TRACEPARENT, TRACESTATE, TOKEN = "traceparent", "tracestate", "token"
 

@@ -1,4 +1,4 @@
-"""What tells a repeat: an event's key, from the client's `Idempotency-Key` or from what the event says of itself."""
+"""The idempotency key of an event: from the header `Idempotency-Key`, or from the event's own fields."""
 
 from hashlib import blake2b
 
@@ -10,11 +10,11 @@ from ingest.events.event import Event
 HEADER = "idempotency-key"
 KEY_CHARS_MAX = 255
 DIGEST_BYTES = 16
-"""A key is a digest of what was given as such, then one of the event's bytes, both so long."""
+"""A key is a digest of the given key, then a digest of the event's bytes. Each has this length."""
 
 _RENAMED = b"renamed"
 _SEPARATOR = b"\0"
-"""Stands in none of the parts of a key."""
+"""No part of a key contains this byte."""
 
 
 class _Stamped(msgspec.Struct):
@@ -29,24 +29,24 @@ def digest_of(key: bytes) -> bytes:
 
 
 def fingerprint_of(key: bytes) -> bytes:
-    """Of the event that the key was given to; keys that events make themselves have none."""
+    """The digest of the event to which the client gave the key. Empty for a key from the event's own fields."""
     return key[DIGEST_BYTES:]
 
 
 class Keys:
-    """Gives events their keys. `natural`: those without one in their request's head get one of their own, too."""
+    """Gives events their keys. With `natural`, an event without a key in its request gets one from its own fields."""
 
     def __init__(self, *, natural: bool) -> None:
         self.natural = natural
 
     def given(self, text: str | None, name: str) -> bytes:
-        """The key in a request's head, as one of the token's name alone. Raises `Malformed`, also if it is no text."""
+        """Return the key in a request's head, which is valid for the token's name alone. Raises `Malformed`."""
         if not text or not text.strip() or len(text) > KEY_CHARS_MAX:
             raise Malformed(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} ASCII characters, and not blanks alone.")
         return _SEPARATOR.join((name.encode(), text.encode()))
 
     def of(self, event: Event, given: bytes | None, index: int = 0) -> bytes | None:
-        """The key of an event, which is the request's `index`th."""
+        """Return the key of an event. `index` is its position in the request."""
         if given is not None:
             return _digest(given, b"%d" % index) + _digest(event.payload)
         if self.natural:
@@ -56,7 +56,7 @@ class Keys:
 
 
 def key_of_renamed(event_id: int, created_us: int, payload: bytes) -> bytes:
-    """The key of an event that gets another id: brought to the database twice all the same, it is one row."""
+    """The key of an event that gets another id. If the event comes to the database twice, the key keeps it one row."""
     return _digest(_RENAMED, b"%d" % event_id, b"%d" % created_us, payload) + _digest(payload)
 
 

@@ -7,25 +7,25 @@ to one worker process at a time (`ingest.pipeline.id_lease`), so two processes n
 from collections.abc import Callable
 
 EPOCH_MS = 1_735_689_600_000
-"""2025-01-01T00:00:00Z; 41 bits of milliseconds last until 2094."""
+"""2025-01-01T00:00:00Z. 41 bits of milliseconds last until 2094."""
 
 SLOT_BITS, SEQUENCE_BITS = 12, 10
 SLOTS_MAX = 1 << SLOT_BITS
 LEASED_SLOTS_MAX = SLOTS_MAX - 256
-"""The slots from here on are never leased, but a data folder's own: for provisional ids, one a worker's seat."""
+"""Slots from this one on are never leased. Each worker index has one of them for provisional ids."""
 SEQUENCE_MAX = 1 << SEQUENCE_BITS
 ID_MAX = (1 << 63) - 1
-"""Of a BIGINT; no id is made that is as large."""
+"""The largest BIGINT. All ids are smaller."""
 _TIME_SHIFT = SLOT_BITS + SEQUENCE_BITS
 CLOCKS_APART_MS_MAX = 3_600_000
-"""Ids further ahead of a clock were made with a clock that was wrong: no further ones of their slot are made."""
+"""Ids further ahead of the clock were made by a wrong clock: no more ids of their slot are made."""
 
 
 class IdGenerator:
     """Makes strictly increasing ids of one slot, also when the clock steps back.
 
-    `now_us` gives microseconds of Unix time. `last_issued_ms` (Unix milliseconds) is a time below which
-    the slot's earlier owner may have made ids; nothing at or below it is made again.
+    `now_us` gives microseconds of Unix time. The slot's earlier owner may have made ids up to `last_issued_ms` (Unix
+    milliseconds), so this generator makes only later ones.
     """
 
     def __init__(self, slot: int, now_us: Callable[[], int], last_issued_ms: int = 0) -> None:
@@ -36,10 +36,10 @@ class IdGenerator:
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
         self._next_tick = max(0, last_issued_ms - EPOCH_MS + 1) << SEQUENCE_BITS
         self.producer = self._id_of(self._tick())
-        """The first id that may be made: it tells this life of this worker from all others."""
+        """The first id that may be made. No other generator has it, so it names this one as a stream producer."""
 
     def take(self, count: int) -> list[int]:
-        """The next `count` ids, a range of each millisecond: one by one they would cost eight times that."""
+        """Return the next `count` ids. Whole ranges of a millisecond cost an eighth of single ids."""
         tick = self._tick()
         end = self._next_tick = tick + count
         ids: list[int] = []
@@ -51,7 +51,6 @@ class IdGenerator:
         return ids
 
     def _tick(self) -> int:
-        """Of the next id."""
         return max((self._now_us() // 1000 - EPOCH_MS) << SEQUENCE_BITS, self._next_tick)
 
     def _id_of(self, tick: int) -> int:
@@ -60,35 +59,36 @@ class IdGenerator:
 
     @property
     def last_ms(self) -> int:
-        """Unix milliseconds of the newest id made (or of the floor)."""
+        """Unix milliseconds of the newest id (or `last_issued_ms`)."""
         return (self._next_tick >> SEQUENCE_BITS) + EPOCH_MS
 
 
 def milliseconds_of(event_id: int) -> int:
-    """Unix milliseconds at which the id was made."""
+    """The Unix time in milliseconds at which the id was made."""
     return (event_id >> _TIME_SHIFT) + EPOCH_MS
 
 
 def first_id_of(ms: int) -> int:
-    """No id made before this Unix millisecond is as large."""
+    """The smallest id of this Unix millisecond."""
     return max(0, ms - EPOCH_MS) << _TIME_SHIFT
 
 
 def ids_of_second(event_id: int) -> range:
-    """All ids that may be made within the same second."""
+    """All ids that may be made within the same second as this one."""
     first = (event_id >> _TIME_SHIFT) // 1000 * 1000
     return range(first << _TIME_SHIFT, first + 1000 << _TIME_SHIFT)
 
 
 def is_provisional(event_id: int) -> bool:
-    """Whether others may make the id, too: its event gets another one before it is a row or a message."""
+    """Other nodes may make the same id. Its event gets another id before it becomes a row or a message."""
     return slot_of(event_id) >= LEASED_SLOTS_MAX
 
 
 def last_issued_of(last_issued_ms: int, newest_id: int, now_ms: int) -> int:
-    """The floor of a slot that is leased now. `newest_id` is the newest of all events, or 0.
+    """The `last_issued_ms` of a slot that is leased now. `newest_id` is the newest of all events, or 0.
 
-    A restored table of slots may know less. Ids far ahead of the clock are one host's, and raise nobody's floor.
+    A restored table of slots may have an older value. Ids far ahead of the clock come from one host's wrong clock, and
+    do not count.
     """
     newest_ms = milliseconds_of(newest_id) if newest_id else 0
     return max(last_issued_ms, newest_ms) if newest_ms <= now_ms + CLOCKS_APART_MS_MAX else last_issued_ms

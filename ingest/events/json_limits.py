@@ -1,7 +1,7 @@
 """Finds valid JSON that the servers' JSON columns refuse, without asking them: they may be away.
 
-MySQL 9.7 refuses a number that no double holds, a number of more than 309 digits, a zero with such an exponent, and a
-key above 65,535 bytes. MariaDB 10.11 takes these, but refuses JSON that is nested too deep.
+MySQL 9.7 refuses a number that no double holds, a number of more than 309 digits, and a zero with such an exponent. It
+refuses a key above 65,535 bytes, too. MariaDB 10.11 takes these, but refuses JSON that is nested too deep.
 """
 
 import math

@@ -48,9 +48,9 @@ class DeferredBatches:
         self.relays_have_older = False
         """The relays may still have entries of this worker, which its newer batches must not overtake."""
         self._pending_notice: list[CommittedPart] = []
-        """Parts in the database's outbox that the database was not told of yet."""
+        """Parts in the database's outbox, before the database gets a notice of them."""
         self._failed_notice: list[CommittedPart] = []
-        """The database could not be told of these parts yet. Newer batches do not wait for them."""
+        """The notice of these parts has failed. It is tried again, and newer batches do not wait for it."""
         self._spooled: dict[int, CommittedPart] = {}
         """Parts in the spool, by first id."""
         self._held: list[int] = []

@@ -58,7 +58,7 @@ class OrderedDispatcher(Dispatcher):
         self._deferring = False
         """The worker publishes only deferred batches, because it could not publish one of its own."""
         self._patient_until = 0.0
-        """In the loop's time."""
+        """A time of the loop's clock."""
         self._background = Background()
         publish, stop_publishing = self._ordered.publish_spooled, partial(self._defer_all, OLDER_FIRST)
         self._deferred = DeferredBatches(store, spool, publish, stop_publishing, limits.lease_seconds, monotonic)

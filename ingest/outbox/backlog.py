@@ -1,5 +1,4 @@
-"""Watches what waits to be published, apart from `ingest.status.health`: it must not delay the check of the
-database."""
+"""Watches the backlog of unpublished events, apart from `ingest.status.health`, whose checks it must not delay."""
 
 import asyncio
 from typing import Protocol
@@ -10,11 +9,11 @@ from ingest.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-"""After a look that failed."""
+"""Pause after a failed look."""
 
 
 class BacklogTable(Protocol):
-    """What the store offers for it. Raises `StoreError`."""
+    """Raises `StoreError`."""
 
     async def backlog(self) -> Backlog: ...
 
@@ -30,7 +29,7 @@ class BacklogWatch:
         self._problem: str | None = None
 
     def problem(self) -> str | None:
-        """Why the backlog is unknown; None before the first look."""
+        """Why the backlog is unknown. None if it is known, and before the first look."""
         return self._problem
 
     async def run(self) -> None:
@@ -39,7 +38,7 @@ class BacklogWatch:
             await asyncio.sleep(RETRY_SECONDS if self._problem else LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Look once; never raises for an absent database. What is not known is shown as such, never as 0."""
+        """Look once. Never raises while the database is away. An unknown backlog is shown as unknown, never as 0."""
         try:
             backlog, dead = await self._store.backlog(), await self._store.count_dead()
         except StoreError as exc:

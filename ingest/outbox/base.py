@@ -1,4 +1,4 @@
-"""The outbox: entries of batches that are durable, and not known to be published."""
+"""The outbox: an entry for each batch that is durable, and not known to be published."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,13 +8,13 @@ import msgspec
 from ingest.events.batch import Batch
 
 COUNTED_MAX = 10_000
-"""Rows that are counted; how many more there are is estimated, so that to ask costs no more while they pile up."""
+"""Rows that are counted. More are estimated, so that a growing backlog does not make the question slower."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What is in the outbox: events, in so many entries, and the age of the oldest in seconds (0.0 without any).
+    """The number of events and entries in the outbox, and the age of the oldest in seconds (0.0 if it is empty).
 
-    Of more than `COUNTED_MAX` entries both numbers are estimates: that many at least.
+    Above `COUNTED_MAX` entries both numbers are estimates: lower bounds.
     """
 
     events: int = 0
@@ -23,17 +23,20 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class Outbox(Protocol):
-    """Batches that are durable and perhaps not published yet: what dispatcher, settler and relay need.
+    """Durable batches that are perhaps not published yet, for dispatcher, settler and relay.
 
-    Every method raises `StoreUnavailable` when the database is away, `StoreError` otherwise. None waits
-    without a limit: each is bounded by the store's own deadline.
+    Every method raises `StoreUnavailable` while the database is away, and `StoreError` otherwise. The store's own
+    deadline bounds each call.
     """
 
     async def settle(self, first_ids: Sequence[int]) -> None:
-        """The entries' messages are confirmed; unknown entries are ignored."""
+        """Delete entries whose messages are confirmed. Unknown entries are ignored."""
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
-        """Lease up to `limit` entries whose lease ran out, oldest first, by their first id; no two callers get one."""
+        """Lease up to `limit` entries whose lease ran out, and return their first ids, oldest first.
+
+        No two callers get the same entry.
+        """
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
-        """The entries' batches, oldest first; those settled meanwhile are left out."""
+        """Return the entries' batches, oldest first. Entries that were settled meanwhile are left out."""

@@ -1,4 +1,4 @@
-"""Events that the broker never takes: they leave the outbox, and are kept with the reason, for people."""
+"""Dead letters: events that the broker never takes. They leave the outbox, and are stored with the reason."""
 
 import logging
 from collections import Counter
@@ -16,12 +16,12 @@ from ingest.telemetry.metrics import Metrics
 log = logging.getLogger("ingest.dead_letters")
 
 TRIES_MIN = 10
-"""An event is tried at least so often, however long that takes."""
+"""The least number of tries, however long they take."""
 REASON_CHARACTERS_MAX = 255
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """`dead_lettered_us` is Unix time in microseconds; `batch` holds the one event, None if it is damaged."""
+    """`dead_lettered_us` is Unix time in microseconds. `batch` holds the one event, and is None if it is damaged."""
 
     event_id: int
     reason: str
@@ -30,28 +30,29 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetterTable(Protocol):
-    """Raises `StoreError`s, as `ingest.store.base.Outbox` does."""
+    """Raises `StoreError`, as `ingest.outbox.base.Outbox` does."""
 
     async def add_dead(self, batch: Batch, reason: str) -> None:
-        """Keep the batch's events; those that are there stay as they are."""
+        """Store the batch's events. Those that are stored already stay as they are."""
 
     async def dead_letters(self, after_id: int, limit: int) -> list[DeadLetter]:
-        """Up to `limit` of ids above `after_id`, oldest first."""
+        """Return up to `limit` dead letters with ids above `after_id`, oldest first."""
 
     async def count_dead(self) -> int:
-        """How many there are; an estimate above `ingest.store.base.COUNTED_MAX`, which is the least then."""
+        """Count the dead letters. Above `ingest.outbox.base.COUNTED_MAX` the number is an estimate: a lower bound."""
 
     async def requeue_dead(self, event_ids: Sequence[int]) -> int:
-        """Put them back in the outbox, free to be published; how many there were."""
+        """Move them to the outbox, from which any relay may publish them. Return their number."""
 
     async def drop_dead(self, event_ids: Sequence[int]) -> int:
-        """Forget them; how many there were. Their rows stay."""
+        """Delete them, and return their number. Their rows in `call_event_logs` stay."""
 
 
 class DeadLetterPolicy:
-    """Decides which of the events that the broker has refused are given up.
+    """Decides which refused events become dead letters.
 
-    At once, if sending again does not help; else after `TRIES_MIN` tries, once they are `seconds` old.
+    An event becomes one at once if another try cannot help. Otherwise it becomes one after `TRIES_MIN` tries, once it
+    is `seconds` old.
     """
 
     def __init__(self, table: DeadLetterTable, seconds: float, metrics: Metrics, now_us: NowUs) -> None:
@@ -61,9 +62,9 @@ class DeadLetterPolicy:
         self._now_us = now_us
 
     async def add_permanent(self, batch: Batch, refused: NotConfirmed, tries: Mapping[int, int]) -> Sequence[int]:
-        """Which of the refused positions are given up; none while the database cannot keep them.
+        """Add the events that the broker never takes, and return their positions: none while the database is away.
 
-        `tries` are those of each position that the broker has refused.
+        `tries` counts the tries of each refused position.
         """
         age_seconds = (self._now_us() - batch.created_us) / 1e6
         permanent = set(refused.never)
@@ -82,7 +83,7 @@ class DeadLetterPolicy:
         try:
             await self._table.add_dead(batch.picked(positions), reason)
         except StoreError as exc:
-            log.debug("dead letters cannot be kept now", extra={"reason": str(exc)})
+            log.debug("dead letters cannot be stored now", extra={"reason": str(exc)})
             return False
         self._metrics.dead.inc(len(positions))
         log.error(
@@ -97,13 +98,13 @@ class DeadLetterPolicy:
 
 
 class Tries:
-    """How often the broker has refused each event of each batch that is not published yet."""
+    """Counts how often the broker has refused each event of unpublished batches."""
 
     def __init__(self) -> None:
         self._tries: dict[int, Counter[int]] = {}
 
     def count(self, first_id: int, refused: NotConfirmed) -> Mapping[int, int]:
-        """By position, with these refusals; what it has not decided is not counted."""
+        """Count these refusals, and return the tries by position. Undecided messages do not count."""
         tries = self._tries.setdefault(first_id, Counter())
         tries.update(_decided(refused))
         return tries
@@ -118,6 +119,9 @@ def _decided(refused: NotConfirmed) -> Sequence[int]:
 
 
 def packed_singly(batch: Batch) -> Iterator[tuple[int, bytes]]:
-    """Each event's id, and the event as an outbox entry of its own: of no writer, as that has published newer ones."""
+    """Each event's id, and the event as an outbox entry of its own.
+
+    The entry names no producer: a stream would discard the event, as the producer has published newer ones.
+    """
     for position, event_id in enumerate(batch.ids):
         yield event_id, pack(msgspec.structs.replace(batch.part(position, position + 1), producer=0))

@@ -1,7 +1,7 @@
-"""Publishes what memory did not: after a crash or an outage, outbox entries whose lease ran out.
+"""Publishes outbox entries whose lease ran out: after a crash or an outage their worker did not publish them.
 
-Runs in every worker. Claims are short leases, so a worker that dies with some loses nothing; no lock
-is held while the broker is spoken to.
+A relay runs in every worker. A claim is a short lease, so a worker that dies with claims loses nothing. No lock is held
+while the relay publishes.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ log = logging.getLogger("ingest.relay")
 
 SLICE_EVENTS = 1000
 SLICE_BYTES = 4 << 20
-"""Published and settled at a time, once this much is read: an outage at little load leaves entries of a few events
-each, and the broker's fsync, the settling commit and their wake-ups cost the same for few as for many."""
+"""The relay publishes and settles this much at a time. An outage at little load leaves many small entries. The broker's
+fsync and the settling commit cost the same for few events as for many."""
 READ_ENTRIES = 16
-"""Entries read at a time; each is one batch of bounded bytes. So a slice holds at most `SLICE_BYTES` and 16 of them."""
+"""Entries read at a time. Each is one batch of bounded bytes, so a slice has at most `SLICE_BYTES` and 16 batches."""
 
 RESTS_MAX = 4096
-"""Batches whose unpublished rest (positions; none: only to be settled) is remembered."""
+"""Batches of which the relay remembers the unpublished positions. A batch without any is only to be settled."""
 
 
 class RelayLimits(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class RelayLimits(msgspec.Struct, frozen=True):
 
 
 class RelayTools(msgspec.Struct, frozen=True):
-    """What all relays of a worker share."""
+    """The parts that all relays of a worker share."""
 
     limits: RelayLimits
     outage: Outage
@@ -53,7 +53,7 @@ class RelayTools(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """`run` works until it is cancelled; no error of store or broker ends it."""
+    """`run` works until it is cancelled. No error of store or broker ends it."""
 
     def __init__(self, outbox: Outbox, publisher: Publisher, tools: RelayTools, route: Route = "relay") -> None:
         self._outbox = outbox
@@ -85,22 +85,22 @@ class Relay:
                 await asyncio.sleep(jittered(self._pause_seconds))
 
     def retry(self, first_id: int, positions: Sequence[int]) -> None:
-        """Publish what is left of an entry that this worker could not publish itself, before its lease is over."""
+        """Publish these positions of an entry that this worker has leased and could not publish itself."""
         if len(self._claimed) >= self._limits.entries_max:
-            return  # it is claimed when its lease is over
+            return  # a relay claims it when its lease is over
         if not self._claimed:
             self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
         self._claimed.append(first_id)
         self._remember(first_id, positions)
 
     async def round(self) -> bool:
-        """Publish and settle what is claimed, after claiming anew if nothing is; True if there may be more.
+        """Publish and settle the claimed entries, and claim entries first if there are none.
 
-        Raises `StoreError`, or the first `PublishError` after settling what was confirmed: the next
-        round goes on with what this one has left.
+        Return True if there may be more. Raises `StoreError`, or the first `PublishError` after the confirmed entries
+        are settled. The next round goes on with the entries that this one has left.
         """
         if not self._claimed or self._monotonic() >= self._claimed_until:
-            # Past half of the lease the broker is too slow: the rest is left to whoever claims it then.
+            # Past half of the lease the broker is too slow: the relay that claims the rest then publishes it.
             self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
             self._claimed.clear()
             self._claimed.extend(await self._outbox.claim(self._limits.entries_max, self._limits.lease_seconds))
@@ -122,15 +122,15 @@ class Relay:
                 raise outcome
 
     async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
-        """Of each what went wrong; the others are settled next. Raises `PublishError` if none may be."""
+        """Return the error of each batch, or None if it may be settled. Raises `PublishError` if none may be."""
         return await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
 
     def _again(self, failed: Sequence[int]) -> None:
-        """These are to be published again: behind the others, as one that is always refused must not hold them up."""
+        """Publish these again after the others, so that an entry that is always refused delays none."""
         self._claimed.extend(failed)
 
     async def _read_slice(self) -> tuple[list[int], list[Batch]]:
-        """The next of what is claimed, which stays claimed; and their batches."""
+        """Read the next claimed entries: their first ids and their batches. They stay claimed."""
         first_ids: list[int] = []
         batches: list[Batch] = []
         events = size = 0
@@ -181,7 +181,7 @@ class Relay:
             self._remember(batch.first_id, rest)
 
     async def _not_dead_lettered(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
-        """What was refused of those positions, and is to be tried again."""
+        """Return the refused positions that did not become dead letters: they are tried again."""
         refused = exc.among(positions)
         dead_lettered = await self._dead_letter_policy.add_permanent(
             batch, refused, self._tries.count(batch.first_id, refused)
@@ -189,7 +189,7 @@ class Relay:
         return [at for at in refused.positions if at not in dead_lettered]
 
     def _remember(self, first_id: int, positions: Sequence[int]) -> None:
-        """What the broker has of a batch is not sent again: a queue with little room would fill with repeats."""
+        """Remember the unpublished positions: confirmed events sent again would fill a queue with duplicates."""
         self._rests[first_id] = positions
         while len(self._rests) > RESTS_MAX:
             forgotten = next(iter(self._rests))

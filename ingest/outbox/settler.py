@@ -1,4 +1,4 @@
-"""Settles the outbox entries of what is confirmed: on the way with the next commit, or soon by itself."""
+"""Settles the outbox entries of confirmed batches, with the next commit or by a statement of its own."""
 
 import asyncio
 import logging
@@ -12,15 +12,15 @@ from ingest.tasks import end
 log = logging.getLogger("ingest.settler")
 
 DELAY_SECONDS = 0.1
-"""How long a confirmed batch waits for the next commit to settle it on the way."""
+"""A confirmed batch waits this long for a commit that settles it."""
 ENTRIES_MAX = 500
-"""Settled by one statement."""
+"""The most entries that one statement settles."""
 ENTRIES_MIN = 8
-"""Fewer wait for the timer: a statement more in a commit costs more than it saves."""
+"""Fewer entries wait for the timer: another statement in a commit would cost more than it saves."""
 
 
 class Settler:
-    """Of one outbox. An entry that is never settled is published again, so nothing here can lose an event."""
+    """Settles entries of one outbox. An entry that is never settled is published again: no failure loses an event."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -29,16 +29,16 @@ class Settler:
         self._tasks: set[asyncio.Task[bool]] = set()
 
     def add(self, first_ids: Iterable[int]) -> None:
-        """The broker has all of these entries, or the commit that should have settled them failed."""
+        """Add confirmed entries, also those whose settling commit failed."""
         self._first_ids.extend(first_ids)
         self._soon()
 
     def take(self) -> Sequence[int]:
-        """Entries to settle with the commit that is made now."""
+        """Take entries for a commit that settles them."""
         return self._take() if len(self._first_ids) >= ENTRIES_MIN else []
 
     async def drain(self) -> None:
-        """Settle all, unless the store fails; the caller bounds the wait."""
+        """Settle all entries, unless the store fails. The caller bounds the wait."""
         if self._tasks:
             await asyncio.wait(self._tasks)
         while self._first_ids and await self._settle():
@@ -63,10 +63,10 @@ class Settler:
         return [self._first_ids.popleft() for _ in range(min(len(self._first_ids), ENTRIES_MAX))]
 
     async def _settle(self) -> bool:
-        """Settle as many as one statement takes; False if it failed, and is tried again later."""
+        """Settle as many entries as one statement takes. Return False if it failed; a later call tries again."""
         first_ids = self._take()
         if not first_ids:
-            return True  # a commit has taken them meanwhile
+            return True  # a commit has taken the entries meanwhile
         try:
             await self._outbox.settle(first_ids)
         except StoreError as exc:

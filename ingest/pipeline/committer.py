@@ -69,7 +69,7 @@ class Committer:
         answer(await self.commit(batch, waited_seconds))
 
     async def commit(self, batch: Batch, waited_seconds: float) -> Failures:
-        """Return the events that are not durable. Raises `StoreError` if none is durable.
+        """Return the events that are not durable. Raises `StoreError` if all have failed.
 
         `waited_seconds` is the time that the batch's first event has waited for this commit.
         """

@@ -1,6 +1,6 @@
 """Publishes committed batches from memory, and settles what the broker confirms: natural group publish.
 
-Whenever no publish waits for its confirm, the dispatcher publishes at once all batches committed meanwhile: a loaded
+Whenever no publish waits for its confirm, the dispatcher publishes at once all batches committed meanwhile. A loaded
 broker gets few large writes instead of many small ones. A batch that cannot be published now is dropped from memory.
 The relay publishes it from the outbox.
 """

@@ -73,7 +73,7 @@ class EventQueue:
         """
         size = len(event.payload)
         group = self._newest
-        # The queue's limits are checked when a group is opened. From then on they limit the group.
+        # The queue's limits are checked when a group is opened, and they limit that group.
         if group is None or len(group.events) >= group.events_max or group.bytes + size > group.bytes_max:
             group = self._open_group(size)
         group.events.append(event)

@@ -1,10 +1,10 @@
 """The worker's id slot: leased in the database, remembered in the data folder.
 
-The lease is one life's: each renewal writes a new random value beside the slot, if the last one is still there. So of
-two that have copies of this folder, or of this process, one loses the slot at its next renewal, and notices.
+Each renewal replaces a random value beside the slot, if the last value is still there. If two processes have copies of
+this folder, or of this process, one of them loses the slot at its next renewal, and notices.
 
-A slot file is locked by the one process that uses it. A restart takes a remembered slot, also while the database is
-away, if it is proven that the note is no copy (`ingest.files.evidence`) and its lease still runs.
+The process that uses a slot locks its file. A restart takes a remembered slot even while the database is away. Its
+lease must still run, and evidence must show that the note is no copy (`ingest.files.evidence`).
 """
 
 import logging
@@ -29,22 +29,22 @@ log = logging.getLogger("ingest.slots")
 LEASE_SECONDS = 86_400.0
 RENEW_SECONDS = 60.0
 MARGIN_MS = 60_000
-"""A lease must run this much longer for its slot to be used: clocks of hosts differ a little."""
+"""A slot is used only if its lease runs this much longer: clocks of hosts differ a little."""
 LIFE_BYTES = 16
 
 
 class Note(SlotLease, frozen=True):
-    """A lease as remembered. The database may have `next_life` already, if a renewal's outcome is unknown."""
+    """A remembered lease. The database may have `next_life` already, if the outcome of a renewal is unknown."""
 
     next_life: str = ""
     written_ms: int = 0
-    """Unix time, and since the boot."""
+    """Unix time. `written_up_ms` is the time since the boot."""
     written_up_ms: int = 0
     evidence: Evidence = Evidence()
 
 
 class IdLease:
-    """Finds and keeps a slot. Not started twice; `now_us` is Unix time in microseconds.
+    """Finds and keeps a slot. `now_us` is Unix time in microseconds.
 
     `replace` writes a file durably. It runs in a thread, so a slow disk does not stop the event loop.
     """
@@ -69,16 +69,16 @@ class IdLease:
 
     @property
     def known(self) -> bool:
-        """Whether this data folder ever had a slot."""
+        """This data folder had a slot at some time."""
         return any(self._folder.glob("slot-*.lock"))
 
     @property
     def is_over(self) -> bool:
-        """Whether another node may have the slot by now."""
+        """The lease ends soon or has ended, so another node may have the slot."""
         return self.lease is not None and self.lease.until_ms < self._now_ms() + MARGIN_MS
 
     async def recall(self) -> SlotLease | None:
-        """A remembered slot that nobody else can have. Raises `OSError`."""
+        """Take a remembered slot that no other process can have. Raises `OSError`."""
         for path in sorted(self._folder.glob("slot-*.json")):
             note = _read(path)
             if note is None or not self._runs(note):
@@ -88,14 +88,14 @@ class IdLease:
                 continue  # another worker uses it
             if await self._is_proven(path, note):
                 self._next_life = note.next_life
-                self.lease = _lease_of(note, self._floor_after(note))
+                self.lease = _lease_of(note, self._last_issued_after(note))
                 return self.lease
             self.lock.release()
         self.lock = None
         return None
 
     async def take(self) -> SlotLease:
-        """Lease a slot for this life. Raises `StoreError` while there is none to be had, and `OSError`."""
+        """Lease a slot. Raises `StoreError` if no slot is free or the database is away, and `OSError`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         lease = await self._store.lease_slot(await self._node(), token_hex(LIFE_BYTES), LEASE_SECONDS)
         try:
@@ -111,7 +111,7 @@ class IdLease:
         return lease
 
     async def renew(self, last_ms: int) -> bool:
-        """Extend the lease and record the newest id time; False if another life has the slot now."""
+        """Extend the lease and record the time of the newest id. Return False if another process has the slot now."""
         held = self._held(last_ms)
         if not self._next_life:
             self._next_life = token_hex(LIFE_BYTES)
@@ -126,14 +126,14 @@ class IdLease:
         return True
 
     async def give_up(self) -> None:
-        """Another life has the slot, or its ids: forget it, and this folder's name with it."""
+        """Forget the slot and this folder's name: another process has the slot, or other events have its ids."""
         if self.lease is not None:
-            self._file(self.lease.slot).unlink(missing_ok=True)  # or it would be remembered, and lost, for ever
+            self._file(self.lease.slot).unlink(missing_ok=True)  # a restart would take it, and lose it again
         await self._rename_node()
         self.let_go()
 
     def let_go(self) -> None:
-        """Let another worker of this data folder have the slot."""
+        """Unlock the slot for other workers of this data folder."""
         if self.lock is not None:
             self.lock.release()
             self.lock = None
@@ -141,7 +141,7 @@ class IdLease:
         self._next_life = ""
 
     async def release(self, last_ms: int, keep_seconds: float) -> None:
-        """End the lease, in so many seconds; no id up to `last_ms` is made again. Raises `StoreError` and `OSError`."""
+        """End the lease in `keep_seconds`. No id up to `last_ms` is made again. Raises `StoreError` and `OSError`."""
         held = self._held(last_ms)
         await self._write(held)
         await self._store.release_slot(held, keep_seconds)
@@ -152,7 +152,7 @@ class IdLease:
         return msgspec.structs.replace(self.lease, last_issued_ms=max(last_ms, self.lease.last_issued_ms))
 
     def _runs(self, note: Note) -> bool:
-        """Whether its lease does. A floor or an end too far ahead was noted by a clock that has gone back since."""
+        """The note's lease still runs. A time too far ahead was noted by a clock that has gone back since."""
         now_ms = self._now_ms()
         return (
             0 <= note.slot < LEASED_SLOTS_MAX
@@ -161,32 +161,35 @@ class IdLease:
         )
 
     async def _is_proven(self, path: Path, note: Note) -> bool:
-        """Else the note is removed: a new slot costs nothing."""
+        """Return whether the note is no copy. A note without proof is removed: a new slot costs nothing."""
         assert self.lock is not None, "the slot's file is locked"  # noqa: S101 - a programming error
         here = self._machine.evidence(self.lock.descriptor)
         if here.proves(note.evidence):
             return True
         log.warning(
             "a remembered id slot is not used: the data folder may be a copy",
-            extra={"slot": note.slot, "found": _told(here), "noted": _told(note.evidence)},
+            extra={"slot": note.slot, "found": _described(here), "noted": _described(note.evidence)},
         )
         await in_thread(partial(path.unlink, missing_ok=True))
         if here.is_copy_of(note.evidence):
             await self._rename_node()
         return False
 
-    def _floor_after(self, note: Note) -> int:
-        """An owner that was killed made ids after its last note, up to now; the clock may have gone back since."""
+    def _last_issued_after(self, note: Note) -> int:
+        """The newest id that the earlier owner can have made. A killed owner may have made ids until now.
+
+        The time since the boot counts, too, because the clock may have gone back since the note.
+        """
         went_on_ms = note.written_ms + self._machine.up_ms() - note.written_up_ms
         return max(note.last_issued_ms, min(went_on_ms, self._now_ms() + CLOCKS_APART_MS_MAX))
 
     async def _node(self) -> str:
-        """The data folder's own name, made once."""
+        """The data folder's own name. It is made once."""
         try:
             return str(UUID(self._node_path.read_text()))
         except FileNotFoundError:
             pass
-        except ValueError:  # also of what is no UTF-8
+        except ValueError:  # also if the text is no UTF-8
             log.warning(
                 "the data folder's node id was damaged; it gets a new one", extra={"path": str(self._node_path)}
             )
@@ -215,7 +218,7 @@ class IdLease:
         )
         try:
             await in_thread(partial(self._replace, self._file(lease.slot), msgspec.json.encode(note)))
-        except OSError as exc:  # the disk is full, perhaps: events need the slot, but not the note
+        except OSError as exc:  # perhaps the disk is full; events need the slot, but not the note
             log.warning("the id slot cannot be remembered", extra={"slot": lease.slot, "reason": str(exc)})
 
     def _now_ms(self) -> int:
@@ -226,13 +229,13 @@ def _lease_of(lease: SlotLease, last_issued_ms: int) -> SlotLease:
     return SlotLease(lease.slot, lease.node, lease.until_ms, last_issued_ms, lease.life)
 
 
-def _told(evidence: Evidence) -> str:
+def _described(evidence: Evidence) -> str:
     return f"inode {evidence.device}:{evidence.inode}, boot {evidence.boot or 'unknown'}"
 
 
 def _read(path: Path) -> Note | None:
-    """None if it is damaged, or no file: a new slot costs nothing."""
+    """Return None if the note is damaged or no file: a new slot costs nothing."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Note) if path.is_file() else None
-    except (ValueError, OSError):  # msgspec's errors are such, and those of wrong UTF-8
+    except (ValueError, OSError):  # errors of msgspec and of wrong UTF-8 are ValueErrors
         return None

@@ -1,7 +1,7 @@
-"""A worker's right to make ids: a slot leased for its life alone, renewed, given up where another has it, leased anew.
+"""A worker's right to make ids: it leases an id slot, renews the lease, and leases another slot if it loses this one.
 
-Without a slot a worker that has a spool makes provisional ids: events are durable in the spool and answered 200. They
-are neither rows nor messages under these ids, which other nodes may make, too; they get their own once there is a slot.
+A worker that has a spool but no slot makes provisional ids. Its events are durable in the spool, and clients get 200.
+Other nodes may make the same ids, so the events become rows and messages only under new ids, once there is a slot.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ log = logging.getLogger("ingest.identity")
 TRY_SECONDS = 0.5
 WAITS = "one is leased as soon as the database is there"
 RELEASE_SECONDS = 2.0
-"""For the end of the lease, at a clean stop."""
+"""A clean stop waits this long for the end of the lease."""
 RESTART_SECONDS = 600.0
-"""So long the lease goes on after a clean stop where only a slot lets the next life take events: see `release`."""
+"""The lease lasts this long after a clean stop if the next start needs the slot to take events: see `release`."""
 KEPT = "in the spool, under provisional ids, until there is a slot"
 
 
 class Identity:
-    """`run` works until it is cancelled. `use_ids` is told of the generator to use, or of None."""
+    """`run` works until it is cancelled. It calls `use_ids` with the generator to use, or with None."""
 
     def __init__(self, slots: IdLease, now_us: NowUs, provisional_slot: int | None, release_seconds: float) -> None:
-        """Without a `provisional_slot` there are no ids without a lease. `release_seconds`: see `release`."""
+        """If `provisional_slot` is None, there are no ids without a lease. `release` explains `release_seconds`."""
         self._slots = slots
         self._now_us = now_us
         self._provisional_slot = provisional_slot
@@ -47,7 +47,7 @@ class Identity:
 
     @property
     def problem(self) -> str | None:
-        """Why there is no slot, for `/readyz`."""
+        """The reason why there is no slot, for `/readyz`."""
         if self._leased:
             return None
         kept = "; events wait in the spool, unpublished" if self._provisional else ""
@@ -62,9 +62,9 @@ class Identity:
                 await asyncio.sleep(RENEW_SECONDS if kept else jittered(TRY_SECONDS))
 
     async def give_up(self, batch: Batch) -> None:
-        """Other events have this batch's ids, and nobody was told of it: from now on there are other ids.
+        """Switch to other ids, because other events have the ids of this batch, which was not acknowledged.
 
-        Raises `StoreError` if there are none.
+        Raises `StoreError` if there are no other ids.
         """
         async with self._changing:
             if self._leased and self._leased.producer == batch.producer:
@@ -74,8 +74,8 @@ class Identity:
             if self._leased is None:
                 await self._take_or_do_without()
 
-    async def anew(self, batch: Batch) -> Batch:
-        """The same events with ids of this worker's slot. Raises `StoreError` if it has none."""
+    async def renew_ids(self, batch: Batch) -> Batch:
+        """Return the same events with ids of this worker's slot. Raises `StoreError` if it has no slot."""
         async with self._changing:
             if self._leased is None:
                 await self._take()
@@ -83,7 +83,7 @@ class Identity:
             return batch.renamed(self._leased)
 
     async def release(self) -> None:
-        """At a clean stop, when no more ids are made: end the lease. Never fails and is bounded."""
+        """End the lease in `release_seconds` at a clean stop, when no more ids are made. Never fails, and is bounded."""
         if self._leased:
             try:
                 async with asyncio.timeout(RELEASE_SECONDS):
@@ -101,7 +101,7 @@ class Identity:
             self._slots.let_go()
 
     async def _keep(self) -> bool:
-        """Whether there is a slot, leased or renewed just now."""
+        """Lease or renew a slot. Return whether the worker has one now."""
         try:
             async with self._changing:
                 if self._leased is None:
@@ -157,7 +157,7 @@ class Identity:
         self.use_ids(None)
 
     def _miss(self, exc: Exception) -> None:
-        """It is told once, and again when the reason changes."""
+        """Log that there is no slot: once, and again when the reason changes."""
         reason = str(exc)
         if self._leased and not self._slots.is_over:
             log.debug("the id slot's lease is not renewed", extra={"reason": reason})

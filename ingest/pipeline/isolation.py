@@ -1,4 +1,4 @@
-"""Finds which parts of something refused are to blame for it: on evidence, for an outage looks the same at first."""
+"""Finds the parts for which something was refused. It needs evidence, because an outage looks the same at first."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -8,28 +8,28 @@ from ingest.errors import BatchRefused, RowRefused
 T = TypeVar("T")
 
 UNPROVEN_MAX = 24
-"""Commits that are tried until one succeeds: enough to come down to one event of a thousand, and to its neighbours."""
+"""Commits that are tried until one succeeds: enough to find one event among a thousand, and its neighbors."""
 
 
 class Isolation(Generic[T]):
-    """Commits parts, and their halves where they are refused, within a number of commits.
+    """Commits parts, and the halves of refused parts, within a number of commits.
 
-    A part that cannot be halved is to blame if it fails after a neighbour was committed: with the neighbour it had
-    failed before, so only it makes the difference. A `RowRefused` is proof by itself. While no neighbour has been
-    committed the database may as well refuse everything.
+    A part that cannot be halved is to blame if it fails after a neighbor was committed. Together they had failed
+    before, so only this part makes the difference. A `RowRefused` is proof by itself. Until a neighbor is committed,
+    the database may refuse everything.
     """
 
     def __init__(
         self, parts: Sequence[T], halves: Callable[[T], Sequence[T]], commits_max: int, *, proven: bool = False
     ) -> None:
-        """The last part is tried first. `halves` gives nothing of what cannot be halved.
+        """The last part is tried first. `halves` returns nothing for a part that cannot be halved.
 
-        `proven`: a neighbour was committed since these parts failed.
+        `proven`: a neighbor was committed since these parts failed.
         """
         self.proven = proven
         self.committed = False
         self.reason: BatchRefused | None = None
-        """Of the newest refusal."""
+        """The reason of the newest refusal."""
         self.blamed: list[tuple[T, BatchRefused]] = []
         self._parts = [*parts]
         self._suspects: list[T] = []
@@ -39,11 +39,11 @@ class Isolation(Generic[T]):
 
     @property
     def left(self) -> Sequence[T]:
-        """What is neither committed nor to blame, in the order it came."""
+        """The parts that are neither committed nor to blame, in their first order."""
         return [*reversed(self._parts), *self._suspects]
 
     async def run(self, commit: Callable[[T], Awaitable[object]]) -> None:
-        """What `commit` raises but `BatchRefused` ends it; that part is left."""
+        """Try the parts. An error of `commit` other than `BatchRefused` ends the run, and its part is left."""
         while self._parts and self._commits < (self._commits_max if self.proven else UNPROVEN_MAX):
             self._commits += 1
             part = self._parts[-1]
@@ -66,7 +66,7 @@ class Isolation(Generic[T]):
             self._suspects.append(part)
 
     def _committed(self) -> None:
-        """A neighbour is: who was refused before is tried once more, when all others are through."""
+        """A neighbor is committed: parts that were refused before are tried once more, after all others."""
         self.proven = self.committed = True
         self._parts[:0] = self._suspects
         self._suspects = []

@@ -352,7 +352,7 @@ class FakeNamer:
         self.errors: deque[StoreError] = deque()
         self._ids = IdGenerator(self.SLOT, lambda: NOW_US)
 
-    async def anew(self, batch: Batch) -> Batch:
+    async def renew_ids(self, batch: Batch) -> Batch:
         if self.errors:
             raise self.errors.popleft()
         return batch.renamed(self._ids)

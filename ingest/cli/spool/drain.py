@@ -58,7 +58,7 @@ async def _drain(settings: Settings, unpublished: UnpublishedCounter, metrics: M
     adoption = Adoption(folder, spool)
     identity = Identity(IdLease(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)
     poll_seconds = settings.spool_poll_seconds
-    drainer = Drainer(spool, database, unpublished.retry, outage, poll_seconds, metrics, identity.anew)
+    drainer = Drainer(spool, database, unpublished.retry, outage, poll_seconds, metrics, identity.renew_ids)
     try:
         await database.ping()
         await spool.start()

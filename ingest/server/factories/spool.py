@@ -51,7 +51,7 @@ def make_spool(
     locks.add(lambda: store.files.lock)
     relay = publishing.spool_relay(store)
     poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics
-    drainer = Drainer(store, publishing.database, relay.retry, away, poll_seconds, metrics, identity.anew)
+    drainer = Drainer(store, publishing.database, relay.retry, away, poll_seconds, metrics, identity.renew_ids)
     watch = SpoolWatch(store, away, metrics, unix_us)
     adoption = Adoption(folder, store)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, adoption=adoption, watch=watch)

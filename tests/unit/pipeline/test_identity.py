@@ -212,8 +212,8 @@ async def test_events_get_new_ids(life: Life, store: FakeStore, clock: FakeClock
     store.leases += [StoreUnavailable("Away."), leased(clock)]
 
     with pytest.raises(StoreUnavailable):
-        await life.identity.anew(made)
-    named = await life.identity.anew(made)
+        await life.identity.renew_ids(made)
+    named = await life.identity.renew_ids(made)
 
     assert made.provisional
     assert not named.provisional

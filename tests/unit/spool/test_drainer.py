@@ -80,7 +80,7 @@ def polling(
     namer: FakeNamer,
 ) -> Callable[[float], Drainer]:
     """Makes a drainer that pauses for this time."""
-    return lambda seconds: Drainer(spool, database, relay.retry, outage, seconds, metrics, namer.anew)
+    return lambda seconds: Drainer(spool, database, relay.retry, outage, seconds, metrics, namer.renew_ids)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
     """New records prove more than an answer: the database may answer, but refuse every write."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
-    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().anew)
+    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().renew_ids)
 
     await drainer.round()
 
@@ -236,7 +236,7 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     published: bool,
 ) -> None:
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
-    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().anew)
+    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().renew_ids)
     made = await keep(spool, batch(1), published=published)
     outage.record(0, "away")
 
