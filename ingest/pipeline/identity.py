@@ -83,7 +83,7 @@ class Identity:
             return batch.renamed(self._leased)
 
     async def release(self) -> None:
-        """End the lease in `release_seconds` at a clean stop, when no more ids are made. Never fails, and is bounded."""
+        """End the lease in `release_seconds`, at a clean stop. No more ids are made. Never fails, and is bounded."""
         if self._leased:
             try:
                 async with asyncio.timeout(RELEASE_SECONDS):
