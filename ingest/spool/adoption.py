@@ -43,7 +43,7 @@ class Adoption:
     async def adopt(self) -> None:
         """Raises `StoreError` or `OSError`. Records that were not moved by then stay where they are."""
         await self._own.load_rest()
-        await self._own.take_requests()
+        await self._retry_requested()
         await self._convert(self._own.files)
         for orphan in take_orphans(self._folder):
             try:
@@ -52,6 +52,16 @@ class Adoption:
                     log.info("a dead worker's spool was adopted", extra={"spool": orphan.number, "files": files})
             finally:
                 orphan.release()
+
+    async def _retry_requested(self) -> None:
+        """Carry out what `ingest spool retry` requested while this worker runs."""
+        for path in self._own.files.requests():
+            try:
+                events = await self._own.retry(msgspec.json.decode(path.read_bytes(), type=list[int]))
+                log.info("events that were set aside wait for the database again", extra={"events": events})
+            except msgspec.MsgspecError as exc:
+                log.error("a request to retry cannot be read; it is dropped", extra={"reason": str(exc)})
+            path.unlink(missing_ok=True)
 
     async def _convert(self, files: SpoolFiles) -> None:
         """Move the records out of the files of older versions."""

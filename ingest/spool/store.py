@@ -8,8 +8,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-import msgspec
-
 from ingest.clock import NowUs
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch
@@ -163,16 +161,6 @@ class SpoolStore:
     async def retry(self, first_ids: Sequence[int] = ()) -> int:
         """Let events that are set aside wait for the database again: all, or those of these ids. Return how many."""
         return await self._run(lambda: self._journal.retry(first_ids))
-
-    async def take_requests(self) -> None:
-        """Carry out what `ingest spool retry` requested while this worker runs. Raises `StoreError` or `OSError`."""
-        for path in self.files.requests():
-            try:
-                events = await self.retry(msgspec.json.decode(path.read_bytes(), type=list[int]))
-                log.info("events that were set aside wait for the database again", extra={"events": events})
-            except msgspec.MsgspecError as exc:
-                log.error("a request to retry cannot be read; it is dropped", extra={"reason": str(exc)})
-            path.unlink(missing_ok=True)
 
     async def usage(self) -> Usage:
         return await self._run(self._upkeep.usage)

@@ -112,7 +112,7 @@ class Connection:
             raise StoreUnavailable(sentence(exc)) from exc
 
     async def change(self, sql: bytes) -> int:
-        """Execute one statement; the number of rows that it changed. Raises `StoreError`s."""
+        """Execute one statement. Return the number of rows that it changed. Raises `StoreError`."""
         await self.run(sql)
         return int(self._raw.affected_rows())
 
