@@ -64,7 +64,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
                 candidates.append(batch)
             elif problem:
                 refused.append((batch, problem))
-        return [*refused, *await self._republish_missing(connection, candidates)]
+        return [*refused, *await self._find_and_republish(connection, candidates)]
 
     async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
         """See `ingest.broker.base.OrderedPublisher`."""
@@ -81,17 +81,17 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
             oldest = min(batch.first_id for batch in of_producer)
             if newest.get(of_producer[0].producer, 0) >= oldest or await self._has_newer(connection, of_producer):
                 candidates += of_producer
-        return await self._republish_missing(connection, candidates)
+        return await self._find_and_republish(connection, candidates)
 
     async def _has_newer(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> bool:
-        """Return True if the broker has a newer event of their producer than these batches."""
+        """Return True if the broker has a newer event of their producer. Otherwise these cannot be out of sequence."""
         producer = of_producer[0].producer
         return bool(producer) and await self._newest(connection, producer) > max(batch.last_id for batch in of_producer)
 
     async def _newest(self, connection: StreamConnection, producer: int) -> int:
         return max((await connection.sequences(producer_name_of(producer))).values())
 
-    async def _republish_missing(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
+    async def _find_and_republish(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
         """Find missing events of these batches, and republish each batch's under a name made of its first id.
 
         If another process finds the same events missing, it uses the same name. So they are in the stream once.

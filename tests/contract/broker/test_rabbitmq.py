@@ -1,19 +1,16 @@
-"""Publishers with RabbitMQ: full, deleted and foreign queues and streams, and events out of sequence."""
+"""Publishers with RabbitMQ: full, deleted and foreign queues and streams."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import cast
 
-import msgspec
 import pytest
 from rstream import Producer
 
-from ingest.broker.base import OrderedPublisher, Publisher
+from ingest.broker.base import Publisher
 from ingest.broker.stream.partitions import partition_of
 from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
-from ingest.clock import unix_us
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
@@ -194,137 +191,6 @@ async def _refused(publisher: Publisher, published: Batch) -> Sequence[int]:
 
 def _ids(*batches: Batch) -> set[str]:
     return {str(event_id) for each in batches for event_id in each.ids}
-
-
-def by(producer: int, *made: Batch) -> list[Batch]:
-    return [msgspec.structs.replace(each, producer=producer) for each in made]
-
-
-async def test_stream_has_each_event_of_a_producer_once(stream: Stream) -> None:
-    older, newer = by(7, batch(3), batch(3, us=NOW_US + 1000))
-    async with publishing(stream.publisher()) as first, publishing(stream.publisher()) as second:
-        for publisher, each in ((first, older), (second, older), (first, newer), (second, newer), (first, older)):
-            await publisher.publish(each, "relay")
-        await asyncio.gather(first.publish(newer), first.publish(newer, "relay"))
-        (last,) = by(7, batch(1, us=NOW_US + 2000))
-        await first.publish(last)
-        found = await stream.read(all_of([str(last.first_id)]))
-    assert [int(m.message_id) for m in found] == [*older.ids, *newer.ids, *last.ids]
-
-
-async def test_stream_gets_events_of_a_producer_that_are_out_of_sequence(stream: Stream) -> None:
-    """The broker confirms and drops them. `republish_missing` searches for them."""
-    first, second, third, last = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(4)))
-    async with publishing(stream.publisher()) as publisher:
-        for each in (first, third, second):
-            await publisher.publish(each)
-        ordered = cast(OrderedPublisher, publisher)
-        await ordered.republish_missing([first, second, third, last])
-        await ordered.republish_missing([first, second, third, last])
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    assert [int(m.message_id) for m in found] == [*first.ids, *third.ids, *last.ids, *second.ids, *end.ids]
-
-
-async def test_stream_gets_discarded_events_and_none_twice(stream: Stream) -> None:
-    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
-    (other,) = by(8, batch(2, us=NOW_US + 5000))
-    async with publishing(stream.publisher()) as publisher:
-        for each in (third, first, second, other):
-            await publisher.publish(each)
-        ordered = cast(OrderedPublisher, publisher)
-        for _ in range(2):
-            await ordered.republish_discarded([first, other, second], {})
-        await ordered.republish_discarded([third], {})
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    assert [int(m.message_id) for m in found] == [*third.ids, *other.ids, *first.ids, *second.ids, *end.ids]
-
-
-async def test_stream_gets_events_discarded_between_newer_ones(stream: Stream) -> None:
-    """The stream has the newest event of the batches, but lacks an older one."""
-    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
-    (other,) = by(8, batch(2, us=NOW_US + 5000))
-    async with publishing(stream.publisher()) as publisher:
-        ordered = cast(OrderedPublisher, publisher)
-        await publisher.publish(second)
-        newest = await ordered.newest_ids_of([first, other, third])
-        assert newest == {7: second.last_id, 8: 0}
-        for each in (first, other, third):
-            await publisher.publish(each)
-        await ordered.republish_discarded([first, other, third], newest)
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
-
-
-@pytest.mark.parametrize("how", ["missing", "discarded"])
-async def test_too_large_event_does_not_keep_others_from_being_republished(stream: Stream, how: str) -> None:
-    bodies = [b'"%b"' % (b"x" * size) for size in (10, FRAME_BYTES_MAX + 1, 20)]
-    (with_large,) = by(7, batch([Event("call-1", "call_started", body) for body in bodies]))
-    second, newer = by(7, *(batch(2, us=NOW_US + number * 1000) for number in (1, 2)))
-    async with publishing(stream.publisher()) as publisher:
-        ordered = cast(OrderedPublisher, publisher)
-        await publisher.publish(with_large.picked([0]))
-        await publisher.publish(newer)
-        if how == "missing":
-            refused = await ordered.republish_missing([with_large, second])
-        else:
-            refused = await ordered.republish_discarded([with_large, second], {})
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    first, _, third = with_large.ids
-    assert [int(m.message_id) for m in found] == [first, *newer.ids, third, *second.ids, *end.ids]
-    assert [(each, exc.positions, exc.never) for each, exc in refused] == [(with_large, [1], [1])]
-
-
-async def test_search_for_several_producers_ends_at_the_last_newest_event(stream: Stream) -> None:
-    soon_over = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(2)))
-    long_going = by(8, *(batch(2, us=NOW_US + number * 1000) for number in range(5, 7)))
-    async with publishing(stream.publisher()) as publisher:
-        for each in (soon_over[1], *long_going):
-            await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).republish_missing([soon_over[0], long_going[0]])
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    in_order = (soon_over[1], *long_going, soon_over[0], end)
-    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
-
-
-@pytest.mark.parametrize("ahead_seconds", [-86_400 * 40, -60, 0, 60, 86_400 * 40])
-async def test_stream_is_searched_although_a_producers_clock_is_wrong(stream: Stream, ahead_seconds: int) -> None:
-    """The clocks of producer, broker and searcher may differ. An event that was not searched for is not missing."""
-    us = unix_us() + ahead_seconds * 1_000_000
-    first, second, third, fourth = by(7, *(batch(2, us=us + number * 1000) for number in range(4)))
-    async with publishing(stream.publisher()) as publisher:
-        for each in (first, second, fourth):
-            await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).republish_missing([second, third])
-        (end,) = by(7, batch(1, us=us + 9000))
-        await publisher.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    in_order = (first, second, fourth, third, end)
-    assert [int(m.message_id) for m in found] == [event_id for each in in_order for event_id in each.ids]
-
-
-async def test_discarded_events_are_republished_in_any_order(stream: Stream) -> None:
-    """A relay of the outbox and one of a spool both find them missing."""
-    first, second, third = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(3)))
-    async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
-        for each in (third, second, first):
-            await relay.publish(each)
-        await cast(OrderedPublisher, relay).republish_discarded([second], {})
-        await cast(OrderedPublisher, other).republish_missing([first])
-        await cast(OrderedPublisher, other).republish_missing([second])
-        (end,) = by(7, batch(1, us=NOW_US + 9000))
-        await relay.publish(end)
-        found = await stream.read(all_of([str(end.first_id)]))
-    assert [int(m.message_id) for m in found] == [*third.ids, *second.ids, *first.ids, *end.ids]
 
 
 async def test_events_of_a_call_share_a_partition_and_keep_their_order(rabbitmq: RabbitMQServer) -> None:
