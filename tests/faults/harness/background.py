@@ -1,4 +1,4 @@
-"""Clients in a separate thread, so that a test may block while it kills servers."""
+"""Work in a separate thread, so that a test may block while it kills servers."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ class Background(ABC):
     def __init__(self, stop_seconds: float) -> None:
         self._stop_seconds = stop_seconds
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=type(self).__name__)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -25,10 +25,20 @@ class Background(ABC):
         self.stop()
 
     def stop(self) -> None:
-        """Start no new requests, and return when all running ones are done or have failed. May be called twice."""
+        """Start no new work, and return when all running work is done or has failed. May be called twice."""
         self._stopping.set()
         self._thread.join(self._stop_seconds)
         assert not self._thread.is_alive(), f"{self._thread.name} does not stop"
 
     @abstractmethod
-    async def _run(self) -> None: ...
+    def _run(self) -> None: ...
+
+
+class AsyncBackground(Background):
+    """Runs the coroutine `_run_async` in the thread."""
+
+    def _run(self) -> None:
+        asyncio.run(self._run_async())
+
+    @abstractmethod
+    async def _run_async(self) -> None: ...

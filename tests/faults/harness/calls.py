@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pika
 
-from tests.faults.harness.background import Background
+from tests.faults.harness.background import AsyncBackground
 from tests.faults.harness.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
 
 STEPS = 5
@@ -35,7 +35,7 @@ Message = tuple[str, int]
 """A message of a stream: the call, and the number of its event."""
 
 
-class Calls(Background):
+class Calls(AsyncBackground):
     """`with Calls(ports) as calls:` makes calls in a separate thread until the block ends."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Calls(Background):
         """Return True if the message belongs to these calls."""
         return message[0].startswith(f"{self._run_id}-")
 
-    async def _run(self) -> None:
+    async def _run_async(self) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(self._callers):
                 group.create_task(self._call_on(number))

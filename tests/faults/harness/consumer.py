@@ -1,10 +1,9 @@
 """A consumer that reads the queue during a fault, and records when each message arrived."""
 
 import json
-import threading
 import time
-from types import TracebackType
 
+from tests.faults.harness.background import Background
 from tests.faults.harness.ledger import Ledger, Message
 from tests.faults.harness.reading import channel_to
 from tests.services import wait_until
@@ -14,27 +13,15 @@ SEEN_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 
-class Consumer:
+class Consumer(Background):
     """`with Consumer(url, queue) as seen:` consumes messages until the block ends."""
 
     def __init__(self, amqp_url: str, queue: str) -> None:
+        super().__init__(STOP_SECONDS)
         self.messages: list[Message] = []
         self._came: dict[str, float] = {}
         self._amqp_url = amqp_url
         self._queue = queue
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="consumer")
-
-    def __enter__(self) -> "Consumer":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
-        assert not self._thread.is_alive(), "the consumer does not stop"
 
     def wait_for(self, events: int) -> None:
         """Wait until this number of different events has arrived."""

@@ -134,3 +134,10 @@ def compare(ledger: Ledger, rows: Sequence[Row], messages: Iterable[Message], se
         repeated=sum(seen.values()) - len(seen),
         longest_seconds=ledger.longest_seconds,
     )
+
+
+def assert_unnoticed(result: Result) -> None:
+    """Fail if the service broke a promise, or if a client had a request refused or not answered."""
+    assert not result.faults, result
+    assert not result.refused, result
+    assert result.unknown == 0, result

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.faults.harness.background import Background
+from tests.faults.harness.background import AsyncBackground
 from tests.faults.harness.ledger import Key, Ledger, body_of
 from tests.running import TOKEN
 
@@ -55,7 +55,7 @@ class Client:
                 await streams[1].wait_closed()
 
 
-class Load(Background):
+class Load(AsyncBackground):
     """`with Load(port) as load:` posts events until the block ends, and then waits for the open answers.
 
     It runs in a separate thread, so that the test may block while it kills servers. A late event does not
@@ -80,7 +80,7 @@ class Load(Background):
         self._resending = resending
         self._interval_seconds = connections / events_per_second
 
-    async def _run(self) -> None:
+    async def _run_async(self) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(self._connections):
                 group.create_task(self._post_at_intervals(number))

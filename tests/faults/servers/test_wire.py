@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.faults.form import Form
-from tests.faults.harness.ledger import Result
+from tests.faults.harness.ledger import assert_unnoticed
 from tests.faults.harness.scene import WORKERS, Scene, let_pass, scene
 from tests.faults.harness.wire import Wire
 from tests.faults.report import Report
@@ -79,10 +79,3 @@ def test_connections_that_swallow_everything_are_not_noticed_by_clients(
         here.wait_for_steady(load)
     fault = f"nothing arrives at {server}, {form.freeze_seconds:g} s"
     assert_unnoticed(report.add(fault, 1, here.account(load.ledger)))
-
-
-def assert_unnoticed(result: Result) -> None:
-    assert not result.faults, result
-    assert not result.refused, result
-    assert result.unknown == 0, result
-    assert result.longest_seconds < ANSWER_SECONDS_MAX

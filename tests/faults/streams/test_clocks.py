@@ -11,7 +11,7 @@ from tests.faults.form import Form
 from tests.faults.harness.clock import Clock
 from tests.faults.harness.scene import let_pass, scene, stopped
 from tests.faults.report import Report
-from tests.faults.streams.test_kills import PARTITIONS, Nodes
+from tests.faults.streams.nodes import Nodes, stream_settings
 from tests.services import MySQLServer, RabbitMQServer
 
 APART_SECONDS = (-60, 60)
@@ -20,14 +20,7 @@ APART_SECONDS = (-60, 60)
 
 @pytest.fixture
 def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    settings = {
-        "DATABASE_URL": mysql.fresh_database(),
-        "QUEUE": rabbitmq.fresh_queue_name(),
-        "PUBLISH_TO": "stream",
-        "STREAM_URL": rabbitmq.stream_url,
-        "STREAM_PARTITIONS": str(PARTITIONS),
-        "LEASE_SECONDS": str(form.lease_seconds),
-    }
+    settings = stream_settings(mysql, rabbitmq, form)
     with ExitStack() as stack:
         made = []
         for seconds in APART_SECONDS:

@@ -10,7 +10,7 @@ from tests.contract.broker.publishers import SuperStream, channel_to
 from tests.faults.form import Form
 from tests.faults.harness.scene import scene
 from tests.faults.report import Report
-from tests.faults.streams.test_kills import PARTITIONS, Nodes
+from tests.faults.streams.nodes import PARTITIONS, Nodes, stream_settings
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 BOUND_SECONDS = 30.0
@@ -19,14 +19,7 @@ BOUND_SECONDS = 30.0
 
 @pytest.fixture
 def settings(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Mapping[str, str]:
-    return {
-        "DATABASE_URL": mysql.fresh_database(),
-        "QUEUE": rabbitmq.fresh_queue_name(),
-        "PUBLISH_TO": "stream",
-        "STREAM_URL": rabbitmq.stream_url,
-        "STREAM_PARTITIONS": str(PARTITIONS),
-        "LEASE_SECONDS": str(form.lease_seconds),
-    }
+    return stream_settings(mysql, rabbitmq, form)
 
 
 @contextmanager
