@@ -1,4 +1,4 @@
-"""What one event or one batch costs in each step, with nothing but the step's own work in its reference."""
+"""The cost of one event or one batch in each step. The reference does nothing but the step's own work."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the way from the socket's bytes to the confirm costs in this process: drivers, database and broker aside."""
+"""The cost of an event from the socket's bytes to the confirm, in this process: drivers and servers cost nothing."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from ingest.telemetry.multiprocess import MetricFiles
 BATCH_EVENTS = 500
 """As many as a batch takes."""
 USUAL_EVENTS = 50
-"""Of a batch under a usual load; its metrics cost the more, the smaller it is."""
+"""The size of a batch under a usual load. The metrics of a small batch cost more an event."""
 REQUESTS = 256
 """At once: the connections of the saturation."""
 

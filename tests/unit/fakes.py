@@ -95,8 +95,8 @@ class FakeTokens:
 class FakeStore(FakeTokens):
     """A store in memory.
 
-    Commits wait while `gate` (or the one of `gates` for their first call_id) is closed, then fail with
-    the next of `errors`, then with `RowRefused` if they hold an event of `poison` (`BatchRefused` of `riddles`).
+    Commits wait while `gate` (or the one of `gates` for their first call_id) is closed. Then they fail with the next of
+    `errors`, with `RowRefused` if they hold an event of `poison`, or with `BatchRefused` for one of `riddles`.
     """
 
     def __init__(self) -> None:
@@ -306,17 +306,17 @@ class FakePublisher:
 
 
 class FakeOrderedPublisher(FakePublisher):
-    """Finds out about what was `missing`, and `out_of_sequence`, too; the next of `doubts` fails with the latter.
+    """Keeps which batches were published as `missing` and as `discarded`. The next of `discarded_errors` fails.
 
-    `had` is what it was told to have had before.
+    `had` has the newest ids that each call of `republish_discarded` was given.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: list[int] = []
-        self.out_of_sequence: list[int] = []
+        self.discarded: list[int] = []
         self.had: list[Mapping[int, int]] = []
-        self.doubts: deque[PublishError] = deque()
+        self.discarded_errors: deque[PublishError] = deque()
 
     async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
         refused: list[Refused] = []
@@ -334,12 +334,12 @@ class FakeOrderedPublisher(FakePublisher):
 
     async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
         self.had.append(newest)
-        problem = self.doubts.popleft() if self.doubts else None
+        problem = self.discarded_errors.popleft() if self.discarded_errors else None
         if isinstance(problem, NotConfirmed):
             return [(batches[0], problem)]
         if problem:
             raise problem
-        self.out_of_sequence += [one.first_id for one in batches]
+        self.discarded += [one.first_id for one in batches]
         return []
 
 
@@ -414,7 +414,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class FakeHeaders:
-    """A request's headers. A value of None is one that cannot be read."""
+    """A request's headers. A header with the value None cannot be read."""
 
     def __init__(self, values: Mapping[str, str | None]) -> None:
         self._values = values
@@ -497,7 +497,7 @@ async def request(
     method: str = "POST",
     **headers: str | None,
 ) -> Answered:
-    """Call a lane as Granian does. `_` in names is `-`."""
+    """Call a handler as Granian does. `_` in names is `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     protocol = FakeProtocol([body])
     await priority(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method), protocol)

@@ -46,7 +46,7 @@ def events(count: int) -> list[Event]:
 
 
 def batch(of: int | Sequence[Event] = 1, *, slot: int = 1, us: int = NOW_US) -> Batch:
-    """A batch of these (or so many) events, made at `us` with `slot`."""
+    """A batch of these events, or of this number of events, made at `us` with `slot`."""
     made = events(of) if isinstance(of, int) else of
     return Batch(IdGenerator(slot, lambda: us).take(len(made)), made, us)
 

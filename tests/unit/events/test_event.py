@@ -39,7 +39,7 @@ def test_event_has_its_columns_and_the_payload_byte_for_byte() -> None:
     assert event.payload == content
 
 
-def test_all_errors_are_told_at_once_in_the_form_of_laravel() -> None:
+def test_all_errors_come_at_once_in_the_form_of_laravel() -> None:
     content = json.dumps({"call_id": "", "from_number": 5, "to_number": "x" * 129, "event_type": "call_ended"}).encode()
 
     assert errors_of(content) == {
@@ -209,7 +209,7 @@ def test_what_is_no_json_object_in_utf8_is_malformed(content: bytes) -> None:
         decode(content)
 
 
-def test_malformed_body_is_told_where_it_is_not_utf8() -> None:
+def test_error_of_a_malformed_body_names_the_byte_that_is_not_utf8() -> None:
     with pytest.raises(Malformed, match=r"not valid UTF-8 \(byte 3\)"):
         decode(b'{"a\xff"}')
 

@@ -1,4 +1,4 @@
-"""What holds of every event: the fast way to accept one and the slow way to explain errors agree."""
+"""Properties of every event: the fast decoder and the slow explanation of errors agree."""
 
 import json
 from typing import Any

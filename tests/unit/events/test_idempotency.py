@@ -1,4 +1,4 @@
-"""What makes two events repeats of one another."""
+"""Two events are duplicates if their keys are the same."""
 
 import pytest
 
@@ -49,6 +49,6 @@ def test_natural_key_is_of_call_type_and_time_alone() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "  ", "x" * (KEY_CHARS_MAX + 1)])
-def test_key_that_is_none_is_told(text: str | None) -> None:
+def test_invalid_key_is_refused(text: str | None) -> None:
     with pytest.raises(Malformed, match="Idempotency-Key must have"):
         HEADER_ONLY.given(text, "pbx")

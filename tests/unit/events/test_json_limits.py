@@ -1,4 +1,4 @@
-"""What no database would take is refused before it is acknowledged, whichever database there is."""
+"""An event that one of the databases refuses is refused before it is acknowledged, with any database."""
 
 import pytest
 
@@ -16,18 +16,18 @@ def with_field(written: bytes) -> bytes:
 @pytest.mark.parametrize("written", NUMBERS_REFUSED.values(), ids=NUMBERS_REFUSED)
 @pytest.mark.parametrize("around", [b"%b", b"[%b]", b'{"a":%b}', b'"\\\\", "y":%b', b'"e", "y": [1,%b ,2]'], ids=str)
 def test_number_that_no_double_holds_is_refused(written: bytes, around: bytes) -> None:
-    with pytest.raises(Invalid) as told:
+    with pytest.raises(Invalid) as refused:
         decode(with_field(around % written))
 
-    assert told.value.errors == {"payload": [NUMBER]}
+    assert refused.value.errors == {"payload": [NUMBER]}
 
 
 @pytest.mark.parametrize("written", KEYS_REFUSED.values(), ids=KEYS_REFUSED)
 def test_key_that_is_too_long_is_refused(written: bytes) -> None:
-    with pytest.raises(Invalid) as told:
+    with pytest.raises(Invalid) as refused:
         decode(with_field(written))
 
-    assert told.value.errors == {"payload": [KEY]}
+    assert refused.value.errors == {"payload": [KEY]}
 
 
 @pytest.mark.parametrize("written", TAKEN.values(), ids=TAKEN)
@@ -45,10 +45,10 @@ def test_what_looks_like_it_is_taken(written: bytes) -> None:
     ],
 )
 def test_number_is_found_wherever_it_is(content: bytes) -> None:
-    with pytest.raises(Invalid) as told:
+    with pytest.raises(Invalid) as refused:
         decode(content)
 
-    assert told.value.errors == {"payload": [NUMBER]}
+    assert refused.value.errors == {"payload": [NUMBER]}
 
 
 def test_common_events_are_taken() -> None:

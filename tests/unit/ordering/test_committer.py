@@ -123,7 +123,7 @@ async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_comm
     assert ids(publisher) == [first.first_id, second.first_id]
 
 
-async def test_batch_that_fails_is_told_at_once_and_holds_nobody_up(
+async def test_batch_that_fails_is_answered_at_once_and_delays_no_other(
     committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore, spool_store: FakeStore
 ) -> None:
     answers = Answers()

@@ -1,4 +1,4 @@
-"""The order of what a worker publishes, whatever is committed, fails or is told when."""
+"""The order in which a worker publishes, for all orders of commits, failures and notices."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -115,7 +115,7 @@ async def test_batch_is_answered_when_it_is_published(
     assert ids(publisher) == [made.first_id]
 
 
-async def test_batch_of_which_nothing_is_committed_has_nothing_to_wait_for(
+async def test_batch_without_a_committed_event_is_answered_at_once(
     queue: CommitQueue, dispatcher: OrderedDispatcher
 ) -> None:
     (made,) = batches(1)
@@ -144,7 +144,7 @@ async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_comm
     assert ids(publisher) == [first.first_id, second.first_id]
 
 
-async def test_batch_that_is_not_committed_holds_nobody_up(
+async def test_batch_that_is_not_committed_delays_no_other(
     queue: CommitQueue,
     commit: Commit,
     dispatcher: OrderedDispatcher,
@@ -172,7 +172,7 @@ async def test_parts_of_a_batch_are_published_in_its_order(
     assert ids(publisher) == [whole.ids[0], whole.ids[1], whole.ids[3]]
 
 
-async def test_what_cannot_be_published_is_told_before_it_is_answered(
+async def test_relay_mode_begins_before_an_unpublished_batch_is_answered(
     commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     (made,) = batches(1)
@@ -189,7 +189,7 @@ async def test_what_cannot_be_published_is_told_before_it_is_answered(
     assert (order.relay_mode, order.free) == (True, [made.first_id])
 
 
-async def test_nothing_is_published_behind_what_the_relays_have(
+async def test_newer_batch_does_not_overtake_one_that_the_relays_have(
     queue: CommitQueue,
     commit: Commit,
     dispatcher: OrderedDispatcher,
@@ -197,7 +197,7 @@ async def test_nothing_is_published_behind_what_the_relays_have(
     publisher: FakeOrderedPublisher,
     order: FakeOrderedStore,
 ) -> None:
-    """The second was committed before anybody was told: it must not overtake the first."""
+    """The second was committed before relay mode began: it must not overtake the first."""
     first, second, third = batches(3)
     publisher.errors[first.first_id] = BrokerUnavailable("lost")
     answer = commit(first, target)
@@ -216,7 +216,7 @@ async def test_nothing_is_published_behind_what_the_relays_have(
     assert ids(publisher) == [third.first_id]
 
 
-async def test_what_is_committed_while_all_are_behind_is_the_relays(
+async def test_batch_committed_in_relay_mode_is_left_to_the_relays(
     commit: Commit,
     dispatcher: OrderedDispatcher,
     target: CommitTarget,
@@ -237,7 +237,7 @@ async def test_what_is_committed_while_all_are_behind_is_the_relays(
     assert not dispatcher.relay_mode
 
 
-async def test_who_cannot_publish_will_be_behind(
+async def test_worker_without_a_broker_expects_relay_mode(
     dispatcher: OrderedDispatcher, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.problem = "away"
@@ -246,7 +246,7 @@ async def test_who_cannot_publish_will_be_behind(
     assert not dispatcher.relay_mode
 
 
-async def test_drain_waits_for_what_the_database_is_being_asked(
+async def test_drain_waits_for_the_decision_of_the_database(
     commit: Commit, dispatcher: OrderedDispatcher, target: CommitTarget, order: FakeOrderedStore
 ) -> None:
     order.relay_mode = True
@@ -265,7 +265,7 @@ async def test_drain_waits_for_what_the_database_is_being_asked(
     assert order.free == [made.first_id]
 
 
-async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
+async def test_drain_waits_for_the_publish_after_a_decision(
     commit: Commit,
     dispatcher: OrderedDispatcher,
     target: CommitTarget,
@@ -284,7 +284,7 @@ async def test_drain_waits_for_the_publish_of_what_was_in_doubt(
     assert ids(publisher) == [made.first_id]
 
 
-async def test_who_was_behind_publishes_again_once_the_note_is_gone(
+async def test_worker_publishes_again_once_relay_mode_is_off(
     commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     """It had read the note, which was taken back before it could leave the batch to the relays."""
@@ -299,7 +299,7 @@ async def test_who_was_behind_publishes_again_once_the_note_is_gone(
     assert ids(publisher) == [first.first_id, second.first_id, third.first_id]
 
 
-async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
+async def test_client_that_waits_too_long_for_the_stream_is_answered_in_relay_mode(
     commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     publisher.gate.clear()
@@ -311,7 +311,7 @@ async def test_who_waits_too_long_for_the_stream_is_answered_once_that_is_told(
     await until(lambda: publisher.published)
 
 
-async def test_who_waits_for_an_event_in_the_spool_is_answered_when_the_stream_has_it_after_all(
+async def test_client_of_a_spooled_event_is_answered_when_the_stream_has_it(
     commit: Commit, spool: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
@@ -336,7 +336,7 @@ async def test_clients_of_a_long_outage_wait_no_longer_than_others(
     publisher.gate.set()
 
 
-async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
+async def test_clients_are_answered_while_the_database_cannot_be_told(
     commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, order: FakeOrderedStore
 ) -> None:
     (made,) = batches(1)
@@ -344,10 +344,10 @@ async def test_with_the_database_away_nobody_is_told_and_who_waits_is_answered(
     order.order_errors.append(StoreUnavailable())
     answer = commit(made, target)
     await answer
-    await until(lambda: order.free == [made.first_id])  # told as soon as it is back
+    await until(lambda: order.free == [made.first_id])  # told as soon as the database is back
 
 
-async def test_what_is_in_the_spool_is_published_from_there_before_what_follows(
+async def test_spooled_batch_is_published_before_newer_ones(
     commit: Commit,
     dispatcher: OrderedDispatcher,
     spool: CommitTarget,
@@ -399,7 +399,7 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
     assert order.free == [newer.first_id]
 
 
-async def test_others_are_told_while_the_spool_is_being_published(
+async def test_relay_mode_begins_while_the_spool_is_being_published(
     commit: Commit,
     target: CommitTarget,
     publisher: FakeOrderedPublisher,
@@ -441,7 +441,7 @@ async def test_older_ones_of_the_database_are_not_kept_back(
     await until(lambda: order.free == [older.first_id])
 
 
-async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
+async def test_spool_waits_for_older_entries_of_its_worker_at_the_relays(
     commit: Commit,
     target: CommitTarget,
     spool: CommitTarget,
@@ -467,7 +467,7 @@ async def test_the_spool_waits_for_what_the_relays_have_of_its_worker(
 
 
 @pytest.mark.parametrize("publishing", [False, True])
-async def test_what_is_in_the_spool_on_both_sides_of_one_of_the_relays_does_not_overtake_it(
+async def test_spooled_batches_around_one_of_the_relays_do_not_overtake_it(
     commit: Commit,
     publishing: bool,
     target: CommitTarget,
@@ -512,7 +512,7 @@ async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
     publisher.gate.set()
 
 
-async def test_closing_answers_who_waits_as_all_is_durable(
+async def test_closing_answers_all_clients_as_their_events_are_durable(
     commit: Commit, dispatcher: OrderedDispatcher, target: CommitTarget, publisher: FakeOrderedPublisher
 ) -> None:
     publisher.gate.clear()
@@ -523,7 +523,7 @@ async def test_closing_answers_who_waits_as_all_is_durable(
     assert answer.done()
 
 
-async def test_event_too_large_for_the_stream_holds_nobody_up(
+async def test_event_too_large_for_the_stream_delays_no_other(
     commit: Commit, target: CommitTarget, publisher: FakeOrderedPublisher, spool_store: FakeStore
 ) -> None:
     large, following = batches(2)

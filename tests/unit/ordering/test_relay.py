@@ -44,7 +44,7 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
     made = left(store, 2)
-    publisher.doubts.append(BrokerUnavailable("lost"))
+    publisher.discarded_errors.append(BrokerUnavailable("lost"))
 
     with pytest.raises(PublishError):
         await relay.round()
@@ -53,7 +53,7 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     await relay.round()
 
     first_ids = [one.first_id for one in made]
-    assert (store.settled, publisher.out_of_sequence) == (first_ids, first_ids)
+    assert (store.settled, publisher.discarded) == (first_ids, first_ids)
     assert [one for one, _ in publisher.published] == made  # once
 
 
@@ -70,11 +70,11 @@ async def test_what_the_stream_had_is_asked_before_more_is_published(
     assert publisher.had[0] == {second.producer: second.last_id}
 
 
-async def test_what_the_stream_never_takes_is_no_doubt(
+async def test_event_that_the_stream_never_takes_is_settled_all_the_same(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
     (made,) = left(store, 1)
-    publisher.doubts.append(NotConfirmed("too large", [0], never=[0]))
+    publisher.discarded_errors.append(NotConfirmed("too large", [0], never=[0]))
     await relay.round()
     assert store.settled == [made.first_id]
 
@@ -83,7 +83,7 @@ async def test_what_the_stream_refuses_for_now_is_tried_again(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
     (made,) = left(store, 1)
-    publisher.doubts.append(NotConfirmed("refused", [0]))
+    publisher.discarded_errors.append(NotConfirmed("refused", [0]))
     with pytest.raises(NotConfirmed):
         await relay.round()
     assert store.settled == []
@@ -97,7 +97,7 @@ async def test_who_catches_up_makes_sure_too(
     store.last = [batch(1)]
     store.claims.append([])
     await relay.round()
-    assert publisher.out_of_sequence == [store.last[0].first_id]
+    assert publisher.discarded == [store.last[0].first_id]
 
 
 async def test_more_is_claimed_at_once_as_long_as_there_is_much(relay: OrderedRelay, store: FakeOrderedStore) -> None:

@@ -269,7 +269,7 @@ async def test_nothing_is_claimed_while_the_broker_is_away(
         await until(lambda: store.settled)
 
 
-async def test_event_that_is_never_taken_is_buried_and_the_others_are_settled(
+async def test_event_that_is_never_taken_becomes_a_dead_letter_and_the_others_are_settled(
     relay: Relay, store: FakeStore, publisher: FakePublisher, sample: Sample
 ) -> None:
     (made,) = left(store, of=3)
@@ -283,7 +283,7 @@ async def test_event_that_is_never_taken_is_buried_and_the_others_are_settled(
     assert (sample("ingest_events_dead_total"), sample("ingest_events_publish_failed_total", route="relay")) == (1, 0)
 
 
-async def test_refused_event_is_buried_after_some_tries_and_some_time(
+async def test_refused_event_becomes_a_dead_letter_after_some_tries_and_some_time(
     relay: Relay, store: FakeStore, publisher: FakePublisher, clock: FakeClock
 ) -> None:
     (made,) = left(store)

@@ -1,4 +1,4 @@
-"""What the batcher does when the store refuses rows, or fails."""
+"""The batcher when the store refuses rows, or fails."""
 
 import asyncio
 
@@ -63,7 +63,9 @@ async def test_batch_whose_ids_other_events_have_is_committed_with_others(
 
 
 @pytest.mark.parametrize("tries", [1, ID_TRIES_MAX])
-async def test_without_other_ids_clients_are_told(start_batcher: StartBatcher, store: FakeStore, tries: int) -> None:
+async def test_clients_get_an_error_without_other_ids(
+    start_batcher: StartBatcher, store: FakeStore, tries: int
+) -> None:
     batcher = start_batcher()
 
     async def give_up(_: Batch) -> None:

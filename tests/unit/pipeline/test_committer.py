@@ -1,4 +1,4 @@
-"""What the committer does while the database is away; its other ways are tested through the batcher."""
+"""The committer while the database is away. Other cases are tested through the batcher."""
 
 import pytest
 

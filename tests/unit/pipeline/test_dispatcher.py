@@ -59,7 +59,7 @@ async def test_batches_are_published_live_in_the_order_of_dispatch(
     await dispatcher.drain()
 
     assert published(publisher) == [one.first_id for one in made]
-    assert {lane for _, lane in publisher.published} == {"live"}
+    assert {priority for _, priority in publisher.published} == {"live"}
 
 
 async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_together(
@@ -81,7 +81,7 @@ async def test_what_is_committed_while_a_publish_is_unconfirmed_is_published_tog
 
 
 class Following(FakeSettler):
-    """What is confirmed is followed by the next commit, in the same round of the loop as the publish ends."""
+    """The next commit follows a confirm in the same round of the loop in which the publish ends."""
 
     def __init__(self, follow: Callable[[], None]) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ async def test_batch_committed_just_before_the_broker_went_does_not_wait_for_its
     lease_seconds: float,
     taken: list[int] | None,
 ) -> None:
-    """Without a lease any worker's relay may have claimed it already."""
+    """If the entry has no lease, any worker's relay may have claimed it already."""
     publisher.problem = "away"
     made = batch(3)
     dispatcher.dispatch(made, lease_seconds, target)

@@ -49,12 +49,12 @@ def machine(clock: FakeClock) -> FakeMachine:
 
 
 @pytest.fixture
-def keeper(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
+def id_lease(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
     return IdLease(folder, store, clock.now_us, machine)
 
 
 @pytest.fixture
-def successor(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
+def next_id_lease(folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine) -> IdLease:
     """The next life on the same folder."""
     return IdLease(folder, store, clock.now_us, machine)
 
@@ -77,122 +77,124 @@ def write(folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture
-async def died(keeper: IdLease, store: FakeStore, clock: FakeClock) -> SlotLease:
-    """What a worker had that was killed."""
+async def killed(id_lease: IdLease, store: FakeStore, clock: FakeClock) -> SlotLease:
+    """The lease of a killed worker."""
     store.leases.append(leased(clock))
-    lease = await keeper.take()
-    assert keeper.lock
-    keeper.lock.release()
+    lease = await id_lease.take()
+    assert id_lease.lock
+    id_lease.lock.release()
     return lease
 
 
-async def test_first_slot_is_leased_from_the_store(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
+async def test_first_slot_is_leased_from_the_store(id_lease: IdLease, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock, last_issued_ms=5))
-    assert not keeper.known
-    assert await keeper.recall() is None
+    assert not id_lease.known
+    assert await id_lease.recall() is None
 
-    lease = await keeper.take()
+    lease = await id_lease.take()
 
     assert (lease.slot, lease.last_issued_ms) == (SLOT, 5)
     assert lease.node
     assert lease.life
-    assert keeper.lease == lease
-    assert keeper.known
+    assert id_lease.lease == lease
+    assert id_lease.known
 
 
-async def test_no_slot_while_the_database_is_away(keeper: IdLease, store: FakeStore) -> None:
+async def test_no_slot_while_the_database_is_away(id_lease: IdLease, store: FakeStore) -> None:
     store.leases.append(StoreUnavailable())
 
     with pytest.raises(StoreUnavailable):
-        await keeper.take()
-    assert keeper.lease is None
+        await id_lease.take()
+    assert id_lease.lease is None
 
 
-async def test_slot_is_remembered_without_the_database(died: SlotLease, successor: IdLease) -> None:
-    again = await successor.recall()
+async def test_slot_is_remembered_without_the_database(killed: SlotLease, next_id_lease: IdLease) -> None:
+    again = await next_id_lease.recall()
 
     assert again
-    assert (again.slot, again.node, again.life) == (died.slot, died.node, died.life)
+    assert (again.slot, again.node, again.life) == (killed.slot, killed.node, killed.life)
 
 
 async def test_copied_folder_has_no_slot_and_another_name(
-    died: SlotLease, folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine
+    killed: SlotLease, folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine
 ) -> None:
     copy = folder.with_name("copy")
     shutil.copytree(folder, copy)
     store.leases.append(leased(clock, SLOT + 1))
-    keeper = IdLease(copy, store, clock.now_us, machine)
+    id_lease = IdLease(copy, store, clock.now_us, machine)
 
-    assert await keeper.recall() is None
-    assert (await keeper.take()).node != died.node
+    assert await id_lease.recall() is None
+    assert (await id_lease.take()).node != killed.node
 
 
 async def test_machine_that_was_started_anew_may_be_a_copy(
-    died: SlotLease, successor: IdLease, machine: FakeMachine
+    killed: SlotLease, next_id_lease: IdLease, machine: FakeMachine
 ) -> None:
     machine.boot_id = "another boot"
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
-async def test_unknown_boot_proves_nothing(successor: IdLease, died: SlotLease, machine: FakeMachine) -> None:
+async def test_unknown_boot_proves_nothing(next_id_lease: IdLease, killed: SlotLease, machine: FakeMachine) -> None:
     machine.boot_id = ""
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
-async def test_expired_lease_is_not_used(died: SlotLease, successor: IdLease, clock: FakeClock) -> None:
+async def test_expired_lease_is_not_used(killed: SlotLease, next_id_lease: IdLease, clock: FakeClock) -> None:
     clock.advance(LEASE_SECONDS - 30)
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
 async def test_lease_that_ends_too_late_was_noted_by_another_clock(
-    died: SlotLease, successor: IdLease, clock: FakeClock
+    killed: SlotLease, next_id_lease: IdLease, clock: FakeClock
 ) -> None:
     clock.advance(-3600)
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"slot": 7}', b'{"node": "\xff"}'])
 async def test_damaged_note_costs_a_new_slot_and_no_more(
-    died: SlotLease, folder: Path, successor: IdLease, content: bytes
+    killed: SlotLease, folder: Path, next_id_lease: IdLease, content: bytes
 ) -> None:
     write(folder, content)
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
-async def test_note_that_is_no_file_is_passed_over(died: SlotLease, folder: Path, successor: IdLease) -> None:
+async def test_note_that_is_no_file_is_passed_over(killed: SlotLease, folder: Path, next_id_lease: IdLease) -> None:
     (folder / "slot-0000.json").mkdir()
 
-    assert await successor.recall()
+    assert await next_id_lease.recall()
 
 
 async def test_slots_that_are_never_leased_are_not_remembered(
-    died: SlotLease, folder: Path, successor: IdLease
+    killed: SlotLease, folder: Path, next_id_lease: IdLease
 ) -> None:
     note = msgspec.structs.replace(note_of(folder), slot=LEASED_SLOTS_MAX)
     write(folder, msgspec.json.encode(note))
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
-async def test_note_of_an_earlier_version_proves_nothing(died: SlotLease, folder: Path, successor: IdLease) -> None:
+async def test_note_of_an_earlier_version_proves_nothing(
+    killed: SlotLease, folder: Path, next_id_lease: IdLease
+) -> None:
     write(folder, msgspec.json.encode(msgspec.structs.replace(note_of(folder), evidence=Evidence())))
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
 @pytest.mark.parametrize("name", [b"", b"\xff\xfe", b"no id"])
 async def test_damaged_name_of_the_folder_is_replaced(
-    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock, name: bytes
+    id_lease: IdLease, folder: Path, store: FakeStore, clock: FakeClock, name: bytes
 ) -> None:
     make_node_id(folder, name)
     store.leases.append(leased(clock))
 
-    lease = await keeper.take()
+    lease = await id_lease.take()
 
     assert len(lease.node) == 36
     assert (folder / "node-id").read_text() == lease.node
@@ -204,157 +206,157 @@ def make_node_id(folder: Path, name: bytes) -> None:
 
 
 async def test_slot_with_ids_far_ahead_of_the_clock_is_not_used(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
-    await keeper.take()
-    await keeper.renew(now_ms(clock) + 2 * CLOCKS_APART_MS_MAX)
-    keeper.let_go()
+    await id_lease.take()
+    await id_lease.renew(now_ms(clock) + 2 * CLOCKS_APART_MS_MAX)
+    id_lease.let_go()
 
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
 async def test_ids_of_a_killed_worker_are_not_made_again_though_the_clock_went_back(
-    died: SlotLease, successor: IdLease, clock: FakeClock, machine: FakeMachine
+    killed: SlotLease, next_id_lease: IdLease, clock: FakeClock, machine: FakeMachine
 ) -> None:
     clock.advance(30)
     killed_ms = now_ms(clock)
     machine.set_clock(-20_000)
 
-    again = await successor.recall()
+    again = await next_id_lease.recall()
 
     assert again
     assert again.last_issued_ms == killed_ms
 
 
-async def test_renewal_tells_the_store_the_newest_id(keeper: IdLease, store: FakeStore, clock: FakeClock) -> None:
+async def test_renewal_tells_the_store_the_newest_id(id_lease: IdLease, store: FakeStore, clock: FakeClock) -> None:
     store.leases.append(leased(clock))
-    first = await keeper.take()
+    first = await id_lease.take()
 
-    assert await keeper.renew(now_ms(clock) + 1)
-    assert await keeper.renew(now_ms(clock))  # a floor never sinks
+    assert await id_lease.renew(now_ms(clock) + 1)
+    assert await id_lease.renew(now_ms(clock))  # a floor never sinks
 
     assert [lease.last_issued_ms for lease in store.renewed] == [now_ms(clock) + 1] * 2
-    assert len({first.life, store.renewed[1].life, keeper.lease and keeper.lease.life}) == 3
+    assert len({first.life, store.renewed[1].life, id_lease.lease and id_lease.lease.life}) == 3
 
 
 async def test_renewal_of_unknown_outcome_is_known_to_the_next_life(
-    keeper: IdLease, successor: IdLease, folder: Path, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
-    await keeper.take()
+    await id_lease.take()
     store.slot_errors.append(StoreUnavailable())
     with pytest.raises(StoreUnavailable):
-        await keeper.renew(now_ms(clock))
+        await id_lease.renew(now_ms(clock))
     perhaps = note_of(folder).next_life
-    keeper.let_go()
+    id_lease.let_go()
 
-    assert await successor.recall()
-    assert await successor.renew(now_ms(clock))
+    assert await next_id_lease.recall()
+    assert await next_id_lease.renew(now_ms(clock))
 
     assert perhaps
-    assert successor.lease
-    assert successor.lease.life == perhaps
+    assert next_id_lease.lease
+    assert next_id_lease.lease.life == perhaps
 
 
 async def test_slot_lost_to_another_life_is_forgotten(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    first = await keeper.take()
+    first = await id_lease.take()
     store.slot_lost = True
 
-    assert not await keeper.renew(now_ms(clock))
-    assert keeper.lease is None
-    assert await successor.recall() is None
-    again = await keeper.take()
+    assert not await id_lease.renew(now_ms(clock))
+    assert id_lease.lease is None
+    assert await next_id_lease.recall() is None
+    again = await id_lease.take()
     assert again.slot == SLOT + 1
     assert again.node != first.node
 
 
 async def test_released_slot_is_not_remembered_and_its_floor_is_kept(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
-    await keeper.take()
+    await id_lease.take()
 
-    await keeper.release(now_ms(clock) + 5, 0.0)
-    keeper.let_go()
+    await id_lease.release(now_ms(clock) + 5, 0.0)
+    id_lease.let_go()
 
     assert [(lease.last_issued_ms, seconds) for lease, seconds in store.released] == [(now_ms(clock) + 5, 0.0)]
-    assert await successor.recall() is None
+    assert await next_id_lease.recall() is None
 
 
 async def test_slot_that_could_not_be_released_is_remembered(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases.append(leased(clock))
-    await keeper.take()
+    await id_lease.take()
     store.slot_errors.append(StoreUnavailable())
     with pytest.raises(StoreUnavailable):
-        await keeper.release(now_ms(clock) + 5, 0.0)
-    keeper.let_go()
+        await id_lease.release(now_ms(clock) + 5, 0.0)
+    id_lease.let_go()
 
-    again = await successor.recall()
+    again = await next_id_lease.recall()
 
     assert again
     assert again.last_issued_ms == now_ms(clock) + 5
 
 
-async def test_keepers_of_one_folder_share_its_name_and_no_slot(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+async def test_leases_of_one_folder_share_its_name_and_no_slot(
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    one = await keeper.take()
-    assert await successor.recall() is None
-    other = await successor.take()
+    one = await id_lease.take()
+    assert await next_id_lease.recall() is None
+    other = await next_id_lease.take()
 
     assert one.node == other.node
     assert one.slot != other.slot
 
 
 async def test_slot_of_a_live_worker_is_not_remembered_by_another_when_its_lock_was_deleted(
-    folder: Path, keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    folder: Path, id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     store.leases += [leased(clock), leased(clock, SLOT + 1)]
-    one = await keeper.take()
+    one = await id_lease.take()
     (folder / f"slot-{SLOT:04}.lock").unlink()
 
-    assert await successor.recall() is None
-    assert (await successor.take()).slot != one.slot
+    assert await next_id_lease.recall() is None
+    assert (await next_id_lease.take()).slot != one.slot
 
 
 async def test_slot_that_cannot_be_remembered_is_used_all_the_same(
-    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     (folder / f"slot-{SLOT:04}.json").mkdir(parents=True)
     store.leases.append(leased(clock))
 
-    assert (await keeper.take()).slot == SLOT
-    assert await keeper.renew(now_ms(clock))
+    assert (await id_lease.take()).slot == SLOT
+    assert await id_lease.renew(now_ms(clock))
 
 
 async def test_slot_whose_lock_cannot_be_had_is_given_back(
-    keeper: IdLease, folder: Path, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, folder: Path, store: FakeStore, clock: FakeClock
 ) -> None:
     (folder / f"slot-{SLOT:04}.lock").mkdir(parents=True)
     store.leases.append(leased(clock))
 
     with pytest.raises(OSError, match="directory"):
-        await keeper.take()
+        await id_lease.take()
 
     assert [lease.slot for lease, _ in store.released] == [SLOT]
 
 
 async def test_slot_whose_file_another_process_has_is_given_back(
-    keeper: IdLease, successor: IdLease, store: FakeStore, clock: FakeClock
+    id_lease: IdLease, next_id_lease: IdLease, store: FakeStore, clock: FakeClock
 ) -> None:
     """A restored table of slots may give out what a live worker of this folder has."""
     store.leases += [leased(clock), leased(clock)]
-    await keeper.take()
+    await id_lease.take()
 
     with pytest.raises(Exception, match="another process"):
-        await successor.take()
+        await next_id_lease.take()
 
     assert [lease.slot for lease, _ in store.released] == [SLOT]
 
@@ -370,9 +372,9 @@ async def test_disk_that_stands_still_does_not_stop_the_loop(
         may_end.wait()
         replace_file(path, content)
 
-    keeper = IdLease(folder, store, clock.now_us, machine, replace)
+    id_lease = IdLease(folder, store, clock.now_us, machine, replace)
     store.leases.append(SlotLease(SLOT, "", now_ms(clock) + int(LEASE_SECONDS * 1000), 0))
-    taking = asyncio.create_task(keeper.take())
+    taking = asyncio.create_task(id_lease.take())
     await begun.wait()  # the loop goes on meanwhile
     assert not taking.done()
     may_end.set()

@@ -1,4 +1,4 @@
-"""What ids a worker makes, as slots come and go."""
+"""The ids of a worker while slots come and go."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ PROVISIONAL_SLOT = LEASED_SLOTS_MAX + 3
 
 
 class Life:
-    """One of a worker: its identity at work, and what ids it was told to use."""
+    """One life of a worker: its running identity, and the ids that it is to use."""
 
     def __init__(self, folder: Path, store: FakeStore, clock: FakeClock, provisional_slot: int | None = None) -> None:
         self.slots = IdLease(folder, store, clock.now_us, FakeMachine(clock))
@@ -78,7 +78,7 @@ async def test_slot_is_leased_as_soon_as_the_database_is_there(
     assert [record.getMessage() for record in caplog.records] == ["no id slot"]
 
 
-async def test_reason_is_told(life: Life, store: FakeStore) -> None:
+async def test_reason_is_logged(life: Life, store: FakeStore) -> None:
     store.leases += [StoreError(ALL_LEASED) for _ in range(100)]
 
     life.begin()

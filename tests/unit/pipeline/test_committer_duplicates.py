@@ -36,7 +36,7 @@ def committed(store: FakeStore) -> list[list[str]]:
     return [call_ids(commit.batch) for commit in store.commits]
 
 
-async def test_repeats_are_left_out_and_answered(
+async def test_duplicates_are_left_out_and_answered(
     committer: Committer, store: FakeStore, dispatcher: FakeDispatcher, sample: Sample
 ) -> None:
     made = batch([keyed("call-1", b"1"), event("call-2"), keyed("call-3", b"3")])
@@ -51,7 +51,7 @@ async def test_repeats_are_left_out_and_answered(
     assert sample("ingest_events_stored_total") == 2
 
 
-async def test_batch_of_nothing_but_repeats_is_not_committed(committer: Committer, store: FakeStore) -> None:
+async def test_batch_of_duplicates_alone_is_not_committed(committer: Committer, store: FakeStore) -> None:
     store.errors.append(DuplicateKeys({0: True, 1: True}))
 
     assert await committer.commit(batch([keyed("call-1", b"1"), keyed("call-2", b"2")]), 0.0) == {}
@@ -69,10 +69,10 @@ async def test_another_event_under_the_same_key_is_refused(committer: Committer,
     assert committed(store) == [["call-1"]]
 
 
-async def test_twins_of_one_batch_fare_as_the_first_does(
+async def test_in_batch_duplicates_share_the_outcome_of_the_first(
     committer: Committer, store: FakeStore, sample: Sample
 ) -> None:
-    made = batch([keyed("call-1", b"1"), keyed("twin", b"1"), keyed("bad", b"2"), keyed("bad twin", b"2")])
+    made = batch([keyed("call-1", b"1"), keyed("duplicate", b"1"), keyed("bad", b"2"), keyed("bad duplicate", b"2")])
     store.poison = {"bad"}
 
     failures = await committer.commit(made, 0.0)
@@ -85,7 +85,7 @@ async def test_twins_of_one_batch_fare_as_the_first_does(
     assert sample("ingest_events_repeated_total") == 1
 
 
-async def test_twin_that_is_another_event_is_refused(committer: Committer, store: FakeStore) -> None:
+async def test_in_batch_duplicate_key_of_another_event_is_refused(committer: Committer, store: FakeStore) -> None:
     made = batch([keyed("call-1", b"1"), keyed("call-2", b"1", OTHER)])
 
     failures = await committer.commit(made, 0.0)
@@ -104,9 +104,9 @@ async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_t
 ) -> None:
     spool = FakeStore()
     store.gate.clear()
-    second_home = CommitTarget(spool, FakeSettler(), FakeRelay())
+    second_target = CommitTarget(spool, FakeSettler(), FakeRelay())
     limits = CommitterLimits(10.0, 10.0, spool_after_seconds=0.0)
-    committer = Committer(target, second_home, outage, dispatcher, limits, metrics, clock.monotonic)
+    committer = Committer(target, second_target, outage, dispatcher, limits, metrics, clock.monotonic)
     done = asyncio.create_task(committer.commit(batch([keyed("call-1", b"1")]), 0.0))
     await asyncio.sleep(0.01)  # past the limit
     store.gate.set()
@@ -116,7 +116,7 @@ async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_t
     assert committed(store) == [["call-1"]]
 
 
-async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
+async def test_spool_finds_its_own_duplicates_in_an_outage(
     target: CommitTarget,
     outage: Outage,
     dispatcher: FakeDispatcher,
@@ -127,9 +127,9 @@ async def test_in_an_outage_the_spool_tells_repeats_of_its_own(
     spool = FakeStore()
     store.errors.append(StoreUnavailable("away"))
     spool.errors.append(DuplicateKeys({0: True}))
-    second_home = CommitTarget(spool, FakeSettler(), FakeRelay())
+    second_target = CommitTarget(spool, FakeSettler(), FakeRelay())
     committer = Committer(
-        target, second_home, outage, dispatcher, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
+        target, second_target, outage, dispatcher, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
     )
     made: Batch = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
 
@@ -165,7 +165,7 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
     assert [commit.batch.ids for commit in store.commits] == [[made.ids[1]]]
 
 
-async def test_event_with_a_key_is_told_what_the_database_says_in_the_end(
+async def test_event_with_a_key_gets_the_final_answer_of_the_database(
     target: CommitTarget,
     outage: Outage,
     dispatcher: FakeDispatcher,
