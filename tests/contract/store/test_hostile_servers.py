@@ -57,7 +57,7 @@ async def test_what_was_acknowledged_is_there(hostile_mysql: MySQLServer) -> Non
 async def test_server_that_logs_statements_is_recognized(hostile_mysql: MySQLServer) -> None:
     database = HostileMySQL(hostile_mysql)
 
-    with pytest.raises(StoreUnavailable, match=r"binlog_format = STATEMENT.* set it to ROW or MIXED"):
+    with pytest.raises(StoreUnavailable, match=r"binlog_format = STATEMENT.* Set it to ROW or MIXED"):
         await database.migrate()
 
     hostile_mysql.query(f"GRANT SUPER ON *.* TO '{hostile_mysql.user}'@'%'")

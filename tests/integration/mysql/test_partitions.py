@@ -222,7 +222,7 @@ async def test_partitions_of_another_kind_are_named_and_left_alone(
 async def test_table_with_a_trigger_is_not_converted(database: MySQL) -> None:
     database.query("CREATE TRIGGER mine BEFORE INSERT ON call_event_logs FOR EACH ROW SET NEW.call_id = NEW.call_id")
 
-    with pytest.raises(StoreError, match="call_event_logs has trigger mine, which a partitioned table would not have"):
+    with pytest.raises(StoreError, match="call_event_logs has trigger mine, which a partitioned table cannot have"):
         await convert(database.url)
 
 
