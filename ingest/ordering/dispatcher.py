@@ -19,7 +19,7 @@ from ingest.ordering.commit_queue import CommitQueue, CommittedPart, PendingBatc
 from ingest.ordering.decisions import PendingDecisions
 from ingest.ordering.deferred import DeferredBatches
 from ingest.ordering.publish import OrderedPublish
-from ingest.ordering.recovery import OLDER_FIRST, PATIENCE_SECONDS, Recovery
+from ingest.ordering.recovery import LONG_PATIENCE_SECONDS, OLDER_FIRST, PATIENCE_SECONDS, Recovery
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.pipeline.commit_target import CommitTarget
@@ -28,9 +28,6 @@ from ingest.tasks import Background
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
-LONG_PATIENCE_SECONDS = 1.75
-"""The patience of a worker that has just begun to defer spooled events. If the database is away, too, it cannot tell
-other workers that newer events must wait. A stalled disk recovers soon. Clients of a long outage wait less."""
 TOO_SLOW = f"RabbitMQ has not confirmed within {PATIENCE_SECONDS:g} s"
 OWN_LEASE_SECONDS = 86_400.0
 """Only the worker itself publishes its spooled entries while it lives. The next owner of the spool ends the leases."""
@@ -57,8 +54,7 @@ class OrderedDispatcher(Dispatcher):
         """Parts that are being published, or wait in memory for that, by first id."""
         self._deferring = False
         """The worker publishes only deferred batches, because it could not publish one of its own."""
-        self._patient_until = 0.0
-        """A time of the loop's clock."""
+        self._patient_until = 0.0  # a time of the loop's clock
         self._background = Background()
         publish, stop_publishing = self._ordered.publish_spooled, partial(self._defer_all, OLDER_FIRST)
         self._deferred = DeferredBatches(store, spool, publish, stop_publishing, limits.lease_seconds, monotonic)
@@ -120,7 +116,6 @@ class OrderedDispatcher(Dispatcher):
             super()._begin()
 
     async def _leave_to_relays(self, parts: Sequence[CommittedPart]) -> bool:
-        """Return whether relay mode is on, in which these parts are left to the relays."""
         try:
             return await self._deferred.leave_to_relays(parts)
         except StoreError as exc:

@@ -15,6 +15,9 @@ log = logging.getLogger("ingest.dispatcher")
 
 PATIENCE_SECONDS = 0.25
 """A client that waits longer for the stream is answered without it: clients time out soon after."""
+LONG_PATIENCE_SECONDS = 1.75
+"""The patience of a worker that has just begun to defer spooled events. If the database is away, too, it cannot tell
+other workers that newer events must wait. A stalled disk recovers soon. Clients of a long outage wait less."""
 PAUSE_SECONDS = 0.05
 OLDER_FIRST = "older events are to be published first"
 

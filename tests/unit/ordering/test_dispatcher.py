@@ -8,8 +8,8 @@ import pytest
 from ingest.errors import BrokerUnavailable, NotConfirmed, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.ordering.commit_queue import CommitQueue
-from ingest.ordering.dispatcher import LONG_PATIENCE_SECONDS, OWN_LEASE_SECONDS, OrderedDispatcher
-from ingest.ordering.recovery import PATIENCE_SECONDS
+from ingest.ordering.dispatcher import OWN_LEASE_SECONDS, OrderedDispatcher
+from ingest.ordering.recovery import LONG_PATIENCE_SECONDS, PATIENCE_SECONDS
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import DispatcherLimits
