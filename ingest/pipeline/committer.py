@@ -1,14 +1,14 @@
 """Decides where a batch is committed: in the database, or in the spool while the database is away."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
 from ingest.clock import Monotonic
 from ingest.deadlines import deadline
-from ingest.errors import BatchRefused, IdsTaken, RowRefused, StoreError, StoreUnavailable
+from ingest.errors import BatchRefused, IdsTaken, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, duplicates_within, without
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher
@@ -60,7 +60,13 @@ class Committer:
         self._targets = TargetCommitter(dispatcher, None if spool else outage, metrics, monotonic)
         isolate_seconds = limits.spool_after_seconds if spool else limits.isolate_timeout_seconds
         self._refused_rows = RefusedRows(
-            database, self._targets, self._fall_back, self._record, isolate_seconds, metrics
+            database,
+            self._targets,
+            self._commit_to_database,
+            self._fall_back,
+            self._record,
+            isolate_seconds,
+            metrics,
         )
         self._waiting = Background()
 
@@ -109,7 +115,7 @@ class Committer:
             reason = exc
         self._metrics.refused_commits.labels(reason.code).inc()
         if isinstance(reason, BatchRefused):
-            return await self._commit_unrefused(batch, reason)
+            return await self._refused_rows.commit_others(batch, reason)
         return await self._give_up(batch, reason)
 
     def _deadline(self, batch: Batch) -> AbstractAsyncContextManager[None]:
@@ -141,30 +147,9 @@ class Committer:
         try:
             return await self._targets.commit(batch, self._database)
         except BatchRefused as exc:
-            return await self._commit_unrefused(batch, exc)
+            return await self._refused_rows.commit_others(batch, exc)
         except StoreError as exc:
             return await self._give_up(batch, exc)
-
-    async def _commit_unrefused(self, batch: Batch, reason: BatchRefused) -> Failures:
-        """Commit all events but those that the database refuses."""
-        if isinstance(reason, RowRefused):
-            if reason.rows:
-                return await self._commit_without(batch, reason.rows)
-            if len(batch) == 1:
-                return {id(batch.events[0]): reason}
-        if len(batch) == 1:  # nothing proves that the database would take another event
-            return await self._give_up(batch, reason)
-        return await self._refused_rows.isolate(batch, reason)
-
-    async def _commit_without(self, batch: Batch, refused: Mapping[int, str]) -> Failures:
-        """Commit all events but those that the database is known to refuse: id → reason."""
-        positions = {at: event_id for at, event_id in enumerate(batch.ids) if event_id in refused}
-        failures: dict[int, StoreError] = {
-            id(batch.events[at]): RowRefused(refused[event_id]) for at, event_id in positions.items()
-        }
-        if rest := without(batch, positions):
-            failures.update(await failures_or_all(rest, self._commit_to_database(rest)))
-        return failures
 
     async def _give_up(self, batch: Batch, reason: StoreError) -> Failures:
         """Record an outage, and commit the batch to the spool.
