@@ -72,7 +72,7 @@ async def test_tail_keeps_what_it_prints_in_the_stream(service: ServiceProcess) 
 def test_tail_ends_when_no_message_comes_in_time(service: ServiceProcess) -> None:
     ran = service.command("tail", "--limit", "1", "--timeout", "2", check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert "0 of 1 messages came" in ran.stderr
+    assert "0 of 1 messages arrived" in ran.stderr
 
 
 def test_commands_declare_no_stream(tmp_path: Path, settings: dict[str, str], stream: Stream) -> None:
