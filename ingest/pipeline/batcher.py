@@ -41,6 +41,7 @@ class Batcher:
         self._committer = committer
         self._writers_max = limits.writers
         self._metrics = metrics
+        self._count_failure = metrics.background_failures.labels("writer").inc
         self._now_us = now_us
         self._monotonic = monotonic
         self._ids: IdGenerator | None = None
@@ -53,8 +54,7 @@ class Batcher:
         return self._queue.events
 
     def start(self) -> None:
-        count = self._metrics.background_failures.labels("writer").inc
-        self._writers = [supervise(self._write, f"writer-{n}", count) for n in range(self._writers_max)]
+        self._writers = [supervise(self._write, f"writer-{n}", self._count_failure) for n in range(self._writers_max)]
 
     def use_ids(self, ids: IdGenerator | None) -> None:
         """Give events ids of this generator from now on. None closes the queue."""
@@ -90,6 +90,7 @@ class Batcher:
             raise
         except Exception:
             log.exception("commit failed unexpectedly", extra={"events": len(group.events)})
+            self._count_failure()
             self._fail(group, StoreError())
 
     async def _commit(self, group: Group) -> None:

@@ -157,13 +157,15 @@ async def test_slow_commit_is_waited_for_in_relay_mode(
 ) -> None:
     store.gate.clear()
     made = batch(3)
-    committing = asyncio.create_task(committer.commit(made, 0.0))
+    answers: list[Failures] = []
+    committing = asyncio.create_task(committer.commit_and_answer(made, 0.0, answers.append))
 
     await until(lambda: store.tried)
     publisher.problem = "away"  # only since the commit was begun
     await asyncio.sleep(3 * SPOOL_AFTER_SECONDS)
     assert not committing.done()
-    committing.cancel()
-    await asyncio.wait([committing])
+    store.gate.set()
+    await committing
 
-    assert spool_store.tried == []
+    await until(lambda: answers == [{}])
+    assert ([commit.batch for commit in store.commits], spool_store.tried) == ([made], [])

@@ -29,7 +29,7 @@ def committed(store: FakeStore) -> list[str]:
 
 
 async def test_writer_whose_dispatcher_fails_answers_and_goes_on(
-    start_batcher: StartBatcher, dispatcher: FakeDispatcher
+    start_batcher: StartBatcher, dispatcher: FakeDispatcher, sample: Sample
 ) -> None:
     dispatcher.errors.append(RuntimeError("unexpected"))
     batcher = start_batcher(writers=1)
@@ -39,6 +39,7 @@ async def test_writer_whose_dispatcher_fails_answers_and_goes_on(
 
     assert [type(one) for one in first.values()] == [StoreError]
     assert set(second.values()) == {None}
+    assert sample("ingest_background_failures_total", task="writer") == 1
 
 
 async def test_batch_whose_ids_other_events_have_is_committed_with_others(
@@ -165,7 +166,11 @@ async def test_store_failure_is_every_waiters(
 
 
 async def test_unexpected_error_is_answered_and_the_writer_goes_on(
-    start_batcher: StartBatcher, store: FakeStore, dispatcher: FakeDispatcher, caplog: pytest.LogCaptureFixture
+    start_batcher: StartBatcher,
+    store: FakeStore,
+    dispatcher: FakeDispatcher,
+    sample: Sample,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     batcher = start_batcher()
     store.errors.append(ZeroDivisionError("a bug"))
@@ -174,6 +179,7 @@ async def test_unexpected_error_is_answered_and_the_writer_goes_on(
 
     assert type(failure) is StoreError
     assert "commit failed unexpectedly" in caplog.text
+    assert sample("ingest_background_failures_total", task="writer") == 1
     assert await outcomes(batcher, [event("second")]) == {"second": None}
     assert [call_ids(batch) for batch in dispatcher.dispatched] == [["second"]]
 
