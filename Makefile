@@ -76,10 +76,11 @@ servers:        ## install missing Debian packages of the test servers
 sid-servers:    ## create a chroot with MySQL 9 and RabbitMQ 4 of Debian unstable, in the user's cache
 	@bash tests/setup/sid-servers.sh
 
-check: install-dev  ## check lint, formatting and types
+check: install-dev  ## check lint, formatting, types and plain English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/plain_english.py
 
 format: install-dev  ## format the code
 	$(BIN)/ruff check --fix .

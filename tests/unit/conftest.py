@@ -96,7 +96,7 @@ def sample(registry: CollectorRegistry, metrics: Metrics) -> Sample:
 async def batcher(
     target: CommitTarget, outage: Outage, dispatcher: FakeDispatcher, metrics: Metrics, clock: FakeClock
 ) -> AsyncIterator[Batcher]:
-    """What the endpoints need behind them: one writer, and all that is queued in one commit."""
+    """The batcher behind the handlers: one writer, which commits all queued events at once."""
     limits = BatcherLimits(
         batch_events_max=QUEUE_EVENTS_MAX,
         batch_bytes_max=100_000,
