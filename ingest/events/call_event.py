@@ -18,7 +18,7 @@ Duration = Annotated[int, msgspec.Meta(ge=0, le=DURATION_SECONDS_MAX)]
 
 
 class CallEvent(msgspec.Struct, gc=False):
-    """Other fields are kept in the payload, unread."""
+    """The fields that the service reads. All other fields are kept in the payload."""
 
     call_id: Text255
     from_number: Text128
