@@ -82,6 +82,8 @@ class Admission:
         response = response_to(error).having((REQUEST_ID, request_id))
         self.count_response(way, response.status)
         fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
+        if response.status >= 500:
+            fields["reason"] = str(error)
         log.info("request refused", extra=fields)
         if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
             await self._delay()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from ingest.clock import NowUs
+from ingest.clock import Monotonic
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack, unpack
@@ -31,13 +31,13 @@ loaded while it runs."""
 class SpoolStore:
     """Implements `ingest.outbox.base.Outbox`. Every method raises `StoreError`."""
 
-    def __init__(self, files: SpoolFiles, timeout_seconds: float, limits: SpoolLimits, now_us: NowUs) -> None:
+    def __init__(self, files: SpoolFiles, timeout_seconds: float, limits: SpoolLimits, monotonic: Monotonic) -> None:
         self._timeout_seconds = timeout_seconds
         self._limits = limits
-        self._now_us = now_us
+        self._monotonic = monotonic
         self._journal = Journal(files, limits.segment_bytes)
         self._index = self._journal.index
-        self._upkeep = Upkeep(self._journal, limits, now_us)
+        self._upkeep = Upkeep(self._journal, limits, monotonic)
         self._thread = DiskThread(f"spool-{files.number}")
         self._run = self._thread.run
         self._unloaded: Loader | None = None
@@ -192,4 +192,4 @@ class SpoolStore:
             raise
 
     def _lease_until(self, seconds: float) -> int:
-        return self._now_us() // 1000 + int(seconds * 1000)
+        return int((self._monotonic() + seconds) * 1000)

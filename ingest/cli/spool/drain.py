@@ -53,7 +53,7 @@ async def _drain(settings: Settings, unpublished: UnpublishedCounter, metrics: M
     limits = SpoolLimits(settings.spool_bytes_max, 0, settings.lease_seconds, published_first=ordered)
     folder = settings.data_dir / "spool"
     database = make_store(settings)
-    spool = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
+    spool = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, time.monotonic)
     outage = Outage(COMMIT, time.monotonic)
     adoption = Adoption(folder, spool)
     identity = Identity(IdLease(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)

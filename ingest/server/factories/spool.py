@@ -1,5 +1,7 @@
 """Makes the spool and the identity of a worker from the settings."""
 
+import time
+
 from ingest.clock import unix_us
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.files.lock_watch import LockWatch
@@ -47,7 +49,7 @@ def make_spool(
         published_first=keeps_order(settings),
     )
     folder = settings.data_dir / "spool"
-    store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, unix_us)
+    store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, time.monotonic)
     locks.add(lambda: store.files.lock)
     relay = publishing.spool_relay(store)
     poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics

@@ -20,7 +20,10 @@ CREATE TABLE refused (first_id INTEGER NOT NULL, count INTEGER NOT NULL, reason 
     segment INTEGER NOT NULL, place INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE keys (digest BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, event_id INTEGER NOT NULL) WITHOUT ROWID;
 """
-"""A record's lease ends at a time in Unix milliseconds. The lease of a published record is NULL."""
+"""A record's lease ends at a time in milliseconds of the monotonic clock: a clock that is set back prolongs no lease.
+
+The lease of a published record is NULL. Leases are only in memory, so they end with their process.
+"""
 ROW = "first_id, count, lease_until, segment, place, size"
 REFUSED_ROW = "first_id, count, reason, segment, place, size"
 """The last three columns of both are a `Place`; its offset is in the column `place`."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ingest.clock import NowUs
+from ingest.clock import Monotonic
 from ingest.errors import SpoolFull
 from ingest.spool.files import damaged, take_spool
 from ingest.spool.records import SpoolLimits, Usage
@@ -26,13 +26,13 @@ SHOWN_SECONDS = 300.0
 class Upkeep:
     """Runs in the journal's thread. All methods raise `OSError`."""
 
-    def __init__(self, journal: Journal, limits: SpoolLimits, now_us: NowUs) -> None:
+    def __init__(self, journal: Journal, limits: SpoolLimits, monotonic: Monotonic) -> None:
         self._journal = journal
         self._log = journal.log
         self._limits = limits
-        self._now_us = now_us
+        self._monotonic = monotonic
         self._problem: str | None = None
-        self._problem_until_us = 0
+        self._problem_until = 0.0
 
     def usage(self) -> Usage:
         return msgspec.structs.replace(self._journal.index.usage, file_bytes=self._log.size)
@@ -59,7 +59,7 @@ class Upkeep:
         self._restore(self._log.segments)
         if kept := damaged(self._log.files.folder):
             return f"{len(kept)} files hold damage: see `ingest spool verify`"
-        return self._problem if self._now_us() < self._problem_until_us else None
+        return self._problem if self._monotonic() < self._problem_until else None
 
     def give_room_back(self) -> None:
         """Free the memory of an empty index, and the disk space of files in which little is still needed."""
@@ -89,7 +89,7 @@ class Upkeep:
 
     def _report(self, lost: Sequence[Segment]) -> None:
         self._problem = "files of the spool were deleted or moved while in use"
-        self._problem_until_us = self._now_us() + int(SHOWN_SECONDS * 1e6)
+        self._problem_until = self._monotonic() + SHOWN_SECONDS
         names = [segment.path.name for segment in lost]
         log.error(self._problem, extra={"files": names, "kept": "all, written anew"})
 

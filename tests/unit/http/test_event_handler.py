@@ -1,6 +1,7 @@
 """The fast path, called as Granian calls it, with a store in memory."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -111,6 +112,18 @@ async def test_event_is_accepted_again_after_a_database_failure(handler: EventHa
     assert answered.status == 500
     assert message_of(answered) == "The database is unavailable. The event was not acknowledged; retry."
     assert (await post(handler, body())).status == 200
+
+
+async def test_log_says_why_the_service_refused(
+    handler: EventHandler, store: FakeStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ingest.requests")
+    store.errors.append(StoreUnavailable("the disk is slow"))
+    await post(handler, body())
+    await post(handler, b"{")
+
+    refused = [record for record in caplog.records if record.message == "request refused"]
+    assert [getattr(record, "reason", None) for record in refused] == ["the disk is slow", None]
 
 
 async def test_event_that_the_database_refuses_is_invalid_and_its_neighbors_are_stored(

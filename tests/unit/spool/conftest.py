@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(clock: FakeClock) -> Opened:
-    return lambda file: SpoolStore(file, 5.0, LIMITS, clock.now_us)
+    return lambda file: SpoolStore(file, 5.0, LIMITS, clock.monotonic)
 
 
 @pytest.fixture

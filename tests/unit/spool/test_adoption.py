@@ -103,7 +103,7 @@ async def test_what_does_not_fit_waits_until_there_is_room(
     """A worker that adopted all of a dead worker's records would have no room for new events."""
     first_ids = await leave(folder, opened)
     size = sum(path.stat().st_size for path in segments_of(folder, 1))
-    own = SpoolStore(take_spool(folder), 5.0, msgspec.structs.replace(LIMITS, bytes_max=size + 200), clock.now_us)
+    own = SpoolStore(take_spool(folder), 5.0, msgspec.structs.replace(LIMITS, bytes_max=size + 200), clock.monotonic)
     assert own.files.number == 1
     await own.start()
     last = await leave(folder, opened, 1, slot=2)

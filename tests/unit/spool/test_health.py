@@ -19,7 +19,7 @@ async def test_gauges_tell_what_is_there_while_the_disk_is_low(
     folder: Path, clock: FakeClock, metrics: Metrics, sample: Sample
 ) -> None:
     limits = msgspec.structs.replace(LIMITS, free_bytes_min=1 << 60)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     watch = SpoolWatch(spool, Outage(COMMIT, clock.monotonic), metrics, clock.now_us)
     made = batch(3)
     await spool.add([Record(made.first_id, 3, None, b"packed")])

@@ -7,13 +7,13 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ingest.clock import unix_us
 from ingest.errors import SpoolFull, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.spool.files import segments_of, spools, take_spool
@@ -120,7 +120,7 @@ async def test_lock_that_another_worker_has_by_now_is_left_to_it(
     assert spools(folder) == [1]
     await spool.close()
     assert await found_by_the_next(folder, opened) == []  # the lowest free one is the other's
-    second = SpoolStore(take_spool(folder), 5.0, LIMITS, unix_us)
+    second = SpoolStore(take_spool(folder), 5.0, LIMITS, time.monotonic)
     await second.close()
 
 
@@ -202,7 +202,7 @@ def commit_for_ever(folder: Path, acknowledged_file: Path) -> None:
     """Writes the number of each batch that is acknowledged."""
 
     async def work() -> None:
-        spool = SpoolStore(take_spool(folder), 5.0, LIMITS, unix_us)
+        spool = SpoolStore(take_spool(folder), 5.0, LIMITS, time.monotonic)
         await spool.start()
         for one in range(100_000):
             await keep(spool, one)

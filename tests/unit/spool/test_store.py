@@ -103,6 +103,18 @@ async def test_oldest_are_taken_first(spool: SpoolStore) -> None:
     assert taken == sorted(first_ids)[:2]
 
 
+async def test_clock_that_is_set_back_prolongs_no_lease(spool: SpoolStore, clock: FakeClock) -> None:
+    await spool.commit(batch(1), lease_seconds=30.0, settled=())
+    clock.us -= 3600 * 1_000_000
+    assert await spool.take_oldest(10) == []
+
+    clock.advance(30.0)
+
+    assert await spool.claim(10, lease_seconds=30.0) == [batch(1).first_id]
+    clock.advance(30.0)
+    assert len(await spool.take_oldest(10)) == 1
+
+
 async def test_usage_follows_what_comes_and_goes(spool: SpoolStore, folder: Path, opened: Opened) -> None:
     await keep(spool, 0, of=3)
     await keep(spool, 1, of=2)
@@ -125,7 +137,7 @@ async def used(spool: SpoolStore) -> Usage:
 
 async def test_full_spool_takes_nothing_and_keeps_what_it_has(folder: Path, clock: FakeClock) -> None:
     limits = SpoolLimits(bytes_max=HEAD_BYTES + RECORD_BYTES + 250, free_bytes_min=1, lease_seconds=1.0)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     await keep(spool, 0)
 
     with pytest.raises(SpoolFull, match="spool is full"):
@@ -139,7 +151,7 @@ async def test_full_spool_takes_nothing_and_keeps_what_it_has(folder: Path, cloc
 
 async def test_spool_leaves_the_disk_the_room_that_others_need(folder: Path, clock: FakeClock) -> None:
     limits = SpoolLimits(bytes_max=1_000_000, free_bytes_min=1 << 60, lease_seconds=1.0)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
 
     with pytest.raises(SpoolFull, match="bytes free"):
         await keep(spool)
@@ -171,7 +183,7 @@ async def test_closed_spool_says_so(folder: Path, opened: Opened) -> None:
 
 async def test_files_go_with_what_is_in_them(folder: Path, clock: FakeClock) -> None:
     limits = msgspec.structs.replace(LIMITS, bytes_max=SEGMENT_BYTES_MIN)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     await spool.add([Record(number, 1, None, os.urandom(1000)) for number in range(1, 9)])
     for number in range(11, 19):
         await spool.add([Record(number, 1, None, os.urandom(1000))])
@@ -189,7 +201,7 @@ async def test_files_go_with_what_is_in_them(folder: Path, clock: FakeClock) -> 
 
 async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder: Path, clock: FakeClock) -> None:
     limits = msgspec.structs.replace(LIMITS, bytes_max=SEGMENT_BYTES_MIN)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     for number in range(1, 41):
         await spool.add([Record(number, 1, None, os.urandom(1000))])
     stays, *records = await spool.after(0, 100)
@@ -201,7 +213,7 @@ async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder
 
     assert (await spool.usage()).file_bytes < 3 * SEGMENT_BYTES_MIN
     await spool.close()
-    again = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    again = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     await again.start()
     assert await again.after(0, 100) == [stays]
     assert [refused.first_id for refused in await again.refused()] == [77]
@@ -211,7 +223,7 @@ async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder
 async def test_where_the_order_matters_nothing_is_moved_before_it_is_published(folder: Path, clock: FakeClock) -> None:
     """From the database's outbox others could publish it out of order."""
     limits = msgspec.structs.replace(LIMITS, published_first=True)
-    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.now_us)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
     await spool.start()
     first, second = [await keep(spool, number) for number in range(2)]
     assert await spool.take_oldest(10) == []
