@@ -19,6 +19,7 @@ ROWS = "SELECT id, call_id FROM call_event_logs"
 PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 MESSAGES = "SELECT message_id, body FROM messages"
+FILL_MESSAGES_MAX = 1000
 QUIET_SECONDS = 0.5
 """A queue is empty if its own count is zero, and it sends nothing for this time."""
 
@@ -79,6 +80,18 @@ def declare_full_queue(amqp_url: str, queue: str, messages_max: int) -> None:
     arguments = {"x-queue-type": "quorum", "x-max-length": messages_max, "x-overflow": "reject-publish"}
     with channel_to(amqp_url) as channel:
         channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def fill_queue(amqp_url: str, queue: str) -> None:
+    """Publish until the queue refuses a message: it takes a few above its limit when they come at once."""
+    with channel_to(amqp_url) as channel:
+        channel.confirm_delivery()
+        try:
+            for number in range(FILL_MESSAGES_MAX):
+                channel.basic_publish("", queue, b"{}", pika.BasicProperties(message_id=str(number)))
+        except pika.exceptions.NackError:
+            return
+    raise AssertionError(f"the queue has taken {FILL_MESSAGES_MAX} messages")
 
 
 def delete_queue(amqp_url: str, queue: str) -> None:

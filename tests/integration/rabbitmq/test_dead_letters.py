@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tests.conftest import StartService
 from tests.exposition import scrape
-from tests.faults.harness.reading import declare_full_queue, delete_queue, take_messages
+from tests.faults.harness.reading import declare_full_queue, delete_queue, fill_queue, take_messages
 from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body
@@ -23,6 +23,7 @@ def test_refused_event_becomes_a_dead_letter_and_comes_back(
 ) -> None:
     url, queue = full_settings["BROKER_URL"], full_settings["QUEUE"]
     declare_full_queue(url, queue, 1)
+    fill_queue(url, queue)
     service = start_service(DEAD_LETTER_SECONDS=REFUSED_SECONDS, RELAY_POLL_SECONDS="0.2", LEASE_SECONDS="2")
     service.wait_for_status("ready")
     assert dead(service) == ["There are no dead letters."]
