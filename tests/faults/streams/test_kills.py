@@ -71,8 +71,11 @@ FAULTS: dict[str, Callable[[Nodes, Form], None]] = {
 
 
 OF_SHORT_FORM = ("kill -9 of RabbitMQ",)
+FAULT_SECONDS_MAX = 1500.0
+"""Ten outages of a minute each, and the time to recover after each."""
 
 
+@pytest.mark.timeout(FAULT_SECONDS_MAX)
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, marks=() if fault in OF_SHORT_FORM else pytest.mark.long) for fault in FAULTS]
 )
