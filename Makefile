@@ -54,7 +54,7 @@ test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL a
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
-faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (up to an hour); FLAVOUR=sid for real MySQL
+faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
 alerts: install-dev servers  ## fire every alert by its fault, and run a healthy service for ten minutes without an alert (20 min)

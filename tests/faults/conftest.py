@@ -15,7 +15,7 @@ REPORT = pytest.StashKey[Report]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, and long outages (up to an hour)")
+    parser.addoption(OPTION, action="store_true", help="ten rounds of each kill, and long outages (80 min)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
