@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeAlias, TypeVar
 
@@ -46,6 +47,24 @@ async def _supervised(run: BackgroundTask, name: str, count: Callable[[], None],
             count()
         await asyncio.sleep(jittered(pause))
         pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+
+def repeat_in_thread(work: Callable[[], None], seconds: float, name: str, count: Callable[[], None]) -> None:
+    """Call `work` at this interval in a thread, until the process ends. This is for a process without an event loop.
+
+    After an exception of `work`, `count` is called, and the next call comes at its time.
+    """
+    threading.Thread(target=_repeat, args=(work, seconds, name, count), name=name, daemon=True).start()
+
+
+def _repeat(work: Callable[[], None], seconds: float, name: str, count: Callable[[], None]) -> None:
+    never = threading.Event()
+    while not never.wait(seconds):
+        try:
+            work()
+        except Exception:
+            log.exception("a background task failed; it starts again", extra={"task": name, "pause_seconds": seconds})
+            count()
 
 
 def raise_if_cancelled(exc: BaseException) -> None:

@@ -6,8 +6,6 @@ People and cleaners of old files delete lock files or their folders. The worker 
 import asyncio
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,16 +103,3 @@ class LockWatch:
             self._lost[path] = reason
             extra = {"path": path, "reason": reason, "do": "repair the data folder, then restart the service"}
             log.error("a file was deleted or replaced, and cannot be restored", extra=extra)
-
-
-def watch_in_thread(held: FileLock) -> None:
-    """Watch the lock of a process without an event loop until the process ends."""
-    watch = LockWatch(time.monotonic)
-    watch.add(lambda: held)
-    threading.Thread(target=_watch_forever, args=(watch,), name="locks", daemon=True).start()
-
-
-def _watch_forever(watch: LockWatch) -> None:
-    while True:
-        watch.look()
-        time.sleep(LOOK_SECONDS)

@@ -35,18 +35,20 @@ class RetentionScheduler:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(jittered(self._check_seconds))
+            failed = True
             try:
                 await self.check()
+                failed = False
             except StoreError as exc:
-                self._metrics.retention_failures.inc()
                 log.warning(
                     "retention failed",
                     extra={"reason": str(exc), "kept": "the days that are due; the next check tries again"},
                 )
             except Exception:
-                self._metrics.retention_failures.inc()
                 log.exception("retention failed unexpectedly; the next check tries again")
                 self._metrics.background_failures.labels("retention").inc()
+            self._metrics.retention_failures.inc(failed)
+            self._metrics.check_failing.labels("retention").set(failed)
 
     async def check(self) -> None:
         """Create and drop days, unless another process is at it. Raises `StoreError`."""

@@ -15,9 +15,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
 from granian.server.mp import MPServer
+from prometheus_client import Counter
 
 from ingest.auth.tokens import warning_about
-from ingest.files.lock_watch import watch_in_thread
+from ingest.files.lock_watch import LOOK_SECONDS, LockWatch
+from ingest.files.locks import FileLock
 from ingest.http.openapi_schemas import EXAMPLE
 from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
@@ -25,9 +27,10 @@ from ingest.server.factories.store import make_store
 from ingest.server.file_owner import root_warning
 from ingest.server.listen_address import check_free, literal
 from ingest.server.signals import obey_in_forked
-from ingest.server.tls import Certificates, Renewals, TlsContext
-from ingest.server.watchdog import watch
+from ingest.server.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
+from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
+from ingest.tasks import repeat_in_thread
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config
 
@@ -52,10 +55,8 @@ def serve(settings: Settings) -> None:
     certificates = Certificates(settings) if settings.tls_cert else None
     make_store(settings)  # reports a wrong URL once, before the workers start
     metric_files(settings).clear()
-    watch_in_thread(owner)
+    failures = _watch(settings, owner)
     obey_in_forked()
-    if settings.watchdog_seconds:
-        watch(beats_folder(settings), settings.watchdog_seconds)
     if settings.server_metrics_port:
         # Granian's exporter starts threads before the workers. A worker forked then may never accept a connection.
         multiprocessing.set_start_method("spawn")
@@ -68,13 +69,28 @@ def serve(settings: Settings) -> None:
     elif warning := warning_about(settings.api_tokens):
         log.warning(warning)  # after `make_server`, which sets up the log
     if certificates:
-        Renewals(certificates).watch(lambda: _replace_workers(server))
+        renewals = Renewals(certificates, lambda: _replace_workers(server))
+        repeat_in_thread(renewals.check, WATCH_SECONDS, "tls-files", failures.labels("tls-files").inc)
     while _gave_up(server):
         log.error("several workers died within seconds; the service starts again", extra={"pause": PAUSE_SECONDS})
         time.sleep(PAUSE_SECONDS)
         if server.interrupt_signal:
             return  # a signal came during the pause
         server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+
+
+def _watch(settings: Settings, owner: FileLock) -> Counter:
+    """Watch the data folder and the workers, in threads. Return the counter of failures, by thread."""
+    files = metric_files(settings)
+    failures = files.supervisor_failures()
+    locks = LockWatch(time.monotonic)
+    locks.add(lambda: owner)
+    locks.add_files(settings.run_dir / "metrics", files.restore)
+    repeat_in_thread(locks.look, LOOK_SECONDS, "locks", failures.labels("locks").inc)
+    if settings.watchdog_seconds:
+        watchdog = Watchdog(beats_folder(settings), settings.watchdog_seconds, kill, time.monotonic)
+        repeat_in_thread(watchdog.check, CHECK_SECONDS, "watchdog", failures.labels("watchdog").inc)
+    return failures
 
 
 def _replace_workers(server: AbstractServer[Any]) -> None:

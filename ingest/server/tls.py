@@ -8,7 +8,6 @@ import logging
 import os
 import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -78,13 +77,14 @@ class Certificates:
 class Renewals:
     """Asks for new workers when the files have changed and match."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, replace_workers: Callable[[], object]) -> None:
         self._certificates = certificates
+        self._replace_workers = replace_workers
         self._served = certificates.generation
         self._problem: str | None = None
 
-    def check(self) -> bool:
-        """Return whether the workers serve an older certificate than the files hold. A problem is logged once."""
+    def check(self) -> None:
+        """Replace the workers if the files hold another certificate than they serve. A problem is logged once."""
         try:
             self._certificates.refresh()
             self._problem = None
@@ -95,24 +95,11 @@ class Renewals:
                     extra={"reason": str(exc), "kept": "the service keeps the last certificate"},
                 )
             self._problem = str(exc)
-        renewed = self._certificates.generation != self._served
-        self._served = self._certificates.generation
-        if renewed:
+        generation = self._certificates.generation
+        if generation != self._served:
             log.info("the TLS files have changed; workers are replaced one by one")
-        return renewed
-
-    def watch(self, replace_workers: Callable[[], object]) -> None:
-        """Check the files each second, in a thread, until this process ends."""
-        threading.Thread(target=self._check_for_ever, args=(replace_workers,), name="tls-files", daemon=True).start()
-
-    def _check_for_ever(self, replace_workers: Callable[[], object]) -> None:
-        while True:
-            time.sleep(WATCH_SECONDS)
-            try:
-                if self.check():
-                    replace_workers()
-            except Exception:
-                log.exception("the TLS files could not be checked; the service tries again")
+            self._replace_workers()
+            self._served = generation
 
 
 def check_tls(settings: Settings, copies: Mapping[str, str] | None = None) -> str:

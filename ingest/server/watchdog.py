@@ -11,8 +11,6 @@ import re
 import signal
 import stat
 import struct
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -119,22 +117,7 @@ def _read(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def watch(folder: Path, limit_seconds: float) -> None:
-    """Watch the workers in a thread until this process ends."""
-    watchdog = Watchdog(folder, limit_seconds, kill, time.monotonic)
-    threading.Thread(target=_check_for_ever, args=(watchdog,), name="watchdog", daemon=True).start()
-
-
 def kill(pid: int) -> None:
     """Kill a worker. Raises `ChildProcessError` for any other process, so a wrong file name does no harm."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     os.kill(pid, signal.SIGKILL)
-
-
-def _check_for_ever(watchdog: Watchdog) -> None:
-    while True:
-        time.sleep(CHECK_SECONDS)
-        try:
-            watchdog.check()
-        except Exception:
-            log.exception("the watchdog could not check the workers; it tries again")

@@ -129,3 +129,5 @@ class Health:
         self._metrics.database_up.set(self._database == "ok")
         self._metrics.broker_up.set(self._publisher.ready)
         self._metrics.broker_blocked.set(await self._publisher.blocked())
+        for name, check in self._checks.items():
+            self._metrics.check_failing.labels(name).set(check() is not None)

@@ -25,9 +25,15 @@ class _Definitions:
     def histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS) -> BatchHistogram:
         return BatchHistogram(name, text, labels, buckets=buckets, registry=self._registry)
 
-    def gauge(self, name: str, text: str, mode: Literal["livesum", "livemax", "livemin"]) -> Gauge:
+    def gauge(self, name: str, text: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
         """`mode` says how the values of live workers are combined."""
-        return Gauge(name, text, multiprocess_mode=mode, registry=self._registry)
+        return Gauge(name, text, labels, multiprocess_mode=mode, registry=self._registry)
+
+
+def background_failures(registry: CollectorRegistry) -> Counter:
+    """The one metric that workers and their supervisor have."""
+    text = "Failures of background tasks of a worker or of the supervisor, by task. A failed task starts again."
+    return _Definitions(registry).counter("ingest_background_failures_total", text, "task")
 
 
 class Catalogue:
@@ -172,11 +178,10 @@ class Catalogue:
 
     def _define_workers(self, new: _Definitions) -> None:
         self.workers = new.gauge("ingest_workers", "Worker processes alive.", "livesum")
+        self.check_failing = new.gauge(
+            "ingest_check_failing", "1 while a check finds a problem that still lets events in.", "livemax", "check"
+        )
         self.worker_restarts = new.counter(
             "ingest_worker_restarts_total", "Workers that replaced a worker that had died."
         )
-        self.background_failures = new.counter(
-            "ingest_background_failures_total",
-            "Failures of a worker's background tasks, by task. A failed task starts again.",
-            "task",
-        )
+        self.background_failures = background_failures(self.registry)

@@ -42,6 +42,7 @@ class Metrics(Catalogue):
         for code in REFUSED_COMMIT_CODES:
             self.refused_commits.labels(code)
         self.background_failures.labels("publishing")
+        self.check_failing.labels("retention")
         for way in WAYS:
             for outcome in OUTCOMES:
                 self.requests.labels(way, outcome)

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from ingest.telemetry.catalogue import background_failures
 from ingest.telemetry.metrics import UNKNOWN
+
+SUPERVISOR_INDEX = -1
+"""Stands for a worker index in the names of the supervisor's files."""
 
 
 class MetricFiles(Collector):
@@ -42,6 +46,11 @@ class MetricFiles(Collector):
         self._worker_index = worker_index
         values.ValueClass = values.MultiProcessValue(lambda: self._worker_index)  # type: ignore[no-untyped-call]
         return succeeds
+
+    def supervisor_failures(self) -> Counter:
+        """Return the counter of background failures for the supervisor, which is this process."""
+        self.use_worker_index(SUPERVISOR_INDEX)
+        return background_failures(CollectorRegistry())
 
     def restore(self) -> bool:
         """Restore this worker's files with their counts if they were deleted or moved. Return True if so.

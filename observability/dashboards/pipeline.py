@@ -161,6 +161,9 @@ def _outages(made: Board) -> None:
         "Background tasks that failed and started again in the time shown. Alert: CallEventsBackgroundFailing."
     )
     made.add(chart("Background failures", "short", [failed], description))
+    failing = most("ingest_check_failing", "{{check}}", by="check")
+    description = "1: the check finds a problem. Alerts: CallEventsCheckFailing, CallEventsRetentionFailing."
+    made.add(chart("Checks that fail", "short", [failing], description))
 
 
 def _clients(made: Board) -> None:

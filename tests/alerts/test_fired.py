@@ -258,6 +258,19 @@ def test_backlog_that_cannot_be_read(start_scene: StartScene, watch: StartWatch,
         seen.wait_until_silent("CallEventsBacklogUnknown")
 
 
+def test_deleted_lock(start_scene: StartScene, watch: StartWatch, tmp_path: Path) -> None:
+    here = start_scene(DATA_DIR=str(tmp_path / "data"))
+    with watch(here) as seen:
+        next((tmp_path / "data" / "slots").glob("*.lock")).unlink()
+        seen.wait_until_fired("CallEventsCheckFailing")
+
+
+def test_retention_of_a_table_without_partitions(start_scene: StartScene, watch: StartWatch) -> None:
+    here = start_scene(RETENTION_DAYS="7", RETENTION_CHECK_SECONDS="0.5")
+    with watch(here) as seen:
+        seen.wait_until_fired("CallEventsRetentionFailing")
+
+
 def test_every_alert_was_fired(fired: set[str]) -> None:
     """Checks all tests before this one together."""
     assert fired == {rule["alert"] for rule in alerts()}

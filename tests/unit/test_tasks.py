@@ -145,3 +145,21 @@ async def test_result_or_error_of_a_thread_reaches_the_caller() -> None:
     assert await tasks.in_thread(lambda: 7) == 7
     with pytest.raises(ValueError, match="invalid literal"):
         await tasks.in_thread(lambda: int("x"))
+
+
+def test_thread_goes_on_after_any_exception_and_counts_it(caplog: pytest.LogCaptureFixture) -> None:
+    outcomes: list[Exception | None] = [OSError(22, "Invalid argument"), ValueError("odd"), None]
+    failures: list[int] = []
+    worked = threading.Event()
+
+    def work() -> None:
+        outcome = outcomes.pop(0) if outcomes else None
+        if outcome:
+            raise outcome
+        worked.set()
+
+    tasks.repeat_in_thread(work, 0.001, "a-thread", lambda: failures.append(1))
+
+    assert worked.wait(10.0)
+    assert len(failures) == 2
+    assert [record.__dict__["task"] for record in caplog.records] == ["a-thread"] * 2

@@ -190,3 +190,17 @@ async def test_failures_are_counted_and_tried_again(
 
     assert sample("ingest_retention_failures_total") == 2
     working.cancel()
+
+
+async def test_retention_fails_until_a_check_succeeds(
+    scheduler: RetentionScheduler, table: FakeTable, sample: Sample
+) -> None:
+    failing: list[float | None] = []
+    table.errors = [StoreUnavailable("away")]
+    table.dropping = lambda: failing.append(sample("ingest_check_failing", check="retention"))
+    working = asyncio.create_task(scheduler.run())
+
+    await until(lambda: failing and sample("ingest_check_failing", check="retention") == 0)
+
+    assert failing == [1]
+    working.cancel()

@@ -103,36 +103,66 @@ def secret(files: Path) -> Path:
     return files
 
 
+class Replacing:
+    """Counts how often the workers are replaced. The first `failing` times fail."""
+
+    def __init__(self, certificates: Certificates, failing: int = 0) -> None:
+        self._renewals = Renewals(certificates, self._replace)
+        self._failing = failing
+        self._times = 0
+
+    def times_after_checks(self, number: int) -> int:
+        for _ in range(number):
+            self._renewals.check()
+        return self._times
+
+    def _replace(self) -> None:
+        if self._failing:
+            self._failing -= 1
+            raise OSError("no process")
+        self._times += 1
+
+
 def test_renewed_files_behind_links_are_reported_once(secret: Path) -> None:
     certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
-    renewals = Renewals(certificates)
+    replacing = Replacing(certificates)
     assert served(certificates) == content(secret, "cert", "key")
-    assert not renewals.check()
+    assert replacing.times_after_checks(1) == 0
 
     link(secret, "v2")
 
-    assert [renewals.check(), renewals.check()] == [True, False]
+    assert replacing.times_after_checks(2) == 1
     assert served(certificates) == content(secret, "other-cert", "other-key")
 
 
 def test_renewal_is_reported_even_if_a_worker_started_after_it(secret: Path) -> None:
     certificates = Certificates(settings(secret, "tls.crt", "tls.key", "ca"))
-    renewals = Renewals(certificates)
+    replacing = Replacing(certificates)
     link(secret, "v2")
 
     assert served(certificates) == content(secret, "other-cert", "other-key")
 
-    assert renewals.check()
+    assert replacing.times_after_checks(1) == 1
+
+
+def test_workers_that_could_not_be_replaced_are_replaced_at_the_next_check(secret: Path) -> None:
+    replacing = Replacing(Certificates(settings(secret, "tls.crt", "tls.key", "ca")), failing=1)
+    link(secret, "v2")
+
+    with pytest.raises(OSError, match="no process"):
+        replacing.times_after_checks(1)
+
+    assert replacing.times_after_checks(2) == 1
 
 
 def test_files_that_do_not_match_are_not_served_and_logged_once(files: Path, caplog: pytest.LogCaptureFixture) -> None:
     certificates = Certificates(settings(files))
-    renewals = Renewals(certificates)
+    replacing = Replacing(certificates)
     before = content(files, "cert", "key")
 
     (files / "cert").write_bytes((files / "other-cert").read_bytes())
 
-    assert [renewals.check(), renewals.check()] == [False, False]
+    assert replacing.times_after_checks(2) == 0
     assert served(certificates) == before
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "the changed TLS files are not used"
@@ -140,7 +170,7 @@ def test_files_that_do_not_match_are_not_served_and_logged_once(files: Path, cap
 
     (files / "key").write_bytes((files / "other-key").read_bytes())
 
-    assert renewals.check()
+    assert replacing.times_after_checks(1) == 1
     assert served(certificates) == content(files, "cert", "key")
 
 
@@ -150,7 +180,7 @@ def test_last_certificate_is_kept_if_a_file_is_missing(files: Path) -> None:
 
     (files / "key").unlink()
 
-    assert not Renewals(certificates).check()
+    assert Replacing(certificates).times_after_checks(1) == 0
     assert served(certificates) == before
 
 

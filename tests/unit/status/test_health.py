@@ -47,7 +47,7 @@ async def test_nothing_is_ready_before_the_first_check(health: Health) -> None:
 
 
 async def test_a_further_check_that_fails_degrades_the_service(
-    store: PingedStore, publisher: FakePublisher, metrics: Metrics
+    store: PingedStore, publisher: FakePublisher, metrics: Metrics, sample: Sample
 ) -> None:
     problems: dict[str, str] = {}
     checks = {name: partial(problems.get, name) for name in ("locks", "topology")}
@@ -61,6 +61,8 @@ async def test_a_further_check_that_fails_degrades_the_service(
     assert status(health) == ("degraded", True)
     assert health.report().checks["locks"] == "ok"
     assert health.report().checks["topology"] == "A partition is not bound."
+    await health.check()
+    assert [sample("ingest_check_failing", check=check) for check in ("locks", "topology")] == [0, 1]
 
 
 async def test_ready_with_database_broker_and_id_slot(health: Health) -> None:

@@ -13,6 +13,22 @@ from tests.exposition import Exposition
 from tests.services import wait_until
 from tests.services.processes import process_state
 
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from ingest.telemetry.multiprocess import MetricFiles
+
+folder = Path(sys.argv[1])
+files = MetricFiles(folder)
+failures = files.supervisor_failures().labels("watchdog")
+failures.inc()
+files.restore()
+for file in folder.iterdir():
+    file.unlink()
+print(files.restore(), flush=True)
+failures.inc()
+"""
+
 StartWorker = Callable[[int, int], "subprocess.Popen[str]"]
 
 WORKER = """
@@ -80,6 +96,19 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
     assert found.value("ingest_events_accepted_total") == 7
     assert found.value("ingest_workers") == 2
     assert found.value("ingest_backlog_events") == 4
+
+
+def test_failures_of_the_supervisor_are_counted_beside_the_workers(
+    files: MetricFiles, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics")]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "True\n"
+    assert first_line(start_worker(0, 3)) == "first"
+
+    found = scrape(files)
+
+    assert found.value("ingest_background_failures_total", task="watchdog") == 2
+    assert found.value("ingest_workers") == 1
 
 
 def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
