@@ -85,6 +85,8 @@ class Result(msgspec.Struct, frozen=True):
     """Messages without a matching row: the id or the body differs, or there is no row."""
     repeated: int
     longest_seconds: float
+    reasons: Mapping[str, int] = {}
+    """Reason of a response 5xx, from the service's log → number of log lines. Repeated lines are left out there."""
 
     @property
     def faults(self) -> dict[str, int]:
@@ -106,6 +108,7 @@ def added(one: Result, other: Result) -> Result:
         messages_wrong=one.messages_wrong + other.messages_wrong,
         repeated=one.repeated + other.repeated,
         longest_seconds=max(one.longest_seconds, other.longest_seconds),
+        reasons=Counter(one.reasons) + Counter(other.reasons),
     )
 
 

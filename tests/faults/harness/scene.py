@@ -5,9 +5,12 @@ import os
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from msgspec import structs
 
 from ingest.spool.inspection import contents
 from tests.faults.harness.ledger import Ledger, Message, Result, compare
@@ -76,7 +79,13 @@ class Scene:
         self.wait_until_drained()
         self.wait_until_published()
         messages = [*taken, *self.take_messages()]
-        return compare(ledger, rows_of(self.database_url), messages, sent_since)
+        result = compare(ledger, rows_of(self.database_url), messages, sent_since)
+        return structs.replace(result, reasons=self._reasons())
+
+    def _reasons(self) -> Counter[str]:
+        """Count the reasons of the responses 5xx in the service's log."""
+        lines = self.service.log_lines()
+        return Counter(line["reason"] for line in lines if line["message"] == "request refused" and "reason" in line)
 
     def kill_worker(self) -> None:
         """Kill (-9) one worker, and return when another one has replaced it."""
