@@ -42,10 +42,6 @@ class Identity:
         self.use_ids: Callable[[IdGenerator | None], None] = lambda _: None
 
     @property
-    def has_ids(self) -> bool:
-        return self._leased is not None or self._provisional is not None
-
-    @property
     def problem(self) -> str | None:
         """The reason why there is no slot, for `/readyz`."""
         if self._leased:

@@ -6,7 +6,6 @@ from urllib.parse import parse_qsl, unquote
 from ingest.errors import Malformed
 
 FIELDS_MAX = 500
-JSON_STARTS = b"{["
 
 
 def is_json(body: bytes) -> bool:

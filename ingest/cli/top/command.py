@@ -85,7 +85,7 @@ def watch(service: StatusClient, interval_seconds: float, output: TextIO, sleep:
     try:
         output.write(ENTER)
         while True:
-            lines = (line + END_OF_LINE for line in frame[: _height()])
+            lines = (line + END_OF_LINE for line in frame[: shutil.get_terminal_size().lines])
             output.write(HOME_AND_HIDE + "\r\n".join(lines) + END_OF_SCREEN)
             output.flush()
             sleep(interval_seconds)
@@ -102,7 +102,3 @@ def watch(service: StatusClient, interval_seconds: float, output: TextIO, sleep:
 
 def _width() -> int:
     return shutil.get_terminal_size().columns
-
-
-def _height() -> int:
-    return shutil.get_terminal_size().lines
