@@ -167,8 +167,7 @@ async def test_parts_of_a_batch_are_published_in_its_order(
     for start, stop in ((3, 4), (0, 1), (1, 2)):  # one of them was refused
         dispatcher.dispatch(whole.part(start, stop), LEASE_SECONDS, target)
     dispatcher.finish(pending)
-    answer = pending.answer
-    await answer
+    await pending.answer
     assert ids(publisher) == [whole.ids[0], whole.ids[1], whole.ids[3]]
 
 
@@ -205,14 +204,12 @@ async def test_newer_batch_does_not_overtake_one_that_the_relays_have(
     await answer
     dispatcher.dispatch(second, LEASE_SECONDS, target)
     dispatcher.finish(pending)
-    answer = pending.answer
-    await answer
+    await pending.answer
     assert order.free == [first.first_id, second.first_id]
     assert publisher.published == []
 
     order.relay_mode = False  # a relay has published both
-    answer = commit(third, target)
-    await answer
+    await commit(third, target)
     assert ids(publisher) == [third.first_id]
 
 
@@ -226,14 +223,12 @@ async def test_batch_committed_in_relay_mode_is_left_to_the_relays(
     order.relay_mode = True
     first, second = batches(2)
     assert not dispatcher.relay_mode
-    answer = commit(first, target, relay_mode=True)
-    await answer
+    await commit(first, target, relay_mode=True)
     assert (order.free, publisher.tried) == ([first.first_id], [])
     assert dispatcher.relay_mode
 
     order.relay_mode = False
-    answer = commit(second, target)
-    await answer
+    await commit(second, target)
     assert not dispatcher.relay_mode
 
 
@@ -293,8 +288,7 @@ async def test_worker_publishes_again_once_relay_mode_is_off(
     answers = [commit(first, target, relay_mode=True), commit(second, target)]
     order.order_gate.set()
     answers.append(commit(third, target))
-    for answer in answers:
-        await answer
+    await asyncio.gather(*answers)
     assert order.free == []
     assert ids(publisher) == [first.first_id, second.first_id, third.first_id]
 
@@ -304,8 +298,7 @@ async def test_client_that_waits_too_long_for_the_stream_is_answered_in_relay_mo
 ) -> None:
     publisher.gate.clear()
     (made,) = batches(1)
-    answer = commit(made, target)
-    await answer
+    await commit(made, target)
     assert (order.relay_mode, order.free, publisher.published) == (True, [made.first_id], [])
     publisher.gate.set()
     await until(lambda: publisher.published)
@@ -330,8 +323,7 @@ async def test_clients_of_a_long_outage_wait_no_longer_than_others(
     publisher.gate.clear()
     first, second = batches(2)
     for made, seconds_max in ((first, 60.0), (second, LONG_PATIENCE_SECONDS)):
-        answer = commit(made, spool)
-        await asyncio.wait_for(answer, seconds_max)
+        await asyncio.wait_for(commit(made, spool), seconds_max)
     assert publisher.published == []
     publisher.gate.set()
 
@@ -342,8 +334,7 @@ async def test_clients_are_answered_while_the_database_cannot_be_told(
     (made,) = batches(1)
     publisher.errors[made.first_id] = BrokerUnavailable("lost")
     order.order_errors.append(StoreUnavailable())
-    answer = commit(made, target)
-    await answer
+    await commit(made, target)
     await until(lambda: order.free == [made.first_id])  # told as soon as the database is back
 
 
@@ -358,10 +349,9 @@ async def test_spooled_batch_is_published_before_newer_ones(
     first, second = batches(2)
     spool_store.entries = {first.first_id: first}
     assert dispatcher.lease_seconds(spool) == OWN_LEASE_SECONDS
-    answer = commit(first, spool)
-    await answer
+    await commit(first, spool)
     publisher.problem = None
-    answer = commit(second, spool)
+    commit(second, spool)
     spool_store.entries[second.first_id] = second
     await until(lambda: len(publisher.published) == 2)
     assert ids(publisher) == [first.first_id, second.first_id]
@@ -388,8 +378,7 @@ async def test_newer_ones_of_the_database_are_kept_back_until_the_spool_is_publi
     spooled: tuple[Batch, Batch],
 ) -> None:
     older, newer = spooled
-    answer = commit(newer, target)
-    await answer
+    await commit(newer, target)
     assert (order.relay_mode, order.free) == (True, [])
 
     publisher.problem = None
@@ -412,8 +401,7 @@ async def test_relay_mode_begins_while_the_spool_is_being_published(
     publisher.problem = None
     await until(lambda: publisher.tried)
 
-    answer = commit(newer, target)
-    await answer
+    await commit(newer, target)
 
     assert set(order.kept) == {newer.first_id}
     assert publisher.published == []
@@ -451,8 +439,7 @@ async def test_spool_waits_for_older_entries_of_its_worker_at_the_relays(
 ) -> None:
     publisher.problem = "away"
     older, newer = batches(2)
-    answer = commit(older, target)
-    await answer
+    await commit(older, target)
     spool_store.entries = {newer.first_id: newer}
     order.older = {newer.first_id}
     commit(newer, spool)
@@ -485,8 +472,7 @@ async def test_spooled_batches_around_one_of_the_relays_do_not_overtake_it(
         publisher.gate.clear()
         publisher.problem = None
         await until(lambda: publisher.tried)
-    answer = commit(second, target)
-    await answer
+    await commit(second, target)
     commit(third, spool)
     publisher.problem = None
     publisher.gate.set()
@@ -506,8 +492,7 @@ async def test_batches_over_the_limit_in_flight_are_left_to_the_relays(
     publisher.gate.clear()
     large, more = batch(8), batch(8, us=NOW_US + 1000)
     commit(large, target)
-    answer = commit(more, target)
-    await answer
+    await commit(more, target)
     assert more.first_id in order.free
     publisher.gate.set()
 
@@ -529,6 +514,5 @@ async def test_event_too_large_for_the_stream_delays_no_other(
     large, following = batches(2)
     publisher.errors[large.first_id] = NotConfirmed("too large", [0], never=[0])
     answers = [commit(made, target) for made in (large, following)]
-    for answer in answers:
-        await answer
+    await asyncio.gather(*answers)
     assert [one.ids for one, _ in spool_store.dead_lettered] == [large.ids]

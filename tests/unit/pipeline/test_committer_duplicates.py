@@ -1,6 +1,7 @@
 """Events whose key is an earlier one's: answered, and neither stored nor passed on again."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -24,6 +25,28 @@ def committer(
     target: CommitTarget, outage: Outage, dispatcher: FakeDispatcher, metrics: Metrics, clock: FakeClock
 ) -> Committer:
     return Committer(target, None, outage, dispatcher, CommitterLimits(10.0, 10.0, 0.02), metrics, clock.monotonic)
+
+
+@pytest.fixture
+def spool() -> FakeStore:
+    return FakeStore()
+
+
+WithSpool = Callable[[CommitterLimits], Committer]
+
+
+@pytest.fixture
+def with_spool(
+    target: CommitTarget,
+    spool: FakeStore,
+    outage: Outage,
+    dispatcher: FakeDispatcher,
+    metrics: Metrics,
+    clock: FakeClock,
+) -> WithSpool:
+    """`with_spool(limits)`: a committer that also has a spool."""
+    second_target = CommitTarget(spool, FakeSettler(), FakeRelay())
+    return lambda limits: Committer(target, second_target, outage, dispatcher, limits, metrics, clock.monotonic)
 
 
 def keyed(call_id: str, key: bytes, fingerprint: bytes = SAME) -> Event:
@@ -95,18 +118,10 @@ async def test_in_batch_duplicate_key_of_another_event_is_refused(committer: Com
 
 
 async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_them(
-    target: CommitTarget,
-    outage: Outage,
-    dispatcher: FakeDispatcher,
-    metrics: Metrics,
-    clock: FakeClock,
-    store: FakeStore,
+    with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:
-    spool = FakeStore()
     store.gate.clear()
-    second_target = CommitTarget(spool, FakeSettler(), FakeRelay())
-    limits = CommitterLimits(10.0, 10.0, spool_after_seconds=0.0)
-    committer = Committer(target, second_target, outage, dispatcher, limits, metrics, clock.monotonic)
+    committer = with_spool(CommitterLimits(10.0, 10.0, spool_after_seconds=0.0))
     done = asyncio.create_task(committer.commit(batch([keyed("call-1", b"1")]), 0.0))
     await asyncio.sleep(0.01)  # past the limit
     store.gate.set()
@@ -117,20 +132,11 @@ async def test_batch_with_keys_waits_for_the_database_which_alone_knows_all_of_t
 
 
 async def test_spool_finds_its_own_duplicates_in_an_outage(
-    target: CommitTarget,
-    outage: Outage,
-    dispatcher: FakeDispatcher,
-    metrics: Metrics,
-    clock: FakeClock,
-    store: FakeStore,
+    with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:
-    spool = FakeStore()
     store.errors.append(StoreUnavailable("away"))
     spool.errors.append(DuplicateKeys({0: True}))
-    second_target = CommitTarget(spool, FakeSettler(), FakeRelay())
-    committer = Committer(
-        target, second_target, outage, dispatcher, CommitterLimits(10.0, 10.0, 1.0), metrics, clock.monotonic
-    )
+    committer = with_spool(CommitterLimits(10.0, 10.0, 1.0))
     made: Batch = batch([keyed("call-1", b"1"), keyed("call-2", b"2")])
 
     assert await committer.commit(made, 0.0) == {}
@@ -139,18 +145,9 @@ async def test_spool_finds_its_own_duplicates_in_an_outage(
 
 
 async def test_only_events_with_a_key_wait_for_a_slow_database(
-    target: CommitTarget,
-    outage: Outage,
-    dispatcher: FakeDispatcher,
-    metrics: Metrics,
-    clock: FakeClock,
-    store: FakeStore,
+    with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:
-    spool = FakeStore()
-    limits = CommitterLimits(10.0, 2.0, 0.02)
-    committer = Committer(
-        target, CommitTarget(spool, FakeSettler(), FakeRelay()), outage, dispatcher, limits, metrics, clock.monotonic
-    )
+    committer = with_spool(CommitterLimits(10.0, 2.0, 0.02))
     made = batch([event("plain"), keyed("keyed", b"1"), event("other")])
     store.gate.clear()
 
@@ -166,18 +163,9 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
 
 
 async def test_event_with_a_key_gets_the_final_answer_of_the_database(
-    target: CommitTarget,
-    outage: Outage,
-    dispatcher: FakeDispatcher,
-    metrics: Metrics,
-    clock: FakeClock,
-    store: FakeStore,
+    with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:
-    spool = FakeStore()
-    limits = CommitterLimits(10.0, 2.0, 0.02)
-    committer = Committer(
-        target, CommitTarget(spool, FakeSettler(), FakeRelay()), outage, dispatcher, limits, metrics, clock.monotonic
-    )
+    committer = with_spool(CommitterLimits(10.0, 2.0, 0.02))
     made = batch([event("plain"), keyed("keyed", b"1")])
     store.gate.clear()
     (undecided,) = (await committer.commit(made, 0.0)).values()
