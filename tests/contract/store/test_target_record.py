@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.broker.target_record import Target, TargetRecord
-from ingest.clock import unix_us
-from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
-from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.stores import MySQL, opened
 from tests.services import MySQLServer
 from tests.unit.making import batch
 
@@ -25,19 +23,9 @@ async def database(mysql: MySQLServer) -> MySQL:
     return database
 
 
-def store_of(database: MySQL) -> MySQLStore:
-    return MySQLStore(
-        Servers.parse(database.url),
-        connections_max=1,
-        connect_timeout_seconds=TIMEOUT_SECONDS,
-        commit_timeout_seconds=TIMEOUT_SECONDS,
-        now_us=unix_us,
-    )
-
-
 @pytest.fixture
 async def store(database: MySQL) -> AsyncIterator[MySQLStore]:
-    made = store_of(database)
+    made = database.store(connections_max=1)
     async with opened(made):
         yield made
 
@@ -82,7 +70,7 @@ async def test_record_tells_whether_events_wait(store: MySQLStore) -> None:
 
 
 async def test_of_several_that_start_at_once_one_decides(store: MySQLStore, database: MySQL) -> None:
-    other = store_of(database)
+    other = database.store(connections_max=1)
     async with opened(other):
         shared = await asyncio.gather(
             store.share("worker-1", "one:8000", QUEUE, lambda record: record.shared is None),
