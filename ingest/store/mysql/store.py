@@ -47,8 +47,7 @@ class MySQLStore(MySQLTargetTable):
             try:
                 await self._insist(statement, [batch])
             except Duplicate:
-                await self._check_duplicates(batch)
-                await self._check_own(batch)
+                await self._check_stored(batch)
         return False
 
     async def probe(self) -> None:
@@ -71,8 +70,7 @@ class MySQLStore(MySQLTargetTable):
         try:
             await self._insist(commit.insert_published([batch]), [batch])
         except Duplicate:
-            await self._check_duplicates(batch)
-            await self._check_own(batch)
+            await self._check_stored(batch)
             await self.settle([batch.first_id])
 
     async def settle(self, first_ids: Sequence[int]) -> None:
@@ -150,9 +148,7 @@ class MySQLStore(MySQLTargetTable):
         if isinstance(reason, TooLarge):
             alone = len(ids) == 1 and reason.bytes_max >= PACKET_BYTES_SANE
             return {ids[0]: str(reason)} if alone else {}
-        async with self._writers.connection() as connection:
-            ((verdicts,),) = await connection.run(commit.json_valid(batches))
-            await connection.run(b"ROLLBACK")
+        ((verdicts,),) = await self._read_once(commit.json_valid(batches))
         return {event_id: str(reason) for event_id, valid in zip(ids, verdicts, strict=True) if valid == "0"}
 
     async def _try(self, statement: bytes) -> list[Row]:
@@ -167,6 +163,12 @@ class MySQLStore(MySQLTargetTable):
             await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
         raise StoreUnavailable  # never reached: the last try returns or raises
 
+    async def _read_once(self, statement: bytes) -> list[Row]:
+        async with self._writers.connection() as connection:
+            rows = await connection.run(statement)
+            await connection.run(b"ROLLBACK")
+        return rows
+
     async def _commit_once(self, statement: bytes) -> list[Row]:
         async with self._writers.connection() as connection:
             try:
@@ -177,21 +179,16 @@ class MySQLStore(MySQLTargetTable):
                 await connection.run(b"ROLLBACK")
                 raise
 
-    async def _check_duplicates(self, batch: Batch) -> None:
-        """Raises `DuplicateKeys` if other events have idempotency keys of this batch."""
-        if (statement := commit.read_keys(batch)) is not None:
-            async with self._writers.connection() as connection:
-                held = await connection.run(statement)
-                await connection.run(b"ROLLBACK")
-            if same := duplicate_keys_in(batch, held):
-                raise DuplicateKeys(same)
+    async def _check_stored(self, batch: Batch) -> None:
+        """Raises `DuplicateKeys` if other events have idempotency keys of this batch. Otherwise its ids exist.
 
-    async def _check_own(self, batch: Batch) -> None:
-        """The ids exist. Return if the rows are the batch's own: an earlier try of unknown outcome stored them."""
-        async with self._writers.connection() as connection:
-            rows = await connection.run(commit.read_rows(batch))
-            await connection.run(b"ROLLBACK")
-        own = commit.own_rows(batch)
+        Return if the rows are the batch's own: an earlier try of unknown outcome stored them.
+        """
+        if (statement := commit.read_keys(batch)) is not None and (
+            same := duplicate_keys_in(batch, await self._read_once(statement))
+        ):
+            raise DuplicateKeys(same)
+        rows, own = await self._read_once(commit.read_rows(batch)), commit.own_rows(batch)
         if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)
         if rows != own:  # some rows were deleted, or a proxy reads from another server; a commit in parts shows which
