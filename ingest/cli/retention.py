@@ -8,7 +8,7 @@ import click
 from ingest.cli.options import with_settings
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
-from ingest.retention.partitions import name_of
+from ingest.retention.partitions import Plan, name_of
 from ingest.retention.run import Retention
 from ingest.settings import Settings
 from ingest.store.mysql.partitioning.conversion import Conversion
@@ -70,8 +70,7 @@ async def _apply(run: Retention) -> None:
         click.echo(f"{name_of(day)} created")
     async for partition in run.drop():
         click.echo(f"{partition.name} dropped, about {partition.rows} rows, {partition.bytes} bytes")
-    for partition in (await run.plan()).kept:
-        click.echo(_kept(partition.name))
+    _echo_kept(await run.plan())
 
 
 async def _print_plan(run: Retention) -> None:
@@ -80,8 +79,7 @@ async def _print_plan(run: Retention) -> None:
         click.echo(f"{name_of(day)} would be created")
     for partition in plan.drop:
         click.echo(f"{partition.name} would be dropped, about {partition.rows} rows, {partition.bytes} bytes")
-    for partition in plan.kept:
-        click.echo(_kept(partition.name))
+    _echo_kept(plan)
 
 
 async def _list(table: PartitionedTable) -> None:
@@ -91,5 +89,8 @@ async def _list(table: PartitionedTable) -> None:
         click.echo(sentence)
 
 
-def _kept(name: str) -> str:
-    return f"{name} is kept: it has events that are not published; see the backlog and `ingest dead ls`"
+def _echo_kept(plan: Plan) -> None:
+    for partition in plan.kept:
+        click.echo(
+            f"{partition.name} is kept: it has events that are not published; see the backlog and `ingest dead ls`"
+        )

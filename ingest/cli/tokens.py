@@ -72,12 +72,9 @@ def tokens_create(
 @with_settings
 def tokens_list(settings: Settings) -> None:
     """List the tokens in the database. Those of INGEST_API_TOKENS are not among them."""
-
-    async def read(table: TokenTable) -> Sequence[Token]:
-        return await table.tokens()
-
     now_us = unix_us()
-    rows = [HEAD, *(_row(token, now_us) for token in with_store(settings, read, read_only=True))]
+    found = with_store(settings, lambda table: table.tokens(), read_only=True)
+    rows = [HEAD, *(_row(token, now_us) for token in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,7 +1,7 @@
 """Checks of the database."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, target_text
@@ -9,6 +9,7 @@ from ingest.cli.doctor.finding import Check
 from ingest.errors import SchemaError, SettingsError, StoreError
 from ingest.server.factories.store import make_store
 from ingest.settings import Settings, mask_url
+from ingest.store.base import Store
 from ingest.store.mysql.migrate import examine
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
@@ -24,18 +25,25 @@ def database_checks(settings: Settings) -> Mapping[str, Check]:
     return checks
 
 
-async def _database(settings: Settings) -> str:
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
     store = make_store(settings, read_only=True)
     try:
-        await store.ping()
+        yield store
+    finally:
+        await store.close()
+
+
+async def _database(settings: Settings) -> str:
+    try:
+        async with _store(settings) as store:
+            await store.ping()
     except SchemaError:
         pass  # the database answered; the next check reports the schema
     except StoreError as exc:
         raise StoreError(
             f"{exc} Check INGEST_DATABASE_URL ({mask_url(settings.database_url)}) and the server."
         ) from exc
-    finally:
-        await store.close()
     return f"{mask_url(settings.database_url)} answers"
 
 
@@ -44,7 +52,9 @@ async def _schema(settings: Settings) -> str:
         if settings.database_url.startswith("mysql:"):
             report = await examine(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
         else:
-            report = await _sqlite_report(settings)
+            async with _store(settings) as store:
+                await store.ping()
+            report = Report()
     except SchemaError as exc:
         if not exc.unmigrated:
             raise
@@ -53,15 +63,6 @@ async def _schema(settings: Settings) -> str:
     if report.unfinished:
         raise SchemaError(" ".join(report.unfinished))
     return " ".join(["up to date, but:", *report.costs]) if report.costs else "up to date"
-
-
-async def _sqlite_report(settings: Settings) -> Report:
-    store = make_store(settings, read_only=True)
-    try:
-        await store.ping()
-    finally:
-        await store.close()
-    return Report()
 
 
 async def _durability(settings: Settings) -> str:
@@ -78,26 +79,21 @@ async def _durability(settings: Settings) -> str:
 
 
 async def _clock(settings: Settings) -> str:
-    store = make_store(settings)
-    try:
+    async with _store(settings) as store:
         with suppress(SchemaError):  # reported by the check of the schema
             await store.ping()
         if problem := cast(MySQLStore, store).clocks.problem():
             raise StoreError(f"{problem[0].upper()}{problem[1:]}.")
-    finally:
-        await store.close()
     return "the clocks of this host and the database agree"
 
 
 async def _cluster(settings: Settings) -> str:
     target = target_of(settings)
-    store = make_store(settings)
     try:
-        record = await cast(MySQLStore, store).record()
+        async with _store(settings) as store:
+            record = await cast(MySQLStore, store).record()
     except SchemaError:
         return "not checked: the tables are missing or old"
-    finally:
-        await store.close()
     if record.shared is None:
         return "no node has started yet"
     if same_target(target, record.shared):
