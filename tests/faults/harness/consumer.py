@@ -36,10 +36,11 @@ class Consumer(Background):
 
     def _run(self) -> None:
         with channel_to(self._amqp_url) as channel:
-            consuming = channel.consume(self._queue, auto_ack=True, inactivity_timeout=QUIET_SECONDS)
+            consuming = channel.consume(self._queue, inactivity_timeout=QUIET_SECONDS)
             for method, properties, body in consuming:
                 if method is not None:
                     self.messages.append((int(properties.message_id), body))
+                    channel.basic_ack(method.delivery_tag)
                     self._came.setdefault(json.loads(body)["call_id"], time.monotonic())
                 elif self._stopping.is_set():
                     break

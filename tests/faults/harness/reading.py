@@ -50,14 +50,15 @@ def first_id_at(unix_ms: int) -> int:
 
 
 def take_messages(amqp_url: str, queue: str) -> list[Message]:
-    """Consume all messages of the queue."""
+    """Consume all messages of the queue, and acknowledge them: those that arrive as it ends go back to the queue."""
     with channel_to(amqp_url) as channel:
         messages: list[Message] = []
         while True:
-            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=QUIET_SECONDS):
+            for method, properties, body in channel.consume(queue, inactivity_timeout=QUIET_SECONDS):
                 if method is None:
                     break
                 messages.append((int(properties.message_id), body))
+                channel.basic_ack(method.delivery_tag)
             if channel.queue_declare(queue, passive=True).method.message_count == 0:
                 channel.cancel()
                 return messages

@@ -39,10 +39,12 @@ class Nodes:
         self.rabbitmq = one.rabbitmq
 
     def calls(self) -> Calls:
-        """Make calls when both nodes work with their servers, also after a test that was cut off in an outage."""
+        return Calls([self.one.service.port, self.other.service.port])
+
+    def wait_until_ready(self) -> None:
+        """Wait until both nodes work with their servers, after a test that was cut off in an outage."""
         for node in (self.one, self.other):
             node.service.wait_for_status("ready", seconds=SECONDS)
-        return Calls([self.one.service.port, self.other.service.port])
 
     def wait_for_steady(self, calls: Calls) -> None:
         wanted = calls.events + STEADY_EVENTS

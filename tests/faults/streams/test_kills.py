@@ -20,10 +20,16 @@ MOMENT_SECONDS = 0.7
 
 
 @pytest.fixture(scope="module")
-def nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Nodes]:
+def shared_nodes(mysql: MySQLServer, rabbitmq: RabbitMQServer, form: Form) -> Iterator[Nodes]:
     settings = stream_settings(mysql, rabbitmq, form)
     with ExitStack() as stack:
         yield Nodes(*(stack.enter_context(scene(mysql, rabbitmq, settings)) for _ in range(2)))
+
+
+@pytest.fixture
+def nodes(shared_nodes: Nodes) -> Nodes:
+    shared_nodes.wait_until_ready()
+    return shared_nodes
 
 
 def stop_rabbitmq(nodes: Nodes, form: Form) -> None:
