@@ -89,7 +89,7 @@ class SpoolStore:
         def write() -> None:
             self._upkeep.check_room(record.bytes)
             self._journal.commit(batch, record, settled)
-            self._upkeep.check_newest()
+            self._upkeep.check_ends()
 
         try:
             async with asyncio.timeout(self._timeout_seconds):

@@ -50,9 +50,12 @@ class Upkeep:
         if disk.f_bavail * disk.f_frsize < self._limits.free_bytes_min + size:
             raise SpoolFull(f"The disk has less than {self._limits.free_bytes_min} bytes free; retry later.")
 
-    def check_newest(self) -> None:
-        """Make sure that the newest segment is still in its place."""
-        self._restore(self._log.segments[-1:])
+    def check_ends(self) -> None:
+        """Make sure that the oldest and the newest segment are still in their place, as before every answer.
+
+        The newest one alone may be new in a folder that was replaced.
+        """
+        self._restore([*self._log.segments[:1], *self._log.segments[-1:]])
 
     def check_files(self) -> str | None:
         """Look whether all files are still in their place. Return what operators should know of them."""
@@ -73,10 +76,10 @@ class Upkeep:
 
     def _restore(self, segments: Sequence[Segment]) -> None:
         """Write the spool anew if its lock or one of these segments was deleted or moved: a crash would lose them."""
-        lost = [segment for segment in segments if not segment.intact]
         files = self._log.files
-        if files.lock.intact and not lost:
+        if files.lock.intact and all(segment.intact for segment in segments):
             return
+        lost = [segment for segment in self._log.segments if not segment.intact]
         self._report(lost)
         if not files.lock.intact and not files.lock.renew():
             self._log.files = files = take_spool(files.folder)

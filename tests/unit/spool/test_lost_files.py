@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.errors import SpoolFull, StoreUnavailable
@@ -19,8 +20,11 @@ from ingest.events.batch import Batch
 from ingest.spool.files import segments_of, spools, take_spool
 from ingest.spool.records import Refused
 from ingest.spool.store import SpoolStore
+from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US, batch
 from tests.unit.spool.conftest import LIMITS, Opened
+
+SMALL_SEGMENTS = msgspec.structs.replace(LIMITS, bytes_max=50_000)
 
 
 def number(of: int) -> Batch:
@@ -45,6 +49,12 @@ def replace_segment(folder: Path) -> None:
     (path,) = segments_of(folder, 0)
     shutil.copy(path, folder / "copy")
     (folder / "copy").replace(path)
+
+
+def replace(folder: Path) -> None:
+    """Move the folder away. Another worker makes it anew first."""
+    folder.rename(folder.with_name("elsewhere"))
+    folder.mkdir()
 
 
 def empty(folder: Path) -> None:
@@ -86,6 +96,27 @@ async def test_acknowledged_events_are_written_anew_and_that_is_reported(
     assert "deleted or moved while in use" in caplog.text
     await spool.close()
     assert await found_by_the_next(folder, opened) == [number(1), number(2), number(3)]
+
+
+@pytest.mark.parametrize("renews", [False, True], ids=["", "its lock was renewed first"])
+async def test_next_commit_notices_a_replaced_folder_also_if_it_begins_a_segment_there(
+    folder: Path, opened: Opened, clock: FakeClock, renews: bool
+) -> None:
+    spool = SpoolStore(take_spool(folder), 5.0, SMALL_SEGMENTS, clock.monotonic)
+    await spool.start()
+    count = 1
+    await keep(spool, count)
+    while segments_of(folder, 0)[0].stat().st_size < SMALL_SEGMENTS.segment_bytes:  # the next entry begins another one
+        count += 1
+        await keep(spool, count)
+    replace(folder)
+    if renews:
+        assert spool.files.lock.renew()
+
+    await keep(spool, count + 1)
+
+    os.close(spool.files.lock.descriptor)  # as a kill does
+    assert await found_by_the_next(folder, opened) == [number(one) for one in range(1, count + 2)]
 
 
 async def test_records_of_a_deleted_file_are_still_moved(folder: Path, spool: SpoolStore) -> None:
