@@ -2,11 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.form import Form
+from tests.faults.harness.load import Load
+from tests.faults.harness.reading import spooled
 from tests.faults.harness.scene import Scene, stopped
 from tests.faults.report import Report
 from tests.services import wait_until
@@ -53,6 +56,7 @@ def test_deleted_locks_of_live_workers_lose_nothing(
         for _ in range(form.rounds):
             here.wait_for_steady(load)
             with stopped(here.mysql):
+                before = len(load.ledger.ok)
                 here.wait_for_steady(load)
                 delete(folder)
                 here.wait_for_steady(load)
@@ -61,6 +65,9 @@ def test_deleted_locks_of_live_workers_lose_nothing(
                 )
                 delete(folder)
                 here.wait_for_steady(load)
+                # A worker that waits for its disk may not have written its events anew yet.
+                written_anew = partial(holds_all, folder, load, before)
+                assert wait_until(written_anew, NOTICED_SECONDS), here.service.log()
                 here.service.kill()
             here.service.start()
             here.service.wait_for_status("ready", "degraded", seconds=NOTICED_SECONDS)
@@ -71,6 +78,12 @@ def test_deleted_locks_of_live_workers_lose_nothing(
     # The service may refuse a batch while the folder is missing, but must not lose it.
     assert result.refused.keys() <= ({500} if delete in (replace_folder, delete_all) else set()), result
     assert noticed
+
+
+def holds_all(folder: Path, load: Load, before: int) -> bool:
+    """Return True if the spools hold all accepted events after the first `before`."""
+    accepted = len(load.ledger.ok) - before
+    return spooled(folder) >= accepted
 
 
 def loss_is_logged(here: Scene) -> bool:
