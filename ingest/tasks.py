@@ -62,7 +62,7 @@ def _repeat(work: Callable[[], None], seconds: float, name: str, count: Callable
     while not never.wait(seconds):
         try:
             work()
-        except Exception:
+        except Exception:  # of any kind: a watch that ends would blind the service unheard
             log.exception("a background task failed; it starts again", extra={"task": name, "pause_seconds": seconds})
             count()
 

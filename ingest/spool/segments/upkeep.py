@@ -51,9 +51,9 @@ class Upkeep:
             raise SpoolFull(f"The disk has less than {self._limits.free_bytes_min} bytes free; retry later.")
 
     def check_ends(self) -> None:
-        """Make sure that the oldest and the newest segment are still in their place, as before every answer.
+        """Make sure that the oldest and the newest segment are still in their place. Each commit calls it.
 
-        The newest one alone may be new in a folder that was replaced.
+        A replaced folder may already hold the newest segment, but never the oldest one.
         """
         self._restore([*self._log.segments[:1], *self._log.segments[-1:]])
 
