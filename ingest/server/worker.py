@@ -106,6 +106,7 @@ class Worker:
         self._run(spool.relay.run, "spool-relay")
         self._run(spool.drainer.run, "drainer")
         self._run(spool.adoption.run, "spool-adoption")
+        self._run(spool.watch.run, "spool-files")
 
     def _run(self, task: BackgroundTask, name: str) -> None:
         self._tasks.append(supervise(task, name, self.pipeline.metrics.background_failures.labels(name).inc))

@@ -1,4 +1,6 @@
-"""Looks at the spool's contents and its health, for `/readyz` and the gauges."""
+"""Looks at the spool's files and contents, for `/readyz` and the gauges."""
+
+import asyncio
 
 from ingest.clock import NowUs
 from ingest.errors import StoreError
@@ -7,9 +9,14 @@ from ingest.spool.store import SpoolStore
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
+LOOK_SECONDS = 1.0
+
 
 class SpoolWatch:
-    """See `ingest.status.health.Spool`. `outage` is the database's."""
+    """See `ingest.status.health.Spool`. `run` works until it is cancelled. `outage` is the database's.
+
+    It is a task of its own: a database that does not answer must not delay the look at the spool's files.
+    """
 
     def __init__(self, store: SpoolStore, outage: Outage, metrics: Metrics, now_us: NowUs) -> None:
         self._store = store
@@ -36,8 +43,13 @@ class SpoolWatch:
         """A problem with the spool's files. The spool still takes events."""
         return self._file_problem
 
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def look(self) -> None:
-        """Never raises."""
+        """Look once. The spool's errors become `problem`."""
         try:
             self._usage = await self._store.usage()
             self._show(await self._store.oldest_ms())

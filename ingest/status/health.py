@@ -1,4 +1,4 @@
-"""Checks database, broker and spool in the background, for `/readyz` and the gauges."""
+"""Checks database and broker in the background, for `/readyz` and the gauges."""
 
 import asyncio
 import logging
@@ -54,12 +54,9 @@ class Spool(Protocol):
     def trouble(self) -> str | None:
         """A problem with the spool's files, although the spool accepts events."""
 
-    async def look(self) -> None:
-        """Check the spool once. Never raises."""
-
 
 class Health:
-    """Watches store, spool and publisher. `run` works until it is cancelled."""
+    """Watches store and publisher. `run` works until it is cancelled."""
 
     def __init__(
         self,
@@ -124,8 +121,6 @@ class Health:
             self._database = "ok"
         except StoreError as exc:
             self._database = str(exc)
-        if self._spool:
-            await self._spool.look()
         self._metrics.database_up.set(self._database == "ok")
         self._metrics.broker_up.set(self._publisher.ready)
         self._metrics.broker_blocked.set(await self._publisher.blocked())

@@ -4,7 +4,6 @@ import time
 
 from ingest.clock import unix_us
 from ingest.events.ids import LEASED_SLOTS_MAX
-from ingest.files.lock_watch import LockWatch
 from ingest.outbox.settler import Settler
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
@@ -36,9 +35,7 @@ def make_identity(settings: Settings, slots: IdLease, worker_index: int) -> Iden
     return Identity(slots, unix_us, None, RESTART_SECONDS)
 
 
-def make_spool(
-    settings: Settings, publishing: Publishing, away: Outage, locks: LockWatch, identity: Identity
-) -> SpoolParts | None:
+def make_spool(settings: Settings, publishing: Publishing, away: Outage, identity: Identity) -> SpoolParts | None:
     """Return None if the spool is not used."""
     if not has_spool(settings):
         return None
@@ -50,7 +47,6 @@ def make_spool(
     )
     folder = settings.data_dir / "spool"
     store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, time.monotonic)
-    locks.add(lambda: store.files.lock)
     relay = publishing.spool_relay(store)
     poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics
     drainer = Drainer(store, publishing.database, relay.retry, away, poll_seconds, metrics, identity.renew_ids)

@@ -10,6 +10,7 @@ import msgspec
 
 from ingest.clock import Monotonic
 from ingest.errors import SpoolFull
+from ingest.files.lock_watch import TOUCH_SECONDS
 from ingest.spool.files import damaged, take_spool
 from ingest.spool.records import SpoolLimits, Usage
 from ingest.spool.segments.journal import Journal
@@ -24,7 +25,7 @@ SHOWN_SECONDS = 300.0
 
 
 class Upkeep:
-    """Runs in the journal's thread. All methods raise `OSError`."""
+    """Runs in the journal's thread, which alone may replace the spool's lock. All methods raise `OSError`."""
 
     def __init__(self, journal: Journal, limits: SpoolLimits, monotonic: Monotonic) -> None:
         self._journal = journal
@@ -32,7 +33,7 @@ class Upkeep:
         self._limits = limits
         self._monotonic = monotonic
         self._problem: str | None = None
-        self._problem_until = 0.0
+        self._problem_until = self._touch_at = 0.0
 
     def usage(self) -> Usage:
         return msgspec.structs.replace(self._journal.index.usage, file_bytes=self._log.size)
@@ -60,6 +61,9 @@ class Upkeep:
     def check_files(self) -> str | None:
         """Look whether all files are still in their place. Return what operators should know of them."""
         self._restore(self._log.segments)
+        if self._monotonic() >= self._touch_at:
+            os.utime(self._log.files.lock.descriptor)
+            self._touch_at = self._monotonic() + TOUCH_SECONDS
         if kept := damaged(self._log.files.folder):
             return f"{len(kept)} files hold damage: see `ingest spool verify`"
         return self._problem if self._monotonic() < self._problem_until else None

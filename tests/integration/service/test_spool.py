@@ -1,6 +1,8 @@
 """The spool of the real service. MySQL refuses writes, the service still takes events, and all reach MySQL later."""
 
 import json
+import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +13,10 @@ import pytest
 
 from ingest.spool.files import damaged, segments_of
 from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
+from ingest.status.health import CHECK_SECONDS
 from tests.conftest import StartService
 from tests.faults.harness.reading import spooled, take_messages
+from tests.faults.harness.wire import Wire
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 
@@ -96,6 +100,24 @@ def test_events_are_taken_published_and_moved_once(
     assert said == ["MySQL commit failed", "MySQL commit works again"] * (len(said) // 2)
     later = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
     assert [json.loads(body)["call_id"] for _, body in later] == after
+
+
+def test_deleted_spool_is_noticed_while_the_database_does_not_answer(
+    start_service: StartService, database: Database, full_settings: Mapping[str, str]
+) -> None:
+    with Wire(full_settings["DATABASE_URL"]) as wire:
+        service = start_service(DATABASE_URL=wire.url, COMMIT_TIMEOUT_SECONDS=str(3 * SECONDS))
+        with database.away():
+            sent = post(service, 3)
+            with wire.swallowing():
+                time.sleep(2 * CHECK_SECONDS)  # a check of the database has begun, and waits
+                shutil.rmtree(folder_of(service))
+                assert wait_until(lambda: "deleted" in report(service)["checks"]["spool files"], SECONDS), service.log()
+                service.kill()
+
+        service.start()
+        wait_until_drained(service)
+        assert database.call_ids() == Counter(sent)
 
 
 def database_said(service: ServiceProcess) -> list[str]:

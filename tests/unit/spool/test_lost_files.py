@@ -17,6 +17,7 @@ import pytest
 
 from ingest.errors import SpoolFull, StoreUnavailable
 from ingest.events.batch import Batch
+from ingest.files.lock_watch import TOUCH_SECONDS
 from ingest.spool.files import segments_of, spools, take_spool
 from ingest.spool.records import Refused
 from ingest.spool.store import SpoolStore
@@ -96,6 +97,16 @@ async def test_acknowledged_events_are_written_anew_and_that_is_reported(
     assert "deleted or moved while in use" in caplog.text
     await spool.close()
     assert await found_by_the_next(folder, opened) == [number(1), number(2), number(3)]
+
+
+async def test_lock_of_the_spool_never_looks_old(folder: Path, spool: SpoolStore, clock: FakeClock) -> None:
+    await spool.check_files()
+    os.utime(folder / "spool-0.lock", (0, 0))
+    clock.advance(TOUCH_SECONDS)
+
+    await spool.check_files()
+
+    assert (folder / "spool-0.lock").stat().st_mtime > 0
 
 
 @pytest.mark.parametrize("renews", [False, True], ids=["", "its lock was renewed first"])
