@@ -64,11 +64,12 @@ clusters: install-dev servers  ## kill and cut off nodes of a Galera and a Rabbi
 	@sh tests/setup/debian-packages.sh $(CLUSTER_PACKAGES)
 	$(BIN)/pytest tests/clusters
 
-fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs, guided by coverage (10 min)
+fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs (15 min)
 	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock
 	@mkdir -p var/fuzz
 	$(BIN)/python -m tests.fuzz.decode -runs=1000000 -max_len=2000 -timeout=10 -rss_limit_mb=512 \
 		-dict=tests/fuzz/json.dict -artifact_prefix=var/fuzz/ var/fuzz tests/fuzz/corpus
+	$(BIN)/python -m tests.fuzz.streams 1000000
 
 servers:        ## install missing Debian packages of the test servers
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)

@@ -76,6 +76,13 @@ class Admission:
         return self.keys.given(headers.get(KEY_HEADER), client.name) if KEY_HEADER in headers else None
 
     async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Response:
+        """Count and log the refusal. Return its response when it may be sent."""
+        response = self.refusal(error, way, scope)
+        if self.delays(error):
+            await self.delay()
+        return response
+
+    def refusal(self, error: IngestError, way: Way, scope: Scope) -> Response:
         """Count and log the refusal, and return its response."""
         self.count_refused(error)
         request_id = request_id_of(scope.headers)
@@ -85,11 +92,13 @@ class Admission:
         if response.status >= 500:
             fields["reason"] = str(error)
         log.info("request refused", extra=fields)
-        if isinstance(error, RateLimited) and self._delayed < DELAYED_MAX:
-            await self._delay()
         return response
 
-    async def _delay(self) -> None:
+    def delays(self, error: IngestError) -> bool:
+        """Return True if the response to this refusal waits for `delay`."""
+        return isinstance(error, RateLimited) and self._delayed < DELAYED_MAX
+
+    async def delay(self) -> None:
         """Slow the client down. A client that only waits for responses retries later; its connection costs nothing."""
         self._delayed += 1
         try:

@@ -4,15 +4,18 @@ A BlackSheep handler costs twice the CPU of a bare one, and ASGI costs more than
 module's work is paid per event; all work behind `submit` is paid per batch.
 """
 
+import asyncio
+
+from ingest.auth.authenticator import Client
 from ingest.errors import IngestError
-from ingest.events.event import decode
+from ingest.events.event import Event, decode
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.http.responses import QUEUED
-from ingest.http.rsgi import HttpProtocol, Scope
+from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher
-from ingest.pipeline.outcomes import failure_of
+from ingest.pipeline.outcomes import Failures, failure_of
 
 PATH = "/api/call-events"
 
@@ -31,13 +34,10 @@ class EventHandler:
         admission = self._admission
         try:
             headers, client = admission.admit(scope)
-            event = decode(await self._bodies.read(protocol, headers, self._body_bytes_max))
-            if client.bucket:
-                client.bucket.take(1)
-            if KEY_HEADER in headers or self._keys.natural:
-                event.key = self._keys.of(event, admission.key_in(headers, client))
-            event.headers = admission.propagate_trace_context(headers, client.message_headers)
-            failures = await self._batcher.submit(event, 1)
+            event, group = self.submit(
+                headers, client, await self._bodies.read(protocol, headers, self._body_bytes_max)
+            )
+            failures = await group
             if failures:
                 if failure := await failure_of(event, failures):
                     raise failure
@@ -47,3 +47,16 @@ class EventHandler:
         except IngestError as exc:
             response = await admission.refuse(exc, "single", scope)
         response.send(protocol)
+
+    def submit(self, headers: Headers, client: Client, body: bytes) -> tuple[Event, "asyncio.Future[Failures | None]"]:
+        """Queue the event of a request, and return it with the outcome of its group (`EventQueue.submit`).
+
+        Raises `Rejected`, `Overloaded` and `StoreUnavailable`.
+        """
+        event = decode(body)
+        if client.bucket:
+            client.bucket.take(1)
+        if KEY_HEADER in headers or self._keys.natural:
+            event.key = self._keys.of(event, self._admission.key_in(headers, client))
+        event.headers = self._admission.propagate_trace_context(headers, client.message_headers)
+        return event, self._batcher.submit(event, 1)

@@ -13,11 +13,11 @@ from ingest.auth.rate_limit import SharedRateLimits
 from ingest.clock import unix_us
 from ingest.files.locks import WorkerIndex, take_worker_index
 from ingest.http.routes import add_probes, add_routes
-from ingest.server.admin_listener import Admin
 from ingest.server.application import IngestApplication
 from ingest.server.factories.broker import make_publisher, make_shared_target
-from ingest.server.factories.handlers import make_handlers, make_sources
+from ingest.server.factories.handlers import make_direct_listener, make_handlers, make_sources
 from ingest.server.factories.store import make_retention, make_store
+from ingest.server.listeners.admin import Admin
 from ingest.server.pipeline import Pipeline
 from ingest.server.signals import hold_back
 from ingest.server.watchdog import beat
@@ -88,15 +88,21 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
         handlers = {path: tracing.handler(handler) for path, handler in handlers.items()}
         sources = tracing.handler(sources)
     application = IngestApplication(handlers, sources, pipeline.health, settings.drain_delay_seconds)
+    direct = make_direct_listener(settings, pipeline, application, fast=tracing is None)
+    application.direct = direct
     count = metrics.background_failures.labels("admin").inc
     admin = _add_pages(application, settings, pipeline.health, files, status, count)
 
     async def start(_: Application) -> None:
         await worker.start()
+        if direct:
+            worker.run(direct.sweep, "listener")
         if admin:
             await admin.start()
 
     async def stop(_: Application) -> None:
+        if direct:
+            await direct.stop(settings.drain_timeout_seconds)
         await worker.stop()
         if admin:
             await admin.stop()

@@ -1,11 +1,13 @@
 """The application that Granian runs in each worker."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Mapping
 
 from blacksheep import Application
 
 from ingest.http.asgi import AsgiAdapter
+from ingest.http.direct.listener import DirectListener
 from ingest.http.rsgi import Handler, HttpProtocol, Scope
 from ingest.server.draining import Sigterm, closing
 from ingest.server.signals import let_through
@@ -27,6 +29,8 @@ class IngestApplication(Application):
         self._other: Handler = self._handle_other
         self._health = health
         self._drain_delay_seconds = drain_delay_seconds
+        self.direct: DirectListener | None = None
+        """The listener of this worker, if Granian's is not used."""
 
     def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> Awaitable[None]:
         """Return the handler's coroutine. This function is not async, which saves an event request a coroutine."""
@@ -46,9 +50,16 @@ class IngestApplication(Application):
             raise SystemExit
         sigterm.serving()
 
+    def listen(self, listening: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept connections of this socket directly."""
+        assert self.direct, "the settings chose it"  # noqa: S101 - a programming error
+        self.direct.start(listening, loop)
+
     def drain(self) -> None:
         """Answer requests as before, but report draining and close each connection."""
         self._health.draining = True
+        if self.direct:
+            self.direct.drain()
         self._handlers = {path: closing(handler) for path, handler in self._handlers.items()}
         self._other = closing(self._other)
 

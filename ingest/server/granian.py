@@ -4,7 +4,9 @@ import json
 import logging
 import math
 import multiprocessing
+import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,9 +27,10 @@ from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
 from ingest.server.factories.store import make_store
 from ingest.server.file_owner import root_warning
-from ingest.server.listen_address import check_free, literal
+from ingest.server.listeners.address import check_free, literal
+from ingest.server.listeners.direct import DirectServer, listen
+from ingest.server.listeners.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
 from ingest.server.signals import obey_in_forked
-from ingest.server.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
 from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 from ingest.tasks import repeat_in_thread
@@ -61,7 +64,14 @@ def serve(settings: Settings) -> None:
         # Granian's exporter starts threads before the workers. A worker forked then may never accept a connection.
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
-    server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+    listening = listen(address, settings.port) if settings.listens_directly else None
+
+    def new_server() -> AbstractServer[Any]:
+        return make_server(
+            "ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates, listening=listening
+        )
+
+    server = new_server()
     if warning := root_warning(settings.data_dir):
         log.warning(warning)
     if settings.embedded:
@@ -76,7 +86,7 @@ def serve(settings: Settings) -> None:
         time.sleep(PAUSE_SECONDS)
         if server.interrupt_signal:
             return  # a signal came during the pause
-        server = make_server("ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates)
+        server = new_server()
 
 
 def _watch(settings: Settings, owner: FileLock) -> Counter:
@@ -132,9 +142,17 @@ def make_server(
     *,
     factory: bool = True,
     certificates: Certificates | None = None,
+    listening: socket.socket | None = None,
 ) -> AbstractServer[Any]:
-    """Return Granian for an application or its factory. The host must be an IP address. `certificates` enable HTTPS."""
-    make = partial(TlsServer, certificates) if certificates else Granian
+    """Return Granian for an application or its factory. The host must be an IP address.
+
+    `certificates` enable HTTPS. With a `listening` socket the workers accept from it themselves.
+    """
+    make: Callable[..., AbstractServer[Any]] = Granian
+    if certificates:
+        make = partial(TlsServer, certificates)
+    elif listening:
+        make = partial(DirectServer, listening)
     return make(
         target,
         factory=factory,

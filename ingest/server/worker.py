@@ -36,24 +36,24 @@ class Worker:
     async def start(self) -> None:
         pipeline = self.pipeline
         for name, task in self._background.items():
-            self._run(task, name)
+            self.run(task, name)
         await pipeline.store.start()
         await pipeline.publisher.start()
         pipeline.batcher.start()
-        self._run(pipeline.bodies.sweep, "body-deadlines")
-        self._run(pipeline.health.run, "health")
-        self._run(pipeline.backlog_watch.run, "backlog")
-        self._run(pipeline.relay.run, "relay")
-        self._run(pipeline.locks.run, "locks")
-        self._run(pipeline.shared_target.run, "agreement")
+        self.run(pipeline.bodies.sweep, "body-deadlines")
+        self.run(pipeline.health.run, "health")
+        self.run(pipeline.backlog_watch.run, "backlog")
+        self.run(pipeline.relay.run, "relay")
+        self.run(pipeline.locks.run, "locks")
+        self.run(pipeline.shared_target.run, "agreement")
         pipeline.identity.use_ids, pipeline.batcher.give_up_ids = self._use_ids, pipeline.identity.give_up
-        self._run(self._identify, "id-slot")
-        self._run(pipeline.key_cleaner.run, "keys")
+        self.run(self._identify, "id-slot")
+        self.run(pipeline.key_cleaner.run, "keys")
         pipeline.token_refresher.load()
-        self._run(pipeline.token_refresher.run, "tokens")
+        self.run(pipeline.token_refresher.run, "tokens")
         if pipeline.spool:
             await self._start_spool(pipeline.spool)
-        self._run(self._show_levels, "levels")
+        self.run(self._show_levels, "levels")
         pipeline.metrics.workers.set(1)
         await self._until_ready()
         # The cyclic garbage collector costs 5 % of a worker. Objects that exist now stay, and the pipeline makes no
@@ -103,12 +103,13 @@ class Worker:
             await spool.store.start()
         except StoreError as exc:
             log.error("the spool cannot be used; each batch tries it again", extra={"reason": str(exc)})
-        self._run(spool.relay.run, "spool-relay")
-        self._run(spool.drainer.run, "drainer")
-        self._run(spool.adoption.run, "spool-adoption")
-        self._run(spool.watch.run, "spool-files")
+        self.run(spool.relay.run, "spool-relay")
+        self.run(spool.drainer.run, "drainer")
+        self.run(spool.adoption.run, "spool-adoption")
+        self.run(spool.watch.run, "spool-files")
 
-    def _run(self, task: BackgroundTask, name: str) -> None:
+    def run(self, task: BackgroundTask, name: str) -> None:
+        """Run a task until the worker stops. After a failure it starts again."""
         self._tasks.append(supervise(task, name, self.pipeline.metrics.background_failures.labels(name).inc))
 
     def _use_ids(self, ids: IdGenerator | None) -> None:

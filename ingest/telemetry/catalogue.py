@@ -43,6 +43,7 @@ class Catalogue:
         self.registry = registry
         definitions = _Definitions(registry)
         self._define_requests(definitions)
+        self._define_listener(definitions)
         self._define_store(definitions)
         self._define_spool(definitions)
         self._define_publishing(definitions)
@@ -72,6 +73,15 @@ class Catalogue:
         self.ack_seconds = new.histogram(
             "ingest_ack_seconds",
             "Time of every event from its complete receipt until the database stored or refused it.",
+        )
+
+    def _define_listener(self, new: _Definitions) -> None:
+        """The metrics of the direct listener. Granian has its own."""
+        self.http_connections = new.gauge("ingest_http_connections", "Open connections of clients.", "livesum")
+        self.http_requests = new.counter("ingest_http_requests_total", "Requests whose head was received.")
+        self.http_received_bytes = new.counter("ingest_http_received_bytes_total", "Bytes received from clients.")
+        self.http_malformed = new.counter(
+            "ingest_http_malformed_total", "Requests that the listener itself refused: no valid HTTP/1.1, or too large."
         )
 
     def _define_store(self, new: _Definitions) -> None:

@@ -13,7 +13,7 @@ from ingest.cli.options import with_settings
 from ingest.errors import IngestError, SettingsError
 from ingest.server.data_folder import running
 from ingest.server.file_owner import act_as_owner, check_folder
-from ingest.server.tls import check_tls
+from ingest.server.listeners.tls import check_tls
 from ingest.settings import Settings
 
 REACHABLE = ("database", "broker")

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from ingest.http import batch_handler, event_handler
 from ingest.http.batch_handler import BatchHandler, BatchLimits
+from ingest.http.direct.events import DirectEvents
+from ingest.http.direct.listener import DirectListener, ListenerLimits
 from ingest.http.event_handler import EventHandler
 from ingest.http.rsgi import Handler
+from ingest.server.application import IngestApplication
 from ingest.server.pipeline import Pipeline
 from ingest.settings import Settings
 from ingest.sources.base import Source
@@ -18,12 +21,28 @@ from ingest.sources.twilio import Twilio
 SOURCES: Sequence[Source] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
 
 
+def make_direct_listener(
+    settings: Settings, pipeline: Pipeline, application: IngestApplication, *, fast: bool
+) -> DirectListener | None:
+    """Return None if Granian listens. `fast` events have no task of their own; tracing needs one."""
+    if not settings.listens_directly:
+        return None
+    handler = make_event_handler(settings, pipeline)
+    events = DirectEvents(handler, pipeline.admission, settings.body_bytes_max)
+    bounds = ListenerLimits(settings.connections_max, settings.body_timeout_seconds, fast)
+    return DirectListener(application.__rsgi__, events, bounds, pipeline.metrics)
+
+
+def make_event_handler(settings: Settings, pipeline: Pipeline) -> EventHandler:
+    return EventHandler(pipeline.admission, pipeline.bodies, pipeline.batcher, settings.body_bytes_max)
+
+
 def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
     """Return the handlers of events and batches by path."""
     admission, bodies, batcher = pipeline.admission, pipeline.bodies, pipeline.batcher
     limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
     handlers: dict[str, Handler] = {
-        event_handler.PATH: EventHandler(admission, bodies, batcher, settings.body_bytes_max),
+        event_handler.PATH: make_event_handler(settings, pipeline),
         batch_handler.PATH: BatchHandler(admission, bodies, batcher, limits),
     }
     # Laravel accepts a slash at the end of a path, so some clients may send one.

@@ -47,6 +47,7 @@ DRIVERS = {
     "rstream": {"broker.stream"},
     "blacksheep": {"server.app", "server.application", "http.routes"},
     "granian": {"server", "http.rsgi", "telemetry.runtime"},
+    "httptools": {"http.direct"},
     "click": {"cli"},
 }
 """Library → modules that may use it. Commands may use every library, as they connect to servers themselves."""

@@ -9,7 +9,7 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from ingest.http.asgi import Application
-from ingest.server.listen_address import literal
+from ingest.server.listeners.address import literal
 from ingest.settings import Settings
 from ingest.tasks import end, supervise
 from ingest.telemetry.logs import log_config

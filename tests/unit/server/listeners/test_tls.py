@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ingest.errors import SettingsError
-from ingest.server.tls import COPIES_MAX, Certificates, Renewals, check_tls
+from ingest.server.listeners.tls import COPIES_MAX, Certificates, Renewals, check_tls
 from ingest.settings import Settings
 from tests.certificates import Authority
 

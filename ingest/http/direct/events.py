@@ -1,0 +1,134 @@
+"""The fast path of the direct listener: events without a task or a future of their own.
+
+The head of a request is admitted before its body is received. One callback answers all events of a committed group.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from ingest.auth.authenticator import Client
+from ingest.errors import BodyTimeout, BodyTooLarge, IngestError, Malformed, StoreError
+from ingest.events.event import Event
+from ingest.http.admission import Admission
+from ingest.http.body_reader import CUT_OFF
+from ingest.http.direct.head import announced_bytes
+from ingest.http.direct.request import Request
+from ingest.http.event_handler import PATH, EventHandler
+from ingest.http.responses import QUEUED
+from ingest.pipeline.outcomes import Failures, Undecided
+
+TARGETS = frozenset({PATH.encode(), PATH.encode() + b"/"})
+
+Waiting = list[tuple[Request, Event, Client]]
+
+
+class DirectEvents:
+    """Handles `POST /api/call-events` as `EventHandler` does."""
+
+    def __init__(self, handler: EventHandler, admission: Admission, body_bytes_max: int) -> None:
+        self._handler = handler
+        self._admission = admission
+        self._body_bytes_max = body_bytes_max
+        self._group: asyncio.Future[Failures | None] | None = None
+        self._waiting: Waiting = []
+        """Requests of the newest group."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def takes(self, request: Request) -> bool:
+        """Return True if this path handles the request. An encoded body needs a task, and may need a thread."""
+        return request.target in TARGETS and request.method == "POST" and "content-encoding" not in request.headers
+
+    def begin(self, request: Request) -> None:
+        """Admit the request by its head, or refuse it."""
+        try:
+            _, client = self._admission.admit(request)
+            self._check_announced(request)
+        except IngestError as exc:
+            self._refuse(request, exc)
+            return
+        request.admitted = client
+        request.proceed()
+
+    def receive(self, request: Request, part: bytes) -> None:
+        request.chunks.append(part)
+        if request.received_bytes > self._body_bytes_max:
+            self._refuse(
+                request, BodyTooLarge(f"The body has more than {self._body_bytes_max} bytes, which is the limit.")
+            )
+
+    def complete(self, request: Request) -> None:
+        """Submit the event. Its response follows with those of its group."""
+        client, chunks = request.admitted, request.chunks
+        assert client is not None, "the head was admitted"  # noqa: S101 - a programming error
+        try:
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            event, group = self._handler.submit(request.headers, client, body)
+        except IngestError as exc:
+            self._refuse(request, exc)
+            return
+        if group is not self._group:
+            self._group = group
+            waiting: Waiting = []
+            self._waiting = waiting
+            group.add_done_callback(lambda done: self._answer(done, waiting))
+        self._waiting.append((request, event, client))
+
+    def cut(self, request: Request, malformed: str | None) -> None:
+        """The client ended the body early, or it is `malformed` for this reason."""
+        self._refuse(request, Malformed(malformed) if malformed else BodyTimeout(CUT_OFF))
+
+    def late(self, request: Request) -> None:
+        self._refuse(request, BodyTimeout())
+
+    def _check_announced(self, request: Request) -> None:
+        """Raise `BodyTooLarge` if the head announces too long a body."""
+        size = announced_bytes(request.headers)
+        if size > self._body_bytes_max:
+            raise BodyTooLarge(f"The body has {size} bytes; the limit is {self._body_bytes_max}.")
+
+    def _answer(self, group: "asyncio.Future[Failures | None]", waiting: Waiting) -> None:
+        if group is self._group:
+            self._group = None
+        if group.cancelled():
+            return  # the worker ends
+        failures = group.result()
+        for request, event, client in waiting:
+            if not failures:
+                client.events += 1
+                request.respond(QUEUED)
+                continue
+            failure = failures.get(id(event))
+            if isinstance(failure, Undecided):
+                self._run(self._answer_later(request, client, failure))
+            else:
+                self._answer_one(request, client, failure)
+
+    async def _answer_later(self, request: Request, client: Client, undecided: Undecided) -> None:
+        self._answer_one(request, client, await undecided.failure())
+
+    def _answer_one(self, request: Request, client: Client, failure: StoreError | None) -> None:
+        """Answer an event of a group that had failures."""
+        if failure:
+            self._refuse(request, failure)
+            return
+        self._admission.count_response("single", 200)
+        client.events += 1
+        request.respond(QUEUED)
+
+    def _refuse(self, request: Request, error: IngestError) -> None:
+        request.admitted = None
+        response = self._admission.refusal(error, "single", request)
+        if self._admission.delays(error):
+            self._run(self._refuse_later(request, response))
+        else:
+            request.respond(response)
+
+    async def _refuse_later(self, request: Request, response: Any) -> None:
+        await self._admission.delay()
+        request.respond(response)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,48 @@
+"""The head of a request: its headers and its target, as RSGI's scope has them."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from ingest.http.body_reader import LENGTH_DIGITS_MAX
+
+
+class RequestHeaders:
+    """See `ingest.http.rsgi.Headers`."""
+
+    __slots__ = ("_first", "_pairs")
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """`pairs` are names in lower case with their values, in the order in which they were sent."""
+        self._pairs = pairs
+        self._first = dict(reversed(pairs))
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in self._first
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._first.get(name.encode())
+        if value is None or not value.isascii():
+            return default
+        return value.decode()
+
+    def items(self) -> list[tuple[str, str]]:
+        return [(name.decode(), value.decode()) for name, value in self._pairs if value.isascii()]
+
+
+def announced_bytes(headers: RequestHeaders) -> int:
+    """Return the Content-Length, which the parser has checked, or 0. Only zeros precede its last digits."""
+    return int(headers.get("content-length", "0")[-LENGTH_DIGITS_MAX:])
+
+
+def split_target(target: bytes) -> tuple[str, str, str | None]:
+    """Return path (decoded), query string, and the authority of a target in absolute form, else None.
+
+    The parser has checked the target, which is visible ASCII.
+    """
+    text, authority = target.decode("latin-1"), None
+    if not text.startswith("/") and "://" in text:
+        authority, slash, rest = text.partition("://")[2].partition("/")
+        text = slash + rest or "/"
+    path, _, query = text.partition("?")
+    return (unquote(path) if "%" in path else path), query, authority

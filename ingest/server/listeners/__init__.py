@@ -1,0 +1,1 @@
+"""Sockets and listeners of a worker, and their certificates."""
