@@ -65,6 +65,8 @@ class ServiceProcess:
         }
         if tree is None:
             defaults["DRAIN_DELAY_SECONDS"] = "0"  # some older trees do not have this setting
+        if tree is None and "INGEST_TEST_LISTENER" in os.environ:
+            defaults["LISTENER"] = os.environ["INGEST_TEST_LISTENER"]
         values = {**defaults, **(settings or {})}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self.environment = inherited | {f"INGEST_{name}": value for name, value in values.items()}

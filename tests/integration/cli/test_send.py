@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from ingest.cli.send.poster import TRIES_MAX, Poster, SendFailed
-from tests.integration.http.hostile import count_of
+from tests.integration.hostile import count_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import free_port
 

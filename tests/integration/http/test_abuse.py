@@ -8,7 +8,7 @@ import pytest
 
 from ingest.settings import Settings
 from tests.conftest import StartService
-from tests.integration.http.hostile import MIB, unharmed
+from tests.integration.hostile import MIB, unharmed
 from tests.raw_http import API, BATCH, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, post, post_head
 from tests.running import ServiceProcess
 from tests.services import MySQLServer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.integration.http.hostile import count_of
+from tests.integration.hostile import count_of
 from tests.raw_http import ask, post
 from tests.running import ServiceProcess
 from tests.unit.making import body
@@ -24,9 +24,9 @@ Encode = Callable[[bytes], bytes]
 pytestmark = pytest.mark.parametrize("encoding", ENCODERS)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("encodings")) as running:
+@pytest.fixture(scope="module", params=["granian", "direct"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path_factory.mktemp("encodings"), {"LISTENER": request.param}) as running:
         yield running
 
 

@@ -3,7 +3,7 @@ nothing."""
 
 import pytest
 
-from tests.integration.http.hostile import MIB, count_of, reveals_nothing, unharmed
+from tests.integration.hostile import MIB, count_of, reveals_nothing, unharmed
 from tests.raw_http import API, LAST_CHUNK, RawConnection, ask, chunk, chunked_head, head, post, post_head
 from tests.running import TOKEN, ServiceProcess
 from tests.unit.making import body
@@ -32,7 +32,8 @@ HEADERS = {
     "an expectation of its own": (b"Expect: 200-something", {200}),
     "90 more of them": (b"\r\n".join(b"X-%d: a" % number for number in range(90)), {200}),
     "1,000 more of them": (b"\r\n".join(b"X-%d: a" % number for number in range(1_000)), {431}),
-    "300,000 bytes": (b"X: " + b"a" * 300_000, {200}),
+    "50,000 bytes": (b"X: " + b"a" * 50_000, {200}),
+    "300,000 bytes": (b"X: " + b"a" * 300_000, {200, 431}),  # the direct listener takes heads of 64 KiB
     "a MiB": (b"X: " + b"a" * MIB, {431}),
 }
 
@@ -94,7 +95,7 @@ def test_invalid_lengths(service: ServiceProcess) -> None:
 def test_invalid_chunks(service: ServiceProcess, broken: bytes) -> None:
     with unharmed(service), RawConnection(service.port) as connection:
         connection.flood([chunked_head(), broken])
-        assert connection.reply().status == 408
+        assert connection.reply().status in (400, 408)  # Granian takes it for an early end
         assert connection.is_closed()
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.http.hostile import count_of, unharmed
+from tests.integration.hostile import count_of, unharmed
 from tests.raw_http import RawConnection, chunk, chunked_head, post, post_head
 from tests.running import ServiceProcess
 from tests.services import wait_until

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.faults.harness.reading import rows_of
-from tests.integration.http.hostile import peak_resident_bytes
+from tests.integration.hostile import peak_resident_bytes
 from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body
@@ -19,9 +19,9 @@ GROWTH_MAX = 4.5
 many unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
 
 
-@pytest.fixture
-def service(start_service: StartService) -> ServiceProcess:
-    service = start_service(BATCH_BODY_BYTES_MAX=str(BODY_BYTES), BATCH_ITEMS_MAX="100000")
+@pytest.fixture(params=["granian", "direct"])
+def service(start_service: StartService, request: pytest.FixtureRequest) -> ServiceProcess:
+    service = start_service(BATCH_BODY_BYTES_MAX=str(BODY_BYTES), BATCH_ITEMS_MAX="100000", LISTENER=request.param)
     service.wait_for_status("ready")
     return service
 

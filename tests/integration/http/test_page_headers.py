@@ -32,5 +32,5 @@ def test_refused_method_has_the_same_headers(service: ServiceProcess) -> None:
 def test_only_the_server_name_is_revealed(service: ServiceProcess, path: str) -> None:
     headers = service.request("GET", path)[2]
 
-    assert headers["server"] == "granian"
+    assert headers.get("server") in (None, "granian")  # the direct listener has no name
     assert "x-powered-by" not in headers
