@@ -21,7 +21,13 @@ from bench.report.records import record
 from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
 
-NOOPS: Mapping[str, Kind] = {"no-op": "asgi", "no-op, RSGI": "rsgi", "no-op, BlackSheep": "blacksheep"}
+NOOPS: Mapping[str, Kind] = {
+    "no-op": "asgi",
+    "no-op, RSGI": "rsgi",
+    "no-op, BlackSheep": "blacksheep",
+    "no-op, httptools": "httptools",
+}
+LISTENERS = ("granian", "direct")
 NOOP = "no-op"
 """The reference: the other targets are divided by it."""
 HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
@@ -51,14 +57,23 @@ class Result(msgspec.Struct, frozen=True):
 @click.option(
     "--mode", "modes", multiple=True, type=click.Choice(targets.MODES), help="Only this mode; may be repeated."
 )
+@click.option(
+    "--listener", "listeners", multiple=True, type=click.Choice(LISTENERS), help="Only this one; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
-    count: int, seconds: int, connections: int, workers: int, modes: Sequence[targets.Mode], out: Path | None
+    count: int,
+    seconds: int,
+    connections: int,
+    workers: int,
+    modes: Sequence[targets.Mode],
+    listeners: Sequence[str],
+    out: Path | None,
 ) -> None:
     load = Load(connections, seconds)
     with targets.servers() as servers:
         taken = stamp(servers)
-        measured = run(servers, load, count, workers, modes or targets.MODES)
+        measured = run(servers, load, count, workers, modes or targets.MODES, listeners or LISTENERS)
     result = Result(taken, METHOD, load, workers, measured)
     record(result, "saturation", taken, out)
     print(headline(taken))
@@ -68,15 +83,22 @@ def main(
 
 
 def run(
-    servers: targets.Servers, load: Load, count: int, workers: int, modes: Sequence[targets.Mode]
+    servers: targets.Servers,
+    load: Load,
+    count: int,
+    workers: int,
+    modes: Sequence[targets.Mode],
+    listeners: Sequence[str],
 ) -> dict[str, list[Round]]:
-    """Measure the no-ops, and the service in each mode, in interleaved rounds."""
+    """Measure the no-ops, and the service in each mode with each listener, in interleaved rounds."""
     with ExitStack() as stack:
         loaded: dict[str, targets.Target] = {
             name: stack.enter_context(targets.noop(kind, workers)) for name, kind in NOOPS.items()
         }
         for mode in modes:
-            loaded[mode] = stack.enter_context(targets.service(servers, mode, workers))
+            for listener in listeners:
+                service = targets.service(servers, mode, workers, environment={"INGEST_LISTENER": listener})
+                loaded[mode if listener == "granian" else f"{mode}, {listener}"] = stack.enter_context(service)
         warmed = msgspec.structs.replace(load, seconds=1)
         for target in loaded.values():
             rounds.measure(target, warmed)

@@ -1,15 +1,21 @@
-"""The least that a POST can cost on this server: three no-ops read the body, and send a constant answer.
+"""The least that a POST can cost on a server: no-ops read the body, and send a constant answer.
 
-`python -m bench.harness.noops KIND PORT WORKERS` serves one of them with the options of `ingest serve`: bare ASGI,
-bare RSGI, or a handler of a BlackSheep application. They ignore the body.
+`python -m bench.harness.noops KIND PORT WORKERS` serves one of them. Bare ASGI, bare RSGI, and a handler of a
+BlackSheep application run on Granian with the options of `ingest serve`. `httptools` is a bare uvloop transport with
+the parser of the direct listener. They ignore the body.
 """
 
+import asyncio
+import multiprocessing
+import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import uvloop
 from blacksheep import Application, Content, Request, Response
 from granian.constants import Interfaces
+from httptools import HttpRequestParser
 
 from ingest.http.event_handler import PATH
 from ingest.http.responses import QUEUED
@@ -17,7 +23,7 @@ from ingest.http.rsgi import HttpProtocol, Scope
 from ingest.server.granian import make_server
 from ingest.settings import Settings
 
-Kind = Literal["asgi", "rsgi", "blacksheep"]
+Kind = Literal["asgi", "rsgi", "blacksheep", "httptools"]
 Message = dict[str, Any]
 
 JSON = b"application/json"
@@ -50,7 +56,48 @@ def make_blacksheep() -> Application:
     return application
 
 
+class Bare(asyncio.Protocol):
+    """Answers each complete request of one connection."""
+
+    ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+        JSON,
+        len(QUEUED.body),
+        QUEUED.body,
+    )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._transport.write(self.ANSWER)
+
+
+def serve_bare(port: int, workers: int) -> None:
+    """Serve `Bare` in child processes, which share the port, as Granian's workers are children."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        await (await loop.create_server(Bare, "127.0.0.1", port, reuse_port=True)).serve_forever()
+
+    def run_forever() -> None:
+        uvloop.run(run())
+
+    children = [multiprocessing.Process(target=run_forever, daemon=True) for _ in range(workers)]
+    for child in children:
+        child.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # ends the children, too
+    for child in children:
+        child.join()
+
+
 def serve(kind: Kind, port: int, workers: int) -> None:
+    if kind == "httptools":
+        serve_bare(port, workers)
+        return
     settings = Settings(host="127.0.0.1", port=port, workers=workers, log_level="warning")
     target, interface = {
         "asgi": ("asgi", Interfaces.ASGINL),
