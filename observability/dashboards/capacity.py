@@ -93,6 +93,7 @@ def _room(made: Board) -> None:
 
 
 def _server(made: Board) -> None:
+    _direct_listener(made)
     made.row("Granian (with INGEST_SERVER_METRICS_PORT)")
     connections = Query(f"sum by (instance, worker) ({of(GRANIAN)})", "{{instance}} worker {{worker}}")
     made.add(chart("Connections", "short", [connections], "Open connections. INGEST_CONNECTIONS_MAX limits a worker."))
@@ -127,3 +128,20 @@ def _server(made: Board) -> None:
         most("ingest_build_info", "{{version}}, Python {{python}}, Granian {{granian}}", by="version, python, granian"),
     ]
     made.add(chart("What runs", "short", running, "Versions, and the time since the start."))
+
+
+def _direct_listener(made: Board) -> None:
+    made.row("Direct listener (with INGEST_LISTENER=direct)")
+    connections = total("ingest_http_connections", "{{instance}}", by="instance")
+    made.add(
+        chart("Client connections", "short", [connections], "Open connections. INGEST_CONNECTIONS_MAX limits a worker.")
+    )
+    requests = [
+        rate("ingest_http_requests_total", "requests"),
+        rate("ingest_http_malformed_total", "refused by the listener"),
+    ]
+    made.add(
+        chart("Requests received", "reqps", requests, "All paths. The listener refuses what is no valid HTTP/1.1.")
+    )
+    received = rate("ingest_http_received_bytes_total", "received")
+    made.add(chart("Received bytes", "Bps", [received], "Heads and bodies of all requests."))
