@@ -7,6 +7,7 @@ from typing import cast
 
 from ingest.http.direct import limits
 from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.inflow import Inflow
 from ingest.http.direct.parser import Head, RequestParser
 from ingest.http.direct.request import Request
 from ingest.http.direct.responder import Responder
@@ -22,8 +23,6 @@ class Connection(asyncio.Protocol):
         self.responses = Responder(shared, self.write, self.answered)
         self.receiving: Request | None = None
         """The request whose body is being received."""
-        self.ends = False
-        """No further request is read."""
         self.lost = False
         self.deadline = inf
         """Time of the loop at which `expire` is due."""
@@ -34,22 +33,22 @@ class Connection(asyncio.Protocol):
         self._parser = RequestParser(self)
         self._unanswered = self.responses.unanswered
         self._transport: asyncio.Transport | None = None
-        self._rest = b""
-        """Received bytes that the parser has not seen."""
-        self._heads = 0
-        """Heads that this turn of the loop has received."""
-        self._scheduled = False
-        """The next turn of the loop goes on with `_rest`."""
-        self._paused = False
+        self._inflow = Inflow(loop, self._parser.feed, self._is_full)
         self._discarded_bytes = 0
         self._half_closed = False
         self._writable: asyncio.Future[None] | None = None
         """Set while the client does not take what was written."""
 
+    @property
+    def ends(self) -> bool:
+        """No further request is read. The connection closes after the last response."""
+        return self._inflow.ended
+
     # The transport's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._inflow.open(self._transport)
         self._transport.set_write_buffer_limits(high=limits.UNSENT_BYTES_MAX)
         self.deadline = self._loop.time() + limits.IDLE_SECONDS
 
@@ -59,12 +58,8 @@ class Connection(asyncio.Protocol):
             self._discarded_bytes += len(data)
             if self._discarded_bytes > limits.DISCARD_BYTES_MAX:
                 self.abort()
-        elif self._rest or len(data) > limits.SLICE_BYTES:
-            self._rest += data
-            if not self._scheduled:
-                self._parse_rest()
         else:
-            self._parser.feed(data)
+            self._inflow.receive(data)
 
     def eof_received(self) -> bool:
         """Return True to keep the connection for the responses that the client still waits for."""
@@ -79,7 +74,7 @@ class Connection(asyncio.Protocol):
         self.lost = True
         self._transport = None
         self.receiving = None
-        self._stop_reading()
+        self._inflow.lose()
         self.resume_writing()
         self._forget_unanswered()
         self._closed(self)
@@ -87,14 +82,14 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
         self.send_deadline = self._loop.time() + limits.SEND_SECONDS
-        self.regulate()
+        self._inflow.regulate()
 
     def resume_writing(self) -> None:
         if self._writable:
             self._writable.set_result(None)
             self._writable = None
         self.send_deadline = inf
-        self.regulate()
+        self._inflow.regulate()
 
     # The parser's callbacks
 
@@ -104,7 +99,7 @@ class Connection(asyncio.Protocol):
     def receive_head(self, head: Head, refusal: tuple[int, str] | None) -> None:
         """Handle a request. With a `refusal` answer its status and message instead, and end."""
         request = Request(self, *head)
-        self._heads += 1
+        self._inflow.heads += 1
         self._shared.requests += 1
         self._unanswered.append(request)
         if refusal:
@@ -129,7 +124,7 @@ class Connection(asyncio.Protocol):
         elif request.response is None and request in self._unanswered:
             request.body.add(part)
             if request.waiting_bytes > limits.BODY_BUFFER_BYTES:
-                self.regulate()
+                self._inflow.regulate()
         elif request.received_bytes > limits.DISCARD_BYTES_MAX:
             self._end(unread=True)
 
@@ -146,7 +141,7 @@ class Connection(asyncio.Protocol):
             request.end()
             self._mark_idle()
         if len(self._unanswered) >= limits.PIPELINED_MAX:
-            self.regulate()
+            self._inflow.regulate()
 
     def refuse_head(self, status: int, message: str) -> None:
         """Respond to a request whose head is not complete."""
@@ -166,7 +161,7 @@ class Connection(asyncio.Protocol):
         self._shared.malformed += 1
         self.deadline = inf
         request.keep_alive = False
-        self._stop_reading()
+        self._inflow.end()
         self.responses.respond(request, Response.make(status, {"message": message}))
 
     def _lose_body(self, request: Request, malformed: str | None = None) -> None:
@@ -174,18 +169,13 @@ class Connection(asyncio.Protocol):
         self.receiving = None
         self.deadline = inf
         request.keep_alive = False
-        self._stop_reading()
+        self._inflow.end()
         if request.admitted:
             self._shared.events.cut(request, malformed)
         elif malformed and self.responses.is_next(request):
             self.responses.respond(request, Response.make(400, {"message": malformed}))
         else:
             request.lose()
-
-    def _stop_reading(self) -> None:
-        """Parse nothing more. The connection closes after the last response."""
-        self.ends = True
-        self._rest = b""
 
     # Responses
 
@@ -205,8 +195,8 @@ class Connection(asyncio.Protocol):
             self._end(unread=not request.complete)
             return
         self._mark_idle()
-        if self._paused:
-            self.regulate()
+        if self._inflow.paused:
+            self._inflow.regulate()
 
     def close_if_idle(self) -> None:
         if not (self._unanswered or self._parser.in_head):
@@ -222,13 +212,13 @@ class Connection(asyncio.Protocol):
 
     def _end(self, *, unread: bool) -> None:
         """Close the connection when all is written. If `unread` input may come, discard it for a while first."""
-        self._stop_reading()
+        self._inflow.end()
         self._forget_unanswered()
         transport = self._transport
         if transport is None:
             return
         if unread and not self._half_closed:
-            self._pause(False)
+            self._inflow.pause(False)
             transport.write_eof()
             self.deadline = self._loop.time() + limits.LINGER_SECONDS
         else:
@@ -246,26 +236,8 @@ class Connection(asyncio.Protocol):
     # Flow and time
 
     def regulate(self) -> None:
-        """Parse what waits, and read more from the client, as far as the limits allow."""
-        if not self._transport or self.ends:
-            return
-        if self._rest and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._parse_rest)
-        self._pause(bool(self._rest) or self._is_full())
-
-    def _parse_rest(self) -> None:
-        """Parse received bytes in slices, until the limits of a turn. The next turn goes on."""
-        self._scheduled = True
-        rest, at = self._rest, 0
-        self._heads = 0
-        while at < len(rest) and not (self._is_full() or self.ends or self._heads >= limits.TURN_REQUESTS_MAX):
-            self._parser.feed(rest[at : at + limits.SLICE_BYTES])
-            at += limits.SLICE_BYTES
-        self._rest = b"" if self.ends else rest[at:]
-        self._scheduled = False
-        if at or not self._paused:
-            self.regulate()
+        """A handler has taken bytes of the body."""
+        self._inflow.regulate()
 
     def _is_full(self) -> bool:
         """Return True if the client must wait: it reads too slowly, or has enough requests or bytes here."""
@@ -276,14 +248,6 @@ class Connection(asyncio.Protocol):
             or (receiving is not None and receiving.waiting_bytes > limits.BODY_BUFFER_BYTES)
         )
 
-    def _pause(self, pause: bool) -> None:
-        if self._transport and pause is not self._paused:
-            self._paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
     def expire(self, now: float) -> None:
         """Act on a deadline that has passed."""
         request = self.receiving
@@ -293,7 +257,7 @@ class Connection(asyncio.Protocol):
             self.receiving = None
             self.deadline = inf
             request.keep_alive = False
-            self._stop_reading()
+            self._inflow.end()
             self._shared.events.late(request)
         elif request and now > self.deadline + limits.LINGER_SECONDS:
             self.abort()
