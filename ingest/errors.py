@@ -179,12 +179,6 @@ class SpoolFull(StoreUnavailable):
     code = "spool_full"
 
 
-class SpoolDamaged(StoreUnavailable):
-    """The spool file is damaged. The service sets it aside and recovers the intact records."""
-
-    code = "spool_damaged"
-
-
 class SchemaError(StoreError):
     """The database tables are missing or older than this version; run `ingest migrate`."""
 

@@ -30,7 +30,6 @@ REFUSAL_CODES = (
     "schema",
     "ids_taken",
     "spool_full",
-    "spool_damaged",
 )
 """The codes of all errors that refuse a request (`ingest.errors`)."""
 REFUSED_COMMIT_CODES = ("row_refused", "batch_refused", "schema", "store_unavailable", "ids_taken", "store")
