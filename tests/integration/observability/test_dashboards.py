@@ -145,7 +145,9 @@ def own_rabbitmq() -> Iterator[RabbitMQServer]:
 def prometheus(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer) -> Iterator[PrometheusServer]:
     """Prometheus, which scrapes a busy service and its servers."""
     with (
-        scene(own_mysql, own_rabbitmq, {"WORKERS": "2", "SERVER_METRICS_PORT": str(free_port())}) as here,
+        scene(
+            own_mysql, own_rabbitmq, {"LISTENER": "granian", "WORKERS": "2", "SERVER_METRICS_PORT": str(free_port())}
+        ) as here,
         MysqldExporter(own_mysql) as exporter,
         Load(here.service.port),
     ):

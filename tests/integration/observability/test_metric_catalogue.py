@@ -13,7 +13,7 @@ UNITS = {
 
 
 def test_every_metric_is_in_the_table_and_no_other(start_service: StartService) -> None:
-    service = start_service(WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
+    service = start_service(LISTENER="granian", WORKERS="2", SERVER_METRICS_PORT=str(free_port()))
     service.wait_for_status("ready")
 
     def shown() -> Catalogue:
