@@ -9,9 +9,15 @@ from tests.running import TOKEN, ServiceProcess
 
 
 @pytest.fixture(scope="session", params=["granian", "direct"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def listener(request: pytest.FixtureRequest) -> str:
+    """The value of `INGEST_LISTENER`."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def service(listener: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A shared service with each listener. Its rows stay, so tests find their own rows by `call_id`."""
-    settings = {"API_TOKENS": f"{TOKEN}, {OTHER_TOKEN}", "LISTENER": request.param}
+    settings = {"API_TOKENS": f"{TOKEN}, {OTHER_TOKEN}", "LISTENER": listener}
     with ServiceProcess(tmp_path_factory.mktemp("embedded"), settings) as running:
         yield running
 

@@ -111,9 +111,9 @@ POISON = {
 
 
 def test_poison_is_refused_or_stored_and_never_a_server_error(
-    start_service: StartService, mysql: MySQLServer, full_settings: dict[str, str]
+    start_service: StartService, mysql: MySQLServer, full_settings: dict[str, str], listener: str
 ) -> None:
-    service = start_service()
+    service = start_service(LISTENER=listener)
     replies = {}
     for name, (poison, _) in POISON.items():
         # Both are sent before either response, so that they share a commit.
@@ -131,8 +131,8 @@ def test_poison_is_refused_or_stored_and_never_a_server_error(
     assert dict(stored) == {1: len(POISON), 0: list(statuses.values()).count(200)}
 
 
-def test_poison_in_a_batch_does_not_affect_its_neighbors(start_service: StartService) -> None:
-    service = start_service()
+def test_poison_in_a_batch_does_not_affect_its_neighbors(start_service: StartService, listener: str) -> None:
+    service = start_service(LISTENER=listener)
     names = list(POISON)
     lines = [line.replace(b"\n", b" ") for poison, _ in POISON.values() for line in (body(), poison)]
 

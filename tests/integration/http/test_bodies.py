@@ -160,8 +160,9 @@ def test_batch_with_too_many_events_is_refused(service: ServiceProcess) -> None:
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("impatient"), {"BODY_TIMEOUT_SECONDS": "0.3"}) as service:
+def impatient(listener: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    settings = {"BODY_TIMEOUT_SECONDS": "0.3", "LISTENER": listener}
+    with ServiceProcess(tmp_path_factory.mktemp("impatient"), settings) as service:
         yield service
 
 

@@ -221,8 +221,13 @@ def test_http_1_0_clients_are_served(service: ServiceProcess) -> None:
         assert connection.is_closed()
 
 
-def test_overload_and_a_database_failure_have_different_statuses(tmp_path: Path) -> None:
-    settings = {"QUEUE_EVENTS_MAX": "1", "STORE_CONNECTIONS_MAX": "1", "COMMIT_TIMEOUT_SECONDS": "1"}
+def test_overload_and_a_database_failure_have_different_statuses(tmp_path: Path, listener: str) -> None:
+    settings = {
+        "LISTENER": listener,
+        "QUEUE_EVENTS_MAX": "1",
+        "STORE_CONNECTIONS_MAX": "1",
+        "COMMIT_TIMEOUT_SECONDS": "1",
+    }
     with ServiceProcess(tmp_path, settings) as service, closing(sqlite3.connect(tmp_path / "events.db")) as blocker:
         blocker.execute("BEGIN EXCLUSIVE")
         with ExitStack() as stack:

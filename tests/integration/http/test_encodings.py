@@ -24,9 +24,9 @@ Encode = Callable[[bytes], bytes]
 pytestmark = pytest.mark.parametrize("encoding", ENCODERS)
 
 
-@pytest.fixture(scope="module", params=["granian", "direct"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("encodings"), {"LISTENER": request.param}) as running:
+@pytest.fixture(scope="module")
+def service(listener: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path_factory.mktemp("encodings"), {"LISTENER": listener}) as running:
         yield running
 
 

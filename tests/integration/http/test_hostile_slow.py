@@ -6,12 +6,15 @@ from contextlib import ExitStack
 import pytest
 
 from tests.integration.hostile import count_of, unharmed
+from tests.integration.http.conftest import is_direct
 from tests.raw_http import RawConnection, chunk, chunked_head, post, post_head
 from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body
 
 CLIENTS = 250
+IDLE_CLIENTS = 4_000
+CONNECTION_BYTES_MAX, GRANIAN_CONNECTION_BYTES_MAX = 8 << 10, 32 << 10
 EVENT = body(call_id="slow")
 STARTS = [
     b"",
@@ -24,13 +27,14 @@ STARTS += [chunked_head(), chunked_head() + b"5", chunked_head() + chunk(EVENT)]
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("patient"), {"BODY_TIMEOUT_SECONDS": "2"}) as running:
+def patient(listener: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    settings = {"BODY_TIMEOUT_SECONDS": "2", "LISTENER": listener}
+    with ServiceProcess(tmp_path_factory.mktemp("patient"), settings) as running:
         yield running
 
 
 def test_500_slow_clients_delay_nobody(patient: ServiceProcess) -> None:
-    """Half of the clients send a slow head, which has no deadline. The others send a slow body, which has one."""
+    """Half of the clients send a slow head, within its deadline. The others send a slow body, beyond its deadline."""
     head, rest = post(EVENT)[:60], post(EVENT)[60:]
     with unharmed(patient) as client, ExitStack() as stack:
         heads, bodies = ([stack.enter_context(RawConnection(patient.port)) for _ in range(CLIENTS)] for _ in range(2))
@@ -48,11 +52,11 @@ def test_500_slow_clients_delay_nobody(patient: ServiceProcess) -> None:
             for connection in heads:
                 connection.send(head[at : at + 1])
             dribble()
-        assert wait_until(dribble, seconds=20)
-        assert {connection.reply().status for connection in bodies} == {408}
         for connection in heads:
             connection.send(rest)
         assert {connection.reply().status for connection in heads} == {200}
+        assert wait_until(dribble, seconds=20)
+        assert {connection.reply().status for connection in bodies} == {408}
 
     assert count_of(patient, "slow") == CLIENTS
 
@@ -65,6 +69,17 @@ def test_silent_clients_delay_nobody(patient: ServiceProcess) -> None:
                 stack.enter_context(RawConnection(patient.port)).send(start)
                 client.ask()
     assert count_of(patient, "slow") == before
+
+
+def test_idle_connections_take_little_memory(patient: ServiceProcess) -> None:
+    growth_bytes_max = IDLE_CLIENTS * (CONNECTION_BYTES_MAX if is_direct(patient) else GRANIAN_CONNECTION_BYTES_MAX)
+    with unharmed(patient, growth_bytes_max) as client, ExitStack() as stack:
+        for _ in range(IDLE_CLIENTS // CLIENTS):
+            connections = [stack.enter_context(RawConnection(patient.port)) for _ in range(CLIENTS)]
+            for connection in connections:
+                connection.send(post(EVENT))
+            assert {connection.reply().status for connection in connections} == {200}
+            client.ask()
 
 
 def test_clients_that_reset_their_connection_leave_no_events(patient: ServiceProcess) -> None:

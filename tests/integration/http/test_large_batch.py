@@ -19,9 +19,9 @@ GROWTH_MAX = 4.5
 many unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""
 
 
-@pytest.fixture(params=["granian", "direct"])
-def service(start_service: StartService, request: pytest.FixtureRequest) -> ServiceProcess:
-    service = start_service(BATCH_BODY_BYTES_MAX=str(BODY_BYTES), BATCH_ITEMS_MAX="100000", LISTENER=request.param)
+@pytest.fixture
+def service(start_service: StartService, listener: str) -> ServiceProcess:
+    service = start_service(BATCH_BODY_BYTES_MAX=str(BODY_BYTES), BATCH_ITEMS_MAX="100000", LISTENER=listener)
     service.wait_for_status("ready")
     return service
 
