@@ -69,15 +69,20 @@ class Load(AsyncBackground):
         connections: int = CONNECTIONS,
         *,
         resending: bool = False,
+        keep_alive: bool = True,
     ) -> None:
-        """`port` returns the port for each new connection, for example a balancer's choice. With `resending` the load
-        sends an unanswered event again until it is answered, even after the block."""
+        """`port` returns the port for each new connection, for example a balancer's choice.
+
+        With `resending` the load sends an unanswered event again until it is answered, even after the block. Without
+        `keep_alive` each event has a connection of its own.
+        """
         super().__init__(STOP_SECONDS)
         self.ledger = Ledger()
         self.events_per_second = events_per_second
         self._port = port if callable(port) else lambda: port
         self._connections = connections
         self._resending = resending
+        self._keep_alive = keep_alive
         self._interval_seconds = connections / events_per_second
 
     async def _run_async(self) -> None:
@@ -112,4 +117,6 @@ class Load(AsyncBackground):
             await client.close()
             return key
         self.ledger.answered(key, status, sent_at, time.monotonic() - sent_at)
+        if not self._keep_alive:
+            await client.close()
         return None

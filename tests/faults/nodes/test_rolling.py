@@ -1,20 +1,25 @@
-"""Two nodes behind a balancer are restarted in turn, and no request fails."""
+"""Two nodes are restarted in turn behind a balancer, and one node is reloaded. No request fails."""
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.form import Form
 from tests.faults.harness.balancer import Balancer
-from tests.faults.harness.ledger import assert_unnoticed
+from tests.faults.harness.ledger import assert_unnoticed, joined
 from tests.faults.harness.load import Load
 from tests.faults.harness.scene import Scene, scene
 from tests.faults.report import Report
-from tests.services import MySQLServer, RabbitMQServer
+from tests.running import ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 EVENTS_PER_SECOND = 1000.0
 DRAIN_DELAY_SECONDS = 1.0
 """Long enough for a balancer that checks ten times a second."""
+RELOAD_SECONDS = 60.0
+CONNECTIONS_PER_SECOND = 200.0
 
 
 @pytest.fixture
@@ -45,3 +50,35 @@ def test_rolling_restart_under_load_fails_no_request(nodes: tuple[Scene, Scene],
     result = report.add("rolling restart of two nodes", form.restarts, one.account(load.ledger))
     assert_unnoticed(result)
     assert load.ledger.unreached == 0
+
+
+@pytest.fixture
+def reloaded(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> Iterator[Scene]:
+    with scene(mysql, rabbitmq, {"LISTENER": "direct", "WORKERS": "2"}) as one:
+        yield one
+
+
+def reload(service: ServiceProcess) -> None:
+    """Replace all workers."""
+    before = set(service.worker_pids())
+    os.kill(service.pid, signal.SIGHUP)
+    assert wait_until(lambda: not before & set(service.worker_pids()), RELOAD_SECONDS), service.log()
+    service.wait_for_status("ready")
+
+
+def test_reload_under_load_fails_no_request(reloaded: Scene, form: Form, report: Report) -> None:
+    """All workers accept from one socket, so this holds without the kernel's `tcp_migrate_req`."""
+    service = reloaded.service
+    with (
+        Load(service.port, EVENTS_PER_SECOND) as load,
+        Load(service.port, CONNECTIONS_PER_SECOND, keep_alive=False) as newcomers,
+    ):
+        for _ in range(form.restarts):
+            reloaded.wait_for_steady(load)
+            reload(service)
+        reloaded.wait_for_steady(load)
+        reloaded.wait_for_steady(newcomers)
+    ledger = joined(load.ledger, newcomers.ledger)
+    result = report.add("reload of the direct listener", form.restarts, reloaded.account(ledger))
+    assert_unnoticed(result)
+    assert ledger.unreached == 0
