@@ -17,7 +17,7 @@ from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 EVENTS_PER_SECOND = 1000.0
 DRAIN_DELAY_SECONDS = 1.0
-"""Long enough for a balancer that checks ten times a second."""
+"""Long enough for a balancer that checks ten times a second, and for each client to get an answer that says close."""
 RELOAD_SECONDS = 60.0
 CONNECTIONS_PER_SECOND = 200.0
 
@@ -54,7 +54,9 @@ def test_rolling_restart_under_load_fails_no_request(nodes: tuple[Scene, Scene],
 
 @pytest.fixture
 def reloaded(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> Iterator[Scene]:
-    with scene(mysql, rabbitmq, {"LISTENER": "direct", "WORKERS": "2"}) as one:
+    with scene(
+        mysql, rabbitmq, {"LISTENER": "direct", "WORKERS": "2", "DRAIN_DELAY_SECONDS": str(DRAIN_DELAY_SECONDS)}
+    ) as one:
         yield one
 
 
