@@ -29,7 +29,6 @@ from ingest.status.health import Health
 from ingest.status.snapshot import Limits
 from ingest.tasks import BackgroundTask
 from ingest.telemetry import granian
-from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.log_level import LevelWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.multiprocess import MetricFiles
@@ -52,12 +51,14 @@ def create() -> IngestApplication:
     return application
 
 
-def restore(files: MetricFiles, durable_counters: DurableCounters) -> bool:
-    """Make this worker's metric files again if they were deleted; return whether they were. Raises `OSError`."""
-    deleted = files.restore()
-    if deleted:
-        durable_counters.reopen()
-    return deleted
+def restore(files: MetricFiles, metrics: Metrics) -> bool:
+    """Restore this worker's metric files if they were deleted. Return True if so. Raises `OSError`."""
+
+    def use() -> None:
+        metrics.background_failures.labels("locks").inc(0)
+        metrics.durable_counters.reopen()
+
+    return files.restore(use)
 
 
 def metric_files(settings: Settings) -> MetricFiles:
@@ -78,7 +79,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     publisher = make_publisher(settings, metrics.broker, shared_target.problem)
     pipeline = build_pipeline(settings, store, publisher, metrics, worker_index.number, tracing, shared_target)
     pipeline.locks.add(lambda: worker_index.lock)  # the reference keeps the index until the process ends
-    pipeline.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics.durable_counters))
+    pipeline.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
     status = StatusSource(settings.run_dir / "status", worker_index.number, files, limits, pipeline.health.report)
     background = _background(settings, worker_index.number, pipeline, status)

@@ -95,7 +95,8 @@ def _watch(settings: Settings, owner: FileLock) -> Counter:
     failures = files.supervisor_failures()
     locks = LockWatch(time.monotonic)
     locks.add(lambda: owner)
-    locks.add_files(settings.run_dir / "metrics", files.restore)
+    use = partial(failures.labels("locks").inc, 0)
+    locks.add_files(settings.run_dir / "metrics", partial(files.restore, use))
     repeat_in_thread(locks.look, LOOK_SECONDS, "locks", failures.labels("locks").inc)
     if settings.watchdog_seconds:
         watchdog = Watchdog(beats_folder(settings), settings.watchdog_seconds, kill, time.monotonic)

@@ -1,8 +1,9 @@
 """prometheus-client's multiprocess files: one set for each worker index. Each scrape adds them up."""
 
+import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ingest.telemetry.metrics import UNKNOWN
 
 SUPERVISOR_INDEX = -1
 """Stands for a worker index in the names of the supervisor's files."""
+TRIES_MAX = 10
+"""Attempts to restore files that others delete meanwhile."""
 
 
 class MetricFiles(Collector):
@@ -37,7 +40,7 @@ class MetricFiles(Collector):
         Return True if another worker of this service had the index. That one is dead, and its counters continue.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        owner = self._folder / f"{worker_index}.pid"
+        owner = self._owner(worker_index)
         succeeds = owner.exists()
         for file in self._folder.glob(f"gauge_live*_{worker_index}.db"):
             file.unlink()  # gauges of the worker before
@@ -52,26 +55,53 @@ class MetricFiles(Collector):
         self.use_worker_index(SUPERVISOR_INDEX)
         return background_failures(CollectorRegistry())
 
-    def restore(self) -> bool:
-        """Restore this worker's files with their counts if they were deleted or moved. Return True if so.
+    def restore(self, use: Callable[[], object]) -> bool:
+        """Restore this worker's files with their counts if any was deleted or moved. Return True if so.
 
-        Linux's /proc has the contents. On other systems the counters start at zero again. Raises `OSError`.
+        `use` uses a metric and all other files of the worker, which opens the restored files at once. Others may
+        delete them again meanwhile. Linux's /proc has the contents. On other systems the counters start at zero again.
+        Raises `OSError`.
         """
-        found = {path.name: path.stat().st_ino for path in self._folder.glob(f"*_{self._worker_index}.db")}
+        found = self._own_files()
         if self._inodes.items() <= found.items():
             self._inodes = found
             return False
-        contents = list(_open_files(self._inodes))
+        contents = dict(_open_files(self._inodes))
+        contents[self._owner(self._worker_index).name] = str(os.getpid()).encode()
+        lost = {name for name, inode in self._inodes.items() if found.get(name) != inode}
+        for _ in range(TRIES_MAX):
+            self._write({name: contents[name] for name in lost & contents.keys()})
+            with suppress(FileNotFoundError):
+                use()
+            found = self._own_files()
+            lost = contents.keys() - found.keys()
+            if not lost:
+                self._inodes = found
+                return True
+        raise OSError(errno.ESTALE, "another process deletes the metric files again and again", str(self._folder))
+
+    def _write(self, contents: Mapping[str, bytes]) -> None:
+        """Write lost files, and no others: a file that is cut while it is mapped ends the process."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents:
+        for name, content in contents.items():
             (self._folder / name).write_bytes(content)
-        (self._folder / f"{self._worker_index}.pid").write_text(str(os.getpid()))
         # prometheus-client reopens its files when the index changes. As str or int it names the same files.
         self._worker_index = str(self._worker_index) if isinstance(self._worker_index, int) else int(self._worker_index)
-        self._inodes = {}
-        return True
 
-    def pending_commits_file(self, worker_index: int) -> Path:
+    def _own_files(self) -> dict[str, int]:
+        """Return the names of this worker's files with their inodes."""
+        index, found = self._worker_index, {}
+        files = [*self._folder.glob(f"*_{index}.db"), self._owner(index), self.pending_commits_file(index)]
+        for file in files:
+            with suppress(FileNotFoundError):
+                found[file.name] = file.stat().st_ino
+        return found
+
+    def _owner(self, worker_index: int | str) -> Path:
+        """The file with the process id of an index's worker."""
+        return self._folder / f"{worker_index}.pid"
+
+    def pending_commits_file(self, worker_index: int | str) -> Path:
         """The file of `ingest.telemetry.durable_counters` for this worker index."""
         return self._folder / f"{worker_index}.ledger"
 
@@ -101,7 +131,7 @@ class MetricFiles(Collector):
 
     def _alive(self, worker_index: str) -> bool:
         try:
-            pid = int((self._folder / f"{worker_index}.pid").read_text())
+            pid = int(self._owner(worker_index).read_text())
             os.kill(pid, 0)
         except (OSError, ValueError):
             return False

@@ -73,8 +73,8 @@ class Load(AsyncBackground):
     ) -> None:
         """`port` returns the port for each new connection, for example a balancer's choice.
 
-        With `resending` the load sends an unanswered event again until it is answered, even after the block. Without
-        `keep_alive` each event has a connection of its own.
+        With `resending` the load sends an unanswered event again until it is answered, even after the block. If
+        `keep_alive` is False, each event has a connection of its own.
         """
         super().__init__(STOP_SECONDS)
         self.ledger = Ledger()

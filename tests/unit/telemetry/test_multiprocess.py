@@ -14,7 +14,7 @@ from tests.services import wait_until
 from tests.services.processes import process_state
 
 SUPERVISOR = """
-import sys
+import shutil, sys
 from pathlib import Path
 from ingest.telemetry.multiprocess import MetricFiles
 
@@ -22,10 +22,20 @@ folder = Path(sys.argv[1])
 files = MetricFiles(folder)
 failures = files.supervisor_failures().labels("watchdog")
 failures.inc()
-files.restore()
+use = lambda: failures.inc(0)
+files.restore(use)
 for file in folder.iterdir():
     file.unlink()
-print(files.restore(), flush=True)
+left = int(sys.argv[2])
+
+def deleted_meanwhile():
+    global left
+    if left:
+        left -= 1
+        shutil.rmtree(folder)
+    failures.inc(0)
+
+print(files.restore(deleted_meanwhile), files.restore(use), flush=True)
 failures.inc()
 """
 
@@ -98,11 +108,12 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
     assert found.value("ingest_backlog_events") == 4
 
 
+@pytest.mark.parametrize("deletions", [0, 1, 3], ids=["", "deleted while restored", "deleted again and again"])
 def test_failures_of_the_supervisor_are_counted_beside_the_workers(
-    files: MetricFiles, start_worker: StartWorker, tmp_path: Path
+    files: MetricFiles, start_worker: StartWorker, tmp_path: Path, deletions: int
 ) -> None:
-    argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics")]
-    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "True\n"
+    argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics"), str(deletions)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "True False\n"
     assert first_line(start_worker(0, 3)) == "first"
 
     found = scrape(files)
