@@ -17,25 +17,40 @@ from bench.harness.wrk import Load
 from bench.micro.figures import measure as measure_micro
 from bench.report.verdicts import broken, judge, of_parts, read_budgets, report
 from bench.scenarios import runs
+from bench.studies import refusals
 
 LOAD = Load(connections=256, seconds=1)
 PAIRS = 9
 """Short rounds in turn: the speed of a shared machine changes within seconds."""
+REFUSAL_ROUNDS = 3
 
 Figures = dict[str, float]
 
 
 def measure_saturation(servers: targets.Servers) -> Figures:
-    """Measure the service and the bare no-op in turn."""
-    with targets.noop() as noop, targets.service(servers, "quorum") as service:
-        pairs = [(rounds.measure(noop, LOAD), rounds.measure(service, LOAD)) for _ in range(PAIRS + 1)]
-    bare, full = zip(*pairs[1:], strict=True)  # the first warms up
+    """Measure the service with each listener, and the bare no-op of each listener, in turn."""
+    with (
+        targets.noop("asgi") as granian_noop,
+        targets.noop("httptools") as direct_noop,
+        targets.service(servers, "quorum", environment={"INGEST_LISTENER": "granian"}) as granian,
+        targets.service(servers, "quorum", environment={"INGEST_LISTENER": "direct"}) as direct,
+    ):
+        loaded = (granian_noop, granian, direct_noop, direct)
+        found = [[rounds.measure(target, LOAD) for target in loaded] for _ in range(PAIRS + 1)]
+    bare, full, bare_direct, full_direct = zip(*found[1:], strict=True)  # the first warms up
     return {
         "saturation.cpu_ratio": rounds.ratio(full, bare),
-        "saturation.failures": sum(round_.failures for pair in pairs for round_ in pair),
-        "saturation.events_per_second": median(round_.per_second for round_ in full),
-        "saturation.cpu_us": median(round_.cpu_us["service"] for round_ in full),
+        "saturation.direct_ratio": rounds.ratio(full_direct, bare_direct),
+        "saturation.failures": sum(round_.failures for each in found for round_ in each),
+        "saturation.events_per_second": median(round_.per_second for round_ in full_direct),
+        "saturation.cpu_us": median(round_.cpu_us["service"] for round_ in full_direct),
     }
+
+
+def measure_refusals(servers: targets.Servers) -> Figures:
+    """Measure refused requests against accepted events. Each figure is that of the listener that does worse."""
+    measured = refusals.run(servers, LOAD, REFUSAL_ROUNDS).values()
+    return {f"refusals.{status}": max(refusals.ratio(cpu, status) for cpu in measured) for status in refusals.REFUSED}
 
 
 def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load]) -> Figures:
@@ -47,7 +62,7 @@ def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load]) 
     return figures
 
 
-PARTS = ("micro", "saturation", "scenario", *(f"scenario.{name}" for name in runs.SCENARIOS))
+PARTS = ("micro", "saturation", "refusals", "scenario", *(f"scenario.{name}" for name in runs.SCENARIOS))
 
 
 def measure(parts: Sequence[str]) -> Figures:
@@ -56,10 +71,12 @@ def measure(parts: Sequence[str]) -> Figures:
     if "micro" in parts:
         figures |= attempt("micro", measure_micro)
     loads = {name: load for name, load in runs.SCENARIOS.items() if {"scenario", f"scenario.{name}"} & {*parts}}
-    if loads or "saturation" in parts:
+    if loads or {"saturation", "refusals"} & {*parts}:
         with targets.servers() as servers:
             if "saturation" in parts:
                 figures |= attempt("saturation", partial(measure_saturation, servers))
+            if "refusals" in parts:
+                figures |= attempt("refusals", partial(measure_refusals, servers))
             if loads:
                 figures |= attempt("scenario", partial(measure_scenarios, servers, loads))
     return figures
@@ -77,7 +94,7 @@ def attempt(name: str, part: Callable[[], Figures]) -> Figures:
 @click.command(help=__doc__)
 @click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="This part; may be repeated.")
 def main(parts: Sequence[str]) -> None:
-    chosen = parts or ("micro", "saturation", "scenario")
+    chosen = parts or ("micro", "saturation", "refusals", "scenario")
     absolute = bool(os.environ.get("BENCH_ABSOLUTE"))
     verdicts = judge(of_parts(read_budgets(), chosen), measure(chosen), absolute)
     print(report(verdicts))

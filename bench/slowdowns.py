@@ -74,6 +74,22 @@ SLOWDOWNS = (
         budget="saturation.cpu_ratio",
     ),
     Slowdown(
+        name="an event's way through the direct listener costs twice as much",
+        file="ingest/http/direct/events.py",
+        line="            _, client = self._admission.admit(request)\n",
+        instead="            _, client = [self._admission.admit(request) for _ in range(40)][0]\n",
+        part="saturation",
+        budget="saturation.direct_ratio",
+    ),
+    Slowdown(
+        name="a refusal is logged ten times",
+        file="ingest/http/admission.py",
+        line='        log.info("request refused", extra=fields)\n',
+        instead='        [log.info("request refused", extra=fields) for _ in range(10)]\n',
+        part="refusals",
+        budget="refusals.401",
+    ),
+    Slowdown(
         name="the queue before the database is short",
         file="ingest/settings/model.py",
         line="    queue_events_max: Count = 20_000\n",

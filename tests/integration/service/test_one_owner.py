@@ -84,7 +84,7 @@ def test_metrics_continue_after_their_files_were_deleted(first: ServiceProcess, 
     for path in data_dir.iterdir() if gone == "." else [data_dir / gone]:
         delete(path)
 
-    assert wait_until(lambda: counted(first) == (EVENTS, 2, 1), SECONDS)
+    assert wait_until(lambda: counted(first) == (EVENTS, 2, 1), SECONDS), (counted(first), first.log())
     assert wait_until(lambda: str(data_dir / "run" / "metrics") in first.log(), SECONDS)
     first.wait_for_status("degraded")
 
