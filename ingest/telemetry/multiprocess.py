@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -63,10 +64,12 @@ class MetricFiles(Collector):
         Raises `OSError`.
         """
         found = self._own_files()
+        if not self._inodes:  # files may be gone since the start of the process
+            self._inodes = {self._owner(self._worker_index).name: 0, **found, **self._opened()}
         if self._inodes.items() <= found.items():
             self._inodes = found
             return False
-        contents = dict(_open_files(self._inodes))
+        contents = {name: link.read_bytes() for name, link in _open_links() if name in self._inodes}
         contents[self._owner(self._worker_index).name] = str(os.getpid()).encode()
         lost = {name for name, inode in self._inodes.items() if found.get(name) != inode}
         for _ in range(TRIES_MAX):
@@ -96,6 +99,11 @@ class MetricFiles(Collector):
             with suppress(FileNotFoundError):
                 found[file.name] = file.stat().st_ino
         return found
+
+    def _opened(self) -> dict[str, int]:
+        """Return names and inodes of this worker's open files, also of deleted ones. Empty on systems without /proc."""
+        own = re.compile(rf"\w+_{self._worker_index}\.db|{self._worker_index}\.ledger")
+        return {name: link.stat().st_ino for name, link in _open_links() if own.fullmatch(name)}
 
     def _owner(self, worker_index: int | str) -> Path:
         """The file with the process id of an index's worker."""
@@ -145,14 +153,12 @@ def _without_unknown(metric: Metric) -> Metric:
     return metric
 
 
-def _open_files(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of this process's open files with these names, also of deleted files."""
+def _open_links() -> Iterator[tuple[str, Path]]:
+    """Yield the names of this process's open files, also of deleted ones, and a path to each."""
     with suppress(FileNotFoundError):
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                name = link.readlink().name.removesuffix(" (deleted)")
-                if name in names:
-                    yield name, link.read_bytes()
+                yield link.readlink().name.removesuffix(" (deleted)"), link
 
 
 def _is_zombie(pid: int) -> bool:

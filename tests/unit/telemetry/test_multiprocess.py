@@ -23,7 +23,8 @@ files = MetricFiles(folder)
 failures = files.supervisor_failures().labels("watchdog")
 failures.inc()
 use = lambda: failures.inc(0)
-files.restore(use)
+if sys.argv[3] == "seen":
+    files.restore(use)
 for file in folder.iterdir():
     file.unlink()
 left = int(sys.argv[2])
@@ -108,11 +109,12 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
     assert found.value("ingest_backlog_events") == 4
 
 
+@pytest.mark.parametrize("seen", ["seen", "never seen"])
 @pytest.mark.parametrize("deletions", [0, 1, 3], ids=["", "deleted while restored", "deleted again and again"])
 def test_failures_of_the_supervisor_are_counted_beside_the_workers(
-    files: MetricFiles, start_worker: StartWorker, tmp_path: Path, deletions: int
+    files: MetricFiles, start_worker: StartWorker, tmp_path: Path, deletions: int, seen: str
 ) -> None:
-    argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics"), str(deletions)]
+    argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics"), str(deletions), seen]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "True False\n"
     assert first_line(start_worker(0, 3)) == "first"
 
