@@ -8,7 +8,9 @@ SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prome
 	chromium fonts-dejavu-core
 BENCH_PACKAGES := wrk
 CLUSTER_PACKAGES := mariadb-server galera-4 rsync haproxy iproute2
-PEER_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
+GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
+	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
+PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
@@ -22,7 +24,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -46,7 +48,7 @@ run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@$(BIN)/ingest migrate
 	@exec $(BIN)/ingest serve
 
-test: install-dev check servers  ## run every test, on private MariaDB and RabbitMQ servers
+test: install-dev check servers go-peers  ## run every test, on private MariaDB and RabbitMQ servers
 	$(PYTEST_SHARED)
 	$(PYTEST_FAULTS) tests/faults
 
@@ -148,6 +150,9 @@ bench-charts: install-dev  ## draw charts of the results beside them
 
 peers:          ## install missing Debian packages from which the peers are built
 	@sh tests/setup/debian-packages.sh $(PEER_PACKAGES)
+
+go-peers:       ## install missing Debian packages from which the Go peers are built
+	@sh tests/setup/debian-packages.sh $(GO_PACKAGES)
 
 wrk:            ## install the load generator if it is missing
 	@sh tests/setup/debian-packages.sh $(BENCH_PACKAGES)

@@ -18,7 +18,7 @@ from bench.harness.rounds import Round
 from bench.harness.wrk import Load
 from bench.peers import honesty
 from bench.peers.stand import Peer, QueueType, stand
-from bench.peers.starting import STARTS
+from bench.peers.starting import KINDS
 from bench.report import cells, records
 from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
@@ -65,9 +65,7 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
 @click.option("--seconds", default=5, show_default=True, help="Length of one target's turn (Laravel: at most 5).")
 @click.option("--connections", default=256, show_default=True)
-@click.option(
-    "--peer", "names", multiple=True, type=click.Choice(list(STARTS)), help="Only this peer; may be repeated."
-)
+@click.option("--peer", "names", multiple=True, type=click.Choice(list(KINDS)), help="Only this peer; may be repeated.")
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(["quorum", "classic"]), help="Queue.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(count: int, seconds: int, connections: int, names: Sequence[str], mode: QueueType, out: Path | None) -> None:
@@ -75,7 +73,7 @@ def main(count: int, seconds: int, connections: int, names: Sequence[str], mode:
     try:
         with targets.servers() as servers:
             taken = stamp(servers)
-            measured, versions = run(servers, load, count, names or list(STARTS), mode)
+            measured, versions = run(servers, load, count, names or list(KINDS), mode)
     except targets.BenchFailed as exc:
         sys.exit(f"no figures: {exc}")
     taken = msgspec.structs.replace(taken, versions={**taken.versions, **versions})
@@ -109,9 +107,9 @@ def run(
 
 
 def _start(stack: ExitStack, servers: targets.Servers, name: str, mode: QueueType) -> Peer:
-    """Start and check a peer. Raises `BenchFailed`, with the peer's name."""
+    """Check and start a peer. Raises `BenchFailed`, with the peer's name."""
     try:
-        peer = stack.enter_context(STARTS[name](stack.enter_context(stand(servers, mode))))
+        peer = stack.enter_context(KINDS[name].start(stack.enter_context(stand(servers, mode))))
         honesty.check(peer)
     except targets.BenchFailed as exc:
         raise targets.BenchFailed(f"{name}: {exc}") from exc

@@ -3,10 +3,13 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+
+import msgspec
 
 from bench.harness.targets import START_SECONDS, BenchFailed
 from bench.peers.deployment import Deployment
@@ -25,15 +28,21 @@ UVICORN_OPTIONS = ("--host=127.0.0.1", "--loop=uvloop", "--http=httptools", "--n
 
 
 @contextmanager
-def go(stand: Stand) -> Iterator[Peer]:
+def go(stand: Stand, options: Sequence[str], libraries: Sequence[str] = ()) -> Iterator[Peer]:
+    """`libraries` are the Debian packages of Go sources whose versions count, without `golang-github-` and `-dev`."""
     with closing(Sandbox("peer-go")) as box:
         program = str(box.path / "peer")
         environment = {**os.environ, **GO_SETTINGS}
         build = ["sh", "-ec", 'cd "$1"; exec go build -o "$2" .', "build", str(FOLDER / "go"), program]
         box.run(build, BUILD_SECONDS, environment)
         version = box.run(["go", "version"], BUILD_SECONDS, environment).split()[2]
-        process = box.spawn([program], box.path / "log", {**os.environ, **stand.environment})
-        yield _ready(Peer(stand, [process.pid], {"go": version.removeprefix("go")}), box)
+        versions = {"go": version.removeprefix("go"), **{name: _debian_version(box, name) for name in libraries}}
+        process = box.spawn([program, *options], box.path / "log", {**os.environ, **stand.environment})
+        yield _ready(Peer(stand, [process.pid], versions), box)
+
+
+def _debian_version(box: Sandbox, library: str) -> str:
+    return box.run(["dpkg-query", "-W", "-f", "${Version}", f"golang-github-{library}-dev"], BUILD_SECONDS)
 
 
 @contextmanager
@@ -88,4 +97,22 @@ def _ready(peer: Peer, box: Sandbox) -> Peer:
 
 Start = Callable[[Stand], AbstractContextManager[Peer]]
 
-STARTS: Mapping[str, Start] = {"go": go, "fastapi": fastapi, "laravel": laravel}
+FAST = ("valyala-fasthttp", "json-iterator-go")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A peer to choose. `outbox`: a kill at any moment loses no message of an event that was answered 200."""
+
+    start: Start
+    outbox: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "go": Kind(partial(go, options=["-http=net"])),
+    "go-outbox": Kind(partial(go, options=["-http=net", "-outbox"]), outbox=True),
+    "go-fasthttp": Kind(partial(go, options=["-http=fast"], libraries=FAST)),
+    "go-fasthttp-outbox": Kind(partial(go, options=["-http=fast", "-outbox"], libraries=FAST), outbox=True),
+    "fastapi": Kind(fastapi),
+    "laravel": Kind(laravel),
+}
+"""By the names that `bench.peers.run --peer` takes."""

@@ -1,45 +1,52 @@
 package main
 
-import (
-	"database/sql"
-	"strings"
-	"sync"
-	"time"
-)
+import "time"
 
 const (
-	batchEventsMax = 500
-	batchBytesMax  = 1 << 20 // the driver sends up to 4 MiB, and escaping may double it
-
-	insert       = "INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
-	row          = "(?,?,?,?,?),"
-	columns      = 5
-	sequenceBits = 22
+	batchEventsMax   = 500
+	batchBytesMax    = 1 << 20
+	waitingEventsMax = 20_000
+	sequenceBits     = 22
 )
 
-var rows = strings.Repeat(row, batchEventsMax)
-
-// entry is an event on its way to the database; done gets the outcome of its commit.
+// entry is an event on its way to the database and the broker; done gets the outcome of its commit.
 type entry struct {
 	id        int64
 	callID    string
 	eventType string
 	body      string
 	done      chan error
+	batch     *batch
 }
 
-// batcher is a group commit: whenever a connection is free it takes all that waits, without lingering.
+// batch is what one transaction commits. Its ids are consecutive.
+type batch struct {
+	entries     []*entry
+	unconfirmed int // only the publisher's watcher of confirms reads and changes it
+}
+
+func newBatch(entries []*entry) *batch {
+	b := &batch{entries: entries, unconfirmed: len(entries)}
+	for _, e := range entries {
+		e.batch = b
+	}
+	return b
+}
+
+func (b *batch) firstID() int64 {
+	return b.entries[0].id
+}
+
+// batcher is a group commit: whenever the connection is free it takes all that waits, without lingering.
 type batcher struct {
-	db        *sql.DB
+	store     *store
 	publisher *publisher
 	waiting   chan *entry
-
-	mu     sync.Mutex
-	lastID int64
+	lastID    int64
 }
 
-func newBatcher(db *sql.DB, publisher *publisher) *batcher {
-	return &batcher{db: db, publisher: publisher, waiting: make(chan *entry, waitingEventsMax)}
+func newBatcher(store *store, publisher *publisher) *batcher {
+	return &batcher{store: store, publisher: publisher, waiting: make(chan *entry, waitingEventsMax)}
 }
 
 // commit returns when the event is durable.
@@ -49,60 +56,55 @@ func (b *batcher) commit(e *event, body string) error {
 	return <-waiting.done
 }
 
-// run writes batch after batch over one connection at a time.
-func (b *batcher) run() {
-	args := make([]any, 0, batchEventsMax*columns)
-	for first := range b.waiting {
-		batch := b.take(first)
-		err := b.write(batch, args)
-		for _, e := range batch {
-			e.done <- err
-		}
-		if err == nil {
-			b.publisher.publish(batch)
+// run commits batch after batch, and settles at each tick of settling.
+func (b *batcher) run(settling <-chan time.Time) {
+	for {
+		select {
+		case first := <-b.waiting:
+			b.write(newBatch(b.take(first)))
+		case <-settling:
+			b.store.settle()
 		}
 	}
 }
 
 // take returns first and all that waits behind it, up to the limits, with ids.
 func (b *batcher) take(first *entry) []*entry {
-	batch := make([]*entry, 1, 64)
-	batch[0] = first
+	taken := make([]*entry, 1, 64)
+	taken[0] = first
 	size := len(first.body)
-	for len(batch) < batchEventsMax && size < batchBytesMax {
+	for len(taken) < batchEventsMax && size < batchBytesMax {
 		select {
 		case next := <-b.waiting:
-			batch = append(batch, next)
+			taken = append(taken, next)
 			size += len(next.body)
 			continue
 		default:
 		}
 		break
 	}
-	b.number(batch)
-	return batch
+	b.number(taken)
+	return taken
 }
 
-// number gives the batch ascending ids: 41 bits of milliseconds, 22 bits of sequence.
-func (b *batcher) number(batch []*entry) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// number gives ascending ids: 41 bits of milliseconds, 22 bits of sequence.
+func (b *batcher) number(entries []*entry) {
 	next := time.Now().UnixMilli() << sequenceBits
 	if next <= b.lastID {
 		next = b.lastID + 1
 	}
-	for i, e := range batch {
+	for i, e := range entries {
 		e.id = next + int64(i)
 	}
-	b.lastID = next + int64(len(batch)) - 1
+	b.lastID = next + int64(len(entries)) - 1
 }
 
-func (b *batcher) write(batch []*entry, args []any) error {
-	created := time.Now().UTC().Format("2006-01-02 15:04:05.000000")
-	for _, e := range batch {
-		// Strings, not bytes: the driver marks those as binary, which a JSON column refuses.
-		args = append(args, e.id, e.callID, e.eventType, e.body, created)
+func (b *batcher) write(batch *batch) {
+	err := b.store.write(batch)
+	for _, e := range batch.entries {
+		e.done <- err
 	}
-	_, err := b.db.Exec(insert+rows[:len(batch)*len(row)-1], args...)
-	return err
+	if err == nil {
+		b.publisher.publish(batch.entries)
+	}
 }

@@ -24,8 +24,20 @@ type fieldErrors map[string][]string
 // errMalformed: the body is not JSON at all.
 var errMalformed = errors.New("the body is not a JSON object")
 
+// unmarshal reads JSON as encoding/json's function of this name does.
+type unmarshal func(data []byte, v any) error
+
 // decode returns the event of a body, or what is wrong with its fields, or errMalformed.
-func decode(body []byte) (event, fieldErrors, error) {
+func decode(unmarshal unmarshal, body []byte) (event, fieldErrors, error) {
+	var e event
+	if unmarshal(body, &e) == nil {
+		return e, e.check(), nil
+	}
+	return explain(body)
+}
+
+// explain decodes a refused body again, as only the errors of encoding/json name the field.
+func explain(body []byte) (event, fieldErrors, error) {
 	var e event
 	if err := json.Unmarshal(body, &e); err != nil {
 		var mistyped *json.UnmarshalTypeError

@@ -1,70 +1,78 @@
-// A rival of the Call Events Service: net/http, one multi-row INSERT for all requests that wait, and
-// publisher confirms awaited in the background. README.md says what it does and what it leaves out.
+// A rival of the Call Events Service: net/http or fasthttp, one multi-row INSERT for all requests that
+// wait, and publisher confirms awaited in the background. README.md says what it does and leaves out.
 package main
 
 import (
-	"database/sql"
+	"encoding/json"
+	"flag"
 	"log"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
+	jsoniter "github.com/json-iterator/go"
 )
 
 const (
-	writers          = 1 // connections that commit; a second one makes batches smaller, and each event dearer
-	dbTimeout        = 5 * time.Second
-	headerTimeout    = 5 * time.Second
-	waitingEventsMax = 20_000
+	readTimeout = 5 * time.Second
+	idleTimeout = time.Minute
 )
 
-func main() {
-	db, err := open(need("DATABASE_URL"))
-	if err != nil {
-		log.Fatalf("database: %v", err)
-	}
-	publisher, err := dialPublisher(need("AMQP_URL"), need("QUEUE"))
-	if err != nil {
-		log.Fatalf("broker: %v", err)
-	}
-	batcher := newBatcher(db, publisher)
-	for i := 0; i < writers; i++ {
-		go batcher.run()
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/api/call-events", newHandler(need("API_TOKEN"), batcher))
-	server := &http.Server{
-		Addr:              net.JoinHostPort("127.0.0.1", need("PORT")),
-		Handler:           mux,
-		ReadHeaderTimeout: headerTimeout,
-	}
-	log.Fatal(server.ListenAndServe())
+// front is an HTTP server with the JSON library that its users choose.
+type front struct {
+	serve     func(address string, a *api) error
+	unmarshal unmarshal
 }
 
-// open connects to mysql://user:password@host:port/database.
-func open(address string) (*sql.DB, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, err
+var fronts = map[string]front{
+	"net":  {serveNet, json.Unmarshal},
+	"fast": {serveFast, jsoniter.ConfigFastest.Unmarshal},
+}
+
+func main() {
+	name := flag.String("http", "net", "HTTP server: net (net/http, encoding/json) or fast (fasthttp, json-iterator)")
+	withOutbox := flag.Bool("outbox", false, "write an outbox entry with the rows, and publish what an earlier process left")
+	flag.Parse()
+	front, known := fronts[*name]
+	if !known {
+		log.Fatalf("-http %s: there is no such server", *name)
 	}
-	config := mysql.NewConfig()
-	config.Net, config.Addr = "tcp", u.Host
-	config.User = u.User.Username()
-	config.Passwd, _ = u.User.Password()
-	config.DBName = strings.TrimPrefix(u.Path, "/")
-	config.InterpolateParams = true // one round trip an INSERT instead of prepare, execute, close
-	config.Timeout, config.ReadTimeout, config.WriteTimeout = dbTimeout, dbTimeout, dbTimeout
-	db, err := sql.Open("mysql", config.FormatDSN())
-	if err != nil {
-		return nil, err
+	a := &api{[]byte(need("API_TOKEN")), front.unmarshal, start(*withOutbox)}
+	log.Fatal(front.serve(net.JoinHostPort("127.0.0.1", need("PORT")), a))
+}
+
+// start connects to both servers and begins to commit and publish.
+func start(withOutbox bool) *batcher {
+	var o *outbox
+	var settling <-chan time.Time
+	if withOutbox {
+		o, settling = &outbox{}, time.Tick(settleEvery)
 	}
-	db.SetMaxOpenConns(writers)
-	db.SetMaxIdleConns(writers)
-	return db, db.Ping()
+	p, err := dialPublisher(need("AMQP_URL"), need("QUEUE"), o)
+	check("broker", err)
+	if withOutbox {
+		startRelay(p)
+	}
+	db, err := open(need("DATABASE_URL"), withOutbox)
+	check("database", err)
+	b := newBatcher(newStore(db, o), p)
+	go b.run(settling)
+	return b
+}
+
+func startRelay(p *publisher) {
+	db, err := open(need("DATABASE_URL"), false)
+	check("database", err)
+	r, err := newRelay(db, p)
+	check("relay", err)
+	go func() { check("relay", r.run()) }()
+}
+
+// check ends the process after an error. Whatever supervises it starts it again.
+func check(part string, err error) {
+	if err != nil {
+		log.Fatalf("%s: %v", part, err)
+	}
 }
 
 func need(name string) string {

@@ -13,6 +13,8 @@ from bench.peers.deployment import FOLDER, filled
 from bench.peers.honesty import QUEUED, compare, expect
 from bench.peers.run import HEAD, per_row, ratios, row
 from bench.peers.stand import Steady
+from bench.peers.starting import FOLDER as PEERS
+from bench.peers.starting import KINDS
 
 SENT = bodies(3)
 Row = tuple[str, str, str, str]
@@ -102,3 +104,11 @@ def test_configuration_fills_every_name(file: Path) -> None:
     values = {"user": "", "folder": "/folder", "port": "8000", "root": "/root"}
 
     assert "@" not in filled(file.read_text(), values)
+
+
+def test_readme_describes_every_peer_and_says_which_give_up_nothing() -> None:
+    lines = (PEERS / "README.md").read_text().splitlines()
+    described = {line.split("[")[1].split("]")[0]: line for line in lines if line.startswith("| [")}
+
+    assert list(described) == list(KINDS)
+    assert all("gives up nothing" in described[name] for name, kind in KINDS.items() if kind.outbox)
