@@ -10,7 +10,7 @@ import pymysql
 from bench.harness.events import bodies, step
 from bench.harness.targets import BenchFailed, broker_channel
 from bench.peers.posting import post
-from bench.peers.stand import Peer
+from bench.peers.stand import Peer, Stand
 
 EVENTS = 30
 LOCKED_SECONDS = 0.5
@@ -21,8 +21,10 @@ IDS = "SELECT CAST(id AS CHAR), call_id, event_type, payload FROM call_event_log
 INVALID: tuple[dict[str, Any], ...] = (
     {},
     {**step("invalid", "call_started"), "call_id": ""},
+    {**step("invalid", "call_started"), "call_id": 5},
     {**step("invalid", "call_started"), "timestamp": "yesterday, or so"},
     {**step("invalid", "call_ended"), "duration": -1},
+    {**step("invalid", "call_ended"), "duration": 1.5},
     {**step("invalid", "call_ended"), "duration": None},
 )
 
@@ -48,22 +50,22 @@ def check(peer: Peer) -> None:
 
 def answers_after_the_commit(peer: Peer) -> None:
     """Raise `BenchFailed` if the peer answers an event while it cannot commit."""
-    with locked(peer), suppress(TimeoutError):
+    with locked(peer.stand, "call_event_logs"), suppress(TimeoutError):
         status, _ = post(peer.port, bodies(1)[0], peer.token, LOCKED_SECONDS)
         raise BenchFailed(f"{status} was answered before the event could be committed")
     peer.drain()
 
 
 @contextmanager
-def locked(peer: Peer) -> Iterator[None]:
+def locked(place: Stand, table: str) -> Iterator[None]:
     """Lock the table against all writes."""
-    mysql = peer.stand.servers.mysql
+    mysql = place.servers.mysql
     with closing(
         pymysql.connect(
-            host=mysql.host, port=mysql.port, user=mysql.user, password=mysql.password, database=peer.stand.database
+            host=mysql.host, port=mysql.port, user=mysql.user, password=mysql.password, database=place.database
         )
     ) as connection:
-        connection.query("LOCK TABLES call_event_logs WRITE")
+        connection.query(f"LOCK TABLES {table} WRITE")
         yield
 
 

@@ -1,7 +1,8 @@
 """Measures the service and its peers, each on its own database and queue. Prints a table, writes JSON to results/.
 
 Rounds are interleaved: each round loads every target once. Every peer is checked first: its answers, the committed row
-before each 200, and the persistent message with the same body. INGEST_TEST_SERVERS chooses the servers.
+before each 200, and the persistent message with the same body. Faults check what it promises to lose never.
+INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
@@ -16,7 +17,7 @@ import msgspec
 from bench.harness import rounds, targets
 from bench.harness.rounds import Round
 from bench.harness.wrk import Load
-from bench.peers import honesty
+from bench.peers import honesty, promises
 from bench.peers.stand import Peer, QueueType, stand
 from bench.peers.starting import KINDS
 from bench.report import cells, records
@@ -109,6 +110,7 @@ def run(
 def _start(stack: ExitStack, servers: targets.Servers, name: str, mode: QueueType) -> Peer:
     """Check and start a peer. Raises `BenchFailed`, with the peer's name."""
     try:
+        promises.check(KINDS[name], servers, mode)
         peer = stack.enter_context(KINDS[name].start(stack.enter_context(stand(servers, mode))))
         honesty.check(peer)
     except targets.BenchFailed as exc:

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+from pika.adapters.blocking_connection import BlockingChannel
 
 from bench.harness.cpu import Components
 from bench.harness.targets import CLEAR, DRAIN_SECONDS_MAX, ROWS, BenchFailed, Servers, broker_channel, if_ours
@@ -25,6 +26,7 @@ QUIET_SECONDS = 0.5
 class Stand(msgspec.Struct, frozen=True):
     servers: Servers
     database_url: str
+    amqp_url: str
     queue: str
     port: int
 
@@ -37,25 +39,38 @@ class Stand(msgspec.Struct, frozen=True):
         """The environment variables that configure every peer."""
         return {
             "DATABASE_URL": self.database_url,
-            "AMQP_URL": self.servers.rabbitmq.amqp_url,
+            "AMQP_URL": self.amqp_url,
             "QUEUE": self.queue,
             "API_TOKEN": TOKEN,
             "PORT": str(self.port),
         }
 
+    def count(self, sql: str) -> int:
+        """Return the number that a query finds in the database."""
+        return int(self.servers.mysql.query(sql, self.database)[0][0])
+
+    def depth(self, channel: BlockingChannel) -> int:
+        """Count the queue's messages. A quorum queue counts only those that its majority has."""
+        return int(channel.queue_declare(self.queue, passive=True).method.message_count)
+
 
 @contextmanager
-def stand(servers: Servers, queue_type: QueueType) -> Iterator[Stand]:
-    """Create the table with `ingest migrate`, and the queue as the service declares it. Delete both afterwards."""
-    made = Stand(servers, servers.mysql.fresh_database(), servers.rabbitmq.fresh_queue_name(), free_port())
+def stand(servers: Servers, queue_type: QueueType, arguments: Mapping[str, str | int] | None = None) -> Iterator[Stand]:
+    """Create the tables with `ingest migrate`, and the queue as the service declares it. Delete both afterwards.
+
+    `arguments` are added to those of the queue.
+    """
+    rabbitmq = servers.rabbitmq
+    made = Stand(servers, servers.mysql.fresh_database(), rabbitmq.amqp_url, rabbitmq.fresh_queue_name(), free_port())
     try:
         _migrate(made.database_url)
-        with broker_channel(servers.rabbitmq) as channel:
-            channel.queue_declare(made.queue, durable=True, arguments={"x-queue-type": queue_type})
+        with broker_channel(rabbitmq) as channel:
+            declared = {"x-queue-type": queue_type, **(arguments or {})}
+            channel.queue_declare(made.queue, durable=True, arguments=declared)
         yield made
     finally:
         servers.mysql.query(f"DROP DATABASE IF EXISTS {made.database}")
-        with broker_channel(servers.rabbitmq) as channel:
+        with broker_channel(rabbitmq) as channel:
             channel.queue_delete(made.queue)
 
 
@@ -106,18 +121,18 @@ class Peer:
         }
 
     def drain(self) -> None:
-        """Wait until the queue has as many messages as the table has rows, as a peer has no outbox to query."""
+        """Wait until the queue has as many messages as the table has rows, as most peers have no outbox to query."""
         with broker_channel(self.stand.servers.rabbitmq) as channel:
 
-            def depth() -> int:  # a quorum queue counts only messages that its majority has
-                return int(channel.queue_declare(self.stand.queue, passive=True).method.message_count)
+            def depth() -> int:
+                return self.stand.depth(channel)
 
             steady = Steady(depth, QUIET_SECONDS)
             if not wait_until(lambda: steady() and depth() >= self.rows(), DRAIN_SECONDS_MAX):
                 raise BenchFailed(f"{self.rows() - depth()} events are not published after {DRAIN_SECONDS_MAX} s")
 
     def rows(self) -> int:
-        return int(self.stand.servers.mysql.query(ROWS, self.stand.database)[0][0])
+        return self.stand.count(ROWS)
 
     def clear(self) -> None:
         self.stand.servers.mysql.query(CLEAR, self.stand.database)
