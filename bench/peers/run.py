@@ -6,7 +6,7 @@ INGEST_TEST_SERVERS chooses the servers.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,10 @@ from bench.report import cells, records
 from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
 
-NOOP, OURS = "no-op", "call events service"
+OURS = "call events service"
+"""With its direct listener."""
+OTHERS = (OURS, "call events service, Granian", "no-op", "no-op, httptools")
+"""Targets that are no peers."""
 SECONDS_MAX: Mapping[str, int] = {"laravel": 5}
 """Laravel's worker publishes one job at a time. The backlog of a longer load would take too long to drain."""
 HEAD = (
@@ -38,7 +41,7 @@ HEAD = (
     "p99",
     "drain s",
     "our CPU ÷ its",
-    "its ÷ ours",
+    "our events/s ÷ its",
 )
 METHOD = (
     "wrk in a closed loop; each request has its own body. All targets run from the start. Each round loads every "
@@ -78,10 +81,11 @@ def main(count: int, seconds: int, connections: int, names: Sequence[str], mode:
     except targets.BenchFailed as exc:
         sys.exit(f"no figures: {exc}")
     taken = msgspec.structs.replace(taken, versions={**taken.versions, **versions})
-    compared = {name: ratios(measured[OURS], own) for name, own in measured.items() if name not in (NOOP, OURS)}
+    ours = measured[OURS]
+    compared = {name: ratios(ours, own) for name, own in measured.items() if name not in OTHERS}
     file = records.record(Result(taken, METHOD, load, mode, compared, measured), "peers", taken, out)
     print(cells.headline(taken))
-    print(table(HEAD, [row(name, measured[name], compared.get(name, [])) for name in measured]))
+    print(table(HEAD, [row(name, measured[name], ours) for name in measured]))
     print(file)
     if failures := sum(round_.failures for each in measured.values() for round_ in each):
         sys.exit(f"{failures} requests were not answered 200")
@@ -90,12 +94,11 @@ def main(count: int, seconds: int, connections: int, names: Sequence[str], mode:
 def run(
     servers: targets.Servers, load: Load, count: int, names: Sequence[str], mode: QueueType
 ) -> tuple[dict[str, list[Round]], dict[str, str]]:
-    """Measure no-op, service and peers in interleaved rounds. Return the rounds, and the peers' versions."""
+    """Measure no-ops, service and peers in interleaved rounds. Return the rounds, and the peers' versions."""
     with ExitStack() as stack:
         peers = {name: _start(stack, servers, name, mode) for name in names}
         loaded: dict[str, targets.Target] = {
-            NOOP: stack.enter_context(targets.noop()),
-            OURS: stack.enter_context(targets.service(servers, mode)),
+            **dict(zip(OTHERS, _others(stack, servers, mode), strict=True)),
             **peers,
         }
         for name, target in loaded.items():
@@ -105,6 +108,13 @@ def run(
             for name, target in loaded.items():
                 measured[name].append(measure(name, target, load))
         return measured, {name: version for peer in peers.values() for name, version in peer.versions.items()}
+
+
+def _others(stack: ExitStack, servers: targets.Servers, mode: QueueType) -> Iterator[targets.Target]:
+    for listener in ("direct", "granian"):
+        yield stack.enter_context(targets.service(servers, mode, environment={"INGEST_LISTENER": listener}))
+    yield stack.enter_context(targets.noop("asgi"))
+    yield stack.enter_context(targets.noop("httptools"))
 
 
 def _start(stack: ExitStack, servers: targets.Servers, name: str, mode: QueueType) -> Peer:
@@ -137,22 +147,22 @@ def ratios(ours: Sequence[Round], own: Sequence[Round]) -> list[float]:
     return [our.cpu_us["service"] / round_.cpu_us["service"] for our, round_ in zip(ours, own, strict=True)]
 
 
-def row(name: str, own: Sequence[Round], compared: Sequence[float]) -> list[str]:
-    """Format the cells of `HEAD`. `compared` are the target's ratios; the no-op and the service have none."""
+def row(name: str, own: Sequence[Round], ours: Sequence[Round]) -> list[str]:
+    """Format the cells of `HEAD`. The service's own rounds have no ratio."""
+    rates = [our.per_second / round_.per_second for our, round_ in zip(ours, own, strict=True)]
     return [
         name,
         cells.rate(own),
         *cells.cpu(own),
         *cells.latency(own),
         f"{max(round_.drain_seconds for round_ in own):.2f}",
-        _spread(compared),
-        _spread([1 / ratio for ratio in compared]),
+        *(["-", "-"] if own is ours else [_spread(ratios(ours, own)), _spread(rates)]),
     ]
 
 
 def _spread(figures: Sequence[float]) -> str:
-    """Format the median, the least and the most; a dash if there are none."""
-    return f"{median(figures):.3g} ({min(figures):.3g}-{max(figures):.3g})" if figures else "-"
+    """Format the median, the least and the most."""
+    return f"{median(figures):.3g} ({min(figures):.3g}-{max(figures):.3g})"
 
 
 if __name__ == "__main__":

@@ -91,12 +91,14 @@ def test_ratios_are_taken_between_neighbours_in_time() -> None:
     assert ratios(ours, own) == pytest.approx([0.5, 0.25])
 
 
-def test_table_shows_the_ratio_both_ways_with_its_spread() -> None:
-    shown = row("go", [round_with(100.0, 400.0), round_with(120.0, 600.0), round_with(110.0)], [0.5, 2.0, 0.8])
+def test_table_shows_both_ratios_with_their_spread() -> None:
+    ours = [round_with(50.0, 800.0), round_with(240.0, 600.0), round_with(88.0, 1000.0)]
+    shown = row("go", [round_with(100.0, 400.0), round_with(120.0, 600.0), round_with(110.0)], ours)
 
     assert len(shown) == len(HEAD)
     assert shown[:3] == ["go", "500 (400-600)", "110.0"]
-    assert shown[-2:] == ["0.8 (0.5-2)", "1.25 (0.5-2)"]
+    assert shown[-2:] == ["0.8 (0.5-2)", "2 (1-2)"]
+    assert row("ours", ours, ours)[-2:] == ["-", "-"]
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.in")), ids=lambda file: file.name)
