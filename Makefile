@@ -1,6 +1,7 @@
 # Every target works on a machine with Debian's base system, Python (with venv) and make.
 PYTHON ?= python3
-VENV := .venv
+# `make sid-python` creates .venv-3.13. With PYTHON=.venv-3.13/bin/python any target uses that venv in place of .venv.
+VENV := $(or $(patsubst %/bin/python,%,$(filter .venv-%/bin/python,$(PYTHON))),.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus prometheus-mysqld-exporter curl libfaketime \
@@ -12,6 +13,7 @@ GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rab
 	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
 PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
+VERSION ?= 3.13
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Three processes, each with its own servers, as many tests wait. The faults run alone afterwards, as they need the whole machine.
@@ -24,7 +26,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers sid-python check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -79,6 +81,10 @@ servers:        ## install missing Debian packages of the test servers
 sid-servers:    ## create a chroot with MySQL 9 and RabbitMQ 4 of Debian unstable, in the user's cache
 	@bash tests/setup/sid-servers.sh
 
+sid-python:     ## create .venv-3.13 with Debian unstable's Python 3.13, which has PGO and LTO as the image's has; VERSION=3.14 for another
+	@python=$$(sh tests/setup/sid-python.sh $(VERSION)) && $(MAKE) --no-print-directory install-dev \
+		VENV=.venv-$(VERSION) PYTHON=$$python
+
 check: install-dev  ## check lint, formatting, types and plain English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,7 +103,7 @@ bench-bite: install-dev servers wrk  ## check that known slowdowns break their b
 
 bench-compare: install-dev servers wrk  ## compare BASE=<rev> with the working tree: faster, slower or no difference seen, with spread
 	@test -n "$(BASE)" || { echo "Name a revision: make bench-compare BASE=main"; exit 2; }
-	$(BIN)/python -m bench.compare "$(BASE)"
+	$(BIN)/python -m bench.compare "$(BASE)" $(if $(BASE_PYTHON),--base-python $(BASE_PYTHON))
 
 bench-scenarios: install-dev servers wrk  ## run locust's scenarios, 30 s each, on private servers
 	$(BIN)/python -m bench.scenario
@@ -164,4 +170,4 @@ lock: install-dev  ## write the lock files from pyproject.toml, with hashes and 
 	sh .ci/lock
 
 clean:          ## remove everything that this Makefile made
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/mirror.sh"
 cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/call-events-tests}
 root=$cache/sid
 building=$cache/sid.tmp
@@ -21,21 +22,6 @@ log=$cache/sid.log
 fail() {
     echo "the MySQL 9 leg cannot run: $1" >&2
     exit 1
-}
-
-# The archive of this release, as apt reads it from its sources (in both formats).
-mirror() {
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-sid}")
-    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Identifier: Packages' |
-        while read -r suite uri; do
-            case $suite in
-                "$codename" | stable | testing | unstable | sid) ;;
-                *) continue ;;
-            esac
-            case $uri in
-                http://* | https://* | file:/*) echo "$uri" && break ;;
-            esac
-        done
 }
 
 # debootstrap downloads with wget, which does not read apt's configuration.
