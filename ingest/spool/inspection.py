@@ -56,6 +56,7 @@ def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
             return segments[place.segment].read(place)
 
         index = Index(lambda segment, change: None)
+        opened.callback(index.close)
         loader = Loader(index, read, segments)
         while loader.step():
             pass

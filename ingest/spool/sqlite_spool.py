@@ -52,7 +52,8 @@ class Reading:
 
     def _rows_of(self, path: Path) -> Iterator[Record | Refused]:
         try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", WAIT_SECONDS, uri=True)) as connection:
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, timeout=WAIT_SECONDS, uri=True)) as connection:
                 for table, sql in TABLES.items():
                     yield from self._new_ones(connection, table, sql)
         except sqlite3.Error:

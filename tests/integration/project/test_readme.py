@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -122,7 +123,8 @@ def test_the_first_commands_store_an_event_and_print_it(
     sent = json.loads(shlex.split(curl)[shlex.split(curl).index("-d") + 1])
     assert shell(curl) == '{"status":"queued"}'
     assert json.loads(shell(command(".venv/bin/ingest tail"))) == sent
-    rows = sqlite3.connect(checkout / "var" / "call-events.db").execute("SELECT payload FROM call_event_logs")
+    with closing(sqlite3.connect(checkout / "var" / "call-events.db")) as database:
+        rows = database.execute("SELECT payload FROM call_event_logs").fetchall()
     assert [json.loads(payload) for (payload,) in rows] == [sent]
 
 

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(clock: FakeClock) -> Opened:
-    return lambda file: SpoolStore(file, 5.0, LIMITS, clock.monotonic)
+async def opened(clock: FakeClock) -> AsyncIterator[Opened]:
+    """Opens spools, and closes them after the test."""
+    async with AsyncExitStack() as spools:
+
+        def open_spool(file: SpoolFiles) -> SpoolStore:
+            spool = SpoolStore(file, 5.0, LIMITS, clock.monotonic)
+            spools.push_async_callback(spool.close)
+            return spool
+
+        yield open_spool
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def look(folder: Path) -> Look:
         pass
     rows = index.after(0, 1000)
     records = [Record(*row[:3], segment.read(row.place)) for row in rows]
+    index.close()
     segment.close()
     return Look(sum(record.unpacked() is not None for record in records), loader.damage)
 

@@ -126,8 +126,9 @@ async def test_next_commit_notices_a_replaced_folder_also_if_it_begins_a_segment
 
     await keep(spool, count + 1)
 
-    os.close(spool.files.lock.descriptor)  # as a kill does
+    fcntl.flock(spool.files.lock.descriptor, fcntl.LOCK_UN)  # as a kill does
     assert await found_by_the_next(folder, opened) == [number(one) for one in range(1, count + 2)]
+    await spool.close()
 
 
 async def test_records_of_a_deleted_file_are_still_moved(folder: Path, spool: SpoolStore) -> None:
