@@ -3,7 +3,7 @@
 Both services run all the time on the same private database server and broker. Each has its own database and queue.
 The generator loads them in turn for short rounds, and the order alternates. Each figure is compared by the ratio of
 neighboring rounds. Exits with 1 if the working tree is slower by more than a figure's bound, and the whole spread is
-on the slower side.
+on the slower side. With --base-python the base runs on another Python, and BASE may be the same revision: HEAD.
 """
 
 import signal
@@ -22,6 +22,7 @@ from bench.harness.wrk import Load
 from bench.paths import ROOT
 from bench.report.cells import headline
 from bench.report.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
+from bench.report.interpreter import interpreter
 from bench.report.records import record
 from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
@@ -30,15 +31,26 @@ HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most",
 METHOD = (
     "wrk in a closed loop; each request has its own body. Base and head are loaded in turn, on an empty table and "
     "queue; the order alternates. The ratio is the median over rounds of head ÷ base. The spread is the range of "
-    f"ratios that holds their true median with {CONFIDENCE:.0%} confidence (sign test). Both run with the same "
-    "installed packages."
+    f"ratios that holds their true median with {CONFIDENCE:.0%} confidence (sign test). Both run on the same Python "
+    "with the same installed packages, unless `base_python` names another."
 )
+
+
+PYTHON = click.Path(path_type=Path, exists=True)
+
+
+class Side(msgspec.Struct, frozen=True):
+    """One of the two services: its tree, and the Python that runs it."""
+
+    tree: Path
+    python: Path
 
 
 class Result(msgspec.Struct, frozen=True):
     stamp: Stamp
     method: str
     base: str
+    base_python: str
     head: str
     load: Load
     comparisons: Mapping[str, Comparison]
@@ -48,13 +60,21 @@ class Result(msgspec.Struct, frozen=True):
 @click.command(help=__doc__)
 @click.argument("base")
 @click.option("--head", type=click.Path(path_type=Path, exists=True), default=ROOT, help="Use this tree as head.")
+@click.option("--base-python", type=PYTHON, default=sys.executable, help="Run the base on this Python.")
 @click.option("--rounds", "count", default=12, show_default=True, type=click.IntRange(min=ROUNDS_MIN))
 @click.option("--seconds", default=2, show_default=True, help="Length of each turn.")
 @click.option("--connections", default=256, show_default=True)
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
-    base: str, head: Path, count: int, seconds: int, connections: int, mode: targets.Mode, out: Path | None
+    base: str,
+    head: Path,
+    base_python: Path,
+    count: int,
+    seconds: int,
+    connections: int,
+    mode: targets.Mode,
+    out: Path | None,
 ) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the worktree is removed
     load = Load(connections, seconds)
@@ -64,21 +84,27 @@ def main(
         raise click.BadParameter(str(exc), param_hint="BASE") from exc
     with worktree(commit) as tree, targets.servers() as servers:
         taken = stamp(servers)
-        measured = run(servers, {"base": tree, "head": head.resolve()}, load, count, mode)
+        sides = {"base": Side(tree, base_python.absolute()), "head": Side(head.resolve(), Path(sys.executable))}
+        measured = run(servers, sides, load, count, mode)
     compared = {name: compare(figure, measured["base"], measured["head"]) for name, figure in FIGURES.items()}
     name = "the working tree" if head == ROOT else head.name
-    record(Result(taken, METHOD, commit, name, load, compared, measured), "compare", taken, out)
-    print(f"{headline(taken)}\nbase {commit[:7]}; {count} rounds of {seconds} s, {connections} connections, {mode}")
+    base_on = str(interpreter(str(base_python)))
+    record(Result(taken, METHOD, commit, base_on, name, load, compared, measured), "compare", taken, out)
+    print(f"{headline(taken)}\nbase {commit[:7]} on Python {base_on}")
+    print(f"{count} rounds of {seconds} s, {connections} connections, {mode}")
     print(report(compared))
     sys.exit(1 if any(comparison.fails for comparison in compared.values()) else 0)
 
 
 def run(
-    servers: targets.Servers, trees: Mapping[str, Path], load: Load, count: int, mode: targets.Mode
+    servers: targets.Servers, sides: Mapping[str, Side], load: Load, count: int, mode: targets.Mode
 ) -> dict[str, list[Round]]:
-    """Measure the trees in interleaved rounds. One more round warms up first and does not count."""
+    """Measure the sides in interleaved rounds. One more round warms up first and does not count."""
     with ExitStack() as stack:
-        loaded = {name: stack.enter_context(targets.service(servers, mode, tree=tree)) for name, tree in trees.items()}
+        loaded = {
+            name: stack.enter_context(targets.service(servers, mode, tree=side.tree, python=side.python))
+            for name, side in sides.items()
+        }
         measured: dict[str, list[Round]] = {name: [] for name in loaded}
         for number in range(count + 1):
             for name in sorted(loaded, reverse=number % 2 == 1):

@@ -38,7 +38,8 @@ class ServiceProcess:
 
     `settings` are environment variables without their prefix INGEST_. Standard error goes to a file. `tree` is a
     checkout whose service and migrations are used, in place of the installed ones. `module` is a Python module that
-    serves in place of `ingest`. The service runs as `user`; commands run as the user of the tests.
+    serves in place of `ingest`. The service runs as `user`; commands run as the user of the tests. `python` is another
+    Python that has the service's packages.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class ServiceProcess:
         tree: Path | None = None,
         module: str = "ingest",
         user: int | None = None,
+        python: Path | None = None,
     ) -> None:
         self._module = module
         self._user = user
-        self.python = sys.executable if user is None else python_of(user)
+        self.python = str(python or (sys.executable if user is None else python_of(user)))
         self._tree = tree  # the working directory, which `python -m` searches first
         self.port = int((settings or {}).get("PORT") or free_port())
         self._log = folder / "service.log"

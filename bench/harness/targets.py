@@ -182,10 +182,12 @@ def service(
     tree: Path | None = None,
     module: str = "ingest",
     environment: Mapping[str, str] | None = None,
+    python: Path | None = None,
 ) -> Iterator[Service]:
     """Run the service, of this tree or another, with an empty database and queue. Both are deleted afterwards.
 
-    `module` is a Python module that serves in place of `ingest`. `environment` is added to the settings.
+    `module` is a Python module that serves in place of `ingest`. `environment` is added to the settings. `python` runs
+    the service in place of the Python that runs the benchmark.
     """
     url = servers.mysql.fresh_database()
     database = urlsplit(url).path.lstrip("/")
@@ -201,7 +203,7 @@ def service(
     try:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            process = ServiceProcess(Path(folder), settings, tree, module)
+            process = ServiceProcess(Path(folder), settings, tree, module, python=python)
             process.environment |= environment or {}
             stack.enter_context(process)
             yield Service(process, servers, database, None if mode == "stream" else queue)

@@ -25,6 +25,7 @@ from bench.latency.steps import Reach, Steps
 from bench.latency.tables import events_table, reach_table, steps_table
 from bench.openloop.generator import generator
 from bench.openloop.plan import Arrivals, Plan
+from bench.report.cells import headline
 from bench.report.records import record
 from bench.report.stamp import Stamp, stamp
 
@@ -95,7 +96,7 @@ def main(out: Path | None, **options: Any) -> None:
     with targets.servers() as servers:
         result = measure(servers, msgspec.convert(options, Options))
     record(result, "latency", result.stamp, out)
-    print(f"{result.stamp.commit} on {result.stamp.machine}; load average before: {result.stamp.load_average:.2f}")
+    print(headline(result.stamp))
     rates = f"{result.saturation_per_second:,.0f} events/s, after the rounds {result.saturation_after_per_second:,.0f}"
     print(f"saturation: {rates}\n\n{steps_table(result.measured)}\n")
     if result.events:

@@ -10,7 +10,8 @@ COMPONENTS = ("service", "database", "broker", "generator")
 
 
 def headline(taken: Stamp) -> str:
-    return f"{taken.commit} on {taken.machine}; load average before: {taken.load_average:.2f}"
+    python = f"Python {taken.versions['python']}, {taken.versions['python_build']}"
+    return f"{taken.commit} on {taken.machine}; {python}; load average before: {taken.load_average:.2f}"
 
 
 def rate(own: Sequence[Round]) -> str:

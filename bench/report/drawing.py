@@ -23,12 +23,17 @@ SMALL = 8
 
 
 def new_figure(data: Data, height_inches: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """Make a figure with the stamp as its last line, so that a copied chart still says where it comes from."""
+    """Make a figure with the stamp as its last lines, so that a copied chart still says where it comes from."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)
     stamp, versions = data["stamp"], data["stamp"]["versions"]
-    parts = (stamp["machine"], versions["database"], versions["broker"], stamp["commit"], stamp["taken_at"][:10])
-    figure.supxlabel(" · ".join(parts), fontsize=7, color=GREY, x=0.01, ha="left")
+    build = versions.get("python_build", "").partition(";")[0]  # without the compiler; older results have none
+    python = f"Python {versions['python']}{build and f' ({build})'}"
+    lines = (
+        (stamp["machine"], stamp["commit"], stamp["taken_at"][:10]),
+        (python, versions["database"], versions["broker"]),
+    )
+    figure.supxlabel("\n".join(" · ".join(line) for line in lines), fontsize=7, color=GREY, x=0.01, ha="left")
     return figure, list(axes[0])
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 
 from bench.harness.targets import Servers
 from bench.paths import ROOT
+from bench.report.interpreter import interpreter
 from tests.services.rabbitmq import PrivateRabbitMQ
 
 PACKAGES = ("granian", "uvloop", "msgspec", "asyncmy", "aio-pika", "aiormq", "rstream", "blacksheep", "locust")
@@ -27,14 +29,19 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 def stamp(servers: Servers | None) -> Stamp:
-    """Collect the stamp. If `servers` is None, the versions of the remote servers stay unknown."""
+    """Collect the stamp. If `servers` is None, the versions of the remote servers stay unknown.
+
+    One Python runs the benchmark and the service.
+    """
+    python = interpreter(sys.executable)
     return Stamp(
         commit=commit(),
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine(),
         load_average=os.getloadavg()[0],
         versions={
-            "python": platform.python_version(),
+            "python": python.version,
+            "python_build": python.build,
             **{package: version(package) for package in PACKAGES},
             **(_of_servers(servers) if servers else {}),
         },
