@@ -1,9 +1,10 @@
 # Every target works on a machine with Debian's base system, Python (with venv) and make.
 PYTHON ?= python3
-# `make sid-python` creates .venv-3.13. With PYTHON=.venv-3.13/bin/python any target uses that venv in place of .venv.
+SID_PYTHON ?= 3.13
+# With PYTHON=.venv-3.13/bin/python each target uses that venv in place of .venv, and creates it if it is missing.
 VENV := $(or $(patsubst %/bin/python,%,$(filter .venv-%/bin/python,$(PYTHON))),.venv)
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check -q
+PIP = $1/bin/pip --disable-pip-version-check -q
 SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prometheus prometheus-mysqld-exporter curl libfaketime \
 	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester \
 	chromium fonts-dejavu-core
@@ -13,7 +14,6 @@ GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rab
 	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
 PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
-VERSION ?= 3.13
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Three processes, each with its own servers, as many tests wait. The faults run alone afterwards, as they need the whole machine.
@@ -35,15 +35,19 @@ install: $(VENV)/installed  ## create .venv with the service and its command .ve
 
 install-dev: $(VENV)/installed-dev  ## install, and add the packages for tests, checks and benchmarks
 
-$(VENV)/installed: pyproject.toml requirements.lock requirements-build.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock -r requirements.lock
-	@$(PIP) install --no-build-isolation --no-deps -e .
+VENVS := $(sort .venv .venv-$(SID_PYTHON) $(VENV))
+
+# A venv .venv-3.13 has Debian unstable's Python 3.13.
+$(VENVS:%=%/installed): %/installed: pyproject.toml requirements.lock requirements-build.lock
+	@test -x $*/bin/python || { \
+		python=$(if $(filter .venv-%,$*),$$(sh tests/setup/sid-python.sh $(*:.venv-%=%)),$(PYTHON)) && $$python -m venv $*; }
+	@$(call PIP,$*) install --require-hashes --no-deps -r requirements-build.lock -r requirements.lock
+	@$(call PIP,$*) install --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Most of these packages are never imported, so they are compiled only at their first import.
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock requirements-otel.lock
-	@$(PIP) install --no-compile --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
+$(VENVS:%=%/installed-dev): %/installed-dev: %/installed requirements-dev.lock requirements-otel.lock
+	@$(call PIP,$*) install --no-compile --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
 
 run: install    ## serve on port 8000 with SQLite and the embedded queue
@@ -69,7 +73,7 @@ clusters: install-dev servers  ## kill and cut off nodes of a Galera and a Rabbi
 	$(BIN)/pytest tests/clusters
 
 fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs (15 min)
-	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock
+	@$(call PIP,$(VENV)) install --require-hashes --no-deps -r requirements-fuzz.lock
 	@mkdir -p var/fuzz
 	$(BIN)/python -m tests.fuzz.decode -runs=1000000 -max_len=2000 -timeout=10 -rss_limit_mb=512 \
 		-dict=tests/fuzz/json.dict -artifact_prefix=var/fuzz/ var/fuzz tests/fuzz/corpus
@@ -81,9 +85,7 @@ servers:        ## install missing Debian packages of the test servers
 sid-servers:    ## create a chroot with MySQL 9 and RabbitMQ 4 of Debian unstable, in the user's cache
 	@bash tests/setup/sid-servers.sh
 
-sid-python:     ## create .venv-3.13 with Debian unstable's Python 3.13, which has PGO and LTO as the image's has; VERSION=3.14 for another
-	@python=$$(sh tests/setup/sid-python.sh $(VERSION)) && $(MAKE) --no-print-directory install-dev \
-		VENV=.venv-$(VERSION) PYTHON=$$python
+sid-python: .venv-$(SID_PYTHON)/installed-dev  ## create .venv-3.13 with Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
 
 check: install-dev  ## check lint, formatting, types and plain English
 	$(BIN)/ruff check .
