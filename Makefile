@@ -26,7 +26,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql faults fuzz servers sid-servers sid-python check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql test-python faults fuzz servers sid-servers sid-python check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -61,6 +61,9 @@ test: install-dev check servers go-peers  ## run every test, on private MariaDB 
 test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL and RabbitMQ 4
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
+
+test-python: .venv-$(SID_PYTHON)/installed-dev servers  ## run the unit tests and a real service on Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
+	.venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
