@@ -8,12 +8,13 @@ from typing import Any
 import aio_pika
 import aiormq.abc
 import aiormq.exceptions
-from pamqp.commands import Basic
 from pamqp.commands import Channel as ChannelMethods
 
 from ingest.broker.amqp.confirms import ConfirmWindow, Pending
+from ingest.broker.amqp.connect import ConfirmingConnection
 from ingest.broker.amqp.frames import Marshaller
 from ingest.broker.amqp.reasons import Closed, of_channel, words_of
+from ingest.broker.amqp.wire import ConfirmReader
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
 
@@ -32,38 +33,22 @@ class FewerChannels(OSError):
         self.count = count
 
 
-class _ReturnedIds(dict[str, int]):
-    """Replaces aiormq's `message_id_delivery_tag`, in which aiormq looks up a returned message.
-
-    aiormq would keep an entry for each message. Here the window finds the message by its batch. The lookup
-    happens before aiormq reads on, so the return always comes before the message's ack.
-    """
-
-    def __init__(self, window: ConfirmWindow) -> None:
-        self._window = window
-
-    def get(self, message_id: str, default: Any = None) -> Any:  # aiormq calls no other method
-        self._window.returned(int(message_id))
-        return 0  # an unknown tag, which aiormq ignores
-
-
 class ConfirmingChannel:
     """Marshals and writes a batch as one piece, and awaits one future for all of its confirms.
 
-    aiormq's own publish needs a lock, a future and a task wake-up for each message (140 µs). So this class replaces
-    aiormq's hooks for confirms, returns and the channel's end, on this channel only. Nothing else publishes on it.
+    aiormq's own publish needs a lock, a future and a task wake-up for each message (140 µs). So this class takes the
+    confirms and returns off the wire, and replaces aiormq's hook for the channel's end. Nothing else publishes on it.
     """
 
-    def __init__(self, raw: Any, queue: str) -> None:
-        self._raw = raw  # an aiormq.Channel; Any, because the hooks below are not part of its interface
+    def __init__(self, raw: Any, queue: str, confirms: ConfirmReader) -> None:
+        self._raw = raw  # an aiormq.Channel; Any, because the hook below is not part of its interface
         self._window = ConfirmWindow()
+        confirms.deliver(self._raw.number, self._window)
         self._order = asyncio.Lock()
         frame_bytes_max = self._raw.connection.connection_tune.frame_max
         self._marshaller = Marshaller(self._raw.number, queue, frame_bytes_max)
         self._close_frame_done = self._raw._on_close_frame
-        self._raw._on_confirm_frame = self._on_confirm
         self._raw._on_close_frame = self._on_close
-        self._raw.message_id_delivery_tag = _ReturnedIds(self._window)
         self._failed: Callable[[], BrokerUnavailable] | None = None
         self.on_closed: Callable[[Closed], None] = lambda closed: None
         """Called as soon as the broker closes the channel but not the connection."""
@@ -73,9 +58,9 @@ class ConfirmingChannel:
         """True if the broker closed the channel but not the connection."""
 
     @classmethod
-    async def open(cls, connection: aio_pika.abc.AbstractConnection, queue: str, number: int) -> "ConfirmingChannel":
+    async def open(cls, connection: ConfirmingConnection, queue: str, number: int) -> "ConfirmingChannel":
         channel = await connection.channel(number, publisher_confirms=True)
-        return cls(await channel.get_underlay_channel(), queue)
+        return cls(await channel.get_underlay_channel(), queue, connection.confirms)
 
     def __len__(self) -> int:
         return len(self._window)
@@ -108,9 +93,6 @@ class ConfirmingChannel:
                 self._window.fail(self._failed)
             return pending
 
-    async def _on_confirm(self, frame: Basic.Ack | Basic.Nack) -> None:
-        self._window.answer(frame.delivery_tag or 0, bool(frame.multiple), isinstance(frame, Basic.Nack))
-
     async def _on_close(self, frame: ChannelMethods.Close) -> None:
         self.closed_by_broker = True
         self.on_closed(of_channel(frame))
@@ -121,9 +103,7 @@ class ConfirmingChannel:
             await self._close_frame_done(frame)
 
 
-async def open_channels(
-    raw: aio_pika.abc.AbstractConnection, queue: str, channels_max: int
-) -> Sequence[ConfirmingChannel]:
+async def open_channels(raw: ConfirmingConnection, queue: str, channels_max: int) -> Sequence[ConfirmingChannel]:
     count = channels_allowed(raw, channels_max)
     if count < channels_max:
         log.warning(

@@ -1,6 +1,7 @@
 """Opens AMQP connections to RabbitMQ. If the broker refuses one, the error has the broker's own words."""
 
 import asyncio
+import time
 from typing import Any
 
 import aio_pika
@@ -8,6 +9,8 @@ import aiormq.exceptions
 from pamqp.common import FieldTable
 
 from ingest.broker.amqp.reasons import words_of
+from ingest.broker.amqp.transport import ConfirmTransport
+from ingest.broker.amqp.wire import ConfirmReader
 from ingest.failover import FailoverHosts, each_host
 
 HEARTBEAT_SECONDS = 10
@@ -17,7 +20,16 @@ BLOCKED_SECONDS = 0.01
 CLIENT: FieldTable = {"connection_name": "call-events-ingest"}
 
 
-async def connect(url: str, timeout_seconds: float) -> aio_pika.abc.AbstractConnection:
+class ConfirmingConnection(aio_pika.Connection):
+    """aio-pika's connection, with a reader of its own for confirms."""
+
+    def __init__(self, url: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(url, *args, **kwargs)
+        self.confirms = ConfirmReader(time.monotonic)
+        self.kwargs["transport_factory"] = ConfirmTransport(self.confirms)
+
+
+async def connect(url: str, timeout_seconds: float) -> ConfirmingConnection:
     """Connect to the first of the URL's hosts that answers within the timeout. For commands, which connect once.
 
     Raises OSError, TimeoutError or aiormq's AMQPError.
@@ -25,10 +37,12 @@ async def connect(url: str, timeout_seconds: float) -> aio_pika.abc.AbstractConn
     return await FailoverHosts(each_host(url)).connected(lambda one: open_connection(one, timeout=timeout_seconds))
 
 
-async def open_connection(url: str, **options: Any) -> aio_pika.abc.AbstractConnection:
+async def open_connection(url: str, **options: Any) -> ConfirmingConnection:
     """Raises OSError, TimeoutError or aiormq's AMQPError."""
     try:
-        connection: aio_pika.abc.AbstractConnection = await aio_pika.connect(url, client_properties=CLIENT, **options)
+        connection: ConfirmingConnection = await aio_pika.connect(
+            url, client_properties=CLIENT, connection_class=ConfirmingConnection, **options
+        )
     except aiormq.exceptions.InvalidFrameError as exc:
         raise ConnectionRefusedError(words_of(exc)) from exc
     return connection

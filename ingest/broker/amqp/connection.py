@@ -11,7 +11,7 @@ import aiormq.exceptions
 
 from ingest.broker.amqp.channel import LOST, ConfirmingChannel, channel_numbers_max, open_channels
 from ingest.broker.amqp.confirms import Pending
-from ingest.broker.amqp.connect import HEARTBEAT_SECONDS, is_blocked, open_connection
+from ingest.broker.amqp.connect import HEARTBEAT_SECONDS, ConfirmingConnection, is_blocked, open_connection
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import Closed, ClosedByBroker, of_connection, words_of
 from ingest.broker.base import Priority
@@ -34,7 +34,7 @@ class AmqpConnection(Connection):
 
     def __init__(
         self,
-        raw: aio_pika.abc.AbstractConnection,
+        raw: ConfirmingConnection,
         channels: Sequence[ConfirmingChannel],
         declaration: QueueDeclaration,
         timeout_seconds: float,

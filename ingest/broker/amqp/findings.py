@@ -11,7 +11,7 @@ import aio_pika
 import aiormq.exceptions
 
 from ingest.broker.amqp.channel import LOST, ConfirmingChannel, channels_allowed
-from ingest.broker.amqp.connect import is_blocked
+from ingest.broker.amqp.connect import ConfirmingConnection, is_blocked
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import Closed, ClosedByBroker, of_connection
 from ingest.errors import BrokerUnavailable, IngestError
@@ -28,7 +28,7 @@ _INEQUIVALENT = re.compile(r"inequivalent arg '([\w-]+)' .*received .* but curre
 _VALUE = re.compile(r"'(.*?)'(?: of type '(\w+)')?$", re.S)
 
 
-async def try_size(connection: aio_pika.abc.AbstractConnection, bytes_max: int, timeout_seconds: float) -> None:
+async def try_size(connection: ConfirmingConnection, bytes_max: int, timeout_seconds: float) -> None:
     """Raises `IngestError` if the broker refuses a message of `bytes_max`.
 
     The message goes to a queue that does not exist. RabbitMQ checks its size first, and then returns or drops it.
