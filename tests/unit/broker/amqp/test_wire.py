@@ -16,7 +16,7 @@ from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from ingest.broker.amqp.frames import FRAME_BYTES_MAX
+from ingest.broker.amqp.frames import FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES
 from ingest.broker.amqp.wire import HEARTBEAT, HEARTBEAT_PAUSE_SECONDS, ConfirmReader
 from tests.unit.fakes import FakeClock
 
@@ -146,6 +146,13 @@ def test_return_comes_before_its_ack_and_later_confirms_are_still_taken() -> Non
     assert [what for _, what, _, _ in broker.seen] == ["ack", "return", "ack", "ack"]
 
 
+def test_body_that_looks_like_a_confirm_is_none() -> None:
+    confirm = ack(5)[FRAME_OVERHEAD_BYTES - 1 : -1]
+    broker = Broker()
+    assert not broker.send(returned(7, confirm))
+    assert broker.seen == [(OURS, "return", 7, False)]
+
+
 def test_body_larger_than_any_buffer_is_passed_on_as_it_comes() -> None:
     body = marshal(ContentBody(bytes(1_000_000)), OTHER)
     broker = Broker()
@@ -172,7 +179,7 @@ HUGE_HEADER = b"\x02\0\x01" + FRAME_BYTES_MAX.to_bytes(4)
 MALFORMED = {
     "ack without its end": with_end(ack(1), 0),
     "nack without its end": with_end(nack(1), 0x7F),
-    "ack that is too long": b"\x01\0\x01\0\0\0\x0e\0\x3c\0\x50" + bytes(10) + b"\xce",
+    "ack that is too long": b"\x01\0\x01\0\0\0\x0e\0\x3c\0\x50" + bytes(9) + b"\xce\xce",
     "ack that is too short": b"\x01\0\x01\0\0\0\x04\0\x3c\0\x50\xce",
     "return without its end": with_end(marshal(RETURN, OURS), 0),
     "body without its end": with_end(returned(1), 0),
