@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from rstream import Producer
 
+from ingest.broker.amqp.frames import FRAME_BYTES_MAX as AMQP_FRAME_BYTES_MAX
 from ingest.broker.base import Publisher
 from ingest.broker.stream.partitions import partition_of
 from ingest.broker.stream.publisher import StreamPublisher
@@ -70,6 +71,14 @@ async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_
         found = await queue.received(200)
         assert {m.message_id for m in found} == _ids(*returned)
         assert all(m.persistent for m in found)
+
+
+async def test_large_messages_that_come_back_are_published_again(queue: Queue) -> None:
+    bodies = [b'"%b"' % (b"x" * size) for size in (10, 3 * AMQP_FRAME_BYTES_MAX, 20)]
+    async with publishing(queue.publisher()) as publisher:
+        await queue.delete()
+        await publisher.publish(batch([Event("call-1", "call_started", body) for body in bodies]))
+        assert [m.body for m in await queue.received(3)] == bodies
 
 
 async def test_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
