@@ -12,23 +12,16 @@ from typing import Any, Protocol
 import pamqp.frame
 from pamqp.exceptions import PAMQPException
 
-from ingest.broker.amqp.frames import (
-    BODY,
-    CLASS_BASIC,
-    FRAME_BYTES_MAX,
-    FRAME_END,
-    FRAME_OVERHEAD_BYTES,
-    HEADER,
-    METHOD,
-)
+from ingest.broker.amqp.frames import BODY, FRAME_BYTES_MAX, FRAME_END, FRAME_OVERHEAD_BYTES, HEADER, METHOD
 
-CLASS_CHANNEL = 20
-RETURN, ACK, NACK = (CLASS_BASIC << 16 | method for method in (50, 80, 120))
+_CHANNEL, _BASIC = 20 << 16, 60 << 16
+RETURN, ACK, NACK = _BASIC | 50, _BASIC | 80, _BASIC | 120
 CONFIRMS = frozenset((ACK, NACK))
-CHANNEL_ENDS = frozenset((CLASS_CHANNEL << 16 | 40, CLASS_CHANNEL << 16 | 41))
+CHANNEL_ENDS = frozenset((_CHANNEL | 40, _CHANNEL | 41))
 """`channel.close` and its `close-ok`, after which the number may be used again."""
 HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
 HEARTBEAT_PAUSE_SECONDS = 1.0
+"""aiormq takes a connection without frames for stuck. So it gets heartbeats in place of confirms."""
 MALFORMED = bytes(8)
 """A frame that aiormq cannot read, so that it closes the connection."""
 
@@ -53,9 +46,9 @@ class _Malformed(Exception):
 
 
 class ConfirmReader:
-    """Splits a connection's bytes into confirms and the bytes for aiormq. It holds a frame's first bytes at most.
+    """Splits a connection's bytes into confirms and the bytes for aiormq. It holds less than `FRAME_BYTES_MAX` of them.
 
-    Its channels have no consumers, so that content on them always belongs to a `basic.return`.
+    The windows' channels have no consumers, so that content on them always belongs to a `basic.return`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -63,7 +56,7 @@ class ConfirmReader:
         self._heartbeat_at = clock()
         self._windows: dict[int, Window] = {}
         self._held = bytearray()
-        self._wanted = 0  # bytes from which on the held ones can be judged
+        self._wanted = 0  # with as many bytes, the held frame can be judged
         self._left = 0  # bytes that are still to come of the frame that was judged last
         self._passing = True  # whether aiormq gets that frame
 
@@ -145,7 +138,6 @@ class ConfirmReader:
         return method != RETURN
 
     def _heartbeat(self) -> bytes:
-        """Return a heartbeat once a second. aiormq takes a connection without frames for stuck."""
         now = self._clock()
         if not self._windows or now - self._heartbeat_at < HEARTBEAT_PAUSE_SECONDS:
             return b""
