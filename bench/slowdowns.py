@@ -82,10 +82,10 @@ SLOWDOWNS = (
         budget="saturation.direct_ratio",
     ),
     Slowdown(
-        name="a refusal is logged ten times",
+        name="the id of a refused request is made 60 times",
         file="ingest/http/admission.py",
-        line='        log.info("request refused", extra=fields)\n',
-        instead='        [log.info("request refused", extra=fields) for _ in range(10)]\n',
+        line="        request_id = request_id_of(scope.headers)\n",
+        instead="        request_id = [request_id_of(scope.headers) for _ in range(60)][0]\n",
         part="refusals",
         budget="refusals.401",
     ),

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import random
 import re
-from uuid import uuid4
+from collections.abc import Callable
 
 from ingest.auth.authenticator import Authenticator, Client
+from ingest.delay_line import DelayLine
 from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.events.idempotency import Keys
@@ -14,6 +15,7 @@ from ingest.http.responses import Response, response_to
 from ingest.http.rsgi import Headers, Scope
 from ingest.http.trace_context import PropagateTraceContext, propagate_trace_context
 from ingest.telemetry.labels import Way
+from ingest.telemetry.log_rate_limit import RepeatLimit
 from ingest.telemetry.metrics import Metrics
 
 log = logging.getLogger("ingest.requests")
@@ -43,11 +45,12 @@ class Admission:
     ) -> None:
         self.keys = keys
         self.count_response = metrics.answered
+        self.count_refused = metrics.count_refused
         self.propagate_trace_context = propagate_trace_context
         self._authenticator = authenticator
-        self._refused = metrics.refused
         self._draining = False
-        self._delayed = 0
+        self._delayed = DelayLine()
+        self._lines = RepeatLimit()
 
     def drain(self) -> None:
         """Refuse all further events with 503, so that clients go to another node."""
@@ -84,30 +87,31 @@ class Admission:
 
     def refusal(self, error: IngestError, way: Way, scope: Scope) -> Response:
         """Count and log the refusal, and return its response."""
-        self.count_refused(error)
+        self.count_refused(error.code)
         request_id = request_id_of(scope.headers)
         response = response_to(error).having((REQUEST_ID, request_id))
         self.count_response(way, response.status)
-        fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
-        if response.status >= 500:
-            fields["reason"] = str(error)
-        log.info("request refused", extra=fields)
+        left_out = self._lines.left_out(error.code)
+        if left_out is not None:  # a suppressed line must cost nothing: a flood of refused requests makes many
+            fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
+            fields |= {"reason": str(error)} if response.status >= 500 else {}
+            fields |= {"left_out": left_out} if left_out else {}
+            log.info("request refused", extra=fields)
         return response
 
     def delays(self, error: IngestError) -> bool:
         """Return True if the response to this refusal waits for `delay`."""
-        return isinstance(error, RateLimited) and self._delayed < DELAYED_MAX
+        return isinstance(error, RateLimited) and self._delayed.count < DELAYED_MAX
 
     async def delay(self) -> None:
         """Slow the client down. A client that only waits for responses retries later; its connection costs nothing."""
-        self._delayed += 1
-        try:
-            await asyncio.sleep(DELAY_SECONDS * random.uniform(*DELAY_SPREAD))  # noqa: S311 - jitter, not a secret
-        finally:
-            self._delayed -= 1
+        over = asyncio.Event()
+        self.after_delay(over.set)
+        await over.wait()
 
-    def count_refused(self, error: IngestError) -> None:
-        self._refused.labels(error.code).inc()
+    def after_delay(self, respond: Callable[[], object]) -> None:
+        """Call `respond` after the delay."""
+        self._delayed.add(DELAY_SECONDS * random.uniform(*DELAY_SPREAD), respond)  # noqa: S311 - jitter, not a secret
 
 
 def request_id_of(headers: Headers) -> str:
@@ -115,5 +119,6 @@ def request_id_of(headers: Headers) -> str:
     given = headers.get(REQUEST_ID)
     if given and _REQUEST_ID.fullmatch(given):
         return str(given)
-    trace = _TRACE_ID.fullmatch(headers.get("traceparent") or "")
-    return trace[1] if trace else uuid4().hex
+    parent = headers.get("traceparent")
+    trace = _TRACE_ID.fullmatch(parent) if parent else None
+    return trace[1] if trace else f"{random.getrandbits(128):032x}"

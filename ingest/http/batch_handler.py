@@ -82,7 +82,7 @@ class BatchHandler:
             outcomes = await self._outcomes(scope, protocol)
             response = response_of(outcomes)
             for error in filter(None, outcomes):
-                admission.count_refused(error)
+                admission.count_refused(error.code)
         except IngestError as exc:
             response = await admission.refuse(exc, "batch", scope)
         else:

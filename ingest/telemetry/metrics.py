@@ -33,19 +33,19 @@ class Metrics(Catalogue):
     def answered(self, way: Way, status: int) -> None:
         """Count a request. The batcher counts queued requests of the `single` endpoint by the batch instead."""
         outcome: Outcome = "queued" if status < 400 else "refused" if status < 500 else "unavailable"
-        self.requests.labels(way, outcome).inc()
+        self._answered[way, outcome].inc()
+
+    def count_refused(self, code: str) -> None:
+        self._refused[code].inc()
 
     def _begin_at_zero(self) -> None:
         """Create every label's series at the start: `rate` does not see the first event of a new series."""
-        for code in REFUSAL_CODES:
-            self.refused.labels(code)
+        self._refused = {code: self.refused.labels(code) for code in REFUSAL_CODES}
         for code in REFUSED_COMMIT_CODES:
             self.refused_commits.labels(code)
         self.background_failures.labels("publishing")
         self.check_failing.labels("retention")
-        for way in WAYS:
-            for outcome in OUTCOMES:
-                self.requests.labels(way, outcome)
+        self._answered = {(way, outcome): self.requests.labels(way, outcome) for way in WAYS for outcome in OUTCOMES}
         for route in ROUTES:
             self.published.labels(route)
             self.publish_failed.labels(route)

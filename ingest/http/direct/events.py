@@ -5,6 +5,7 @@ The head of a request is admitted before its body is received. One callback answ
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from ingest.auth.authenticator import Client
@@ -120,13 +121,9 @@ class DirectEvents:
         request.admitted = None
         response = self._admission.refusal(error, "single", request)
         if self._admission.delays(error):
-            self._run(self._refuse_later(request, response))
+            self._admission.after_delay(partial(request.respond, response))
         else:
             request.respond(response)
-
-    async def _refuse_later(self, request: Request, response: Any) -> None:
-        await self._admission.delay()
-        request.respond(response)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

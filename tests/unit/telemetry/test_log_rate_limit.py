@@ -1,7 +1,7 @@
 import logging
 from typing import Any
 
-from ingest.telemetry.log_rate_limit import KINDS_MAX, LINES_MAX, WINDOW_SECONDS, RepeatFilter
+from ingest.telemetry.log_rate_limit import KINDS_MAX, LINES_MAX, WINDOW_SECONDS, RepeatFilter, RepeatLimit
 from tests.unit.fakes import FakeClock
 
 
@@ -34,7 +34,7 @@ def test_kinds_do_not_crowd_each_other_out(clock: FakeClock) -> None:
 
 
 def test_kinds_are_bounded(clock: FakeClock) -> None:
-    repeats = RepeatFilter(clock.monotonic)
+    repeats = RepeatLimit(clock.monotonic)
     for number in range(3 * KINDS_MAX):
-        assert repeats.filter(record(f"message {number}"))
+        assert repeats.left_out(f"message {number}") == 0
     assert len(repeats._seen) <= KINDS_MAX
