@@ -27,10 +27,10 @@ class NullMetric:
     def observe(self, amount: float) -> None: ...
     def observe_times(self, amount: float, times: int) -> None: ...
     def observe_since(self, now: float, moments: Sequence[float]) -> None: ...
-    def __call__(self, way: str, status: int) -> None:
-        """Replaces `Metrics.answered`."""
+    def __call__(self, *_: object) -> None:
+        """Replaces the methods of `Metrics`."""
 
 
 def null_metrics() -> Metrics:
-    names = {*vars(Metrics(CollectorRegistry())), "answered"} - {"registry"}
+    names = {name for name in dir(Metrics(CollectorRegistry())) if not name.startswith("_")} - {"registry"}
     return cast(Metrics, SimpleNamespace(**dict.fromkeys(names, NullMetric()), registry=CollectorRegistry()))
