@@ -30,4 +30,4 @@ class DelayLine:
         due = self._slots.pop(slot)
         self.count -= len(due)
         for callback in due:
-            callback()
+            asyncio.get_running_loop().call_soon(callback)  # one that fails must not hold up the others

@@ -32,3 +32,13 @@ async def test_callback_may_delay_another_one() -> None:
     await over.wait()
 
     assert line.count == 0
+
+
+async def test_callback_that_fails_holds_up_no_other() -> None:
+    line, over = DelayLine(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    line.add(0.0, lambda: 1 // 0)
+    line.add(0.0, over.set)
+
+    async with asyncio.timeout(5.0):
+        await over.wait()
