@@ -29,6 +29,9 @@ class Service(ServiceProcess):
         except (OSError, EOFError):
             return False
 
+    def both_workers_are_there(self) -> bool:
+        return self.pages_are_there() and b"\ningest_workers 2.0\n" in self.admin("/metrics").body
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -56,12 +59,12 @@ def test_events_are_accepted_on_their_own_address_only(service: Service) -> None
 
 
 def test_pages_return_after_a_worker_died(service: Service) -> None:
-    assert wait_until(lambda: b"\ningest_workers 2.0\n" in service.admin("/metrics").body, RETURN_SECONDS)
+    assert wait_until(service.both_workers_are_there, RETURN_SECONDS)
     dead = service.worker_pids()[0]
     os.kill(dead, signal.SIGKILL)
     assert wait_until(lambda: len(pids := service.worker_pids()) == 2 and dead not in pids, RETURN_SECONDS)
 
-    assert wait_until(lambda: b"\ningest_workers 2.0\n" in service.admin("/metrics").body, RETURN_SECONDS)
+    assert wait_until(service.both_workers_are_there, RETURN_SECONDS)
 
 
 def test_stop_is_clean(service: Service) -> None:
