@@ -27,6 +27,21 @@ REFUSAL_ROUNDS = 3
 Figures = dict[str, float]
 
 
+class Measured:
+    """The figures of all parts, and the reason of each part that failed."""
+
+    def __init__(self) -> None:
+        self.figures: Figures = {}
+        self.failed: dict[str, str] = {}
+
+    def attempt(self, name: str, part: Callable[[], Figures]) -> None:
+        """Measure a part. The next part is measured even if this one fails."""
+        try:
+            self.figures |= part()
+        except (targets.BenchFailed, subprocess.SubprocessError) as exc:
+            self.failed[name] = str(exc)
+
+
 def measure_saturation(servers: targets.Servers) -> Figures:
     """Measure the service with each listener, and the bare no-op of each listener, in turn."""
     with (
@@ -53,42 +68,30 @@ def measure_refusals(servers: targets.Servers) -> Figures:
     return {f"refusals.{status}": max(refusals.ratio(cpu, status) for cpu in measured) for status in refusals.REFUSED}
 
 
-def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load]) -> Figures:
-    """Measure the scenarios one after another on the same service. A scenario that fails has no figures."""
-    figures: Figures = {}
+def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load], measured: Measured) -> None:
+    """Measure the scenarios one after another on the same service."""
     with targets.service(servers, "quorum") as service:
         for name, load in loads.items():
-            figures |= attempt(f"scenario.{name}", partial(runs.measure, service, name, load))
-    return figures
+            measured.attempt(f"scenario.{name}", partial(runs.measure, service, name, load))
 
 
 PARTS = ("micro", "saturation", "refusals", "scenario", *(f"scenario.{name}" for name in runs.SCENARIOS))
 
 
-def measure(parts: Sequence[str]) -> Figures:
-    """Measure the parts. A part that fails prints the reason, and has no figures."""
-    figures: Figures = {}
+def measure(parts: Sequence[str]) -> Measured:
+    measured = Measured()
     if "micro" in parts:
-        figures |= attempt("micro", measure_micro)
+        measured.attempt("micro", measure_micro)
     loads = {name: load for name, load in runs.SCENARIOS.items() if {"scenario", f"scenario.{name}"} & {*parts}}
     if loads or {"saturation", "refusals"} & {*parts}:
         with targets.servers() as servers:
             if "saturation" in parts:
-                figures |= attempt("saturation", partial(measure_saturation, servers))
+                measured.attempt("saturation", partial(measure_saturation, servers))
             if "refusals" in parts:
-                figures |= attempt("refusals", partial(measure_refusals, servers))
+                measured.attempt("refusals", partial(measure_refusals, servers))
             if loads:
-                figures |= attempt("scenario", partial(measure_scenarios, servers, loads))
-    return figures
-
-
-def attempt(name: str, part: Callable[[], Figures]) -> Figures:
-    """Return the part's figures. If it fails, print the reason and return none."""
-    try:
-        return part()
-    except (targets.BenchFailed, subprocess.SubprocessError) as exc:
-        print(f"{name} has no figures: {exc}")
-        return {}
+                measure_scenarios(servers, loads, measured)
+    return measured
 
 
 @click.command(help=__doc__)
@@ -96,8 +99,9 @@ def attempt(name: str, part: Callable[[], Figures]) -> Figures:
 def main(parts: Sequence[str]) -> None:
     chosen = parts or ("micro", "saturation", "refusals", "scenario")
     absolute = bool(os.environ.get("BENCH_ABSOLUTE"))
-    verdicts = judge(of_parts(read_budgets(), chosen), measure(chosen), absolute)
-    print(report(verdicts))
+    measured = measure(chosen)
+    verdicts = judge(of_parts(read_budgets(), chosen), measured.figures, absolute)
+    print(report(verdicts, measured.failed))
     sys.exit(1 if broken(verdicts) else 0)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench.budgets import Figures, attempt, measure_scenarios
+from bench.budgets import Figures, Measured, measure_scenarios
 from bench.harness import targets
 from bench.report.cells import headline
 from bench.report.records import FOLDER as RESULTS
@@ -53,25 +53,27 @@ def main(
     if host and not token:
         raise click.UsageError("--host needs --token, a token that this instance accepts.")
     loads = {name: Load(users or SCENARIOS[name].users, seconds) for name in names or SCENARIOS}
-    result = _on_host(loads, host, token or "") if host else _on_private_service(loads)
+    measured = Measured()
+    taken = _on_host(loads, measured, host, token or "") if host else _on_private_service(loads, measured)
+    result = Result(taken, METHOD, host or "private", loads, measured.figures)
     file = record(result, "scenarios", result.stamp, out or (RESULTS / "scenarios-host.json" if host else None))
     budgets = of_parts(read_budgets(), [f"scenario.{name}" for name in loads])
     verdicts = judge(budgets, result.figures, bool(os.environ.get("BENCH_ABSOLUTE")))
     print(f"{headline(result.stamp)}; {file.name}, {', '.join(html(name).name for name in loads)}")
-    print(report(verdicts))
+    print(report(verdicts, measured.failed))
     sys.exit(1 if broken(verdicts) else 0)
 
 
-def _on_private_service(loads: Mapping[str, Load]) -> Result:
+def _on_private_service(loads: Mapping[str, Load], measured: Measured) -> Stamp:
     with targets.servers() as servers:
-        return Result(stamp(servers), METHOD, "private", loads, measure_scenarios(servers, loads))
+        measure_scenarios(servers, loads, measured)
+        return stamp(servers)
 
 
-def _on_host(loads: Mapping[str, Load], host: str, token: str) -> Result:
-    measured: Figures = {}
+def _on_host(loads: Mapping[str, Load], measured: Measured, host: str, token: str) -> Stamp:
     for name, load in loads.items():
-        measured |= attempt(f"scenario.{name}", partial(_measure, host, token, name, load))
-    return Result(stamp(None), METHOD, host, loads, measured)
+        measured.attempt(f"scenario.{name}", partial(_measure, host, token, name, load))
+    return stamp(None)
 
 
 def _measure(host: str, token: str, name: str, load: Load) -> Figures:

@@ -25,6 +25,7 @@ Mode = Literal["quorum", "classic", "stream"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 START_SECONDS = 20
+UNAUTHENTICATED = 401
 DRAIN_SECONDS_MAX = 60
 UNPUBLISHED = "SELECT COUNT(*) FROM ingest_outbox"
 ROWS = "SELECT COUNT(*) FROM call_event_logs"
@@ -153,8 +154,15 @@ class Service:
         return done
 
     def new_token(self, name: str, *options: str) -> str:
-        """Create a token in the database, and return its secret."""
-        return self.command("tokens", "create", name, *options).stdout.strip()
+        """Create a token in the database, and return its secret once a worker admits it."""
+        secret = self.command("tokens", "create", name, *options).stdout.strip()
+        if not wait_until(lambda: self.post(PATH, b"", secret) != UNAUTHENTICATED, START_SECONDS):
+            raise BenchFailed(f"the service does not know the new token {name!r} after {START_SECONDS} s")
+        return secret
+
+    def post(self, path: str, body: bytes, token: str) -> int:
+        """Send one POST, and return the status of its response."""
+        return self._process.request("POST", path, body, {"X-API-TOKEN": token})[0]
 
     def another_queue(self) -> str:
         """Return a new queue name. The queue ends with the servers."""

@@ -93,8 +93,11 @@ def broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.outcome == "BROKEN"]
 
 
-def report(verdicts: Sequence[Verdict]) -> str:
-    """Return a table, a line for each broken budget, and the last line, which CI reads."""
+def report(verdicts: Sequence[Verdict], failed: Mapping[str, str]) -> str:
+    """Return a table, a line for each part that failed and each broken budget, and the last line, which CI reads.
+
+    `failed` has the reason of each part that could not be measured.
+    """
     rows = [
         [
             verdict.name,
@@ -104,12 +107,13 @@ def report(verdicts: Sequence[Verdict]) -> str:
         ]
         for verdict in verdicts
     ]
-    failed = broken(verdicts)
+    over = broken(verdicts)
     passed = sum(verdict.outcome == "ok" for verdict in verdicts)
     return "\n".join(
         [
             table(["budget", "figure", "bound", "verdict"], rows),
-            *(f"budget broken: {verdict.explanation}" for verdict in failed),
-            f"budgets: {passed} passed, {len(failed)} failed",
+            *(f"{part} has no figures: {reason}" for part, reason in failed.items()),
+            *(f"budget broken: {verdict.explanation}" for verdict in over),
+            f"budgets: {passed} passed, {len(over)} failed",
         ]
     )

@@ -90,7 +90,7 @@ def judge_run(environment: Environment, **_: Any) -> None:
     entries = [entry.serialize() for entry in environment.stats.entries.values()]
     measured = named(name, figures(entries))
     verdicts = judge(of_parts(read_budgets(), [f"scenario.{name}"]), measured, bool(os.environ.get("BENCH_ABSOLUTE")))
-    print(report(verdicts))
+    print(report(verdicts, {}))
     environment.process_exit_code = BROKEN if broken(verdicts) else KEPT
 
 

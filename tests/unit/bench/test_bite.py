@@ -36,7 +36,7 @@ def test_budget_counts_as_bitten_only_if_it_was_measured_and_broken(slowdown: Sl
     budgets = of_parts(read_budgets(), [slowdown.part])
 
     def output(figures: dict[str, float]) -> str:
-        return report(judge(budgets, figures, absolute=False))
+        return report(judge(budgets, figures, absolute=False), {})
 
     assert names_broken(slowdown.budget, output({slowdown.budget: 1000.0}))
     assert not names_broken(slowdown.budget, output({slowdown.budget: 0.0}))

@@ -38,16 +38,23 @@ def test_absolute_budget_gates_only_where_asked_to(absolute: bool, outcome: str)
 
 
 def test_broken_budget_is_reported_with_name_figure_bound_and_place() -> None:
-    lines = report(judge({"micro.step": AT_MOST}, {"micro.step": 4.25}, absolute=False)).splitlines()
+    lines = report(judge({"micro.step": AT_MOST}, {"micro.step": 4.25}, absolute=False), {}).splitlines()
 
     assert "budget broken: micro.step is 4.25, its bound is <= 2 (cost of a step). Look at ingest/step.py." in lines
+
+
+def test_reason_of_a_part_without_figures_stands_beside_its_broken_budgets() -> None:
+    lines = report(judge({"micro.step": AT_MOST}, {}, absolute=False), {"micro": "the interpreter ended"}).splitlines()
+
+    assert lines[-3] == "micro has no figures: the interpreter ended"
+    assert lines[-2].startswith("budget broken: micro.step was not measured")
 
 
 def test_last_line_counts_what_gates() -> None:
     budgets = {"a.kept": AT_MOST, "a.broken": AT_LEAST, "a.absolute": ABSOLUTE}
     figures = {"a.kept": 1.0, "a.broken": 1.0, "a.absolute": 1.0}
 
-    assert report(judge(budgets, figures, absolute=False)).splitlines()[-1] == "budgets: 1 passed, 1 failed"
+    assert report(judge(budgets, figures, absolute=False), {}).splitlines()[-1] == "budgets: 1 passed, 1 failed"
 
 
 def test_parts_are_chosen_by_name() -> None:
