@@ -4,6 +4,7 @@ The head of a request is admitted before its body is received. One callback answ
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -18,6 +19,8 @@ from ingest.http.direct.request import Request
 from ingest.http.event_handler import PATH, EventHandler
 from ingest.http.responses import QUEUED
 from ingest.pipeline.outcomes import Failures, Undecided
+
+log = logging.getLogger("ingest.requests")
 
 TARGETS = frozenset({PATH.encode(), PATH.encode() + b"/"})
 
@@ -95,18 +98,24 @@ class DirectEvents:
             return  # the worker ends
         failures = group.result()
         for request, event, client in waiting:
-            if not failures:
-                client.events += 1
-                request.respond(QUEUED)
-                continue
-            failure = failures.get(id(event))
-            if isinstance(failure, Undecided):
-                self._run(self._answer_later(request, client, failure))
-            else:
-                self._answer_one(request, client, failure)
+            try:
+                if not failures:
+                    client.events += 1
+                    request.respond(QUEUED)
+                    continue
+                failure = failures.get(id(event))
+                if isinstance(failure, Undecided):
+                    self._run(self._answer_later(request, client, failure))
+                else:
+                    self._answer_one(request, client, failure)
+            except Exception:  # one that fails must not hold up the others of its group
+                give_up(request)
 
     async def _answer_later(self, request: Request, client: Client, undecided: Undecided) -> None:
-        self._answer_one(request, client, await undecided.failure())
+        try:
+            self._answer_one(request, client, await undecided.failure())
+        except Exception:
+            give_up(request)
 
     def _answer_one(self, request: Request, client: Client, failure: StoreError | None) -> None:
         """Answer an event of a group that had failures."""
@@ -129,3 +138,9 @@ class DirectEvents:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def give_up(request: Request) -> None:
+    """Log the exception, and close the connection. The client sends an event without a response again."""
+    log.exception("cannot send the response to an event, which may be durable", extra={"path": request.path})
+    request.abort()
