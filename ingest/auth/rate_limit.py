@@ -10,11 +10,14 @@ import msgspec
 
 from ingest.clock import Monotonic
 from ingest.files.atomic import replace_volatile
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.rates")
 
 SHARE_SECONDS = 0.1
 """Workers exchange their counts this often. Until then each worker may allow the full rate."""
+UNLIMITED_SECONDS = 0.5
+"""The interval while no client has a limit, so that there is nothing to exchange."""
 RETRY_SECONDS = 1.0
 
 Taken = dict[str, int]
@@ -86,7 +89,7 @@ class SharedRateLimits:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(SHARE_SECONDS)
+            await pause(SHARE_SECONDS if self._buckets() else UNLIMITED_SECONDS)
             try:
                 self.share()
             except OSError:

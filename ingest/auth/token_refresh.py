@@ -3,7 +3,6 @@
 A file in the data folder has a copy, so that a worker that starts while the database is down accepts the same clients.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
 from ingest.telemetry.metrics import Metrics
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.tokens")
 
@@ -55,7 +55,7 @@ class TokenRefresher:
                 log.exception("cannot save the tokens in the data folder")
                 self._metrics.background_failures.labels("tokens").inc()
             self.count()
-            await asyncio.sleep(POLL_SECONDS)
+            await pause(POLL_SECONDS)
 
     def load(self) -> None:
         """Use the saved tokens until the database can be read."""
@@ -83,11 +83,14 @@ class TokenRefresher:
     def count(self) -> None:
         """Update the metrics from the clients' counts."""
         for client in self._authenticator.clients:
+            counts = (client.events, client.limited)
+            if self._counted.get(client.name) == counts:
+                continue
             events, limited = self._counted.get(client.name, (0, 0))
             label = self._label(client)
             self._metrics.token_events.labels(label).inc(client.events - events)
             self._metrics.token_limited.labels(label).inc(client.limited - limited)
-            self._counted[client.name] = (client.events, client.limited)
+            self._counted[client.name] = counts
 
     def _label(self, client: Client) -> str:
         return client.name if client.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS

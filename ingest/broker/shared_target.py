@@ -22,9 +22,10 @@ from ingest.broker.target_record import (
     same_target,
     target_text,
 )
-from ingest.clock import Monotonic, jittered
+from ingest.clock import Monotonic
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.agreement")
 
@@ -91,7 +92,7 @@ class SharedTarget:
             except StoreError as exc:
                 log.debug("the shared target could not be read", extra={"reason": str(exc)})
             self._looked.set()
-            await asyncio.sleep(jittered(LOOK_SECONDS))
+            await pause(LOOK_SECONDS)
 
     async def wait_for_first_look(self) -> None:
         """Wait until the record was read once, but only briefly.

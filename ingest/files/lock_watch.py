@@ -3,7 +3,6 @@
 People and cleaners of old files delete lock files or their folders. The worker continues, and logs it.
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ingest.clock import Monotonic
 from ingest.files.locks import FileLock
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.locks")
 
@@ -53,7 +53,7 @@ class LockWatch:
     async def run(self) -> None:
         while True:
             self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await pause(LOOK_SECONDS)
 
     def look(self) -> None:
         """Check each file once. Never raises, even if the file system fails."""

@@ -8,8 +8,9 @@ from ingest.clock import Monotonic
 from ingest.errors import BodyTimeout, BodyTooLarge
 from ingest.http.content_encoding import Decoder, bound_of, decoder_for
 from ingest.http.rsgi import Headers, HttpProtocol, ProtocolClosed
+from ingest.ticks import pause
 
-SWEEP_SECONDS = 0.25
+SWEEP_SECONDS = 0.5
 """The reader notices a missed deadline at most this late."""
 INLINE_BYTES_MAX = 1_048_576
 """A body that may decompress to more is decompressed in a thread, so that it does not delay other requests."""
@@ -69,7 +70,7 @@ class BodyReader:
     async def sweep(self) -> None:
         """End late reads. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await pause(SWEEP_SECONDS)
             now = self._monotonic()
             for task, deadline in list(self._reading.items()):
                 if now > deadline and task not in self._late:

@@ -1,11 +1,11 @@
 """Watches the backlog of unpublished events, apart from `ingest.status.health`, whose checks it must not delay."""
 
-import asyncio
 from typing import Protocol
 
 from ingest.errors import StoreError
 from ingest.outbox.base import Backlog
 from ingest.telemetry.metrics import Metrics
+from ingest.ticks import pause
 
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -35,7 +35,7 @@ class BacklogWatch:
     async def run(self) -> None:
         while True:
             await self.look()
-            await asyncio.sleep(RETRY_SECONDS if self._problem else LOOK_SECONDS)
+            await pause(RETRY_SECONDS if self._problem else LOOK_SECONDS)
 
     async def look(self) -> None:
         """Look once. Never raises while the database is away. An unknown backlog is shown as unknown, never as 0."""

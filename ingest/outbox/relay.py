@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 
 from ingest.broker.base import Publisher
-from ingest.clock import Monotonic, NowUs, jittered
+from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
 from ingest.outbox.base import Outbox
@@ -21,6 +21,7 @@ from ingest.outbox.dead_letters import DeadLetterPolicy, Tries
 from ingest.telemetry.labels import Route
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.relay")
 
@@ -82,7 +83,7 @@ class Relay:
                 log.exception("the relay failed unexpectedly; it goes on")
                 self._metrics.background_failures.labels("relay").inc()
             if not more:
-                await asyncio.sleep(jittered(self._pause_seconds))
+                await pause(self._pause_seconds)
 
     def retry(self, first_id: int, positions: Sequence[int]) -> None:
         """Publish these positions of an entry that this worker has leased and could not publish itself."""

@@ -10,6 +10,7 @@ from ingest.errors import StoreError
 from ingest.events.ids import IdGenerator
 from ingest.server.pipeline import Pipeline, SpoolParts
 from ingest.tasks import BackgroundTask, end, supervise
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.worker")
 
@@ -125,4 +126,4 @@ class Worker:
         while True:
             self.pipeline.metrics.queued_events.set(self.pipeline.batcher.queued_events)
             self.pipeline.metrics.inflight_events.set(self.pipeline.dispatcher.inflight_events)
-            await asyncio.sleep(LEVELS_SECONDS)
+            await pause(LEVELS_SECONDS)

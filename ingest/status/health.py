@@ -1,6 +1,5 @@
 """Checks database and broker in the background, for `/readyz` and the gauges."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from ingest.broker.base import Publisher
 from ingest.errors import StoreError
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.health")
 
@@ -76,6 +76,7 @@ class Health:
         self._publisher = publisher
         self._metrics = metrics
         self._checks = checks
+        self._failing = {name: metrics.check_failing.labels(name) for name in checks}
         self._ids_problem = ids_problem
         self._database = "not checked yet"
         self.has_slot = False
@@ -112,7 +113,7 @@ class Health:
                 log.exception("the health check failed unexpectedly")
                 self._metrics.background_failures.labels("health").inc()
                 self._database = "The check failed; the log says why."
-            await asyncio.sleep(CHECK_SECONDS)
+            await pause(CHECK_SECONDS)
 
     async def check(self) -> None:
         """Check once. Never raises if the database is down."""
@@ -125,4 +126,4 @@ class Health:
         self._metrics.broker_up.set(self._publisher.ready)
         self._metrics.broker_blocked.set(await self._publisher.blocked())
         for name, check in self._checks.items():
-            self._metrics.check_failing.labels(name).set(check() is not None)
+            self._failing[name].set(check() is not None)

@@ -1,7 +1,7 @@
 """Changes the log level while the service runs: `ingest log-level` writes a file, which every worker polls."""
 
-import asyncio
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import msgspec
 
 from ingest.clock import NowUs
 from ingest.telemetry.logs import LEVEL_NAMES, Level
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.log_level")
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 FILE_NAME = "log-level"
 
 
@@ -25,8 +26,11 @@ class LevelOverride(msgspec.Struct, frozen=True):
 
 def current_override(folder: Path, now_us: int) -> LevelOverride | None:
     """Return the override in force. A missing, damaged or expired file is none."""
+    file = folder / FILE_NAME
+    if not os.access(file, os.F_OK):
+        return None  # nearly always, at a tenth of an exception's cost
     try:
-        found = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=LevelOverride)
+        found = msgspec.json.decode(file.read_bytes(), type=LevelOverride)
     except (OSError, ValueError):  # damaged: msgspec's errors and UTF-8 errors are ValueErrors
         return None
     return found if now_us < found.until_us else None
@@ -45,7 +49,7 @@ class LevelWatch:
     async def run(self) -> None:
         while True:
             self.look()
-            await asyncio.sleep(POLL_SECONDS)
+            await pause(POLL_SECONDS)
 
     def look(self) -> None:
         found = current_override(self._folder, self._now_us())

@@ -14,10 +14,11 @@ import granian
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest import __version__
+from ingest.ticks import to_tick
 
 TICK_SECONDS = 0.5
-LEVELS_TICKS = 4
-"""`run` reads CPU, memory, files and disk in every fourth tick."""
+LEVELS_TICKS = 10
+"""`run` reads CPU, memory, files and disk in every tenth tick."""
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 GENERATIONS = ("0", "1", "2")
 
@@ -91,8 +92,9 @@ class RuntimeMetrics:
         try:
             while True:
                 for _ in range(LEVELS_TICKS):
-                    due = loop.time() + TICK_SECONDS
-                    await asyncio.sleep(TICK_SECONDS)
+                    wait = to_tick(TICK_SECONDS)
+                    due = loop.time() + wait
+                    await asyncio.sleep(wait)
                     self.loop_lag_seconds.observe(max(0.0, loop.time() - due))
                 self.look()
         finally:

@@ -103,7 +103,7 @@ class FakeShared:
     def __init__(self) -> None:
         self.events = FakeEvents()
         self.queued = QueuedResponse()
-        self.queued.renew()
+        self.queued.renew(0)
         self.draining = False
         self.body_timeout_seconds = 1.0
         self.requests = self.received_bytes = self.malformed = 0

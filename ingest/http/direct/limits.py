@@ -27,7 +27,7 @@ SEND_SECONDS = 30.0
 """Time for a slow reader to take what waits for it."""
 LINGER_SECONDS = 2.0
 """Time to discard what a client still sends after the last response. Closing at once could destroy that response."""
-SWEEP_SECONDS = 0.25
+SWEEP_SECONDS = 0.5
 """A missed deadline is noticed at most this late."""
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after an accept that failed, as when the process has no file descriptor left."""

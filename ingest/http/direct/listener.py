@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 
 import msgspec
 
@@ -18,6 +19,7 @@ from ingest.http.direct.events import DirectEvents
 from ingest.http.direct.shared import Shared
 from ingest.http.rsgi import Handler
 from ingest.telemetry.metrics import Metrics
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.listener")
 
@@ -51,7 +53,7 @@ class DirectListener:
         self._loop = loop
         listening.setblocking(False)
         self._socket = listening
-        self.shared.queued.renew()
+        self.shared.queued.renew(int(time.time()))
         self._accept()
         log.info("accepting connections", extra={"port": self.port})
 
@@ -81,13 +83,13 @@ class DirectListener:
     async def sweep(self) -> None:
         """End what is late, and count. Runs until it is cancelled."""
         while True:
-            self.shared.queued.renew()
+            self.shared.queued.renew(int(time.time()))
             self._count()
             now = asyncio.get_running_loop().time()
             for connection in list(self.connections):
                 if now > connection.deadline or now > connection.send_deadline:
                     connection.expire(now)
-            await asyncio.sleep(limits.SWEEP_SECONDS)
+            await pause(limits.SWEEP_SECONDS)
 
     def closed(self, connection: Connection) -> None:
         """A connection ended, so there is room for another."""
@@ -145,7 +147,8 @@ class DirectListener:
         metrics = self._metrics
         metrics.http_connections.set(len(self.connections))
         shared = self.shared
-        metrics.http_requests.inc(shared.requests)
-        metrics.http_received_bytes.inc(shared.received_bytes)
-        metrics.http_malformed.inc(shared.malformed)
-        shared.requests = shared.received_bytes = shared.malformed = 0
+        if shared.received_bytes or shared.malformed:
+            metrics.http_requests.inc(shared.requests)
+            metrics.http_received_bytes.inc(shared.received_bytes)
+            metrics.http_malformed.inc(shared.malformed)
+            shared.requests = shared.received_bytes = shared.malformed = 0

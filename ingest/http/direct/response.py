@@ -28,15 +28,16 @@ class QueuedResponse:
     """The bytes of the response 200 to an event, made once a second, as they hold the time."""
 
     def __init__(self) -> None:
+        self._second = -1
         self.date = ""
         self.keep_alive = b""
         self.close = b""
 
-    def renew(self) -> None:
-        """Take the time of now."""
-        date = formatdate(usegmt=True)
-        if date != self.date:
-            self.date = date
+    def renew(self, second: int) -> None:
+        """Take this Unix time."""
+        if second != self._second:
+            self._second = second
+            self.date = date = formatdate(second, usegmt=True)
             headers = [*QUEUED.headers, ("content-length", str(len(QUEUED.body)))]
             self.keep_alive = response_head(200, headers, date) + QUEUED.body
             self.close = response_head(200, [*headers, CLOSE], date) + QUEUED.body
