@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.clock import jittered
 from ingest.errors import StoreError
 from ingest.spool.files import DAMAGED, SpoolFiles, take_orphans
 from ingest.spool.records import Record, Refused
 from ingest.spool.sqlite_spool import Reading
 from ingest.spool.store import SpoolStore
+from ingest.ticks import pause
 
 log = logging.getLogger("ingest.spool")
 
@@ -38,7 +38,7 @@ class Adoption:
                 await self.adopt()
             except (StoreError, OSError) as exc:
                 log.debug("the spools of dead workers are adopted later", extra={"reason": str(exc)})
-            await asyncio.sleep(jittered(LOOK_SECONDS))
+            await pause(LOOK_SECONDS)
 
     async def adopt(self) -> None:
         """Raises `StoreError` or `OSError`. Records that were not moved by then stay where they are."""

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ingest.clock import jittered
 from ingest.errors import SpoolFull, StoreError
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
@@ -14,6 +13,7 @@ from ingest.spool.transfer import Outcome, RenewIds, Retry, Transfer
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
+from ingest.ticks import pause, to_tick
 
 log = logging.getLogger("ingest.drainer")
 
@@ -68,12 +68,11 @@ class Drainer:
 
         With `was_away` the database has just failed to answer, so the full time passes.
         """
-        seconds = jittered(self._poll_seconds)
         if was_away:
-            await asyncio.sleep(seconds)
+            await pause(self._poll_seconds)
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(to_tick(self._poll_seconds)):
                 await self._outage.active.wait()
 
     async def round(self) -> bool:

@@ -7,8 +7,10 @@
 - `spool-0.db`, `spool-0.0.damaged`: files of an older version, see `ingest.spool.sqlite_spool`
 """
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ingest.errors import SettingsError
@@ -35,7 +37,8 @@ class SpoolFiles:
         return segments_of(self.folder, self.number)
 
     def requests(self) -> list[Path]:
-        return sorted(self.folder.glob(f"spool-{self.number}.*{RETRY}"))
+        names = _names(self.folder, f"spool-{self.number}.")
+        return [self.folder / name for name in names if name.endswith(RETRY)]
 
     def next_number(self) -> int:
         """A number above that of every segment, damaged ones included."""
@@ -98,19 +101,26 @@ def take_orphans(folder: Path) -> Iterator[SpoolFiles]:
 
 def spools(folder: Path) -> list[int]:
     """The numbers of the spools that are not empty."""
-    paths = [path for suffix in (LOG, RETRY) for path in folder.glob(f"spool-*{suffix}")]
-    found = {path.name.split(".")[0] for path in [*paths, *legacy(folder)]}
+    names = (name for name in _names(folder) if name.endswith((LOG, RETRY)) or _legacy_name.fullmatch(name))
+    found = {name.split(".")[0] for name in names}
     return sorted(int(name[6:]) for name in found if name[6:].isdecimal())
 
 
 def damaged(folder: Path) -> list[Path]:
     """Drained files with unreadable bytes in them, kept for an operator."""
-    return sorted(path for path in folder.glob(f"spool-*{DAMAGED}") if not _legacy_name.fullmatch(path.name))
+    return [folder / name for name in _names(folder) if name.endswith(DAMAGED) and not _legacy_name.fullmatch(name)]
 
 
 def legacy(folder: Path) -> list[Path]:
     """Files of older versions that were not read yet."""
-    return sorted(path for path in folder.glob("spool-*") if _legacy_name.fullmatch(path.name))
+    return [folder / name for name in _names(folder) if _legacy_name.fullmatch(name)]
+
+
+def _names(folder: Path, beginning: str = "spool-") -> list[str]:
+    """The names of spools' files, sorted. Listing is a tenth of the work of `Path.glob`."""
+    with suppress(FileNotFoundError):
+        return sorted(name for name in os.listdir(folder) if name.startswith(beginning))  # noqa: PTH208 - see above
+    return []
 
 
 def is_held(folder: Path, number: int) -> bool:

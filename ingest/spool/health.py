@@ -1,13 +1,12 @@
 """Looks at the spool's files and contents, for `/readyz` and the gauges."""
 
-import asyncio
-
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.spool.records import Usage
 from ingest.spool.store import SpoolStore
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
+from ingest.ticks import pause
 
 LOOK_SECONDS = 1.0
 
@@ -25,7 +24,6 @@ class SpoolWatch:
         self._now_us = now_us
         self._usage = Usage()
         self.problem: str | None = None
-        self._file_problem: str | None = None
         self._damages = 0
 
     @property
@@ -41,20 +39,19 @@ class SpoolWatch:
 
     def trouble(self) -> str | None:
         """A problem with the spool's files. The spool still takes events."""
-        return self._file_problem
+        return self._store.file_problem
 
     async def run(self) -> None:
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await pause(LOOK_SECONDS)
 
     async def look(self) -> None:
         """Look once. The spool's errors become `problem`."""
         try:
             self._usage = await self._store.usage()
             self._show(await self._store.oldest_ms())
-            self._file_problem = await self._store.check_files()
-            await self._store.check_room()
+            await self._store.check()
             self.problem = None
         except StoreError as exc:
             self.problem = str(exc)

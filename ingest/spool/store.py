@@ -106,6 +106,8 @@ class SpoolStore:
         await self._run(lambda: self._journal.settle(first_ids))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
+        if self._journal.empty:
+            return []
         now_ms, until = self._lease_until(0), self._lease_until(lease_seconds)
 
         def claim() -> list[int]:
@@ -131,6 +133,8 @@ class SpoolStore:
 
     async def take_oldest(self, limit: int) -> list[Record]:
         """The oldest records that nobody publishes now, for the drainer. Their lease keeps the relay away."""
+        if self._journal.empty:
+            return []
         now_ms, until = self._lease_until(0), self._lease_until(self._limits.lease_seconds)
         free_ms = NEVER if self._limits.published_first else now_ms
 
@@ -163,23 +167,34 @@ class SpoolStore:
         return await self._run(lambda: self._journal.retry(first_ids))
 
     async def usage(self) -> Usage:
+        if self._journal.empty:
+            return Usage()
         return await self._run(self._upkeep.usage)
 
     async def oldest_ms(self) -> int | None:
         """When the oldest event was accepted, in Unix milliseconds."""
+        if self._journal.empty:
+            return None
         first_id = await self._run(self._index.first_id)
         return None if first_id is None else milliseconds_of(first_id)
 
     async def give_room_back(self) -> None:
-        await self._run(self._upkeep.give_room_back)
+        if not self._journal.empty:
+            await self._run(self._upkeep.give_room_back)
 
-    async def check_room(self, size: int = 0) -> None:
-        """Raises `SpoolFull` if `size` more bytes do not fit, `StoreUnavailable` if nothing can be written."""
-        await self._run(lambda: self._upkeep.check_room(size))
+    @property
+    def file_problem(self) -> str | None:
+        """A problem of the files, as `check` has found it."""
+        return self._upkeep.problem
 
-    async def check_files(self) -> str | None:
-        """Write deleted files anew. Return what operators should know of the files."""
-        return await self._run(self._upkeep.check_files)
+    async def check(self) -> None:
+        """Write deleted files anew. Raises `SpoolFull` without room, `StoreUnavailable` if nothing can be written."""
+
+        def check() -> None:
+            self._upkeep.check_files()
+            self._upkeep.check_room()
+
+        await self._run(check)
 
     async def _load(self, loader: Loader) -> None:
         try:

@@ -78,6 +78,8 @@ class Index:
     def __init__(self, counted: Callable[[int, int], None]) -> None:
         self._counted = counted
         self.usage = Usage()
+        self.used = False
+        """True if it may hold rows or keys. Any thread may ask."""
         self._connection = _opened()
 
     def transact(self, work: Callable[[], T]) -> T:
@@ -86,6 +88,7 @@ class Index:
 
     def keep_keys(self, batch: Batch) -> None:
         """Raises `DuplicateKeys`."""
+        self.used = True
         keep_keys(self._connection, "keys", batch)
 
     def add(self, row: Row) -> None:
@@ -166,6 +169,7 @@ class Index:
     def forget_keys(self) -> None:
         """Drop the idempotency keys: the database has them now. This also frees the memory of an empty index."""
         refused = self.refused()
+        self.used = False
         self._connection.close()
         self._connection = _opened()
         self._connection.executemany(REFUSE, map(_flat, refused))
@@ -180,6 +184,7 @@ class Index:
     def _count(self, rows: Sequence[Row], sign: int) -> None:
         """Count rows of one segment as added (`sign` 1) or removed (-1)."""
         if rows:
+            self.used = True
             self._counted(rows[0].place.segment, sign * len(rows))
             events, size = sum(row.events for row in rows), sum(row.place.size + RECORD_BYTES for row in rows)
             old = self.usage

@@ -27,6 +27,11 @@ class Journal:
         self.damages = 0
         """The number of damaged places found so far."""
 
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to publish, to drain or to clean up. Any thread may ask."""
+        return not (self.log.used or self.index.used)
+
     def loader(self, paths: Sequence[Path]) -> Loader:
         """A loader of these segments. The caller runs its steps to the end, then calls `loaded`."""
         return Loader(self.index, self.log.read, self.log.open(paths))

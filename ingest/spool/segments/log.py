@@ -74,6 +74,11 @@ class SegmentLog:
         return sum(segment.end for segment in self._segments.values())
 
     @property
+    def used(self) -> bool:
+        """True if there is a segment. Any thread may ask."""
+        return bool(self._segments)
+
+    @property
     def segments(self) -> list[Segment]:
         """Oldest first."""
         return [self._segments[number] for number in sorted(self._segments)]

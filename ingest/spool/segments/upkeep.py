@@ -32,8 +32,10 @@ class Upkeep:
         self._log = journal.log
         self._limits = limits
         self._monotonic = monotonic
-        self._problem: str | None = None
-        self._problem_until = self._touch_at = 0.0
+        self.problem: str | None = None
+        """A problem of the files, as `check_files` has found it. Any thread may ask."""
+        self._lost: str | None = None
+        self._lost_until = self._touch_at = 0.0
 
     def usage(self) -> Usage:
         return msgspec.structs.replace(self._journal.index.usage, file_bytes=self._log.size)
@@ -58,20 +60,20 @@ class Upkeep:
         """
         self._restore([*self._log.segments[:1], *self._log.segments[-1:]])
 
-    def check_files(self) -> str | None:
-        """Look whether all files are still in their place. Return what operators should know of them."""
+    def check_files(self) -> None:
+        """Look whether all files are still in their place, and set `problem`."""
         self._restore(self._log.segments)
         if self._monotonic() >= self._touch_at:
             os.utime(self._log.files.lock.descriptor)
             self._touch_at = self._monotonic() + TOUCH_SECONDS
+        self.problem = self._lost if self._monotonic() < self._lost_until else None
         if kept := damaged(self._log.files.folder):
-            return f"{len(kept)} files hold damage: see `ingest spool verify`"
-        return self._problem if self._monotonic() < self._problem_until else None
+            self.problem = f"{len(kept)} files hold damage: see `ingest spool verify`"
 
     def give_room_back(self) -> None:
         """Free the memory of an empty index, and the disk space of files in which little is still needed."""
         index = self._journal.index
-        if not index.usage.records:
+        if index.used and not index.usage.records:
             index.forget_keys()
         self._journal.drop()
         if self._log.size > 2 * (index.usage.bytes + self._limits.segment_bytes):
@@ -95,10 +97,10 @@ class Upkeep:
         self._journal.drop()
 
     def _report(self, lost: Sequence[Segment]) -> None:
-        self._problem = "files of the spool were deleted or moved while in use"
-        self._problem_until = self._monotonic() + SHOWN_SECONDS
+        self._lost = "files of the spool were deleted or moved while in use"
+        self._lost_until = self._monotonic() + SHOWN_SECONDS
         names = [segment.path.name for segment in lost]
-        log.error(self._problem, extra={"files": names, "kept": "all, written anew"})
+        log.error(self._lost, extra={"files": names, "kept": "all, written anew"})
 
     def _copy(self, segment: Segment) -> None:
         if segment is self._log.segments[-1]:

@@ -127,7 +127,8 @@ async def test_what_is_whole_is_used_and_the_damaged_file_stays_when_that_is_gon
     await again.remove(records)
 
     assert [kept.read_bytes() for kept in damaged(folder)] == [content]
-    assert "see `ingest spool verify`" in str(await again.check_files())
+    await again.check()
+    assert "see `ingest spool verify`" in str(again.file_problem)
     await again.close()
 
 

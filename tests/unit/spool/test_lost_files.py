@@ -90,21 +90,22 @@ async def test_acknowledged_events_are_written_anew_and_that_is_reported(
     LOSSES[loss](folder)
 
     if noticed_by == "a look":
-        assert await spool.check_files()
+        await spool.check()
     await keep(spool, 3)
 
-    assert "deleted or moved" in str(await spool.check_files())
+    await spool.check()
+    assert "deleted or moved" in str(spool.file_problem)
     assert "deleted or moved while in use" in caplog.text
     await spool.close()
     assert await found_by_the_next(folder, opened) == [number(1), number(2), number(3)]
 
 
 async def test_lock_of_the_spool_never_looks_old(folder: Path, spool: SpoolStore, clock: FakeClock) -> None:
-    await spool.check_files()
+    await spool.check()
     os.utime(folder / "spool-0.lock", (0, 0))
     clock.advance(TOUCH_SECONDS)
 
-    await spool.check_files()
+    await spool.check()
 
     assert (folder / "spool-0.lock").stat().st_mtime > 0
 

@@ -9,6 +9,8 @@ from ingest.spool.files import segments_of, take_spool
 from ingest.spool.inspection import contents
 from ingest.spool.records import RECORD_BYTES, SEGMENT_BYTES_MIN, Record, Refused, SpoolLimits, Usage
 from ingest.spool.segments.format import HEAD_BYTES
+from ingest.spool.segments.journal import Journal
+from ingest.spool.segments.upkeep import Upkeep
 from ingest.spool.store import SpoolStore
 from tests.unit.fakes import FakeClock
 from tests.unit.making import NOW_US, batch, event
@@ -197,6 +199,33 @@ async def test_files_go_with_what_is_in_them(folder: Path, clock: FakeClock) -> 
     assert segments_of(folder, 0) == []
     assert await spool.usage() == Usage()
     await spool.close()
+
+
+async def test_empty_spool_answers_without_its_thread(spool: SpoolStore) -> None:
+    await spool.close()  # the thread has ended
+
+    assert (await spool.claim(9, 30.0), await spool.take_oldest(9)) == ([], [])
+    assert (await spool.usage(), await spool.oldest_ms()) == (Usage(), None)
+    await spool.give_room_back()
+
+
+async def test_spool_is_not_empty_before_its_room_is_given_back(folder: Path, opened: Opened) -> None:
+    journal = Journal(take_spool(folder), SEGMENT_BYTES_MIN)
+    upkeep = Upkeep(journal, LIMITS, lambda: 0.0)
+    made = batch(2)
+    assert journal.empty
+
+    journal.index.keep_keys(made)
+    assert not journal.empty
+    journal.add([Record(made.first_id, 2, None, b"packed")])
+    upkeep.give_room_back()
+    assert not journal.empty
+    journal.remove([made.first_id])
+    assert not journal.empty
+    upkeep.give_room_back()
+
+    assert journal.empty
+    journal.close()
 
 
 async def test_one_record_that_stays_does_not_hold_the_room_of_all_others(folder: Path, clock: FakeClock) -> None:
