@@ -79,10 +79,13 @@ class MySQLStore(MySQLTargetTable):
                 await connection.run(outbox.delete_entries(first_ids))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[int]:
-        async with self._other() as connection, connection.transaction():
-            first_ids = [row[0] for row in await connection.run(outbox.CLAIMABLE % limit)]
-            if first_ids:
-                await connection.run(outbox.lease_entries(first_ids, lease_seconds))
+        async with self._other() as connection:
+            if not await connection.run(outbox.ANY_CLAIMABLE):
+                return []  # nearly always, without a transaction
+            async with connection.transaction():
+                first_ids = [row[0] for row in await connection.run(outbox.CLAIMABLE % limit)]
+                if first_ids:
+                    await connection.run(outbox.lease_entries(first_ids, lease_seconds))
         return sorted(first_ids)
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:

@@ -15,6 +15,7 @@ LEASE_IS_OVER = b"(lease_until <= UTC_TIMESTAMP(6) OR lease_until > UTC_TIMESTAM
     LEASE_SECONDS_MAX
 )
 """No lease lasts as long as the second limit. Such an entry was leased while the server's clock was ahead."""
+ANY_CLAIMABLE = b"SELECT 1 FROM ingest_outbox WHERE " + LEASE_IS_OVER + b" LIMIT 1"
 CLAIMABLE = (
     b"SELECT first_id FROM ingest_outbox WHERE "
     + LEASE_IS_OVER
