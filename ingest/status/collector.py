@@ -13,6 +13,7 @@ from ingest.status.recent_errors import RecentErrors
 from ingest.status.samples import SAMPLE_SECONDS, History, Sample, sample_of
 from ingest.status.snapshot import Limits, Status
 from ingest.telemetry.multiprocess import MetricFiles
+from ingest.ticks import pause
 
 CACHE_SECONDS = 1.0
 SAVE_SECONDS = 1.0
@@ -56,26 +57,27 @@ class StatusSource:
     async def _keep(self) -> None:
         due = time.monotonic()
         while True:
-            self._folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it
             self._errors.save()
             if time.monotonic() >= due and self._is_recorder():
                 due = time.monotonic() + SAMPLE_SECONDS
                 await asyncio.to_thread(self._record)
-            await asyncio.sleep(SAVE_SECONDS)
+            await pause(SAVE_SECONDS)
 
     def _is_recorder(self) -> bool:
         if self._lock is not None and not self._lock.intact and not self._lock.renew():
             self._lock.release()
             self._lock = None
         if self._lock is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock(self._lock_path)
+            self._history = History(self._folder / "history")  # another worker may have written the file
         return self._lock is not None
 
     def _record(self) -> None:
         self._history.add(self._sample())
 
     def _sample(self) -> Sample:
-        return sample_of(self._files.collect(), time.time())
+        return sample_of(self._files.values(), time.time())
 
     def _make(self) -> Status:
         now = self._sample()

@@ -1,14 +1,18 @@
 """Samples of all workers' metrics, and a file with the samples of the last minutes."""
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from prometheus_client import Metric
 
 from ingest.files.atomic import replace_volatile
+from ingest.telemetry.metrics import UNKNOWN
+from ingest.telemetry.multiprocess import Value
 
 HISTORY_SECONDS = 600.0
 SAMPLE_SECONDS = 5.0
@@ -39,6 +43,10 @@ VALUES = frozenset(
     }
 )
 _REFUSED = "ingest_requests_refused_total"
+
+HISTOGRAMS = frozenset(LATENCIES.values())
+COMBINED: Mapping[str, Callable[[Iterable[float]], float]] = {"livemax": max, "livemin": min}
+"""Mode of a gauge → how the values of all workers become one. All others are added."""
 
 Buckets = dict[float, float]
 """Upper bound → number of observations up to it. `LAST` stands for the infinite last bound."""
@@ -85,20 +93,32 @@ def _difference(now: Mapping[Key, float], before: Mapping[Key, float]) -> dict[K
     return {key: value - before.get(key, 0.0) for key, value in now.items()}
 
 
-def sample_of(families: Iterable[Metric], time: float) -> Sample:
-    values: dict[str, float] = defaultdict(float)
-    refused: dict[str, float] = {}
+def sample_of(series: Iterable[Value], time: float) -> Sample:
+    """`series` are the values of all workers, as their files have them."""
+    values: dict[str, float] = {}
+    refused: dict[str, float] = defaultdict(float)
     buckets: dict[str, Buckets] = defaultdict(lambda: defaultdict(float))
-    histograms = frozenset(LATENCIES.values())
-    for family in families:
-        for one in family.samples:
-            if one.name in VALUES:
-                values[one.name] += one.value
-            if one.name == _REFUSED:
-                refused[one.labels["code"]] = one.value
-            elif family.name in histograms and one.name.endswith("_bucket"):
-                buckets[family.name][min(float(one.labels["le"]), LAST)] += one.value
-    return Sample(time, values, refused, buckets)
+    for kind, key, value in series:
+        family, name, labels = _parsed(key)
+        if name in VALUES and value != UNKNOWN:
+            values[name] = COMBINED.get(kind, sum)((values[name], value)) if name in values else value
+        if name == _REFUSED:
+            refused[labels["code"]] += value
+        elif "le" in labels and family in HISTOGRAMS:
+            buckets[family][min(float(labels["le"]), LAST)] += value
+    return Sample(time, values, dict(refused), {name: _cumulative(counts) for name, counts in buckets.items()})
+
+
+@lru_cache(maxsize=4096)
+def _parsed(key: str) -> tuple[str, str, dict[str, str]]:
+    """Return the name of the metric, the name of the series, and its labels."""
+    family, name, labels, _ = json.loads(key)
+    return family, name, labels
+
+
+def _cumulative(counts: Buckets) -> Buckets:
+    bounds = sorted(counts)
+    return dict(zip(bounds, accumulate(counts[bound] for bound in bounds), strict=True))
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
@@ -120,11 +140,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Sample]).decode
 
 
+def _encoded(sample: Sample) -> tuple[float, msgspec.Raw]:
+    return sample.time, msgspec.Raw(_encode(sample))
+
+
 class History:
     """The file of samples, which one worker writes and all workers read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept: list[tuple[float, msgspec.Raw]] = []
+        """Times and encoded samples of the file, if this worker writes it."""
+        self._last: Sample | None = None
 
     def read(self, until: Sample) -> list[Sample]:
         """Return the samples of the last minutes that `until` continues."""
@@ -136,4 +163,10 @@ class History:
         return [sample for sample in samples if sample.time > since and until.continues(sample)]
 
     def add(self, sample: Sample) -> None:
-        replace_volatile(self._path, _encode([*self.read(sample), sample]))
+        """Write the file anew. The first call reads what an earlier worker wrote. Later no other worker may write."""
+        if self._last is None or not sample.continues(self._last):
+            self._kept = [_encoded(one) for one in self.read(sample)]
+        since = sample.time - HISTORY_SECONDS
+        self._kept = [one for one in self._kept if one[0] > since] + [_encoded(sample)]
+        replace_volatile(self._path, _encode([encoded for _, encoded in self._kept]))
+        self._last = sample

@@ -4,11 +4,14 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Metric, generate_latest, values
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -17,18 +20,27 @@ from ingest.telemetry.metrics import UNKNOWN
 
 SUPERVISOR_INDEX = -1
 """Stands for a worker index in the names of the supervisor's files."""
+STEADY_SECONDS = 2.0
+"""The largest step of a file system's times."""
 TRIES_MAX = 10
 """Attempts to restore files that others delete meanwhile."""
+
+
+Value = tuple[str, str, float]
+"""Kind of metric (`counter`, `histogram`, or a gauge's mode), prometheus-client's key, and value of one series."""
 
 
 class MetricFiles(Collector):
     """The folder of the files, which all workers of a service share."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, unix_seconds: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._unix_seconds = unix_seconds
         self._worker_index: int | str = 0
         self._inodes: dict[str, int] = {}
         """This worker's own files by name, as last seen."""
+        self._seen: tuple[int, int, int] | None = None
+        """The folder as `restore` last saw it: device, inode, and time of its last change."""
 
     def clear(self) -> None:
         """Delete the counts of an earlier service. The supervisor calls it before it starts a worker."""
@@ -63,11 +75,15 @@ class MetricFiles(Collector):
         delete them again meanwhile. Linux's /proc has the contents. On other systems the counters start at zero again.
         Raises `OSError`.
         """
+        before = self._folder_now()
+        if before and before == self._seen:
+            return False  # nearly always
         found = self._own_files()
         if not self._inodes:  # files may be gone since the start of the process
             self._inodes = {self._owner(self._worker_index).name: 0, **found, **self._opened()}
         if self._inodes.items() <= found.items():
             self._inodes = found
+            self._seen = before
             return False
         contents = {name: link.read_bytes() for name, link in _open_links() if name in self._inodes}
         contents[self._owner(self._worker_index).name] = str(os.getpid()).encode()
@@ -90,6 +106,17 @@ class MetricFiles(Collector):
             (self._folder / name).write_bytes(content)
         # prometheus-client reopens its files when the index changes. As str or int it names the same files.
         self._worker_index = str(self._worker_index) if isinstance(self._worker_index, int) else int(self._worker_index)
+
+    def _folder_now(self) -> tuple[int, int, int] | None:
+        """Return what identifies the folder with its files: each file that is created or deleted changes its time.
+
+        None if there is no folder, or if it changed so lately that another change may get the same time.
+        """
+        with suppress(FileNotFoundError):
+            found = self._folder.stat()
+            if abs(self._unix_seconds() - found.st_ctime) > STEADY_SECONDS:
+                return found.st_dev, found.st_ino, found.st_ctime_ns
+        return None
 
     def _own_files(self) -> dict[str, int]:
         """Return the names of this worker's files with their inodes."""
@@ -120,22 +147,23 @@ class MetricFiles(Collector):
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        files = [str(file) for file in self._folder.glob("*.db") if self._counts(file)]
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(self._files())  # type: ignore[no-untyped-call]  # it has no types
         return [_without_unknown(metric) for metric in metrics]
 
-    def _counts(self, file: Path) -> bool:
-        """False if the scrape must skip this file.
+    def values(self) -> Iterator[Value]:
+        """Yield the values of all workers as they are. This takes a quarter of the time of `collect`."""
+        for file in self._files():
+            kind = Path(file).name.split("_")[-2]
+            with suppress(FileNotFoundError):  # the next worker of this index has just removed it
+                for key, value, _, _ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
+                    yield kind, key, value
 
-        It skips gauges of dead workers. It also skips empty files, which a worker has just created: they would fail
-        the whole scrape (prometheus-client issue 1199).
-        """
-        try:
-            if not file.stat().st_size:
-                return False
-        except FileNotFoundError:
-            return False  # the next worker of this index has just removed it
-        return not file.name.startswith("gauge_live") or self._alive(file.stem.rpartition("_")[2])
+    def _files(self) -> Sequence[str]:
+        """Return the paths of the files that count."""
+        alive = cache(self._alive)
+        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            return [entry.path for entry in entries if entry.name.endswith(".db") and _counts(entry, alive)]
+        return []
 
     def _alive(self, worker_index: str) -> bool:
         try:
@@ -144,6 +172,20 @@ class MetricFiles(Collector):
         except (OSError, ValueError):
             return False
         return not _is_zombie(pid)
+
+
+def _counts(file: "os.DirEntry[str]", alive: Callable[[str], bool]) -> bool:
+    """False if the scrape must skip this file.
+
+    It skips gauges of dead workers. It also skips empty files, which a worker has just created: they would fail the
+    whole scrape (prometheus-client issue 1199).
+    """
+    try:
+        if not file.stat().st_size:
+            return False
+    except FileNotFoundError:
+        return False  # the next worker of this index has just removed it
+    return not file.name.startswith("gauge_live") or alive(file.name.removesuffix(".db").rpartition("_")[2])
 
 
 def _without_unknown(metric: Metric) -> Metric:

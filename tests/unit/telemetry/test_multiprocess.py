@@ -14,17 +14,18 @@ from tests.services import wait_until
 from tests.services.processes import process_state
 
 SUPERVISOR = """
-import shutil, sys
+import shutil, sys, time
 from pathlib import Path
 from ingest.telemetry.multiprocess import MetricFiles
 
 folder = Path(sys.argv[1])
-files = MetricFiles(folder)
+files = MetricFiles(folder, lambda: time.time() + (60 if sys.argv[3] == "seen long ago" else 0))
 failures = files.supervisor_failures().labels("watchdog")
 failures.inc()
 use = lambda: failures.inc(0)
-if sys.argv[3] == "seen":
+if sys.argv[3] != "never seen":
     files.restore(use)
+    assert not files.restore(use)
 for file in folder.iterdir():
     file.unlink()
 left = int(sys.argv[2])
@@ -109,7 +110,17 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
     assert found.value("ingest_backlog_events") == 4
 
 
-@pytest.mark.parametrize("seen", ["seen", "never seen"])
+def test_values_are_those_of_each_worker(files: MetricFiles, start_worker: StartWorker) -> None:
+    for worker in [start_worker(0, 3), start_worker(1, 4)]:
+        first_line(worker)
+
+    found = list(files.values())
+
+    assert {kind for kind, _, _ in found} == {"counter", "histogram", "livesum", "livemax", "livemin"}
+    assert sorted(value for _, key, value in found if '"ingest_events_accepted_total"' in key) == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("seen", ["seen", "seen long ago", "never seen"])
 @pytest.mark.parametrize("deletions", [0, 1, 3], ids=["", "deleted while restored", "deleted again and again"])
 def test_failures_of_the_supervisor_are_counted_beside_the_workers(
     files: MetricFiles, start_worker: StartWorker, tmp_path: Path, deletions: int, seen: str
