@@ -16,6 +16,7 @@ from tests.conftest import StartService
 from tests.faults.harness.reading import channel_to
 from tests.paths import DOCS
 from tests.running import ServiceProcess
+from tests.services import wait_until
 from tests.unit.making import body
 
 SECONDS = 20.0
@@ -41,6 +42,7 @@ def service(start_service: StartService) -> ServiceProcess:
 def repeat_all(settings: Mapping[str, str]) -> None:
     """Publish the queue's messages a second time, as after a lost confirm."""
     with channel_to(settings["BROKER_URL"]) as channel:
+        channel.confirm_delivery()  # RabbitMQ may lose a message without a confirm when the channel is closed
         found = []
         while (got := channel.basic_get(settings["QUEUE"], auto_ack=True))[0]:
             found.append((got[1], got[2]))
@@ -55,6 +57,7 @@ async def test_example_handles_each_event_once(
 ) -> None:
     for number in range(5):
         assert service.post(body(call_id=f"call-{number}"))[0] == 200
+    assert await asyncio.to_thread(wait_until, lambda: left(full_settings) == 5, SECONDS)
     await asyncio.to_thread(repeat_all, full_settings)
     handled: list[str] = []
     all_there = asyncio.Event()
