@@ -4,6 +4,7 @@ Both services run all the time on the same private database server and broker. E
 The generator loads them in turn for short rounds, and the order alternates. Each figure is compared by the ratio of
 neighboring rounds. Exits with 1 if the working tree is slower by more than a figure's bound, and the whole spread is
 on the slower side. With --base-python the base runs on another Python, and BASE may be the same revision: HEAD.
+With --rate both get this many events a second in an open loop, and latency counts from the time each event is due.
 """
 
 import signal
@@ -19,6 +20,9 @@ from bench.harness import rounds, targets
 from bench.harness.rounds import Round
 from bench.harness.worktrees import UnknownRevision, commit_of, worktree
 from bench.harness.wrk import Load
+from bench.latency.figures import answers_of
+from bench.openloop.generator import Generator, generator
+from bench.openloop.plan import Plan
 from bench.paths import ROOT
 from bench.report.cells import headline
 from bench.report.comparison import CONFIDENCE, FIGURES, ROUNDS_MIN, Comparison, compare
@@ -28,22 +32,26 @@ from bench.report.stamp import Stamp, stamp
 from bench.report.tables import table
 
 HEAD = ("figure", "base", "head", "head ÷ base", "spread", "slower by at most", "verdict")
+LOADS = {
+    False: "wrk in a closed loop",
+    True: "an open loop with Poisson arrivals at a fixed rate; latency counts from the due time",
+}
 METHOD = (
-    "wrk in a closed loop; each request has its own body. Base and head are loaded in turn, on an empty table and "
+    "Each request has its own body. Base and head are loaded in turn, on an empty table and "
     "queue; the order alternates. The ratio is the median over rounds of head ÷ base. The spread is the range of "
     f"ratios that holds their true median with {CONFIDENCE:.0%} confidence (sign test). Both run on the same Python "
-    "with the same installed packages, unless `base_python` names another."
+    "with the same installed packages, unless `base_python` names another. Load: "
 )
-
 
 PYTHON = click.Path(path_type=Path, exists=True)
 
 
 class Side(msgspec.Struct, frozen=True):
-    """One of the two services: its tree, and the Python that runs it."""
+    """One of the two services: its tree, the Python that runs it, and settings of its own."""
 
     tree: Path
     python: Path
+    environment: Mapping[str, str]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -53,6 +61,9 @@ class Result(msgspec.Struct, frozen=True):
     base_python: str
     head: str
     load: Load
+    rate: float | None
+    """Events a second of the open loop; None for the closed loop."""
+    listener: str | None
     comparisons: Mapping[str, Comparison]
     rounds: Mapping[str, Sequence[Round]]
 
@@ -65,6 +76,8 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--seconds", default=2, show_default=True, help="Length of each turn.")
 @click.option("--connections", default=256, show_default=True)
 @click.option("--mode", default="quorum", show_default=True, type=click.Choice(targets.MODES))
+@click.option("--rate", type=click.FloatRange(min=1), help="Events a second of an open loop, in place of wrk.")
+@click.option("--listener", type=click.Choice(["granian", "direct"]), help="INGEST_LISTENER of the head.")
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON file, instead of one in results/.")
 def main(
     base: str,
@@ -74,6 +87,8 @@ def main(
     seconds: int,
     connections: int,
     mode: targets.Mode,
+    rate: float | None,
+    listener: str | None,
     out: Path | None,
 ) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the worktree is removed
@@ -84,32 +99,56 @@ def main(
         raise click.BadParameter(str(exc), param_hint="BASE") from exc
     with worktree(commit) as tree, targets.servers() as servers:
         taken = stamp(servers)
-        sides = {"base": Side(tree, base_python.absolute()), "head": Side(head.resolve(), Path(sys.executable))}
-        measured = run(servers, sides, load, count, mode)
+        sides = {
+            "base": Side(tree, base_python.absolute(), {}),
+            "head": Side(head.resolve(), Path(sys.executable), {"INGEST_LISTENER": listener} if listener else {}),
+        }
+        measured = run(servers, sides, load, count, mode, rate)
     compared = {name: compare(figure, measured["base"], measured["head"]) for name, figure in FIGURES.items()}
     name = "the working tree" if head == ROOT else head.name
     base_on = str(interpreter(str(base_python)))
-    record(Result(taken, METHOD, commit, base_on, name, load, compared, measured), "compare", taken, out)
+    method = METHOD + LOADS[rate is not None] + "."
+    result = Result(taken, method, commit, base_on, name, load, rate, listener, compared, measured)
+    record(result, "compare", taken, out)
     print(f"{headline(taken)}\nbase {commit[:7]} on Python {base_on}")
-    print(f"{count} rounds of {seconds} s, {connections} connections, {mode}")
+    print(
+        f"{count} rounds of {seconds} s, {connections} connections, {mode}{f', {rate:,.0f} events/s' if rate else ''}"
+    )
     print(report(compared))
     sys.exit(1 if any(comparison.fails for comparison in compared.values()) else 0)
 
 
 def run(
-    servers: targets.Servers, sides: Mapping[str, Side], load: Load, count: int, mode: targets.Mode
+    servers: targets.Servers,
+    sides: Mapping[str, Side],
+    load: Load,
+    count: int,
+    mode: targets.Mode,
+    rate: float | None,
 ) -> dict[str, list[Round]]:
     """Measure the sides in interleaved rounds. One more round warms up first and does not count."""
     with ExitStack() as stack:
         loaded = {
-            name: stack.enter_context(targets.service(servers, mode, tree=side.tree, python=side.python))
+            name: stack.enter_context(
+                targets.service(servers, mode, tree=side.tree, python=side.python, environment=side.environment)
+            )
             for name, side in sides.items()
         }
+        openloop = stack.enter_context(generator()) if rate else None
         measured: dict[str, list[Round]] = {name: [] for name in loaded}
         for number in range(count + 1):
             for name in sorted(loaded, reverse=number % 2 == 1):
-                measured[name].append(rounds.measure(loaded[name], load))
+                if openloop and rate:
+                    measured[name].append(at_rate(openloop, loaded[name], load, rate, seed=number))
+                else:
+                    measured[name].append(rounds.measure(loaded[name], load))
     return {name: made[1:] for name, made in measured.items()}
+
+
+def at_rate(openloop: Generator, target: targets.Target, load: Load, rate: float, seed: int) -> Round:
+    """Load the target in an open loop. Both sides get the same arrivals in the same round."""
+    plan = Plan(target.port, target.token, rate, load.seconds, seed=seed, connections_max=load.connections)
+    return rounds.measure_with(lambda: answers_of(openloop.start(plan).result(), load.seconds), target)
 
 
 def report(compared: Mapping[str, Comparison]) -> str:

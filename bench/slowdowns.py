@@ -75,9 +75,9 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="an event's way through the direct listener costs twice as much",
-        file="ingest/http/direct/events.py",
-        line="            _, client = self._admission.admit(request)\n",
-        instead="            _, client = [self._admission.admit(request) for _ in range(40)][0]\n",
+        file="ingest/http/direct/connection.py",
+        line="        found = self._shared.known_heads.find(data)\n",
+        instead="        found = [self._shared.known_heads.find(data) for _ in range(60)][0]\n",
         part="saturation",
         budget="saturation.direct_ratio",
     ),

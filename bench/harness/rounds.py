@@ -1,7 +1,7 @@
 """One round: a load on a target, its answers, and the CPU time of each component."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -24,11 +24,19 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def measure(target: Target, load: wrk.Load) -> Round:
-    """Load the target. Raises `BenchFailed` if events are missing in the database, or are not published in time."""
+    """Load the target in a closed loop. Raises `BenchFailed`."""
+    return measure_with(lambda: wrk.run(target.port, target.token, load), target)
+
+
+def measure_with(generate: Callable[[], wrk.Answers], target: Target) -> Round:
+    """Measure the target while `generate` loads it.
+
+    Raises `BenchFailed` if events are missing in the database, or are not published in time.
+    """
     target.clear()
     components = target.components()
     before = cpu_seconds(components)
-    answers = wrk.run(target.port, target.token, load)
+    answers = generate()
     ended = time.monotonic()
     target.drain()
     drain_seconds = time.monotonic() - ended

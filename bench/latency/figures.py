@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]  # it ships no types
 
+from bench.harness.wrk import Answers
 from bench.openloop.plan import Recording
 
 LEAST_US, MOST_US, DIGITS = 1, 600_000_000, 3
@@ -47,6 +48,21 @@ def round_of(recording: Recording, service_cpu_seconds: float) -> Round:
         generator_cpu_us=recording.cpu_seconds * 1e6 / max(1, len(recording.due)),
         service_cpu_us=service_cpu_seconds * 1e6 / max(1, len(recording.due)),
         reasons=dict(recording.failures),
+    )
+
+
+def answers_of(recording: Recording, seconds: float) -> Answers:
+    """Return the recording in the form of a closed loop's counts."""
+    found = figures(recording.latency)
+    return Answers(
+        requests=len(recording.due),
+        seconds=seconds,
+        p50_ms=found.p50_ms,
+        p99_ms=found.p99_ms,
+        max_ms=found.max_ms,
+        not_2xx=found.failures,
+        socket_errors=0,
+        cpu_seconds=recording.cpu_seconds,
     )
 
 

@@ -1,7 +1,8 @@
 """Fuzzes the direct listener with byte streams in arbitrary splits: `python -m tests.fuzz.streams COUNT [SEED]`.
 
-A stream is made of valid requests, ambiguous ones and noise, with some bytes changed. It is received twice, whole and
-in random pieces. Both must give the same responses. Each valid request before the first damage must be answered.
+A stream is made of valid requests, ambiguous ones and noise, with some bytes changed. It is received three times:
+whole, in random pieces, and request by request, with the heads that all earlier streams have taught. All must give the
+same responses. Each valid request before the first damage must be answered.
 """
 
 import random
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from ingest.http.direct.connection import Connection
+from ingest.http.direct.known_heads import KnownHeads
 from ingest.http.direct.request import Request
 from ingest.http.direct.response import QueuedResponse
 from ingest.http.direct.shared import Shared
@@ -42,6 +44,8 @@ DAMAGE = [
     b"0\r\n\r\n",
     b"X: " + b"a" * 5_000,
 ]
+KNOWN = KnownHeads()
+"""The heads of all streams."""
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
 INTERIM = b"100"
 
@@ -91,7 +95,10 @@ class FakeEvents:
         request.chunks.append(part)
 
     def complete(self, request: Request) -> None:
-        request.respond(QUEUED if b"".join(request.chunks) == b"{ab}" else Response.make(400, {}))
+        self.take_whole(request, b"".join(request.chunks))
+
+    def take_whole(self, request: Request, body: bytes) -> None:
+        request.respond(QUEUED if body == b"{ab}" else Response.make(400, {}))
 
     def cut(self, request: Request, malformed: str | None) -> None:
         request.respond(Response.make(400 if malformed else 408, {}))
@@ -100,8 +107,9 @@ class FakeEvents:
 class FakeShared:
     """Admits every event, and answers all else 404 at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, known_heads: KnownHeads) -> None:
         self.events = FakeEvents()
+        self.known_heads = known_heads
         self.queued = QueuedResponse()
         self.queued.renew(0)
         self.draining = False
@@ -116,10 +124,11 @@ class FakeShared:
             request.respond(Response.make(404, {}))
 
 
-def received(pieces: Sequence[bytes]) -> tuple[list[bytes], bool]:
+def received(pieces: Sequence[bytes], known_heads: KnownHeads | None = None) -> tuple[list[bytes], bool]:
     """Receive the pieces on a new connection. Return the statuses of its responses, and whether it has ended."""
     loop, transport = FakeLoop(), FakeTransport()
-    connection = Connection(cast(Shared, FakeShared()), cast(Any, loop), lambda _: None)
+    shared = FakeShared(known_heads or KnownHeads())
+    connection = Connection(cast(Shared, shared), cast(Any, loop), lambda _: None)
     connection.connection_made(cast(Any, transport))
     for piece in pieces:
         if transport.closed:
@@ -130,8 +139,8 @@ def received(pieces: Sequence[bytes]) -> tuple[list[bytes], bool]:
     return statuses, transport.closed
 
 
-def stream(chance: random.Random) -> tuple[bytes, int]:
-    """Return a stream, and the number of valid requests at its begin."""
+def stream(chance: random.Random) -> tuple[list[bytes], int]:
+    """Return the requests of a stream, and the number of valid ones at its begin."""
     parts: list[bytes] = []
     valid: int | None = None
     for _ in range(chance.randint(1, 6)):
@@ -140,7 +149,7 @@ def stream(chance: random.Random) -> tuple[bytes, int]:
             valid = len(parts) if valid is None else valid
             part = chance.choice(DAMAGE) if chance.random() < 0.5 else _changed(part, chance)
         parts.append(part)
-    return b"".join(parts), len(parts) if valid is None else valid
+    return parts, len(parts) if valid is None else valid
 
 
 def _changed(part: bytes, chance: random.Random) -> bytes:
@@ -156,10 +165,12 @@ def pieces_of(content: bytes, chance: random.Random) -> list[bytes]:
 
 def check(chance: random.Random) -> None:
     """Check one stream. Raises `AssertionError`, which names it."""
-    content, valid = stream(chance)
+    parts, valid = stream(chance)
+    content = b"".join(parts)
     pieces = pieces_of(content, chance)
-    whole, split = received([content]), received(pieces)
+    whole, split, known = received([content]), received(pieces), received(parts, KNOWN)
     assert whole == split, (content, pieces, whole, split)
+    assert whole == known, (parts, whole, known)
     assert len(whole[0]) >= valid, (content, whole, valid)
     assert set(whole[0][:valid]) <= {b"200", b"404"}, (content, whole, valid)
 

@@ -1,18 +1,21 @@
 """One client connection: its requests, its flow of bytes, and its deadlines."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from math import inf
 from typing import cast
 
 from ingest.http.direct import limits
-from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.head import Head, RequestHeaders
 from ingest.http.direct.inflow import Inflow
-from ingest.http.direct.parser import Head, RequestParser
+from ingest.http.direct.parser import RequestParser
 from ingest.http.direct.request import Request
 from ingest.http.direct.responder import Responder
 from ingest.http.direct.shared import Shared
 from ingest.http.responses import Response
+
+log = logging.getLogger("ingest.listener")
 
 
 class Connection(asyncio.Protocol):
@@ -34,6 +37,8 @@ class Connection(asyncio.Protocol):
         self._unanswered = self.responses.unanswered
         self._transport: asyncio.Transport | None = None
         self._inflow = Inflow(loop, self._parser.feed, self._is_full)
+        self._unknown: bytes | None = None
+        """Bytes that begin with a head that is not known yet, while the parser reads it."""
         self._discarded_bytes = 0
         self._half_closed = False
         self._writable: asyncio.Future[None] | None = None
@@ -58,8 +63,9 @@ class Connection(asyncio.Protocol):
             self._discarded_bytes += len(data)
             if self._discarded_bytes > limits.DISCARD_BYTES_MAX:
                 self.abort()
-        else:
+        elif not self._receive_known(data):
             self._inflow.receive(data)
+            self._unknown = None
 
     def eof_received(self) -> bool:
         """Return True to keep the connection for the responses that the client still waits for."""
@@ -91,6 +97,29 @@ class Connection(asyncio.Protocol):
         self.send_deadline = inf
         self._inflow.regulate()
 
+    def _receive_known(self, data: bytes) -> bool:
+        """Handle a whole request with a known head. Return False if the parser must read the bytes."""
+        if self.receiving or self._parser.in_head or self._inflow.waits or len(data) > limits.SLICE_BYTES:
+            return False
+        if len(self._unanswered) >= limits.PIPELINED_MAX:
+            return False
+        found = self._shared.known_heads.find(data)
+        if not found:
+            self._unknown = data
+            return False
+        head, body = found
+        request = Request(self, *head)
+        request.complete = True
+        self._shared.requests += 1
+        self._unanswered.append(request)
+        self.deadline = inf
+        try:
+            self._shared.events.take_whole(request, body)
+        except Exception:
+            log.exception("a connection failed")
+            self.abort()
+        return True
+
     # The parser's callbacks
 
     def begin_head(self) -> None:
@@ -112,6 +141,9 @@ class Connection(asyncio.Protocol):
         )
         self.deadline = self._loop.time() + self._shared.body_timeout_seconds
         self._shared.begin(request)
+        if self._unknown and request.admitted:
+            self._shared.known_heads.learn(self._unknown, head)
+        self._unknown = None
 
     def receive_part(self, part: bytes) -> None:
         request = self.receiving

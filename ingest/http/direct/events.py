@@ -62,11 +62,27 @@ class DirectEvents:
             )
 
     def complete(self, request: Request) -> None:
-        """Submit the event. Its response follows with those of its group."""
+        """Submit the event, whose body is received."""
         client, chunks = request.admitted, request.chunks
         assert client is not None, "the head was admitted"  # noqa: S101 - a programming error
+        self._submit(request, client, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    def take_whole(self, request: Request, body: bytes) -> None:
+        """Admit and submit an event that was received at once. Its head was admitted in an earlier request."""
         try:
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            _, client = self._admission.admit(request)
+        except IngestError as exc:
+            self._refuse(request, exc)
+            return
+        self._submit(request, client, body)
+
+    def cut(self, request: Request, malformed: str | None) -> None:
+        """The client ended the body early, or it is `malformed` for this reason."""
+        self._refuse(request, Malformed(malformed) if malformed else BodyTimeout(CUT_OFF))
+
+    def _submit(self, request: Request, client: Client, body: bytes) -> None:
+        """Queue the event. Its response follows with those of its group."""
+        try:
             event, group = self._handler.submit(request.headers, client, body)
         except IngestError as exc:
             self._refuse(request, exc)
@@ -77,10 +93,6 @@ class DirectEvents:
             self._waiting = waiting
             group.add_done_callback(lambda done: self._answer(done, waiting))
         self._waiting.append((request, event, client))
-
-    def cut(self, request: Request, malformed: str | None) -> None:
-        """The client ended the body early, or it is `malformed` for this reason."""
-        self._refuse(request, Malformed(malformed) if malformed else BodyTimeout(CUT_OFF))
 
     def late(self, request: Request) -> None:
         self._refuse(request, BodyTimeout())

@@ -1,7 +1,7 @@
 """The head of a request: its headers and its target, as RSGI's scope has them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ingest.http.body_reader import LENGTH_DIGITS_MAX
@@ -15,19 +15,27 @@ class RequestHeaders:
     def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """`pairs` are names in lower case with their values, in the order in which they were sent."""
         self._pairs = pairs
-        self._first = dict(reversed(pairs))
+        self._first = {name.decode(): value for name, value in reversed(pairs)}
 
     def __contains__(self, name: str) -> bool:
-        return name.encode() in self._first
+        return name in self._first
 
     def get(self, name: str, default: Any = None) -> Any:
-        value = self._first.get(name.encode())
+        value = self._first.get(name)
         if value is None or not value.isascii():
             return default
         return value.decode()
 
     def items(self) -> list[tuple[str, str]]:
         return [(name.decode(), value.decode()) for name, value in self._pairs if value.isascii()]
+
+
+class Head(NamedTuple):
+    method: str
+    target: bytes
+    http_version: str
+    headers: RequestHeaders
+    keep_alive: bool
 
 
 def announced_bytes(headers: RequestHeaders) -> int:

@@ -31,6 +31,11 @@ class Inflow:
     def open(self, transport: asyncio.Transport) -> None:
         self._transport = transport
 
+    @property
+    def waits(self) -> bool:
+        """Return True if the parser has not seen all received bytes."""
+        return bool(self._rest)
+
     def receive(self, data: bytes) -> None:
         if self._rest or len(data) > limits.SLICE_BYTES:
             self._rest += data

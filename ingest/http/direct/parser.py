@@ -2,7 +2,7 @@
 
 import logging
 import re
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from httptools import (
     HttpParserCallbackError,
@@ -13,7 +13,7 @@ from httptools import (
 )
 
 from ingest.http.direct import limits
-from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.head import Head, RequestHeaders
 from ingest.http.direct.response import CHUNKED
 
 log = logging.getLogger("ingest.listener")
@@ -36,14 +36,6 @@ class Receiver(Protocol):
     def refuse_head(self, status: int, message: str) -> None: ...
     def refuse_malformed(self, message: str) -> None: ...
     def abort(self) -> None: ...
-
-
-class Head(NamedTuple):
-    method: str
-    target: bytes
-    http_version: str
-    headers: RequestHeaders
-    keep_alive: bool
 
 
 class RequestParser:

@@ -43,25 +43,22 @@ class Request:
     proto = "http"
     scheme = "http"
 
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_disconnected",
-        "_split",
-        "admitted",
-        "answered",
-        "chunks",
-        "complete",
-        "headers",
-        "http_version",
-        "keep_alive",
-        "method",
-        "received_bytes",
-        "response",
-        "stream",
-        "target",
-        "waits_for_continue",
-    )
+    # The values of a new request.
+    waits_for_continue = False
+    """The client sends the body only after a response 100."""
+    complete = False
+    """The whole body was received."""
+    received_bytes = 0
+    answered = False
+    """The handler has responded."""
+    admitted: authenticator.Client | None = None
+    """The client of an event whose body is being received."""
+    response: Response | None = None
+    """A response that waits for those of earlier requests."""
+    stream: "ResponseStream | None" = None
+    _body: RequestBody | None = None
+    _split: tuple[str, str, str | None] | None = None
+    _disconnected: "asyncio.Future[None] | None" = None
 
     def __init__(
         self,
@@ -78,23 +75,8 @@ class Request:
         self.http_version = http_version
         self.headers = headers
         self.keep_alive = keep_alive
-        self.waits_for_continue = False
-        """The client sends the body only after a response 100."""
-        self.complete = False
-        """The whole body was received."""
-        self.received_bytes = 0
-        self.answered = False
-        """The handler has responded."""
-        self.admitted: authenticator.Client | None = None
-        """The client of an event whose body is being received."""
         self.chunks: list[bytes] = []
         """The body of an event."""
-        self.response: Response | None = None
-        """A response that waits for those of earlier requests."""
-        self.stream: ResponseStream | None = None
-        self._body: RequestBody | None = None
-        self._split: tuple[str, str, str | None] | None = None
-        self._disconnected: asyncio.Future[None] | None = None
 
     # The scope
 

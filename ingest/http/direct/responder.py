@@ -32,6 +32,11 @@ class Responder:
 
     def respond(self, request: Request, response: Response) -> None:
         """Write the response, or keep it until those of earlier requests are written."""
+        if response is QUEUED and len(self.unanswered) == 1 and self.is_next(request) and self._is_plain(request):
+            self.unanswered.clear()
+            self._send(self._shared.queued.keep_alive)
+            self._on_answered(request, False)
+            return
         if not self.is_next(request):
             request.response = response
             return
@@ -62,6 +67,10 @@ class Responder:
             self._send(LAST_CHUNK)
         if self.is_next(request):
             self._answered(request, close=not request.keep_alive)
+
+    def _is_plain(self, request: Request) -> bool:
+        """Return True if the connection stays open after the response, as nearly always."""
+        return request.keep_alive and request.complete and request.http_version == "1.1" and not self._shared.draining
 
     def _write(self, request: Request, response: Response) -> None:
         close = self._closes(request, response)

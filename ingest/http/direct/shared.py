@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from ingest.http.direct.events import DirectEvents
+from ingest.http.direct.known_heads import KnownHeads
 from ingest.http.direct.request import Request
 from ingest.http.direct.response import QueuedResponse
 from ingest.http.responses import Response
@@ -22,6 +23,7 @@ class Shared:
         self.events = events
         self.body_timeout_seconds = body_timeout_seconds
         self.queued = QueuedResponse()
+        self.known_heads = KnownHeads()
         self.draining = False
         """Each response closes its connection."""
         self.requests = 0

@@ -70,11 +70,11 @@ def test_spread_of_too_few_rounds_is_refused() -> None:
 def test_report_names_the_slower_figure_and_its_bound() -> None:
     slow = compare(CPU, rounds(EVEN), rounds([1.5] * ROUNDS_MIN))
     same = compare(CPU, rounds(EVEN), rounds(EVEN))
-    compared = dict(zip(FIGURES, [slow, same, same], strict=True))
+    compared = dict.fromkeys(FIGURES, same) | {next(iter(FIGURES)): slow}
 
     lines = report(compared).splitlines()
 
     assert lines[-2:] == [
         "slower: service CPU µs an event is 1.50 times that of base, beyond its bound of 10%.",
-        "compare: 2 passed, 1 failed",
+        "compare: 3 passed, 1 failed",
     ]

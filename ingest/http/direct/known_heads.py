@@ -1,0 +1,51 @@
+"""Remembers the heads of events. A client sends the same few heads again and again, so most requests need no parser."""
+
+from ingest.http.direct.head import Head, announced_bytes
+
+HEADS_MAX = 1_024
+"""Heads that a worker remembers. When it knows more, it forgets all of them."""
+HEAD_BYTES_MAX = 1_024
+"""A longer head is not remembered."""
+REQUEST_LINE = b"POST "
+END = b"\r\n\r\n"
+OWN = ("date", "expect", "idempotency-key", "traceparent", "transfer-encoding", "upgrade", "x-request-id")
+"""A head with one of these headers is not remembered: each request has its own value, or the body needs the parser."""
+
+
+class KnownHeads:
+    """The same bytes have the same meaning. So a head that the parser has read once is not parsed again."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, tuple[Head, int]] = {}
+        """The bytes of a head, with the parsed head and the length of the body that follows."""
+
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Return head and body if `data` is one whole request with a known head."""
+        end = data.find(END) + len(END)
+        known = self._heads.get(data[:end])
+        if known and len(data) - end == known[1]:
+            return known[0], data[end:]
+        return None
+
+    def learn(self, data: bytes, head: Head) -> None:
+        """Remember an accepted head, which the parser has read at the start of `data`."""
+        text = data[: data.find(END) + len(END)]
+        if _is_plain(text, head):
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            self._heads[text] = head, announced_bytes(head.headers)
+
+
+def _is_plain(text: bytes, head: Head) -> bool:
+    """Return True if `text` is certainly the whole head: each line is a header and ends with CR and LF."""
+    headers = head.headers
+    lines = len(headers.items()) + 2  # the request line, and the empty line at the end
+    return (
+        len(text) <= HEAD_BYTES_MAX
+        and text.startswith(REQUEST_LINE)
+        and text.count(b"\r\n") == text.count(b"\n") == text.count(b"\r") == lines
+        and head.http_version == "1.1"
+        and head.keep_alive
+        and "content-length" in headers
+        and not any(name in headers for name in OWN)
+    )
