@@ -65,7 +65,9 @@ def measure_saturation(servers: targets.Servers) -> Figures:
 def measure_refusals(servers: targets.Servers) -> Figures:
     """Measure refused requests against accepted events. Each figure is that of the listener that does worse."""
     measured = refusals.run(servers, LOAD, REFUSAL_ROUNDS).values()
-    return {f"refusals.{status}": max(refusals.ratio(cpu, status) for cpu in measured) for status in refusals.REFUSED}
+    return {
+        f"refusals.{status}": max(refusals.ratio(cpu, status) for cpu in measured) for status in refusals.REFERENCES
+    }
 
 
 def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load], measured: Measured) -> None:

@@ -15,9 +15,14 @@ class IngestError(Exception):
     """The service failed."""
 
     code: ClassVar[str] = "error"
+    _message: ClassVar[str] = "The service failed."
+    """The first line of the class's docstring."""
+
+    def __init_subclass__(cls) -> None:
+        cls._message = (cls.__doc__ or "").splitlines()[0]
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+        super().__init__(message or self._message)
 
 
 class SettingsError(IngestError):

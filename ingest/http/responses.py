@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -70,15 +71,18 @@ QUEUED = Response.make(200, {"status": "queued"})
 
 def response_to(error: errors.IngestError) -> Response:
     status = STATUSES.get(type(error), 500)
-    content: dict[str, Any] = {"message": str(error)}
     if isinstance(error, errors.Invalid):
-        content["errors"] = error.errors
+        return Response.make(status, {"message": str(error), "errors": error.errors})
     if isinstance(error, errors.RowRefused):
-        content = {
-            "message": "The given data was invalid.",
-            "errors": {"payload": ["The database refuses this JSON: " + str(error)]},
-        }
-    return Response.make(status, content, _headers(error))
+        text = "The database refuses this JSON: " + str(error)
+        return Response.make(status, {"message": "The given data was invalid.", "errors": {"payload": [text]}})
+    return _with_message(status, str(error), _headers(error))
+
+
+@lru_cache(maxsize=256)
+def _with_message(status: int, message: str, headers: tuple[Header, ...]) -> Response:
+    """Return a response that many refused requests have in common. Nothing changes its list of headers."""
+    return Response.make(status, {"message": message}, headers)
 
 
 def _headers(error: errors.IngestError) -> tuple[Header, ...]:

@@ -116,12 +116,13 @@ class FakeShared:
         self.body_timeout_seconds = 1.0
         self.requests = self.received_bytes = self.malformed = 0
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: Request) -> bool:
         if request.method == "POST" and request.path == "/api/call-events":
             request.admitted = cast(Any, self)
             request.proceed()
-        else:
-            request.respond(Response.make(404, {}))
+            return True
+        request.respond(Response.make(404, {}))
+        return False
 
 
 def received(pieces: Sequence[bytes], known_heads: KnownHeads | None = None) -> tuple[list[bytes], bool]:

@@ -140,9 +140,9 @@ class Connection(asyncio.Protocol):
             expected is not None and expected.lower() == "100-continue" and request.http_version == "1.1"
         )
         self.deadline = self._loop.time() + self._shared.body_timeout_seconds
-        self._shared.begin(request)
-        if self._unknown and request.admitted:
-            self._shared.known_heads.learn(self._unknown, head)
+        is_event = self._shared.begin(request)
+        if self._unknown and is_event:
+            self._shared.known_heads.learn(self._unknown, head, accepted=request.admitted is not None)
         self._unknown = None
 
     def receive_part(self, part: bytes) -> None:

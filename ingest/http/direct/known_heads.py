@@ -3,7 +3,7 @@
 from ingest.http.direct.head import Head, announced_bytes
 
 HEADS_MAX = 1_024
-"""Heads that a worker remembers. When it knows more, it forgets all of them."""
+"""Accepted heads that a worker remembers, and as many refused ones. When it knows more, it forgets all of a kind."""
 HEAD_BYTES_MAX = 1_024
 """A longer head is not remembered."""
 REQUEST_LINE = b"POST "
@@ -11,29 +11,35 @@ END = b"\r\n\r\n"
 OWN = ("date", "expect", "idempotency-key", "traceparent", "transfer-encoding", "upgrade", "x-request-id")
 """A head with one of these headers is not remembered: each request has its own value, or the body needs the parser."""
 
+Heads = dict[bytes, tuple[Head, int]]
+"""The bytes of a head → the parsed head, and the length of the body that follows."""
+
 
 class KnownHeads:
     """The same bytes have the same meaning. So a head that the parser has read once is not parsed again."""
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, tuple[Head, int]] = {}
-        """The bytes of a head, with the parsed head and the length of the body that follows."""
+        self._accepted: Heads = {}
+        self._refused: Heads = {}
+        """Apart from the others, so that requests with wrong tokens do not push them out."""
 
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return head and body if `data` is one whole request with a known head."""
         end = data.find(END) + len(END)
-        known = self._heads.get(data[:end])
+        text = data[:end]
+        known = self._accepted.get(text) or self._refused.get(text)
         if known and len(data) - end == known[1]:
             return known[0], data[end:]
         return None
 
-    def learn(self, data: bytes, head: Head) -> None:
-        """Remember an accepted head, which the parser has read at the start of `data`."""
+    def learn(self, data: bytes, head: Head, *, accepted: bool) -> None:
+        """Remember the head of an event, which the parser has read at the start of `data`."""
         text = data[: data.find(END) + len(END)]
         if _is_plain(text, head):
-            if len(self._heads) >= HEADS_MAX:
-                self._heads.clear()
-            self._heads[text] = head, announced_bytes(head.headers)
+            heads = self._accepted if accepted else self._refused
+            if len(heads) >= HEADS_MAX:
+                heads.clear()
+            heads[text] = head, announced_bytes(head.headers)
 
 
 def _is_plain(text: bytes, head: Head) -> bool:

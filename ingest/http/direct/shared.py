@@ -33,14 +33,15 @@ class Shared:
         self._fast = fast
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, request: Request) -> None:
-        """Handle a request, whose head is complete."""
+    def begin(self, request: Request) -> bool:
+        """Handle a request, whose head is complete. Return True if it is an event, for which a known head is enough."""
         if self._fast and self.events.takes(request):
             self.events.begin(request)
-            return
+            return True
         task = asyncio.get_running_loop().create_task(self._handle(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return False
 
     async def _handle(self, request: Request) -> None:
         try:

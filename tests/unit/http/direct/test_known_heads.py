@@ -2,14 +2,19 @@
 
 import pytest
 
+from ingest.http.admission import Admission
 from ingest.http.direct import known_heads
+from ingest.http.direct.events import DirectEvents
 from ingest.http.direct.head import Head, RequestHeaders
 from ingest.http.direct.known_heads import KnownHeads
 from ingest.http.direct.listener import DirectListener
+from ingest.http.direct.request import Request
+from ingest.http.event_handler import EventHandler
 from tests.unit.conftest import TOKEN
 from tests.unit.fakes import FakeStore, until
 from tests.unit.http.direct.conftest import Connect, Wire
 from tests.unit.http.direct.test_connection import EVENTS, head, post
+from tests.unit.http.direct.test_events import Connection
 from tests.unit.making import body
 
 PLAIN = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
@@ -22,7 +27,7 @@ def parsed(*more: tuple[bytes, bytes], version: str = "1.1", keep_alive: bool = 
 
 def learned(text: bytes, of: Head) -> KnownHeads:
     heads = KnownHeads()
-    heads.learn(text + b"ab", of)
+    heads.learn(text + b"ab", of, accepted=True)
     return heads
 
 
@@ -90,10 +95,18 @@ def test_heads_are_bounded() -> None:
     heads = KnownHeads()
     texts = [PLAIN.replace(b"host: x", b"host: %d" % number) for number in range(known_heads.HEADS_MAX + 1)]
     for text in texts:
-        heads.learn(text, parsed())
+        heads.learn(text, parsed(), accepted=True)
 
     assert heads.find(texts[0] + b"ab") is None
     assert heads.find(texts[-1] + b"ab")
+
+
+def test_refused_heads_push_out_no_accepted_one() -> None:
+    heads = learned(PLAIN, parsed())
+    for number in range(2 * known_heads.HEADS_MAX):
+        heads.learn(PLAIN.replace(b"host: x", b"host: %d" % number), parsed(), accepted=False)
+
+    assert heads.find(PLAIN + b"cd")
 
 
 async def test_second_request_needs_no_parser(connect: Connect, listener: DirectListener, store: FakeStore) -> None:
@@ -112,15 +125,25 @@ async def test_known_head_is_admitted_each_time(wire: Wire, listener: DirectList
     wire.send(post(body()))
     assert (await wire.response())[0] == 200
     refused = [post(b"{}"), head("POST", EVENTS, "X-API-TOKEN: other", "Content-Length: 2") + b"{}"]
-    for request in refused * 2:
+    for request, status in zip(refused * 2, [422, 401, 422, 401], strict=True):
         wire.send(request)
-    assert await wire.statuses(4) == [422, 401, 422, 401]
-    assert listener.shared.known_heads.find(refused[0])
-    assert not listener.shared.known_heads.find(refused[1])
+        assert (await wire.response())[0] == status
+    assert all(listener.shared.known_heads.find(request) for request in refused)
 
     wire.send(post(body()))
 
     assert (await wire.response())[0] == 200
+
+
+async def test_body_with_a_known_head_is_bounded(handler: EventHandler, admission: Admission) -> None:
+    events = DirectEvents(handler, admission, body_bytes_max=10)
+    connection = Connection(broken=False)
+    headers = RequestHeaders([(b"x-api-token", TOKEN.encode())])
+    request = Request(connection, "POST", EVENTS.encode(), "1.1", headers, True)
+
+    events.take_whole(request, b"x" * 11)
+
+    await until(lambda: connection.statuses == [413])
 
 
 async def test_known_head_waits_for_its_turn(wire: Wire, store: FakeStore) -> None:
