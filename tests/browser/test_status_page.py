@@ -64,7 +64,8 @@ def test_unreachable_broker_is_shown_with_its_reason(open_page: OpenPage, url: s
     page = open_page(url)
 
     expect(page.locator("#state")).to_have_text("Accepting events, but a dependency is down", timeout=SHOWN_MS)
-    assert "✓ ok" in row(page, "health", "Database")
+    for name in "Database", "Locks", "Clock":
+        assert "✓ ok" in row(page, "health", name)
     assert "refused" in row(page, "health", "Broker").lower()
     expect(page.locator("#errors tr").first).to_contain_text("warning")
 
