@@ -53,6 +53,7 @@ class Result(msgspec.Struct, frozen=True):
 @click.option("--rounds", "count", default=5, show_default=True, help="Rounds that count; one more warms up.")
 @click.option("--seconds", default=5, show_default=True, help="Length of one target's turn.")
 @click.option("--connections", default=256, show_default=True)
+@click.option("--own-ids", is_flag=True, help="Each request has an X-Request-Id of its own, so that no head is known.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes of the service and of the no-op.")
 @click.option(
     "--mode", "modes", multiple=True, type=click.Choice(targets.MODES), help="Only this mode; may be repeated."
@@ -65,12 +66,13 @@ def main(
     count: int,
     seconds: int,
     connections: int,
+    own_ids: bool,
     workers: int,
     modes: Sequence[targets.Mode],
     listeners: Sequence[str],
     out: Path | None,
 ) -> None:
-    load = Load(connections, seconds)
+    load = Load(connections, seconds, own_ids=own_ids)
     with targets.servers() as servers:
         taken = stamp(servers)
         measured = run(servers, load, count, workers, modes or targets.MODES, listeners or LISTENERS)

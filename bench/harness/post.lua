@@ -4,6 +4,7 @@
 --   random       random call ids, as in SIP, different in each run
 --   invalid      the events have a timestamp that is none
 --   pause=MS     a connection pauses before its next request: MS on average, evenly spread
+--   ids          each request has its own X-Request-Id, as behind a proxy that adds one
 --   batch=ITEMS  each request carries ITEMS events as lines; its body is one of a few that are made at the start
 -- The script prints one line of JSON at the end; bench/harness/wrk.py reads it.
 
@@ -23,6 +24,7 @@ local function counted()
 end
 
 local random_call
+local has_ids
 
 local function random()
   if count % 3 == 0 or not random_call then -- wrk calls `request` once more for thread 0, before the first request
@@ -51,9 +53,10 @@ local function kind_of(token, event_type, more, connection, time)
   local after = '@pbx.example.com", "from_number": "+15551230001", "to_number": "+15551230002", "event_type": "'
     .. event_type .. '", "timestamp": "' .. time .. '"' .. more .. '}'
   local length = #before + digits + #after
-  local head = "POST /api/call-events HTTP/1.1\r\nHost: localhost\r\nX-API-TOKEN: " .. token
+  local line = "POST /api/call-events HTTP/1.1\r\n"
+  local head = "Host: localhost\r\nX-API-TOKEN: " .. token
     .. connection .. "\r\nContent-Type: application/json\r\nContent-Length: " .. length .. "\r\n\r\n"
-  return { head .. before, after, before = before, after = after }
+  return { line .. head .. before, after, line = line, rest = head .. before, before = before, after = after }
 end
 
 function init(args)
@@ -70,6 +73,7 @@ function init(args)
   for at = 1, wanted.batch and BATCHES or 0 do
     batches[at] = batch_of(args[1], wanted.batch)
   end
+  has_ids = wanted.ids
   call_of = wanted.random and random or counted
   math.randomseed(os.time() * 16 + number)
   if wanted.pause then -- wrk calls `delay` only if it exists
@@ -85,6 +89,9 @@ function request()
   local kind = kinds[count % 3]
   local call = call_of()
   count = count + 1
+  if has_ids then
+    return kind.line .. "X-Request-Id: " .. number .. "-" .. count .. "\r\n" .. kind.rest .. call .. kind[2]
+  end
   return kind[1] .. call .. kind[2]
 end
 
