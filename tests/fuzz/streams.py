@@ -22,6 +22,8 @@ from ingest.http.responses import QUEUED, Response
 
 PIECES = [
     b"POST /api/call-events HTTP/1.1\r\nHost: x\r\nX-API-TOKEN: t\r\nContent-Length: 4\r\n\r\n{ab}",
+    b"POST /api/call-events HTTP/1.1\r\nX-Request-Id: 17\r\nHost: x\r\nContent-Length: 4\r\n\r\n{ab}",
+    b"POST /api/call-events HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nX-Request-Id: 2025\r\n\r\n{ab}",
     b"POST /in/twilio HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n3;x=y\r\nabc\r\n0\r\n\r\n",
     b"POST /api/call-events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{ab}\r\n0\r\nTrailer: x\r\n\r\n",
     b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -44,6 +46,8 @@ DAMAGE = [
     b"0\r\n\r\n",
     b"X: " + b"a" * 5_000,
 ]
+OF_IDS = (403, 405, 409, 410)
+"""Statuses by the length of a request's id, so that a wrong id shows."""
 KNOWN = KnownHeads()
 """The heads of all streams."""
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
@@ -98,7 +102,9 @@ class FakeEvents:
         self.take_whole(request, b"".join(request.chunks))
 
     def take_whole(self, request: Request, body: bytes) -> None:
-        request.respond(QUEUED if body == b"{ab}" else Response.make(400, {}))
+        given = request.headers.get("x-request-id", "")
+        answer = Response.make(OF_IDS[len(given) % len(OF_IDS)], {}) if given else QUEUED
+        request.respond(answer if body == b"{ab}" else Response.make(400, {}))
 
     def cut(self, request: Request, malformed: str | None) -> None:
         request.respond(Response.make(400 if malformed else 408, {}))
@@ -173,7 +179,7 @@ def check(chance: random.Random) -> None:
     assert whole == split, (content, pieces, whole, split)
     assert whole == known, (parts, whole, known)
     assert len(whole[0]) >= valid, (content, whole, valid)
-    assert set(whole[0][:valid]) <= {b"200", b"404"}, (content, whole, valid)
+    assert set(whole[0][:valid]) <= {b"200", b"404", *(b"%d" % status for status in OF_IDS)}, (content, whole, valid)
 
 
 def peak_mib() -> float:

@@ -6,14 +6,17 @@ from urllib.parse import unquote
 
 from ingest.http.body_reader import LENGTH_DIGITS_MAX
 
+Pairs = Sequence[tuple[bytes, bytes]]
+"""Names and values of headers, in the order in which they were sent."""
+
 
 class RequestHeaders:
     """See `ingest.http.rsgi.Headers`."""
 
     __slots__ = ("_first", "_pairs")
 
-    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """`pairs` are names in lower case with their values, in the order in which they were sent."""
+    def __init__(self, pairs: Pairs) -> None:
+        """The names are in lower case."""
         self._pairs = pairs
         self._first = {name.decode(): value for name, value in reversed(pairs)}
 
@@ -26,6 +29,19 @@ class RequestHeaders:
             return default
         return value.decode()
 
+    def having(self, pairs: Pairs) -> "RequestHeaders | None":
+        """Return a copy with these headers too. None if a name of them is there twice, as the first one counts."""
+        more = {name.decode(): value for name, value in pairs}
+        if len(more) < len(pairs) or more.keys() & self._first.keys():
+            return None
+        copy = RequestHeaders(())
+        copy._pairs = [*self._pairs, *pairs]
+        copy._first = self._first | more
+        return copy
+
+    def without(self, pairs: Pairs) -> "RequestHeaders":
+        return RequestHeaders([pair for pair in self._pairs if pair not in pairs])
+
     def items(self) -> list[tuple[str, str]]:
         return [(name.decode(), value.decode()) for name, value in self._pairs if value.isascii()]
 
@@ -36,6 +52,15 @@ class Head(NamedTuple):
     http_version: str
     headers: RequestHeaders
     keep_alive: bool
+
+    def having(self, pairs: Pairs) -> "Head | None":
+        """Return a copy with these headers too. None if a name of them is there twice."""
+        headers = self.headers.having([(name.lower(), value) for name, value in pairs])
+        return self._replace(headers=headers) if headers else None
+
+    def without(self, pairs: Pairs) -> "Head":
+        """Return a copy without these headers."""
+        return self._replace(headers=self.headers.without([(name.lower(), value) for name, value in pairs]))
 
 
 def announced_bytes(headers: RequestHeaders) -> int:

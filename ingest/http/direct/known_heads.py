@@ -1,6 +1,8 @@
 """Remembers the heads of events. A client sends the same few heads again and again, so most requests need no parser."""
 
-from ingest.http.direct.head import Head, announced_bytes
+import re
+
+from ingest.http.direct.head import Head, Pairs, announced_bytes
 
 HEADS_MAX = 1_024
 """Accepted heads that a worker remembers, and as many refused ones. When it knows more, it forgets all of a kind."""
@@ -8,8 +10,14 @@ HEAD_BYTES_MAX = 1_024
 """A longer head is not remembered."""
 REQUEST_LINE = b"POST "
 END = b"\r\n\r\n"
-OWN = ("date", "expect", "idempotency-key", "traceparent", "transfer-encoding", "upgrade", "x-request-id")
-"""A head with one of these headers is not remembered: each request has its own value, or the body needs the parser."""
+OWN = re.compile(
+    rb"\r\n(date|idempotency-key|traceparent|tracestate|x-amzn-trace-id|x-b3-[a-z]+|x-correlation-id|x-request-id): "
+    rb"([!-~](?:[ -~]{0,254}[!-~])?)(?=\r\n)",
+    re.IGNORECASE,
+)
+"""Headers of which each request has its own value. They are no part of what is remembered."""
+FRAMING = ("expect", "transfer-encoding", "upgrade")
+"""With one of these headers the body needs the parser."""
 
 Heads = dict[bytes, tuple[Head, int]]
 """The bytes of a head → the parsed head, and the length of the body that follows."""
@@ -27,19 +35,27 @@ class KnownHeads:
         """Return head and body if `data` is one whole request with a known head."""
         end = data.find(END) + len(END)
         text = data[:end]
+        own: Pairs = []
         known = self._accepted.get(text) or self._refused.get(text)
-        if known and len(data) - end == known[1]:
-            return known[0], data[end:]
-        return None
+        if known is None:
+            own = OWN.findall(text)
+            text = OWN.sub(b"", text) if own else text
+            known = self._accepted.get(text) or self._refused.get(text) if own else None
+        if known is None or len(data) - end != known[1]:
+            return None
+        head = known[0].having(own) if own else known[0]
+        return (head, data[end:]) if head else None
 
     def learn(self, data: bytes, head: Head, *, accepted: bool) -> None:
         """Remember the head of an event, which the parser has read at the start of `data`."""
         text = data[: data.find(END) + len(END)]
-        if _is_plain(text, head):
+        own = OWN.findall(text)
+        rest = head.without(own)
+        if _is_plain(text, head) and len(rest.headers.items()) + len(own) == len(head.headers.items()):
             heads = self._accepted if accepted else self._refused
             if len(heads) >= HEADS_MAX:
                 heads.clear()
-            heads[text] = head, announced_bytes(head.headers)
+            heads[OWN.sub(b"", text)] = rest, announced_bytes(head.headers)
 
 
 def _is_plain(text: bytes, head: Head) -> bool:
@@ -53,5 +69,5 @@ def _is_plain(text: bytes, head: Head) -> bool:
         and head.http_version == "1.1"
         and head.keep_alive
         and "content-length" in headers
-        and not any(name in headers for name in OWN)
+        and not any(name in headers for name in FRAMING)
     )

@@ -32,9 +32,12 @@ def learned(text: bytes, of: Head) -> KnownHeads:
 
 
 def test_request_with_a_known_head_is_found() -> None:
-    of = parsed()
+    found = learned(PLAIN, parsed()).find(PLAIN + b"cd")
 
-    assert learned(PLAIN, of).find(PLAIN + b"cd") == (of, b"cd")
+    assert found
+    head, content = found
+    assert (head.method, head.target, head.http_version, head.keep_alive) == ("POST", b"/x", "1.1", True)
+    assert (head.headers.items(), content) == (parsed().headers.items(), b"cd")
 
 
 @pytest.mark.parametrize(
@@ -54,11 +57,58 @@ def test_only_one_whole_request_is_found(data: bytes) -> None:
     assert learned(PLAIN, parsed()).find(data) is None
 
 
-@pytest.mark.parametrize("name", known_heads.OWN)
-def test_head_with_a_value_of_its_own_is_not_learned(name: str) -> None:
+@pytest.mark.parametrize("name", known_heads.FRAMING)
+def test_head_whose_body_needs_the_parser_is_not_learned(name: str) -> None:
     text = PLAIN.replace(b"\r\n\r\n", f"\r\n{name}: x\r\n\r\n".encode())
 
     assert learned(text, parsed((name.encode(), b"x"))).find(text + b"ab") is None
+
+
+def with_lines(*lines: bytes) -> bytes:
+    return PLAIN.replace(b"\r\n\r\n", b"\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("first", [(), ((b"x-request-id", b"1"),)])
+def test_headers_with_a_value_of_their_own_are_those_of_each_request(first: tuple[tuple[bytes, bytes], ...]) -> None:
+    text = with_lines(b"x-request-id: 1") if first else PLAIN
+
+    found = learned(text, parsed(*first)).find(with_lines(b"Traceparent: 00-a-b-01", b"X-Request-Id: 2") + b"cd")
+
+    assert found
+    assert (found[0].headers.get("x-request-id"), found[0].headers.get("traceparent")) == ("2", "00-a-b-01")
+    assert (found[0].headers.get("host"), found[1]) == ("x", b"cd")
+    plain = learned(text, parsed(*first)).find(PLAIN + b"cd")
+    assert plain
+    assert "x-request-id" not in plain[0].headers
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"x-request-id: 1", b"x-request-id: 2"],
+        [b"x-request-id: "],
+        [b"x-request-id: \xff"],
+        [b"x-request-id : 1"],
+        [b"x-request-id: 1\r\n 2"],
+        [b"x-request-id: 1\n"],
+        [b"x-request-id: 1", b"transfer-encoding: chunked"],
+    ],
+)
+def test_unusual_line_is_left_to_the_parser(lines: list[bytes]) -> None:
+    assert learned(PLAIN, parsed()).find(with_lines(*lines) + b"cd") is None
+
+
+def test_header_that_is_also_in_the_known_head_is_left_to_the_parser() -> None:
+    heads = learned(with_lines(b"x-request-id:1"), parsed((b"x-request-id", b"1")))
+
+    assert heads.find(with_lines(b"x-request-id:1") + b"cd")
+    assert heads.find(with_lines(b"x-request-id:1", b"x-request-id: 2") + b"cd") is None
+
+
+def test_head_with_the_same_header_twice_is_not_learned() -> None:
+    text = with_lines(b"x-request-id:1", b"x-request-id: 1")
+
+    assert learned(text, parsed((b"x-request-id", b"1"), (b"x-request-id", b"1"))).find(text + b"cd") is None
 
 
 @pytest.mark.parametrize(
