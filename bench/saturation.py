@@ -27,7 +27,7 @@ NOOPS: Mapping[str, Kind] = {
     "no-op, BlackSheep": "blacksheep",
     "no-op, httptools": "httptools",
 }
-LISTENERS = ("granian", "direct")
+LISTENERS = ("direct", "granian")
 NOOP = "no-op"
 """The reference: the other targets are divided by it."""
 HEAD = ("target", "events/s", "CPU µs an event:", "database", "broker", "generator", "÷ no-op", "p50", "p99", "drain s")
@@ -100,7 +100,7 @@ def run(
         for mode in modes:
             for listener in listeners:
                 service = targets.service(servers, mode, workers, environment={"INGEST_LISTENER": listener})
-                loaded[mode if listener == "granian" else f"{mode}, {listener}"] = stack.enter_context(service)
+                loaded[mode if listener == "direct" else f"{mode}, Granian"] = stack.enter_context(service)
         warmed = msgspec.structs.replace(load, seconds=1)
         for target in loaded.values():
             rounds.measure(target, warmed)

@@ -131,7 +131,7 @@ def _server(made: Board) -> None:
 
 
 def _direct_listener(made: Board) -> None:
-    made.row("Direct listener (with INGEST_LISTENER=direct)")
+    made.row("Direct listener (without Granian's requests)")
     connections = total("ingest_http_connections", "{{instance}}", by="instance")
     made.add(
         chart("Client connections", "short", [connections], "Open connections. INGEST_CONNECTIONS_MAX limits a worker.")
