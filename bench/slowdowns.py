@@ -75,7 +75,7 @@ SLOWDOWNS = (
     ),
     Slowdown(
         name="an event's way through the direct listener costs twice as much",
-        file="ingest/http/direct/connection.py",
+        file="ingest/http/direct/reader.py",
         line="        found = self._shared.known_heads.find(data)\n",
         instead="        found = [self._shared.known_heads.find(data) for _ in range(60)][0]\n",
         part="saturation",
