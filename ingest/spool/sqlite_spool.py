@@ -53,7 +53,8 @@ class Reading:
     def _rows_of(self, path: Path) -> Iterator[Record | Refused]:
         try:
             uri = f"{path.resolve().as_uri()}?mode=ro"
-            with closing(sqlite3.connect(uri, timeout=WAIT_SECONDS, uri=True)) as connection:
+            # Each chunk of rows may be read in another thread, one after another.
+            with closing(sqlite3.connect(uri, timeout=WAIT_SECONDS, uri=True, check_same_thread=False)) as connection:
                 for table, sql in TABLES.items():
                     yield from self._new_ones(connection, table, sql)
         except sqlite3.Error:

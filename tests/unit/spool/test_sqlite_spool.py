@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def records_in(path: Path) -> tuple[list[Record], bool]:
     reading = Reading(path)
     rows = list(reading.rows())
     return [row for row in rows if isinstance(row, Record)], reading.whole
+
+
+def test_rows_may_be_read_in_several_threads(tmp_path: Path, kept: list[Record]) -> None:
+    leave(tmp_path / "spool-3.db", kept, killed=True)
+    reading = Reading(tmp_path / "spool-3.db")
+    rows = reading.rows()
+    found: list[Record | Refused | None] = []
+    while not found or found[-1]:
+        with ThreadPoolExecutor(1) as thread:
+            found.append(thread.submit(next, rows, None).result())
+
+    assert [row for row in found if isinstance(row, Record)] == kept
+    assert reading.whole
 
 
 @pytest.mark.parametrize("killed", [True, False])
