@@ -66,14 +66,16 @@ def main(
 
 def _on_private_service(loads: Mapping[str, Load], measured: Measured) -> Stamp:
     with targets.servers() as servers:
+        taken = stamp(servers)
         measure_scenarios(servers, loads, measured)
-        return stamp(servers)
+    return taken
 
 
 def _on_host(loads: Mapping[str, Load], measured: Measured, host: str, token: str) -> Stamp:
+    taken = stamp(None)
     for name, load in loads.items():
         measured.attempt(f"scenario.{name}", partial(_measure, host, token, name, load))
-    return stamp(None)
+    return taken
 
 
 def _measure(host: str, token: str, name: str, load: Load) -> Figures:
