@@ -81,6 +81,9 @@ class DirectEvents:
         """The client ended the body early, or it is `malformed` for this reason."""
         self._refuse(request, Malformed(malformed) if malformed else BodyTimeout(CUT_OFF))
 
+    def late(self, request: Request) -> None:
+        self._refuse(request, BodyTimeout())
+
     def _submit(self, request: Request, client: Client, body: bytes) -> None:
         """Queue the event. Its response follows with those of its group."""
         try:
@@ -94,9 +97,6 @@ class DirectEvents:
             self._waiting = waiting
             group.add_done_callback(lambda done: self._answer(done, waiting))
         self._waiting.append((request, event, client))
-
-    def late(self, request: Request) -> None:
-        self._refuse(request, BodyTimeout())
 
     def _check_length(self, size: int) -> None:
         """Raise `BodyTooLarge` if a body of this size is too long."""

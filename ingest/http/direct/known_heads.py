@@ -36,12 +36,10 @@ class KnownHeads:
         end = data.find(END) + len(END)
         text = data[:end]
         own: Pairs = []
-        known = self._accepted.get(text) or self._refused.get(text)
-        if known is None:
-            own = OWN.findall(text)
-            text = OWN.sub(b"", text) if own else text
-            known = self._accepted.get(text) or self._refused.get(text) if own else None
-        if known is None or len(data) - end != known[1]:
+        known = self._known(text)
+        if not known and (own := OWN.findall(text)):
+            known = self._known(OWN.sub(b"", text))
+        if not known or len(data) - end != known[1]:
             return None
         head = known[0].having(own) if own else known[0]
         return (head, data[end:]) if head else None
@@ -56,6 +54,9 @@ class KnownHeads:
             if len(heads) >= HEADS_MAX:
                 heads.clear()
             heads[OWN.sub(b"", text)] = rest, announced_bytes(head.headers)
+
+    def _known(self, text: bytes) -> tuple[Head, int] | None:
+        return self._accepted.get(text) or self._refused.get(text)
 
 
 def _is_plain(text: bytes, head: Head) -> bool:
