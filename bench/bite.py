@@ -40,7 +40,7 @@ def _bites(slowdown: Slowdown) -> bool:
 
 
 def _compare_bites() -> bool:
-    slowdown = next(slowdown for slowdown in SLOWDOWNS if slowdown.budget == "saturation.cpu_ratio")
+    slowdown = next(slowdown for slowdown in SLOWDOWNS if slowdown.budget == "saturation.direct_ratio")
     print(f"\n== {slowdown.name}: bench.compare must call it slower than HEAD", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root = copy(Path(folder))
