@@ -11,6 +11,8 @@ import msgspec
 from rstream.connection import ConnectionClosed
 from rstream.exceptions import ClientError, ServerError
 
+from ingest.broker.supervisor import text_of
+from ingest.errors import BrokerUnavailable
 from ingest.failover import each_host
 
 log = logging.getLogger("ingest.publisher")
@@ -69,6 +71,19 @@ class StreamAddress(msgspec.Struct, frozen=True):
 
     def ssl_context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.ca_file) if self.tls else None
+
+
+class LeaderUnreachable(BrokerUnavailable):
+    """RabbitMQ names an address of a stream's leader that cannot be reached from here."""
+
+    code = BrokerUnavailable.code
+
+    def __init__(self, host: str, port: int, cause: BaseException) -> None:
+        super().__init__(
+            f"RabbitMQ names {host}:{port} as the address of the stream's leader, which cannot be reached from here"
+            f" ({text_of(cause)}). Set stream.advertised_host and stream.advertised_port in rabbitmq.conf to an address"
+            " that this host can reach."
+        )
 
 
 async def finished(closing: Coroutine[Any, Any, None], seconds: float) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from rstream.exceptions import StreamDoesNotExist
 
-from ingest.broker.stream.address import ERRORS, HEARTBEAT_SECONDS, StreamAddress
+from ingest.broker.stream.address import ERRORS, HEARTBEAT_SECONDS, LeaderUnreachable, StreamAddress
 from ingest.broker.stream.message import encode_batch
 from ingest.broker.stream.node import DeclaredProducer, Publication, StreamNode
 from ingest.broker.stream.partitions import partition_of
@@ -38,6 +38,8 @@ class StreamConnection(Connection):
         self._look_seconds = look_seconds
         self._nodes: dict[tuple[str, int], StreamNode] = {}
         self._leaders: Mapping[str, StreamNode] = {}
+        self._approached: tuple[str, int] | None = None
+        """The address of a leader to which this connects at the moment, as RabbitMQ names it."""
         self._order = asyncio.Lock()
 
     @classmethod
@@ -56,6 +58,8 @@ class StreamConnection(Connection):
         except BaseException as exc:
             connection.drop(text_of(exc))
             await connection.close()
+            if connection._approached and isinstance(exc, OSError):  # a TimeoutError is one
+                raise LeaderUnreachable(*connection._approached, exc) from exc
             raise
         return connection
 
@@ -70,7 +74,9 @@ class StreamConnection(Connection):
                 raise BrokerUnavailable(
                     f"There is no stream {stream!r}: a queue may have its name, or the user may not declare it."
                 ) from exc
+            self._approached = (leader.host, leader.port)
             leaders[stream] = await self._node(leader.host, leader.port)
+            self._approached = None
             await leaders[stream].declare(stream, "")  # fails at once if the user may not publish
         self._leaders = leaders
 

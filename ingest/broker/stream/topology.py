@@ -9,7 +9,7 @@ import msgspec
 from rstream import exceptions
 from rstream.client import Client
 
-from ingest.broker.stream.address import ERRORS, StreamAddress
+from ingest.broker.stream.address import ERRORS, LeaderUnreachable, StreamAddress
 from ingest.broker.stream.node import StreamNode
 from ingest.broker.stream.partitions import partition_names, partition_of
 from ingest.broker.supervisor import text_of
@@ -138,21 +138,41 @@ class MissingParts(msgspec.Struct, frozen=True):
 
 
 async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> MissingParts:
-    """Find missing parts of the topology. Changes nothing. Raises `BrokerUnavailable`."""
+    """Find missing parts of the topology, and try to reach the leaders of its streams. Changes nothing.
+
+    Raises `BrokerUnavailable`.
+    """
 
     async def look(address: StreamAddress) -> MissingParts:
         node = await StreamNode.open(address, address.host, address.port, lambda _: None)
         try:
             absent = [stream for stream in topology.streams if not await node.answers(stream)]
+            for host, port in await _leaders(node.client, [name for name in topology.streams if name not in absent]):
+                await _reach(address, host, port, timeout_seconds)
             return MissingParts(absent, await topology.missing(node.client))
         finally:
             await node.end(timeout_seconds, broken=False)
 
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(2 * timeout_seconds):  # connecting to the URL's host, and to the leaders
             return await FailoverHosts(StreamAddress.parse_each(url)).connected(look)
     except ERRORS as exc:
         raise BrokerUnavailable(text_of(exc)) from exc
+
+
+async def _leaders(client: Client, streams: Sequence[str]) -> set[tuple[str, int]]:
+    found = [await client.query_leader_and_replicas(stream) for stream in streams]
+    return {(leader.host, leader.port) for leader, _ in found}
+
+
+async def _reach(address: StreamAddress, host: str, port: int, timeout_seconds: float) -> None:
+    """Raises `LeaderUnreachable`."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            leader = await StreamNode.open(address, host, port, lambda _: None)
+    except OSError as exc:
+        raise LeaderUnreachable(host, port, exc) from exc
+    await leader.end(timeout_seconds, broken=False)
 
 
 def _version(client: Client) -> tuple[int, ...]:

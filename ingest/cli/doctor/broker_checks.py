@@ -9,6 +9,7 @@ from ingest.broker.amqp.connect import connect
 from ingest.broker.amqp.findings import TYPE, arguments_of, describe_channels, losses, try_size
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import words_of
+from ingest.broker.stream.address import LeaderUnreachable
 from ingest.broker.stream.topology import look_at
 from ingest.cli.doctor.finding import Check
 from ingest.errors import IngestError
@@ -70,6 +71,8 @@ async def _stream(settings: Settings) -> str:
     topology = make_topology(settings)
     try:
         found = await look_at(settings.stream_url, topology, settings.connect_timeout_seconds)
+    except LeaderUnreachable:
+        raise
     except IngestError as exc:
         raise IngestError(
             f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.broker.publishers import Stream, channel_to
 from tests.running import EVENT, TOKEN, ServiceProcess
-from tests.services import RabbitMQServer
+from tests.services import RabbitMQServer, rabbitmq_server
 
 EVENTS = 300
 COMMAND_SECONDS = "10"
@@ -22,6 +22,13 @@ def stream(rabbitmq: RabbitMQServer) -> Iterator[Stream]:
     yield stream
     with channel_to(stream.amqp_url) as channel:
         channel.queue_delete(stream.name)
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[RabbitMQServer]:
+    """A server whose configuration a test may change."""
+    with rabbitmq_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -107,3 +114,19 @@ def test_super_stream_is_tailed_whole(tmp_path: Path, settings: dict[str, str], 
         for number in range(2):
             channel.queue_delete(f"{parts['QUEUE']}-{number}")
         channel.exchange_delete(parts["QUEUE"])
+
+
+def test_address_that_rabbitmq_names_and_nobody_reaches_is_shown(tmp_path: Path, own_rabbitmq: RabbitMQServer) -> None:
+    """A broker in a container names its container id, unless `advertised_host` is set."""
+    own_rabbitmq.ctl("eval", 'application:set_env(rabbitmq_stream, advertised_host, <<"a-container.invalid">>).')
+    stream = Stream(own_rabbitmq)
+    with ServiceProcess(tmp_path, {"PUBLISH_TO": "stream", "STREAM_URL": stream.url, "QUEUE": stream.name}) as service:
+        assert service.post(posted(1))[0] == 200
+        service.wait_for_status("degraded")
+        shown = [service.request("GET", "/readyz")[1].decode(), service.command("doctor", check=False).stdout]
+        for text in shown:
+            assert "RabbitMQ names a-container.invalid:" in text
+            assert "advertised_host" in text
+
+        own_rabbitmq.ctl("eval", 'application:set_env(rabbitmq_stream, advertised_host, <<"127.0.0.1">>).')
+        service.wait_for_status("ready")
