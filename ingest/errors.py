@@ -103,6 +103,12 @@ class UnsupportedEncoding(Rejected):
     code = "unsupported_encoding"
 
 
+class Unforeseen(IngestError):
+    """The service failed on this request. The event was not acknowledged; retry."""
+
+    code = "unforeseen"
+
+
 class Overloaded(IngestError):
     """The service is overloaded. The event was not stored; retry."""
 

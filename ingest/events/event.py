@@ -3,16 +3,20 @@
 An accepted event costs one pass of msgspec over the bytes. Only a refused body is read again, to report all its errors.
 """
 
+from codecs import BOM_UTF8
+from datetime import tzinfo
+
 import msgspec
 
 from ingest.errors import Invalid, Malformed
 from ingest.events.call_event import CALL_ENDED, CallEvent
 from ingest.events.field_errors import explain
 from ingest.events.json_limits import BIG_E, EXPONENT, LONG_DIGITS, TOO_DEEP, is_too_deep, problem
+from ingest.events.local_times import write_offset
 
 
 class Event(msgspec.Struct, gc=False, array_like=True):
-    """A valid event: two fields that have columns of their own, and the JSON exactly as received (UTF-8).
+    """A valid event: two fields that have columns of their own, and the JSON as received (UTF-8).
 
     `key` is the idempotency key (`ingest.events.idempotency`). `headers` are those of the message
     (`ingest.events.headers`). Events packed by older versions end before one of them.
@@ -33,8 +37,10 @@ _COLONS = 7
 _decode_event = msgspec.json.Decoder(CallEvent).decode
 
 
-def decode(body: bytes) -> Event:
-    """Return the event in `body` (UTF-8 JSON, one object).
+def decode(body: bytes, zone: tzinfo | None = None) -> Event:
+    """Return the event in `body` (UTF-8 JSON, one object). A byte order mark before it is no part of the event.
+
+    A timestamp without an offset gets the one of `zone`; without a zone it is refused.
 
     Raises `Malformed` (not JSON, not UTF-8, nested too deep) or `Invalid`: with all errors of all fields, or for JSON
     that a database refuses.
@@ -44,6 +50,9 @@ def decode(body: bytes) -> Event:
         if not body.isascii():
             body.decode()  # msgspec does not look into strings it skips
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = body.removeprefix(BOM_UTF8)
+        if zone:
+            body = write_offset(body, zone)
         event = explain(body)
         _check_payload(body)
     if event.event_type == CALL_ENDED and event.duration is None:

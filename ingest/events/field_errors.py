@@ -14,19 +14,28 @@ import msgspec
 from ingest.errors import Invalid, Malformed
 from ingest.events.call_event import CALL_ENDED, DURATION_SECONDS_MAX, LENGTHS_MAX, CallEvent
 from ingest.events.json_limits import TOO_DEEP
+from ingest.events.local_times import is_local
+
+SEVERAL = (
+    "There is more text behind the JSON object. An event is one object;"
+    " a batch is a JSON array, or NDJSON with one event a line."
+)
 
 _decode_any = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def explain(body: bytes) -> CallEvent:
-    """Raise `Malformed` or `Invalid` with all errors of the body. Return the event if it is valid (a leap second)."""
+    """Raise `Malformed` or `Invalid` with all errors of the body. Return the event if it is valid.
+
+    The decoder refuses some valid events: with a leap second, or with a duration that is written as a string.
+    """
     document = _document(body)
     errors = field_errors(document)
     if errors:
         raise Invalid(errors)
     texts = {field: document[field] for field in LENGTHS_MAX}
-    return CallEvent(**texts, timestamp=datetime.min, duration=document.get("duration"))
+    return CallEvent(**texts, timestamp=datetime.min, duration=_seconds(document.get("duration")))
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -42,6 +51,8 @@ def _document(body: bytes) -> dict[str, Any]:
     except RecursionError as exc:
         raise Malformed(TOO_DEEP) from exc
     except msgspec.MsgspecError as exc:
+        if "trailing characters" in str(exc):
+            raise Malformed(SEVERAL) from exc
         raise Malformed(f"The body is not valid JSON: {exc}") from exc
     return {name: _value(fields[name]) for name in CallEvent.__struct_fields__ if name in fields}
 
@@ -65,6 +76,9 @@ def _value(written: msgspec.Raw) -> Any:
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):([0-5]\d|60)(\.\d+)?(Z|z|[+-]([01]\d|2[0-3]):?[0-5]\d)", re.ASCII
 )
+
+_DIGITS = re.compile(r" *(-?\d{1,19}) *", re.ASCII)
+"""A whole number in a string. Longer ones are far above the limit."""
 
 
 def field_errors(document: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -106,14 +120,18 @@ def _timestamp_error(value: Any) -> str | None:
             return None
     except ValueError:
         pass
+    if is_local(value):
+        return (
+            "The timestamp has no offset from UTC. Send one, as in 2025-01-31T13:45:00+04:00, or set"
+            " INGEST_TIMESTAMP_ZONE to the zone that the service shall assume."
+        )
     return "The timestamp must be a date and time as in RFC 3339, with an offset, such as 2025-01-31T13:45:00Z."
 
 
 def _duration_error(value: Any, required: bool) -> str | None:
     if value is None:
         return "The duration field is required when event type is call_ended." if required else None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    value = _seconds(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return "The duration must be a whole number of seconds."
     if value < 0:
@@ -121,3 +139,12 @@ def _duration_error(value: Any, required: bool) -> str | None:
     if value > DURATION_SECONDS_MAX:
         return f"The duration may not be greater than {DURATION_SECONDS_MAX}."
     return None
+
+
+def _seconds(value: Any) -> Any:
+    """Return a whole number that is written as a float, or in digits as Laravel's rule `integer` takes it."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)):
+        return int(digits[1])
+    return value

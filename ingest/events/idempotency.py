@@ -45,14 +45,23 @@ class Keys:
             raise Malformed(f"Idempotency-Key must have 1 to {KEY_CHARS_MAX} ASCII characters, and not blanks alone.")
         return _SEPARATOR.join((name.encode(), text.encode()))
 
-    def of(self, event: Event, given: bytes | None, index: int = 0) -> bytes | None:
-        """Return the key of an event. `index` is its position in the request."""
+    def of(self, event: Event, given: bytes | None, index: int = 0, content: bytes | None = None) -> bytes | None:
+        """Return the key of an event. `index` is its position in the request.
+
+        Requests with the same key must have the same content, by default the event's own.
+        """
         if given is not None:
-            return _digest(given, b"%d" % index) + _digest(event.payload)
+            return _digest(given, b"%d" % index) + _digest(event.payload if content is None else content)
         if self.natural:
             timestamp = _decode_stamped(event.payload).timestamp
             return _digest(event.call_id.encode(), event.event_type.encode(), timestamp.encode())
         return None
+
+    def of_record(self, event: Event, record: bytes) -> bytes | None:
+        """Return the natural key of an event whose client sent no time, but the same record again."""
+        if not self.natural:
+            return None
+        return _digest(event.call_id.encode(), event.event_type.encode(), _digest(record).hex().encode())
 
 
 def key_of_renamed(event_id: int, created_us: int, payload: bytes) -> bytes:

@@ -5,6 +5,7 @@ body costs little more than its own size.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
@@ -34,7 +35,11 @@ class BatchBody:
 
 
 def split(body: bytes, items_max: int) -> BatchBody:
-    """Raises `Malformed` if the body is no array or has no items, and `BodyTooLarge` if it has too many."""
+    """Return the items. A byte order mark before them is ignored.
+
+    Raises `Malformed` if the body is no array or has no items, and `BodyTooLarge` if it has too many.
+    """
+    body = body.removeprefix(BOM_UTF8)
     first = _FIRST.search(body)
     if not first:
         raise _nothing()

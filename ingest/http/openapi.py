@@ -40,7 +40,7 @@ def document() -> dict[str, Any]:
     (event, report, status), components = msgspec.json.schema_components(
         [CallEvent, Report, Status], ref_template="#/components/schemas/{name}"
     )
-    components["CallEvent"] |= schemas.MORE_OF_EVENTS
+    components["CallEvent"] = schemas.of_events(components["CallEvent"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -147,6 +147,6 @@ def message_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Body of a message of the queue call-events",
-        "$defs": {"CallEvent": components["CallEvent"] | schemas.MORE_OF_EVENTS},
+        "$defs": {"CallEvent": schemas.of_events(components["CallEvent"])},
         **event,
     }

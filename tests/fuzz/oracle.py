@@ -14,6 +14,8 @@ WHOLE_DIGITS_MAX = 309
 EXPONENT_MAX = 308
 KEY_BYTES_MAX = 65_535
 """The longest key in MySQL's JSON."""
+DIGITS = re.compile(r" *(?P<digits>-?[0-9]{1,19}) *")
+"""A duration as Laravel's rule `integer` takes it in a string."""
 TIMESTAMP = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})[Tt ]"
     r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.[0-9]+)?"
@@ -30,6 +32,7 @@ class Verdict(NamedTuple):
 
 
 def judge(body: bytes) -> Verdict:
+    body = without_mark(body)
     try:
         document = parsed(body)
     except (ValueError, RecursionError):
@@ -38,6 +41,10 @@ def judge(body: bytes) -> Verdict:
         return Verdict(True, set(), {})
     wrong = _wrong_fields(document) or _wrong_payload(body)
     return Verdict(_levels(_lists(body)) > LEVELS_MAX, wrong, document)
+
+
+def without_mark(body: bytes) -> bytes:
+    return body.removeprefix(b"\xef\xbb\xbf")
 
 
 def _wrong_payload(body: bytes) -> set[str]:
@@ -131,6 +138,9 @@ def _is_timestamp(value: Any) -> bool:
 def _is_duration(value: Any, *, needed: bool) -> bool:
     if value is None:
         return not needed
+    if isinstance(value, str):
+        digits = DIGITS.fullmatch(value)
+        return digits is not None and 0 <= int(digits["digits"]) < 2**31
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and value == int(value) and 0 <= value < 2**31

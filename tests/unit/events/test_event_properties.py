@@ -33,7 +33,7 @@ NEARLY_TIMESTAMPS = st.builds(
     OFFSETS,
 )
 TIMESTAMPS = st.datetimes(timezones=st.timezones()).map(lambda when: when.isoformat()) | NEARLY_TIMESTAMPS
-DURATIONS = st.integers(-2, 2**32) | st.floats(-2, 2**32) | JSON
+DURATIONS = st.integers(-2, 2**32) | st.floats(-2, 2**32) | st.integers(-2, 2**32).map(str) | JSON
 VALUES = {"timestamp": TIMESTAMPS | JSON, "duration": DURATIONS, "event_type": st.just(CALL_ENDED) | TEXT | JSON}
 
 NUMERALS = [
