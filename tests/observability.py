@@ -30,6 +30,7 @@ def catalogue() -> Catalogue:
     metrics = Metrics(registry)
     for by_token in (metrics.token_events, metrics.token_limited):
         by_token.labels(CONFIGURED)  # a worker begins this series; without one there is no label to see
+    metrics.begin_adapted(["asterisk"])  # likewise
     runtime_metrics(Settings(), registry)
     found = {}
     for metric in registry.collect():

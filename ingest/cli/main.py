@@ -34,6 +34,7 @@ class Subcommand(NamedTuple):
 
 
 COMMANDS = {
+    "clients": Subcommand("clients:clients", "Show the forms of telephony servers, or try one."),
     "cluster": Subcommand("cluster:cluster", "Show or switch the broker that all nodes publish to."),
     "config": Subcommand("config:config", "Print the effective settings, with secrets masked."),
     "dead": Subcommand("dead_letters:dead", "List, retry or drop dead letters."),

@@ -8,12 +8,22 @@ from collections.abc import Callable
 
 from ingest.auth.authenticator import Authenticator, Client
 from ingest.delay_line import DelayLine
-from ingest.errors import Draining, IngestError, MethodNotAllowed, RateLimited, Unauthenticated
+from ingest.errors import (
+    Draining,
+    IngestError,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    RateLimited,
+    Unauthenticated,
+    Unforeseen,
+)
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.events.idempotency import Keys
 from ingest.http.responses import Response, response_to
 from ingest.http.rsgi import Headers, Scope
 from ingest.http.trace_context import PropagateTraceContext, propagate_trace_context
+from ingest.status.refused_clients import RefusedClients
 from ingest.telemetry.labels import Way
 from ingest.telemetry.log_rate_limit import RepeatLimit
 from ingest.telemetry.metrics import Metrics
@@ -28,6 +38,9 @@ DELAY_SPREAD = (0.5, 1.5)
 """Random factors of the delay. Clients that get responses together would retry together and block all others."""
 DELAYED_MAX = 2000
 """Delayed requests at a time; further requests are refused at once."""
+
+Source = tuple[str, str | None]
+"""The resource of a request, and its token."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
@@ -51,6 +64,7 @@ class Admission:
         self._draining = False
         self._delayed = DelayLine()
         self._lines = RepeatLimit()
+        self.refused = RefusedClients()
 
     def drain(self) -> None:
         """Refuse all further events with 503, so that clients go to another node."""
@@ -78,26 +92,49 @@ class Admission:
         """The request's idempotency key, if it has one. Raises `Malformed`."""
         return self.keys.given(headers.get(KEY_HEADER), client.name) if KEY_HEADER in headers else None
 
-    async def refuse(self, error: IngestError, way: Way, scope: Scope) -> Response:
+    def unforeseen(self, error: Exception) -> Unforeseen:
+        """Log an exception that no part of the service expects. Return the error that answers the request."""
+        log.error("request failed", exc_info=error)
+        return Unforeseen()
+
+    async def refuse(self, error: IngestError, way: Way, scope: Scope, source: Source | None = None) -> Response:
         """Count and log the refusal. Return its response when it may be sent."""
-        response = self.refusal(error, way, scope)
+        response = self.refusal(error, way, scope, source)
         if self.delays(error):
             await self.delay()
         return response
 
-    def refusal(self, error: IngestError, way: Way, scope: Scope) -> Response:
-        """Count and log the refusal, and return its response."""
+    def refusal(self, error: IngestError, way: Way, scope: Scope, source: Source | None = None) -> Response:
+        """Count and log the refusal, and return its response.
+
+        `source` has the resource and the token of a request whose path holds the token.
+        """
         self.count_refused(error.code)
         request_id = request_id_of(scope.headers)
         response = response_to(error).having((REQUEST_ID, request_id))
         self.count_response(way, response.status)
+        resource, token = source or (scope.path, None)
+        address = scope.client.rpartition(":")[0]
+        known = self.refused.count(address, resource, error.code)
         left_out = self._lines.left_out(error.code)
-        if left_out is not None:  # a suppressed line must cost nothing: a flood of refused requests makes many
+        if known and left_out is None:
+            return response  # a suppressed line must cost nothing: a flood of refused requests makes many
+        name, rules = self._token_name(token or scope.headers.get("x-api-token")), rules_of(error)
+        if not known:
+            self.refused.describe(address, resource, error.code, name, rules)
+        if left_out is not None:
             fields = {"code": error.code, "status": response.status, "request_id": request_id, "client": scope.client}
+            fields |= {"path": resource, "token": name}
+            fields |= {"fields": rules} if rules else {}
             fields |= {"reason": str(error)} if response.status >= 500 else {}
             fields |= {"left_out": left_out} if left_out else {}
             log.info("request refused", extra=fields)
         return response
+
+    def _token_name(self, token: str | None) -> str:
+        """The name of a token, empty if it is missing or unknown."""
+        client = self._authenticator.client_of(token)
+        return client.name if client else ""
 
     def delays(self, error: IngestError) -> bool:
         """Return True if the response to this refusal waits for `delay`."""
@@ -112,6 +149,13 @@ class Admission:
     def after_delay(self, respond: Callable[[], object]) -> None:
         """Call `respond` after the delay."""
         self._delayed.add(DELAY_SECONDS * random.uniform(*DELAY_SPREAD), respond)  # noqa: S311 - jitter, not a secret
+
+
+def rules_of(error: IngestError) -> dict[str, str]:
+    """The fields of an event that broke a rule, with the rule. No value of the event is in it."""
+    if isinstance(error, Invalid):
+        return {field: " ".join(rules) for field, rules in error.errors.items()}
+    return {"body": str(error)} if isinstance(error, Malformed) else {}
 
 
 def request_id_of(headers: Headers) -> str:

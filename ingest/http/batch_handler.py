@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from datetime import tzinfo
 
 import msgspec
 
@@ -35,6 +36,8 @@ class BatchLimits(msgspec.Struct, frozen=True):
     body_bytes_max: int
     items_max: int
     item_bytes_max: int
+    zone: tzinfo | None = None
+    """The zone of timestamps without an offset."""
 
 
 class Window:
@@ -85,6 +88,8 @@ class BatchHandler:
                 admission.count_refused(error.code)
         except IngestError as exc:
             response = await admission.refuse(exc, "batch", scope)
+        except Exception as exc:
+            response = await admission.refuse(admission.unforeseen(exc), "batch", scope)
         else:
             # A batch with an item that the client must send again counts as not served, whatever the status.
             unavailable = any(error is not None and is_service_error(error) for error in outcomes)
@@ -132,10 +137,12 @@ class BatchHandler:
         try:
             if len(item) > self._limits.item_bytes_max:
                 raise BodyTooLarge(f"The event has {len(item)} bytes; the limit is {self._limits.item_bytes_max}.")
-            event = decode(item)
+            event = decode(item, self._limits.zone)
             if key or self._keys.natural:
                 event.key = self._keys.of(event, key, index)
             event.headers = message_headers
             return event, self._batcher.submit(event)
         except IngestError as exc:
             return exc
+        except Exception as exc:
+            return self._admission.unforeseen(exc)

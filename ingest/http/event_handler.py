@@ -5,6 +5,7 @@ module's work is paid per event; all work behind `submit` is paid per batch.
 """
 
 import asyncio
+from datetime import tzinfo
 
 from ingest.auth.authenticator import Client
 from ingest.errors import IngestError
@@ -23,12 +24,21 @@ PATH = "/api/call-events"
 class EventHandler:
     """Handles one event: the response is 200 once the event is durable, otherwise the error's."""
 
-    def __init__(self, admission: Admission, bodies: BodyReader, batcher: Batcher, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        bodies: BodyReader,
+        batcher: Batcher,
+        body_bytes_max: int,
+        zone: tzinfo | None = None,
+    ) -> None:
+        """`zone` is that of timestamps without an offset."""
         self._admission = admission
         self._keys = admission.keys
         self._bodies = bodies
         self._batcher = batcher
         self._body_bytes_max = body_bytes_max
+        self._zone = zone
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         admission = self._admission
@@ -46,6 +56,8 @@ class EventHandler:
             response = QUEUED
         except IngestError as exc:
             response = await admission.refuse(exc, "single", scope)
+        except Exception as exc:
+            response = await admission.refuse(admission.unforeseen(exc), "single", scope)
         response.send(protocol)
 
     def submit(self, headers: Headers, client: Client, body: bytes) -> tuple[Event, "asyncio.Future[Failures | None]"]:
@@ -53,7 +65,7 @@ class EventHandler:
 
         Raises `Rejected`, `Overloaded` and `StoreUnavailable`.
         """
-        event = decode(body)
+        event = decode(body, self._zone)
         if client.bucket:
             client.bucket.take(1)
         if KEY_HEADER in headers or self._keys.natural:

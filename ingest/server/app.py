@@ -81,7 +81,14 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     pipeline.locks.add(lambda: worker_index.lock)  # the reference keeps the index until the process ends
     pipeline.locks.add_files(settings.run_dir / "metrics", partial(restore, files, metrics))
     limits = Limits(settings.workers, settings.spool_bytes_max, settings.queue_events_max)
-    status = StatusSource(settings.run_dir / "status", worker_index.number, files, limits, pipeline.health.report)
+    status = StatusSource(
+        settings.run_dir / "status",
+        worker_index.number,
+        files,
+        limits,
+        pipeline.health.report,
+        pipeline.admission.refused,
+    )
     background = _background(settings, worker_index.number, pipeline, status)
     worker = Worker(pipeline, background, unix_us, settings.drain_timeout_seconds)
     handlers, sources = make_handlers(settings, pipeline), make_sources(settings, pipeline)

@@ -33,6 +33,7 @@ from ingest.server.listeners.tls import WATCH_SECONDS, Certificates, Renewals, T
 from ingest.server.signals import obey_in_forked
 from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
+from ingest.sources.making import keep_forms
 from ingest.tasks import repeat_in_thread
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config
@@ -57,6 +58,7 @@ def serve(settings: Settings) -> None:
         check_free("INGEST_ADMIN_HOST, INGEST_ADMIN_PORT", admin, settings.admin_port)
     certificates = Certificates(settings) if settings.tls_cert else None
     make_store(settings)  # reports a wrong URL once, before the workers start
+    keep_forms(settings)
     metric_files(settings).clear()
     failures = _watch(settings, owner)
     obey_in_forked()

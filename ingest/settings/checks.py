@@ -4,8 +4,9 @@ from urllib.parse import urlsplit
 
 from ingest.auth.tokens import digest_of, digests_of, problem_of
 from ingest.errors import SettingsError
+from ingest.events.local_times import zone_named
 from ingest.failover import each_host
-from ingest.settings.model import PREFIX, SIGNING_SOURCES, STREAM_BODY_BYTES_MAX, WELL_KNOWN_TOKEN, Settings
+from ingest.settings.model import PREFIX, STREAM_BODY_BYTES_MAX, WELL_KNOWN_TOKEN, Settings
 
 STREAM_SCHEMES = ("rabbitmq-stream", "rabbitmq-stream+tls")
 
@@ -17,6 +18,7 @@ def check(settings: Settings) -> None:
     _check_broker(settings)
     _check_tokens(settings)
     _check_client_secrets(settings.client_secrets)
+    _check_zone(settings)
     _check_exposure(settings)
 
 
@@ -85,10 +87,15 @@ def _check_tokens(settings: Settings) -> None:
 def _check_client_secrets(secrets: tuple[str, ...]) -> None:
     for secret in secrets:
         name, _, value = secret.partition("=")
-        if name not in SIGNING_SOURCES or not value:
-            raise SettingsError(
-                f"INGEST_CLIENT_SECRETS is name=secret, separated by commas; names are {', '.join(SIGNING_SOURCES)}."
-            )
+        if not name or not value:
+            raise SettingsError("INGEST_CLIENT_SECRETS is name=secret, separated by commas, such as jambonz=SECRET.")
+
+
+def _check_zone(settings: Settings) -> None:
+    try:
+        zone_named(settings.timestamp_zone)
+    except ValueError as exc:
+        raise SettingsError(f"INGEST_TIMESTAMP_ZONE: {exc}. Examples are Asia/Baku and +04:00.") from exc
 
 
 def _check_exposure(settings: Settings) -> None:

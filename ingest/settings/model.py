@@ -3,18 +3,19 @@
 The docstring below a field is its effect in that document, and the comment above fields is the title of their group.
 """
 
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from ingest.events.local_times import zone_named
 from ingest.telemetry.logs import Level
 
 RUN = "run"
 """A folder in the data folder."""
 WELL_KNOWN_TOKEN = "super-secret-token"  # noqa: S105 - the embedded mode's documented default
 PREFIX = "INGEST_"
-SIGNING_SOURCES = ("jambonz", "twilio")
 STREAM_BODY_BYTES_MAX = 1_047_552
 """A message of a stream must fit one frame of 1 MiB (RabbitMQ's default), with up to 1 KiB around the body."""
 
@@ -98,8 +99,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Telephony sources
     client_secrets: tuple[str, ...] = ()
     """Secrets such as `jambonz=SECRET,twilio=SECRET`. The service then checks the signatures of these sources."""
+    client_forms: str = ""
+    """Folder of TOML files, each the form of a further source ([forms](clients/forms.md))."""
     public_url: str = ""
     """URL by which sources reach the service, such as `https://events.example.com`. Twilio signs it."""
+    timestamp_zone: str = ""
+    """Zone of timestamps without an offset, such as `Asia/Baku` or `+04:00`. The service writes the offset into the
+    event. If empty, such an event is refused."""
 
     # Requests
     body_bytes_max: Bytes = 1_000_000
@@ -195,6 +201,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def listens_directly(self) -> bool:
         """HTTPS is always Granian's."""
         return self.listener == "direct" and not self.tls_cert
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone of timestamps without an offset. None if they are refused."""
+        return zone_named(self.timestamp_zone)
 
     @property
     def embedded(self) -> bool:

@@ -1,103 +1,123 @@
-"""`POST /in/<source>[/<token>]`: translates what a telephony server posts into events, and queues them."""
+"""`POST /in/<source>[/<token>]`: translates what a telephony server posts into an event, and queues it."""
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
 import msgspec
 
-from ingest.errors import IngestError, Unauthenticated, UnknownSource
+from ingest.auth.authenticator import Client
+from ingest.errors import IngestError, Invalid, Malformed, Unauthenticated, UnknownSource
 from ingest.events.event import Event, decode
-from ingest.events.headers import MessageHeaders
+from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
-from ingest.http.responses import QUEUED, Response
+from ingest.http.responses import JSON, QUEUED, Response
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher
 from ingest.pipeline.outcomes import failure_of
-from ingest.sources.base import Call, Posted, Source
-from ingest.sources.forms import query_value
+from ingest.sources.base import Posted, Translated
+from ingest.sources.bodies import query_value
+from ingest.sources.form import Answer, Form
+from ingest.sources.mapping import Mapper
+from ingest.sources.signatures import Verifier
+from ingest.telemetry.labels import Adaptation
 
 PREFIX = "/in/"
 CHALLENGE = ("www-authenticate", 'Basic realm="call-events"')
 """Sources that cannot set a header understand this challenge. Some send no password before they receive it."""
-NOTHING = Response(204, [], b"")
+
+NAME_CHARS_MAX = 32
+
+CountAdapted = Callable[[str, Adaptation], object]
+"""Counts one event of a source that was changed for this reason."""
 
 _encode = msgspec.json.Encoder().encode
 
 
+class Source(msgspec.Struct, frozen=True):
+    """One kind of telephony server. `verifier` is None if its requests need no signature."""
+
+    name: str
+    form: Form
+    mapper: Mapper
+    verifier: Verifier | None
+
+
 class SourceHandler:
-    """Responds with the status that the source expects."""
+    """Responds with the answer that the source expects."""
 
     def __init__(
         self,
         admission: Admission,
         bodies: BodyReader,
         batcher: Batcher,
-        sources: Sequence[Source],
-        secrets: Mapping[str, str],
+        sources: Mapping[str, Source],
         public_url: str,
         body_bytes_max: int,
+        count_adapted: CountAdapted,
     ) -> None:
-        """A source that has a secret in `secrets`, by its name, must sign its requests.
-
-        `public_url` is the URL at which sources reach this service if a proxy stands before it, else empty.
-        """
+        """`public_url` is the URL at which sources reach this service if a proxy stands before it, else empty."""
         self._admission = admission
         self._bodies = bodies
         self._batcher = batcher
-        self._sources = {source.name: source for source in sources}
-        self._secrets = {name: secret.encode() for name, secret in secrets.items()}
+        self._sources = sources
         self._public_url = public_url.rstrip("/")
         self._body_bytes_max = body_bytes_max
+        self._count_adapted = count_adapted
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        admission = self._admission
+        name, _, token = scope.path.removeprefix(PREFIX).partition("/")
+        given = unquote(token.rstrip("/")) or _token_of(scope)
         try:
-            response = await self._accept(scope, protocol)
-            self._admission.count_response("client", response.status)
-        except Unauthenticated as exc:
-            response = (await self._admission.refuse(exc, "client", scope)).having(CHALLENGE)
-        except IngestError as exc:
-            response = await self._admission.refuse(exc, "client", scope)
+            response = await self._accept(name, given, scope, protocol)
+            admission.count_response("client", response.status)
+        except Exception as exc:
+            error = exc if isinstance(exc, IngestError) else admission.unforeseen(exc)
+            known = name if name in self._sources else "?"  # it may be a token
+            response = await admission.refuse(error, "client", scope, (PREFIX + known, given))
+            if isinstance(exc, Unauthenticated):
+                response = response.having(CHALLENGE)
         response.send(protocol)
 
-    async def _accept(self, scope: Scope, protocol: HttpProtocol) -> Response:
+    async def _accept(self, name: str, token: str | None, scope: Scope, protocol: HttpProtocol) -> Response:
         admission = self._admission
-        source, token = self._addressed(scope.path)
-        headers, client = admission.admit(scope, token or _token_of(scope))
+        source = self._source(name)
+        headers, client = admission.admit(scope, token)
         body = await self._bodies.read(protocol, headers, self._body_bytes_max)
-        events = [_event(call) for call in self._calls(source, scope, headers, body)]
-        if client.bucket:
-            client.bucket.take(len(events))
-        message_headers = admission.propagate_trace_context(headers, client.message_headers)
-        await self._submit(events, admission.key_in(headers, client), message_headers)
-        client.events += len(events)
-        return NOTHING if source.status == NOTHING.status else QUEUED
-
-    def _calls(self, source: Source, scope: Scope, headers: Headers, body: bytes) -> Sequence[Call]:
         posted = Posted(self._url(scope), scope.query_string, dict(headers.items()), body)
-        secret = self._secrets.get(source.name)
-        if secret is not None and not source.is_signed(posted, secret):
+        if source.verifier and not source.verifier.is_signed(posted):
             raise Unauthenticated("The signature is missing or wrong.")
-        return source.calls(posted)
+        translated = source.mapper.translate(posted)
+        event = event_of(translated)
+        if client.bucket:
+            client.bucket.take(1)
+        event.key = self._key(source.form, posted, event, translated, client)
+        event.headers = admission.propagate_trace_context(headers, client.message_headers)
+        if failure := await failure_of(event, await self._batcher.submit(event)):
+            raise failure
+        client.events += 1
+        for reason in translated.reasons:
+            self._count_adapted(source.name, reason)
+        return _answer(source.form.answer, posted.url)
 
-    async def _submit(self, events: Sequence[Event], key: bytes | None, message_headers: MessageHeaders | None) -> None:
-        """Queue the events and wait until all are durable. Raises the error of the first event that failed."""
-        for index, event in enumerate(events):
-            event.key = self._admission.keys.of(event, key, index)
-            event.headers = message_headers
-        for event, done in [(event, self._batcher.submit(event)) for event in events]:
-            if failure := await failure_of(event, await done):
-                raise failure
+    def _key(self, form: Form, posted: Posted, event: Event, translated: Translated, client: Client) -> bytes | None:
+        """Return the key of the request or of the event. Neither depends on what the service made up."""
+        keys, body = self._admission.keys, posted.body
+        name = next((name for name in (KEY_HEADER, *form.key_headers) if name in posted.headers), None)
+        if name:
+            return keys.of(event, keys.given(posted.headers[name], client.name), content=body)
+        return keys.of(event, None) if translated.has_time else keys.of_record(event, body)
 
-    def _addressed(self, path: str) -> tuple[Source, str]:
-        """The source and the token in the path. Raises `UnknownSource`."""
-        name, _, token = path.removeprefix(PREFIX).partition("/")
+    def _source(self, name: str) -> Source:
+        """Raises `UnknownSource`."""
         if name not in self._sources:
             known = ", ".join(sorted(self._sources))
-            raise UnknownSource(f"There is no source {name[:64]!r}. Known sources: {known}.")
-        return self._sources[name], unquote(token.rstrip("/"))
+            raise UnknownSource(f"There is no source {name[:NAME_CHARS_MAX]!r}. Known sources: {known}.")
+        return self._sources[name]
 
     def _url(self, scope: Scope) -> str:
         query = f"?{scope.query_string}" if scope.query_string else ""
@@ -105,9 +125,27 @@ class SourceHandler:
         return f"{self._public_url or f'{scope.scheme}://{host}'}{scope.path}{query}"
 
 
-def _event(call: Call) -> Event:
-    """Raises `Invalid`, as for any other event."""
+def event_of(translated: Translated) -> Event:
+    """Raises `Invalid`, as for any other event, but not because of the original: it may be kept as text."""
+    call = translated.call
+    written = _encode(call)
+    try:
+        return decode(written)
+    except Malformed:  # a level of nesting more than the body
+        pass
+    except Invalid as exc:
+        if "payload" not in exc.errors:
+            raise
+    call.original = _encode(call.original).decode()
+    call.adapted = {**call.adapted, "original": "a database's JSON does not take it, so it is kept as text"}
     return decode(_encode(call))
+
+
+def _answer(answer: Answer, url: str) -> Response:
+    if not answer.body:
+        return QUEUED if answer.status == QUEUED.status else Response(answer.status, [], b"")
+    kind = ("content-type", answer.content_type) if answer.content_type else JSON
+    return Response(answer.status, [kind], answer.body.replace("{url}", html.escape(url)).encode())
 
 
 def _token_of(scope: Scope) -> str | None:

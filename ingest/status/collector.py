@@ -10,6 +10,7 @@ from ingest.files.locks import FileLock, lock
 from ingest.status.figures import status_of
 from ingest.status.health import Report
 from ingest.status.recent_errors import RecentErrors
+from ingest.status.refused_clients import RefusedClients
 from ingest.status.samples import SAMPLE_SECONDS, History, Sample, sample_of
 from ingest.status.snapshot import Limits, Status
 from ingest.telemetry.multiprocess import MetricFiles
@@ -23,13 +24,21 @@ class StatusSource:
     """One worker records the samples: the holder of a lock. The lock ends with its process."""
 
     def __init__(
-        self, folder: Path, worker_index: int, files: MetricFiles, limits: Limits, report: Callable[[], Report]
+        self,
+        folder: Path,
+        worker_index: int,
+        files: MetricFiles,
+        limits: Limits,
+        report: Callable[[], Report],
+        refused: RefusedClients,
     ) -> None:
         self._folder = folder
         self._files = files
         self._limits = limits
         self._report = report
         self._errors = RecentErrors(folder, worker_index)
+        self._refused = refused
+        self._refused_path = folder / f"{worker_index}.refused"
         self._history = History(folder / "history")
         self._lock_path = folder / "recorder.lock"
         self._lock: FileLock | None = None
@@ -58,6 +67,7 @@ class StatusSource:
         due = time.monotonic()
         while True:
             self._errors.save()
+            self._refused.save(self._refused_path)
             if time.monotonic() >= due and self._is_recorder():
                 due = time.monotonic() + SAMPLE_SECONDS
                 await asyncio.to_thread(self._record)
@@ -81,4 +91,5 @@ class StatusSource:
 
     def _make(self) -> Status:
         now = self._sample()
-        return status_of(self._report(), self._limits, now, self._history.read(now), self._errors.of_all())
+        refused = self._refused.of_all(self._folder, self._refused_path)
+        return status_of(self._report(), self._limits, now, self._history.read(now), self._errors.of_all(), refused)

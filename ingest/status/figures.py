@@ -16,6 +16,7 @@ from ingest.status.snapshot import (
     Point,
     Rates,
     Refusal,
+    RefusedClient,
     Spool,
     Status,
     Workers,
@@ -27,7 +28,12 @@ AWAY_ELSEWHERE = "ok here, but another worker is without it"
 
 
 def status_of(
-    report: Report, limits: Limits, now: Sample, history: Sequence[Sample], errors: Sequence[Error]
+    report: Report,
+    limits: Limits,
+    now: Sample,
+    history: Sequence[Sample],
+    errors: Sequence[Error],
+    refused_clients: Sequence[RefusedClient] = (),
 ) -> Status:
     """`history` is in the order of time, and older than `now`."""
     before = _begin_of_window(now, history)
@@ -57,6 +63,7 @@ def status_of(
         ),
         history=_points([*history, now] if _is_new(now, history) else history),
         refusals=_refusals([*history, now]),
+        refused_clients=list(refused_clients),
         errors=list(errors),
     )
 

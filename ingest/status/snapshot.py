@@ -80,6 +80,22 @@ class Refusal(msgspec.Struct, frozen=True):
     time: float
 
 
+class RefusedClient(msgspec.Struct):
+    """Refusals of one client address with one code, as `status.refused_clients` counts them.
+
+    `resource` is the path without a token. `token` is the name of the client's token, empty if it had none. `fields`
+    are the fields that broke a rule, with the rule.
+    """
+
+    time: float
+    address: str
+    resource: str
+    code: str
+    count: int
+    token: str
+    fields: dict[str, str]
+
+
 class Error(msgspec.Struct, frozen=True):
     """A warning or an error from the log. `time` is Unix time; `worker` is the index of the worker that logged it."""
 
@@ -110,4 +126,5 @@ class Status(msgspec.Struct, frozen=True):
     in_hand: InHand
     history: list[Point]
     refusals: list[Refusal]
+    refused_clients: list[RefusedClient]
     errors: list[Error]

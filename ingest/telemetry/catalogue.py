@@ -60,6 +60,12 @@ class Catalogue:
             "ingest_requests_total", "Requests answered, by endpoint and outcome.", "endpoint", "outcome"
         )
         self.single_queued = self.requests.labels("single", "queued")
+        self.adapted = new.counter(
+            "ingest_events_adapted_total",
+            "Events of telephony servers with a field that was changed, by source and reason.",
+            "client",
+            "reason",
+        )
         self.refused = new.counter(
             "ingest_requests_refused_total",
             "Requests, and items of batches, that were not queued, by the error's code.",

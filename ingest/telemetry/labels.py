@@ -10,6 +10,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 Outcome = Literal["queued", "refused", "unavailable"]
 """The response was 2xx, 4xx or 5xx."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+Adaptation = Literal["unknown", "cut", "clamped", "rounded", "replaced"]
+"""Why a field of a telephony server's call differs from what the server sent (`ingest.sources.values`)."""
+ADAPTATIONS: tuple[Adaptation, ...] = get_args(Adaptation)
 REFUSAL_CODES = (
     "unauthenticated",
     "unknown_client",
@@ -30,6 +33,7 @@ REFUSAL_CODES = (
     "schema",
     "ids_taken",
     "spool_full",
+    "unforeseen",
 )
 """The codes of all errors that refuse a request (`ingest.errors`)."""
 REFUSED_COMMIT_CODES = ("row_refused", "batch_refused", "schema", "store_unavailable", "ids_taken", "store")

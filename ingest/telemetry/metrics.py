@@ -4,13 +4,24 @@ A worker's files carry its worker index (`ingest.files.locks`), not its process 
 one continues its counters. The pipeline observes metrics once a batch. Only rare paths observe them once a request.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from ingest.telemetry.catalogue import Catalogue
 from ingest.telemetry.durable_counters import DurableCounters
-from ingest.telemetry.labels import OUTCOMES, REFUSAL_CODES, REFUSED_COMMIT_CODES, ROUTES, WAYS, Outcome, Way
+from ingest.telemetry.labels import (
+    ADAPTATIONS,
+    OUTCOMES,
+    REFUSAL_CODES,
+    REFUSED_COMMIT_CODES,
+    ROUTES,
+    WAYS,
+    Adaptation,
+    Outcome,
+    Way,
+)
 
 UNKNOWN = -1.0
 """A gauge's value in a worker's files, below all real ones. `ingest.telemetry.multiprocess` hides such a series."""
@@ -37,6 +48,15 @@ class Metrics(Catalogue):
 
     def count_refused(self, code: str) -> None:
         self._refused[code].inc()
+
+    def begin_adapted(self, sources: Iterable[str]) -> None:
+        """Create the series of each source, as of every other label."""
+        for source in sources:
+            for reason in ADAPTATIONS:
+                self.adapted.labels(source, reason)
+
+    def count_adapted(self, source: str, reason: Adaptation) -> None:
+        self.adapted.labels(source, reason).inc()
 
     def _begin_at_zero(self) -> None:
         """Create every label's series at the start: `rate` does not see the first event of a new series."""

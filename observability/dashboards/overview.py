@@ -69,6 +69,9 @@ def _requests(made: Board) -> None:
     codes = rate("ingest_requests_refused_total", "{{code}}", by="code")
     description = "All answers except 200, and items of batches. docs/errors.md says what to do for each code."
     made.add(chart("Refused, by code", "reqps", [codes], description))
+    adapted = rate("ingest_events_adapted_total", "{{client}}: {{reason}}", by="client, reason")
+    description = "Events of telephony servers with a field that was cut, replaced or limited. None is lost."
+    made.add(chart("Adapted, by client and reason", "eps", [adapted], description))
     shares = [Query(f"{UNAVAILABLE} / {REQUESTS}", "5xx"), Query(f"{REFUSED} / {REQUESTS}", "4xx")]
     description = (
         "5xx: the service failed (CallEventsRefusedByService). 4xx: a client is wrong (CallEventsRefusedForClients)."

@@ -77,6 +77,19 @@ def test_refusals_are_shown_by_reason(open_page: OpenPage, url: str, service: Se
     expect(page.locator("#refusals tr", has_text="malformed")).to_be_visible(timeout=SHOWN_MS)
 
 
+def test_client_with_refused_requests_is_shown_with_what_to_do(
+    open_page: OpenPage, url: str, service: ServiceProcess
+) -> None:
+    service.request("POST", f"/in/asterisk/{TOKEN}", b"from_number=2", {})
+    page = open_page(url)
+
+    client = page.locator("#clients tr", has_text="/in/asterisk")
+    expect(client).to_contain_text("127.0.0.1", timeout=SHOWN_MS)
+    expect(client).to_contain_text("call_id: The call id field is required.")
+    expect(client).to_contain_text("Correct the client's configuration.")
+    expect(client).not_to_contain_text(TOKEN)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_is_accessible(open_page: OpenPage, url: str, scheme: str) -> None:
     page = open_page(url, color_scheme=scheme, reduced_motion="reduce")

@@ -11,11 +11,13 @@ import atheris
 
 with atheris.instrument_imports(include=["ingest", "tests.fuzz.oracle"]):
     from tests.fuzz.checks import check_batch, check_event
+    from tests.fuzz.sources import check_source
 
 
 def read(content: bytes) -> None:
     check_event(content)
     check_batch(content)
+    check_source(content)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 class FakeClock:
-    """Both clocks; they stand still but for `advance`."""
+    """All clocks; they stand still but for `advance`."""
 
     def __init__(self) -> None:
         self.us = NOW_US
@@ -52,6 +52,9 @@ class FakeClock:
 
     def now_us(self) -> int:
         return self.us
+
+    def unix_seconds(self) -> float:
+        return self.us / 1e6
 
     def monotonic(self) -> float:
         return self.seconds

@@ -91,6 +91,9 @@ class DirectEvents:
         except IngestError as exc:
             self._refuse(request, exc)
             return
+        except Exception as exc:
+            self._refuse(request, self._admission.unforeseen(exc))
+            return
         if group is not self._group:
             self._group = group
             waiting: Waiting = []

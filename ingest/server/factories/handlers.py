@@ -1,7 +1,5 @@
 """Makes the handlers of events from the settings and the pipeline."""
 
-from collections.abc import Sequence
-
 from ingest.http import batch_handler, event_handler
 from ingest.http.batch_handler import BatchHandler, BatchLimits
 from ingest.http.direct.events import DirectEvents
@@ -11,14 +9,9 @@ from ingest.http.rsgi import Handler
 from ingest.server.application import IngestApplication
 from ingest.server.pipeline import Pipeline
 from ingest.settings import Settings
-from ingest.sources.base import Source
-from ingest.sources.freeswitch import FreeSwitch
 from ingest.sources.handler import SourceHandler
-from ingest.sources.jambonz import Jambonz
-from ingest.sources.plain import Plain
-from ingest.sources.twilio import Twilio
-
-SOURCES: Sequence[Source] = (FreeSwitch(), Jambonz(), Twilio(), *map(Plain, ("kamailio", "opensips", "asterisk")))
+from ingest.sources.making import kept_forms
+from ingest.sources.making import make_sources as make_sources_by_name
 
 
 def make_direct_listener(
@@ -34,13 +27,15 @@ def make_direct_listener(
 
 
 def make_event_handler(settings: Settings, pipeline: Pipeline) -> EventHandler:
-    return EventHandler(pipeline.admission, pipeline.bodies, pipeline.batcher, settings.body_bytes_max)
+    return EventHandler(pipeline.admission, pipeline.bodies, pipeline.batcher, settings.body_bytes_max, settings.zone)
 
 
 def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
     """Return the handlers of events and batches by path."""
     admission, bodies, batcher = pipeline.admission, pipeline.bodies, pipeline.batcher
-    limits = BatchLimits(settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max)
+    limits = BatchLimits(
+        settings.batch_body_bytes_max, settings.batch_items_max, settings.body_bytes_max, settings.zone
+    )
     handlers: dict[str, Handler] = {
         event_handler.PATH: make_event_handler(settings, pipeline),
         batch_handler.PATH: BatchHandler(admission, bodies, batcher, limits),
@@ -50,12 +45,15 @@ def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
 
 
 def make_sources(settings: Settings, pipeline: Pipeline) -> Handler:
+    kept = kept_forms(settings)
+    sources = make_sources_by_name(settings, str(kept) if kept.is_dir() else settings.client_forms)
+    pipeline.metrics.begin_adapted(sources)
     return SourceHandler(
         pipeline.admission,
         pipeline.bodies,
         pipeline.batcher,
-        SOURCES,
-        dict(secret.split("=", 1) for secret in settings.client_secrets),
+        sources,
         settings.public_url,
         settings.body_bytes_max,
+        pipeline.metrics.count_adapted,
     )

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from ingest.errors import Malformed
-from ingest.sources.base import Call, Posted
-from ingest.sources.freeswitch import FreeSwitch
+from ingest.sources.base import Call
+from tests.unit.sources import calls
 from tests.unit.sources.records import JSON, UUID, XML
 
 FORMS = {
@@ -28,8 +28,7 @@ FORMS = {
 
 
 def call_of(body: bytes, query: str = f"uuid={UUID}") -> Call:
-    (call,) = FreeSwitch().calls(Posted("http://localhost/in/freeswitch/t", query, {}, body))
-    return call
+    return calls.call_of("freeswitch", body, query)
 
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
@@ -93,8 +92,7 @@ def test_empty_record_has_unknown_numbers(record: bytes) -> None:
         b"cdr=!",
         b"[]",
         b"{",
-        b"<cdr>",
-        b"<cdr/",
+        b"<cdr",
         b"cdr=%7B",
         b"text",
         b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
@@ -104,3 +102,52 @@ def test_empty_record_has_unknown_numbers(record: bytes) -> None:
 def test_invalid_record_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         call_of(body)
+
+
+@pytest.mark.parametrize("name", ["Ren\xe9e", "\xff", "a\x07b", "line\nbreak", "tab\t"])
+def test_bytes_that_are_no_json_in_utf8_do_not_lose_the_call(name: str) -> None:
+    body = JSON.replace(b'"username":"1000"', b'"username":"' + name.encode("latin-1") + b'"')
+
+    call = call_of(body)
+
+    assert (call.call_id, call.from_number, call.duration) == (UUID, "+15551230001", 40)
+    assert call.adapted == {"original": "it is not valid JSON in UTF-8, and kept as text"}
+    assert isinstance(call.original, str)
+
+
+def test_odd_bytes_of_the_original_stay_readable() -> None:
+    assert r"Ren\xe9e" in call_of(JSON.replace(b"1000", b"Ren\xe9e")).original
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"<1>x</1>",
+        b"<set a=b>x</set a=b>",
+        b"<^^,name>x</^^,name>",
+        b'<sip_full_from>"Ann" <sip:1000@pbx></sip_full_from>',
+        b"<name>a < b && c > d</name>",
+        b"<name>\x07\x00</name>",
+        b"<name>Ren\xe9e</name>",
+        b"<name>&eacute;&#x0;&unknown;</name>",
+        b"</variable>",
+        b"<direction>",
+    ],
+)
+def test_xml_that_is_not_well_formed_keeps_the_call(odd: bytes) -> None:
+    call = call_of(XML.replace(b"<variables>", b"<variables>" + odd))
+
+    assert (call.call_id, call.from_number, call.to_number) == (UUID, "+15551230001", "+15551230002")
+    assert (call.timestamp, call.duration) == ("2025-01-31T13:45:00.000000Z", 40)
+
+
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "utf-16", "x-none", "base64", "idna", "unicode_escape"])
+def test_declared_encoding_of_xml_never_fails(encoding: str) -> None:
+    declared = XML.replace(b"1.0", b'1.0" encoding="' + encoding.encode(), 1)
+
+    assert call_of(declared).call_id is not None
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_byte_order_mark_of_xml(encoding: str) -> None:
+    assert call_of(XML.decode().encode(encoding)).call_id == UUID

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 
-from ingest.errors import IngestError, Overloaded, Rejected, StoreError
+from ingest.errors import IngestError, Overloaded, Rejected, StoreError, Unforeseen
 from ingest.telemetry.labels import REFUSAL_CODES
 from ingest.telemetry.metrics import Metrics
 
@@ -14,7 +14,8 @@ def codes_below(error: type[IngestError]) -> Iterator[str]:
 
 
 def test_every_code_that_refuses_a_request_begins_at_zero(registry: CollectorRegistry, metrics: Metrics) -> None:
-    codes = {code for error in (Rejected, Overloaded, StoreError) for code in codes_below(error)} - {Rejected.code}
+    kinds = (Rejected, Overloaded, StoreError, Unforeseen)
+    codes = {code for error in kinds for code in codes_below(error)} - {Rejected.code}
     assert set(REFUSAL_CODES) == codes
     for code in codes:
         assert registry.get_sample_value("ingest_requests_refused_total", {"code": code}) == 0
