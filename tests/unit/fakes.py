@@ -498,12 +498,13 @@ async def request(
     priority: Callable[[FakeScope, FakeProtocol], Awaitable[None]],
     body: bytes = b"",
     method: str = "POST",
+    path: str = "/",
     **headers: str | None,
 ) -> Answered:
     """Call a handler as Granian does. `_` in names is `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     protocol = FakeProtocol([body])
-    await priority(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method), protocol)
+    await priority(FakeScope(FakeHeaders({"content-length": str(len(body)), **named}), method, path), protocol)
     assert protocol.answered
     return protocol.answered
 

@@ -8,12 +8,9 @@ import pytest
 
 from ingest.auth.tokens import CONFIGURED
 from ingest.errors import StoreUnavailable
-from ingest.events.event import Event
 from ingest.http.admission import Admission
-from ingest.http.body_reader import BodyReader
 from ingest.http.event_handler import EventHandler
 from ingest.pipeline.batcher import Batcher
-from ingest.pipeline.outcomes import Failures
 from tests.unit.conftest import BODY_BYTES_MAX, QUEUE_EVENTS_MAX, TOKEN, Sample
 from tests.unit.fakes import Answered, FakeDispatcher, FakeStore, request, until
 from tests.unit.making import body, call_ids, event
@@ -149,27 +146,6 @@ async def test_log_names_path_token_and_broken_rules_but_no_values(
     }
     assert "JSON" in refused[1]["fields"]["body"]
     assert "12345" not in str(refused)
-
-
-class Broken(Batcher):
-    """A batcher with a programming error."""
-
-    def __init__(self) -> None:
-        """It has no parts."""
-
-    def submit(self, event: Event, single: int = 0) -> "asyncio.Future[Failures | None]":
-        raise ZeroDivisionError
-
-
-async def test_exception_that_nobody_foresees_is_logged_counted_and_answered(
-    admission: Admission, bodies: BodyReader, sample: Sample, caplog: pytest.LogCaptureFixture
-) -> None:
-    answered = await post(EventHandler(admission, bodies, Broken(), BODY_BYTES_MAX), body())
-
-    assert answered.status == 500
-    assert message_of(answered) == "The service failed on this request. The event was not acknowledged; retry."
-    assert sample("ingest_requests_refused_total", code="unforeseen") == 1
-    assert any(record.exc_info for record in caplog.records)
 
 
 async def test_event_that_the_database_refuses_is_invalid_and_its_neighbors_are_stored(
