@@ -62,12 +62,17 @@ def _astuple(fields: Any) -> tuple[Paths, ...]:
 
 def _finder(paths: Paths, percent_encoded: bool) -> Find:
     finders = [_at(path) for path in ([paths] if isinstance(paths, str) else paths) if path]
+    if not finders:
+        return lambda fields, posted: None
 
     def find(fields: Mapping[str, Any], posted: Posted) -> Any:
         for at in finders:
             found = at(fields, posted)
-            if found not in (None, "") and not isinstance(found, dict | list):
-                return unquote(found) if percent_encoded and isinstance(found, str) else found
+            if type(found) is str:
+                if found:
+                    return unquote(found) if percent_encoded and "%" in found else found
+            elif found is not None and not isinstance(found, dict | list):
+                return found
         return None
 
     return find

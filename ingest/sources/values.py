@@ -35,6 +35,8 @@ class Adapter:
 
     def text(self, field: str, value: Any) -> str | None:
         """Return the value of a text field, or None if it has none. Strings and numbers have a text."""
+        if type(value) is str and value.isascii() and (text := value.strip()) and len(text) <= LENGTHS_MAX[field]:
+            return text  # nearly all values
         if isinstance(value, float) and not math.isfinite(value):
             return None
         if not isinstance(value, str | int | float) or isinstance(value, bool):

@@ -55,12 +55,12 @@ def check_batch(body: bytes) -> None:
         _check_unsplit(body, exc)
         return
     assert 0 < len(items) <= ITEMS_MAX
-    body = without_mark(body)
-    if body.strip(JSON_BLANKS).startswith(b"["):
+    plain = without_mark(body)
+    if plain.strip(JSON_BLANKS).startswith(b"["):
         with contextlib.suppress(UnicodeDecodeError):  # the item with these bytes is refused later
-            assert parsed(b"[" + b",".join(items) + b"]") == parsed(body)
+            assert parsed(b"[" + b",".join(items) + b"]") == parsed(plain)
     else:
-        assert items == _lines(body)
+        assert items == _lines(plain)
     for item in items[:FEW_ITEMS]:
         check_event(item)
     if len(items) > FEW_ITEMS:
