@@ -5,6 +5,7 @@
 --   invalid      the events have a timestamp that is none
 --   pause=MS     a connection pauses before its next request: MS on average, evenly spread
 --   ids          each request has its own X-Request-Id, as behind a proxy that adds one
+--   mapped       the requests go to /in/kamailio, whose form maps them
 --   batch=ITEMS  each request carries ITEMS events as lines; its body is one of a few that are made at the start
 -- The script prints one line of JSON at the end; bench/harness/wrk.py reads it.
 
@@ -48,12 +49,12 @@ local function batch_of(token, items)
     .. "\r\nContent-Type: application/x-ndjson\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
 
-local function kind_of(token, event_type, more, connection, time)
+local function kind_of(token, path, event_type, more, connection, time)
   local before = '{"call_id": "'
   local after = '@pbx.example.com", "from_number": "+15551230001", "to_number": "+15551230002", "event_type": "'
     .. event_type .. '", "timestamp": "' .. time .. '"' .. more .. '}'
   local length = #before + digits + #after
-  local line = "POST /api/call-events HTTP/1.1\r\n"
+  local line = "POST " .. path .. " HTTP/1.1\r\n"
   local head = "Host: localhost\r\nX-API-TOKEN: " .. token
     .. connection .. "\r\nContent-Type: application/json\r\nContent-Length: " .. length .. "\r\n\r\n"
   return { line .. head .. before, after, line = line, rest = head .. before, before = before, after = after }
@@ -66,10 +67,11 @@ function init(args)
     wanted[name] = tonumber(value) or true
   end
   local connection = wanted.close and "\r\nConnection: close" or ""
+  local path = wanted.mapped and "/in/kamailio" or "/api/call-events"
   local time = wanted.invalid and "yesterday at noon.." or "2025-01-31T13:45:00Z"
-  kinds[0] = kind_of(args[1], "call_started", "", connection, time)
-  kinds[1] = kind_of(args[1], "call_answered", "", connection, time)
-  kinds[2] = kind_of(args[1], "call_ended", ', "duration": 42', connection, time)
+  kinds[0] = kind_of(args[1], path, "call_started", "", connection, time)
+  kinds[1] = kind_of(args[1], path, "call_answered", "", connection, time)
+  kinds[2] = kind_of(args[1], path, "call_ended", ', "duration": 42', connection, time)
   for at = 1, wanted.batch and BATCHES or 0 do
     batches[at] = batch_of(args[1], wanted.batch)
   end

@@ -28,13 +28,15 @@ class Load(msgspec.Struct, frozen=True):
     """The events have a timestamp that is none. The service answers 422."""
     own_ids: bool = False
     """Each request has an id of its own in its head. Otherwise all heads of the same length are the same."""
+    mapped: bool = False
+    """The requests go to `/in/kamailio`, whose form maps them."""
     batch_items: int = 0
     """Events in each request, which is then a batch; 0 for single events."""
 
     def words(self) -> list[str]:
         """Return the script's arguments after the token."""
         wanted = {"close": self.one_shot, "random": self.random_calls, "invalid": self.invalid}
-        wanted["ids"] = self.own_ids
+        wanted |= {"ids": self.own_ids, "mapped": self.mapped}
         wanted[f"pause={self.pause_ms}"] = self.pause_ms > 0
         wanted[f"batch={self.batch_items}"] = self.batch_items > 0
         return [word for word, is_wanted in wanted.items() if is_wanted]
