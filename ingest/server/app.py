@@ -13,6 +13,7 @@ from ingest.auth.rate_limit import SharedRateLimits
 from ingest.clock import unix_us
 from ingest.files.locks import WorkerIndex, take_worker_index
 from ingest.http.routes import add_probes, add_routes
+from ingest.http.rsgi import Handler
 from ingest.server.application import IngestApplication
 from ingest.server.factories.broker import make_publisher, make_shared_target
 from ingest.server.factories.handlers import make_direct_listener, make_handlers, make_sources
@@ -92,11 +93,12 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     background = _background(settings, worker_index.number, pipeline, status)
     worker = Worker(pipeline, background, unix_us, settings.drain_timeout_seconds)
     handlers, sources = make_handlers(settings, pipeline), make_sources(settings, pipeline)
+    handle_source: Handler = sources
     if tracing:
         handlers = {path: tracing.handler(handler) for path, handler in handlers.items()}
-        sources = tracing.handler(sources)
-    application = IngestApplication(handlers, sources, pipeline.health, settings.drain_delay_seconds)
-    direct = make_direct_listener(settings, pipeline, application, fast=tracing is None)
+        handle_source = tracing.handler(sources)
+    application = IngestApplication(handlers, handle_source, pipeline.health, settings.drain_delay_seconds)
+    direct = make_direct_listener(settings, pipeline, application, None if tracing else sources)
     application.direct = direct
     count = metrics.background_failures.labels("admin").inc
     admin = _add_pages(application, settings, pipeline.health, files, status, count)

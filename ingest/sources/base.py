@@ -1,11 +1,17 @@
 """The types between a source's handler and its form: the request as posted, and the call that it reports."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from ingest.telemetry.labels import Adaptation
+
+
+class HeaderValues(Protocol):
+    """The values of headers by name, in lower case."""
+
+    def get(self, name: str, default: Any = None, /) -> Any: ...
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -13,7 +19,7 @@ class Posted(msgspec.Struct, frozen=True):
 
     url: str
     query: str
-    headers: Mapping[str, str]
+    headers: HeaderValues
     body: bytes
 
 

@@ -1,5 +1,6 @@
 """`POST /in/<source>[/<token>]`: translates what a telephony server posts into an event, and queues it."""
 
+import asyncio
 import base64
 import binascii
 import html
@@ -17,7 +18,7 @@ from ingest.http.body_reader import BodyReader
 from ingest.http.responses import JSON, QUEUED, Response
 from ingest.http.rsgi import Headers, HttpProtocol, Scope
 from ingest.pipeline.batcher import Batcher
-from ingest.pipeline.outcomes import failure_of
+from ingest.pipeline.outcomes import Failures, failure_of
 from ingest.sources.base import Posted, Translated
 from ingest.sources.bodies import query_value
 from ingest.sources.form import Answer, Form
@@ -60,69 +61,110 @@ class SourceHandler:
         count_adapted: CountAdapted,
     ) -> None:
         """`public_url` is the URL at which sources reach this service if a proxy stands before it, else empty."""
-        self._admission = admission
-        self._bodies = bodies
-        self._batcher = batcher
-        self._sources = sources
+        self.admission = admission
+        self.bodies = bodies
+        self.batcher = batcher
+        self.sources = sources
+        self.count_adapted = count_adapted
         self._public_url = public_url.rstrip("/")
         self._body_bytes_max = body_bytes_max
-        self._count_adapted = count_adapted
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
-        admission = self._admission
-        name, _, token = scope.path.removeprefix(PREFIX).partition("/")
-        given = unquote(token.rstrip("/")) or _token_of(scope)
+        delivery = self.deliver(scope)
         try:
-            response = await self._accept(name, given, scope, protocol)
-            admission.count_response("client", response.status)
+            headers, _ = delivery.admit()
+            event, group = delivery.submit(await self.bodies.read(protocol, headers, self._body_bytes_max))
+            if failure := await failure_of(event, await group):
+                raise failure
+            response = delivery.accepted()
         except Exception as exc:
-            error = exc if isinstance(exc, IngestError) else admission.unforeseen(exc)
-            known = name if name in self._sources else "?"  # it may be a token
-            response = await admission.refuse(error, "client", scope, (PREFIX + known, given))
-            if isinstance(exc, Unauthenticated):
-                response = response.having(CHALLENGE)
+            error = exc if isinstance(exc, IngestError) else self.admission.unforeseen(exc)
+            response = delivery.refused(error)
+            if self.admission.delays(error):
+                await self.admission.delay()
         response.send(protocol)
 
-    async def _accept(self, name: str, token: str | None, scope: Scope, protocol: HttpProtocol) -> Response:
-        admission = self._admission
-        source = self._source(name)
-        headers, client = admission.admit(scope, token)
-        body = await self._bodies.read(protocol, headers, self._body_bytes_max)
-        posted = Posted(self._url(scope), scope.query_string, dict(headers.items()), body)
-        if source.verifier and not source.verifier.is_signed(posted):
-            raise Unauthenticated("The signature is missing or wrong.")
-        translated = source.mapper.translate(posted)
-        event = event_of(translated)
-        if client.bucket:
-            client.bucket.take(1)
-        event.key = self._key(source.form, posted, event, translated, client)
-        event.headers = admission.propagate_trace_context(headers, client.message_headers)
-        if failure := await failure_of(event, await self._batcher.submit(event)):
-            raise failure
-        client.events += 1
-        for reason in translated.reasons:
-            self._count_adapted(source.name, reason)
-        return _answer(source.form.answer, posted.url)
+    def deliver(self, scope: Scope) -> "Delivery":
+        """Begin a request, whose body has not come."""
+        return Delivery(self, scope)
 
-    def _key(self, form: Form, posted: Posted, event: Event, translated: Translated, client: Client) -> bytes | None:
-        """Return the key of the request or of the event. Neither depends on what the service made up."""
-        keys, body = self._admission.keys, posted.body
-        name = next((name for name in (KEY_HEADER, *form.key_headers) if name in posted.headers), None)
-        if name:
-            return keys.of(event, keys.given(posted.headers[name], client.name), content=body)
-        return keys.of(event, None) if translated.has_time else keys.of_record(event, body)
-
-    def _source(self, name: str) -> Source:
-        """Raises `UnknownSource`."""
-        if name not in self._sources:
-            known = ", ".join(sorted(self._sources))
-            raise UnknownSource(f"There is no source {name[:NAME_CHARS_MAX]!r}. Known sources: {known}.")
-        return self._sources[name]
-
-    def _url(self, scope: Scope) -> str:
+    def url_of(self, scope: Scope) -> str:
         query = f"?{scope.query_string}" if scope.query_string else ""
         host = scope.authority or scope.headers.get("host", "")
         return f"{self._public_url or f'{scope.scheme}://{host}'}{scope.path}{query}"
+
+
+class Delivery:
+    """One request of a source: `admit`, then `submit`, then one of `accepted` and `refused`."""
+
+    def __init__(self, handler: SourceHandler, scope: Scope) -> None:
+        self._handler = handler
+        self._scope = scope
+        self._name, _, token = scope.path.removeprefix(PREFIX).partition("/")
+        self._token = unquote(token.rstrip("/")) or _token_of(scope)
+        self._source = handler.sources.get(self._name)
+        self._translated: Translated | None = None
+        self._url = ""
+
+    @property
+    def repeats_its_head(self) -> bool:
+        """Return True if the next request of this source may have the same head."""
+        form = self._source and self._source.form
+        return bool(form and not (self._scope.query_string or form.signature or form.key_headers))
+
+    def admit(self) -> tuple[Headers, Client]:
+        """Check the head of the request. Raises `Rejected` or `Draining`."""
+        if self._source is None:
+            known = ", ".join(sorted(self._handler.sources))
+            raise UnknownSource(f"There is no source {self._name[:NAME_CHARS_MAX]!r}. Known sources: {known}.")
+        self._headers, self._client = self._handler.admission.admit(self._scope, self._token)
+        return self._headers, self._client
+
+    def submit(self, body: bytes) -> "tuple[Event, asyncio.Future[Failures | None]]":
+        """Translate and queue the event. Return it with the outcome of its group (`EventQueue.submit`).
+
+        Raises `Rejected`, `Overloaded` and `StoreUnavailable`.
+        """
+        handler, headers, client, source = self._handler, self._headers, self._client, self._source
+        assert source, "it was admitted"  # noqa: S101 - a programming error
+        self._url = handler.url_of(self._scope)
+        posted = Posted(self._url, self._scope.query_string, headers, body)
+        if source.verifier and not source.verifier.is_signed(posted):
+            raise Unauthenticated("The signature is missing or wrong.")
+        self._translated = translated = source.mapper.translate(posted)
+        event = event_of(translated)
+        if client.bucket:
+            client.bucket.take(1)
+        event.key = self._key(source.form, body, event, translated)
+        event.headers = handler.admission.propagate_trace_context(headers, client.message_headers)
+        return event, handler.batcher.submit(event)
+
+    def accepted(self) -> Response:
+        """Count the event, which is durable, and return the response that the source expects."""
+        assert self._source, "it was admitted"  # noqa: S101 - a programming error
+        assert self._translated, "it was submitted"  # noqa: S101 - likewise
+        self._client.events += 1
+        for reason in self._translated.reasons:
+            self._handler.count_adapted(self._name, reason)
+        response = _answer(self._source.form.answer, self._url)
+        self._handler.admission.count_response("client", response.status)
+        return response
+
+    def refused(self, error: IngestError) -> Response:
+        """Count and log the refusal, and return its response."""
+        known = self._name if self._source else "?"  # it may be a token
+        response = self._handler.admission.refusal(error, "client", self._scope, (PREFIX + known, self._token))
+        return response.having(CHALLENGE) if isinstance(error, Unauthenticated) else response
+
+    def _key(self, form: Form, body: bytes, event: Event, translated: Translated) -> bytes | None:
+        """Return the key of the request or of the event. Neither depends on what the service made up."""
+        keys, headers = self._handler.admission.keys, self._headers
+        name = next((name for name in (KEY_HEADER, *form.key_headers) if name in headers), None)
+        if name:
+            return keys.of(event, keys.given(headers.get(name), self._client.name), content=body)
+        if not keys.natural:
+            return None
+        return keys.of(event, None) if translated.has_time else keys.of_record(event, body)
 
 
 def event_of(translated: Translated) -> Event:

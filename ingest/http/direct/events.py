@@ -1,13 +1,14 @@
 """The fast path of the direct listener: events without a task or a future of their own.
 
 The head of a request is admitted before its body is received. One callback answers all events of a committed group.
+Requests of telephony servers (`/in/…`) take this path too; a `Delivery` knows what is different for them.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ingest.auth.authenticator import Client
 from ingest.errors import BodyTimeout, BodyTooLarge, IngestError, Malformed, StoreError
@@ -15,44 +16,57 @@ from ingest.events.event import Event
 from ingest.http.admission import Admission
 from ingest.http.body_reader import CUT_OFF
 from ingest.http.direct.head import announced_bytes
-from ingest.http.direct.request import Request
+from ingest.http.direct.request import Delivery, Request
 from ingest.http.event_handler import PATH, EventHandler
 from ingest.http.responses import QUEUED, Response
+from ingest.http.rsgi import Scope
 from ingest.pipeline.outcomes import Failures, Undecided
 
 log = logging.getLogger("ingest.requests")
 
 TARGETS = frozenset({PATH.encode(), PATH.encode() + b"/"})
+SOURCES = b"/in/"
+
+Group = asyncio.Future[Failures | None]
+
+
+class Sources(Protocol):
+    """Begins the requests of telephony servers (`ingest.sources.handler`)."""
+
+    def deliver(self, scope: Scope) -> Delivery: ...
+
 
 Waiting = list[tuple[Request, Event, Client]]
 
 
 class DirectEvents:
-    """Handles `POST /api/call-events` as `EventHandler` does."""
+    """Handles `POST /api/call-events` as `EventHandler` does, and `POST /in/…` if there are `sources`."""
 
-    def __init__(self, handler: EventHandler, admission: Admission, body_bytes_max: int) -> None:
+    def __init__(
+        self, handler: EventHandler, admission: Admission, body_bytes_max: int, sources: Sources | None = None
+    ) -> None:
         self._handler = handler
+        self._sources = sources
         self._admission = admission
         self._body_bytes_max = body_bytes_max
-        self._group: asyncio.Future[Failures | None] | None = None
+        self._group: Group | None = None
         self._waiting: Waiting = []
         """Requests of the newest group."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def takes(self, request: Request) -> bool:
         """Return True if this path handles the request. An encoded body needs a task, and may need a thread."""
-        return request.target in TARGETS and request.method == "POST" and "content-encoding" not in request.headers
+        if request.method != "POST" or "content-encoding" in request.headers:
+            return False
+        return request.target in TARGETS or (self._sources is not None and request.target.startswith(SOURCES))
 
-    def begin(self, request: Request) -> None:
-        """Admit the request by its head, or refuse it."""
-        try:
-            _, client = self._admission.admit(request)
-            self._check_length(announced_bytes(request.headers))
-        except IngestError as exc:
-            self._refuse(request, exc)
-            return
-        request.admitted = client
-        request.proceed()
+    def begin(self, request: Request) -> bool:
+        """Admit the request by its head, or refuse it. Return True if further requests may have the same head."""
+        client = self._admit(request, announced_bytes(request.headers))
+        if client:
+            request.admitted = client
+            request.proceed()
+        return request.delivery is None or request.delivery.repeats_its_head
 
     def receive(self, request: Request, part: bytes) -> None:
         request.chunks.append(part)
@@ -69,13 +83,8 @@ class DirectEvents:
 
     def take_whole(self, request: Request, body: bytes) -> None:
         """Admit and submit an event that was received at once."""
-        try:
-            _, client = self._admission.admit(request)
-            self._check_length(len(body))
-        except IngestError as exc:
-            self._refuse(request, exc)
-            return
-        self._submit(request, client, body)
+        if client := self._admit(request, len(body)):
+            self._submit(request, client, body)
 
     def cut(self, request: Request, malformed: str | None) -> None:
         """The client ended the body early, or it is `malformed` for this reason."""
@@ -84,10 +93,27 @@ class DirectEvents:
     def late(self, request: Request) -> None:
         self._refuse(request, BodyTimeout())
 
+    def _admit(self, request: Request, size: int) -> Client | None:
+        """Return the client of a request whose body has this size. None if the request is refused."""
+        try:
+            if request.target in TARGETS:
+                _, client = self._admission.admit(request)
+            else:
+                assert self._sources, "it takes no others"  # noqa: S101 - a programming error
+                request.delivery = self._sources.deliver(request)
+                _, client = request.delivery.admit()
+            if size > self._body_bytes_max:
+                raise BodyTooLarge(f"The body has {size} bytes; the limit is {self._body_bytes_max}.")
+        except IngestError as exc:
+            self._refuse(request, exc)
+            return None
+        return client
+
     def _submit(self, request: Request, client: Client, body: bytes) -> None:
         """Queue the event. Its response follows with those of its group."""
+        delivery = request.delivery
         try:
-            event, group = self._handler.submit(request.headers, client, body)
+            event, group = delivery.submit(body) if delivery else self._handler.submit(request.headers, client, body)
         except IngestError as exc:
             self._refuse(request, exc)
             return
@@ -101,12 +127,7 @@ class DirectEvents:
             group.add_done_callback(lambda done: self._answer(done, waiting))
         self._waiting.append((request, event, client))
 
-    def _check_length(self, size: int) -> None:
-        """Raise `BodyTooLarge` if a body of this size is too long."""
-        if size > self._body_bytes_max:
-            raise BodyTooLarge(f"The body has {size} bytes; the limit is {self._body_bytes_max}.")
-
-    def _answer(self, group: "asyncio.Future[Failures | None]", waiting: Waiting) -> None:
+    def _answer(self, group: Group, waiting: Waiting) -> None:
         if group is self._group:
             self._group = None
         if group.cancelled():
@@ -115,8 +136,11 @@ class DirectEvents:
         for request, event, client in waiting:
             try:
                 if not failures:
-                    client.events += 1
-                    request.respond(QUEUED)
+                    if request.delivery:
+                        request.respond(request.delivery.accepted())
+                    else:
+                        client.events += 1
+                        request.respond(QUEUED)
                     continue
                 failure = failures.get(id(event))
                 if isinstance(failure, Undecided):
@@ -137,13 +161,17 @@ class DirectEvents:
         if failure:
             self._refuse(request, failure)
             return
+        if request.delivery:
+            request.respond(request.delivery.accepted())
+            return
         self._admission.count_response("single", 200)
         client.events += 1
         request.respond(QUEUED)
 
     def _refuse(self, request: Request, error: IngestError) -> None:
         request.admitted = None
-        response = self._admission.refusal(error, "single", request)
+        delivery = request.delivery
+        response = delivery.refused(error) if delivery else self._admission.refusal(error, "single", request)
         if self._admission.delays(error):
             self._admission.after_delay(partial(respond, request, response))
         else:  # in the next turn, together with others: a send that wakes up a client costs three times as much

@@ -5,9 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from ingest.auth import authenticator
+from ingest.errors import IngestError
+from ingest.events.event import Event
 from ingest.http.direct.body import RequestBody
 from ingest.http.direct.head import RequestHeaders, split_target
 from ingest.http.responses import Header, Response
+from ingest.http.rsgi import Headers
+from ingest.pipeline.outcomes import Failures
 
 
 class Responses(Protocol):
@@ -37,6 +41,17 @@ class Client(Protocol):
     async def writable(self) -> None: ...
 
 
+class Delivery(Protocol):
+    """A request of a telephony server: `admit`, then `submit`, then one of `accepted` and `refused`."""
+
+    @property
+    def repeats_its_head(self) -> bool: ...
+    def admit(self) -> tuple[Headers, authenticator.Client]: ...
+    def submit(self, body: bytes) -> "tuple[Event, asyncio.Future[Failures | None]]": ...
+    def accepted(self) -> Response: ...
+    def refused(self, error: IngestError) -> Response: ...
+
+
 class Request:
     """The connection sets what it receives; the handler reads that and responds once."""
 
@@ -53,6 +68,8 @@ class Request:
     """The handler has responded."""
     admitted: authenticator.Client | None = None
     """The client of an event whose body is being received."""
+    delivery: Delivery | None = None
+    """What is different for a telephony server's event."""
     response: Response | None = None
     """A response that waits for those of earlier requests."""
     stream: "ResponseStream | None" = None

@@ -34,10 +34,9 @@ class Shared:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, request: Request) -> bool:
-        """Handle a request, whose head is complete. Return True if it is an event, for which a known head is enough."""
+        """Handle a request, whose head is complete. Return True if it is an event whose head may come again."""
         if self._fast and self.events.takes(request):
-            self.events.begin(request)
-            return True
+            return self.events.begin(request)
         task = asyncio.get_running_loop().create_task(self._handle(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

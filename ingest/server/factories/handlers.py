@@ -2,7 +2,7 @@
 
 from ingest.http import batch_handler, event_handler
 from ingest.http.batch_handler import BatchHandler, BatchLimits
-from ingest.http.direct.events import DirectEvents
+from ingest.http.direct.events import DirectEvents, Sources
 from ingest.http.direct.listener import DirectListener, ListenerLimits
 from ingest.http.event_handler import EventHandler
 from ingest.http.rsgi import Handler
@@ -15,14 +15,14 @@ from ingest.sources.making import make_sources as make_sources_by_name
 
 
 def make_direct_listener(
-    settings: Settings, pipeline: Pipeline, application: IngestApplication, *, fast: bool
+    settings: Settings, pipeline: Pipeline, application: IngestApplication, sources: Sources | None
 ) -> DirectListener | None:
-    """Return None if Granian listens. `fast` events have no task of their own; tracing needs one."""
+    """Return None if Granian listens. Events have no task of their own, unless `sources` is None: tracing needs one."""
     if not settings.listens_directly:
         return None
     handler = make_event_handler(settings, pipeline)
-    events = DirectEvents(handler, pipeline.admission, settings.body_bytes_max)
-    bounds = ListenerLimits(settings.connections_max, settings.body_timeout_seconds, fast)
+    events = DirectEvents(handler, pipeline.admission, settings.body_bytes_max, sources)
+    bounds = ListenerLimits(settings.connections_max, settings.body_timeout_seconds, fast=sources is not None)
     return DirectListener(application.__rsgi__, events, bounds, pipeline.metrics)
 
 
@@ -44,7 +44,7 @@ def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
     return handlers | {f"{path}/": handler for path, handler in handlers.items()}
 
 
-def make_sources(settings: Settings, pipeline: Pipeline) -> Handler:
+def make_sources(settings: Settings, pipeline: Pipeline) -> SourceHandler:
     kept = kept_forms(settings)
     sources = make_sources_by_name(settings, str(kept) if kept.is_dir() else settings.client_forms)
     pipeline.metrics.begin_adapted(sources)
