@@ -104,7 +104,6 @@ class Delivery:
         self._token = unquote(token.rstrip("/")) or _token_of(scope)
         self._source = handler.sources.get(self._name)
         self._translated: Translated | None = None
-        self._url = ""
 
     @property
     def repeats_its_head(self) -> bool:
@@ -127,8 +126,8 @@ class Delivery:
         """
         handler, headers, client, source = self._handler, self._headers, self._client, self._source
         assert source, "it was admitted"  # noqa: S101 - a programming error
-        self._url = handler.url_of(self._scope)
-        posted = Posted(self._url, self._scope.query_string, headers, body)
+        url = handler.url_of(self._scope) if source.verifier else ""  # no other part needs it
+        posted = Posted(url, self._scope.query_string, headers, body)
         if source.verifier and not source.verifier.is_signed(posted):
             raise Unauthenticated("The signature is missing or wrong.")
         self._translated = translated = source.mapper.translate(posted)
@@ -146,7 +145,7 @@ class Delivery:
         self._client.events += 1
         for reason in self._translated.reasons:
             self._handler.count_adapted(self._name, reason)
-        response = _answer(self._source.form.answer, self._url)
+        response = self._answer(self._source.form.answer)
         self._handler.admission.count_response("client", response.status)
         return response
 
@@ -155,6 +154,13 @@ class Delivery:
         known = self._name if self._source else "?"  # it may be a token
         response = self._handler.admission.refusal(error, "client", self._scope, (PREFIX + known, self._token))
         return response.having(CHALLENGE) if isinstance(error, Unauthenticated) else response
+
+    def _answer(self, answer: Answer) -> Response:
+        if not answer.body:
+            return QUEUED if answer.status == QUEUED.status else Response(answer.status, [], b"")
+        kind = ("content-type", answer.content_type) if answer.content_type else JSON
+        url = html.escape(self._handler.url_of(self._scope))
+        return Response(answer.status, [kind], answer.body.replace("{url}", url).encode())
 
     def _key(self, form: Form, body: bytes, event: Event, translated: Translated) -> bytes | None:
         """Return the key of the request or of the event. Neither depends on what the service made up."""
@@ -181,13 +187,6 @@ def event_of(translated: Translated) -> Event:
     call.original = _encode(call.original).decode()
     call.adapted = {**call.adapted, "original": "a database's JSON does not take it, so it is kept as text"}
     return decode(_encode(call))
-
-
-def _answer(answer: Answer, url: str) -> Response:
-    if not answer.body:
-        return QUEUED if answer.status == QUEUED.status else Response(answer.status, [], b"")
-    kind = ("content-type", answer.content_type) if answer.content_type else JSON
-    return Response(answer.status, [kind], answer.body.replace("{url}", html.escape(url)).encode())
 
 
 def _token_of(scope: Scope) -> str | None:
