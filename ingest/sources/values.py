@@ -27,6 +27,9 @@ _UNITS = {"unix": 1, "unix_ms": 1_000, "unix_us": 1_000_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+UNCHANGED: frozenset[Adaptation] = frozenset()
+
+
 class Adapter:
     """Collects what it changed: for each field of the event, the reason and a sentence."""
 
@@ -94,7 +97,7 @@ class Adapter:
         self._changed("original", "replaced", reason)
 
     def reasons(self) -> frozenset[Adaptation]:
-        return frozenset(reason for reason, _ in self.changes.values())
+        return frozenset(reason for reason, _ in self.changes.values()) if self.changes else UNCHANGED
 
     def told(self) -> dict[str, str]:
         return {field: sentence for field, (_, sentence) in self.changes.items()}
