@@ -69,7 +69,7 @@ class Request:
     admitted: authenticator.Client | None = None
     """The client of an event whose body is being received."""
     delivery: Delivery | None = None
-    """What is different for a telephony server's event."""
+    """Set if the event comes from a telephony server."""
     response: Response | None = None
     """A response that waits for those of earlier requests."""
     stream: "ResponseStream | None" = None
