@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 from math import inf
 from typing import cast
 
@@ -171,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     # Addresses
 
-    @property
+    @cached_property
     def client_address(self) -> str:
         return self._address("peername")
 
