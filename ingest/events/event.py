@@ -54,16 +54,16 @@ def decode(body: bytes, zone: tzinfo | None = None) -> Event:
         if zone:
             body = write_offset(body, zone)
         event = explain(body)
-        _check_payload(body)
+        check_payload(body)
     if event.event_type == CALL_ENDED and event.duration is None:
         raise Invalid({"duration": ["The duration field is required when event type is call_ended."]})
     if body.count(b":") > _COLONS + (event.duration is not None) or _BACKSLASH in body:
-        _check_payload(body)
+        check_payload(body)
     return Event(event.call_id, event.event_type, body)
 
 
-def _check_payload(body: bytes) -> None:
-    """Check for JSON that only fields unknown to the service can hold."""
+def check_payload(body: bytes) -> None:
+    """Check for JSON that only fields unknown to the service can hold. Raises `Malformed` or `Invalid`."""
     if (body.rfind(b"{") > 0 or _BRACKET in body) and is_too_deep(body):
         raise Malformed(TOO_DEEP)
     if (BIG_E in body or EXPONENT(body) or len(body) > LONG_DIGITS) and (wrong := problem(body)):

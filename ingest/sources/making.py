@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ingest.errors import SettingsError
 from ingest.settings import Settings
+from ingest.sources.flat import flat_mapper
 from ingest.sources.form import SUFFIX, Form, all_forms
 from ingest.sources.handler import Source
 from ingest.sources.mapping import Mapper
@@ -49,4 +50,4 @@ def make_source(name: str, form: Form, settings: Settings, secret: str | None = 
     except ValueError as exc:
         raise SettingsError(f"The form {name}: {exc}.") from exc
     verifier = Verifier(form.signature, secret) if form.signature and secret else None
-    return Source(name, form, mapper, verifier)
+    return Source(name, form, mapper, flat_mapper(name, form), verifier)
