@@ -1,12 +1,12 @@
 #!/bin/sh
 # Create a chroot with MySQL 9 and RabbitMQ 4 of Debian's unstable suite, for the tests.
 #
-#   sid-servers.sh
+#   sid-servers.sh [PACKAGE...]
 #
 # Prints the chroot's folder: ${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/call-events-tests}/sid
-# (0.9 GB, about a minute). If the folder exists, the script does nothing; remove the folder
-# to get newer servers. Needs root. Unstable changes daily. If it cannot be installed, the
-# script prints "the MySQL 9 leg cannot run: REASON" and exits with 1.
+# (0.9 GB, about a minute). Named packages are installed as well. If the folder exists and has
+# the packages, the script does nothing; remove the folder to get newer servers. Needs root. Unstable changes daily. If it cannot be installed, the
+# script prints "Debian unstable cannot be used: REASON" and exits with 1.
 #
 # The script works in its own mount and process namespaces. Its mounts, and processes that a
 # package starts, end with it, so nothing needs to be undone.
@@ -20,7 +20,7 @@ building=$cache/sid.tmp
 log=$cache/sid.log
 
 fail() {
-    echo "the MySQL 9 leg cannot run: $1" >&2
+    echo "Debian unstable cannot be used: $1" >&2
     exit 1
 }
 
@@ -52,27 +52,60 @@ in_chroot() {
         DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} "$@"
 }
 
-# This runs inside the namespaces. All output goes to the log.
+install_packages() {
+    in_chroot apt-get -q update
+    in_chroot apt-get -q -y install --no-install-recommends "$@"
+    in_chroot apt-get clean
+    rm -rf "$building"/var/lib/apt/lists/*
+    in_chroot dpkg-query -W "$@"
+}
+
+# The two steps below run inside the namespaces. All output goes to the log.
 build() {
     use_proxy_of_apt
     debootstrap --variant=minbase sid "$building" "$1"
     prepare_chroot
-    in_chroot apt-get -q update
-    in_chroot apt-get -q -y install --no-install-recommends \
-        mysql-server-core mysql-client-core rabbitmq-server
-    in_chroot apt-get clean
-    rm -rf "$building"/var/lib/apt/lists/*
+    install_packages mysql-server-core mysql-client-core rabbitmq-server
     in_chroot mysqld --version
-    in_chroot dpkg-query -W mysql-server-core rabbitmq-server erlang-base
 }
 
-if [ "${1:-}" = --build ]; then
-    build "$2"
-    exit
-fi
+# An earlier run that was killed may have left packages half installed.
+add() {
+    use_proxy_of_apt
+    building=$root
+    prepare_chroot
+    in_chroot dpkg --configure -a
+    install_packages "$@"
+}
+
+case ${1:-} in
+    --build | --add)
+        step=${1#--}
+        shift
+        "$step" "$@"
+        exit
+        ;;
+esac
+
+has_packages() {
+    for package in "$@"; do
+        dpkg-query --admindir "$root/var/lib/dpkg" -W -f '${Status}' "$package" 2>/dev/null |
+            grep -q ' installed$' || return 1
+    done
+}
+
+# Run a step of this script in its own namespaces.
+isolated() {
+    unshare --mount --propagation private true 2>/dev/null ||
+        fail "this machine does not let root make a mount namespace"
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+        sh "$0" "$@" >"$log" 2>&1 </dev/null && return
+    tail -n 20 "$log" >&2
+    return 1
+}
 
 # The chroot has this name only if it is complete.
-if [ -d "$root" ]; then
+if [ -d "$root" ] && has_packages "$@"; then
     echo "$root"
     exit
 fi
@@ -85,15 +118,13 @@ mkdir -p "$cache"
 exec 9>"$cache/sid.lock"
 flock -w 900 9 || fail "another run has been making $root for 15 minutes"
 if [ ! -d "$root" ]; then
-    unshare --mount --propagation private true 2>/dev/null ||
-        fail "this machine does not let root make a mount namespace"
     rm -rf --one-file-system "$building"
-    unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-        sh "$0" --build "$mirror" >"$log" 2>&1 </dev/null || {
-        tail -n 20 "$log" >&2
+    isolated --build "$mirror" || {
         rm -rf --one-file-system "$building"
         fail "Debian unstable could not be installed (above: the end of $log)"
     }
     mv "$building" "$root"
 fi
+has_packages "$@" || isolated --add "$@" ||
+    fail "these packages of Debian unstable could not be installed: $* (above: the end of $log)"
 echo "$root"
