@@ -9,6 +9,7 @@ SERVER_PACKAGES := mariadb-server-core mariadb-client-core rabbitmq-server prome
 	kamailio kamailio-extra-modules kamailio-utils-modules sip-tester \
 	chromium fonts-dejavu-core
 BENCH_PACKAGES := wrk
+SID_TELEPHONY_PACKAGES := kamailio kamailio-extra-modules kamailio-utils-modules asterisk
 CLUSTER_PACKAGES := mariadb-server galera-4 rsync haproxy iproute2
 GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
@@ -17,7 +18,7 @@ PEER_PACKAGES := $(GO_PACKAGES) \
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Three processes, each with its own servers, as many tests wait. The faults run alone afterwards, as they need the whole machine.
-PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile --ignore tests/faults --ignore tests/alerts --ignore tests/clusters
+PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
@@ -26,7 +27,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql test-python faults fuzz servers sid-servers sid-python check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -65,6 +66,9 @@ test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL a
 test-python: .venv-$(SID_PYTHON)/installed-dev servers  ## run the unit tests and a real service on Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
 	.venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
 
+test-clients: install-dev servers sid-telephony  ## make real calls through Kamailio 6.1 and Asterisk 22 while the service is killed; needs root (10 min)
+	$(BIN)/pytest tests/clients
+
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
@@ -87,6 +91,9 @@ servers:        ## install missing Debian packages of the test servers
 
 sid-servers:    ## create a chroot with MySQL 9 and RabbitMQ 4 of Debian unstable, in the user's cache
 	@bash tests/setup/sid-servers.sh
+
+sid-telephony:  ## add Kamailio 6.1 and Asterisk 22 of Debian unstable to that chroot
+	@bash tests/setup/sid-servers.sh $(SID_TELEPHONY_PACKAGES)
 
 sid-python: .venv-$(SID_PYTHON)/installed-dev  ## create .venv-3.13 with Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
 

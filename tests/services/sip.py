@@ -1,19 +1,25 @@
 """A real SIP proxy: Kamailio with a configuration of docs/clients, and calls through it by sipp."""
 
 import contextlib
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-from tests.services.sandbox import wait_until
+from tests.services.places import Host, Place
+from tests.services.sandbox import log_tail, wait_until
 
 START_SECONDS = 20.0
 CALLS_SECONDS = 120.0
 STOP_SECONDS = 10.0
 CALL_MS = "100"
 """Length of a call."""
+DIALED = "service"
+RETRANSMITTED_MAX = "3"
+"""A server that cannot read a request drops it. The caller gives up after 3.5 s."""
 
 
 def free_udp_port() -> int:
@@ -23,54 +29,66 @@ def free_udp_port() -> int:
 
 
 @contextmanager
-def kamailio(configuration: Path, folder: Path, defines: Mapping[str, str]) -> Iterator[int]:
+def kamailio(
+    configuration: Path, folder: Path, defines: Mapping[str, str], place: Place | None = None
+) -> Iterator[int]:
     """Run the proxy before a server that accepts every call, and yield its port. `defines` are values of its file."""
+    place = place or Host()
     port, next_hop = free_udp_port(), free_udp_port()
     # Several workers may reorder answers. Real phones accept that, but sipp does not.
     given = {"CHILDREN": "1", "LISTEN": f"udp:127.0.0.1:{port}", "NEXT_HOP": f'"sip:127.0.0.1:{next_hop}"', **defines}
-    options = [word for name, value in given.items() for word in ("-A", f"{name}={value}")]
+    options = [word for name, value in given.items() for word in ("-A", f"{name}={value}" if value else name)]
+    own = Path(shutil.copy(configuration, folder))
+    paths = ["-Y", place.inside(folder, folder), "-f", place.inside(own, folder)]
+    command = [place.find("/usr/sbin/kamailio"), "-DD", "-E", "-m", "64", "-M", "8", *paths, *options]
     log = folder / "kamailio.log"
-    command = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder), "-f", str(configuration), *options]
-    with log.open("wb") as stderr, _running(command, folder, stderr), _running(_sipp(["-sn", "uas"], next_hop), folder):
-        if not wait_until(lambda: _answers(port), START_SECONDS):
-            raise AssertionError(f"Kamailio does not answer:\n{log.read_text()[-3000:]}")
+    with running(place.argv(command, folder), folder, log), accepting_calls(next_hop, folder):
+        if not wait_until(lambda: answers(port), START_SECONDS):
+            raise AssertionError(f"Kamailio does not answer:\n{log_tail(log)}")
         yield port
 
 
-def call(port: int, calls: int, per_second: int, folder: Path) -> None:
+def call(port: int, calls: int, per_second: int, folder: Path, dialed: str = DIALED) -> None:
     """Make calls through the proxy, and return when all calls have ended."""
-    _call(["-sn", "uac"], port, calls, per_second, folder)
+    done = _call(["-sn", "uac"], port, calls, per_second, folder, dialed)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
-def call_as(user: bytes, port: int, folder: Path) -> None:
-    """Make one call whose From, To and Call-ID hold these bytes. Empty bytes make URIs without a user."""
+def call_as(user: bytes, port: int, folder: Path, dialed: str = DIALED) -> bool:
+    """Make one call whose From, To and Call-ID hold these bytes. Empty bytes make URIs without a user.
+
+    The caller's display name holds them as well, but not those that would end it.
+
+    Return False if the call failed: a server may refuse such bytes.
+    """
     uac = subprocess.run(["sipp", "-sd", "uac"], capture_output=True, check=False).stdout  # its status is 99
     uri = b"<sip:" + (user + b"@" if user else b"")
+    name = b'"%b" ' % user.translate(None, b'"\\')
     for header, hostile in (
-        (b"From: sipp <sip:sipp@", b"From: " + uri),
+        (b"From: sipp <sip:sipp@", b"From: " + name + uri),
         (b"To: [service] <sip:[service]@", b"To: " + uri),
         (b"Call-ID: [call_id]", b"Call-ID: " + user + b"///[call_id]"),
     ):
         assert header in uac
         uac = uac.replace(header, hostile)
-    scenario = folder / "hostile.xml"
+    scenario = folder / f"{uuid4()}.xml"  # several calls may be made at once
     scenario.write_bytes(uac)
-    _call(["-sf", str(scenario)], port, 1, 1, folder)
+    return _call(["-sf", str(scenario), "-max_retrans", RETRANSMITTED_MAX], port, 1, 1, folder, dialed).returncode == 0
 
 
-def _call(scenario: list[str], port: int, calls: int, per_second: int, folder: Path) -> None:
-    command = [
-        *_sipp(scenario, free_udp_port()),
-        f"127.0.0.1:{port}",
-        "-m",
-        str(calls),
-        "-r",
-        str(per_second),
-        "-d",
-        CALL_MS,
-    ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=CALLS_SECONDS, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+def _call(
+    scenario: list[str], port: int, calls: int, per_second: int, folder: Path, dialed: str
+) -> "subprocess.CompletedProcess[str]":
+    pace = ["-m", str(calls), "-r", str(per_second), "-d", CALL_MS]
+    command = [*_sipp(scenario, free_udp_port()), "-s", dialed, f"127.0.0.1:{port}", *pace]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=CALLS_SECONDS, check=False
+    )
+
+
+def accepting_calls(port: int, folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Run a server that accepts every call."""
+    return running(_sipp(["-sn", "uas"], port), folder)
 
 
 def _sipp(scenario: list[str], port: int) -> list[str]:
@@ -78,8 +96,10 @@ def _sipp(scenario: list[str], port: int) -> list[str]:
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, stderr: object = subprocess.DEVNULL) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)  # type: ignore[call-overload] # a file, or DEVNULL
+def running(command: list[str], folder: Path, log: Path | None = None) -> Iterator[None]:
+    """Run a program until the block ends. Its output goes to the log."""
+    with (log or Path("/dev/null")).open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
     try:
         yield
     finally:
@@ -91,7 +111,7 @@ def _running(command: list[str], folder: Path, stderr: object = subprocess.DEVNU
             process.wait()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     """Return True if a server answers a SIP request on the port."""
     request = (
         f"OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;rport;branch=z9hG4bK1\r\n"

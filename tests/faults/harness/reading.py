@@ -16,6 +16,7 @@ from ingest.spool.inspection import contents
 from tests.faults.harness.ledger import Message, Row
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
+ROWS_COUNT = "SELECT COUNT(*) FROM call_event_logs"
 PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 MESSAGES = "SELECT message_id, body FROM messages"
@@ -26,6 +27,10 @@ QUIET_SECONDS = 0.5
 
 def rows_of(database_url: str) -> list[Row]:
     return [(int(row_id), str(call_id)) for row_id, call_id in _query(database_url, ROWS)]
+
+
+def count_rows(database_url: str) -> int:
+    return int(_query(database_url, ROWS_COUNT)[0][0])
 
 
 def payloads_of(database_url: str) -> list[str]:

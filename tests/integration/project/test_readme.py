@@ -33,6 +33,7 @@ SHOWN_ELSEWHERE = {
     "make help": "the target is checked below",
     "make test": "this very run; the target is checked below",
     "make test-mysql": "a leg of .ci/run; the target is checked below",
+    "make test-clients": "a leg of .ci/run; the target is checked below",
     "make test-python": "a leg of .ci/run; the target is checked below",
     "make sid-python": "a part of make test-python; the target is checked below",
     "make bench PYTHON=.venv-3.13/bin/python": "tests/unit/project/test_makefile.py",

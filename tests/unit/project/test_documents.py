@@ -16,8 +16,9 @@ _listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, tex
 FILES = [ROOT / name for name in _listed.splitlines() if (ROOT / name).is_file()]
 DOCUMENTS = [file for file in FILES if file.suffix == ".md"]
 PICTURES = (".png", ".svg")
-IN_THEIR_FOLDER = ("docs/kubernetes/",)
-"""The page of this folder names its files."""
+CLIENTS = ("asterisk", "freeswitch", "kamailio", "opensips")
+IN_THEIR_FOLDER = ("docs/kubernetes/", *(f"docs/clients/{name}/" for name in CLIENTS))
+"""The pages beside these folders name their files."""
 ARCHITECTURE = (DOCS / "architecture.md").read_text("utf-8")
 QUESTIONS_MIN = 20
 

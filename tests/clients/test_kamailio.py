@@ -1,0 +1,40 @@
+"""Real calls through Kamailio 6.1, with both of its HTTP modules, while the service is killed twice."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartService
+from tests.kamailio_calls import ASYNC, check_hostile_calls, check_ordinary_calls, kamailio_line
+from tests.services.places import Place
+
+pytestmark = pytest.mark.timeout(300)
+
+DEFINES = pytest.mark.parametrize("defines", [{}, ASYNC], ids=["http_client", "http_async_client"])
+
+
+@DEFINES
+def test_all_calls_become_events(
+    sid: Place,
+    start_service: StartService,
+    full_settings: Mapping[str, str],
+    tmp_path: Path,
+    defines: Mapping[str, str],
+) -> None:
+    service = start_service()
+    with kamailio_line(service, tmp_path, sid, **defines) as line:
+        check_ordinary_calls(line, service, full_settings)
+
+
+@DEFINES
+def test_hostile_callers_are_text_and_hold_nobody_up(
+    sid: Place,
+    start_service: StartService,
+    full_settings: Mapping[str, str],
+    tmp_path: Path,
+    defines: Mapping[str, str],
+) -> None:
+    service = start_service()
+    with kamailio_line(service, tmp_path, sid, **defines) as line:
+        check_hostile_calls(line, service, full_settings)

@@ -1,0 +1,68 @@
+"""Calls through Kamailio with the configuration of docs/clients, whose callers may be hostile."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.paths import DOCS
+from tests.phone_calls import CALLS, HOSTILE_CALLERS, Line, call_while_killed, events_left, parties
+from tests.running import TOKEN, ServiceProcess
+from tests.services.places import Place
+from tests.services.sip import kamailio
+
+CONFIGURATION = DOCS / "clients" / "kamailio" / "kamailio.cfg"
+TYPES = ("call_answered", "call_ended")
+ASYNC = {"HTTP_ASYNC": ""}
+"""The define with which the configuration uses http_async_client."""
+
+HOSTILE_USERS = {
+    **{
+        text.encode(): text
+        for text in (
+            "$def(EVENTS_TOKEN)",
+            "$1",
+            "$(env(PATH))",
+            "$Ts",
+            "$var(event)",
+            "$(var(to){s.len})",
+            "%s%n$$",
+            "a'b,c&d=e",
+            "%0d%0aX-API-TOKEN%3a",
+        )
+    },
+    b"caf\xe9": "caf%e9",
+}
+"""A caller's text in From, To and Call-ID → the same text in the event. The texts are pseudo-variables and formats of
+Kamailio, signs of forms, an encoded line break, and a byte of Latin-1. Kamailio refuses quotes and backslashes.
+"""
+
+
+@contextmanager
+def kamailio_line(service: ServiceProcess, folder: Path, place: Place | None = None, **defines: str) -> Iterator[Line]:
+    """Run Kamailio with the service's address. `defines` are further values of its configuration."""
+    url = f'"http://127.0.0.1:{service.port}/api/call-events"'
+    given = {"EVENTS_URL": url, "EVENTS_TOKEN": f'"{TOKEN}"', **defines}
+    with kamailio(CONFIGURATION, folder, given, place) as port:
+        yield Line(port, folder, len(TYPES))
+
+
+def check_ordinary_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:
+    """Make ordinary calls while the service is killed. Each must have its events."""
+    call_while_killed(line, service, settings["DATABASE_URL"])
+
+    assert parties(events_left(settings, CALLS, TYPES)) == {("sipp", "service"): CALLS * len(TYPES)}
+
+
+def check_hostile_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:
+    """Do the same with hostile callers among the others. Their text must be text in the events."""
+    users = [*HOSTILE_USERS] * (HOSTILE_CALLERS // len(HOSTILE_USERS) + 1)
+    hostile = [*users[: HOSTILE_CALLERS - 1], b""]
+
+    assert call_while_killed(line, service, settings["DATABASE_URL"], hostile) == HOSTILE_CALLERS
+    events = events_left(settings, CALLS + HOSTILE_CALLERS, TYPES)
+    texts = [{**HOSTILE_USERS, b"": "unknown"}[user] for user in hostile]
+    found = parties(events)
+    assert found.pop(("sipp", "service")) == CALLS * len(TYPES)
+    assert found == {(text, text): texts.count(text) * len(TYPES) for text in texts}
+    of_hostile = [event for event in events if event["from_number"] != "sipp"]
+    assert all(event["call_id"].startswith(event["from_number"].replace("unknown", "///")) for event in of_hostile)
