@@ -38,12 +38,12 @@ Kamailio, signs of forms, an encoded line break, and a byte of Latin-1. Kamailio
 
 
 @contextmanager
-def kamailio_line(service: ServiceProcess, folder: Path, place: Place | None = None, **defines: str) -> Iterator[Line]:
-    """Run Kamailio with the service's address. `defines` are further values of its configuration."""
-    url = f'"http://127.0.0.1:{service.port}/api/call-events"'
+def kamailio_line(port: int, folder: Path, place: Place | None = None, **defines: str) -> Iterator[Line]:
+    """Run Kamailio, which posts to the port. `defines` are further values of its configuration."""
+    url = f'"http://127.0.0.1:{port}/api/call-events"'
     given = {"EVENTS_URL": url, "EVENTS_TOKEN": f'"{TOKEN}"', **defines}
-    with kamailio(CONFIGURATION, folder, given, place) as port:
-        yield Line(port, folder, len(TYPES))
+    with kamailio(CONFIGURATION, folder, given, place) as sip_port:
+        yield Line(sip_port, folder, len(TYPES))
 
 
 def check_ordinary_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:

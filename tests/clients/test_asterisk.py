@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.answering import answering, check_answers
 from tests.conftest import StartService
 from tests.paths import DOCS
 from tests.phone_calls import CALLS, HOSTILE_CALLERS, Line, call_while_killed, events_left, parties
-from tests.running import TOKEN, ServiceProcess
+from tests.running import TOKEN
 from tests.services.asterisk import asterisk
 from tests.services.places import Place
 from tests.services.sip import call
@@ -41,18 +42,18 @@ DROPPED_USERS = (b"$def(X)`id`", b"a%0D%0AX-API-TOKEN: b", b"caf\xe9")
 
 
 @contextmanager
-def asterisk_line(service: ServiceProcess, folder: Path, place: Place, dialed: str = DIALED) -> Iterator[Line]:
-    """Run Asterisk with the service's address."""
-    values = {"http://127.0.0.1:8000": f"http://127.0.0.1:{service.port}", "super-secret-token": TOKEN}
-    with asterisk(CONFIGURATION, folder, values, place) as port:
-        yield Line(port, folder, len(TYPES), dialed)
+def asterisk_line(port: int, folder: Path, place: Place, dialed: str = DIALED) -> Iterator[Line]:
+    """Run Asterisk, which posts to the port."""
+    values = {"http://127.0.0.1:8000": f"http://127.0.0.1:{port}", "super-secret-token": TOKEN}
+    with asterisk(CONFIGURATION, folder, values, place) as sip_port:
+        yield Line(sip_port, folder, len(TYPES), dialed)
 
 
 def test_all_calls_become_events(
     sid: Place, start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     service = start_service()
-    with asterisk_line(service, tmp_path, sid) as line:
+    with asterisk_line(service.port, tmp_path, sid) as line:
         call_while_killed(line, service, full_settings["DATABASE_URL"])
 
         events = events_left(full_settings, CALLS, TYPES)
@@ -66,7 +67,7 @@ def test_hostile_callers_are_text_and_hold_nobody_up(
     users = [*HOSTILE_USERS, *DROPPED_USERS] * HOSTILE_CALLERS
     hostile = users[:HOSTILE_CALLERS]
     texts = Counter(HOSTILE_USERS[user] for user in hostile if user in HOSTILE_USERS)
-    with asterisk_line(service, tmp_path, sid) as line:
+    with asterisk_line(service.port, tmp_path, sid) as line:
         assert call_while_killed(line, service, full_settings["DATABASE_URL"], hostile) == texts.total()
 
         events = events_left(full_settings, CALLS + texts.total(), TYPES)
@@ -79,8 +80,13 @@ def test_dialed_number_is_text_as_well(
 ) -> None:
     service = start_service()
     hostile = "1000&PJSIP/2,3"
-    with asterisk_line(service, tmp_path, sid, hostile) as line:
+    with asterisk_line(service.port, tmp_path, sid, hostile) as line:
         call(line.port, FEW_CALLS, FEW_CALLS, tmp_path, hostile)
 
         events = events_left(full_settings, FEW_CALLS, TYPES)
     assert parties(events) == {("sipp", hostile): FEW_CALLS * len(TYPES)}
+
+
+def test_refused_event_holds_nobody_up_and_a_failing_one_is_sent_again(sid: Place, tmp_path: Path) -> None:
+    with answering() as (noted, port), asterisk_line(port, tmp_path, sid) as line:
+        check_answers(line, noted)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.answering import answering, check_answers
 from tests.conftest import StartService
 from tests.kamailio_calls import ASYNC, check_hostile_calls, check_ordinary_calls, kamailio_line
 from tests.services.places import Place
@@ -23,7 +24,7 @@ def test_all_calls_become_events(
     defines: Mapping[str, str],
 ) -> None:
     service = start_service()
-    with kamailio_line(service, tmp_path, sid, **defines) as line:
+    with kamailio_line(service.port, tmp_path, sid, **defines) as line:
         check_ordinary_calls(line, service, full_settings)
 
 
@@ -36,5 +37,13 @@ def test_hostile_callers_are_text_and_hold_nobody_up(
     defines: Mapping[str, str],
 ) -> None:
     service = start_service()
-    with kamailio_line(service, tmp_path, sid, **defines) as line:
+    with kamailio_line(service.port, tmp_path, sid, **defines) as line:
         check_hostile_calls(line, service, full_settings)
+
+
+@DEFINES
+def test_refused_event_holds_nobody_up_and_a_failing_one_is_sent_again(
+    sid: Place, tmp_path: Path, defines: Mapping[str, str]
+) -> None:
+    with answering() as (noted, port), kamailio_line(port, tmp_path, sid, **defines) as line:
+        check_answers(line, noted)

@@ -1,7 +1,7 @@
 """FreeSWITCH with the configurations of docs/clients.
 
-Debian has no FreeSWITCH, so it does not run here. The tests read the settings, and post the bytes that a module makes of
-a record with them.
+Debian has no FreeSWITCH, so it does not run here. The tests read the settings, and post the bytes that a module makes
+of a record with them.
 """
 
 import json

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.answering import answering, check_answers
 from tests.conftest import StartService
 from tests.kamailio_calls import check_hostile_calls, check_ordinary_calls, kamailio_line
 
@@ -15,7 +16,7 @@ def test_all_calls_through_a_real_proxy_become_events(
     start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     service = start_service()
-    with kamailio_line(service, tmp_path) as line:
+    with kamailio_line(service.port, tmp_path) as line:
         check_ordinary_calls(line, service, full_settings)
 
 
@@ -23,5 +24,10 @@ def test_proxy_does_not_interpret_a_callers_text(
     start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     service = start_service()
-    with kamailio_line(service, tmp_path) as line:
+    with kamailio_line(service.port, tmp_path) as line:
         check_hostile_calls(line, service, full_settings)
+
+
+def test_refused_event_holds_nobody_up_and_a_failing_one_is_sent_again(tmp_path: Path) -> None:
+    with answering() as (noted, port), kamailio_line(port, tmp_path) as line:
+        check_answers(line, noted)
