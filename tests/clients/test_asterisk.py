@@ -10,8 +10,9 @@ import pytest
 from tests.answering import answering, check_answers
 from tests.conftest import StartService
 from tests.paths import DOCS
-from tests.phone_calls import CALLS, HOSTILE_CALLERS, Line, call_while_killed, events_left, parties
+from tests.phone_calls import CALLS, HOSTILE_CALLERS, POSTED_SECONDS, Line, call_while_killed, events_left, parties
 from tests.running import TOKEN
+from tests.services import free_port, wait_until
 from tests.services.asterisk import asterisk
 from tests.services.places import Place
 from tests.services.sip import call
@@ -41,12 +42,16 @@ DROPPED_USERS = (b"$def(X)`id`", b"a%0D%0AX-API-TOKEN: b", b"caf\xe9")
 """Asterisk drops these requests, as their headers are none."""
 
 
+def values_for(port: int) -> dict[str, str]:
+    """The values of the configuration → those of a service on the port."""
+    return {"http://127.0.0.1:8000": f"http://127.0.0.1:{port}", "super-secret-token": TOKEN}
+
+
 @contextmanager
 def asterisk_line(port: int, folder: Path, place: Place, dialed: str = DIALED) -> Iterator[Line]:
     """Run Asterisk, which posts to the port."""
-    values = {"http://127.0.0.1:8000": f"http://127.0.0.1:{port}", "super-secret-token": TOKEN}
-    with asterisk(CONFIGURATION, folder, values, place) as sip_port:
-        yield Line(sip_port, folder, len(TYPES), dialed)
+    with asterisk(CONFIGURATION, folder, values_for(port), place) as pbx:
+        yield Line(pbx.port, folder, len(TYPES), dialed)
 
 
 def test_all_calls_become_events(
@@ -90,3 +95,16 @@ def test_dialed_number_is_text_as_well(
 def test_refused_event_holds_nobody_up_and_a_failing_one_is_sent_again(sid: Place, tmp_path: Path) -> None:
     with answering() as (noted, port), asterisk_line(port, tmp_path, sid) as line:
         check_answers(line, noted)
+
+
+def test_events_on_disk_survive_the_death_of_asterisk(sid: Place, tmp_path: Path) -> None:
+    nobody = values_for(free_port())
+    with asterisk(CONFIGURATION, tmp_path, nobody, sid) as pbx:
+        call(pbx.port, FEW_CALLS, FEW_CALLS, tmp_path, DIALED)
+        assert wait_until(lambda: pbx.waiting() == FEW_CALLS * len(TYPES), POSTED_SECONDS)
+        pbx.process.kill()
+
+    with answering() as (noted, port), asterisk_line(port, tmp_path, sid) as line:
+        call(line.port, 1, 1, tmp_path, DIALED)
+        keys = (FEW_CALLS + 1) * len(TYPES)
+        assert wait_until(lambda: len(noted.of("sipp")) == keys, POSTED_SECONDS)

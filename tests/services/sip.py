@@ -86,7 +86,7 @@ def _call(
     )
 
 
-def accepting_calls(port: int, folder: Path) -> contextlib.AbstractContextManager[None]:
+def accepting_calls(port: int, folder: Path) -> contextlib.AbstractContextManager[object]:
     """Run a server that accepts every call."""
     return running(_sipp(["-sn", "uas"], port), folder)
 
@@ -96,12 +96,12 @@ def _sipp(scenario: list[str], port: int) -> list[str]:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, log: Path | None = None) -> Iterator[None]:
-    """Run a program until the block ends. Its output goes to the log."""
+def running(command: list[str], folder: Path, log: Path | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program until the block ends, and yield its process. Its output goes to the log."""
     with (log or Path("/dev/null")).open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         try:
