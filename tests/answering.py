@@ -49,6 +49,10 @@ class Answering:
             self.posts.append(Post(key, body, status))
         return status
 
+    def taken(self) -> set[str]:
+        """Return the keys of the events that were taken."""
+        return {post.key for post in self.posts if post.status == OK}
+
     def of(self, caller: str) -> dict[str, list[Post]]:
         """Return the posts of a caller by key."""
         found: dict[str, list[Post]] = {}
@@ -99,11 +103,7 @@ def check_answers(line: Line, noted: Answering) -> None:
         assert call_as(caller, line.port, line.folder, line.dialed)
     call(line.port, ORDINARY_CALLS, ORDINARY_CALLS, line.folder, line.dialed)
     events = (ORDINARY_CALLS + 1) * line.events_per_call
-
-    def taken() -> int:
-        return len({post.key for post in noted.posts if post.status == OK})
-
-    assert wait_until(lambda: taken() == events, POSTED_SECONDS), noted.posts
+    assert wait_until(lambda: len(noted.taken()) == events, POSTED_SECONDS), noted.posts
     assert [len(posts) for posts in noted.of("refused").values()] == [1] * line.events_per_call
     failing = noted.of("failing").values()
     assert [tuple(post.status for post in posts) for posts in failing] == [FAILING] * line.events_per_call

@@ -40,7 +40,7 @@ def asterisk(configuration: Path, folder: Path, values: Mapping[str, str], place
     """
     port, next_hop = free_udp_port(), free_udp_port()
     home = folder / "asterisk"
-    home.mkdir(exist_ok=True)
+    (home / "cel-custom").mkdir(parents=True, exist_ok=True)
     given = {"127.0.0.1:5060": f"127.0.0.1:{port}", "127.0.0.1:5070": f"127.0.0.1:{next_hop}", **values}
     for file in configuration.iterdir():
         (home / file.name).write_text(_replaced(file.read_text(), given))
