@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +16,9 @@ from tests.services.sip import call, call_as
 OK = 200
 REFUSED = (422,)
 FAILING = (408, 429, 500, 503, None, OK)
-"""The answers to the same event, one after the other. None closes the connection without one."""
+SILENT = 0
+HANGING = (SILENT, OK)
+"""The answers to the same event, one after the other. None closes the connection without one, SILENT keeps it open."""
 ORDINARY_CALLS = 10
 POSTED_SECONDS = 60.0
 
@@ -35,14 +37,16 @@ class Post(msgspec.Struct, frozen=True):
 
 
 class Answering:
-    """Answers the events of the callers `refused` and `failing` as their names say, and takes all others."""
+    """Answers the callers `refused`, `failing` and `hanging` as their names say, and takes all other events."""
 
     def __init__(self) -> None:
         self.posts: list[Post] = []
+        self.ended = Event()
         self._lock = Lock()
 
     def answer(self, key: str, body: bytes) -> int | None:
-        answers = {"refused": REFUSED, "failing": FAILING}.get(Post(key, body, None).caller, (OK,))
+        by_caller = {"refused": REFUSED, "failing": FAILING, "hanging": HANGING}
+        answers = by_caller.get(Post(key, body, None).caller, (OK,))
         with self._lock:
             earlier = sum(post.key == key for post in self.posts)
             status = answers[min(earlier, len(answers) - 1)]
@@ -73,7 +77,9 @@ def answering() -> Iterator[tuple[Answering, int]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             status = noted.answer(self.headers["idempotency-key"], body)
-            if status is None:
+            if status is SILENT:
+                noted.ended.wait()
+            if not status:
                 self.close_connection = True
                 return
             text = b'{"status":"queued"}' if status == OK else b'{"message":"no"}'
@@ -92,20 +98,23 @@ def answering() -> Iterator[tuple[Answering, int]]:
     try:
         yield noted, server.server_port
     finally:
+        noted.ended.set()
         server.shutdown()
         thread.join()
         server.server_close()
 
 
 def check_answers(line: Line, noted: Answering) -> None:
-    """Call as each caller. A refused event is posted once, a failing one until it is taken, and each other one once."""
-    for caller in (b"refused", b"failing"):
+    """Call as each caller. A refused event is posted once, one without success until it is taken, all others once."""
+    for caller in (b"refused", b"failing", b"hanging"):
         assert call_as(caller, line.port, line.folder, line.dialed)
     call(line.port, ORDINARY_CALLS, ORDINARY_CALLS, line.folder, line.dialed)
-    events = (ORDINARY_CALLS + 1) * line.events_per_call
+    events = (ORDINARY_CALLS + 2) * line.events_per_call
     assert wait_until(lambda: len(noted.taken()) == events, POSTED_SECONDS), noted.posts
     assert [len(posts) for posts in noted.of("refused").values()] == [1] * line.events_per_call
     failing = noted.of("failing").values()
     assert [tuple(post.status for post in posts) for posts in failing] == [FAILING] * line.events_per_call
     assert all(len({post.body for post in posts}) == 1 for posts in failing)
+    hanging = noted.of("hanging").values()
+    assert [tuple(post.status for post in posts) for posts in hanging] == [HANGING] * line.events_per_call
     assert [len(posts) for posts in noted.of("sipp").values()] == [1] * ORDINARY_CALLS * line.events_per_call
