@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.answering import answering, check_answers
 from tests.conftest import StartService
 from tests.paths import DOCS
-from tests.phone_calls import CALLS, HOSTILE_CALLERS, POSTED_SECONDS, Line, call_while_killed, events_left, parties
 from tests.running import TOKEN
 from tests.services import free_port, wait_until
 from tests.services.asterisk import asterisk
 from tests.services.places import Place
 from tests.services.sip import call
+from tests.telephony.answering import answering, check_answers
+from tests.telephony.calls import CALLS, HOSTILE_CALLERS, POSTED_SECONDS, Line, call_while_killed, events_left, parties
 
 pytestmark = pytest.mark.timeout(300)
 

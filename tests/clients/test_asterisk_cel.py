@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.answering import FAILING, answering
 from tests.clients.test_asterisk import CONFIGURATION, DIALED, DROPPED_USERS, HOSTILE_USERS, TYPES
 from tests.faults.harness.reading import count_rows, payloads_of
-from tests.phone_calls import POSTED_SECONDS
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
 from tests.services.asterisk import asterisk
 from tests.services.places import Place
 from tests.services.sip import call, call_as, running
+from tests.telephony.answering import FAILING, answering
+from tests.telephony.calls import POSTED_SECONDS
 
 pytestmark = pytest.mark.timeout(300)
 

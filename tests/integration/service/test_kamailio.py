@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.answering import answering, check_answers
 from tests.conftest import StartService
-from tests.kamailio_calls import check_hostile_calls, check_ordinary_calls, kamailio_line
+from tests.telephony.answering import answering, check_answers
+from tests.telephony.kamailio import check_hostile_calls, check_ordinary_calls, kamailio_line
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,7 @@ CLIENTS = DOCS / "clients"
 USED_BY = {
     "asterisk": "tests.clients.test_asterisk",
     "freeswitch": "tests.integration.service.test_freeswitch",
-    "kamailio": "tests.kamailio_calls",
+    "kamailio": "tests.telephony.kamailio",
     "opensips": "tests.integration.service.test_opensips",
 }
 """Folder → the module whose tests use its files. `CONFIGURATION` there is the folder, or the only file in it."""

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.phone_calls import Line
 from tests.services import wait_until
 from tests.services.sip import call, call_as
+from tests.telephony.calls import Line
 
 OK = 200
 REFUSED = (422,)

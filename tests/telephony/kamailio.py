@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.paths import DOCS
-from tests.phone_calls import CALLS, HOSTILE_CALLERS, Line, call_while_killed, events_left, parties
 from tests.running import TOKEN, ServiceProcess
 from tests.services.places import Place
 from tests.services.sip import kamailio
+from tests.telephony.calls import CALLS, HOSTILE_CALLERS, Line, call_while_killed, events_left, parties
 
 CONFIGURATION = DOCS / "clients" / "kamailio" / "kamailio.cfg"
 TYPES = ("call_answered", "call_ended")
