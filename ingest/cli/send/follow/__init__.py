@@ -1,0 +1,1 @@
+"""`ingest send --follow FILE`: sends a growing file, across its rotations."""

@@ -1,0 +1,88 @@
+"""FILE.followed: the progress of `ingest send --follow FILE`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_hex
+
+import msgspec
+
+from ingest.cli.send.follow.folder import Folder, identity_of
+from ingest.cli.send.follow.mark import PART_BYTES, FileMark, digest_at
+from ingest.cli.send.poster import SendFailed
+from ingest.cli.send.progress import ProgressFile
+from ingest.files.atomic import replace_file
+
+SUFFIX = ".followed"
+KEY_BYTES = 8
+
+
+class FollowState(msgspec.Struct):
+    """What a killed follower must know."""
+
+    files: list[FileMark]
+    """The files that are not done, oldest first."""
+    done: list[FileMark]
+    """The last rotated files that are done, so that their lines are not sent again under another name."""
+    since_ns: int
+    """Rotated files that were last written before this time are done, or older than the first start."""
+    batch: int = 0
+    """The largest number of lines in a batch that may already be posted."""
+    accepted: int = 0
+    rejected: int = 0
+
+
+def new_mark(descriptor: int) -> FileMark:
+    """Return the mark of a file from which nothing is sent. Raises `OSError`."""
+    mark = FileMark(token_hex(KEY_BYTES), *identity_of(descriptor))
+    mark.learn(descriptor)
+    return mark
+
+
+class StateFile:
+    """`replace` writes the content durably, and in one step."""
+
+    def __init__(self, file: Path, replace: Callable[[Path, bytes], None] = replace_file) -> None:
+        self.file = file
+        self._path = path_of(file)
+        self._replace = replace
+
+    def read(self) -> FollowState:
+        """Return the saved state, or that of a first start. Raises `SendFailed` and `OSError`."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=FollowState)
+        except FileNotFoundError:
+            return self._first()
+        except msgspec.MsgspecError as exc:
+            raise SendFailed(f"{self._path.name} is not readable: delete it to send the file from its start.") from exc
+
+    def write(self, state: FollowState) -> None:
+        """Raises `SendFailed`."""
+        try:
+            self._replace(self._path, msgspec.json.encode(state))
+        except OSError as exc:
+            raise SendFailed(f"{self._path.name} cannot be written ({exc.strerror}).") from exc
+
+    def _first(self) -> FollowState:
+        """Begin with FILE, not with its earlier rotated files. `ingest send FILE` may have sent a part of it."""
+        earlier = [one.found.st_mtime_ns for one in Folder(self.file).rotated(0)]
+        state = FollowState([], [], max(earlier, default=-1) + 1)
+        sent = ProgressFile(self.file)
+        if sent.exists():
+            progress = sent.read()
+            if progress.sending or (progress.line and not progress.bytes):
+                raise SendFailed(
+                    "The last batch is not finished. Run `ingest send` without --follow once, then follow."
+                )
+            state.files = [self._continued(progress.bytes, progress.line)]
+        return state
+
+    def _continued(self, offset: int, line: int) -> FileMark:
+        with self.file.open("rb") as file:
+            mark = new_mark(file.fileno())
+            start = max(0, offset - PART_BYTES)
+            mark.advance(offset, line, digest_at(file.fileno(), start, offset - start) or "")
+        return mark
+
+
+def path_of(file: Path) -> Path:
+    return file.with_name(file.name + SUFFIX)

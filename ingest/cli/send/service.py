@@ -1,0 +1,87 @@
+"""One request to a service: its answer, and what a client concludes from the status."""
+
+import json
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ingest.errors import IngestError, SettingsError
+
+ANSWER_SECONDS = 30.0
+"""Maximum wait for an answer."""
+RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
+MESSAGE_BYTES_MAX = 200
+"""The part of an answer in another form that a message shows."""
+PAGE_BEGINNINGS = (b"<!doctype html", b"<html")
+
+
+class NoAnswer(IngestError):
+    """The service did not answer."""
+
+    code = "no_answer"
+
+
+class Reply(NamedTuple):
+    status: int
+    wait_seconds: float
+    """The pause that the service asks for; 0 without one."""
+    answer: dict[str, Any]
+    """The JSON object of the answer. Another answer becomes the text of `message`."""
+    is_page: bool
+    """True if the answer is a web page. A proxy or a login page sent it, not the service."""
+
+    @property
+    def may_succeed_later(self) -> bool:
+        return self.status in RETRIED_STATUSES or (self.is_page and self.status < 300)
+
+    @property
+    def reason(self) -> str:
+        return f"answered {self.status}: {self.answer.get('message') or 'no message'}"
+
+
+class Service:
+    """Posts over one connection, and opens another one when it is lost."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(f"--url {url!r} is not of the form http://host:port.")
+        connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._connection = connection(parts.hostname, parts.port, timeout=ANSWER_SECONDS)
+        self._is_used = False
+        self._token = token
+        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    def post(self, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Post once. Raises `NoAnswer`.
+
+        The service may have closed a connection that was idle. So a request that fails on a used connection is sent
+        again on a new one; its idempotency key makes that safe.
+        """
+        while True:
+            was_used = self._is_used
+            try:
+                return self._once(target, body, {"X-API-TOKEN": self._token, **headers})
+            except (OSError, HTTPException) as exc:
+                self._connection.close()
+                self._is_used = False
+                if not was_used or isinstance(exc, TimeoutError):
+                    raise NoAnswer(f"no answer: {exc or type(exc).__name__}") from exc
+
+    def _once(self, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        self._connection.request("POST", target, body, dict(headers))
+        response = self._connection.getresponse()
+        content = response.read()
+        self._is_used = True
+        try:
+            answer = dict(json.loads(content))
+        except (ValueError, TypeError):
+            answer = {"message": content[:MESSAGE_BYTES_MAX].decode(errors="replace")}
+        is_page = content.lstrip()[:20].lower().startswith(PAGE_BEGINNINGS)
+        return Reply(response.status, _seconds(response.headers.get("Retry-After")), answer, is_page)
+
+
+def _seconds(text: str | None) -> float:
+    """Return 0 for a date, which a proxy may send."""
+    return float(text) if text and text.isdecimal() else 0.0
