@@ -69,6 +69,9 @@ class Service:
                 if not was_used or isinstance(exc, TimeoutError):
                     raise NoAnswer(f"no answer: {exc or type(exc).__name__}") from exc
 
+    def close(self) -> None:
+        self._connection.close()
+
     def _once(self, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         self._connection.request("POST", target, body, dict(headers))
         response = self._connection.getresponse()

@@ -53,7 +53,7 @@ class UntilSignal:
 
 
 class Contact:
-    """Whether the service takes events now. It tells the begin and the end of an outage, and grows the pauses."""
+    """Tells the begin and the end of an outage of the service, and makes the pauses grow meanwhile."""
 
     def __init__(self, url: str, say: Say) -> None:
         self._url = url

@@ -150,3 +150,61 @@ def test_each_line_is_one_row_and_one_message_across_rotations_kills_and_outages
     assert published(service) == expected
     assert "is gone" not in follower.said()
     assert not (tmp_path / "calls.ndjson.rejected").exists()
+
+
+def test_one_command_at_a_time_follows_a_file(service: ServiceProcess, tmp_path: Path) -> None:
+    file = tmp_path / "calls.ndjson"
+    file.write_bytes(line_of(0))
+    first = FollowerProcess(file, service.port)
+    first.start()
+    wait_for_rows(service, 1)
+
+    second, whole = (run(file, service.port, *options) for options in (("--follow",), ()))
+
+    assert first.end(signal.SIGTERM) == 0
+    assert "Another `ingest send --follow` sends calls.ndjson." in second
+    assert "calls.ndjson is sent with --follow." in whole
+    assert calls_in(service).total() == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_command_while_the_service_is_away(
+    service: ServiceProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    service.stop()
+    file = tmp_path / "calls.ndjson"
+    file.write_bytes(line_of(0))
+    follower = FollowerProcess(file, service.port)
+    follower.start()
+    assert wait_until(lambda: "Nothing is lost" in follower.said(), WAIT_SECONDS)
+
+    assert follower.end(number) == 0
+    assert "0 accepted, 0 rejected; 0 of them now" in follower.said()
+    service.start()
+    follower.start()
+    wait_for_rows(service, 1)
+    follower.end(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("calls.csv", ["--follow"], "--follow reads NDJSON only."),
+        ("none/calls.ndjson", ["--follow"], "does not exist"),
+        ("none.ndjson", [], "does not exist"),
+        (".", [], "add --client"),
+        (".", ["--remove"], "--remove needs --client"),
+        ("none", ["--client", "freeswitch"], "is no folder"),
+    ],
+)
+def test_wrong_path_is_told(tmp_path: Path, name: str, options: list[str], told: str) -> None:
+    assert told in run(tmp_path / name, 1, *options)
+
+
+def run(file: Path, port: int, *options: str) -> str:
+    """Return what a command that fails says."""
+    command = [sys.executable, "-m", "ingest", "send", str(file), "--url", f"http://127.0.0.1:{port}", *options]
+    environment = {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode
+    return " ".join(done.stderr.split())

@@ -16,6 +16,8 @@ from ingest.http.batch_handler import PATH
 
 POLL_SECONDS = 0.5
 """Interval at which the follower looks at its files, also during an outage."""
+SAVE_SECONDS = 10.0
+"""Interval at which the follower saves what it has seen but cannot send, to tell what is missing if it goes."""
 TOO_LARGE = 413
 TOO_LARGE_ERROR = "The request with this line alone is too large for the service, or for a proxy before it."
 
@@ -48,6 +50,7 @@ class Follower:
         self._batch = batch
         self._lines_max = self.state.batch = max(batch, self.state.batch)  # the first batch may already be posted
         self._per_second = per_second
+        self._save_at = 0.0
         self.sent = 0
         """Events of this run."""
 
@@ -59,6 +62,7 @@ class Follower:
             while not self._waiting.is_stopped:
                 found = self._files.next_batch(self._lines_max)
                 self._wait(self._send(*found) if found else POLL_SECONDS)
+            self._save()
         finally:
             self._files.close()
 
@@ -69,7 +73,7 @@ class Follower:
             if not batch.offset:
                 self._save()  # the beginning, by which a copy of the file is recognized
             items = self._post(file, batch)
-            if isinstance(items, float):
+            if not isinstance(items, list):
                 return items
             refused += [RefusedLine(batch.numbers[i["index"]], batch.events[i["index"]], i["errors"]) for i in items]
         self._rejects.add(file.mark.key, sorted(refused, key=lambda one: one.line))
@@ -115,7 +119,7 @@ class Follower:
         """Wait, and look at the files meanwhile: they may be rotated several times during an outage."""
         until = self._monotonic() + seconds
         while True:
-            if self._files.look():
+            if self._files.look() or self._monotonic() >= self._save_at:
                 self._save()
             left = until - self._monotonic()
             if left <= 0 or self._waiting.is_stopped:
@@ -124,6 +128,7 @@ class Follower:
 
     def _save(self) -> None:
         self._file.write(self.state)
+        self._save_at = self._monotonic() + SAVE_SECONDS
 
 
 def _first_error(items: list[dict[str, Any]]) -> str:

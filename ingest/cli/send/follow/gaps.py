@@ -28,9 +28,7 @@ class Gaps:
     def close(self, mark: FileMark) -> None:
         if mark.key in self._told:
             self._told.remove(mark.key)
-            self._say(
-                f"{self._path.name}: the missing file is there again, and is sent from its byte {mark.offset} on."
-            )
+            self._say(f"{self._path.name}: the missing file is there again, and is sent from byte {mark.offset} on.")
 
     def _repair(self, since_ns: int) -> str:
         names = [one.path.name for one in self._folder.compressed(since_ns)]

@@ -10,7 +10,7 @@ from ingest.cli.send.follow.folder import Folder, Identity, Listed, identity_of,
 from ingest.cli.send.follow.followed_file import FollowedFile
 from ingest.cli.send.follow.gaps import Gaps
 from ingest.cli.send.follow.mark import FileMark, is_copy
-from ingest.cli.send.follow.state_file import FollowState, new_mark
+from ingest.cli.send.follow.state_file import DONE_MAX, FollowState, new_mark
 from ingest.cli.send.waiting import Say
 from ingest.clock import Monotonic
 
@@ -23,8 +23,6 @@ GAP_SECONDS = 5.0
 """A file that is not found for this time is a gap. A rotation may hide a file for a moment."""
 GAPS_MAX = 16
 """Gaps for whose files the follower keeps looking."""
-DONE_MAX = 32
-"""Rotated files that are done and still recognized."""
 
 
 class FollowedFiles:

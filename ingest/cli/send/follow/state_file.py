@@ -14,10 +14,12 @@ from ingest.files.atomic import replace_file
 
 SUFFIX = ".followed"
 KEY_BYTES = 8
+DONE_MAX = 32
+"""Rotated files that are done and still recognized."""
 
 
 class FollowState(msgspec.Struct):
-    """What a killed follower must know."""
+    """The knowledge that the next run needs."""
 
     files: list[FileMark]
     """The files that are not done, oldest first."""
@@ -45,6 +47,7 @@ class StateFile:
         self.file = file
         self._path = path_of(file)
         self._replace = replace
+        self._written = b""
 
     def read(self) -> FollowState:
         """Return the saved state, or that of a first start. Raises `SendFailed` and `OSError`."""
@@ -56,16 +59,22 @@ class StateFile:
             raise SendFailed(f"{self._path.name} is not readable: delete it to send the file from its start.") from exc
 
     def write(self, state: FollowState) -> None:
-        """Raises `SendFailed`."""
+        """Write the state if it has changed. Raises `SendFailed`."""
+        content = msgspec.json.encode(state)
+        if content == self._written:
+            return
         try:
-            self._replace(self._path, msgspec.json.encode(state))
+            self._replace(self._path, content)
         except OSError as exc:
             raise SendFailed(f"{self._path.name} cannot be written ({exc.strerror}).") from exc
+        self._written = content
 
     def _first(self) -> FollowState:
         """Begin with FILE, not with its earlier rotated files. `ingest send FILE` may have sent a part of it."""
-        earlier = [one.found.st_mtime_ns for one in Folder(self.file).rotated(0)]
-        state = FollowState([], [], max(earlier, default=-1) + 1)
+        own = self.file.resolve()
+        earlier = [one for one in Folder(self.file).rotated(0) if one.path != own]
+        since_ns = max((one.found.st_mtime_ns for one in earlier), default=-1) + 1
+        state = FollowState([], [_read(one.path) for one in earlier[-DONE_MAX:]], since_ns)
         sent = ProgressFile(self.file)
         if sent.exists():
             progress = sent.read()
@@ -73,15 +82,18 @@ class StateFile:
                 raise SendFailed(
                     "The last batch is not finished. Run `ingest send` without --follow once, then follow."
                 )
-            state.files = [self._continued(progress.bytes, progress.line)]
+            state.files = [_read(self.file, progress.bytes, progress.line)]
         return state
 
-    def _continued(self, offset: int, line: int) -> FileMark:
-        with self.file.open("rb") as file:
-            mark = new_mark(file.fileno())
-            start = max(0, offset - PART_BYTES)
-            mark.advance(offset, line, digest_at(file.fileno(), start, offset - start) or "")
-        return mark
+
+def _read(path: Path, offset: int | None = None, line: int = 0) -> FileMark:
+    """Return the mark of a file that is done up to the offset, or to its end. Raises `OSError`."""
+    with path.open("rb") as file:
+        mark = new_mark(file.fileno())
+        offset = mark.size if offset is None else offset
+        start = max(0, offset - PART_BYTES)
+        mark.advance(offset, line, digest_at(file.fileno(), start, offset - start) or "")
+    return mark
 
 
 def path_of(file: Path) -> Path:

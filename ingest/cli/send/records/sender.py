@@ -128,7 +128,8 @@ class RecordSender:
                 content = file.read(RECORD_BYTES_MAX + 1)
         except FileNotFoundError:
             return None
-        if not is_complete(content) and age_seconds < INCOMPLETE_SECONDS_MAX:
+        is_whole = len(content) > RECORD_BYTES_MAX or is_complete(content)
+        if not is_whole and age_seconds < INCOMPLETE_SECONDS_MAX:
             return None
         return content if record.is_unchanged() else None
 

@@ -56,14 +56,14 @@ class World:
             return
 
     def _act(self) -> None:
-        """What happens in a pause of the follower."""
+        """Run in each pause of the follower."""
         self._steps -= 1
         if self._steps <= 0 or not self._random.randrange(12):
             raise Killed
         self._disturb()
 
     def _perhaps(self) -> None:
-        """What happens during a request."""
+        """Run during a request."""
         if self._random.randrange(3):
             return
         if not self._random.randrange(4):
