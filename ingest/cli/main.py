@@ -43,7 +43,7 @@ COMMANDS = {
     "migrate": Subcommand("migrate:migrate", "Create or update the tables."),
     "replay": Subcommand("replay.command:replay", "Publish stored events once more."),
     "retention": Subcommand("retention:retention", "Keep the last days of call_event_logs and drop older ones."),
-    "send": Subcommand("send.command:send", "Post the events of a file."),
+    "send": Subcommand("send.command:send", "Post the events of a file, or the records in a folder."),
     "serve": Subcommand("serve:serve", "Take events until SIGTERM or Ctrl-C."),
     "spool": Subcommand("spool.command:spool", "Inspect the local spool, which holds events while MySQL is down."),
     "tail": Subcommand("tail:tail", "Consume the queue and print its messages."),

@@ -13,7 +13,7 @@ Open = Callable[[bytes], int]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    descriptors = []
+    descriptors: list[int] = []
 
     def open_with(content: bytes) -> int:
         path = tmp_path / str(len(descriptors))
