@@ -56,20 +56,23 @@ class Folder:
         return list(self._listed())
 
     def search(self, mark: FileMark, taken: Collection[Identity], files: Sequence[Listed]) -> int | None:
-        """Open the file of the mark, or a copy of it; None if none of the files is one. Raises `OSError`."""
+        """Open the file of the mark, or a copy of it; None if none of the files is one. Raises `OSError`.
+
+        The file itself may be cut.
+        """
         for one in self._candidates(mark, files):
             if one.identity not in taken and (descriptor := open_listed(one)) is not None:
-                if mark.fits(descriptor):
+                if mark.fits(descriptor) or mark.is_cut(descriptor):
                     return descriptor
                 os.close(descriptor)
         return None
 
     def _candidates(self, mark: FileMark, files: Sequence[Listed]) -> Iterator[Listed]:
         """Yield files with the inode of the mark, then others, whose content may fit."""
-        large = [one for one in files if one.found.st_size >= max(mark.offset, mark.head_bytes)]
-        yield from (one for one in large if mark.is_of(one.found) and (mark.head_bytes or self._is_own(one.path)))
+        yield from (one for one in files if mark.is_of(one.found) and (mark.head_bytes or self._is_own(one.path)))
         if mark.head_bytes:
-            yield from (one for one in large if not mark.is_of(one.found))
+            size_min = max(mark.offset, mark.head_bytes)
+            yield from (one for one in files if one.found.st_size >= size_min and not mark.is_of(one.found))
 
     def _is_own(self, path: Path) -> bool:
         return path.name == self._file.name or bool(self._rotated.fullmatch(path.name))

@@ -25,6 +25,13 @@ class Gaps:
         self._told.add(mark.key)
         self._say(f"{self._path.name}: {_loss(mark)} {self._repair(max(since_ns, mark.mtime_ns))}")
 
+    def report_cut(self, before: int, mark: FileMark) -> None:
+        """Tell about a file whose content was sent up to `before`, and is another one now."""
+        self._say(
+            f"{self._path.name}: the file with inode {mark.inode}, which was sent up to byte {before}, has lost content "
+            f"before it. The command goes on at byte {mark.offset}: lines behind that byte may be stored twice."
+        )
+
     def close(self, mark: FileMark) -> None:
         if mark.key in self._told:
             self._told.remove(mark.key)

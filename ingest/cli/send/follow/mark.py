@@ -11,6 +11,8 @@ import msgspec
 PART_BYTES = 4096
 """The part of a file that a fingerprint covers, at its beginning and before the offset."""
 DIGEST_CHARS = 32
+POINTS_MAX = 32
+"""Batches by which the follower can go back in a file that a crash has damaged."""
 
 
 class FileMark(msgspec.Struct):
@@ -32,6 +34,8 @@ class FileMark(msgspec.Struct):
     """Digest of the first `head_bytes` bytes."""
     tail: str = ""
     """Digest of the last bytes before the offset, at most `PART_BYTES`."""
+    points: list[tuple[int, int, str]] = []
+    """Earlier offsets with line and tail."""
 
     @property
     def unsent_bytes(self) -> int:
@@ -50,6 +54,27 @@ class FileMark(msgspec.Struct):
         """True if the file has the beginning that was seen. Raises `OSError`."""
         return digest_at(descriptor, 0, self.head_bytes) == self.head
 
+    def is_cut(self, descriptor: int) -> bool:
+        """True if this is the same file, which has lost content at its end. A crash of the machine may do that."""
+        is_same = self.head_bytes > 0 and self.is_of(os.fstat(descriptor)) and self.begins(descriptor)
+        return is_same and not self.fits(descriptor)
+
+    def cut(self, descriptor: int, key: str) -> None:
+        """Go on at the new end. If the file has grown since, go back to the last point before which it is unchanged.
+
+        Other lines need another key.
+        """
+        self.key = key
+        size = self.size = os.fstat(descriptor).st_size
+        if size < self.offset:
+            start = max(0, size - PART_BYTES)
+            self.advance(size, self.line, digest_of(os.pread(descriptor, size - start, start)))
+            return
+        while self.points and not self.fits(descriptor):
+            self.offset, self.line, self.tail = self.points.pop()
+        if not self.fits(descriptor):
+            self.offset, self.line, self.tail = 0, 0, ""
+
     def learn(self, descriptor: int) -> None:
         """Note size, time and more of the beginning of a file that fits. Raises `OSError`."""
         found = os.fstat(descriptor)
@@ -66,6 +91,7 @@ class FileMark(msgspec.Struct):
 
     def advance(self, end: int, line: int, tail: str) -> None:
         """Note that the lines up to `end` are done."""
+        self.points = [*self.points, (self.offset, self.line, self.tail)][-POINTS_MAX:]
         self.offset, self.line, self.tail = end, line, tail
 
 

@@ -10,7 +10,7 @@ from ingest.cli.send.follow.folder import Folder, Identity, Listed, identity_of,
 from ingest.cli.send.follow.followed_file import FollowedFile
 from ingest.cli.send.follow.gaps import Gaps
 from ingest.cli.send.follow.mark import FileMark, is_copy
-from ingest.cli.send.follow.state_file import DONE_MAX, FollowState, new_mark
+from ingest.cli.send.follow.state_file import DONE_MAX, FollowState, new_key, new_mark
 from ingest.cli.send.waiting import Say
 from ingest.clock import Monotonic
 
@@ -90,12 +90,19 @@ class FollowedFiles:
             descriptor = self._folder.search(file.mark, taken, listed)
             if descriptor is not None:
                 taken.add(identity_of(descriptor))
-                file.attach(descriptor, now)
-                self._gaps.close(file.mark)
+                self._go_on(file, descriptor)
         left = [file for file in missing if file.is_missing]
         gaps = [file for file in left if now - file.changed_at >= GAP_SECONDS]
         self._give_up(gaps)
         self._search_at = now + SCAN_SECONDS if len(gaps) == len(left) else 0.0
+
+    def _go_on(self, file: FollowedFile, descriptor: int) -> None:
+        self._gaps.close(file.mark)
+        if file.mark.is_cut(descriptor):
+            before = file.mark.offset
+            file.mark.cut(descriptor, new_key())
+            self._gaps.report_cut(before, file.mark)
+        file.attach(descriptor, self._monotonic())
 
     def _give_up(self, gaps: Sequence[FollowedFile]) -> None:
         """Tell about files that are gone. Forget those that had no content, and the oldest above the limit."""
@@ -191,6 +198,7 @@ class FollowedFiles:
     def _remember(self, mark: FileMark) -> None:
         """Note a file that is done. Older ones are not looked at any more."""
         state = self._state
+        mark.points = []
         state.done.append(mark)
         missing = [file.mark.mtime_ns for file in self._files if file.is_missing]
         state.since_ns = max(state.since_ns, min([mark.mtime_ns, *missing]))

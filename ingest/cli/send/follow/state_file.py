@@ -33,9 +33,13 @@ class FollowState(msgspec.Struct):
     rejected: int = 0
 
 
+def new_key() -> str:
+    return token_hex(KEY_BYTES)
+
+
 def new_mark(descriptor: int) -> FileMark:
     """Return the mark of a file from which nothing is sent. Raises `OSError`."""
-    mark = FileMark(token_hex(KEY_BYTES), *identity_of(descriptor))
+    mark = FileMark(new_key(), *identity_of(descriptor))
     mark.learn(descriptor)
     return mark
 

@@ -1,6 +1,8 @@
 """The follower: nothing is stored twice after a kill, an outage is told once, and refused lines hold nothing up."""
 
 import json
+import os
+import shutil
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -47,7 +49,22 @@ def test_batch_of_another_size_after_a_kill_stores_nothing_twice(log: Log, batch
     log.follow(batch=batch)
 
     assert log.service.stored == events(*range(10))
-    assert len(log.service.batches[-1][1]) <= batch
+    first, again, *others = (len(items) for _, items in log.service.batches)
+    assert (first, again, max(others)) == (BATCH, max(BATCH, batch), min(batch, 10 - max(BATCH, batch)))
+
+
+def test_batch_of_a_file_that_was_empty_at_the_first_look_is_found_in_its_copy_after_a_kill(log: Log) -> None:
+    log.write()
+    log.service.after = kill
+    log.follow(lambda: log.write(*lines(1, 2)))
+    log.service.after = nothing
+    shutil.copyfile(log.file, log.file.with_name("calls.ndjson.1"))
+    os.truncate(log.file, 0)
+    log.write(*lines(3))
+
+    log.follow()
+
+    assert log.service.stored == events(1, 2, 3)
 
 
 def test_incomplete_last_line_waits_for_its_end(log: Log) -> None:
@@ -215,6 +232,14 @@ def test_progress_is_saved_at_the_end(log: Log) -> None:
 
     state = StateFile(log.file).read()
     assert (log.sent, state.accepted, state.rejected, state.files[0].offset) == (4, 4, 0, log.file.stat().st_size)
+
+
+def test_size_that_was_seen_is_saved_at_the_end(log: Log) -> None:
+    log.service.is_away = True
+
+    log.follow(lambda: log.write(*lines(1)), seconds=1.0)
+
+    assert StateFile(log.file).read().files[0].unsent_bytes == len(lines(1)[0])
 
 
 def test_unreadable_progress_is_told(log: Log) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.cli.send.event_file import LINE_BYTES_MAX
 from tests.unit.cli.send.fakes import nothing
-from tests.unit.cli.send.follow.conftest import Log, events, lines
+from tests.unit.cli.send.follow.conftest import BATCH, Log, events, lines
+
+LONG_BYTES = 5000
 
 
 def test_renamed_file_is_finished_before_the_new_one(log: Log) -> None:
@@ -103,7 +106,7 @@ def test_zeros_of_a_writer_that_does_not_append_are_skipped(log: Log) -> None:
 
 def test_hole_larger_than_a_request_is_skipped(log: Log) -> None:
     with log.file.open("wb") as file:
-        file.seek(3 << 20)
+        file.seek(LINE_BYTES_MAX + (3 << 20))
         file.write(lines(1)[0])
 
     log.follow()
@@ -162,6 +165,38 @@ def test_reused_inode_is_no_evidence(log: Log) -> None:
 
     assert log.service.stored == events(1, 2, 3)
     assert "All bytes that it had at the last look are sent" in log.said[0]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_file_that_a_crash_has_cut_goes_on_at_its_end(log: Log, is_running: bool) -> None:
+    log.write(*long_lines(1, 2, 3))
+
+    def crash() -> None:
+        os.truncate(log.file, 2 * LONG_BYTES)
+
+    if is_running:
+        log.follow(crash)
+    else:
+        log.follow()
+        crash()
+    log.follow(lambda: log.write(*lines(4)))
+
+    assert log.service.stored == [line.strip() for line in long_lines(1, 2, 3) + lines(4)]
+    (told,) = log.said
+    assert f"which was sent up to byte {3 * LONG_BYTES}, has lost content before it. " in told
+    assert f"The command goes on at byte {2 * LONG_BYTES}:" in told
+
+
+def test_file_that_a_crash_has_cut_and_that_has_grown_since_goes_on_at_an_earlier_batch(log: Log) -> None:
+    log.write(*long_lines(*range(3 * BATCH)))
+    log.follow()
+    os.truncate(log.file, (2 * BATCH + 1) * LONG_BYTES)
+    log.write(*long_lines(*range(90, 95)))
+
+    log.follow()
+
+    assert log.service.stored[3 * BATCH :] == [line.strip() for line in long_lines(2 * BATCH, *range(90, 95))]
+    assert f"The command goes on at byte {2 * BATCH * LONG_BYTES}:" in log.said[0]
 
 
 def test_copy_of_a_file_is_not_sent(log: Log) -> None:
@@ -246,6 +281,10 @@ def test_symbolic_link_may_be_set_to_the_next_file(log: Log, tmp_path: Path) -> 
     log.follow(switch)
 
     assert log.service.stored == events(1, 9, 2)
+
+
+def long_lines(*numbers: int) -> list[bytes]:
+    return [b'{"number":"%0*d"}\n' % (LONG_BYTES - 14, number) for number in numbers]
 
 
 def truncate(log: Log) -> None:
