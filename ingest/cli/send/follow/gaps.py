@@ -28,8 +28,8 @@ class Gaps:
     def report_cut(self, before: int, mark: FileMark) -> None:
         """Tell about a file whose content was sent up to `before`, and is another one now."""
         self._say(
-            f"{self._path.name}: the file with inode {mark.inode}, which was sent up to byte {before}, has lost content "
-            f"before it. The command goes on at byte {mark.offset}: lines behind that byte may be stored twice."
+            f"{self._path.name}: the file with inode {mark.inode}, which was sent up to byte {before}, has lost "
+            f"content before it. The command goes on at byte {mark.offset}: lines behind that byte may be stored twice."
         )
 
     def close(self, mark: FileMark) -> None:
