@@ -97,9 +97,8 @@ class Follower:
             return self._contact.lose(str(exc))
         items = reply.answer.get("rejected")
         if reply.status in (200, 422) and isinstance(items, list):
-            left = sum(bool(item.get("retry")) for item in items)
-            if left:
-                return self._contact.lose(f"{left} events were not stored: {_first_error(items)}", reply.wait_seconds)
+            if left := [item for item in items if item.get("retry")]:
+                return self._contact.lose(_reason(left, batch), reply.wait_seconds)
             self._contact.restore()
             return items
         return self._failed(reply, batch)
@@ -131,6 +130,8 @@ class Follower:
         self._save_at = self._monotonic() + SAVE_SECONDS
 
 
-def _first_error(items: list[dict[str, Any]]) -> str:
-    errors = next((item.get("errors") for item in items if item.get("retry")), None)
-    return str(errors)
+def _reason(left: list[dict[str, Any]], batch: Batch) -> str:
+    """Name the first event that was not stored, and its errors."""
+    return (
+        f"{len(left)} events were not stored, first that of line {batch.numbers[left[0]['index']]}: {left[0]['errors']}"
+    )

@@ -132,6 +132,7 @@ def test_answer_that_does_not_store_the_batch_is_no_acceptance(log: Log, answer:
 
     assert log.service.stored == events(1)
     assert len(log.said) == 2
+    assert ("first that of line 1: {}" in log.said[0]) is ("rejected" in answer.answer)
 
 
 @pytest.mark.parametrize("status", [301, 401, 404])

@@ -40,18 +40,18 @@ def test_renamed_file_is_finished_by_the_next_run(log: Log, name: str) -> None:
     assert log.said == []
 
 
-@pytest.mark.parametrize("names", [("calls.ndjson.2", "calls.ndjson.1"), ("calls-1.ndjson", "calls-2.ndjson")])
-def test_files_that_no_run_has_seen_are_sent_in_their_order(log: Log, names: tuple[str, str]) -> None:
+@pytest.mark.parametrize("name", ["calls.ndjson.{}", "calls-2026013{}.ndjson", "calls.ndjson-2026-01-3{}T13:45"])
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (3, 2, 1)])
+def test_files_that_no_run_has_seen_are_sent_in_their_order(log: Log, name: str, numbers: tuple[int, ...]) -> None:
     log.write(*lines(1))
     log.follow()
-    written_at(log.rename(names[0]), 1)
-    log.write(*lines(2))
-    written_at(log.rename(names[1]), 2)
-    log.write(*lines(3))
+    for line, number in enumerate(numbers, 2):
+        written_at(log.rename(name.format(number)), line)
+        log.write(*lines(line))
 
     log.follow()
 
-    assert log.service.stored == events(1, 2, 3)
+    assert log.service.stored == events(1, 2, 3, 4)
 
 
 def test_files_that_were_rotated_before_the_first_run_are_not_sent(log: Log) -> None:
