@@ -66,8 +66,8 @@ test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL a
 test-python: .venv-$(SID_PYTHON)/installed-dev servers  ## run the unit tests and a real service on Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
 	.venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
 
-test-clients: install-dev servers sid-telephony  ## make real calls through Kamailio 6.1 and Asterisk 22 while the service is killed; needs root (10 min)
-	$(BIN)/pytest tests/clients
+test-clients: install-dev servers sid-telephony  ## make real calls through Kamailio 6.1 and Asterisk 22 while the service is killed; needs root (4 min)
+	$(BIN)/pytest tests/clients -n 2
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
