@@ -196,11 +196,9 @@ class FollowedFiles:
             self._remember(file.mark)
 
     def _remember(self, mark: FileMark) -> None:
-        """Note a file that is done. Older ones are not looked at any more."""
+        """Note a file that is done. Files that are older than those noted are not looked at any more."""
         state = self._state
         mark.points = []
         state.done.append(mark)
-        missing = [file.mark.mtime_ns for file in self._files if file.is_missing]
-        state.since_ns = max(state.since_ns, min([mark.mtime_ns, *missing]))
         while len(state.done) > DONE_MAX:
             state.since_ns = max(state.since_ns, state.done.pop(0).mtime_ns + 1)

@@ -236,11 +236,13 @@ def test_progress_is_saved_at_the_end(log: Log) -> None:
 
 
 def test_size_that_was_seen_is_saved_at_the_end(log: Log) -> None:
+    log.write(*lines(1))
+    log.follow()
     log.service.is_away = True
 
-    log.follow(lambda: log.write(*lines(1)), seconds=1.0)
+    log.follow(lambda: log.write(*lines(2)), seconds=1.0)
 
-    assert StateFile(log.file).read().files[0].unsent_bytes == len(lines(1)[0])
+    assert StateFile(log.file).read().files[0].unsent_bytes == len(lines(2)[0])
 
 
 def test_unreadable_progress_is_told(log: Log) -> None:

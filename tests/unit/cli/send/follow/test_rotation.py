@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest.cli.send.event_file import LINE_BYTES_MAX
+from ingest.cli.send.follow.state_file import DONE_MAX, StateFile
 from tests.unit.cli.send.fakes import nothing
 from tests.unit.cli.send.follow.conftest import BATCH, Log, events, lines
 
@@ -262,6 +263,21 @@ def test_file_may_be_missing_at_first(log: Log) -> None:
     log.follow(lambda: log.write(*lines(1)))
 
     assert log.service.stored == events(1)
+
+
+def test_many_files_are_rotated_one_after_the_other(log: Log) -> None:
+    count = DONE_MAX + 8
+    log.write(*lines(0))
+    for number in range(1, count):
+        log.follow()
+        log.rename(f"calls.ndjson.{number}")
+        log.write(*lines(number))
+    log.follow()
+    log.follow()
+
+    state = StateFile(log.file).read()
+    assert log.service.stored == events(*range(count))
+    assert (len(state.done), len(state.files)) == (DONE_MAX, 1)
 
 
 def test_symbolic_link_may_be_set_to_the_next_file(log: Log, tmp_path: Path) -> None:
