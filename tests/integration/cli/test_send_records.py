@@ -113,7 +113,7 @@ def test_record_without_a_time_is_stored_once_although_it_is_posted_again(
 
 
 def test_refused_record_is_kept_with_its_reason(service: ServiceProcess, folder: Path) -> None:
-    put(folder / "1.cdr.xml", b"<cdr><variables></cdr>")
+    put(folder / "1.cdr.xml", b"<1>no element has such a name</1>")
     put_calls(folder, 2, 1)
 
     code, out, err = send(folder, service.port, "--remove")

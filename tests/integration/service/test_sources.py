@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.raw_http import Reply, ask
+from tests.raw_http import RawConnection, Reply, ask
 from tests.running import TOKEN, ServiceProcess
 from tests.unit.sources.records import JSON, UUID
 
@@ -23,10 +23,10 @@ JAMBONZ = b'{"call_sid":"6e2a","from":"+1555","to":"+1556","call_status":"in-pro
 PLAIN = {"call_id": "1@pbx", "from_number": "100", "to_number": "200", "event_type": "call_started"}
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+@pytest.fixture(scope="module", params=["direct", "granian"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     secrets = f"jambonz={JAMBONZ_SECRET},twilio={TWILIO_SECRET}"
-    settings = {"CLIENT_SECRETS": secrets, "PUBLIC_URL": PUBLIC_URL}
+    settings = {"CLIENT_SECRETS": secrets, "PUBLIC_URL": PUBLIC_URL, "LISTENER": request.param}
     with ServiceProcess(tmp_path_factory.mktemp("sources"), settings) as running:
         yield running
 
@@ -144,6 +144,35 @@ def test_only_post_is_allowed(service: ServiceProcess) -> None:
     reply = send(service, f"/in/freeswitch/{TOKEN}", b"", method="GET")
 
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
+
+
+def test_body_may_come_in_parts(service: ServiceProcess) -> None:
+    body = urlencode(PLAIN).encode()
+    parts = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:20], body[20:])) + b"0\r\n\r\n"
+    head = [f"POST /in/asterisk/{TOKEN} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", "", ""]
+
+    reply = ask(service.port, "\r\n".join(head).encode() + parts)
+
+    assert (reply.status, next_event(service)["call_id"]) == (200, PLAIN["call_id"])
+
+
+def test_body_above_the_limit_is_refused(service: ServiceProcess) -> None:
+    head = [f"POST /in/asterisk/{TOKEN} HTTP/1.1", "Host: localhost", "Content-Length: 1000001", "", ""]
+
+    assert ask(service.port, "\r\n".join(head).encode() + b"a=" * 500_000 + b"b").status == 413
+
+
+def test_requests_of_one_connection_keep_their_order(service: ServiceProcess) -> None:
+    """The second one has a head that is known by then, and the third one is refused before the others are stored."""
+    bodies = [urlencode({**PLAIN, "call_id": call_id}).encode() for call_id in ("11", "12", "")]
+    with RawConnection(service.port) as connection:
+        for body in bodies:
+            head = [f"POST /in/asterisk/{TOKEN} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", "", ""]
+            connection.send("\r\n".join(head).encode() + body)
+        statuses = [connection.reply().status for _ in bodies]
+
+    assert statuses == [200, 200, 422]
+    assert [next_event(service)["call_id"] for _ in range(2)] == ["11", "12"]
 
 
 def test_no_token_is_in_the_log(service: ServiceProcess) -> None:

@@ -11,7 +11,6 @@ from ingest.cli.send.records.folder import REJECTED, Record, RecordFolder
 from ingest.cli.send.records.record import is_complete, request_of
 from ingest.cli.send.service import NoAnswer, Reply, Service
 from ingest.cli.send.waiting import Contact, Say, Waiting
-from ingest.errors import KeyReused
 
 WATCH_SECONDS = 2.0
 """Interval at which the command lists the folder with --follow."""
@@ -26,8 +25,6 @@ PASSES_MAX = 10
 RECORD_BYTES_MAX = 16 << 20
 REFUSED_STATUSES = {400, 413, 415, 422}
 """With these statuses a retry of the record does not help."""
-STORED_BEFORE = str(KeyReused())
-"""The answer to a record without a time that was stored before: the service made up another time for it now."""
 
 
 class Failure(NamedTuple):
@@ -144,7 +141,7 @@ class RecordSender:
             return Failure(str(exc), is_silence=True)
         if reply.may_succeed_later:
             return Failure(reply.reason, reply.wait_seconds)
-        if reply.status < 300 or reply.answer.get("message") == STORED_BEFORE:
+        if reply.status < 300:
             self._accept(record)
         elif reply.status in REFUSED_STATUSES:
             self._reject(record, _errors(reply))

@@ -17,7 +17,6 @@ from ingest.cli.send.records.sender import (
     RecordSender,
 )
 from ingest.cli.send.service import NoAnswer, Reply, Service
-from ingest.errors import KeyReused
 from tests.unit.cli.send.fakes import URL, FakeTime, reply
 
 NOW = 2_000_000_000.0
@@ -112,15 +111,6 @@ def test_refused_record_is_moved_with_the_reason(folder: Folder) -> None:
     assert folder.names("rejected") == ["1.cdr.json", "1.cdr.json.error"]
     reason = (folder.path / "rejected/1.cdr.json.error").read_text()
     assert reason == 'The service answered 422: The given data was invalid. {"call_id": ["no"]}\n'
-
-
-def test_record_that_was_stored_before_with_another_time_is_sent(folder: Folder) -> None:
-    folder.put("1")
-    folder.service.answers["1"] = reply(422, {"message": str(KeyReused())})
-
-    folder.sender().run()
-
-    assert folder.names("sent") == ["1.cdr.json"]
 
 
 @pytest.mark.parametrize(
