@@ -81,6 +81,7 @@ class SourceHandler:
             if failure := await failure_of(event, await group):
                 raise failure
             response = delivery.accepted()
+            self.admission.count_response("client", response.status)
         except Exception as exc:
             error = exc if isinstance(exc, IngestError) else self.admission.unforeseen(exc)
             response = delivery.refused(error)
@@ -105,7 +106,7 @@ class Delivery:
         self._handler = handler
         self._scope = scope
         self._name, _, token = scope.path.removeprefix(PREFIX).partition("/")
-        self._token = unquote(token.rstrip("/")) or _token_of(scope)
+        self._token = (token and unquote(token.rstrip("/"))) or _token_of(scope)
         self._source = handler.sources.get(self._name)
         self._reasons = UNCHANGED
 
@@ -130,15 +131,13 @@ class Delivery:
         """
         handler, headers, client, source = self._handler, self._headers, self._client, self._source
         assert source, "it was admitted"  # noqa: S101 - a programming error
-        url = handler.url_of(self._scope) if source.verifier else ""  # no other part needs it
-        posted = Posted(url, self._scope.query_string, headers, body)
-        if source.verifier and not source.verifier.is_signed(posted):
+        if source.verifier and not source.verifier.is_signed(self._posted(body)):
             raise Unauthenticated("The signature is missing or wrong.")
         flat = source.flat.event(body) if source.flat else None
         if flat:
             event, has_time = flat.event, flat.has_time
         else:
-            translated = source.mapper.translate(posted)
+            translated = source.mapper.translate(self._posted(body))
             event, has_time, self._reasons = event_of(translated), translated.has_time, translated.reasons
         if client.bucket:
             client.bucket.take(1)
@@ -147,20 +146,21 @@ class Delivery:
         return event, handler.batcher.submit(event)
 
     def accepted(self) -> Response:
-        """Count the event, which is durable, and return the response that the source expects."""
+        """Count the event, which is durable. Return the response that the source expects, for the caller to count."""
         assert self._source, "it was admitted"  # noqa: S101 - a programming error
         self._client.events += 1
         for reason in self._reasons:
             self._handler.count_adapted(self._name, reason)
-        response = self._answer(self._source.form.answer)
-        self._handler.admission.count_response("client", response.status)
-        return response
+        return self._answer(self._source.form.answer)
 
     def refused(self, error: IngestError) -> Response:
         """Count and log the refusal, and return its response."""
         known = self._name if self._source else "?"  # it may be a token
         response = self._handler.admission.refusal(error, "client", self._scope, (PREFIX + known, self._token))
         return response.having(CHALLENGE) if isinstance(error, Unauthenticated) else response
+
+    def _posted(self, body: bytes) -> Posted:
+        return Posted(self._handler.url_of(self._scope), self._scope.query_string, self._headers, body)
 
     def _answer(self, answer: Answer) -> Response:
         if not answer.body:
@@ -172,9 +172,10 @@ class Delivery:
     def _key(self, form: Form, body: bytes, event: Event, *, has_time: bool) -> bytes | None:
         """Return the key of the request or of the event. Neither depends on what the service made up."""
         keys, headers = self._handler.admission.keys, self._headers
-        name = next((name for name in (KEY_HEADER, *form.key_headers) if name in headers), None)
-        if name:
-            return keys.of(event, keys.given(headers.get(name), self._client.name), content=body)
+        if KEY_HEADER in headers or form.key_headers:
+            for name in (KEY_HEADER, *form.key_headers):
+                if name in headers:
+                    return keys.of(event, keys.given(headers.get(name), self._client.name), content=body)
         if not keys.natural:
             return None
         return keys.of(event, None) if has_time else keys.of_record(event, body)
@@ -198,12 +199,16 @@ def event_of(translated: Translated) -> Event:
 
 def _token_of(scope: Scope) -> str | None:
     """The token in a Basic password or in the query. None: it may be in the X-API-TOKEN header."""
-    return _password(scope.headers) or query_value(scope.query_string, "token")
+    query = scope.query_string
+    return _password(scope.headers) or (query_value(query, "token") if query else None)
 
 
 def _password(headers: Headers) -> str | None:
     """The password of Basic authentication, or the user name if the password is empty."""
-    scheme, _, credentials = str(headers.get("authorization", "")).partition(" ")
+    authorization = headers.get("authorization")
+    if not authorization:
+        return None
+    scheme, _, credentials = str(authorization).partition(" ")
     if scheme.lower() != "basic":
         return None
     try:

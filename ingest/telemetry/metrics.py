@@ -41,10 +41,10 @@ class Metrics(Catalogue):
         for gauge in (self.backlog_events, self.outbox_entries, self.backlog_age_seconds, self.dead_letters):
             gauge.set(UNKNOWN)
 
-    def answered(self, way: Way, status: int) -> None:
-        """Count a request. The batcher counts queued requests of the `single` endpoint by the batch instead."""
+    def answered(self, way: Way, status: int, count: int = 1) -> None:
+        """Count requests. The batcher counts queued requests of the `single` endpoint by the batch instead."""
         outcome: Outcome = "queued" if status < 400 else "refused" if status < 500 else "unavailable"
-        self._answered[way, outcome].inc()
+        self._answered[way, outcome].inc(count)
 
     def count_refused(self, code: str) -> None:
         self._refused[code].inc()

@@ -133,10 +133,12 @@ class DirectEvents:
         if group.cancelled():
             return  # the worker ends
         failures = group.result()
+        delivered = 0
         for request, event, client in waiting:
             try:
                 if not failures:
                     if request.delivery:
+                        delivered += 1
                         request.respond(request.delivery.accepted())
                     else:
                         client.events += 1
@@ -149,6 +151,8 @@ class DirectEvents:
                     self._answer_one(request, client, failure)
             except Exception:  # one that fails must not hold up the others of its group
                 give_up(request)
+        if delivered:
+            self._admission.count_response("client", 200, delivered)
 
     async def _answer_later(self, request: Request, client: Client, undecided: Undecided) -> None:
         try:
@@ -162,6 +166,7 @@ class DirectEvents:
             self._refuse(request, failure)
             return
         if request.delivery:
+            self._admission.count_response("client", 200)
             request.respond(request.delivery.accepted())
             return
         self._admission.count_response("single", 200)

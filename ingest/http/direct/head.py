@@ -1,10 +1,14 @@
 """The head of a request: its headers and its target, as RSGI's scope has them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ingest.http.body_reader import LENGTH_DIGITS_MAX
+
+TARGETS_MAX = 256
+"""Split targets that a worker remembers: a client posts to the same few."""
 
 Pairs = Sequence[tuple[bytes, bytes]]
 """Names and values of headers, in the order in which they were sent."""
@@ -68,6 +72,7 @@ def announced_bytes(headers: RequestHeaders) -> int:
     return int(headers.get("content-length", "0")[-LENGTH_DIGITS_MAX:])
 
 
+@lru_cache(maxsize=TARGETS_MAX)
 def split_target(target: bytes) -> tuple[str, str, str | None]:
     """Return path (decoded), query string, and the authority of a target in absolute form, else None.
 
