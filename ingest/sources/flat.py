@@ -72,8 +72,13 @@ class FlatMapper:
 
 def flat_mapper(name: str, form: Form) -> FlatMapper | None:
     """Return None if the form needs more than a flat object gives."""
-    paths = [getattr(form.fields, field) for field in form.fields.__struct_fields__]
-    are_flat = all(isinstance(path, str) and path.isidentifier() for path in paths if path)
-    if not are_flat or form.time.formats != ("rfc3339",) or form.body != type(form.body)():
+    paths = [path for field in form.fields.__struct_fields__ if (path := getattr(form.fields, field))]
+    are_flat = all(isinstance(path, str) and path.isidentifier() for path in paths)
+    if (
+        not are_flat
+        or len({*paths}) < len(paths)
+        or form.time.formats != ("rfc3339",)
+        or form.body != type(form.body)()
+    ):
         return None
     return FlatMapper(name, form)

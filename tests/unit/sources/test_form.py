@@ -104,3 +104,11 @@ def test_workers_read_the_forms_of_the_services_start(tmp_path: Path) -> None:
     (folder / "newpbx.toml").unlink()
     keep_forms(settings)
     assert "newpbx" not in make_sources(settings, str(kept_forms(settings)))
+
+
+def test_two_fields_may_have_the_same_place(tmp_path: Path) -> None:
+    (tmp_path / "newpbx.toml").write_text(GOOD.replace('"=x"', '"id"'))
+
+    source = make_sources(Settings(), str(tmp_path))["newpbx"]
+
+    assert source.flat is None
