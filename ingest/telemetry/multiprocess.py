@@ -81,13 +81,14 @@ class MetricFiles(Collector):
         found = self._own_files()
         if not self._inodes:  # files may be gone since the start of the process
             self._inodes = {self._owner(self._worker_index).name: 0, **found, **self._opened()}
-        if self._inodes.items() <= found.items():
-            self._inodes = found
+        gone = [name for name, inode in self._inodes.items() if found.get(name) != inode and self._inode(name) != inode]
+        if not gone:  # another thread may have created a file since the listing
+            self._inodes |= found
             self._seen = before
             return False
         contents = {name: link.read_bytes() for name, link in _open_links() if name in self._inodes}
         contents[self._owner(self._worker_index).name] = str(os.getpid()).encode()
-        lost = {name for name, inode in self._inodes.items() if found.get(name) != inode}
+        lost = set(gone)
         for _ in range(TRIES_MAX):
             self._write({name: contents[name] for name in lost & contents.keys()})
             with suppress(FileNotFoundError):
@@ -126,6 +127,12 @@ class MetricFiles(Collector):
             with suppress(FileNotFoundError):
                 found[file.name] = file.stat().st_ino
         return found
+
+    def _inode(self, name: str) -> int | None:
+        try:
+            return (self._folder / name).stat().st_ino
+        except FileNotFoundError:
+            return None
 
     def _opened(self) -> dict[str, int]:
         """Return names and inodes of this worker's open files, also of deleted ones. Empty on systems without /proc."""

@@ -41,6 +41,24 @@ print(files.restore(deleted_meanwhile), files.restore(use), flush=True)
 failures.inc()
 """
 
+THREADED = """
+import sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry, Gauge
+from ingest.telemetry.multiprocess import MetricFiles
+
+class Files(MetricFiles):
+    def _own_files(self):
+        found = super()._own_files()
+        # Another thread creates the first metric of its kind, and so a file.
+        Gauge("late", "A metric.", registry=CollectorRegistry(), multiprocess_mode="max").set(1)
+        return found
+
+files = Files(Path(sys.argv[1]))
+failures = files.supervisor_failures()
+print(files.restore(lambda: None), files.restore(lambda: None), flush=True)
+"""
+
 StartWorker = Callable[[int, int], "subprocess.Popen[str]"]
 
 WORKER = """
@@ -193,3 +211,11 @@ def test_service_begins_at_zero(files: MetricFiles, start_worker: StartWorker) -
     files.clear()
     assert scrape(files).samples == {}
     assert first_line(start_worker(0, 6)) == "first"
+
+
+def test_file_that_is_created_meanwhile_is_not_taken_for_a_lost_one(files: MetricFiles, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", THREADED, str(tmp_path / "metrics")]
+
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "False False\n"
