@@ -14,9 +14,11 @@ UNAVAILABLE = {
     *(1040, 1203, 1226, 1053, 1077, 1927, 3032, 4031),  # connection limits, shutdown, offline, connection ended
     *(1317, 3169, 3024, 1969),  # statement killed, or out of the server's time for it
     *(1223, 1290, 1792, 1836, 1874, 3100, 1047),  # read lock or read-only; cluster node not ready
-    *(1044, 1045, 1046, 1049, 1142, 1143, 1227, 1698, 3118, 1251),  # access: an operator can grant it
+    *(1044, 1045, 1046, 1049, 1142, 1143, 1227, 1698, 3118, 1251, 3159),  # access: an operator can grant it
     *(1158, 1159, 1160, 1161, 1180, 1181),  # network, error during COMMIT
 }
+HINTS = {3159: " Add ?ssl-mode=REQUIRED to INGEST_DATABASE_URL."}
+"""What to do, by error number."""
 SCHEMA = {1146, 1054, 1136}
 JSON = {3140, 3150, 3151, 3157}  # not valid, too large, key too long, too deep
 CHECK_OF_COLUMN = 4025
@@ -66,5 +68,5 @@ def translate(exc: Exception) -> StoreError:
 def sentence(exc: BaseException) -> str:
     """A message for operators. It is cut short, because the server may quote a row's content."""
     if len(exc.args) > 1 and isinstance(exc.args[0], int):
-        return f"MySQL error {exc.args[0]}: {str(exc.args[1])[:160]}."
+        return f"MySQL error {exc.args[0]}: {str(exc.args[1])[:160].rstrip('.')}.{HINTS.get(exc.args[0], '')}"
     return f"MySQL: {str(exc)[:160] or type(exc).__name__}."

@@ -90,3 +90,10 @@ def test_schema_error_says_what_to_do() -> None:
 
 def test_rows_content_is_cut_short() -> None:
     assert len(str(translate(OperationalError(1366, "Incorrect string value: " + "x" * 5000)))) < 200
+
+
+def test_server_that_wants_tls_names_the_setting() -> None:
+    error = translate(OperationalError(3159, "Connections using insecure transport are prohibited."))
+
+    assert isinstance(error, StoreUnavailable)
+    assert "insecure transport are prohibited. Add ?ssl-mode=REQUIRED to INGEST_DATABASE_URL" in str(error)
