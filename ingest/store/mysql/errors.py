@@ -18,7 +18,7 @@ UNAVAILABLE = {
     *(1158, 1159, 1160, 1161, 1180, 1181),  # network, error during COMMIT
 }
 HINTS = {3159: " Add ?ssl-mode=REQUIRED to INGEST_DATABASE_URL."}
-"""What to do, by error number."""
+"""The advice for an operator, by error number."""
 SCHEMA = {1146, 1054, 1136}
 JSON = {3140, 3150, 3151, 3157}  # not valid, too large, key too long, too deep
 CHECK_OF_COLUMN = 4025
