@@ -107,6 +107,9 @@ class DirectEvents:
         except IngestError as exc:
             self._refuse(request, exc)
             return None
+        except Exception as exc:  # nobody foresees it: answer, and keep the connection
+            self._refuse(request, self._admission.unforeseen(exc))
+            return None
         return client
 
     def _submit(self, request: Request, client: Client, body: bytes) -> None:

@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 
+from ingest.auth.authenticator import Authenticator, Client
+from ingest.events.idempotency import Keys
 from ingest.http.admission import Admission
 from ingest.http.batch_handler import BatchHandler, BatchLimits
 from ingest.http.body_reader import BodyReader
 from ingest.http.direct.events import DirectEvents
+from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.request import Request
 from ingest.http.event_handler import EventHandler
 from ingest.http.rsgi import Handler
 from ingest.pipeline.batcher import Batcher
@@ -16,7 +20,7 @@ from ingest.sources.handler import SourceHandler
 from ingest.sources.making import make_sources
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import BODY_BYTES_MAX, TOKEN, Sample
-from tests.unit.fakes import request, until
+from tests.unit.fakes import FakeClock, request, until
 from tests.unit.http.direct.test_events import Connection, send
 from tests.unit.making import body
 
@@ -67,6 +71,33 @@ async def test_exception_in_the_direct_lane(
     connection = Connection(broken=False)
 
     send(DirectEvents(EventHandler(admission, bodies, Broken(), BODY_BYTES_MAX), admission, BODY_BYTES_MAX), connection)
+    await until(lambda: connection.statuses)
+
+    assert connection.statuses == [500]
+    assert_seen(sample, caplog)
+
+
+class BrokenAuthenticator(Authenticator):
+    """An authenticator with a programming error, which fails once."""
+
+    failed = False
+
+    def client_of(self, token: str | None) -> Client | None:
+        if self.failed:
+            return super().client_of(token)
+        self.failed = True
+        raise ZeroDivisionError
+
+
+async def test_exception_in_the_admission_of_the_direct_lane(
+    bodies: BodyReader, metrics: Metrics, clock: FakeClock, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    admission = Admission(BrokenAuthenticator([TOKEN], clock.monotonic), Keys(natural=False), metrics)
+    connection = Connection(broken=False)
+
+    request = Request(connection, "POST", b"/api/call-events", "1.1", RequestHeaders(()), keep_alive=True)
+    handler = EventHandler(admission, bodies, Broken(), BODY_BYTES_MAX)
+    DirectEvents(handler, admission, BODY_BYTES_MAX).take_whole(request, body())
     await until(lambda: connection.statuses)
 
     assert connection.statuses == [500]
