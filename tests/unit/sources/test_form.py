@@ -1,5 +1,6 @@
 """Forms are files: what is wrong in one is said by name, before the service serves."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.sources.form import FILE_BYTES_MAX, all_forms
 from ingest.sources.making import keep_forms, kept_forms, make_sources
+from tests.paths import DOCS
 
 GOOD = """
 description = "d"
@@ -112,3 +114,12 @@ def test_two_fields_may_have_the_same_place(tmp_path: Path) -> None:
     source = make_sources(Settings(), str(tmp_path))["newpbx"]
 
     assert source.flat is None
+
+
+def test_example_of_the_documentation_is_a_form(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "clients" / "forms.md").read_text(), re.DOTALL)
+    (tmp_path / "newpbx.toml").write_text(example)
+
+    source = make_sources(Settings(client_secrets=("newpbx=secret",)), str(tmp_path))["newpbx"]
+
+    assert source.verifier is not None
