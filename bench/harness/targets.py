@@ -16,7 +16,7 @@ import pika
 from bench.harness.cpu import Components, descendants
 from bench.harness.noops import Kind
 from ingest.http.event_handler import PATH
-from tests.faults.harness.reading import spooled
+from tests.faults.reading import spooled
 from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
 from tests.services.server import PrivateServer, Server

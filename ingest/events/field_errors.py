@@ -108,18 +108,22 @@ def _text_error(field: str, value: Any, limit: int) -> str | None:
     return None
 
 
+def is_rfc3339(text: str) -> bool:
+    """Return True for a date and time with an offset from UTC, as the service accepts it. A leap second is one."""
+    match = _RFC_3339.fullmatch(text)
+    try:
+        return bool(match and datetime.fromisoformat(f"{match[1]}T{match[2]}"))
+    except ValueError:
+        return False
+
+
 def _timestamp_error(value: Any) -> str | None:
     if value is None or value == "":
         return "The timestamp field is required."
     if not isinstance(value, str):
         return "The timestamp must be a string."
-    match = _RFC_3339.fullmatch(value)
-    try:
-        if match:
-            datetime.fromisoformat(f"{match[1]}T{match[2]}")
-            return None
-    except ValueError:
-        pass
+    if is_rfc3339(value):
+        return None
     if is_local(value):
         return (
             "The timestamp has no offset from UTC. Send one, as in 2025-01-31T13:45:00+04:00, or set"

@@ -1,7 +1,7 @@
 """Timestamps without an offset from UTC, as clients of the Laravel service send them: `2025-11-30 10:00:00`."""
 
 import re
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -39,13 +39,16 @@ def is_local(timestamp: str) -> bool:
 def with_offset(timestamp: str, zone: tzinfo) -> str | None:
     """Return a local time in RFC 3339, with the offset that `zone` had then. None if it is no local time.
 
-    An hour that clocks repeat at the end of summer time counts as summer time.
+    An hour that clocks repeat at the end of summer time counts as summer time. A local mean time of a past century
+    has an offset with seconds, which RFC 3339 cannot write: such a time is written in UTC.
     """
     moment = _moment(timestamp)
     if moment is None:
         return None
     try:
-        return moment.replace(tzinfo=zone).isoformat()
+        there = moment.replace(tzinfo=zone)
+        offset = there.utcoffset() or timedelta()
+        return (there.astimezone(UTC) if offset % timedelta(minutes=1) else there).isoformat()
     except OverflowError:
         return None  # a zone's rules cannot answer at the ends of the calendar
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ingest.events.call_event import DURATION_SECONDS_MAX, LENGTHS_MAX
+from ingest.events.field_errors import is_rfc3339
 from ingest.events.local_times import with_offset
 from ingest.telemetry.labels import Adaptation
 
@@ -22,7 +23,6 @@ DIGEST_BYTES = 16
 
 _CLOCK = re.compile(r"(\d{1,6}):([0-5]?\d):([0-5]?\d)(?:\.\d*)?", re.ASCII)
 _DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)", re.ASCII)
 _UNITS = {"unix": 1, "unix_ms": 1_000, "unix_us": 1_000_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -158,8 +158,7 @@ def _of_unix(value: Any, per_second: int) -> str | None:
 
 
 def _of_rfc3339(text: str, zone: tzinfo | None) -> str | None:
-    if _RFC_3339.fullmatch(text):
-        datetime.fromisoformat(f"{text[:10]}T{text[11:16]}")  # raises ValueError for a date that is none
+    if is_rfc3339(text):
         return text
     return with_offset(text, zone) if zone else None
 

@@ -15,7 +15,7 @@ from tests.alerts.conftest import StartScene, StartWatch
 from tests.alerts.watch import Watch
 from tests.faults.harness.disk import small_disk
 from tests.faults.harness.load import Load
-from tests.faults.harness.reading import declare_full_queue, delete_queue
+from tests.faults.reading import declare_full_queue, delete_queue
 from tests.faults.harness.scene import Scene, let_pass, stopped
 from tests.faults.harness.wire import Wire
 from tests.observability import alerts

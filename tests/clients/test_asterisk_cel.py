@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.test_asterisk import CONFIGURATION, DIALED, DROPPED_USERS, HOSTILE_USERS, TYPES
-from tests.faults.harness.reading import count_rows, payloads_of
+from tests.faults.reading import count_rows, payloads_of
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
 from tests.services.asterisk import asterisk

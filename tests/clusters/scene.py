@@ -12,7 +12,7 @@ from tests.clusters.haproxy import HAProxy
 from tests.clusters.network import Network
 from tests.clusters.rabbitmq import ClusterNode
 from tests.faults.harness.ledger import Message, Row
-from tests.faults.harness.reading import backlog_of, rows_of, spooled, take_messages
+from tests.faults.reading import backlog_of, rows_of, spooled, take_messages
 from tests.running import ServiceProcess
 from tests.services import free_port, wait_until
 

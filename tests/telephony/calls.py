@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.faults.harness.reading import backlog_of, count_rows, rows_of, take_messages
+from tests.faults.reading import backlog_of, count_rows, rows_of, take_messages
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
 from tests.services.sip import DIALED, call, call_as

@@ -15,7 +15,7 @@ from ingest.errors import BrokerUnavailable, NotConfirmed
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from tests.contract.broker.publishers import LIMITS, Queue, all_of, publishing, removed, until
-from tests.faults.harness.reading import version_numbers
+from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer, rabbitmq_server
 from tests.services.rabbitmq_variables import variables
 from tests.unit.making import NOW_US, batch

@@ -26,7 +26,7 @@ from tests.contract.broker.publishers import (
     removed,
     until,
 )
-from tests.faults.harness.reading import version_numbers
+from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event, events
 

@@ -15,7 +15,7 @@ from ingest.files.exclusive_lock import ExclusiveLock, file_lock
 from ingest.store.mysql.lock import mysql_lock
 from ingest.store.mysql.pool import Servers
 from tests.contract.broker.publishers import SuperStream, channel_to, publishing, removed, until
-from tests.faults.harness.reading import version_numbers
+from tests.faults.reading import version_numbers
 from tests.services import MySQLServer, RabbitMQServer
 from tests.unit.making import batch, event, events
 

@@ -5,7 +5,7 @@ import time
 
 from tests.faults.harness.background import Background
 from tests.faults.harness.ledger import Ledger, Message
-from tests.faults.harness.reading import channel_to
+from tests.faults.reading import channel_to
 from tests.services import wait_until
 
 QUIET_SECONDS = 0.2

@@ -15,7 +15,7 @@ from msgspec import structs
 from ingest.spool.inspection import contents
 from tests.faults.harness.ledger import Ledger, Message, Result, compare
 from tests.faults.harness.load import EVENTS_PER_SECOND, Load
-from tests.faults.harness.reading import backlog_of, rows_of, spooled, take_messages
+from tests.faults.reading import backlog_of, rows_of, spooled, take_messages
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.services.server import Server

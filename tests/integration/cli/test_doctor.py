@@ -7,7 +7,7 @@ import pytest
 from ingest.auth.tokens import entry_of
 from ingest.settings import mask_url
 from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
-from tests.faults.harness.reading import channel_to
+from tests.faults.reading import channel_to
 from tests.services import MySQLServer, RabbitMQServer
 from tests.services.rabbitmq_variables import variables
 

@@ -18,7 +18,7 @@ from ingest.errors import SettingsError
 from ingest.events.ids import first_id_of
 from tests.conftest import StartService
 from tests.contract.broker.publishers import Stream, removed
-from tests.faults.harness.reading import channel_to, take_messages
+from tests.faults.reading import channel_to, take_messages
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.unit.making import body

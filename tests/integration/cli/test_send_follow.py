@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.faults.harness.reading import embedded_messages, rows_of
+from tests.faults.reading import embedded_messages, rows_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from ingest.cli.send.records.sender import QUIET_SECONDS
-from tests.faults.harness.reading import embedded_messages, rows_of
+from tests.faults.reading import embedded_messages, rows_of
 from tests.integration.hostile import count_of
 from tests.running import TOKEN, ServiceProcess
 from tests.services import free_port, wait_until

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
-from tests.faults.harness.reading import channel_to
+from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until
 
 SECONDS = 20.0

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.conftest import StartService
-from tests.faults.harness.reading import rows_of
+from tests.faults.reading import rows_of
 from tests.integration.hostile import peak_resident_bytes
 from tests.running import ServiceProcess
 from tests.services import wait_until

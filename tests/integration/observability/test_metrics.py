@@ -8,7 +8,7 @@ from types import TracebackType
 from tests.conftest import StartService
 from tests.exposition import Exposition, Key, scrape
 from tests.faults.harness.load import Load
-from tests.faults.harness.reading import rows_of
+from tests.faults.reading import rows_of
 from tests.running import EVENT, ServiceProcess
 from tests.services import wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from ingest.http.openapi import message_schema
 from tests.conftest import StartService
-from tests.faults.harness.reading import channel_to
+from tests.faults.reading import channel_to
 from tests.paths import DOCS
 from tests.running import ServiceProcess
 from tests.services import wait_until

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tests.conftest import StartService
 from tests.exposition import scrape
-from tests.faults.harness.reading import declare_full_queue, delete_queue, fill_queue, take_messages
+from tests.faults.reading import declare_full_queue, delete_queue, fill_queue, take_messages
 from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body

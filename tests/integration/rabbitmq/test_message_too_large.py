@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.exposition import scrape
-from tests.faults.harness.reading import take_messages
+from tests.faults.reading import take_messages
 from tests.running import ServiceProcess
 from tests.services import RabbitMQServer, wait_until
 from tests.services.rabbitmq_variables import variables

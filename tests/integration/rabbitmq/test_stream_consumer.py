@@ -9,7 +9,7 @@ import pytest
 
 from ingest.broker.stream.partitions import partition_of
 from tests.contract.broker.publishers import SuperStream, publishing, removed, until
-from tests.faults.harness.reading import version_numbers
+from tests.faults.reading import version_numbers
 from tests.paths import DOCS
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event

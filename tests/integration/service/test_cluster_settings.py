@@ -9,7 +9,7 @@ import pika
 import pytest
 
 from tests.contract.broker.publishers import Stream, channel_to
-from tests.faults.harness.reading import backlog_of
+from tests.faults.reading import backlog_of
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 

@@ -16,7 +16,7 @@ from ingest.broker.shared_target import UNKNOWN
 from tests.conftest import StartService
 from tests.faults.harness.ledger import compare
 from tests.faults.harness.load import Load
-from tests.faults.harness.reading import backlog_of, rows_of, take_messages
+from tests.faults.reading import backlog_of, rows_of, take_messages
 from tests.raw_http import RawConnection, post, post_head
 from tests.running import STOP_SECONDS, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until

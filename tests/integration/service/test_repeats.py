@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.exposition import Exposition
-from tests.faults.harness.reading import rows_of, take_messages
+from tests.faults.reading import rows_of, take_messages
 from tests.faults.harness.scene import stopped
 from tests.raw_http import Reply, ask, post
 from tests.running import ServiceProcess

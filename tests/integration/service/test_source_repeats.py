@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.exposition import scrape
-from tests.faults.harness.reading import payloads_of
+from tests.faults.reading import payloads_of
 from tests.running import TOKEN, ServiceProcess
 
 TWILIO = {"CallSid": "CA72", "From": "+1555", "To": "+1556", "CallStatus": "completed", "CallDuration": "47"}

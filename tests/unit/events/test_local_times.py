@@ -43,6 +43,11 @@ def test_zone_has_summer_time() -> None:
     assert with_offset("2025-12-01 10:00:00", berlin) == "2025-12-01T10:00:00+01:00"
 
 
+def test_local_mean_time_is_written_in_utc() -> None:
+    """Its offset has seconds: Berlin's was 53 minutes and 28 seconds before 1893."""
+    assert with_offset("1800-01-01 10:00:00", ZoneInfo("Europe/Berlin")) == "1800-01-01T09:06:32+00:00"
+
+
 @pytest.mark.parametrize("local", ["2025-02-30 10:00:00", "2025-11-30", "soon", "", "2025-11-30 24:00:00"])
 def test_other_text_is_refused_with_a_zone_too(local: str) -> None:
     with pytest.raises(Invalid):
