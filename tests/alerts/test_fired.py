@@ -15,9 +15,9 @@ from tests.alerts.conftest import StartScene, StartWatch
 from tests.alerts.watch import Watch
 from tests.faults.harness.disk import small_disk
 from tests.faults.harness.load import Load
-from tests.faults.reading import declare_full_queue, delete_queue
 from tests.faults.harness.scene import Scene, let_pass, stopped
 from tests.faults.harness.wire import Wire
+from tests.faults.reading import declare_full_queue, delete_queue
 from tests.observability import alerts
 from tests.raw_http import ask, post
 from tests.running import TOKEN

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.form import LONG, SHORT, Form
-from tests.faults.reading import version_of
 from tests.faults.harness.scene import Scene, scene
+from tests.faults.reading import version_of
 from tests.faults.report import Report
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_server
 

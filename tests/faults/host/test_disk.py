@@ -9,8 +9,8 @@ import pytest
 from tests.faults.form import Form
 from tests.faults.harness.disk import SmallDisk, small_disk
 from tests.faults.harness.ledger import assert_unnoticed
-from tests.faults.reading import spooled
 from tests.faults.harness.scene import RECOVERY_SECONDS, scene, stopped
+from tests.faults.reading import spooled
 from tests.faults.report import Report
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until
 

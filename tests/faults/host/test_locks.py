@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.form import Form
 from tests.faults.harness.load import Load
-from tests.faults.reading import spooled
 from tests.faults.harness.scene import Scene, stopped
+from tests.faults.reading import spooled
 from tests.faults.report import Report
 from tests.services import wait_until
 

@@ -7,8 +7,8 @@ import yaml
 
 from tests.exposition import scrape
 from tests.faults.harness.load import Load
-from tests.faults.reading import rows_of
 from tests.faults.harness.scene import scene
+from tests.faults.reading import rows_of
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, PrometheusServer, RabbitMQServer, wait_until
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from tests.faults.form import Form
 from tests.faults.harness.ledger import assert_unnoticed
-from tests.faults.reading import backlog_of
 from tests.faults.harness.scene import Scene, let_pass
+from tests.faults.reading import backlog_of
 from tests.faults.report import Report
 from tests.services import RabbitMQServer
 

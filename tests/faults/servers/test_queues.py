@@ -4,8 +4,8 @@ import time
 
 from tests.faults.form import Form
 from tests.faults.harness.ledger import Message, Result, assert_unnoticed
-from tests.faults.reading import backlog_of, declare_full_queue, delete_queue
 from tests.faults.harness.scene import PUBLISHED_SECONDS, WORKERS, Scene, let_pass, scene
+from tests.faults.reading import backlog_of, declare_full_queue, delete_queue
 from tests.faults.report import Report
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 

@@ -7,8 +7,8 @@ from functools import partial
 from ingest.events.ids import milliseconds_of, slot_of
 from tests.faults.form import Form
 from tests.faults.harness.calls import Calls, Found, compared, read_partition
-from tests.faults.reading import ids_of_calls
 from tests.faults.harness.scene import Scene
+from tests.faults.reading import ids_of_calls
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.services.rabbitmq import STREAMS
 

@@ -12,8 +12,8 @@ from tests.conftest import StartService
 from tests.exposition import scrape
 from tests.faults.harness.clock import LIBRARIES
 from tests.faults.harness.load import Load
-from tests.faults.reading import rows_of
 from tests.faults.harness.scene import let_pass
+from tests.faults.reading import rows_of
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, wait_until
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import StartService
 from tests.exposition import Exposition
-from tests.faults.reading import rows_of, take_messages
 from tests.faults.harness.scene import stopped
+from tests.faults.reading import rows_of, take_messages
 from tests.raw_http import Reply, ask, post
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until

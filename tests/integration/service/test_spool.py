@@ -15,8 +15,8 @@ from ingest.spool.files import damaged, segments_of
 from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
 from ingest.status.health import CHECK_SECONDS
 from tests.conftest import StartService
-from tests.faults.reading import spooled, take_messages
 from tests.faults.harness.wire import Wire
+from tests.faults.reading import spooled, take_messages
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 
