@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import click
@@ -25,6 +26,7 @@ PAIRS = 9
 REFUSAL_ROUNDS = 3
 
 Figures = dict[str, float]
+NO_REPORTS: Mapping[str, Path] = {}
 
 
 class Measured:
@@ -70,11 +72,16 @@ def measure_refusals(servers: targets.Servers) -> Figures:
     }
 
 
-def measure_scenarios(servers: targets.Servers, loads: Mapping[str, runs.Load], measured: Measured) -> None:
-    """Measure the scenarios one after another on the same service."""
+def measure_scenarios(
+    servers: targets.Servers,
+    loads: Mapping[str, runs.Load],
+    measured: Measured,
+    reports: Mapping[str, Path] = NO_REPORTS,
+) -> None:
+    """Measure the scenarios one after another on the same service. Locust writes its reports to the given files."""
     with targets.service(servers, "quorum") as service:
         for name, load in loads.items():
-            measured.attempt(f"scenario.{name}", partial(runs.measure, service, name, load))
+            measured.attempt(f"scenario.{name}", partial(runs.measure, service, name, load, reports.get(name)))
 
 
 PARTS = ("micro", "saturation", "refusals", "scenario", *(f"scenario.{name}" for name in runs.SCENARIOS))

@@ -12,7 +12,8 @@ from bench.report.tables import table
 
 FILE = BENCH / "budgets.toml"
 
-Outcome = Literal["ok", "BROKEN", "not gated"]
+Outcome = Literal["ok", "BROKEN", "NOT MEASURED", "not gated"]
+"""`NOT MEASURED` fails the run as `BROKEN` does, but says nothing about the code."""
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -49,10 +50,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def explanation(self) -> str:
-        """The message for the author of the change."""
-        measured = "was not measured" if self.figure is None else f"is {self.figure:.3g}"
+        """The message for the author of the change, if the figure is out of its bound."""
         budget = self.budget
-        return f"{self.name} {measured}, its bound is {budget.bound} ({budget.what}). Look at {budget.place}."
+        return f"{self.name} is {self.figure:.3g}, its bound is {budget.bound} ({budget.what}). Look at {budget.place}."
 
 
 def read_budgets(file: Path = FILE) -> dict[str, Budget]:
@@ -86,34 +86,40 @@ def judge(budgets: Mapping[str, Budget], figures: Mapping[str, float], absolute:
 def _outcome(budget: Budget, figure: float | None, absolute: bool) -> Outcome:
     if budget.absolute and not absolute:
         return "not gated"
+    if figure is None:
+        return "NOT MEASURED"
     return "ok" if budget.holds(figure) else "BROKEN"
 
 
 def broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return [verdict for verdict in verdicts if verdict.outcome == "BROKEN"]
+    """Return what fails the run: figures out of their bounds, and missing ones."""
+    return [verdict for verdict in verdicts if verdict.outcome in ("BROKEN", "NOT MEASURED")]
 
 
 def report(verdicts: Sequence[Verdict], failed: Mapping[str, str]) -> str:
-    """Return a table, a line for each part that failed and each broken budget, and the last line, which CI reads.
+    """Return a table, a line for each part that failed and each budget that does not hold, and the last line for CI.
 
     `failed` has the reason of each part that could not be measured.
     """
-    rows = [
-        [
-            verdict.name,
-            "-" if verdict.figure is None else f"{verdict.figure:.3g}",
-            verdict.budget.bound,
-            verdict.outcome,
-        ]
-        for verdict in verdicts
-    ]
-    over = broken(verdicts)
+    rows = [[verdict.name, *_cells(verdict), verdict.outcome] for verdict in verdicts]
     passed = sum(verdict.outcome == "ok" for verdict in verdicts)
     return "\n".join(
         [
             table(["budget", "figure", "bound", "verdict"], rows),
-            *(f"{part} has no figures: {reason}" for part, reason in failed.items()),
-            *(f"budget broken: {verdict.explanation}" for verdict in over),
-            f"budgets: {passed} passed, {len(over)} failed",
+            *(f"{part} could not be measured: {reason}" for part, reason in failed.items()),
+            *(_line(verdict, failed) for verdict in broken(verdicts)),
+            f"budgets: {passed} passed, {len(broken(verdicts))} failed",
         ]
     )
+
+
+def _cells(verdict: Verdict) -> tuple[str, str]:
+    return "-" if verdict.figure is None else f"{verdict.figure:.3g}", verdict.budget.bound
+
+
+def _line(verdict: Verdict, failed: Mapping[str, str]) -> str:
+    if verdict.figure is not None:
+        return f"budget broken: {verdict.explanation}"
+    known = any(verdict.name.startswith(f"{part}.") for part in failed)
+    reason = "the reason is above" if known else "its part ran, but has no such figure"
+    return f"not measured: {verdict.name}; {reason}. This says nothing about the code: run it again."

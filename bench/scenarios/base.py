@@ -14,6 +14,7 @@ from random import random
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import gevent
 from locust import FastHttpUser, between, events
 from locust.env import Environment
 
@@ -94,4 +95,10 @@ def judge_run(environment: Environment, **_: Any) -> None:
     environment.process_exit_code = BROKEN if broken(verdicts) else KEPT
 
 
+def read_the_clock(**_: Any) -> None:
+    """Let gevent read the clock, as locust's timers start from the last reading: before the imports, seconds ago."""
+    gevent.get_hub().loop.update_now()
+
+
+events.init.add_listener(read_the_clock)  # type: ignore[no-untyped-call]  # locust gives it no types
 events.quitting.add_listener(judge_run)  # type: ignore[no-untyped-call]  # locust gives it no types

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from bench.harness.targets import BenchFailed, Target
-from bench.report.records import FOLDER as RESULTS
 from bench.scenarios.figures import BROKEN, KEPT, Entries, events_answered, figures, named
 
 FOLDER = Path(__file__).parent
@@ -34,39 +33,51 @@ SCENARIOS: Mapping[str, Load] = {
 """A file's name in this folder → its load in `make budgets`, which is as short as possible."""
 
 
-def measure(target: Target, name: str, load: Load) -> dict[str, float]:
-    """Return `scenario.NAME.FIGURE` → value. Raises `BenchFailed` if events that were answered 200 are missing."""
+def measure(target: Target, name: str, load: Load, report: Path | None = None) -> dict[str, float]:
+    """Return `scenario.NAME.FIGURE` → value.
+
+    Raises `BenchFailed` if events that were answered 200 are missing, or if locust did too little to judge.
+    """
     target.clear()
-    entries = run(f"http://127.0.0.1:{target.port}", target.token, name, load)
+    entries = run(f"http://127.0.0.1:{target.port}", target.token, name, load, report)
     target.drain()
     rows, answered = target.rows(), events_answered(entries)
     if rows is not None and rows < answered:
         raise BenchFailed(f"{answered} events were answered 200, {rows} are in the database")
-    return named(name, figures(entries))
+    return judgeable(name, entries, load)
 
 
-def run(host: str, token: str, name: str, load: Load) -> Entries:
-    """Run locust and return its statistics. Its report stays in results/. Raises `BenchFailed` if locust fails."""
-    RESULTS.mkdir(exist_ok=True)
+def judgeable(name: str, entries: Entries, load: Load) -> dict[str, float]:
+    """Return `scenario.NAME.FIGURE` → value. Raises `BenchFailed` if there are neither failures nor times."""
+    found = figures(entries)
+    if not found.get("failures") and "wait_ratio" not in found:
+        requests = sum(entry["num_requests"] for entry in entries)
+        raise BenchFailed(f"locust finished only {requests} requests in its {load.seconds} s; the machine was too busy")
+    return named(name, found)
+
+
+def run(host: str, token: str, name: str, load: Load, report: Path | None = None) -> Entries:
+    """Run locust and return its statistics. It writes its HTML report to `report`.
+
+    Raises `BenchFailed` if locust fails.
+    """
+    if report:
+        report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         stats = Path(folder, "stats")
         done = subprocess.run(
-            [*_command(host, name, load), "--html", str(html(name)), "--json-file", str(stats)],
+            [*_command(host, name, load), *(["--html", str(report)] if report else []), "--json-file", str(stats)],
             env={**os.environ, "BENCH_TOKEN": token},
             check=False,
             capture_output=True,
             text=True,
             timeout=load.seconds + MARGIN_SECONDS,
         )
-        report = stats.with_suffix(".json")
-        if done.returncode not in (KEPT, BROKEN) or not report.exists():
+        counted = stats.with_suffix(".json")
+        if done.returncode not in (KEPT, BROKEN) or not counted.exists():
             raise BenchFailed(f"locust ended with {done.returncode}:\n{done.stderr}")
-        entries: Entries = json.loads(report.read_text())
+        entries: Entries = json.loads(counted.read_text())
         return entries
-
-
-def html(name: str) -> Path:
-    return RESULTS / f"scenario-{name}.html"
 
 
 def _command(host: str, name: str, load: Load) -> list[str]:

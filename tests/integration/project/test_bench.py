@@ -14,14 +14,13 @@ from threading import Thread
 import pytest
 
 from bench.scenarios.figures import events_answered
-from bench.scenarios.runs import FOLDER, Load, run
+from bench.scenarios.runs import Load, run
 from ingest.http.responses import QUEUED
 from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
 
-SHORT = Load(users=4, seconds=6)
-"""Long enough for a machine that stalls for a second or two when locust starts."""
-USERS, SECONDS = "8", "6"
+SHORT = Load(users=4, seconds=3)
+USERS, SECONDS = "8", "3"
 
 
 class Credulous(BaseHTTPRequestHandler):
@@ -88,6 +87,9 @@ def test_wrong_answers_break_the_scenarios_budget(command: list[str], credulous:
 
     assert done.returncode == 1, done.stderr
     assert "budget broken: scenario.tokens.failures is " in done.stdout
+    for report in tmp_path.glob("scenario-tokens.html"):
+        assert "budget broken: scenario.tokens.failures is " in report.read_text()
+    assert (tmp_path / "scenario-tokens.html").exists() is (command[0] == "bench.scenario")
 
 
 def test_service_of_another_tree_runs_its_own_code_and_migrations(tmp_path: Path) -> None:

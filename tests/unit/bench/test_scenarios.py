@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bench.harness.targets import BenchFailed
 from bench.report.verdicts import of_parts, read_budgets
 from bench.scenarios.figures import (
     AFTER,
@@ -16,7 +17,7 @@ from bench.scenarios.figures import (
     named,
     percentile,
 )
-from bench.scenarios.runs import FOLDER, SCENARIOS
+from bench.scenarios.runs import FOLDER, SCENARIOS, Load, judgeable
 
 
 def entry(name: str, times: dict[int, int], failures: int = 0) -> dict[str, Any]:
@@ -39,6 +40,17 @@ def test_scenario_without_events_or_without_references_has_failures_only(name: s
 
 def test_scenario_without_requests_has_no_figures() -> None:
     assert figures([]) == {}
+
+
+def test_scenario_that_did_nothing_is_not_judged() -> None:
+    with pytest.raises(BenchFailed, match=r"only 3 requests in its 5 s"):
+        judgeable("steady", [entry("event", {1: 3})], Load(users=1, seconds=5))
+
+
+def test_failures_without_times_are_judged() -> None:
+    assert judgeable("steady", [entry("event", {}, failures=2)], Load(users=1, seconds=5)) == {
+        "scenario.steady.failures": 2
+    }
 
 
 def test_ratios_do_not_grow_because_the_reference_is_tiny() -> None:
