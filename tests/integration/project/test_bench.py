@@ -14,7 +14,7 @@ from threading import Thread
 import pytest
 
 from bench.scenarios.figures import events_answered
-from bench.scenarios.runs import Load, run
+from bench.scenarios.runs import FOLDER, Load, run
 from ingest.http.responses import QUEUED
 from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
