@@ -17,8 +17,10 @@ PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
-# Three processes, each with its own servers, as many tests wait. The faults run alone afterwards, as they need the whole machine.
-PYTEST_SHARED := $(BIN)/pytest -n 3 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
+# Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
+IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo TMPDIR=/dev/shm)
+# Five processes, each with its own servers, as most tests wait. The faults run alone afterwards, as they need the whole machine.
+PYTEST_SHARED := $(IN_MEMORY) $(BIN)/pytest -n 5 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
@@ -64,10 +66,10 @@ test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL a
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
 test-python: .venv-$(SID_PYTHON)/installed-dev servers  ## run the unit tests and a real service on Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
-	.venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
+	$(IN_MEMORY) .venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
 
 test-clients: install-dev servers sid-telephony  ## make real calls through Kamailio 6.1 and Asterisk 22 while the service is killed; needs root (4 min)
-	$(BIN)/pytest tests/clients -n 2
+	$(IN_MEMORY) $(BIN)/pytest tests/clients -n 2
 
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600

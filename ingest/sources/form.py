@@ -1,6 +1,8 @@
 """The form of a source: where its requests have the fields of an event, and how they are signed and answered.
 
 A form is a TOML file. Those in `forms/` are part of the service; `INGEST_CLIENT_FORMS` names a folder with more.
+
+`extends = "NAME"` at its top takes the built-in form of that name, and replaces only the keys that the file has.
 """
 
 import re
@@ -8,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -18,6 +20,11 @@ from ingest.events.call_event import LENGTHS_MAX
 FILE_BYTES_MAX = 65_536
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 SUFFIX = ".toml"
+
+_BUILT_IN = files("ingest.sources").joinpath("forms")
+
+Document = dict[str, Any]
+"""A TOML file's content."""
 
 Paths = str | list[str]
 """One or several places of a value. The first one that has a value counts.
@@ -114,8 +121,11 @@ def read_form(path: Path) -> Form:
 
 def built_in_forms() -> dict[str, Form]:
     """The forms that are part of the service, by name."""
-    found = (entry for entry in files("ingest.sources").joinpath("forms").iterdir() if entry.name.endswith(SUFFIX))
-    return {entry.name.removesuffix(SUFFIX): _parsed(entry.read_bytes(), entry.name) for entry in found}
+    return {
+        entry.name.removesuffix(SUFFIX): _parsed(entry.read_bytes(), entry.name)
+        for entry in _BUILT_IN.iterdir()
+        if entry.name.endswith(SUFFIX)
+    }
 
 
 def all_forms(folder: str) -> dict[str, Form]:
@@ -144,11 +154,27 @@ def _parsed(content: bytes, name: str) -> Form:
     if len(content) > FILE_BYTES_MAX:
         raise SettingsError(f"The form {name} has more than {FILE_BYTES_MAX} bytes.")
     try:
-        form = msgspec.convert(tomllib.loads(content.decode()), Form)
+        document = tomllib.loads(content.decode())
+        if "extends" in document:
+            document = _extended(document.pop("extends"), document)
+        form = msgspec.convert(document, Form)
     except (ValueError, tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise SettingsError(f"The form {name}: {exc}.") from exc
     _check(form, name)
     return form
+
+
+def _extended(base: Any, own: Document) -> Document:
+    """Return a built-in form with the keys that are in `own` in place of its keys. Raises ValueError for other names."""
+    if not isinstance(base, str) or not NAME.fullmatch(base) or not (file := _BUILT_IN / f"{base}{SUFFIX}").is_file():
+        raise ValueError(f"extends names no built-in form: {base!r}")
+    document = tomllib.loads(file.read_text("utf-8"))
+    if "extends" in document:
+        raise ValueError(f"extends names {base}, which extends another form itself")
+    for key, value in own.items():
+        old = document.get(key)
+        document[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+    return document
 
 
 def _check(form: Form, name: str) -> None:

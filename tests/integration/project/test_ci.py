@@ -24,8 +24,10 @@ def test_workflow_follows_the_schema() -> None:
 
 
 def test_workflow_runs_the_commands_of_ci_run() -> None:
-    legs = re.findall(r"^make .+$", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
-    assert [command for command in commands("all") if command.startswith("make ")] == legs
+    legs = re.findall(r"^leg ((?:test|budgets)\S*)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
+    assert sorted(command for command in commands("all") if command.startswith("make ")) == sorted(
+        f"make {leg}" for leg in legs
+    )
 
 
 def test_service_containers_are_those_of_the_compose_file() -> None:

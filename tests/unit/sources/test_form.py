@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.errors import SettingsError
@@ -40,6 +41,16 @@ def test_form_of_a_folder_is_added_or_replaces_a_built_in_one(tmp_path: Path) ->
     assert "notes" not in sources
 
 
+def test_form_that_extends_another_has_only_the_keys_that_differ(tmp_path: Path) -> None:
+    (tmp_path / "freeswitch.toml").write_text('extends = "freeswitch"\n[fields]\nduration = "variables.billmsec"\n')
+
+    form, base = all_forms(str(tmp_path))["freeswitch"], all_forms("")["freeswitch"]
+
+    assert form.fields.duration == "variables.billmsec"
+    assert msgspec.structs.replace(form, fields=base.fields) == base
+    assert msgspec.structs.replace(form.fields, duration=base.fields.duration) == base.fields
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -52,6 +63,10 @@ def test_form_of_a_folder_is_added_or_replaces_a_built_in_one(tmp_path: Path) ->
         (GOOD + "[time]\nzone = 'Nowhere'", "no time zone"),
         (GOOD + "[signature]\nkind = 'hmac'\npattern = '('", "pattern of the signature is invalid"),
         (GOOD + "[signature]\nkind = 'hmac'\npattern = 'x'", "needs a group"),
+        ("extends = 'nobody'" + GOOD, "no built-in form: 'nobody'"),
+        ("extends = '../forms/twilio'" + GOOD, "no built-in form"),
+        ("extends = ['twilio']" + GOOD, "no built-in form"),
+        ("extends = 'fusionpbx'" + GOOD, "fusionpbx, which extends another form"),
         (GOOD + "#" * FILE_BYTES_MAX, "more than 65536 bytes"),
     ],
 )
