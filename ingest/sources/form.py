@@ -165,7 +165,7 @@ def _parsed(content: bytes, name: str) -> Form:
 
 
 def _extended(base: Any, own: Document) -> Document:
-    """Return a built-in form with the keys that are in `own` in place of its keys. Raises ValueError for other names."""
+    """Return a built-in form in which the keys of `own` replace its keys. Raises ValueError for other names."""
     if not isinstance(base, str) or not NAME.fullmatch(base) or not (file := _BUILT_IN / f"{base}{SUFFIX}").is_file():
         raise ValueError(f"extends names no built-in form: {base!r}")
     document = tomllib.loads(file.read_text("utf-8"))
