@@ -20,7 +20,7 @@ FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
 IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo TMPDIR=/dev/shm)
 # Five processes, each with its own servers, as most tests wait. The faults run alone afterwards, as they need the whole machine.
-PYTEST_SHARED := $(IN_MEMORY) $(BIN)/pytest -n 5 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
+PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 5 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
@@ -29,7 +29,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -57,9 +57,12 @@ run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@$(BIN)/ingest migrate
 	@exec $(BIN)/ingest serve
 
-test: install-dev check servers go-peers  ## run every test, on private MariaDB and RabbitMQ servers
-	$(PYTEST_SHARED)
+test: install-dev servers go-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
+	@$(MAKE) --no-print-directory -j2 check shared-tests
 	$(PYTEST_FAULTS) tests/faults
+
+shared-tests: install-dev
+	$(PYTEST_SHARED)
 
 test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL and RabbitMQ 4
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
