@@ -1,5 +1,7 @@
 # Every target works on a machine with Debian's base system, Python (with venv) and make.
 PYTHON ?= python3
+# Without PYTHON=, the first suitable one of these makes .venv.
+PYTHONS := $(if $(filter file,$(origin PYTHON)),python3 python3.13 python3.12 python3.11 python3.14,$(PYTHON))
 SID_PYTHON ?= 3.13
 # With PYTHON=.venv-3.13/bin/python each target uses that venv in place of .venv, and creates it if it is missing.
 VENV := $(or $(patsubst %/bin/python,%,$(filter .venv-%/bin/python,$(PYTHON))),.venv)
@@ -29,7 +31,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -40,21 +42,25 @@ install-dev: $(VENV)/installed-dev  ## install, and add the packages for tests, 
 
 VENVS := $(sort .venv .venv-$(SID_PYTHON) $(VENV))
 
-# A venv .venv-3.13 has Debian unstable's Python 3.13.
+# A venv that exists and cannot be used is made anew, whatever its files' ages.
+$(patsubst %,%/installed,$(shell sh setup/venv.sh broken $(VENVS))): FORCE
+FORCE:
+
+# A venv .venv-3.13 has Debian unstable's Python 3.13. Python compiles a module at its first import, so pip does not.
 $(VENVS:%=%/installed): %/installed: pyproject.toml requirements.lock requirements-build.lock
-	@test -x $*/bin/python || { \
-		python=$(if $(filter .venv-%,$*),$$(sh tests/setup/sid-python.sh $(*:.venv-%=%)),$(PYTHON)) && $$python -m venv $*; }
-	@$(call PIP,$*) install --require-hashes --no-deps -r requirements-build.lock -r requirements.lock
+	@sh setup/venv.sh complete $* || { \
+		pythons="$(if $(filter .venv-%,$*),$$(sh tests/setup/sid-python.sh $(*:.venv-%=%)),$(PYTHONS))" && sh setup/venv.sh make $* $$pythons; }
+	@sh setup/venv.sh install $* --no-compile -r requirements-build.lock -r requirements.lock
+	@echo "Installing the service ..."
 	@$(call PIP,$*) install --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Most of these packages are never imported, so they are compiled only at their first import.
 $(VENVS:%=%/installed-dev): %/installed-dev: %/installed requirements-dev.lock requirements-otel.lock
-	@$(call PIP,$*) install --no-compile --require-hashes --no-deps -r requirements-dev.lock -r requirements-otel.lock
+	@sh setup/venv.sh install $* --no-compile -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
 
 run: install    ## serve on port 8000 with SQLite and the embedded queue
-	@$(BIN)/ingest migrate
 	@exec $(BIN)/ingest serve
 
 test: install-dev servers go-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
