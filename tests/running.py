@@ -36,7 +36,7 @@ EVENT = {
 class ServiceProcess:
     """`with ServiceProcess(folder, {...}) as service:` serves on a free port until the block ends.
 
-    `settings` are environment variables without their prefix INGEST_. Standard error goes to a file. `tree` is a
+    `settings` are environment variables without their prefix INGEST_. Output and log go to two files. `tree` is a
     checkout whose service and migrations are used, in place of the installed ones. `module` is a Python module that
     serves in place of `ingest`. The service runs as `user`; commands run as the user of the tests. `python` is another
     Python that has the service's packages.
@@ -57,6 +57,7 @@ class ServiceProcess:
         self._tree = tree  # the working directory, which `python -m` searches first
         self.port = int((settings or {}).get("PORT") or free_port())
         self._log = folder / "service.log"
+        self._output = folder / "service.out"
         self._process: subprocess.Popen[bytes] | None = None
         defaults = {
             "DATABASE_URL": f"sqlite:///{folder / 'events.db'}",
@@ -88,12 +89,12 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start to serve; see `wait_for_status`."""
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [self.python, "-m", self._module, "serve"],
                 cwd=self._tree,
                 env=self.environment,
-                stdout=log,
+                stdout=output,
                 stderr=log,
                 **as_user(self._user),
             )
@@ -173,6 +174,10 @@ class ServiceProcess:
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
+
+    def output(self) -> str:
+        """Return what the service printed on standard output."""
+        return self._output.read_text() if self._output.exists() else ""
 
     def log_lines(self) -> Iterator[dict[str, Any]]:
         for line in self.log().splitlines():

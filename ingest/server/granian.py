@@ -1,10 +1,10 @@
 """Runs Granian with the workers, logs and limits of the settings."""
 
-import json
 import logging
 import math
 import multiprocessing
 import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,19 +20,20 @@ from granian.server.mp import MPServer
 from prometheus_client import Counter
 
 from ingest.auth.tokens import warning_about
+from ingest.errors import StoreError
 from ingest.files.lock_watch import LOOK_SECONDS, LockWatch
 from ingest.files.locks import FileLock
-from ingest.http.openapi_schemas import EXAMPLE
 from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
-from ingest.server.factories.store import make_store
+from ingest.server.factories.store import make_store, migrate_embedded
 from ingest.server.file_owner import root_warning
+from ingest.server.invitation import invite
 from ingest.server.listeners.address import check_free, literal
 from ingest.server.listeners.direct import DirectServer, listen
 from ingest.server.listeners.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
 from ingest.server.signals import obey_in_forked
 from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
-from ingest.settings import WELL_KNOWN_TOKEN, Settings
+from ingest.settings import Settings
 from ingest.sources.making import keep_forms
 from ingest.tasks import repeat_in_thread
 from ingest.telemetry import granian
@@ -74,12 +75,9 @@ def serve(settings: Settings) -> None:
         )
 
     server = new_server()
-    if warning := root_warning(settings.data_dir):
-        log.warning(warning)
-    if settings.embedded:
-        print(_invitation(settings), flush=True)
-    elif warning := warning_about(settings.api_tokens):
-        log.warning(warning)  # after `make_server`, which sets up the log
+    invite(settings, listening.getsockname()[1] if listening else settings.port, sys.stdout)
+    _prepare_tables(settings)  # after `make_server`, which sets up the log
+    _warn(settings)
     if certificates:
         renewals = Renewals(certificates, lambda: _replace_workers(server))
         repeat_in_thread(renewals.check, WATCH_SECONDS, "tls-files", failures.labels("tls-files").inc)
@@ -89,6 +87,24 @@ def serve(settings: Settings) -> None:
         if server.interrupt_signal:
             return  # a signal came during the pause
         server = new_server()
+
+
+def _prepare_tables(settings: Settings) -> None:
+    """Create or update the tables of embedded mode. After a failure the workers say what is wrong with them."""
+    try:
+        migrated = migrate_embedded(settings)
+    except StoreError as exc:
+        log.warning("the tables were not created or updated", extra={"reason": str(exc)})
+    else:
+        if migrated:
+            log.info("the tables were created or updated", extra={"migrations": migrated})
+
+
+def _warn(settings: Settings) -> None:
+    if warning := root_warning(settings.data_dir):
+        log.warning(warning)
+    if not settings.embedded and (warning := warning_about(settings.api_tokens)):
+        log.warning(warning)
 
 
 def _watch(settings: Settings, owner: FileLock) -> Counter:
@@ -182,13 +198,3 @@ def make_server(
 def stop_seconds_max(settings: Settings) -> int:
     """Return the longest time from SIGTERM to the end of the last worker, even if it hangs."""
     return math.ceil(settings.drain_delay_seconds + settings.drain_timeout_seconds) + KILL_MARGIN_SECONDS
-
-
-def _invitation(settings: Settings) -> str:
-    """Return a command with which a new user can send an event."""
-    token = WELL_KNOWN_TOKEN if not settings.api_tokens else "YOUR-TOKEN"
-    scheme = "https" if settings.tls_cert else "http"
-    return (
-        f"Try: curl -H 'X-API-TOKEN: {token}' {scheme}://localhost:{settings.port}/api/call-events "
-        f"-d '{json.dumps(EXAMPLE)}'"
-    )

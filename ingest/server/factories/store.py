@@ -1,7 +1,7 @@
 """Makes the adapters of the database from the settings. Nothing is connected yet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from ingest.store.mysql.order import OrderedMySQLStore
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
-from ingest.store.sqlite.store import SQLiteStore
+from ingest.store.sqlite.store import SQLiteStore, migrate
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 from ingest.telemetry.metrics import Metrics
 
@@ -39,6 +39,15 @@ def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *
         now_us=unix_us,
         observer=observer,
     )
+
+
+def migrate_embedded(settings: Settings) -> Sequence[str]:
+    """Create or update the tables of embedded mode, which has one service only. Return the migrations applied now.
+
+    Other databases wait for `ingest migrate`: several nodes share them. Raises `StoreError`.
+    """
+    file = file_of(settings.database_url)
+    return migrate(file) if file and settings.embedded else ()
 
 
 def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, read_only: bool = False) -> T:

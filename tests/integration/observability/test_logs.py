@@ -22,7 +22,7 @@ WAIT_SECONDS = 10.0
 
 def lines_of(service: ServiceProcess) -> list[dict[str, object]]:
     """Parse every line of the log, which must be an object with these fields."""
-    lines = [json.loads(line) for line in service.log().splitlines() if not line.startswith("Try: ")]
+    lines = [json.loads(line) for line in service.log().splitlines()]
     assert [line for line in lines if not {"time", "level", "logger", "message"} <= set(line)] == []
     return lines
 

@@ -75,7 +75,9 @@ def checkout(tmp_path: Path) -> Path:
             shutil.copy2(ROOT / name, tmp_path / name)
     venv = tmp_path / ".venv"
     venv.mkdir()
-    (venv / "bin").symlink_to(ROOT / ".venv" / "bin")
+    for path in (ROOT / ".venv").iterdir():
+        if not path.name.startswith("installed"):
+            (venv / path.name).symlink_to(path)
     (venv / "installed").touch()  # newer than all it depends on: make has nothing to install
     return tmp_path
 
@@ -139,9 +141,13 @@ def test_curl_is_the_one_of_the_api_description() -> None:
     assert command("curl") == sample["source"]
 
 
-def test_make_run_prints_the_curl_to_try(running: Path) -> None:
-    line = next(line for line in running.read_text().splitlines() if line.startswith("Try: "))
-    assert shlex.split(line)[1:3] == ["curl", "-H"]
+def test_make_run_first_prints_the_urls_to_open_and_a_curl(running: Path, environment: dict[str, str]) -> None:
+    lines = running.read_text().splitlines()
+    url = f"http://localhost:{environment['INGEST_PORT']}"
+    assert [line.split()[-1] for line in lines[:3]] == [f"{url}/", f"{url}/docs", f"{url}/api/call-events"]
+    (curl,) = [line for line in lines if line.startswith("Try: ")]
+    assert shlex.split(curl)[1:] == shlex.split(command("curl").replace("http://localhost:8000", url))
+    assert any(line.endswith(" .venv/bin/ingest demo") for line in lines)
 
 
 def test_every_command_is_tried_or_shown_elsewhere() -> None:
