@@ -19,10 +19,11 @@ and its own queue in ./var.
 
 \b
 First steps:
-  ingest migrate            create or update the tables
   ingest serve              take events on http://localhost:8000/api/call-events
+  ingest demo               play the calls of a small PBX
   ingest tail --limit 1     consume one message and print it
   ingest doctor             check everything and say how to repair it
+  ingest migrate            create or update the tables, except in embedded mode
   ingest top                watch a running service
 """
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "cluster": Subcommand("cluster:cluster", "Show or switch the broker that all nodes publish to."),
     "config": Subcommand("config:config", "Print the effective settings, with secrets masked."),
     "dead": Subcommand("dead_letters:dead", "List, retry or drop dead letters."),
+    "demo": Subcommand("demo.command:demo", "Play the calls of a small PBX for some minutes."),
     "doctor": Subcommand("doctor.command:doctor", "Check everything and say how to repair it."),
     "log-level": Subcommand("log_level:log_level", "Change the log level of the running service."),
     "migrate": Subcommand("migrate:migrate", "Create or update the tables."),

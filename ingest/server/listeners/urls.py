@@ -7,7 +7,7 @@ from ingest.settings import Settings
 
 
 class Urls(NamedTuple):
-    """Without a slash at the end. `pages` is the admin address, if there is one."""
+    """No URL ends with a slash. `pages` is the admin address, if there is one."""
 
     events: str
     pages: str

@@ -1,0 +1,1 @@
+"""`ingest demo`: plays the calls of a small PBX."""
