@@ -39,7 +39,7 @@ COMMANDS = {
     "cluster": Subcommand("cluster:cluster", "Show or switch the broker that all nodes publish to."),
     "config": Subcommand("config:config", "Print the effective settings, with secrets masked."),
     "dead": Subcommand("dead_letters:dead", "List, retry or drop dead letters."),
-    "demo": Subcommand("demo.command:demo", "Play the calls of a small PBX for some minutes."),
+    "demo": Subcommand("demo.command:demo", "Play the calls of a small PBX."),
     "doctor": Subcommand("doctor.command:doctor", "Check everything and say how to repair it."),
     "log-level": Subcommand("log_level:log_level", "Change the log level of the running service."),
     "migrate": Subcommand("migrate:migrate", "Create or update the tables."),
