@@ -17,7 +17,7 @@ from ingest.server.listeners.urls import urls_of
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 
 EXTENSIONS_PER_RATE = 10
-"""So many extensions for each event a second keep a few idle."""
+"""Extensions of the PBX for each event a second. At this number a few are always idle."""
 LINE_SECONDS = {True: 1.0, False: 10.0}
 """Interval between two lines of progress on a terminal, and elsewhere."""
 OVERWRITE = "\r\x1b[K"

@@ -11,7 +11,7 @@ from ingest.store.migrations import migrations
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
-    *("clients", "cluster", "config", "dead", "doctor", "log-level", "migrate", "replay", "retention"),
+    *("clients", "cluster", "config", "dead", "demo", "doctor", "log-level", "migrate", "replay", "retention"),
     *("send", "serve", "spool", "tail", "tokens", "top"),
 )
 

@@ -138,6 +138,33 @@ def test_container_is_healthy_serves_and_writes_to_its_data_folder_only(image: I
     assert image.files() == before
 
 
+def test_installed_package_serves_and_plays_the_demo_from_an_empty_folder(image: Image, tmp_path: Path) -> None:
+    """A user of pip or uv has the same files as the image, and neither its settings nor the source tree."""
+    environment = {"PATH": image.environment["PATH"], "INGEST_PORT": str(free_port())}
+    ingest = str(image.root / "opt/ingest/bin/ingest")
+    with subprocess.Popen(
+        [ingest, "serve"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        try:
+            assert serving.stdout
+            first = [serving.stdout.readline().split()[-1] for _ in range(3)]
+            assert wait_until(lambda: post(environment["INGEST_PORT"]) == 200, START_SECONDS)
+            ran = subprocess.run(
+                [ingest, "demo", "--duration", "1s"],
+                cwd=tmp_path,
+                env=environment,
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+        finally:
+            serving.terminate()
+    url = f"http://localhost:{environment['INGEST_PORT']}"
+    assert first == [f"{url}/", f"{url}/docs", f"{url}/api/call-events"]
+    assert " events accepted in 1 s" in ran.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["var"]
+
+
 def post(port: str) -> int:
     connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
     try:

@@ -39,6 +39,7 @@ SHOWN_ELSEWHERE = {
     "make bench PYTHON=.venv-3.13/bin/python": "tests/unit/project/test_makefile.py",
     "make bench-compare BASE=HEAD BASE_PYTHON=.venv/bin/python PYTHON=.venv-3.13/bin/python": "the same",
     "make budgets": "a leg of .ci/run; the target is checked below",
+    ".venv/bin/ingest demo --duration 10m": "tests/integration/cli/test_demo.py",
     "docker compose up -d --build": "tests/integration/project/test_container.py",
     "ingest doctor": "tests/integration/cli/test_doctor.py",
     "ingest migrate": "tests/integration/cli/test_cli.py",
