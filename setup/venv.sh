@@ -46,8 +46,11 @@ version_of() {
 explain() {
     echo "make: no Python on this machine can run the service." >&2
     lacks_venv=
+    seen=
     for python in "$@"; do
         why=$(why_unsuitable "$python")
+        case $seen in *"|$why|"*) continue ;; esac # two names of one Python
+        seen="$seen|$why|"
         case $why in *"not installed"*) [ $# = 1 ] || [ "$python" = "$1" ] || continue ;; esac
         echo "  $python $why." >&2
         case $why in *"without its module"*) lacks_venv=${lacks_venv:-$python} ;; esac

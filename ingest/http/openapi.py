@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -17,7 +18,9 @@ from ingest.status.health import Report
 from ingest.status.snapshot import Status
 
 SERVER = "http://localhost:8000"
-JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
+SOURCE_PATH = "/in/{source}"
+JSON, NDJSON, TEXT, XML = "application/json", "application/x-ndjson", "text/plain", "application/xml"
+FORM = "application/x-www-form-urlencoded"
 
 _REFUSALS = {
     "400": "The body is not JSON, is not UTF-8, or is nested too deeply.",
@@ -30,13 +33,18 @@ _REFUSALS = {
     "500": "The event could not be made durable; retry.",
     "503": "The service is overloaded or stopping; retry after the seconds of Retry-After.",
 }
+_UNKNOWN_SOURCE = "No telephony server has this name."
 _WRONG_FIELDS = "Fields are invalid (see `errors`), or the Idempotency-Key was used with another event."
 _COMPRESSED = "The body may be compressed: `Content-Encoding: gzip` or `zstd`."
 
 
 @cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1, as objects that JSON can encode."""
+def document(sources: tuple[str, ...] = (), events_url: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1, as objects that JSON can encode.
+
+    `sources` are the names of the telephony servers in `/in/{source}`. `events_url` is the URL for events with a
+    variable `{host}`. It is empty if this document comes from the same URL.
+    """
     (event, report, status), components = msgspec.json.schema_components(
         [CallEvent, Report, Status], ref_template="#/components/schemas/{name}"
     )
@@ -48,9 +56,11 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "description": "Accepts call events. Status 200 means that the event is durable and will be published.",
         },
+        **({"servers": [_server(events_url)]} if events_url else {}),
         "paths": {
             event_handler.PATH: {"post": _single(event)},
             batch_handler.PATH: {"post": _batch(event)},
+            **({SOURCE_PATH: {"post": _source(sources)}} if sources else {}),
             "/healthz": _get("/healthz", "The process is alive.", JSON, schemas.ALIVE),
             "/readyz": _get("/readyz", "Readiness to accept events, and its checks.", JSON, report, "503"),
             "/status.json": _get("/status.json", "The figures of the status page, for all workers.", JSON, status),
@@ -100,11 +110,38 @@ def _batch(event: Any) -> dict[str, Any]:
     )
 
 
+def _source(names: tuple[str, ...]) -> dict[str, Any]:
+    name = {"name": "source", "in": "path", "required": True, "schema": {"enum": list(names)}}
+    form = urlencode(schemas.EXAMPLE)
+    described = _post(
+        SOURCE_PATH,
+        "Accept one event from a telephony server, in its own format.",
+        {JSON: {"schema": schemas.ANY, "example": schemas.EXAMPLE}, FORM: {"schema": schemas.ANY, "example": form}},
+        _response("The event is durable. The body is the one that the telephony server expects.", schemas.ANY),
+        _response(_WRONG_FIELDS, schemas.INVALID, example=_invalid(errors=schemas.ERRORS_OF_WRONG)),
+        description="A server that sets no header may send the token in the path (`/in/{source}/TOKEN`), in the query "
+        "(`?token=TOKEN`) or as the password of Basic authentication. `ingest clients list` describes the sources.",
+    )
+    responses = described["responses"]
+    responses["200"]["content"] = {JSON: {"schema": schemas.ANY}, XML: {"schema": schemas.TEXT}}
+    responses["204"] = {"description": "The event is durable. This telephony server expects no body."}
+    responses["404"] = _response(_UNKNOWN_SOURCE, schemas.MESSAGE, example={"message": _UNKNOWN_SOURCE})
+    described["parameters"] = [{**name, "description": "The telephony server."}, schemas.KEY]
+    return {**described, "responses": dict(sorted(responses.items()))}
+
+
+def _server(events_url: str) -> dict[str, Any]:
+    return {"url": events_url, "variables": {"host": {"default": "localhost", "description": "This service's host."}}}
+
+
 def _invalid(**more: Any) -> dict[str, Any]:
     return {"message": str(errors.Invalid({})), **more}
 
 
-def _post(path: str, summary: str, bodies: Mapping[str, Any], queued: Any, invalid: Any) -> dict[str, Any]:
+def _post(
+    path: str, summary: str, bodies: Mapping[str, Any], queued: Any, invalid: Any, description: str = _COMPRESSED
+) -> dict[str, Any]:
+    url = SERVER + path.format(source="asterisk")
     responses = {"200": queued, "422": invalid}
     for status, text in _REFUSALS.items():
         responses[status] = _response(text, schemas.MESSAGE, example=schemas.ERROR_EXAMPLES[status])
@@ -112,12 +149,12 @@ def _post(path: str, summary: str, bodies: Mapping[str, Any], queued: Any, inval
         responses[status]["headers"] = headers
     return {
         "summary": summary,
-        "description": _COMPRESSED,
+        "description": description,
         "security": [{"token": []}],
         "parameters": [schemas.KEY],
         "requestBody": {"required": True, "content": bodies},
         "responses": dict(sorted(responses.items())),
-        **_sample(f"-H 'X-API-TOKEN: {WELL_KNOWN_TOKEN}' {SERVER}{path} -d '{json.dumps(bodies[JSON]['example'])}'"),
+        **_sample(f"-H 'X-API-TOKEN: {WELL_KNOWN_TOKEN}' {url} -d '{json.dumps(bodies[JSON]['example'])}'"),
     }
 
 

@@ -27,6 +27,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 TEXT = {"type": "string"}
+ANY: dict[str, Any] = {}
 _ERRORS = {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}}
 _COUNT = {"type": "integer", "minimum": 0}
 _ITEM = _object(index=_COUNT, errors=_ERRORS)
@@ -43,7 +44,7 @@ _ENDED_HAS_DURATION = {
     "if": {"properties": {"event_type": {"const": CALL_ENDED}}, "required": ["event_type"]},
     "then": {"properties": {"duration": {"type": ["integer", "string"]}}, "required": ["duration"]},
 }
-_DIGITS = {"type": "string", "pattern": "^ *[0-9]{1,9} *$", "description": "As clients of Laravel's rule send it."}
+_DIGITS = {"type": "string", "pattern": "^ *[0-9]{1,9} *$", "description": "1 to 9 digits, as some clients send it"}
 
 
 def of_events(schema: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,8 @@ ERROR_EXAMPLES: dict[str, Any] = {
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A request that repeats a key gets the same response as before and is not stored again.",
+    "description": "A request that repeats a key gets the same response as before and is not stored again. "
+    "A key has printable ASCII characters.",
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX, "pattern": "^[\\t -~]*[!-~][\\t -~]*$"},
 }
 HEADERS = {

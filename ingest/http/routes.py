@@ -8,7 +8,6 @@ import msgspec
 from blacksheep import Application, Content, Request, Response
 
 from ingest.errors import MethodNotAllowed
-from ingest.http.openapi import document
 from ingest.http.pages import DOCS, STATUS, Page
 from ingest.status.health import Health
 from ingest.status.snapshot import Status
@@ -34,9 +33,15 @@ NO_PAGE = b"default-src 'none'; frame-ancestors 'none'"
 """The Content-Security-Policy of JSON and text, in case a browser renders it as a page."""
 
 
-def add_routes(application: Application, health: Health, exposition: Exposition, ask_status: AskStatus) -> None:
-    """Register all routes of a worker."""
-    _add(application, _probes(health, detailed=True) | _pages(exposition, ask_status))
+def add_routes(
+    application: Application,
+    health: Health,
+    exposition: Exposition,
+    ask_status: AskStatus,
+    description: Mapping[str, Any],
+) -> None:
+    """Register all routes of a worker. `description` is the OpenAPI document."""
+    _add(application, _probes(health, detailed=True) | _pages(exposition, ask_status, description))
 
 
 def add_probes(application: Application, health: Health) -> None:
@@ -55,12 +60,12 @@ def _probes(health: Health, *, detailed: bool) -> dict[str, RouteHandler]:
     return {"/healthz": healthz, "/readyz": readyz}
 
 
-def _pages(exposition: Exposition, ask_status: AskStatus) -> dict[str, RouteHandler]:
+def _pages(exposition: Exposition, ask_status: AskStatus, description: Mapping[str, Any]) -> dict[str, RouteHandler]:
     async def metrics(request: Request) -> Response:
         return _response(200, EXPOSITION, await asyncio.to_thread(exposition))
 
     async def openapi(request: Request) -> Response:
-        return _json(200, document())
+        return _json(200, description)
 
     async def docs(request: Request) -> Response:
         return _page(DOCS)

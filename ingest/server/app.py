@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from blacksheep import Application, Router
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from ingest.auth.rate_limit import SharedRateLimits
 from ingest.clock import unix_us
 from ingest.files.locks import WorkerIndex, take_worker_index
+from ingest.http.openapi import document
 from ingest.http.routes import add_probes, add_routes
 from ingest.http.rsgi import Handler
 from ingest.server.application import IngestApplication
@@ -19,6 +21,7 @@ from ingest.server.factories.broker import make_publisher, make_shared_target
 from ingest.server.factories.handlers import make_direct_listener, make_handlers, make_sources
 from ingest.server.factories.store import make_retention, make_store
 from ingest.server.listeners.admin import Admin
+from ingest.server.listeners.urls import events_url_of
 from ingest.server.pipeline import Pipeline
 from ingest.server.signals import hold_back
 from ingest.server.watchdog import beat
@@ -101,7 +104,8 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     direct = make_direct_listener(settings, pipeline, application, None if tracing else sources)
     application.direct = direct
     count = metrics.background_failures.labels("admin").inc
-    admin = _add_pages(application, settings, pipeline.health, files, status, count)
+    described = document(tuple(sources.sources), events_url_of(settings))
+    admin = _add_pages(application, settings, pipeline.health, files, status, described, count)
 
     async def start(_: Application) -> None:
         await worker.start()
@@ -162,14 +166,15 @@ def _add_pages(
     health: Health,
     files: MetricFiles,
     status: StatusSource,
+    described: Mapping[str, Any],
     count: Callable[[], None],
 ) -> Admin | None:
     """Add the pages to the application, or only the probes if the pages have an admin address."""
     expose = partial(exposition, files, settings.server_metrics_port)
     if not settings.admin_port:
-        add_routes(application, health, expose, status.status)
+        add_routes(application, health, expose, status.status, described)
         return None
     add_probes(application, health)
     pages = Application(router=Router())  # by default all BlackSheep applications share one router
-    add_routes(pages, health, expose, status.status)
+    add_routes(pages, health, expose, status.status, described)
     return Admin(pages, settings, count)

@@ -14,6 +14,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/mirror.sh"
+. "$here/chroot.sh"
 cache=${INGEST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/call-events-tests}
 root=$cache/sid
 building=$cache/sid.tmp
@@ -22,42 +23,6 @@ log=$cache/sid.log
 fail() {
     echo "Debian unstable cannot be used: $1" >&2
     exit 1
-}
-
-# debootstrap downloads with wget, which does not read apt's configuration.
-use_proxy_of_apt() {
-    eval "$(apt-config shell proxy Acquire::http::Proxy)"
-    [ -z "${proxy:-}" ] || [ "$proxy" = DIRECT ] || export http_proxy="$proxy" https_proxy="$proxy"
-}
-
-# Files with which apt reaches the archive from inside, and a host name that Erlang needs.
-prepare_chroot() {
-    apt-config dump Acquire | grep -E '^Acquire::(https?::|Check-|Retries)' |
-        grep -v Auto-Detect >"$building/etc/apt/apt.conf.d/50machine" || true
-    for file in /etc/hosts /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do
-        [ ! -s "$file" ] || install -D -m 644 "$file" "$building$file"
-    done
-    grep -qw localhost "$building/etc/hosts" 2>/dev/null ||
-        echo 127.0.0.1 localhost >>"$building/etc/hosts"
-    printf '#!/bin/sh\nexit 101\n' >"$building/usr/sbin/policy-rc.d"
-    chmod 755 "$building/usr/sbin/policy-rc.d"
-    # The chroot gets its name when it is complete, so files need not be flushed.
-    echo force-unsafe-io >"$building/etc/dpkg/dpkg.cfg.d/unsafe-io"
-    mount --bind /proc "$building/proc"
-    mount --bind /dev "$building/dev"
-}
-
-in_chroot() {
-    chroot "$building" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} "$@"
-}
-
-install_packages() {
-    in_chroot apt-get -q update
-    in_chroot apt-get -q -y install --no-install-recommends "$@"
-    in_chroot apt-get clean
-    rm -rf "$building"/var/lib/apt/lists/*
-    in_chroot dpkg-query -W "$@"
 }
 
 # The two steps below run inside the namespaces. All output goes to the log.

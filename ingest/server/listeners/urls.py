@@ -22,6 +22,12 @@ def urls_of(settings: Settings, port: int = 0) -> Urls:
     return Urls(events, f"http://{_name_of(settings.admin_host)}:{settings.admin_port}")
 
 
+def events_url_of(settings: Settings) -> str:
+    """Return where readers of the pages send events, empty if to the pages' own URL. `{host}` is the pages' host."""
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{{host}}:{settings.port}" if settings.admin_port else ""
+
+
 def _name_of(host: str) -> str:
     """Return the host for a URL: a name for all addresses of the machine, and for its own."""
     try:

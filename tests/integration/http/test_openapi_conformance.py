@@ -40,6 +40,7 @@ def test_every_operation_is_described(service: ServiceProcess) -> None:
         "/api/call-events": ["post"],
         "/api/call-events/batch": ["post"],
         "/healthz": ["get"],
+        "/in/{source}": ["post"],
         "/metrics": ["get"],
         "/readyz": ["get"],
         "/status.json": ["get"],
