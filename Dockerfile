@@ -12,6 +12,7 @@ RUN tools/bin/pip --python /opt/ingest/bin/python install --no-cache-dir --only-
 COPY pyproject.toml README.md LICENSE ./
 COPY ingest ingest
 COPY sql sql
+COPY docs/runbooks.md docs/runbooks.md
 RUN tools/bin/pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
     && tools/bin/pip --python /opt/ingest/bin/python install --no-index --no-deps dist/*.whl
 

@@ -8,7 +8,7 @@ import msgspec
 from blacksheep import Application, Content, Request, Response
 
 from ingest.errors import MethodNotAllowed
-from ingest.http.pages import DOCS, STATUS, Page
+from ingest.http.pages import DOCS, RUNBOOKS, STATUS, Page
 from ingest.status.health import Health
 from ingest.status.snapshot import Status
 
@@ -76,7 +76,11 @@ def _pages(exposition: Exposition, ask_status: AskStatus, description: Mapping[s
     async def status(request: Request) -> Response:
         return _page(STATUS)
 
-    return {"/metrics": metrics, "/openapi.json": openapi, "/docs": docs, "/status.json": figures, "/": status}
+    async def what_to_do(request: Request) -> Response:
+        return _page(RUNBOOKS)
+
+    pages: dict[str, RouteHandler] = {"/docs": docs, "/runbooks": what_to_do, "/": status}
+    return pages | {"/metrics": metrics, "/openapi.json": openapi, "/status.json": figures}
 
 
 def _add(application: Application, handlers: Mapping[str, RouteHandler]) -> None:

@@ -15,7 +15,7 @@ from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, mysql_server
 
 SHOWN_MS = 15_000
-LINKS = 4
+LINKS = 5
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,33 @@ def test_unreachable_database_is_shown(open_page: OpenPage, tmp_path: Path, data
 
         database_server.stop()
         expect(page.locator("#health tr", has_text="Database")).to_contain_text("✕", timeout=SHOWN_MS)
+
+
+def test_charts_have_axes_of_values_and_times(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    expect(page.locator("#rate-chart path.trace").first).to_be_attached(timeout=SHOWN_MS)
+
+    for chart in "rate", "backlog":
+        highest, middle, lowest = page.locator(f"#{chart}-values b").all_inner_texts()
+        assert float(highest.replace(",", "")) == pytest.approx(2 * float(middle.replace(",", "")))
+        assert lowest == "0"
+        times = page.locator(f"#{chart}-times b").all_inner_texts()
+        assert [bool(re.fullmatch(r"\d\d:\d\d", time)) for time in times] == [True] * 3
+
+
+def test_failing_part_leads_to_its_runbook(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+
+    page.locator("#health tr", has_text="Broker").get_by_role("link", name="What to do").click(timeout=SHOWN_MS)
+
+    expect(page.get_by_role("heading", name="CallEventsBrokerAway")).to_be_in_viewport()
+    assert page.locator("h2:target").inner_text() == "CallEventsBrokerAway"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_runbooks_are_accessible_and_fit_a_phone_screen(open_page: OpenPage, url: str, scheme: str) -> None:
+    page = open_page(f"{url}runbooks", color_scheme=scheme, viewport={"width": 390, "height": 740})
+
+    assert faint_texts(page) == {}
+    assert elements_without_name(page) == []
+    assert overflow(page) <= 0

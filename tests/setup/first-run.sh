@@ -52,7 +52,6 @@ unpack() {
     (cd "$here/../.." && git ls-files -z --cached --others --exclude-standard |
         xargs -0 sh -c 'for file; do [ ! -e "$file" ] || printf "%s\0" "$file"; done' - |
         tar -c --null -T - | tar -x -C "$building/root/service")
-    reach_index
 }
 
 # pip in the chroot has this machine's configuration and authorities, and the folders that the configuration names.
@@ -115,10 +114,11 @@ try() {
         new) unpack "$1" trixie ;;
     esac
     case $1 in
-        told) install_packages python3-venv >"$building.apt.log" 2>&1 ;;
+        told) install_packages python3-venv >"$cache/told.log" 2>&1 || fail "see $cache/told.log" ;;
         old) echo 'import sys; sys.version_info = (3, 10, 12, "final", 0)' \
             >"$building/usr/lib/python3/dist-packages/old.pth" ;;
     esac
+    reach_index
     make_run
     umount -l "$building/proc" "$building/dev"
 }

@@ -1,4 +1,4 @@
-"""The two HTML pages. They need no build step and load no other resources; their policy forbids it."""
+"""The HTML pages. They need no build step and load no other resources; their policy forbids it."""
 
 import base64
 import hashlib
@@ -6,6 +6,8 @@ import re
 from importlib.resources import files
 
 import msgspec
+
+from ingest.http.pages.runbooks import as_html, runbooks
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -15,9 +17,12 @@ class Page(msgspec.Struct, frozen=True):
     policy: bytes
 
 
-def _page(name: str) -> Page:
+def _read(name: str) -> str:
+    return (files(__name__) / name).read_text("utf-8")
+
+
+def _page(html: str) -> Page:
     """The policy allows only the page's own scripts and styles, by their hashes, and connections to this service."""
-    html = (files(__name__) / name).read_text("utf-8")
     policy = (
         f"default-src 'none'; script-src {_hashes('script', html)}; style-src {_hashes('style', html)}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -28,8 +33,9 @@ def _page(name: str) -> Page:
 def _hashes(element: str, html: str) -> str:
     contents = re.findall(f"<{element}>(.*?)</{element}>", html, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents]
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
 
 
-STATUS = _page("status.html")
-DOCS = _page("docs.html")
+STATUS = _page(_read("status.html"))
+DOCS = _page(_read("docs.html"))
+RUNBOOKS = _page(_read("runbooks.html").replace("<!-- runbooks -->", as_html(runbooks())))

@@ -98,6 +98,7 @@ def copy(words: list[str], workdir: Path) -> None:
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, workdir / destination, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (workdir / destination).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / source, workdir / destination)
 
 
