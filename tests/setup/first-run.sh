@@ -83,7 +83,8 @@ first_event() {
         status=$(curl -s -m 2 -o /dev/null -w '%{http_code}' -H "$token" -d "$event" \
             "http://127.0.0.1:$port/api/call-events" || true)
         if [ "$status" = 200 ]; then
-            echo "$began $(now)" | awk '{printf "first event stored after %.1f s\n", $2 - $1}'
+            echo "$began $(now)" | awk -v load="$(cut -d ' ' -f 1 /proc/loadavg)" -v cores="$(nproc)" \
+                '{printf "first event stored after %.1f s, at a load of %s on %s cores\n", $2 - $1, load, cores}'
             return
         fi
         echo "$began $(now)" | awk "{exit \$2 - \$1 > $SECONDS_MAX}" || return

@@ -29,7 +29,8 @@ def test_status_page_leads_to_existing_sections() -> None:
 
 
 def test_blocks_become_elements() -> None:
-    text = "## One\n\n**Bold**, *soft* and `<code>`, see [there](a.md) and One.\n\n1. First\n   line\n   - inner\n2. Second"
+    text = "## One\n\n**Bold**, *soft* and `<code>`, see [there](a.md) and One.\n\n"
+    text += "1. First\n   line\n   - inner\n2. Second"
 
     assert as_html(text).splitlines() == [
         '<h2 id="One">One</h2>',
