@@ -31,7 +31,7 @@ NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/t
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -89,6 +89,9 @@ alerts: install-dev servers  ## fire every alert by its fault, and run a healthy
 clusters: install-dev servers  ## kill and cut off nodes of a Galera and a RabbitMQ cluster under load; needs root (15 min)
 	@sh tests/setup/debian-packages.sh $(CLUSTER_PACKAGES)
 	$(BIN)/pytest tests/clusters
+
+first-run:      ## try `make run` on bare Debian machines, with seconds to the first event; needs root (4 min)
+	@sh tests/setup/first-run.sh
 
 fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs (15 min)
 	@$(call PIP,$(VENV)) install --require-hashes --no-deps -r requirements-fuzz.lock

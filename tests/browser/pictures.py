@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -13,10 +14,11 @@ from tests.browser.conftest import CHROMIUM
 from tests.faults.harness.load import Load
 from tests.faults.harness.scene import let_pass
 from tests.paths import DOCS
-from tests.running import ServiceProcess
+from tests.running import TOKEN, ServiceProcess
 from tests.services import mysql_server, rabbitmq_server
 
 EVENTS_PER_SECOND = 300.0
+EVENT_FORM = "POST /api/call-events"
 COLOURS = 128
 OUTAGE_SECONDS = 12
 QUIET_SECONDS = 40
@@ -42,18 +44,34 @@ def shown_service(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{service.port}"
 
 
-def opened(browser: Browser, url: str, height: int, scheme: str) -> Page:
-    size = {"width": 1000, "height": height}
-    page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type] # one of its literals
+Scheme = Literal["light", "dark"]
+LOOKS: dict[str, tuple[int, Scheme]] = {"light": (1000, "light"), "dark": (1000, "dark"), "phone": (390, "light")}
+"""Width and colors of the pictures, by the end of their names."""
+
+
+def opened(browser: Browser, url: str, width: int, height: int, scheme: Scheme) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(url)
     expect(page.get_by_role("status")).not_to_contain_text("…")
     return page
 
 
 def take(browser: Browser, url: str) -> None:
-    for scheme in "light", "dark":
-        keep(opened(browser, url, 1100, scheme), f"status-{scheme}.png")
-    keep(opened(browser, f"{url}/docs", 1000, "light"), "api.png")
+    for name, (width, scheme) in LOOKS.items():
+        keep(opened(browser, url, width, 1200, scheme), f"status-{name}.png")
+        page = opened(browser, f"{url}/docs", width, 1200, scheme)
+        send_event(page)
+        keep(page, "api.png" if name == "light" else f"api-{name}.png")
+
+
+def send_event(page: Page) -> None:
+    """Use the first form as a reader does."""
+    page.get_by_label("Your token").fill(TOKEN)
+    operation = page.get_by_role("region", name=EVENT_FORM, exact=True)
+    operation.locator("summary", has_text="Try it").click()
+    operation.get_by_role("button", name="Send").click()
+    expect(operation.get_by_role("status")).to_contain_text("queued")
+    page.get_by_role("region", name="Try it", exact=True).scroll_into_view_if_needed()
 
 
 def keep(page: Page, name: str) -> None:

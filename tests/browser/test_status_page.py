@@ -142,7 +142,7 @@ def test_charts_have_axes_of_values_and_times(open_page: OpenPage, url: str) -> 
         assert float(highest.replace(",", "")) == pytest.approx(2 * float(middle.replace(",", "")))
         assert lowest == "0"
         times = page.locator(f"#{chart}-times b").all_inner_texts()
-        assert [bool(re.fullmatch(r"\d\d:\d\d", time)) for time in times] == [True] * 3
+        assert [bool(re.fullmatch(r"\d\d:\d\d(:\d\d)?", time)) for time in times] == [True] * 3
 
 
 def test_failing_part_leads_to_its_runbook(open_page: OpenPage, url: str) -> None:
