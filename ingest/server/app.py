@@ -47,9 +47,9 @@ def create() -> IngestApplication:
     settings = read_settings()
     worker_index = take_worker_index(settings.run_dir)
     files = metric_files(settings)
-    succeeds = files.use_worker_index(worker_index.number)
+    died = files.use_worker_index(worker_index.number)
     metrics = Metrics(CollectorRegistry(), files.pending_commits_file(worker_index.number))
-    metrics.worker_restarts.inc(succeeds)
+    metrics.worker_restarts.inc(died)
     application = build(settings, worker_index, metrics, files)
     hold_back()  # until `__rsgi_init__`, which Granian calls next
     return application
@@ -122,6 +122,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
             await admin.stop()
         if tracing:
             await tracing.stop()
+        files.leave()
 
     application.on_start += start
     application.on_stop += stop

@@ -15,6 +15,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from ingest.files.owners import Owners
 from ingest.telemetry.catalogue import background_failures
 from ingest.telemetry.metrics import UNKNOWN
 
@@ -35,6 +36,7 @@ class MetricFiles(Collector):
 
     def __init__(self, folder: Path, unix_seconds: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._owners = Owners(folder)
         self._unix_seconds = unix_seconds
         self._worker_index: int | str = 0
         self._inodes: dict[str, int] = {}
@@ -47,21 +49,23 @@ class MetricFiles(Collector):
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    def use_worker_index(self, worker_index: int) -> bool:
+    def use_worker_index(self, worker_index: int) -> int:
         """Use the files of this worker index for this process's metrics. Must be called before any metric exists.
 
-        Return True if another worker of this service had the index. That one is dead, and its counters continue.
+        The counters of the index's earlier worker continue. Return how many workers have died: see `Owners.succeed`.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        owner = self._owner(worker_index)
-        succeeds = owner.exists()
         for file in self._folder.glob(f"gauge_live*_{worker_index}.db"):
             file.unlink()  # gauges of the worker before
-        owner.write_text(str(os.getpid()))
+        died = self._owners.succeed(worker_index)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
         self._worker_index = worker_index
         values.ValueClass = values.MultiProcessValue(lambda: self._worker_index)  # type: ignore[no-untyped-call]
-        return succeeds
+        return died
+
+    def leave(self) -> None:
+        """Call this at the planned end of a worker, which is no death."""
+        self._owners.leave(self._worker_index)
 
     def supervisor_failures(self) -> Counter:
         """Return the counter of background failures for the supervisor, which is this process."""
@@ -80,14 +84,14 @@ class MetricFiles(Collector):
             return False  # nearly always
         found = self._own_files()
         if not self._inodes:  # files may be gone since the start of the process
-            self._inodes = {self._owner(self._worker_index).name: 0, **found, **self._opened()}
+            self._inodes = {self._owners.path(self._worker_index).name: 0, **found, **self._opened()}
         gone = [name for name, inode in self._inodes.items() if found.get(name) != inode and self._inode(name) != inode]
         if not gone:  # another thread may have created a file since the listing
             self._inodes |= found
             self._seen = before
             return False
         contents = {name: link.read_bytes() for name, link in _open_links() if name in self._inodes}
-        contents[self._owner(self._worker_index).name] = str(os.getpid()).encode()
+        contents[self._owners.path(self._worker_index).name] = str(os.getpid()).encode()
         lost = set(gone)
         for _ in range(TRIES_MAX):
             self._write({name: contents[name] for name in lost & contents.keys()})
@@ -122,7 +126,7 @@ class MetricFiles(Collector):
     def _own_files(self) -> dict[str, int]:
         """Return the names of this worker's files with their inodes."""
         index, found = self._worker_index, {}
-        files = [*self._folder.glob(f"*_{index}.db"), self._owner(index), self.pending_commits_file(index)]
+        files = [*self._folder.glob(f"*_{index}.db"), self._owners.path(index), self.pending_commits_file(index)]
         for file in files:
             with suppress(FileNotFoundError):
                 found[file.name] = file.stat().st_ino
@@ -138,10 +142,6 @@ class MetricFiles(Collector):
         """Return names and inodes of this worker's open files, also of deleted ones. Empty on systems without /proc."""
         own = re.compile(rf"\w+_{self._worker_index}\.db|{self._worker_index}\.ledger")
         return {name: link.stat().st_ino for name, link in _open_links() if own.fullmatch(name)}
-
-    def _owner(self, worker_index: int | str) -> Path:
-        """The file with the process id of an index's worker."""
-        return self._folder / f"{worker_index}.pid"
 
     def pending_commits_file(self, worker_index: int | str) -> Path:
         """The file of `ingest.telemetry.durable_counters` for this worker index."""
@@ -167,18 +167,10 @@ class MetricFiles(Collector):
 
     def _files(self) -> Sequence[str]:
         """Return the paths of the files that count."""
-        alive = cache(self._alive)
+        alive = cache(self._owners.alive)
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
             return [entry.path for entry in entries if entry.name.endswith(".db") and _counts(entry, alive)]
         return []
-
-    def _alive(self, worker_index: str) -> bool:
-        try:
-            pid = int(self._owner(worker_index).read_text())
-            os.kill(pid, 0)
-        except (OSError, ValueError):
-            return False
-        return not _is_zombie(pid)
 
 
 def _counts(file: "os.DirEntry[str]", alive: Callable[[str], bool]) -> bool:
@@ -208,11 +200,3 @@ def _open_links() -> Iterator[tuple[str, Path]]:
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
                 yield link.readlink().name.removesuffix(" (deleted)"), link
-
-
-def _is_zombie(pid: int) -> bool:
-    """True if the process is dead, but its supervisor has not noticed yet. False on systems other than Linux."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False

@@ -69,13 +69,13 @@ from ingest.telemetry.multiprocess import MetricFiles
 from ingest.telemetry.metrics import Metrics
 
 folder, index, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-succeeds = MetricFiles(folder).use_worker_index(index)
+died = MetricFiles(folder).use_worker_index(index)
 metrics = Metrics(CollectorRegistry())
 metrics.accepted.inc(accepted)
 metrics.workers.set(1)
 if accepted:
     metrics.backlog_events.set(accepted)
-print("succeeds" if succeeds else "first", flush=True)
+print("succeeds" if died else "first", flush=True)
 signal.pause()
 """
 
