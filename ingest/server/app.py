@@ -90,7 +90,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
         worker_index.number,
         files,
         limits,
-        pipeline.health.report,
+        pipeline.health.report_without_spooled,
         pipeline.admission.refused,
     )
     background = _background(settings, worker_index.number, pipeline, status)

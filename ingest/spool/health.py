@@ -4,6 +4,7 @@ from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.spool.records import Usage
 from ingest.spool.store import SpoolStore
+from ingest.status.health import waiting_text
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 from ingest.ticks import pause
@@ -32,10 +33,7 @@ class SpoolWatch:
 
     @property
     def waiting(self) -> str | None:
-        texts = [f"{self._usage.events} events wait for the database"] if self._usage.events else []
-        if self._usage.refused_events:
-            texts.append(f"{self._usage.refused_events} events are set aside: see `ingest spool ls`")
-        return "; ".join(texts) or None
+        return waiting_text(self._usage.events, self._usage.refused_events)
 
     def trouble(self) -> str | None:
         """A problem with the spool's files. The spool still takes events."""
@@ -59,6 +57,7 @@ class SpoolWatch:
     def _show(self, oldest_ms: int | None) -> None:
         age_ms = 0 if oldest_ms is None else self._now_us() // 1000 - oldest_ms
         self._metrics.spool_events.set(self._usage.events)
+        self._metrics.spool_set_aside_events.set(self._usage.refused_events)
         self._metrics.spool_bytes.set(max(self._usage.bytes, self._usage.file_bytes))
         self._metrics.spool_age_seconds.set(max(0, age_ms) / 1000)
         self._metrics.set_aside.inc(self._store.damages - self._damages)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ingest import __version__
-from ingest.status.health import Report
+from ingest.status.health import Report, waiting_text
 from ingest.status.health import Status as HealthStatus
-from ingest.status.samples import LATENCIES, SAMPLE_SECONDS, Sample, quantile
+from ingest.status.samples import HISTORY_SECONDS, LATENCIES, SAMPLE_SECONDS, Sample, quantile
 from ingest.status.snapshot import (
     Backlog,
     Error,
@@ -25,6 +25,7 @@ from ingest.status.snapshot import (
 WINDOW_SECONDS = 10.0
 """Rates and latencies cover the last 10 to 15 seconds: the window, and up to one sample more."""
 AWAY_ELSEWHERE = "ok here, but another worker is without it"
+FAILING_ELSEWHERE = "ok here, but another worker finds a problem: its log has the reason"
 
 
 def status_of(
@@ -45,7 +46,7 @@ def status_of(
         version=__version__,
         time=round(now.time, 3),
         window_seconds=round(seconds, 1),
-        workers=Workers(count("ingest_workers"), limits.workers, count("ingest_worker_restarts_total")),
+        workers=_workers(limits, now, history),
         rates=_rates(now.since(before), seconds),
         totals=_rates(now, 1.0),
         latency_seconds=_latencies(now.since(before)),
@@ -53,12 +54,12 @@ def status_of(
         spool=Spool(
             count("ingest_spool_events"),
             count("ingest_spool_bytes"),
-            limits.spool_bytes_max,
+            int(now.value("ingest_spool_bytes_max", limits.spool_bytes_max)),
             round(now.value("ingest_spool_age_seconds"), 1),
         ),
         in_hand=InHand(
             count("ingest_queued_events"),
-            limits.queue_events_max * limits.workers,
+            int(now.value("ingest_queued_events_max", limits.queue_events_max * limits.workers)),
             count("ingest_publish_inflight_events"),
         ),
         history=_points([*history, now] if _is_new(now, history) else history),
@@ -66,6 +67,15 @@ def status_of(
         refused_clients=list(refused_clients),
         errors=list(errors),
     )
+
+
+def _workers(limits: Limits, now: Sample, history: Sequence[Sample]) -> Workers:
+    """Without a sample from the begin of the window, the service is younger than the window."""
+    restarts, died = now.count("ingest_worker_restarts_total"), now
+    if history and history[0].time <= now.time - HISTORY_SECONDS + 2 * SAMPLE_SECONDS:
+        died = now.since(history[0])
+    wanted = int(now.value("ingest_workers_wanted", limits.workers))
+    return Workers(now.count("ingest_workers"), wanted, restarts, died.count("ingest_worker_restarts_total"))
 
 
 def _backlog(now: Sample) -> Backlog:
@@ -86,18 +96,20 @@ def _is_new(now: Sample, history: Sequence[Sample]) -> bool:
 
 def _overall(report: Report, now: Sample) -> HealthStatus:
     """The gauges say whether another worker has lost its database or broker. The answering worker sees only its own."""
-    missing = "ingest_database_up", "ingest_broker_up"
-    if report.status == "ready" and any(now.values.get(name) == 0 for name in missing):
+    missing = any(now.values.get(name) == 0 for name in ("ingest_database_up", "ingest_broker_up"))
+    if report.status == "ready" and (missing or now.failing & report.checks.keys()):
         return "degraded"
     return report.status
 
 
 def _checks(report: Report, now: Sample) -> dict[str, str]:
-    checks = dict(report.checks)
-    for name in "database", "broker":
-        if checks.get(name) == "ok" and now.values.get(f"ingest_{name}_up") == 0:
-            checks[name] = AWAY_ELSEWHERE
-    return checks
+    """Return the answering worker's checks, with those that only other workers find, and with the spools of all."""
+    elsewhere: dict[str, str] = dict.fromkeys(now.failing, FAILING_ELSEWHERE)
+    elsewhere |= {name: AWAY_ELSEWHERE for name in ("database", "broker") if now.values.get(f"ingest_{name}_up") == 0}
+    waiting = waiting_text(now.count("ingest_spool_events"), now.count("ingest_spool_set_aside_events"))
+    if waiting:
+        elsewhere["spool"] = waiting
+    return {name: elsewhere.get(name, text) if text == "ok" else text for name, text in report.checks.items()}
 
 
 def _rates(change: Sample, seconds: float) -> Rates:

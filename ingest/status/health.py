@@ -55,6 +55,14 @@ class Spool(Protocol):
         """A problem with the spool's files, although the spool accepts events."""
 
 
+def waiting_text(events: int, set_aside: int) -> str | None:
+    """Say what a spool holds, or None if it is empty."""
+    texts = [f"{events:,} {'event waits' if events == 1 else 'events wait'} for the database"] if events else []
+    if set_aside:
+        texts.append(f"{set_aside:,} {'event is' if set_aside == 1 else 'events are'} set aside: see `ingest spool ls`")
+    return "; ".join(texts) or None
+
+
 class Health:
     """Watches store and publisher. `run` works until it is cancelled."""
 
@@ -84,13 +92,20 @@ class Health:
         self.draining = False
 
     def report(self) -> Report:
+        report = self.report_without_spooled()
+        if self._spool and not self._spool.problem:
+            report.checks["spool"] = self._spool.waiting or "ok"
+        return report
+
+    def report_without_spooled(self) -> Report:
+        """Return the same without what the spool of this worker holds. The status page adds up all spools."""
         checks = {
             "database": self._database,
             "broker": self._publisher.problem or ("ok" if self._publisher.ready else "not connected"),
             "ids": self._ids_problem() or ("ok" if self.has_slot else "no id slot yet"),
         }
         if self._spool:
-            checks["spool"] = self._spool.problem or self._spool.waiting or "ok"
+            checks["spool"] = self._spool.problem or "ok"
         checks |= {name: check() or "ok" for name, check in self._checks.items()}
         return Report(self._status(checks), checks)
 

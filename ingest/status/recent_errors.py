@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from ingest.telemetry.logs import mask_text
 ERRORS_MAX = 20
 TEXT_MAX = 300
 """Characters."""
+SAME_SECONDS = 60.0
+"""Workers notice the same outage within this time. So it is one error, and not one for each worker."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Error]).decode
@@ -43,10 +46,25 @@ class RecentErrors(logging.Handler):
             replace_volatile(self._path, _encode(list(self._last)))
 
     def of_all(self) -> list[Error]:
-        """Return the errors of all workers, the newest first."""
+        """Return the errors of all workers, the newest first, and each once."""
         others = (_read(path) for path in self._folder.glob("*.errors") if path != self._path)
         every = [*self._last, *(error for errors in others for error in errors)]
-        return sorted(every, key=lambda error: error.time)[: -ERRORS_MAX - 1 : -1]
+        return _merged(sorted(every, key=lambda error: error.time)[::-1])[:ERRORS_MAX]
+
+
+def _merged(errors: Iterable[Error]) -> list[Error]:
+    """Merge errors that several workers logged, but not those that one worker repeats. The newest come first."""
+    merged: list[Error] = []
+    places: dict[tuple[str, str, str], int] = {}
+    for error in errors:
+        key = (error.level, error.logger, error.text)
+        last = merged[places[key]] if key in places else None
+        if last and error.worker not in last.workers and last.time - error.time <= SAME_SECONDS:
+            merged[places[key]] = msgspec.structs.replace(last, workers=sorted([*last.workers, error.worker]))
+        else:
+            places[key] = len(merged)
+            merged.append(msgspec.structs.replace(error, workers=[error.worker]))
+    return merged
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from ingest.files.atomic import replace_volatile
-from ingest.telemetry.metrics import UNKNOWN
+from ingest.telemetry.metrics import UNKNOWN, UNKNOWN_LEAST
 from ingest.telemetry.multiprocess import Value
 
 HISTORY_SECONDS = 600.0
@@ -31,18 +31,23 @@ VALUES = frozenset(
         "ingest_requests_refused_total",
         "ingest_worker_restarts_total",
         "ingest_workers",
+        "ingest_workers_wanted",
         "ingest_queued_events",
+        "ingest_queued_events_max",
         "ingest_publish_inflight_events",
         "ingest_backlog_events",
         "ingest_backlog_age_seconds",
         "ingest_spool_events",
+        "ingest_spool_set_aside_events",
         "ingest_spool_bytes",
+        "ingest_spool_bytes_max",
         "ingest_spool_age_seconds",
         "ingest_database_up",
         "ingest_broker_up",
     }
 )
 _REFUSED = "ingest_requests_refused_total"
+_CHECK = "ingest_check_failing"
 
 HISTOGRAMS = frozenset(LATENCIES.values())
 COMBINED: Mapping[str, Callable[[Iterable[float]], float]] = {"livemax": max, "livemin": min}
@@ -54,15 +59,19 @@ LAST = 1e9
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Values are sums over all labels; `refused` has the refusals by code. `time` is Unix time in seconds."""
+    """Values are sums over all labels; `refused` has the refusals by code. `time` is Unix time in seconds.
+
+    `failing` has the checks that find a problem in any worker.
+    """
 
     time: float
     values: dict[str, float]
     refused: dict[str, float]
     buckets: dict[str, Buckets]
+    failing: set[str] = set()
 
-    def value(self, name: str) -> float:
-        return self.values.get(name, 0.0)
+    def value(self, name: str, default: float = 0.0) -> float:
+        return self.values.get(name, default)
 
     def known(self, name: str) -> float | None:
         """The value, or None if no worker knows it."""
@@ -98,15 +107,19 @@ def sample_of(series: Iterable[Value], time: float) -> Sample:
     values: dict[str, float] = {}
     refused: dict[str, float] = defaultdict(float)
     buckets: dict[str, Buckets] = defaultdict(lambda: defaultdict(float))
+    failing: set[str] = set()
     for kind, key, value in series:
         family, name, labels = _parsed(key)
-        if name in VALUES and value != UNKNOWN:
+        if name in VALUES and value not in (UNKNOWN, UNKNOWN_LEAST):
             values[name] = COMBINED.get(kind, sum)((values[name], value)) if name in values else value
         if name == _REFUSED:
             refused[labels["code"]] += value
+        elif name == _CHECK and value:
+            failing.add(labels["check"])
         elif "le" in labels and family in HISTOGRAMS:
             buckets[family][min(float(labels["le"]), LAST)] += value
-    return Sample(time, values, dict(refused), {name: _cumulative(counts) for name, counts in buckets.items()})
+    cumulative = {name: _cumulative(counts) for name, counts in buckets.items()}
+    return Sample(time, values, dict(refused), cumulative, failing)
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,9 @@ class Workers(msgspec.Struct, frozen=True):
     alive: int
     wanted: int
     restarts: int
-    """Workers that replaced a worker that had died."""
+    """Workers that died and were replaced since the service started. A planned replacement does not count."""
+    died_lately: int = 0
+    """Of these, the deaths of the last ten minutes."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -44,7 +46,10 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class Spool(msgspec.Struct, frozen=True):
-    """Events that wait on this machine's disk for the database. `bytes_max` is 0 if there is no spool."""
+    """Events that wait on this machine's disk for the database, in the spools of all workers.
+
+    `bytes_max` is 0 if there is no spool.
+    """
 
     events: int
     bytes: int
@@ -97,13 +102,17 @@ class RefusedClient(msgspec.Struct):
 
 
 class Error(msgspec.Struct, frozen=True):
-    """A warning or an error from the log. `time` is Unix time; `worker` is the index of the worker that logged it."""
+    """A warning or an error from the log. `time` is Unix time; `worker` is the index of the worker that logged it.
+
+    If several workers logged the same within a minute, `workers` has all of them, and `time` is of the last one.
+    """
 
     time: float
     level: str
     logger: str
     text: str
     worker: int
+    workers: list[int] = []
 
 
 class Status(msgspec.Struct, frozen=True):

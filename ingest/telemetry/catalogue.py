@@ -133,6 +133,9 @@ class Catalogue:
             "Events of the spool that were damaged or that the database refuses: see `ingest spool ls`.",
         )
         self.spool_events = new.gauge("ingest_spool_events", "Events in the spool.", "livesum")
+        self.spool_set_aside_events = new.gauge(
+            "ingest_spool_set_aside_events", "Events in the spool that never reach the database.", "livesum"
+        )
         self.spool_bytes = new.gauge("ingest_spool_bytes", "Size of the spool's records.", "livesum")
         self.spool_age_seconds = new.gauge(
             "ingest_spool_age_seconds", "Age of the oldest event in the spool.", "livemax"
@@ -198,6 +201,6 @@ class Catalogue:
             "ingest_check_failing", "1 while a check finds a problem that still lets events in.", "livemax", "check"
         )
         self.worker_restarts = new.counter(
-            "ingest_worker_restarts_total", "Workers that replaced a worker that had died."
+            "ingest_worker_restarts_total", "Workers that replaced a worker that had died, unplanned."
         )
         self.background_failures = background_failures(self.registry)

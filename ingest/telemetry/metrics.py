@@ -4,6 +4,7 @@ A worker's files carry its worker index (`ingest.files.locks`), not its process 
 one continues its counters. The pipeline observes metrics once a batch. Only rare paths observe them once a request.
 """
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from ingest.telemetry.labels import (
 
 UNKNOWN = -1.0
 """A gauge's value in a worker's files, below all real ones. `ingest.telemetry.multiprocess` hides such a series."""
+UNKNOWN_LEAST = math.inf
+"""The same for a gauge that shows the least value of all workers: the values of other workers remain."""
 
 
 class Metrics(Catalogue):
@@ -35,6 +38,8 @@ class Metrics(Catalogue):
         self.durable_counters = DurableCounters(self.accepted, self.stored, self.repeated, pending_commits_file)
         self._begin_at_zero()
         self.backlog_is_unknown()
+        for gauge in (self.database_up, self.broker_up):
+            gauge.set(UNKNOWN_LEAST)  # a 0 before the first check would look like an outage of all workers
 
     def backlog_is_unknown(self) -> None:
         """Hide this worker's values, which may be wrong by now. Other workers' values remain, if there are any."""

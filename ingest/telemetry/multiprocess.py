@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from ingest.files.owners import Owners
 from ingest.telemetry.catalogue import background_failures
-from ingest.telemetry.metrics import UNKNOWN
+from ingest.telemetry.metrics import UNKNOWN, UNKNOWN_LEAST
 
 SUPERVISOR_INDEX = -1
 """Stands for a worker index in the names of the supervisor's files."""
@@ -190,7 +190,7 @@ def _counts(file: "os.DirEntry[str]", alive: Callable[[str], bool]) -> bool:
 def _without_unknown(metric: Metric) -> Metric:
     """Remove a series if no worker knows its value: a 0 would mean that all is well."""
     if metric.type == "gauge":
-        metric.samples = [sample for sample in metric.samples if sample.value != UNKNOWN]
+        metric.samples = [sample for sample in metric.samples if sample.value not in (UNKNOWN, UNKNOWN_LEAST)]
     return metric
 
 

@@ -14,6 +14,7 @@ import granian
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingest import __version__
+from ingest.telemetry.metrics import UNKNOWN_LEAST
 from ingest.ticks import to_tick
 
 TICK_SECONDS = 0.5
@@ -60,6 +61,7 @@ class RuntimeMetrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        self.disk_free_bytes.set(UNKNOWN_LEAST)  # until the first look
         wanted = Gauge(
             "ingest_workers_wanted", "Worker processes configured.", multiprocess_mode="livemax", registry=registry
         )
@@ -91,12 +93,12 @@ class RuntimeMetrics:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                self.look()
                 for _ in range(LEVELS_TICKS):
                     wait = to_tick(TICK_SECONDS)
                     due = loop.time() + wait
                     await asyncio.sleep(wait)
                     self.loop_lag_seconds.observe(max(0.0, loop.time() - due))
-                self.look()
         finally:
             gc.callbacks.remove(self._collected)
 

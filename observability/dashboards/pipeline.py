@@ -136,7 +136,11 @@ def _outages(made: Board) -> None:
             "Events go to the spool while the database is away, and back to the database later.",
         )
     )
-    aside = [increase("ingest_events_set_aside_total", "set aside"), total("ingest_spool_bytes", "bytes of the spool")]
+    aside = [
+        increase("ingest_events_set_aside_total", "set aside"),
+        total("ingest_spool_set_aside_events", "kept aside"),
+        total("ingest_spool_bytes", "bytes of the spool"),
+    ]
     description = (
         "Events that the database refuses in the end (CallEventsSetAside; `ingest spool ls`), and the spool's size."
     )

@@ -1,7 +1,7 @@
 """Draws the figures of `/status.json` as lines of text."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ingest.status.snapshot import Latency, Status
 
@@ -45,12 +45,12 @@ def screen(status: Status, paint: Paint, width: int) -> Iterator[str]:
 def _figures(status: Status, paint: Paint, width: int) -> Iterator[str]:
     room = min(max(width - 46, 0), 60)
     waiting, age_seconds = status.backlog.events, status.backlog.age_seconds
-    shown = [float(point.backlog or 0) for point in status.history]
+    backlogs = [None if point.backlog is None else float(point.backlog) for point in status.history]
     answer = status.latency_seconds.get("answer")
-    rows = [
+    rows: list[tuple[str, str, Sequence[float | None]]] = [
         ("accepted", f"{status.rates.accepted:,.0f} /s", [point.accepted for point in status.history]),
-        ("answered", f"{duration(answer.p99)} p99" if answer else "-", [point.p99 or 0.0 for point in status.history]),
-        ("backlog", f"{waiting:,} events" if waiting is not None else "unknown", shown),
+        ("answered", f"{duration(answer.p99)} p99" if answer else "-", [point.p99 for point in status.history]),
+        ("backlog", f"{waiting:,} events" if waiting is not None else "unknown", backlogs),
     ]
     for name, figure, values in rows:
         yield f"{name:<10}" + paint("bold", f"{figure:>18}") + "  " + paint("quiet", sparkline(values, room))
@@ -65,8 +65,10 @@ def _figures(status: Status, paint: Paint, width: int) -> Iterator[str]:
 
 def _health(status: Status) -> dict[str, str]:
     workers = status.workers
-    complete = workers.alive >= workers.wanted and not workers.restarts
-    text = f"{workers.alive} of {workers.wanted}, {workers.restarts} restarts"
+    complete = workers.alive >= workers.wanted and not workers.died_lately
+    text = f"{workers.alive} of {workers.wanted}"
+    if workers.died_lately:
+        text += f", {workers.died_lately} {'death' if workers.died_lately == 1 else 'deaths'} in the last ten minutes"
     return {**status.checks, "workers": "ok" if complete else text}
 
 
@@ -94,11 +96,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def sparkline(values: list[float], width: int) -> str:
-    """Draw one character for each value, relative to the largest one shown."""
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """Draw one character for each value, relative to the largest one shown. An unknown value is a space."""
     shown = values[-width:] if width else []
-    most = max(shown, default=0.0)
-    return "".join(BARS[min(int(value / most * len(BARS)), len(BARS) - 1) if most else 0] for value in shown)
+    most = max((value for value in shown if value is not None), default=0.0)
+    return "".join(" " if value is None else _bar(value / most if most else 0.0) for value in shown)
+
+
+def _bar(share: float) -> str:
+    return BARS[min(int(share * len(BARS)), len(BARS) - 1)]
 
 
 def cut(text: str, width: int) -> str:

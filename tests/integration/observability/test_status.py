@@ -53,7 +53,7 @@ def test_both_workers_show_refusals_and_warnings_without_secrets(service: Servic
         seen = [status(service) for _ in range(ASKED)]
         return all(
             [one["code"] for one in state["refusals"]] == ["malformed"]
-            and {error["worker"] for error in state["errors"]} == {0, 1}
+            and {worker for error in state["errors"] for worker in error["workers"]} == {0, 1}
             for state in seen
         )
 

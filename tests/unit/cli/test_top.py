@@ -1,12 +1,13 @@
 """The lines of `ingest top`."""
 
 import pytest
+from msgspec import structs
 
 from ingest.cli.top.screen import cut, duration, plain, screen, sparkline
 from ingest.status.figures import status_of
 from ingest.status.health import Report
 from ingest.status.samples import Sample
-from ingest.status.snapshot import Error, Limits, Status
+from ingest.status.snapshot import Error, Limits, Status, Workers
 
 ERROR = Error(0.0, "error", "ingest.tests", "a \x1b[31mred\x1b[0m text\nof two lines " + "x" * 300, 0)
 
@@ -30,6 +31,17 @@ def test_unknown_backlog_is_shown_as_unknown(status: Status) -> None:
     assert line.split()[1] == "unknown"
 
 
+def test_deaths_of_workers_are_shown_with_their_time(status: Status) -> None:
+    def line(died: int) -> str:
+        workers = Workers(1, 1, restarts=3, died_lately=died)
+        shown = screen(structs.replace(status, workers=workers), plain, 80)
+        return next(line for line in shown if line.startswith("workers")).removeprefix("workers").strip()
+
+    assert line(0) == "ok"
+    assert line(1) == "1 of 1, 1 death in the last ten minutes"
+    assert line(2) == "1 of 1, 2 deaths in the last ten minutes"
+
+
 def test_texts_of_errors_cannot_control_the_terminal(status: Status) -> None:
     assert all(line.isprintable() for line in screen(status, plain, 500))
 
@@ -37,6 +49,8 @@ def test_texts_of_errors_cannot_control_the_terminal(status: Status) -> None:
 def test_sparkline_shows_the_latest_values_relative_to_the_largest() -> None:
     assert sparkline([100.0, 0.0, 4.0, 8.0], 3) == "▁▅█"
     assert sparkline([0.0, 0.0], 5) == "▁▁"
+    assert sparkline([8.0, None, 0.0], 3) == "█ ▁"
+    assert sparkline([None], 1) == " "
     assert sparkline([], 5) == sparkline([1.0], 0) == ""
 
 

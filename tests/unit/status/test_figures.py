@@ -1,9 +1,9 @@
 """The figures of `/status.json`, computed from samples."""
 
-from ingest.status.figures import AWAY_ELSEWHERE, status_of
+from ingest.status.figures import AWAY_ELSEWHERE, FAILING_ELSEWHERE, status_of
 from ingest.status.health import Report
 from ingest.status.samples import LAST, Buckets, Sample
-from ingest.status.snapshot import Backlog, Latency, Limits, Refusal, Status
+from ingest.status.snapshot import Backlog, Latency, Limits, Refusal, Status, Workers
 
 LIMITS = Limits(workers=2, spool_bytes_max=1000, queue_events_max=50)
 READY = Report("ready", {"database": "ok", "broker": "ok", "ids": "ok"})
@@ -83,3 +83,51 @@ def test_limits_are_of_all_workers() -> None:
 
     assert (shown.workers.alive, shown.workers.wanted) == (1, 2)
     assert (shown.in_hand.queued, shown.in_hand.queued_max) == (7, 100)
+
+
+def test_limits_are_those_of_the_workers_that_live() -> None:
+    """A reload has one worker more for a moment, with its own limits. The metrics show the same sum."""
+    shown = status(sample(1.0, queued_events_max=150, spool_bytes_max=999, workers_wanted=3))
+
+    assert (shown.in_hand.queued_max, shown.spool.bytes_max, shown.workers.wanted) == (150, 999, 3)
+
+
+def test_deaths_of_the_last_ten_minutes_are_told_apart_from_older_ones() -> None:
+    history = [sample(float(time), worker_restarts_total=2) for time in range(405, 1000, 5)]
+
+    shown = status(sample(1000.0, worker_restarts_total=3), *history)
+
+    assert shown.workers == Workers(0, 2, restarts=3, died_lately=1)
+
+
+def test_all_deaths_of_a_young_service_are_of_the_last_ten_minutes() -> None:
+    shown = status(sample(60.0, worker_restarts_total=3), sample(5.0, worker_restarts_total=1))
+
+    assert shown.workers.died_lately == 3
+
+
+def test_spools_of_all_workers_are_shown_whichever_worker_answers() -> None:
+    report = Report("ready", {"database": "ok", "spool": "ok"})
+
+    def spool(events: int, set_aside: int) -> str:
+        now = sample(1.0, spool_events=events, spool_set_aside_events=set_aside)
+        return status(now, report=report).checks["spool"]
+
+    assert spool(0, 0) == "ok"
+    assert spool(1, 0) == "1 event waits for the database"
+    assert spool(1200, 2) == ("1,200 events wait for the database; 2 events are set aside: see `ingest spool ls`")
+
+
+def test_problem_of_the_own_spool_has_precedence() -> None:
+    report = Report("unavailable", {"spool": "The disk is full."})
+
+    assert status(sample(1.0, spool_events=7), report=report).checks["spool"] == "The disk is full."
+
+
+def test_check_that_only_another_worker_fails_is_shown() -> None:
+    now = Sample(1.0, {}, {}, {}, {"locks", "retention"})
+    report = Report("ready", {"locks": "ok", "clock": "ok"})
+
+    shown = status(now, report=report)
+
+    assert (shown.status, shown.checks) == ("degraded", {"locks": FAILING_ELSEWHERE, "clock": "ok"})

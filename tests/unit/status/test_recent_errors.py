@@ -4,9 +4,11 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.status.recent_errors import ERRORS_MAX, TEXT_MAX, RecentErrors
+from ingest.status.snapshot import Error
 
 log = logging.getLogger("ingest.tests.errors")
 
@@ -65,3 +67,28 @@ def test_file_that_cannot_be_read_is_no_error(tmp_path: Path, content: bytes) ->
         (tmp_path / f"{worker_index}.errors").write_bytes(content)
 
     assert RecentErrors(tmp_path, 0).of_all() == []
+
+
+def of_workers(folder: Path, *found: tuple[int, float, str]) -> list[tuple[float, str, list[int]]]:
+    """Write errors of workers (worker, time, text). Return how the worker 0 shows them."""
+    for worker in {worker for worker, _, _ in found}:
+        errors = [Error(time, "warning", "ingest.tests", text, one) for one, time, text in found if one == worker]
+        (folder / f"{worker}.errors").write_bytes(msgspec.json.encode(errors))
+    return [(error.time, error.text, error.workers) for error in RecentErrors(folder, 0).of_all()]
+
+
+def test_what_several_workers_logged_is_shown_once(tmp_path: Path) -> None:
+    found = of_workers(tmp_path, (0, 10.0, "away"), (2, 12.0, "away"), (1, 11.0, "away"), (1, 10.5, "full"))
+
+    assert found == [(12.0, "away", [0, 1, 2]), (10.5, "full", [1])]
+
+
+def test_later_outage_and_a_repeated_error_are_shown_again(tmp_path: Path) -> None:
+    found = of_workers(tmp_path, (0, 10.0, "away"), (1, 11.0, "away"), (0, 900.0, "away"), (1, 901.0, "away"))
+    assert found == [(901.0, "away", [0, 1]), (11.0, "away", [0, 1])]
+
+    assert of_workers(tmp_path, (0, 10.0, "odd"), (0, 11.0, "odd"), (1, 1.0, "x")) == [
+        (11.0, "odd", [0]),
+        (10.0, "odd", [0]),
+        (1.0, "x", [1]),
+    ]

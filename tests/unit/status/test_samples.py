@@ -7,8 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import mmap_key
 
+from ingest.server.app import runtime_metrics
+from ingest.settings import Settings
 from ingest.status.samples import HISTORY_SECONDS, LAST, LATENCIES, VALUES, History, Sample, quantile, sample_of
-from ingest.telemetry.metrics import UNKNOWN, Metrics
+from ingest.telemetry.metrics import UNKNOWN, UNKNOWN_LEAST, Metrics
 from ingest.telemetry.multiprocess import Value
 
 ACCEPTED = "ingest_events_accepted_total"
@@ -21,6 +23,7 @@ def sample(time: float, accepted: float) -> Sample:
 def test_every_name_is_one_of_the_catalogue() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
+    runtime_metrics(Settings(), registry)
     names = {one.name for family in registry.collect() for one in family.samples}
 
     assert names >= VALUES
@@ -57,6 +60,20 @@ def test_gauge_that_a_worker_does_not_know_is_left_out() -> None:
 
     assert sample_of([unknown], 17.0).known("ingest_backlog_events") is None
     assert sample_of([unknown, known, unknown], 17.0).known("ingest_backlog_events") == 4
+
+
+@pytest.mark.parametrize("values", [(UNKNOWN_LEAST, 4.0), (4.0, UNKNOWN_LEAST)])
+def test_gauge_of_the_least_value_leaves_out_a_worker_that_does_not_know_it(values: tuple[float, float]) -> None:
+    found = [series("livemin", value, "ingest_database_up") for value in values]
+
+    assert sample_of(found, 17.0).known("ingest_database_up") == 4
+
+
+def test_checks_that_any_worker_fails_are_known_by_name() -> None:
+    values = {"locks": (0, 1), "clock": (0, 0), "tables": (1, 0)}
+    found = [series("livemax", value, "ingest_check_failing", check=name) for name in values for value in values[name]]
+
+    assert sample_of(found, 17.0).failing == {"locks", "tables"}
 
 
 def test_buckets_are_summed_over_routes_and_count_all_smaller_ones() -> None:

@@ -75,6 +75,7 @@ metrics.accepted.inc(accepted)
 metrics.workers.set(1)
 if accepted:
     metrics.backlog_events.set(accepted)
+    metrics.database_up.set(1)
 print("succeeds" if died else "first", flush=True)
 signal.pause()
 """
@@ -157,10 +158,12 @@ def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_work
     unknowing, knowing = start_worker(0, 0), start_worker(1, 4)
     assert [first_line(unknowing), first_line(knowing)] == ["first", "first"]
     assert scrape(files).value("ingest_backlog_events") == 4
+    assert scrape(files).value("ingest_database_up") == 1
 
     kill(knowing)
 
     assert b"\ningest_backlog_events " not in files.exposition()
+    assert b"\ningest_database_up " not in files.exposition()
     assert scrape(files).value("ingest_workers") == 1
 
 

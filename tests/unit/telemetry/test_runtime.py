@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.telemetry.metrics import UNKNOWN_LEAST
 from ingest.telemetry.runtime import RuntimeMetrics
 from tests.unit.fakes import until
 
@@ -33,6 +34,13 @@ def test_gauges_show_the_process(runtime: RuntimeMetrics, registry: CollectorReg
     assert value("ingest_worker_open_fds") >= 3
     assert value("ingest_disk_free_bytes") > 0
     assert (value("ingest_workers_wanted"), value("ingest_queued_events_max")) == (2, 7)
+
+
+def test_free_disk_is_unknown_and_not_zero_before_the_first_look(
+    runtime: RuntimeMetrics, registry: CollectorRegistry
+) -> None:
+    """A zero of a worker that starts would be the least value of all, and a disk that is full within hours."""
+    assert registry.get_sample_value("ingest_disk_free_bytes") == UNKNOWN_LEAST
 
 
 async def test_collections_and_loop_lag_are_counted_while_it_runs(
