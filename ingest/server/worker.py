@@ -57,6 +57,7 @@ class Worker:
         self.run(self._show_levels, "levels")
         pipeline.metrics.workers.set(1)
         await self._until_ready()
+        pipeline.health.started = True
         # The cyclic garbage collector costs 5 % of a worker. Objects that exist now stay, and the pipeline makes no
         # cycles, so collections may be rare. Python 3.14.0 to 3.14.4 collect in increments: the second threshold
         # halves the share of old objects in each, and the third one does nothing. 3.14.5 has the generations again.

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
+from prometheus_client import Gauge
 
 from ingest.broker.base import Publisher
 from ingest.errors import StoreError
@@ -90,6 +91,8 @@ class Health:
         self.has_slot = False
         """True once the worker can make ids for events. They may be provisional (`ingest.pipeline.identity`)."""
         self.draining = False
+        self.started = False
+        """False while the worker begins to connect. Until then a server that is not connected yet is no outage."""
 
     def report(self) -> Report:
         report = self.report_without_spooled()
@@ -137,8 +140,14 @@ class Health:
             self._database = "ok"
         except StoreError as exc:
             self._database = str(exc)
-        self._metrics.database_up.set(self._database == "ok")
-        self._metrics.broker_up.set(self._publisher.ready)
+        self._show(self._metrics.database_up, up=self._database == "ok")
+        self._show(self._metrics.broker_up, up=self._publisher.ready)
         self._metrics.broker_blocked.set(await self._publisher.blocked())
-        for name, check in self._checks.items():
-            self._failing[name].set(check() is not None)
+        if self.started:
+            for name, check in self._checks.items():
+                self._failing[name].set(check() is not None)
+
+    def _show(self, gauge: Gauge, *, up: bool) -> None:
+        """Set the gauge, which is unknown at first: a planned start must not look like an outage of all workers."""
+        if up or self.started:
+            gauge.set(up)

@@ -9,6 +9,9 @@ from tests.observability import FOLDER, RULE_FILES
 def test_windows_waits_and_ages_are_shorter_and_the_rest_is_the_same() -> None:
     rule = "expr: rate(x[5m]) > 0.01 and y_age_seconds > 120 and z > 120\nfor: 1h\n"
     assert hurried(rule) == "expr: rate(x[5000ms]) > 0.01 and y_age_seconds > 2 and z > 120\nfor: 60000ms\n"
+    assert hurried("predict_linear(x[1h], 14400) < 0 and x offset 30m", 6) == (
+        "predict_linear(x[600000ms], 2400) < 0 and x offset 300000ms"
+    )
     assert PACE == 60
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.status.health import Health
-from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.metrics import UNKNOWN_LEAST, Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakePublisher, FakeStore, until
 
@@ -52,7 +52,7 @@ async def test_a_further_check_that_fails_degrades_the_service(
     problems: dict[str, str] = {}
     checks = {name: partial(problems.get, name) for name in ("locks", "topology")}
     health = Health(store, None, publisher, metrics, checks)
-    health.has_slot = True
+    health.has_slot = health.started = True
     await health.check()
     assert status(health) == ("ready", True)
 
@@ -111,6 +111,7 @@ async def test_gauges_follow_the_checks(
     await health.check()
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [1, 1]
 
+    health.started = True
     store.problem, publisher.problem = StoreError(AWAY), "RabbitMQ is away."
     await health.check()
     assert [sample(f"ingest_{name}") for name in ("database_up", "broker_up")] == [0, 0]
@@ -142,3 +143,17 @@ async def test_refused_messages_degrade_the_service(store: PingedStore, metrics:
     publisher.problem = "RabbitMQ refuses 1 messages"
     assert status(health) == ("degraded", True)
     assert health.report().checks["broker"] == "RabbitMQ refuses 1 messages"
+
+
+async def test_worker_that_starts_shows_no_outage_before_it_could_connect(
+    health: Health, store: PingedStore, publisher: FakePublisher, sample: Sample
+) -> None:
+    """Otherwise each planned replacement of a worker would look like an outage of all workers."""
+    names = ("ingest_database_up", "ingest_broker_up")
+    store.problem, publisher.problem = StoreUnavailable(AWAY), "RabbitMQ is away."
+    await health.check()
+    assert [sample(name) for name in names] == [UNKNOWN_LEAST] * 2
+
+    health.started = True
+    await health.check()
+    assert [sample(name) for name in names] == [0, 0]

@@ -1,0 +1,44 @@
+"""The short form: start and reload of two workers under load. `make alerts` runs all planned operations."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.alerts.watch import rules_as_they_are
+from tests.exposition import scrape
+from tests.faults.harness.load import Load
+from tests.quiet.figures import differences, of_workers
+from tests.quiet.nodes import LogReader, reload
+from tests.quiet.noise import without_cause
+from tests.quiet.watch import watching
+from tests.running import ServiceProcess
+from tests.services import MySQLServer, RabbitMQServer, wait_until
+
+EVENTS_PER_SECOND = 50.0
+SETTLED_SECONDS = 20.0
+SINCE_THE_START = 60.0
+
+
+@pytest.fixture
+def settings(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
+    return {
+        "DATABASE_URL": mysql.fresh_database(),
+        "BROKER_URL": rabbitmq.amqp_url,
+        "QUEUE": rabbitmq.fresh_queue_name(),
+        "WORKERS": "2",
+        "DRAIN_DELAY_SECONDS": "0.5",
+    }
+
+
+def test_start_and_reload_are_quiet(settings: dict[str, str], tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, settings) as service:
+        log = LogReader(service)
+        with watching(tmp_path, rules_as_they_are(), service.port) as watch, Load(service.port, EVENTS_PER_SECOND):
+            reload(service)
+            watch.watch(service.port)
+            assert watch.states(SINCE_THE_START) == set()
+        assert wait_until(lambda: differences(service) == [], SETTLED_SECONDS), differences(service)
+        assert of_workers(service)["ingest_events_accepted_total"] > 0
+        assert scrape(service).value("ingest_worker_restarts_total") == 0
+        assert service.stop() == 0
+        assert without_cause("start, reload and stop", log.new_lines()) == []
