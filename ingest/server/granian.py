@@ -11,12 +11,10 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.common import AbstractServer
-from granian.server.mp import MPServer
 from prometheus_client import Counter
 
 from ingest.auth.tokens import warning_about
@@ -30,6 +28,7 @@ from ingest.server.file_owner import root_warning
 from ingest.server.invitation import invite
 from ingest.server.listeners.address import check_free, literal
 from ingest.server.listeners.direct import DirectServer, listen
+from ingest.server.listeners.supervisor import Supervisor
 from ingest.server.listeners.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
 from ingest.server.signals import obey_in_forked
 from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
@@ -138,7 +137,7 @@ def _gave_up(server: AbstractServer[Any]) -> bool:
     return False
 
 
-class TlsServer(MPServer):
+class TlsServer(Supervisor):
     """Gives each new worker the current certificate. Granian's own server reads the files only at its start."""
 
     def __init__(self, certificates: Certificates, target: str, **options: Any) -> None:
@@ -167,7 +166,7 @@ def make_server(
 
     `certificates` enable HTTPS. With a `listening` socket the workers accept from it themselves.
     """
-    make: Callable[..., AbstractServer[Any]] = Granian
+    make: Callable[..., AbstractServer[Any]] = Supervisor
     if certificates:
         make = partial(TlsServer, certificates)
     elif listening:

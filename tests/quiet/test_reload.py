@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.auth.tokens import entry_of
 from tests.alerts.watch import rules_as_they_are
 from tests.exposition import scrape
 from tests.faults.harness.load import Load
@@ -11,7 +12,7 @@ from tests.quiet.figures import differences, of_workers
 from tests.quiet.nodes import LogReader, reload
 from tests.quiet.noise import without_cause
 from tests.quiet.watch import watching
-from tests.running import ServiceProcess
+from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 EVENTS_PER_SECOND = 50.0
@@ -26,6 +27,7 @@ def settings(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
         "BROKER_URL": rabbitmq.amqp_url,
         "QUEUE": rabbitmq.fresh_queue_name(),
         "WORKERS": "2",
+        "API_TOKENS": entry_of(TOKEN),
         "DRAIN_DELAY_SECONDS": "0.5",
     }
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import uvloop
-from granian.server.mp import MPServer
 
 from ingest.http.direct.limits import BACKLOG
 from ingest.server.application import IngestApplication
+from ingest.server.listeners.supervisor import Supervisor
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -24,7 +24,7 @@ def listen(address: str, port: int) -> socket.socket:
     return listening
 
 
-class DirectServer(MPServer):
+class DirectServer(Supervisor):
     """Granian's supervisor, for workers that accept connections themselves."""
 
     def __init__(self, listening: socket.socket, target: str, **options: Any) -> None:
