@@ -55,5 +55,6 @@ def watching(folder: Path, rules: Sequence[Path], *ports: int) -> Iterator[Quiet
     config["scrape_configs"] = [{"job_name": JOB, "file_sd_configs": [{"files": [str(targets)]}]}]
     with PrometheusServer(str(yaml.safe_dump(config))) as prometheus:
         watch = QuietWatch(prometheus, targets)
-        watch.watch(*ports)
+        if ports:
+            watch.watch(*ports)
         yield watch
