@@ -25,7 +25,7 @@ IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1
 PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 5 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
-NOT_OF_SERVERS := $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
+NOT_OF_SERVERS := --ignore tests/quiet $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
@@ -83,8 +83,8 @@ test-clients: install-dev servers sid-telephony  ## make real calls through Kama
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
-alerts: install-dev servers  ## fire every alert by its fault, and run a healthy service for ten minutes without an alert (20 min)
-	$(BIN)/pytest tests/alerts
+alerts: install-dev servers  ## fire every alert by its fault; run a healthy service and all planned operations without an alert (25 min)
+	$(BIN)/pytest tests/alerts tests/quiet --long-quiet
 
 clusters: install-dev servers  ## kill and cut off nodes of a Galera and a RabbitMQ cluster under load; needs root (15 min)
 	@sh tests/setup/debian-packages.sh $(CLUSTER_PACKAGES)

@@ -131,6 +131,7 @@ def test_unreachable_database_is_shown(open_page: OpenPage, tmp_path: Path, data
 
         database_server.stop()
         expect(page.locator("#health tr", has_text="Database")).to_contain_text("✕", timeout=SHOWN_MS)
+        expect(page.locator("#backlog")).to_have_text("unknown", timeout=SHOWN_MS)
 
 
 def test_charts_have_axes_of_values_and_times(open_page: OpenPage, url: str) -> None:

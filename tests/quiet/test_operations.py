@@ -1,4 +1,4 @@
-"""Every planned operation in turn, under load. No alert fires, no figure is wrong, and the log explains each warning."""
+"""Every planned operation in turn, under load. No alert fires, no figure is wrong, and no warning lacks a cause."""
 
 import shutil
 from collections.abc import Iterator
