@@ -83,7 +83,7 @@ test-clients: install-dev servers sid-telephony  ## make real calls through Kama
 faults: install-dev $(FLAVOUR_SERVERS)  ## run ten rounds of each fault, and long outages (80 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/pytest tests/faults --long-faults --timeout=600
 
-alerts: install-dev servers  ## fire every alert by its fault; run a healthy service and all planned operations without an alert (25 min)
+alerts: install-dev servers  ## fire every alert by its fault; run a healthy service and all planned operations without an alert (30 min)
 	$(BIN)/pytest tests/alerts tests/quiet --long-quiet
 
 clusters: install-dev servers  ## kill and cut off nodes of a Galera and a RabbitMQ cluster under load; needs root (15 min)

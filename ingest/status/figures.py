@@ -70,7 +70,7 @@ def status_of(
 
 
 def _workers(limits: Limits, now: Sample, history: Sequence[Sample]) -> Workers:
-    """Without a sample from the begin of the window, the service is younger than the window."""
+    """If no sample is from the begin of the window, the service is younger than the window."""
     restarts, died = now.count("ingest_worker_restarts_total"), now
     if history and history[0].time <= now.time - HISTORY_SECONDS + 2 * SAMPLE_SECONDS:
         died = now.since(history[0])

@@ -19,7 +19,7 @@ class Workers(msgspec.Struct, frozen=True):
     restarts: int
     """Workers that died and were replaced since the service started. A planned replacement does not count."""
     died_lately: int = 0
-    """Of these, the deaths of the last ten minutes."""
+    """Workers that died and were replaced in the last ten minutes."""
 
 
 class Rates(msgspec.Struct, frozen=True):

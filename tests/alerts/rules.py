@@ -12,7 +12,7 @@ SCRAPE_MS = 500
 
 _DURATION = re.compile(r"(?:(?<=\[)|(?<=for: )|(?<=offset ))(\d+)([smhd])\b")
 _HORIZON = re.compile(r"(?<=\], )\d+(?=\))")
-"""Of `predict_linear`, in seconds."""
+"""How far `predict_linear` looks ahead, in seconds."""
 _AGE = re.compile(r"(?<=_age_seconds > )\d+")
 
 

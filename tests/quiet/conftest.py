@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(LONG, action="store_true", help="all planned operations (4 min)")
-    parser.addoption(PACE, type=int, default=6, help="divides the times in the rules; 1 keeps them (12 min)")
+    parser.addoption(LONG, action="store_true", help="all planned operations (11 min)")
+    parser.addoption(PACE, type=int, default=1, help="divides the times in the rules, as in tests/alerts")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,7 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def pace(request: pytest.FixtureRequest) -> int:
     # pytest knows the option only if it was started with this folder.
-    return int(request.config.getoption(PACE, default=6))
+    return int(request.config.getoption(PACE, default=1))
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ class Stage:
 
     def _judge(self, name: str, states: set[State]) -> None:
         self._report.add(name, states)
-        self.findings += [f"{name}: {alert} was {state}" for alert, state in unexpected(name, states)]
+        self.findings += [f"{name}: {finding}" for finding in unexpected(name, states)]
         for node in self._all():
             self.findings += [f"{name}: {line}" for line in without_cause(name, self._new_lines(node))]
             wait_until(lambda node=node: differences(node) == [], SETTLED_SECONDS)  # type: ignore[misc]

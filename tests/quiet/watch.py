@@ -10,7 +10,7 @@ import yaml
 from tests.observability import configuration
 from tests.services import PrometheusServer, wait_until
 
-SCRAPE_MS = 500
+SCRAPE_MS = 1000
 JOB = "call-events"
 FIRST_SECONDS = 30.0
 State = tuple[str, str]
