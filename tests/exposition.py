@@ -1,6 +1,7 @@
 """Reads Prometheus's text format."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -33,8 +34,14 @@ class Exposition:
         return {key: value for key, value in self.samples.items() if key[0].endswith(("_total", "_bucket", "_count"))}
 
 
+def ask_metrics(service: ServiceProcess) -> tuple[int, bytes, Mapping[str, str]]:
+    """Ask any worker for metrics that are made now, in place of those that the workers share for a second."""
+    (Path(service.environment["INGEST_DATA_DIR"]) / "run" / "exposition").unlink(missing_ok=True)
+    return service.request("GET", "/metrics")
+
+
 def scrape(service: ServiceProcess) -> Exposition:
     """Scrape any worker, which answers for all workers."""
-    status, text, headers = service.request("GET", "/metrics")
+    status, text, headers = ask_metrics(service)
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     return Exposition(text)

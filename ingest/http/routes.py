@@ -1,6 +1,5 @@
 """The BlackSheep routes: health, metrics, the API description and the status page."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,8 +12,7 @@ from ingest.status.health import Health
 from ingest.status.snapshot import Status
 
 RouteHandler = Callable[[Request], Awaitable[Response]]
-Exposition = Callable[[], bytes]
-"""Returns the text of the metrics. It reads files, so a thread runs it."""
+AskMetrics = Callable[[], Awaitable[bytes]]
 AskStatus = Callable[[], Awaitable[Status]]
 
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
@@ -36,12 +34,12 @@ NO_PAGE = b"default-src 'none'; frame-ancestors 'none'"
 def add_routes(
     application: Application,
     health: Health,
-    exposition: Exposition,
+    ask_metrics: AskMetrics,
     ask_status: AskStatus,
     description: Mapping[str, Any],
 ) -> None:
     """Register all routes of a worker. `description` is the OpenAPI document."""
-    _add(application, _probes(health, detailed=True) | _pages(exposition, ask_status, description))
+    _add(application, _probes(health, detailed=True) | _pages(ask_metrics, ask_status, description))
 
 
 def add_probes(application: Application, health: Health) -> None:
@@ -60,9 +58,9 @@ def _probes(health: Health, *, detailed: bool) -> dict[str, RouteHandler]:
     return {"/healthz": healthz, "/readyz": readyz}
 
 
-def _pages(exposition: Exposition, ask_status: AskStatus, description: Mapping[str, Any]) -> dict[str, RouteHandler]:
+def _pages(ask_metrics: AskMetrics, ask_status: AskStatus, description: Mapping[str, Any]) -> dict[str, RouteHandler]:
     async def metrics(request: Request) -> Response:
-        return _response(200, EXPOSITION, await asyncio.to_thread(exposition))
+        return _response(200, EXPOSITION, await ask_metrics())
 
     async def openapi(request: Request) -> Response:
         return _json(200, description)

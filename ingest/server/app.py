@@ -1,5 +1,6 @@
 """The composition root: makes the application of one worker from the settings."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -28,11 +29,13 @@ from ingest.server.watchdog import beat
 from ingest.server.wiring import build_pipeline, make_tracing
 from ingest.server.worker import Worker
 from ingest.settings import Settings, read_settings
+from ingest.single_flight import SingleFlight
 from ingest.status.collector import StatusSource
 from ingest.status.health import Health
 from ingest.status.snapshot import Limits
 from ingest.tasks import BackgroundTask
 from ingest.telemetry import granian
+from ingest.telemetry.exposition.shared import SharedExposition
 from ingest.telemetry.log_level import LevelWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.multiprocess import MetricFiles
@@ -50,6 +53,7 @@ def create() -> IngestApplication:
     died = files.use_worker_index(worker_index.number)
     metrics = Metrics(CollectorRegistry(), files.pending_commits_file(worker_index.number))
     metrics.worker_restarts.inc(died)
+    files.damaged.count_with(metrics.background_failures.labels("metrics").inc)
     application = build(settings, worker_index, metrics, files)
     hold_back()  # until `__rsgi_init__`, which Granian calls next
     return application
@@ -156,9 +160,15 @@ def runtime_metrics(settings: Settings, registry: CollectorRegistry) -> RuntimeM
     return RuntimeMetrics(registry, settings.data_dir, settings.workers, limits)
 
 
-def exposition(files: MetricFiles, granian_port: int) -> bytes:
+def make_exposition(settings: Settings, files: MetricFiles) -> SingleFlight[bytes]:
     """Return the content of `/metrics`: the metrics of all workers and of Granian."""
-    return files.exposition() + (granian.read(granian_port) if granian_port else b"")
+    granian_port = settings.server_metrics_port
+
+    def make() -> bytes:
+        return files.exposition() + (granian.read(granian_port) if granian_port else b"")
+
+    shared = SharedExposition(settings.run_dir / "exposition", make)
+    return SingleFlight(partial(asyncio.to_thread, shared.read), 0.0, time.monotonic)
 
 
 def _add_pages(
@@ -171,7 +181,7 @@ def _add_pages(
     count: Callable[[], None],
 ) -> Admin | None:
     """Add the pages to the application, or only the probes if the pages have an admin address."""
-    expose = partial(exposition, files, settings.server_metrics_port)
+    expose = make_exposition(settings, files).result
     if not settings.admin_port:
         add_routes(application, health, expose, status.status, described)
         return None

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ingest.files.locks import FileLock, lock
+from ingest.single_flight import SingleFlight
 from ingest.status.figures import status_of
 from ingest.status.health import Report
 from ingest.status.recent_errors import RecentErrors
@@ -42,17 +44,11 @@ class StatusSource:
         self._history = History(folder / "history")
         self._lock_path = folder / "recorder.lock"
         self._lock: FileLock | None = None
-        self._asking = asyncio.Lock()
-        self._status: Status | None = None
-        self._made_at = 0.0
+        self._status = SingleFlight(partial(asyncio.to_thread, self._make), CACHE_SECONDS, time.monotonic)
 
     async def status(self) -> Status:
         """Return the state, at most one second old; all requests of a second share one."""
-        async with self._asking:
-            if self._status is None or time.monotonic() >= self._made_at + CACHE_SECONDS:
-                self._status = await asyncio.to_thread(self._make)
-                self._made_at = time.monotonic()
-            return self._status
+        return await self._status.result()
 
     async def run(self) -> None:
         """Save this worker's errors for the other workers, and record samples, until cancelled."""

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Metric, generate_latest, values
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ingest.files.owners import Owners
 from ingest.telemetry.catalogue import background_failures
+from ingest.telemetry.exposition.metric_file import NAME, DamagedFileError, DamagedFiles, Entries, read
 from ingest.telemetry.metrics import UNKNOWN, UNKNOWN_LEAST
 
 SUPERVISOR_INDEX = -1
@@ -43,6 +43,7 @@ class MetricFiles(Collector):
         """This worker's own files by name, as last seen."""
         self._seen: tuple[int, int, int] | None = None
         """The folder as `restore` last saw it: device, inode, and time of its last change."""
+        self.damaged = DamagedFiles()
 
     def clear(self) -> None:
         """Delete the counts of an earlier service. The supervisor calls it before it starts a worker."""
@@ -57,6 +58,7 @@ class MetricFiles(Collector):
         self._folder.mkdir(parents=True, exist_ok=True)
         for file in self._folder.glob(f"gauge_live*_{worker_index}.db"):
             file.unlink()  # gauges of the worker before
+        self._put_damaged_aside(worker_index)
         died = self._owners.succeed(worker_index)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder)
         self._worker_index = worker_index
@@ -66,6 +68,14 @@ class MetricFiles(Collector):
     def leave(self) -> None:
         """Call this at the planned end of a worker, which is no death."""
         self._owners.leave(self._worker_index)
+
+    def _put_damaged_aside(self, worker_index: int) -> None:
+        """Rename damaged files of this index: no worker could start with them."""
+        for file in self._folder.glob(f"*_{worker_index}.db"):
+            try:
+                read(file)
+            except DamagedFileError as exc:
+                self.damaged.put_aside(file, exc)
 
     def supervisor_failures(self) -> Counter:
         """Return the counter of background failures for the supervisor, which is this process."""
@@ -154,22 +164,39 @@ class MetricFiles(Collector):
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(self._files())  # type: ignore[no-untyped-call]  # it has no types
+        try:
+            metrics = self._merged()
+        except OSError:  # the next worker of an index has just removed a file
+            metrics = self._merged()
         return [_without_unknown(metric) for metric in metrics]
 
     def values(self) -> Iterator[Value]:
         """Yield the values of all workers as they are. This takes a quarter of the time of `collect`."""
-        for file in self._files():
-            kind = Path(file).name.split("_")[-2]
-            with suppress(FileNotFoundError):  # the next worker of this index has just removed it
-                for key, value, _, _ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
-                    yield kind, key, value
+        for file, entries in self._sound():
+            kind = file.name.split("_")[-2]
+            for key, value in entries:
+                yield kind, key, value
 
-    def _files(self) -> Sequence[str]:
+    def _merged(self) -> Iterable[Metric]:
+        files = [str(file) for file, _ in self._sound()]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # it has no types
+        return metrics
+
+    def _sound(self) -> Iterator[tuple[Path, Entries]]:
+        """Yield the files that count, with their entries. Report the damaged ones."""
+        for file in self._files():
+            try:
+                yield file, read(file)
+            except FileNotFoundError:
+                continue  # the next worker of this index has just removed it
+            except (DamagedFileError, OSError) as exc:
+                self.damaged.ignore(file, exc)
+
+    def _files(self) -> Sequence[Path]:
         """Return the paths of the files that count."""
         alive = cache(self._owners.alive)
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
-            return [entry.path for entry in entries if entry.name.endswith(".db") and _counts(entry, alive)]
+            return [Path(entry) for entry in entries if NAME.fullmatch(entry.name) and _counts(entry, alive)]
         return []
 
 

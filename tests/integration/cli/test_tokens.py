@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import StartService
-from tests.exposition import Exposition
+from tests.exposition import scrape
 from tests.raw_http import ask, post
 from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
@@ -115,7 +115,7 @@ def test_rate_holds_over_all_workers_and_other_tokens_are_not_affected(service: 
 
 
 def token_metric(service: ServiceProcess, metric: str) -> float | None:
-    return Exposition(service.request("GET", "/metrics")[1]).value(metric, token="noisy")
+    return scrape(service).value(metric, token="noisy")
 
 
 def test_refusal_says_when_to_retry(service: ServiceProcess) -> None:

@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 from types import TracebackType
 
+from ingest.telemetry.exposition.shared import KEEP_SECONDS
 from tests.conftest import StartService
-from tests.exposition import Exposition, Key, scrape
+from tests.exposition import Exposition, Key, ask_metrics, scrape
 from tests.faults.harness.load import Load
 from tests.faults.reading import rows_of
 from tests.running import EVENT, ServiceProcess
@@ -73,7 +76,7 @@ class Scraper:
         last: dict[Key, float] = {}
         while not self._stopping.is_set():
             try:
-                status, text, _ = self._service.request("GET", "/metrics")
+                status, text, _ = ask_metrics(self._service)
             except OSError:
                 continue  # no response: the connection ended with the killed worker
             if status != 200:
@@ -135,3 +138,24 @@ def test_every_refusal_is_counted_by_its_code(embedded_service: ServiceProcess) 
     }
     assert counted == {"unauthenticated": 1, "malformed": 2, "invalid": 1, "method_not_allowed": 1}
     assert found.value("ingest_events_accepted_total") == 1
+
+
+def test_requests_of_a_second_share_one_exposition(embedded_service: ServiceProcess) -> None:
+    shared = Path(embedded_service.environment["INGEST_DATA_DIR"]) / "run" / "exposition"
+    scrape(embedded_service)
+    assert b"ingest_events_accepted_total" in shared.read_bytes()
+    shared.write_bytes(b"# of another worker\n")
+    soon = time.time() + KEEP_SECONDS / 2  # a slow test machine has more time
+    os.utime(shared, (soon, soon))
+    assert embedded_service.request("GET", "/metrics")[:2] == (200, b"# of another worker\n")
+
+
+def test_pages_answer_with_a_damaged_metric_file_which_is_counted(embedded_service: ServiceProcess) -> None:
+    service = embedded_service
+    service.post(EVENT)
+    folder = Path(service.environment["INGEST_DATA_DIR"]) / "run" / "metrics"
+    (folder / "counter_7.db").write_bytes((folder / "counter_0.db").read_bytes()[:1000])
+    assert scrape(service).value("ingest_events_accepted_total") == 1
+    assert scrape(service).value("ingest_background_failures_total", task="metrics") == 1
+    assert service.request("GET", "/status.json")[0] == 200
+    assert [line["file"] for line in service.log_lines() if "metric file" in line["message"]] == ["counter_7.db"]

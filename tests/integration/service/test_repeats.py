@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartService
-from tests.exposition import Exposition
+from tests.exposition import scrape
 from tests.faults.harness.scene import stopped
 from tests.faults.reading import rows_of, take_messages
 from tests.raw_http import Reply, ask, post
@@ -33,10 +33,7 @@ def found(settings: Mapping[str, str]) -> tuple[int, int]:
 
 
 def duplicates(*services: ServiceProcess) -> float:
-    return sum(
-        Exposition(service.request("GET", "/metrics")[1]).value("ingest_events_repeated_total") or 0
-        for service in services
-    )
+    return sum(scrape(service).value("ingest_events_repeated_total") or 0 for service in services)
 
 
 @pytest.fixture

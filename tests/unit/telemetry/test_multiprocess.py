@@ -1,5 +1,7 @@
 """Workers here are processes of their own: prometheus-client's files belong to a whole process."""
 
+import random
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -205,6 +207,78 @@ def test_empty_file_of_a_killed_worker_is_used_by_its_successor(
     (tmp_path / "metrics" / "counter_0.db").touch()
     first_line(start_worker(0, 5))
     assert scrape(files).value("ingest_events_accepted_total") == 5
+
+
+def damaged_file(folder: Path, damage: str) -> Path:
+    """Damage a sound file of counters, which has the values of a worker with the index 1."""
+    file = folder / "counter_1.db"
+    sound = (folder / "counter_0.db").read_bytes()
+    (used,) = struct.unpack_from("i", sound)
+    contents = {
+        "cut": sound[: used - 100],
+        "cut to three bytes": sound[:3],
+        "garbage": random.Random(1).randbytes(65_536),
+        "garbage keys": sound[:12] + b"x" * 20 + sound[32:],
+        "a key that is no object": sound.replace(b"{}", b"[]"),
+        "a negative size of a key": sound[:8] + struct.pack("i", -28) + sound[12:],
+        "a huge size": struct.pack("i", 2**31 - 1) + sound[4:],
+        "a negative size": struct.pack("i", -8) + sound[4:],
+    }
+    file.write_bytes(contents[damage])
+    return file
+
+
+DAMAGES = [
+    "cut",
+    "cut to three bytes",
+    "garbage",
+    "garbage keys",
+    "a key that is no object",
+    "a negative size of a key",
+    "a huge size",
+    "a negative size",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_file_is_left_out_told_once_and_counted_once(
+    files: MetricFiles, start_worker: StartWorker, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    first_line(start_worker(0, 3))
+    damaged_file(tmp_path / "metrics", damage)
+    counted: list[float] = []
+    other_workers = MetricFiles(tmp_path / "metrics")
+    for one in (files, other_workers):
+        one.damaged.count_with(counted.append)
+
+    for one in (files, files, other_workers):
+        assert scrape(one).value("ingest_events_accepted_total") == 3
+        accepted = [value for _, key, value in one.values() if '"ingest_events_accepted_total"' in key]
+        assert accepted == [3.0]
+
+    assert sum(counted) == 1
+    assert [record.getMessage() for record in caplog.records] == ["a metric file is damaged; /metrics leaves it out"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_worker_starts_with_a_damaged_file_of_the_worker_before(
+    files: MetricFiles, start_worker: StartWorker, tmp_path: Path, damage: str
+) -> None:
+    killed = start_worker(0, 3)
+    first_line(killed)
+    kill(killed)
+    damaged_file(tmp_path / "metrics", damage).replace(tmp_path / "metrics" / "counter_0.db")
+
+    first_line(start_worker(0, 5))
+
+    assert scrape(files).value("ingest_events_accepted_total") == 5
+    assert (tmp_path / "metrics" / "counter_0.db.damaged").stat().st_size
+
+
+def test_file_that_no_metric_of_the_service_has_is_left_alone(files: MetricFiles, tmp_path: Path) -> None:
+    (tmp_path / "metrics" / "notes.db").write_text("anything")
+    assert scrape(files).samples == {}
+    assert list(files.values()) == []
 
 
 def test_service_begins_at_zero(files: MetricFiles, start_worker: StartWorker) -> None:
