@@ -34,7 +34,7 @@ USER 10001:10001
 EXPOSE 8000
 # The check asks for liveness, not readiness, as a restart of the container cannot repair a database.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; ports = map(os.environ.get, ('INGEST_ADMIN_PORT', 'INGEST_PORT')); urllib.request.urlopen('http://127.0.0.1:' + next((p for p in ports if p not in (None, '', '0')), '8000') + '/healthz', timeout=4)"]
+    CMD ["ingest", "healthcheck"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["ingest"]
 CMD ["serve"]

@@ -16,6 +16,7 @@ import pytest
 
 from ingest.http.openapi_schemas import EXAMPLE
 from ingest.settings import WELL_KNOWN_TOKEN
+from tests.certificates import HOST, Authority
 from tests.dockerfile import BUILD, only
 from tests.paths import ROOT
 from tests.services import free_port, wait_until
@@ -164,6 +165,18 @@ def test_installed_package_serves_and_plays_the_demo_from_an_empty_folder(image:
     assert first == [f"{url}/", f"{url}/docs", f"{url}/api/call-events"]
     assert " events accepted in 1 s" in ran.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["var"]
+
+
+def test_container_with_tls_on_another_address_is_healthy(image: Image, tmp_path: Path) -> None:
+    Authority(tmp_path / "ca.pem").sign_for(HOST, tmp_path / "service.pem", tmp_path / "service.key")
+    image.environment |= {
+        "INGEST_HOST": "127.0.0.2",
+        "INGEST_TLS_CERT": str(tmp_path / "service.pem"),
+        "INGEST_TLS_KEY": str(tmp_path / "service.key"),
+    }
+    with image.running():
+        check = only("HEALTHCHECK").argv
+        assert wait_until(lambda: image.execute(check, check=False).returncode == 0, START_SECONDS)
 
 
 def post(port: str) -> int:
