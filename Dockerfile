@@ -22,7 +22,7 @@ LABEL org.opencontainers.image.title="call-events-ingest" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/ingest /opt/ingest
 # The service writes only to this folder: locks, id slots, metrics, the spool; events in embedded mode.
-RUN install -d -o 10001 -g 10001 -m 0750 /data
+RUN install -d -o 10001 -g 10001 -m 0700 /data
 ENV PATH=/opt/ingest/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -103,4 +103,4 @@ class TokenRefresher:
             self._used = valid
 
     def _save(self) -> None:
-        replace_file(self._file, _encode(self._tokens), 0o600)
+        replace_file(self._file, _encode(self._tokens))

@@ -1,6 +1,7 @@
 """The command `ingest`. Each subcommand is a module, which is imported when the subcommand is used."""
 
 import logging.config
+import os
 import sqlite3
 import sys
 from importlib import import_module
@@ -26,6 +27,10 @@ First steps:
   ingest migrate            create or update the tables, except in embedded mode
   ingest top                watch a running service
 """
+
+
+UMASK = 0o077
+"""New files are 0600, and new folders 0700, because they hold events. The service's workers inherit it."""
 
 
 class Subcommand(NamedTuple):
@@ -88,4 +93,5 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, help=HELP, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="ingest")
 def main() -> None:
+    os.umask(UMASK)
     logging.config.dictConfig(log_config("warning"))  # libraries are quiet; `serve` has its own

@@ -1,35 +1,35 @@
-"""Writes small state files atomically: a reader, also after a crash, finds the old content or the new one."""
+"""Writes small state files atomically: a reader, also after a crash, finds the old content or the new one.
+
+The files are 0600, as `mkstemp` makes them.
+"""
 
 import os
 from pathlib import Path
 from tempfile import mkstemp
 
-MODE = 0o640
 
-
-def replace_file(path: Path, content: bytes, mode: int = MODE) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Replace the file's content durably and in one step. Create its folder if necessary. Raises `OSError`.
 
     Several processes may replace the same file at once: the content of one of them stays. For content that only running
     processes read, `replace_volatile` does not wait for the disk.
     """
-    _replace(path, content, mode, durable=True)
+    _replace(path, content, durable=True)
     sync_folder(path.parent)
 
 
-def replace_volatile(path: Path, content: bytes, mode: int = MODE) -> None:
+def replace_volatile(path: Path, content: bytes) -> None:
     """Like `replace_file`, but without waiting for the disk: after a crash of the machine the file may be empty."""
-    _replace(path, content, mode, durable=False)
+    _replace(path, content, durable=False)
 
 
-def _replace(path: Path, content: bytes, mode: int, *, durable: bool) -> None:
+def _replace(path: Path, content: bytes, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
         Path(draft).replace(path)

@@ -157,7 +157,7 @@ def take_worker_index(folder: Path) -> WorkerIndex:
 def _locked(path: Path) -> FileLock | None:
     """Lock the file, and make sure that it is still at the path. Return None if another process has it."""
     for _ in range(TRIES_MAX):
-        taken = FileLock(path, os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o640))
+        taken = FileLock(path, os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o600))
         try:
             fcntl.flock(taken.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if taken.intact:

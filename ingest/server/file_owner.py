@@ -19,7 +19,7 @@ log = logging.getLogger("ingest.files")
 
 ENTRIES_MAX = 10_000
 """Limit of files that `ingest doctor` checks."""
-OWN = ("run", "slots", "spool", "*.db", "*.db-wal", "*.db-shm")
+OWN = ("run", "slots", "spool", "*.db", "*.db-wal", "*.db-shm", "cluster-settings.json")
 """Names of the service's files. A mounted volume may have other files, such as `lost+found`."""
 READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
 
@@ -31,7 +31,7 @@ def check_folder(folder: Path) -> str:
         raise SettingsError(f"INGEST_DATA_DIR: {folder} cannot be used by {name_of(os.geteuid())}.")
     if there != Path(os.path.abspath(folder)):  # noqa: PTH100 - see `nearest`
         return f"{folder} is not there yet, and can be made"
-    found = list(islice(_entries(folder), ENTRIES_MAX))
+    found = list(islice(entries(folder), ENTRIES_MAX))
     for path, status in found:
         if not _may(path, READ | WRITE):
             raise SettingsError(f"INGEST_DATA_DIR: {path} belongs to {name_of(status.st_uid)}.")
@@ -120,7 +120,8 @@ def _owners(folder: Path, entries: list[tuple[Path, os.stat_result]]) -> set[int
     return {status.st_uid for _, status in entries} | ({folder.stat().st_uid} - {0})
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the service's files and folders in the data folder."""
     own = [found for pattern in OWN for found in folder.glob(pattern)]
     for path in (*own, *(below for top in own for below in top.rglob("*"))):
         with suppress(FileNotFoundError):  # a running service creates and deletes files

@@ -24,6 +24,7 @@ from ingest.files.locks import FileLock
 from ingest.server.app import beats_folder, metric_files
 from ingest.server.data_folder import claim
 from ingest.server.factories.store import make_store, migrate_embedded
+from ingest.server.file_modes import make_private
 from ingest.server.file_owner import root_warning
 from ingest.server.invitation import invite
 from ingest.server.listeners.address import check_free, literal
@@ -51,6 +52,7 @@ KILL_MARGIN_SECONDS = 5
 def serve(settings: Settings) -> None:
     """Serve until a signal stops the service. Raises `SettingsError` before anything starts."""
     owner = claim(settings)  # before this start could change files of a running service
+    tightened = make_private(settings)
     address = literal("INGEST_HOST", settings.host)
     check_free("INGEST_HOST, INGEST_PORT", address, settings.port)
     if settings.admin_port:
@@ -75,7 +77,8 @@ def serve(settings: Settings) -> None:
 
     server = new_server()
     invite(settings, listening.getsockname()[1] if listening else settings.port, sys.stdout)
-    _prepare_tables(settings)  # after `make_server`, which sets up the log
+    tightened.report()  # after `make_server`, which sets up the log
+    _prepare_tables(settings)
     _warn(settings)
     if certificates:
         renewals = Renewals(certificates, lambda: _replace_workers(server))

@@ -65,7 +65,7 @@ class SharedExposition:
     def _share(self, content: bytes) -> None:
         self._own = None
         try:
-            replace_volatile(self._path, content, MODE)
+            replace_volatile(self._path, content)
         except OSError as exc:  # such as a full disk
             log.debug("this worker cannot share its metrics", extra={"reason": str(exc)})
             self._own = self._monotonic(), content

@@ -24,13 +24,7 @@ def test_the_folder_is_made_and_the_content_is_whole(tmp_path: Path, write: Writ
 
     assert path.read_bytes() == b"two"
     assert [one.name for one in path.parent.iterdir()] == ["state.json"]
-    assert path.stat().st_mode & 0o777 == 0o640
-
-
-def test_a_secret_is_never_readable_by_others(tmp_path: Path) -> None:
-    replace_file(tmp_path / "tokens", b"secret", 0o600)
-
-    assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @WRITERS

@@ -27,6 +27,11 @@ def test_stop_timeout_is_long_enough_for_the_service() -> None:
     assert int(unit()["Service"]["TimeoutStopSec"]) > stop_seconds_max(Settings())
 
 
+def test_files_are_for_the_services_user_only() -> None:
+    service = unit()["Service"]
+    assert (service["UMask"], service["StateDirectoryMode"]) == ("0077", "0700")
+
+
 def test_command_and_settings_exist() -> None:
     program, command = unit()["Service"]["ExecStart"].split()
     assert (Path(program).name, command in COMMANDS) == ("ingest", True)
