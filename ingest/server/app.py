@@ -103,7 +103,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     handle_source: Handler = sources
     if tracing:
         handlers = {path: tracing.handler(handler) for path, handler in handlers.items()}
-        handle_source = tracing.handler(sources)
+        handle_source = tracing.handler(sources, sources.sources.keys())
     application = IngestApplication(handlers, handle_source, pipeline.health, settings.drain_delay_seconds)
     direct = make_direct_listener(settings, pipeline, application, None if tracing else sources)
     application.direct = direct

@@ -1,6 +1,6 @@
 """A span around each request."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Set
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -13,20 +13,26 @@ from ingest.events.headers import TRACEPARENT
 from ingest.http.rsgi import Handler, HttpProtocol, Scope
 from ingest.sources.handler import PREFIX
 
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+OTHER_METHOD = "_OTHER"
+"""OpenTelemetry's name for a method that is none: its text comes from the client."""
+
 _propagator = TraceContextTextMapPropagator()
 _new_ids = RandomIdGenerator()
 
 
 class TracedHandler:
-    def __init__(self, handler: Handler, tracer: trace.Tracer, sampler: Sampler) -> None:
+    def __init__(self, handler: Handler, tracer: trace.Tracer, sampler: Sampler, sources: Set[str]) -> None:
+        """`sources` are the names of the known sources."""
         self._handler = handler
+        self._sources = sources
         self._tracer = tracer
         self._sampler = sampler
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         headers = scope.headers  # each access copies them
         context = _propagator.extract(dict(headers.items())) if TRACEPARENT in headers else Context()
-        route = _route_of(scope.path)
+        route = self._route_of(scope.path)
         if self._is_sampled(context, route):
             await self._traced(scope, protocol, context, route)
         else:
@@ -39,18 +45,18 @@ class TracedHandler:
         return decision is Decision.RECORD_AND_SAMPLE
 
     async def _traced(self, scope: Scope, protocol: HttpProtocol, context: Context, route: str) -> None:
-        attributes = {"http.request.method": scope.method, "http.route": route, "url.scheme": scope.scheme}
-        with self._tracer.start_as_current_span(
-            f"{scope.method} {route}", context, SpanKind.SERVER, attributes
-        ) as span:
+        method = scope.method if scope.method in METHODS else OTHER_METHOD
+        attributes = {"http.request.method": method, "http.route": route, "url.scheme": scope.scheme}
+        name = f"{'HTTP' if method == OTHER_METHOD else method} {route}"
+        with self._tracer.start_as_current_span(name, context, SpanKind.SERVER, attributes) as span:
             await self._handler(scope, WatchedProtocol(protocol, span))
 
-
-def _route_of(path: str) -> str:
-    """Hide the token, which the path of a source may contain."""
-    if path.startswith(PREFIX):
-        return f"{PREFIX}{path.removeprefix(PREFIX).partition('/')[0]}/{{token}}"
-    return path.rstrip("/")
+    def _route_of(self, path: str) -> str:
+        """Hide what the client wrote: a token, or anything in place of a source's name."""
+        if not path.startswith(PREFIX):
+            return path.rstrip("/")
+        source = path.removeprefix(PREFIX).partition("/")[0]
+        return f"{PREFIX}{source if source in self._sources else '{client}'}/{{token}}"
 
 
 class WatchedProtocol:

@@ -8,6 +8,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and others.
 
 import asyncio
 import logging
+from collections.abc import Set
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -25,6 +26,7 @@ from ingest.http.trace_context import propagate_trace_context
 from ingest.pipeline.commit_target import BatchStore
 from ingest.server.tracing.batches import LINKS_MAX, TracedPublisher, TracedStore
 from ingest.server.tracing.handler import TracedHandler
+from ingest.server.tracing.masking import MaskingExporter
 
 log = logging.getLogger("ingest.tracing")
 
@@ -43,12 +45,13 @@ class Tracing:
         self._provider = TracerProvider(resource=resource, span_limits=SpanLimits(max_links=LINKS_MAX))
         # `TracedHandler` asks the sampler before it makes a span, because making a span is the expensive part.
         self._sampler, self._provider.sampler = self._provider.sampler, ALWAYS_ON
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(MaskingExporter(OTLPSpanExporter())))
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
         self._queue = queue
 
-    def handler(self, handler: Handler) -> Handler:
-        return TracedHandler(handler, self._tracer, self._sampler)
+    def handler(self, handler: Handler, sources: Set[str] = frozenset()) -> Handler:
+        """`sources` are the names of the sources that the handler knows."""
+        return TracedHandler(handler, self._tracer, self._sampler, sources)
 
     def store(self, store: BatchStore) -> BatchStore:
         return TracedStore(store, self._tracer)

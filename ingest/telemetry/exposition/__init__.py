@@ -1,1 +1,1 @@
-"""What `/metrics` needs beside the metrics: sound files, and one exposition a second for all workers."""
+"""Reads the metric files that are sound, and makes one exposition a second for all workers."""

@@ -1,7 +1,7 @@
 """Reads prometheus-client's files, and finds damaged ones: those would fail, or never end, prometheus-client's reader.
 
-A file has 4 bytes with its used size, 4 bytes of padding, and entries. An entry is 4 bytes with the key's size, the
-key, padding to a multiple of 8 bytes, the value and a time, both as doubles.
+A file has 4 bytes with its used size, 4 bytes of padding, and entries. An entry has 4 bytes with the key's size, and
+the key with padding to a multiple of 8 bytes. The value and a time follow, both as doubles.
 """
 
 import json

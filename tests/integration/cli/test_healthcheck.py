@@ -48,7 +48,7 @@ def test_service_is_alive_wherever_it_listens(tmp_path: Path, settings: Callable
 
 
 def test_service_that_is_not_ready_is_alive(tmp_path: Path) -> None:
-    """Without tables no event is accepted."""
+    """The service accepts no event before its tables exist."""
     service = ServiceProcess(tmp_path, {"SPOOL_BYTES_MAX": "0"})
     service.start()
     try:

@@ -18,6 +18,7 @@ CLIENTS_SPAN = "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{CLIENTS_SPAN}-01"
 NOT_SAMPLED = f"00-{TRACE}-{CLIENTS_SPAN}-00"
 STATE = "rojo=00f067aa0ba902b7"
+NUMBER = "4930901820001"
 SECONDS = 20.0
 SERVER, CLIENT, PRODUCER = 2, 3, 4
 
@@ -87,17 +88,22 @@ def test_batch_is_one_span_with_a_link_for_each_request(traced: ServiceProcess, 
     assert {link for commit in commits for link in commit.links} == {(TRACE, receive.span_id)}
 
 
-def test_refusal_is_exported_and_a_token_in_a_path_is_hidden(traced: ServiceProcess, collector: Collector) -> None:
+def test_refusal_is_exported_without_what_the_client_wrote(traced: ServiceProcess, collector: Collector) -> None:
     assert traced.post(b"{", traceparent=SAMPLED)[0] == 400
     assert traced.post(b"{}", path="/in/kamailio/a-secret-token", traceparent=SAMPLED)[0] == 401
+    assert traced.post(b"{}", path=f"/in/{NUMBER}?token=a-secret-token", traceparent=SAMPLED)[0] == 404
+    assert traced.request("PURGE", "/api/call-events", headers={"traceparent": SAMPLED})[0] == 405
 
     def told() -> dict[str, Span]:
         return {span.name: span for span in collector.spans}
 
-    assert wait_until(lambda: len(told()) == 2, SECONDS), told()
+    assert wait_until(lambda: len(told()) == 4, SECONDS), told()
     assert told()["POST /api/call-events"].attributes["http.response.status_code"] == 400
     assert told()["POST /in/kamailio/{token}"].attributes["http.response.status_code"] == 401
+    assert told()["POST /in/{client}/{token}"].attributes["http.response.status_code"] == 404
+    assert told()["HTTP /api/call-events"].attributes["http.request.method"] == "_OTHER"
     assert "a-secret-token" not in str(collector.spans)
+    assert NUMBER not in str(collector.spans)
 
 
 def test_unsampled_trace_is_propagated_but_not_exported(traced: ServiceProcess, collector: Collector) -> None:
