@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from ingest.errors import SettingsError
 from ingest.server.granian import stop_seconds_max
 from ingest.settings import Settings, read_settings
 from tests.dockerfile import BUILD, IMAGE, only
@@ -53,14 +54,23 @@ def check_schema(schema: str, file: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def values(service: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a service's environment variables as compose sets them; `given` is compose's own environment."""
+def interpolated(text: str, given: Mapping[str, str]) -> str:
+    """Replace `${NAME:-default}` and `${NAME:+if set}` as compose does, from the innermost on."""
 
     def value(match: re.Match[str]) -> str:
-        return (given or {}).get(match[1]) or match[2]
+        name, kind, alternative = match.groups()
+        return (given.get(name) or alternative) if kind == "-" else alternative if given.get(name) else ""
 
+    while (done := re.sub(r"\$\{(\w+):([-+])([^${}]*)\}", value, text)) != text:
+        text = done
+    assert "${" not in text
+    return text
+
+
+def values(service: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a service's environment variables as compose sets them; `given` is compose's own environment."""
     environment = SERVICES[service].get("environment", {})
-    return {name: re.sub(r"\$\{(\w+):-([^}]*)\}", value, text) for name, text in environment.items()}
+    return {name: interpolated(text, given or {}) for name, text in environment.items()}
 
 
 def effective_settings(given: Mapping[str, str] | None = None) -> Settings:
@@ -75,6 +85,18 @@ def test_settings_in_the_compose_file_are_settings_of_the_service() -> None:
     assert "local-compose-token" in (ROOT / "README.md").read_text("utf-8")
     assert effective_settings({"INGEST_API_TOKENS": "one,two"}).tokens == ("one", "two")
     assert effective_settings({"INGEST_PUBLISH_TO": "stream"}).publish_to == "stream"
+
+
+def test_only_this_machine_reaches_a_service_with_the_documented_token() -> None:
+    (port,) = SERVICES["app"]["ports"]
+    for others in ("0.0.0.0", "192.0.2.7"):
+        opened = {"SERVICE_ADDRESS": others}
+        assert interpolated(port, opened) == f"{others}:8000:8000"
+        with pytest.raises(SettingsError, match="set your own tokens"):
+            effective_settings(opened)
+        assert effective_settings({**opened, "INGEST_API_TOKENS": "one"}).tokens == ("one",)
+    published = [interpolated(port, {}) for service in SERVICES.values() for port in service.get("ports", [])]
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
 
 
 def test_hosts_and_users_in_urls_are_those_of_the_services() -> None:

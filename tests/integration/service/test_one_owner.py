@@ -47,7 +47,7 @@ def test_second_service_names_the_first_and_keeps_its_metrics(first: ServiceProc
 def test_second_service_is_refused_even_if_lock_files_were_deleted(first: ServiceProcess, gone: str) -> None:
     folder = Path(first.environment["INGEST_DATA_DIR"]) / "run"
     for path in folder.glob(gone) if gone != "." else [folder]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        delete(path)
 
     assert "another `ingest serve` uses" in start_another(first)
 
