@@ -62,11 +62,11 @@ def make_private(settings: Settings) -> Tightened:
 
 
 def _files(settings: Settings) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the data folder if it holds nothing else, all files in it, and the files of a SQLite database elsewhere."""
+    """Yield the data folder if it is the service's alone, all files in it, and a SQLite database's files elsewhere."""
     folder = settings.data_dir
     with suppress(OSError):
         if _is_ours_alone(folder):
-            yield folder, folder.lstat()
+            yield folder, folder.stat()
     yield from entries(folder)
     if database := file_of(settings.database_url):
         for path in (database, *(database.with_name(f"{database.name}-{kind}") for kind in ("wal", "shm"))):
@@ -75,6 +75,9 @@ def _files(settings: Settings) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _is_ours_alone(folder: Path) -> bool:
+    """False for a mounted volume of another user, such as root's in Kubernetes, and for a folder with other files."""
+    if folder.stat().st_uid != os.geteuid():
+        return False
     own = {path.name for pattern in OWN for path in folder.glob(pattern)}
     return {path.name for path in folder.iterdir()} <= own | STRANGE_ALLOWED
 
