@@ -63,7 +63,7 @@ def make_private(settings: Settings) -> Tightened:
 
 def _files(settings: Settings) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield the data folder if it is the service's alone, all files in it, and a SQLite database's files elsewhere."""
-    folder = settings.data_dir
+    folder = settings.data_dir.resolve()
     with suppress(OSError):
         if _is_ours_alone(folder):
             yield folder, folder.stat()
