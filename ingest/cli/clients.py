@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say, warn
 from ingest.errors import Invalid, Rejected, SettingsError
 from ingest.settings import Settings
 from ingest.sources.base import Posted
@@ -26,7 +27,7 @@ def clients() -> None:
 def list_forms(settings: Settings) -> None:
     """Print each form with its path and its description."""
     for name, form in all_forms(settings.client_forms).items():
-        click.echo(f"/in/{name:<12} {form.description}")
+        say(f"/in/{name:<12} {form.description}")
 
 
 @clients.command("try")
@@ -46,14 +47,15 @@ def try_form(settings: Settings, form: str, file: BinaryIO, query: str) -> None:
         event = event_of(translated)
     except Invalid as exc:
         for field, rules in exc.errors.items():
-            click.echo(f"{field}: {' '.join(rules)}", err=True)
+            warn(f"{field}: {' '.join(rules)}")
         sys.exit(1)
     except Rejected as exc:
-        click.echo(f"ingest: {exc}", err=True)
+        warn(f"ingest: {exc}")
         sys.exit(1)
-    click.echo(json.dumps(json.loads(event.payload), indent=2, ensure_ascii=False))
+    for line in json.dumps(json.loads(event.payload), indent=2, ensure_ascii=False).split("\n"):
+        say(line)
     for field, change in translated.call.adapted.items():
-        click.echo(f"changed: {field}: {change}", err=True)
+        warn(f"changed: {field}: {change}")
 
 
 def _form(settings: Settings, text: str) -> tuple[str, Form]:

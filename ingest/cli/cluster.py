@@ -6,7 +6,8 @@ from uuid import uuid4
 import click
 
 from ingest.broker.target_record import TargetRecord, explain_difference, live_nodes, target_of, target_text
-from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
+from ingest.cli.shell.targets import using
 from ingest.errors import SettingsError
 from ingest.server.factories.store import with_store
 from ingest.settings import Settings
@@ -19,20 +20,20 @@ def cluster() -> None:
 
 
 @cluster.command("ls", short_help="List the agreed broker and the broker of each live worker.")
-@with_settings
+@using("database")
 def cluster_ls(settings: Settings) -> None:
     """List the broker that all nodes agreed on, and each worker that was seen in the last day with its broker."""
     record = with_store(settings, lambda store: _mysql(store).record())
-    click.echo(f"agreed: {target_text(record.shared) if record.shared else 'nothing yet'}")
+    say(f"agreed: {target_text(record.shared) if record.shared else 'nothing yet'}")
     for member in record.workers:
         seen = "live" if member.live else f"last seen {member.seen_seconds_ago:.0f} s ago"
-        click.echo(f"{member.node}: {target_text(member.target)} ({seen})")
+        say(f"{member.node}: {target_text(member.target)} ({seen})")
     if record.waiting:
-        click.echo("events wait in the outbox")
+        say("events wait in the outbox")
 
 
 @cluster.command("switch", short_help="Make all nodes publish to the broker in this command's settings.")
-@with_settings
+@using("database")
 def cluster_switch(settings: Settings) -> None:
     """Make all nodes of the database publish to the broker in this command's settings, from now on.
 
@@ -53,7 +54,7 @@ def cluster_switch(settings: Settings) -> None:
         await table.leave(worker)
 
     with_store(settings, switch)
-    click.echo(f"agreed: {target_text(target)}")
+    say(f"agreed: {target_text(target)}")
 
 
 def _mysql(store: object) -> MySQLStore:

@@ -3,6 +3,7 @@
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
 from ingest.settings import Settings, masked
 
 
@@ -11,4 +12,4 @@ from ingest.settings import Settings, masked
 def config(settings: Settings) -> None:
     """Print the effective settings, with secrets masked, as lines of an environment file."""
     for name, value in masked(settings).items():
-        click.echo(f"{name}={value}")
+        say(f"{name}={value}")

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 import click
 
-from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
+from ingest.cli.shell.parameters import EVENT_ID, ROWS
+from ingest.cli.shell.targets import using
 from ingest.errors import SettingsError
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
@@ -16,7 +18,7 @@ PAGE = 500
 """Dead letters that are read or changed at a time."""
 Change = Callable[[DeadLetterTable, Sequence[int]], Awaitable[int]]
 
-event_ids_argument = click.argument("event_ids", nargs=-1, type=int)
+event_ids_argument = click.argument("event_ids", nargs=-1, type=EVENT_ID)
 all_option = click.option("--all", "every", is_flag=True, help="All dead letters.")
 
 
@@ -30,8 +32,8 @@ def dead() -> None:
 
 
 @dead.command("ls")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Number of dead letters.")
-@with_settings
+@click.option("--limit", default=50, show_default=True, type=ROWS, help="Number of dead letters.")
+@using("database")
 def dead_ls(settings: Settings, limit: int) -> None:
     """List dead letters, oldest first: id, time, call, type, reason."""
 
@@ -39,27 +41,27 @@ def dead_ls(settings: Settings, limit: int) -> None:
         return await table.dead_letters(0, limit), await table.count_dead()
 
     for line in lines_of(*with_store(settings, first, read_only=True)):
-        click.echo(line)
+        say(line)
 
 
 @dead.command("retry")
 @event_ids_argument
 @all_option
-@with_settings
+@using("database")
 def dead_retry(settings: Settings, event_ids: Sequence[int], every: bool) -> None:
     """Put dead letters back into the outbox. The running service publishes them."""
     count = _change(settings, event_ids, every, lambda table, ids: table.requeue_dead(ids))
-    click.echo(f"{count} are in the outbox again: the service publishes them.")
+    say(f"{count} are in the outbox again: the service publishes them.")
 
 
 @dead.command("drop")
 @event_ids_argument
 @all_option
-@with_settings
+@using("database")
 def dead_drop(settings: Settings, event_ids: Sequence[int], every: bool) -> None:
     """Remove dead letters from the list. Their rows stay in call_event_logs."""
     count = _change(settings, event_ids, every, lambda table, ids: table.drop_dead(ids))
-    click.echo(f"{count} are removed from the list; their rows stay in call_event_logs.")
+    say(f"{count} are removed from the list; their rows stay in call_event_logs.")
 
 
 def _change(settings: Settings, event_ids: Sequence[int], every: bool, change: Change) -> int:

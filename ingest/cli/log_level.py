@@ -3,9 +3,12 @@
 import click
 import msgspec
 
-from ingest.cli.options import DURATION, Duration, with_settings
+from ingest.cli.options import DURATION, Duration
+from ingest.cli.shell.output import say, warn
+from ingest.cli.shell.targets import check_data_folder, using
 from ingest.clock import unix_us
 from ingest.files.atomic import replace_file
+from ingest.server.data_folder import running
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.telemetry.log_level import FILE_NAME, LevelOverride
@@ -17,14 +20,17 @@ from ingest.telemetry.logs import Level
 @click.option(
     "--for", "duration", type=DURATION, default="15m", show_default=True, help="Time to keep it, such as 90s or 2h."
 )
-@with_settings
+@using("data folder")
 def log_level(settings: Settings, level: str, duration: Duration) -> None:
     """Make all workers on this host log at LEVEL for some time, then at INGEST_LOG_LEVEL again.
 
     `usual` returns to INGEST_LOG_LEVEL at once. Workers follow within a second; a worker that starts later does too.
     """
     act_as_owner(settings, folder=True)
-    click.echo(change(settings, level, duration))
+    check_data_folder(settings)
+    if not running(settings.data_dir):
+        warn("note: no service runs in this data folder now; one that starts later takes the level.")
+    say(change(settings, level, duration))
 
 
 def change(settings: Settings, level: str, duration: Duration) -> str:

@@ -2,21 +2,23 @@
 
 import logging.config
 import os
-import sqlite3
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from ingest import __version__
-from ingest.errors import IngestError
+from ingest.cli.shell.env_file import apply_env_file
+from ingest.cli.shell.failures import FAILED, INTERRUPTED, reason_of
+from ingest.cli.shell.output import warn, write_all_characters
 from ingest.telemetry.logs import log_config
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
 
-Settings are environment variables; `ingest config` prints them all. By default the service runs embedded: with SQLite
-and its own queue in ./var.
+Settings are environment variables, or lines of a file (--env-file); `ingest config` prints them all. By default the
+service runs embedded: with SQLite and its own queue in ./var.
 
 \b
 First steps:
@@ -63,7 +65,7 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a subcommand's module at its first use, so that `ingest --help` stays quick.
 
-    An `IngestError`, or an error of a file or of SQLite, ends a command with one line and exit code 1.
+    An expected error ends a command with one line and exit code 1, and Ctrl-C with exit code 130.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -85,13 +87,29 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # `ingest tail | head`: click ends it quietly
-        except (IngestError, OSError, sqlite3.Error) as exc:
-            click.echo(f"ingest: {exc}", err=True)
-            sys.exit(1)
+        except KeyboardInterrupt:
+            warn("ingest: stopped by Ctrl-C.")
+            sys.exit(INTERRUPTED)
+        except Exception as exc:
+            reason = reason_of(exc)
+            if reason is None:
+                raise
+            warn(f"ingest: {reason}")
+            sys.exit(FAILED)
 
 
 @click.group(cls=LazyGroup, help=HELP, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="ingest")
-def main() -> None:
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read settings from FILE, with lines NAME=value as for systemd or docker. The environment wins over the file.",
+)
+def main(env_file: Path | None) -> None:
     os.umask(UMASK)
+    write_all_characters()
+    if env_file is not None:
+        for name in apply_env_file(env_file, os.environ):
+            warn(f"{name}: the environment has another value than {env_file}, and wins.")
     logging.config.dictConfig(log_config("warning"))  # libraries are quiet; `serve` has its own

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say, warn
+from ingest.cli.shell.targets import announce
 from ingest.server.factories.store import with_store
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
@@ -20,13 +22,14 @@ from ingest.store.sqlite.store import migrate as migrate_sqlite
 @with_settings
 def migrate(settings: Settings) -> None:
     """Create or update the tables. Two runs at the same time, or a repeated run, do no harm."""
+    announce(settings, "database")
     applied = _migrate(settings)
     for name in applied:
-        click.echo(f"applied {name}")
+        say(f"applied {name}")
     if not applied:
-        click.echo("the schema is up to date")
+        say("the schema is up to date")
     for text in _differences(settings):
-        click.echo(f"note: {text}", err=True)
+        warn(f"note: {text}")
 
 
 def _migrate(settings: Settings) -> list[str]:

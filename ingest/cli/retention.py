@@ -5,7 +5,8 @@ import sys
 
 import click
 
-from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
+from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
 from ingest.retention.partitions import Plan, name_of
@@ -17,15 +18,17 @@ from ingest.store.mysql.partitioning.unfinished import unfinished
 from ingest.store.mysql.pool import Servers
 
 LOCK_SECONDS = 10
+DAYS_MAX = 36_500
+"""A century, which every date function can count back."""
 BUSY = "Another process is changing the partitions of call_event_logs. Nothing was done; try again later."
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(min=1), help="Keep this many days, including today; drop older ones.")
+@click.option("--days", type=click.IntRange(1, DAYS_MAX), help="Keep this many days, including today; drop older ones.")
 @click.option("--bytes-max", type=click.IntRange(min=1), help="Drop the oldest days while the table is larger.")
 @click.option("--convert", is_flag=True, help="Partition a table without partitions, while the service stores events.")
 @click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
-@with_settings
+@using("database")
 def retention(settings: Settings, days: int | None, bytes_max: int | None, convert: bool, dry_run: bool) -> None:
     """Manage call_event_logs by days (UTC): create partitions ahead, drop old ones, and list them.
 
@@ -62,35 +65,33 @@ async def _convert(table: PartitionedTable) -> None:
             bar.update(done - bar.pos)
 
         moved = await Conversion(table.connection, unix_us, report).run()
-    click.echo(f"call_event_logs is partitioned by days; {moved} rows were moved")
+    say(f"call_event_logs is partitioned by days; {moved} rows were moved")
 
 
 async def _apply(run: Retention) -> None:
     for day in await run.create():
-        click.echo(f"{name_of(day)} created")
+        say(f"{name_of(day)} created")
     async for partition in run.drop():
-        click.echo(f"{partition.name} dropped, about {partition.rows} rows, {partition.bytes} bytes")
+        say(f"{partition.name} dropped, about {partition.rows} rows, {partition.bytes} bytes")
     _echo_kept(await run.plan())
 
 
 async def _print_plan(run: Retention) -> None:
     plan = await run.plan()
     for day in plan.create:
-        click.echo(f"{name_of(day)} would be created")
+        say(f"{name_of(day)} would be created")
     for partition in plan.drop:
-        click.echo(f"{partition.name} would be dropped, about {partition.rows} rows, {partition.bytes} bytes")
+        say(f"{partition.name} would be dropped, about {partition.rows} rows, {partition.bytes} bytes")
     _echo_kept(plan)
 
 
 async def _list(table: PartitionedTable) -> None:
     for partition in (await table.facts()).partitions:
-        click.echo(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")
+        say(f"{partition.name}  about {partition.rows} rows, {partition.bytes} bytes")
     for sentence in await unfinished(table.connection):
-        click.echo(sentence)
+        say(sentence)
 
 
 def _echo_kept(plan: Plan) -> None:
     for partition in plan.kept:
-        click.echo(
-            f"{partition.name} is kept: it has events that are not published; see the backlog and `ingest dead ls`"
-        )
+        say(f"{partition.name} is kept: it has events that are not published; see the backlog and `ingest dead ls`")

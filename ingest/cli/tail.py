@@ -16,8 +16,10 @@ from ingest.broker.amqp.reasons import of_connection, words_of
 from ingest.broker.embedded import FILE_NAME, EmbeddedQueue
 from ingest.broker.stream.partitions import partition_names
 from ingest.broker.stream.reader import read_streams
-from ingest.cli.options import with_settings
-from ingest.errors import BrokerUnavailable
+from ingest.cli.shell.output import json_line, say, warn
+from ingest.cli.shell.parameters import seconds
+from ingest.cli.shell.targets import OTHER_SETTINGS, using
+from ingest.errors import BrokerUnavailable, SettingsError
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings, mask_url
 
@@ -27,9 +29,9 @@ PREFETCH = 100
 
 @click.command()
 @click.option("--limit", type=click.IntRange(min=1), help="Exit after this many messages.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Exit if no message arrives for this many seconds.")
+@click.option("--timeout", type=seconds(), help="Exit if no message arrives for this many seconds.")
 @click.option("--properties", is_flag=True, help="Print message_id, type and timestamp too; the event is `body`.")
-@with_settings
+@using("broker")
 def tail(settings: Settings, limit: int | None, timeout: float | None, properties: bool) -> None:
     """Consume the queue: print each message as one JSON line and acknowledge it.
 
@@ -42,7 +44,7 @@ def tail(settings: Settings, limit: int | None, timeout: float | None, propertie
     except KeyboardInterrupt:
         return
     if limit is not None and count < limit:
-        click.echo(f"ingest: {count} of {limit} messages arrived within {timeout:g} s.", err=True)
+        warn(f"ingest: {count} of {limit} messages arrived within {timeout:g} s.")
         sys.exit(1)
 
 
@@ -53,12 +55,11 @@ class Printer:
         self._properties = properties
 
     def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
-        # JSON has no raw line breaks inside strings, so every line break is white space.
-        text = " ".join(body.decode(errors="replace").split("\n")).replace("\r", " ").strip()
+        text = json_line(body.decode(errors="replace"))
         if self._properties:
             head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
             text = f'{head[:-1]}, "body": {text}}}'
-        print(text, flush=True)
+        say(text)
 
 
 def _tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
@@ -71,7 +72,10 @@ def _tail(settings: Settings, limit: int | None, timeout: float | None, printer:
 
 
 def _tail_embedded(settings: Settings, limit: int | None, timeout: float | None, printer: Printer) -> int:
-    queue = EmbeddedQueue(settings.data_dir / FILE_NAME, settings.commit_timeout_seconds)
+    file = settings.data_dir / FILE_NAME
+    if not file.exists():
+        raise SettingsError(f"{file.absolute()}: there is no queue yet; `ingest serve` creates it. {OTHER_SETTINGS}")
+    queue = EmbeddedQueue(file, settings.commit_timeout_seconds)
     count, last = 0, time.monotonic()
     try:
         while limit is None or count < limit:

@@ -9,7 +9,10 @@ import click
 
 from ingest.auth.token_refresh import POLL_SECONDS
 from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, entry_of, new_secret
-from ingest.cli.options import DURATION, Duration, with_settings
+from ingest.cli.options import DURATION, Duration
+from ingest.cli.shell.output import say
+from ingest.cli.shell.parameters import COUNT
+from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
 from ingest.server.factories.store import with_store
@@ -32,17 +35,15 @@ def tokens_hash() -> None:
     Clients send the token as before. The configuration does not reveal it.
     """
     line = click.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
-    click.echo(entry_of(line))
+    say(entry_of(line))
 
 
 @tokens.command("create", short_help="Create a token and print it once.")
 @click.argument("name")
 @click.option("--expires", type=DURATION, help="Lifetime, such as 30d or 12h; by default unlimited.")
-@click.option("--events-per-second", type=click.IntRange(min=1), help="Rate that all tokens of this name share.")
-@click.option(
-    "--burst", type=click.IntRange(min=1), help="Events at once after a pause; by default one second's worth."
-)
-@with_settings
+@click.option("--events-per-second", type=COUNT, help="Rate that all tokens of this name share.")
+@click.option("--burst", type=COUNT, help="Events at once after a pause; by default one second's worth.")
+@using("database")
 def tokens_create(
     settings: Settings, name: str, expires: Duration | None, events_per_second: int | None, burst: int | None
 ) -> None:
@@ -65,11 +66,11 @@ def tokens_create(
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
     with_store(settings, add)
-    click.echo(secret)
+    say(secret)
 
 
 @tokens.command("list")
-@with_settings
+@using("database")
 def tokens_list(settings: Settings) -> None:
     """List the tokens in the database. Those of INGEST_API_TOKENS are not among them."""
     now_us = unix_us()
@@ -77,12 +78,12 @@ def tokens_list(settings: Settings) -> None:
     rows = [HEAD, *(_row(token, now_us) for token in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @tokens.command("revoke", short_help="Revoke tokens by name or short id.")
 @click.argument("name_or_id")
-@with_settings
+@using("database")
 def tokens_revoke(settings: Settings, name_or_id: str) -> None:
     """Revoke one token by its short id, or all tokens of a name. No node accepts them when the command returns."""
 
@@ -95,13 +96,13 @@ def tokens_revoke(settings: Settings, name_or_id: str) -> None:
         return found
 
     for token in with_store(settings, remove):
-        click.echo(f"revoked {token.short_id} ({token.name})")
+        say(f"revoked {token.short_id} ({token.name})")
 
 
 @tokens.command("rotate", short_help="Create a new token for a name; its older tokens expire.")
 @click.argument("name")
 @click.option("--grace", type=DURATION, default="24h", show_default=True, help="Time that older tokens stay valid.")
-@with_settings
+@using("database")
 def tokens_rotate(settings: Settings, name: str, grace: Duration) -> None:
     """Create a new token for NAME with the same rate, and print it. The older tokens expire after the grace time."""
     secret = new_secret()
@@ -117,7 +118,7 @@ def tokens_rotate(settings: Settings, name: str, grace: Duration) -> None:
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
     with_store(settings, replace)
-    click.echo(secret)
+    say(secret)
 
 
 def _row(token: Token, now_us: int) -> Sequence[str]:

@@ -10,6 +10,7 @@ from ingest.cli.doctor.broker_checks import broker_checks
 from ingest.cli.doctor.database_checks import database_checks
 from ingest.cli.doctor.finding import Finding, run
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
 from ingest.errors import IngestError, SettingsError
 from ingest.server.data_folder import running
 from ingest.server.file_owner import act_as_owner, check_folder
@@ -28,7 +29,7 @@ def doctor(settings: Settings) -> None:
     act_as_owner(settings, folder=True, writes=False)  # check the files with the service's permissions
     for finding in examine(settings):
         ok &= finding.ok
-        click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
+        say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
     sys.exit(0 if ok else 1)
 
 

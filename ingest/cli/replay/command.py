@@ -11,6 +11,9 @@ import click
 
 from ingest.cli.replay.progress import ProgressFile
 from ingest.cli.replay.replay import Replay, id_at
+from ingest.cli.shell.output import say
+from ingest.cli.shell.parameters import EVENT_ID, RATE_MAX, Number
+from ingest.cli.shell.targets import announce, check_database
 from ingest.events.ids import ID_MAX
 from ingest.server.factories.broker import make_publisher
 from ingest.server.factories.store import make_store
@@ -24,10 +27,10 @@ from ingest.store.event_query import EventFilter
 @click.option("--until", metavar="TIME", help="Events accepted before TIME.")
 @click.option("--call", "calls", multiple=True, metavar="ID", help="Events of this call; may be repeated.")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Events of this type; may be repeated.")
-@click.option("--id", "ids", multiple=True, type=int, metavar="ID", help="The event with this id; may be repeated.")
+@click.option("--id", "ids", multiple=True, type=EVENT_ID, metavar="ID", help="The event of this id; may be repeated.")
 @click.option("--publish-to", type=click.Choice(["queue", "stream"]), help="Use this instead of INGEST_PUBLISH_TO.")
 @click.option("--queue", metavar="NAME", help="Use this queue or stream instead of INGEST_QUEUE; it is declared.")
-@click.option("--rate", type=click.FloatRange(min=1), metavar="N", help="Publish at most N events a second.")
+@click.option("--rate", type=Number(1, RATE_MAX), metavar="N", help="Publish at most N events a second.")
 @click.option("--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep the progress in FILE.")
 @click.option("--dry-run", is_flag=True, help="Print the number of events without publishing them.")
 def replay(
@@ -51,6 +54,8 @@ def replay(
     """
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
     settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
+    announce(settings, "database", *(() if dry_run else ("broker",)))
+    check_database(settings)
     if not dry_run:
         act_as_owner(settings, folder=settings.broker_url == "embedded:")
     selection = EventFilter(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
@@ -71,14 +76,14 @@ async def _replay(
         running = Replay(store, publisher, progress, file, rate, bar.update)
         if dry_run:
             left = await running.count()
-            click.echo(f"{left} events would be published to the {settings.publish_to} {settings.queue}")
+            say(f"{left} events would be published to the {settings.publish_to} {settings.queue}")
             return
         bar.length = await running.begin()
         await publisher.start()
         stack.push_async_callback(publisher.close)
         with bar:
             published = await running.run()
-        click.echo(f"{published} events published to the {settings.publish_to} {settings.queue}")
+        say(f"{published} events published to the {settings.publish_to} {settings.queue}")
         running.check()
 
 

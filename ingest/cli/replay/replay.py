@@ -12,7 +12,7 @@ from ingest.cli.replay.progress import Progress, ProgressFile
 from ingest.errors import IngestError, NotConfirmed, PublishError, SettingsError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
-from ingest.events.ids import first_id_of
+from ingest.events.ids import ID_MAX, first_id_of
 from ingest.store.event_query import EventFilter, EventTable
 
 PAGE = 500
@@ -39,7 +39,7 @@ def id_at(text: str) -> int:
     except ValueError:
         raise SettingsError(f"{text!r} is no time: write it as 2026-11-25 or 2026-11-25T13:45:00Z.") from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return first_id_of(int(at.timestamp() * 1000))
+    return min(first_id_of(int(at.timestamp() * 1000)), ID_MAX)
 
 
 class Replay:

@@ -13,6 +13,9 @@ from ingest.cli.send.records.sender import RecordSender
 from ingest.cli.send.sending import Sending
 from ingest.cli.send.service import Service
 from ingest.cli.send.waiting import UntilSignal
+from ingest.cli.shell.output import say, visible, warn
+from ingest.cli.shell.parameters import RATE
+from ingest.cli.shell.service_url import URL_HELP, events_target
 from ingest.files.locks import FileLock, lock
 
 LOCK_SUFFIX = f"{SUFFIX}.lock"
@@ -21,15 +24,22 @@ FOLDER_LOCK = ".ingest-send.lock"
 
 @click.command()
 @click.argument("path", metavar="FILE|DIR", type=click.Path(path_type=Path))
-@click.option("--url", default="http://localhost:8000", show_default=True, help="URL of the service.")
+@click.option("--url", help=URL_HELP)
 @click.option("--token", envvar="CALL_EVENTS_TOKEN", required=True, help="Better set the variable CALL_EVENTS_TOKEN.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second; by default no limit.")
+@click.option("--rate", type=RATE, help="Events a second; by default no limit.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Events in a request.")
 @click.option("--follow", is_flag=True, help="Go on with new lines, or new records, until SIGTERM or Ctrl-C.")
 @click.option("--client", metavar="NAME", help="Post the records in DIR to /in/NAME, such as freeswitch.")
 @click.option("--remove", is_flag=True, help="With --client: delete posted records; by default they go to DIR/sent.")
 def send(
-    path: Path, url: str, token: str, rate: float | None, batch: int, follow: bool, client: str | None, remove: bool
+    path: Path,
+    url: str | None,
+    token: str,
+    rate: float | None,
+    batch: int,
+    follow: bool,
+    client: str | None,
+    remove: bool,
 ) -> None:
     """Post the events of FILE: NDJSON, or CSV (by its name) whose first row names the fields.
 
@@ -45,12 +55,13 @@ def send(
     if remove and not client:
         raise click.UsageError("--remove needs --client.")
     _check(path, is_folder=client is not None, may_be_missing=follow)
+    target = events_target(url)
     if client is not None:
-        _send_records(RecordFolder(path, client, remove=remove), path, client, Service(url, token), rate, follow)
+        _send_records(RecordFolder(path, client, remove=remove), path, client, Service(target, token), rate, follow)
     elif follow:
-        _follow(path, Service(url, token), batch, rate)
+        _follow(path, Service(target, token), batch, rate)
     else:
-        _send_file(path, Poster(url, token), batch, rate)
+        _send_file(path, Poster(target, token), batch, rate)
 
 
 def _check(path: Path, *, is_folder: bool, may_be_missing: bool) -> None:
@@ -74,10 +85,10 @@ def _send_file(file: Path, poster: Poster, batch: int, rate: float | None) -> No
         )
     sending = Sending(file, poster, batch, rate)
     for note in sending.notes:
-        _say(note)
-    with click.progressbar(length=file.stat().st_size, label=file.name, file=sys.stderr) as bar:
+        warn(note)
+    with click.progressbar(length=file.stat().st_size, label=visible(file.name), file=sys.stderr) as bar:
         progress = sending.run(lambda read: bar.update(read - bar.pos))
-    click.echo(
+    say(
         f"{progress.accepted} accepted, {progress.rejected} rejected; {sending.sent} of them now, "
         f"{sending.sent / max(sending.seconds, 1e-3):.0f} a second"
     )
@@ -87,24 +98,24 @@ def _send_file(file: Path, poster: Poster, batch: int, rate: float | None) -> No
 def _follow(file: Path, service: Service, batch: int, rate: float | None) -> None:
     held = _alone(file.with_name(file.name + LOCK_SUFFIX), f"Another `ingest send --follow` sends {file.name}.")
     try:
-        follower = Follower(StateFile(file), service, batch, rate, _until_signal(), _say)
+        follower = Follower(StateFile(file), service, batch, rate, _until_signal(), warn)
         follower.run()
     finally:
         held.release()
     state = follower.state
-    click.echo(f"{state.accepted} accepted, {state.rejected} rejected; {follower.sent} of them now")
+    say(f"{state.accepted} accepted, {state.rejected} rejected; {follower.sent} of them now")
 
 
 def _send_records(
     folder: RecordFolder, path: Path, client: str, service: Service, rate: float | None, follow: bool
 ) -> None:
     held = _alone(path / FOLDER_LOCK, f"Another `ingest send` posts the records in {path}.")
-    sender = RecordSender(folder, client, service, rate, _until_signal(), _say)
+    sender = RecordSender(folder, client, service, rate, _until_signal(), warn)
     try:
         (sender.follow if follow else sender.run)()
     finally:
         held.release()
-        click.echo(f"{sender.accepted} accepted, {sender.rejected} rejected, {sender.unfinished} perhaps not finished")
+        say(f"{sender.accepted} accepted, {sender.rejected} rejected, {sender.unfinished} perhaps not finished")
     sys.exit(1 if sender.rejected and not follow else 0)
 
 
@@ -119,7 +130,3 @@ def _until_signal() -> UntilSignal:
     waiting = UntilSignal()
     waiting.listen()
     return waiting
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ingest.cli.send.service import RETRIED_STATUSES, NoAnswer, Service
+from ingest.cli.shell.service_url import Target
 from ingest.errors import IngestError
 from ingest.http.batch_handler import PATH
 
@@ -32,8 +33,8 @@ def headers_of(key: str) -> dict[str, str]:
 class Poster:
     """Posts batches, and tries again if that may help."""
 
-    def __init__(self, url: str, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._service = Service(url, token)
+    def __init__(self, target: Target, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._service = Service(target, token)
         self.url = self._service.url
         self._sleep = sleep
 

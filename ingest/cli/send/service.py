@@ -1,11 +1,14 @@
 """One request to a service: its answer, and what a client concludes from the status."""
 
 import json
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from ingest.cli.send.waiting import ASKED_SECONDS_MAX
+from ingest.cli.shell.service_url import Target, explained, parts_of
 from ingest.errors import IngestError, SettingsError
 
 ANSWER_SECONDS = 30.0
@@ -43,12 +46,18 @@ class Reply(NamedTuple):
 class Service:
     """Posts over one connection, and opens another one when it is lost."""
 
-    def __init__(self, url: str, token: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"--url {url!r} is not of the form http://host:port.")
-        connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = connection(parts.hostname, parts.port, timeout=ANSWER_SECONDS)
+    def __init__(self, target: Target, token: str) -> None:
+        """Raises `SettingsError`."""
+        parts = parts_of(target.url)
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise SettingsError(f"--url {target.url!r} has a path. Give the service's address only: http://host:port.")
+        if not (token.isascii() and token.isprintable()):
+            raise SettingsError("The token has characters that no HTTP header can have. Was more than it copied?")
+        self._connection = (
+            HTTPSConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS, context=target.tls)
+            if parts.scheme == "https"
+            else HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+        )
         self._is_used = False
         self._token = token
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -67,7 +76,7 @@ class Service:
                 self._connection.close()
                 self._is_used = False
                 if not was_used or isinstance(exc, TimeoutError):
-                    raise NoAnswer(f"no answer: {exc or type(exc).__name__}") from exc
+                    raise NoAnswer(f"no answer: {explained(exc)}") from exc
 
     def close(self) -> None:
         self._connection.close()
@@ -85,6 +94,15 @@ class Service:
         return Reply(response.status, _seconds(response.headers.get("Retry-After")), answer, is_page)
 
 
-def _seconds(text: str | None) -> float:
-    """Return 0 for a date, which a proxy may send."""
-    return float(text) if text and text.isdecimal() else 0.0
+def _seconds(text: str | None, now: float | None = None) -> float:
+    """Return the seconds of `Retry-After`, which is a number, or the date of a proxy. Anything else counts as 0."""
+    if not text:
+        return 0.0
+    try:
+        if text.isascii() and text.isdecimal():
+            asked = float(text[:20])
+        else:
+            asked = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(asked, 0.0), ASKED_SECONDS_MAX)

@@ -10,6 +10,9 @@ import click
 import msgspec
 
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
+from ingest.cli.shell.parameters import EVENT_ID
+from ingest.cli.shell.targets import announce, check_data_folder, check_database
 from ingest.cli.spool.drain import drain
 from ingest.cli.spool.listing import list_lines, verify_lines
 from ingest.errors import IngestError
@@ -36,7 +39,7 @@ def spool() -> None:
 def spool_ls(settings: Settings) -> None:
     """List waiting batches, batches that are set aside, and damaged files."""
     for line in list_lines(_folder(settings, writes=False)):
-        click.echo(line)
+        say(line)
 
 
 @spool.command("verify")
@@ -45,33 +48,37 @@ def spool_verify(settings: Settings) -> None:
     """Read every record; the exit code is 1 if one is damaged. Changes nothing; the service may run."""
     ok, lines = verify_lines(_folder(settings, writes=False))
     for line in lines:
-        click.echo(line)
+        say(line)
     sys.exit(0 if ok else 1)
 
 
 @spool.command("retry")
-@click.argument("first_ids", metavar="[ID]...", type=int, nargs=-1)
+@click.argument("first_ids", metavar="[ID]...", type=EVENT_ID, nargs=-1)
 @with_settings
 def spool_retry(settings: Settings, first_ids: Sequence[int]) -> None:
     """Retry batches that are set aside: all, or by the ids of `ls`. The service may run."""
     events = _ask_owners(_folder(settings, writes=True), first_ids)
     if not events:
         raise NotSetAside
-    click.echo(f"{events} events wait for the database again: the service, or `ingest spool drain`, moves them.")
+    say(f"{events} events wait for the database again: the service, or `ingest spool drain`, moves them.")
 
 
 @spool.command("drain")
 @with_settings
 def spool_drain(settings: Settings) -> None:
     """Move the spool to the database now, while the service is stopped. The running service does it by itself."""
-    act_as_owner(settings, folder=True)
+    announce(settings, "database")
+    _folder(settings, writes=True)
+    check_database(settings)
     for line in asyncio.run(drain(settings)):
-        click.echo(line)
+        say(line)
 
 
 def _folder(settings: Settings, *, writes: bool) -> Path:
+    """Return the spool's folder, which may be missing in a data folder that is there. Raises `SettingsError`."""
+    announce(settings, "data folder")
     act_as_owner(settings, folder=True, writes=writes)
-    return settings.data_dir / "spool"
+    return check_data_folder(settings, "spool")
 
 
 def _ask_owners(folder: Path, first_ids: Sequence[int]) -> int:

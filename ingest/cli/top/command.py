@@ -7,14 +7,16 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import TextIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import click
 import msgspec
 
+from ingest.cli.shell.output import json_line, say
+from ingest.cli.shell.parameters import seconds
+from ingest.cli.shell.service_url import PAGES_HELP, Target, explained, pages_target, parts_of
 from ingest.cli.top.screen import colored, cut, plain, screen
-from ingest.errors import IngestError, SettingsError
+from ingest.errors import IngestError
 from ingest.status.snapshot import Status
 
 ANSWER_SECONDS = 5.0
@@ -26,20 +28,20 @@ END_OF_LINE, END_OF_SCREEN = "\x1b[K", "\x1b[J"
 
 
 @click.command()
-@click.option("--url", default="http://localhost:8000", show_default=True, help="URL of the service's pages.")
+@click.option("--url", help=PAGES_HELP)
 @click.option(
-    "--interval", type=click.FloatRange(min=0.5), default=2.0, show_default=True, help="Seconds between two updates."
+    "--interval", type=seconds(least=0.5), default=2.0, show_default=True, help="Seconds between two updates."
 )
 @click.option("--once", is_flag=True, help="Print one snapshot and exit (default if the output is not a terminal).")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's /status.json and exit.")
-def top(url: str, interval: float, once: bool, as_json: bool) -> None:
+def top(url: str | None, interval: float, once: bool, as_json: bool) -> None:
     """Watch a running service until Ctrl-C: rate, latency, backlog, health and last errors of all its workers."""
-    service = StatusClient(url)
+    service = StatusClient(pages_target(url))
     if as_json:
-        click.echo(service.fetch())
+        say(json_line(service.fetch().decode(errors="replace")))
     elif once or not sys.stdout.isatty():
         for line in screen(service.status(), plain, PRINTED_WIDTH):
-            click.echo(line)
+            say(line)
     else:
         watch(service, interval, sys.stdout, time.sleep)
 
@@ -51,13 +53,12 @@ class StatusUnavailable(IngestError):
 
 
 class StatusClient:
-    def __init__(self, url: str) -> None:
-        """`url`: the service's admin address, if it has one. Raises `SettingsError`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"--url {url!r} is not of the form http://host:port.")
-        self._url = url.rstrip("/") + "/status.json"
-        self._open = build_opener(ProxyHandler({})).open  # without a proxy, like `ingest send`
+    def __init__(self, target: Target) -> None:
+        """`target`: the service's admin address, if it has one. Raises `SettingsError`."""
+        parts_of(target.url)
+        self._url = target.url.rstrip("/") + "/status.json"
+        # without a proxy, like `ingest send`
+        self._open = build_opener(ProxyHandler({}), HTTPSHandler(context=target.tls)).open
 
     def fetch(self) -> bytes:
         """Return the JSON as received. Raises `StatusUnavailable`."""
@@ -66,7 +67,8 @@ class StatusClient:
                 body: bytes = response.read()
                 return body
         except (URLError, HTTPException, OSError) as exc:
-            reason = exc if isinstance(exc, HTTPError) else getattr(exc, "reason", exc)
+            cause = exc if isinstance(exc, HTTPError) else getattr(exc, "reason", exc)
+            reason = explained(cause) if isinstance(cause, Exception) else cause
             raise StatusUnavailable(
                 f"{self._url}: {reason}. Does the service run there? With INGEST_ADMIN_PORT its pages are on that port."
             ) from exc

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from ingest.cli.shell.output import visible
 from ingest.status.snapshot import Latency, Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -108,6 +109,6 @@ def _bar(share: float) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Shorten to one line of at most `width` characters, without escape sequences."""
-    line = "".join(char if char.isprintable() else " " for char in text)
+    """Shorten to one line of at most `width` characters, with control characters made visible."""
+    line = visible(" ".join(text.split()))
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"

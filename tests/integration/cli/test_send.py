@@ -15,6 +15,7 @@ from threading import Thread
 import pytest
 
 from ingest.cli.send.poster import TRIES_MAX, Poster, SendFailed
+from ingest.cli.shell.service_url import Target
 from tests.integration.hostile import count_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import free_port
@@ -188,7 +189,7 @@ def test_batch_is_retried_if_the_service_could_not_store_an_item() -> None:
     pauses: list[float] = []
     with HTTPServer(("127.0.0.1", 0), Service) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        answer = Poster(f"http://127.0.0.1:{server.server_port}", TOKEN, pauses.append).post([b"{}"], "key")
+        answer = Poster(Target(f"http://127.0.0.1:{server.server_port}"), TOKEN, pauses.append).post([b"{}"], "key")
         server.shutdown()
 
     assert (answer, len(pauses)) == ({"rejected": []}, 1)
@@ -255,7 +256,7 @@ def test_failures_are_explained(service: ServiceProcess, tmp_path: Path) -> None
 
 def test_command_retries_and_gives_up_if_the_service_is_down(tmp_path: Path) -> None:
     pauses: list[float] = []
-    poster = Poster(f"http://127.0.0.1:{free_port()}", TOKEN, pauses.append)
+    poster = Poster(Target(f"http://127.0.0.1:{free_port()}"), TOKEN, pauses.append)
 
     with pytest.raises(SendFailed, match=r"no answer: .* refused. The progress is saved"):
         poster.post([b"{}"], "key")

@@ -1,13 +1,17 @@
 """One request: the answer's parts, and a connection that the service closed meanwhile."""
 
 import json
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
 from ingest.cli.send.service import NoAnswer, Service
+from ingest.cli.send.waiting import ASKED_SECONDS_MAX
+from ingest.cli.shell.service_url import Target
 from ingest.errors import SettingsError
 from tests.services import free_port
 
@@ -60,7 +64,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def service(server: Server) -> Iterator[Service]:
-    client = Service(server.url, "a-token")
+    client = Service(Target(server.url), "a-token")
     yield client
     client.close()
 
@@ -90,6 +94,40 @@ def test_answer_in_another_form_becomes_a_message(
     assert reply.may_succeed_later is is_page
 
 
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("date", 50, 60),
+        ("9" * 400, ASKED_SECONDS_MAX, ASKED_SECONDS_MAX),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", ASKED_SECONDS_MAX, ASKED_SECONDS_MAX),
+        ("-7", 0, 0),
+        ("soon", 0, 0),
+        ("Fri, 99 Jan 2025 13:45:00 GMT", 0, 0),
+    ],
+)
+def test_pause_is_asked_for_in_seconds_or_by_a_date(
+    server: Server, service: Service, text: str, least: float, most: float
+) -> None:
+    server.answers = [(503, {"Retry-After": formatdate(time.time() + 60) if text == "date" else text}, b"{}")]
+
+    assert least <= service.post("/", b"{}", HEADERS).wait_seconds <= most
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "said"),
+    [
+        ("http://a/api/call-events", "a-token", "has a path"),
+        ("http://a?x=1", "a-token", "has a path"),
+        ("http://a", "tökən", "no HTTP header can have"),
+        ("http://a", "a\r\nb", "no HTTP header can have"),
+    ],
+)
+def test_address_or_token_that_cannot_work_is_refused(url: str, token: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Service(Target(url), token)
+
+
 def test_connection_that_was_closed_meanwhile_is_opened_again(server: Server, service: Service) -> None:
     server.answers = [(200, {}, b"{}"), (0, {}, b""), (200, {}, b"{}")]
 
@@ -107,6 +145,6 @@ def test_new_connection_without_an_answer_is_no_answer(server: Server, service: 
 
 def test_nobody_listens_and_no_url() -> None:
     with pytest.raises(NoAnswer, match="refused"):
-        Service(f"http://127.0.0.1:{free_port()}", "a-token").post("/", b"", {})
+        Service(Target(f"http://127.0.0.1:{free_port()}"), "a-token").post("/", b"", {})
     with pytest.raises(SettingsError, match="is not of the form"):
-        Service("localhost:8000", "a-token")
+        Service(Target("localhost:8000"), "a-token")

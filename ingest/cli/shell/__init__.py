@@ -1,0 +1,1 @@
+"""How commands talk to their user: output, errors, parameters, and the servers that a command uses."""

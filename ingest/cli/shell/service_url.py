@@ -1,0 +1,90 @@
+"""Finds the service for commands that speak HTTP: by --url, or by the settings of `ingest serve`."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from ingest.cli.shell.output import warn
+from ingest.errors import SettingsError
+from ingest.settings import Settings, read_settings
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address to connect to, if a service listens there
+URL_HELP = "URL of the service; by default that of INGEST_HOST, INGEST_PORT and INGEST_TLS_CERT on this host."
+PAGES_HELP = "URL of the service's pages; by default the admin address or the address of the settings, on this host."
+
+
+class Target(NamedTuple):
+    url: str
+    tls: ssl.SSLContext | None = None
+    """None uses the authorities of this host."""
+
+
+def events_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+    """Return where the service takes events. Raises `SettingsError`."""
+    return Target(url) if url is not None else _told(_of_events(read_settings(environ)))
+
+
+def pages_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+    """Return where the service has its pages. Raises `SettingsError`."""
+    if url is not None:
+        return Target(url)
+    settings = read_settings(environ)
+    if settings.admin_port:
+        return _told(Target(_url("http", settings.admin_host, settings.admin_port, "INGEST_ADMIN_PORT")))
+    return _told(_of_events(settings))
+
+
+def parts_of(url: str) -> SplitResult:
+    """Split the URL of a service. Raises `SettingsError` if it is none."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets, or a port that is no port number
+        is_good = False
+    if not is_good or not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError(f"--url {url!r} is not of the form http://host:port.")
+    return parts
+
+
+def explained(exc: Exception) -> str:
+    """Return the reason of a failed request, with a hint if the port speaks another protocol."""
+    text = str(exc) or type(exc).__name__
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"{text} (SSL_CERT_FILE names a file with the authority's certificate)"
+    if isinstance(exc, ssl.SSLError):
+        return f"{text} (does the port speak plain HTTP? Then use http://)"
+    if isinstance(exc, HTTPException | ConnectionResetError):
+        return f"{text} (does the port speak HTTPS? Then use https://)"
+    return text
+
+
+def _told(target: Target) -> Target:
+    warn(f"service: {target.url}")
+    return target
+
+
+def _of_events(settings: Settings) -> Target:
+    if not settings.tls_cert:
+        return Target(_url("http", settings.host, settings.port, "INGEST_PORT"))
+    return Target(_url("https", settings.host, settings.port, "INGEST_PORT"), _trusting(settings.tls_cert))
+
+
+def _trusting(certificate: str) -> ssl.SSLContext:
+    """Trust the service's own certificate. It names another host than this address, which the settings give."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+    except OSError as exc:
+        raise SettingsError(f"INGEST_TLS_CERT={certificate} cannot be read ({exc.strerror or exc}).") from exc
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
+
+
+def _url(scheme: str, host: str, port: int, variable: str) -> str:
+    if not port:
+        raise SettingsError(f"{variable}=0 lets the system choose the port: give --url.")
+    host = EVERYWHERE.get(host, host)
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
