@@ -42,6 +42,7 @@ class Subcommand(NamedTuple):
 
 
 COMMANDS = {
+    "check": Subcommand("check.command:check", "Send events at a fixed rate, and judge latency and errors."),
     "clients": Subcommand("clients:clients", "Show the forms of telephony servers, or try one."),
     "cluster": Subcommand("cluster:cluster", "Show or switch the broker that all nodes publish to."),
     "config": Subcommand("config:config", "Print the effective settings, with secrets masked."),

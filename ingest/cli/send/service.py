@@ -78,6 +78,14 @@ class Service:
                 if not was_used or isinstance(exc, TimeoutError):
                     raise NoAnswer(f"no answer: {explained(exc)}") from exc
 
+    def connect(self) -> None:
+        """Connect before the first request. Raises `NoAnswer`."""
+        try:
+            self._connection.connect()
+            self._is_used = True  # the service may close it while it is idle
+        except OSError as exc:
+            raise NoAnswer(f"no answer: {explained(exc)}") from exc
+
     def close(self) -> None:
         self._connection.close()
 

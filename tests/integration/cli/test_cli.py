@@ -11,8 +11,8 @@ from ingest.store.migrations import migrations
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
-    *("clients", "cluster", "config", "dead", "demo", "doctor", "healthcheck", "log-level", "migrate", "replay"),
-    *("retention", "send", "serve", "spool", "tail", "tokens", "top"),
+    *("check", "clients", "cluster", "config", "dead", "demo", "doctor", "healthcheck", "log-level", "migrate"),
+    *("replay", "retention", "send", "serve", "spool", "tail", "tokens", "top"),
 )
 
 

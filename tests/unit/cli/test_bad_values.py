@@ -21,7 +21,15 @@ NO_URL = "is not of the form http://host:port"
 SEND = ["send", "events.ndjson", "--token", "t", "--url", "http://127.0.0.1:1"]
 REPLAY = ["replay", "--dry-run"]
 
+CHECK = ["check", "--token", "t", "--url", "http://127.0.0.1:1"]
+
 USAGE: list[tuple[list[str], str]] = [
+    *(([*CHECK, "--rate", value], "--rate") for value in ("nan", "inf", "-1", "0", "2001")),
+    *(([*CHECK, option, value], option) for option in ("--p50", "--p99") for value in ("nan", "inf", "-1", "x")),
+    *(([*CHECK, "--connections", value], "--connections") for value in ("0", "257")),
+    *(([*CHECK, "--duration", value], "--duration") for value in ("0s", "61m", "999999d")),
+    (["check", "--token", "t", "--url", "a"], NO_URL),
+    (CHECK, "refused"),
     *(([*SEND, "--rate", value], "--rate") for value in ("nan", "inf", "-1", "0", "1e-300", "1e300", "many")),
     *(([*SEND, "--batch", value], "--batch") for value in ("0", "-1", HUGE, "1.5")),
     *((["top", "--interval", value], "--interval") for value in ("nan", "inf", "-1", "1e300")),

@@ -1,4 +1,4 @@
-"""What a client sends cannot control the terminal of whoever reads it."""
+"""A client's value cannot control the terminal of the reader."""
 
 import ast
 import json

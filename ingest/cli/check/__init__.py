@@ -1,0 +1,1 @@
+"""`ingest check`: an open-loop load on a deployment, and a verdict on its latency and errors."""
