@@ -56,10 +56,16 @@ def _name(settings: Settings, part: Part) -> str:
 def check_database(settings: Settings) -> None:
     """Raises `SettingsError` for a SQLite file that is missing, which a command must not create."""
     file = file_of(settings.database_url)
-    if file and not file.exists():
+    if file is None:
+        return
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError) as exc:
         raise SettingsError(
             f"{file.absolute()}: there is no database file; `ingest migrate` creates it. {OTHER_SETTINGS}"
-        )
+        ) from exc
+    except OSError:
+        return  # the command opens it as its owner, or says why it cannot
 
 
 def check_data_folder(settings: Settings, *below: str) -> Path:

@@ -86,6 +86,12 @@ def run(service: ServiceProcess, words: tuple[str, ...], user: int | None, **set
     return subprocess.run(argv, env=environment, check=False, capture_output=True, text=True, timeout=60, **how)
 
 
+def make_data_folder(folder: Path) -> None:
+    data = folder / "var"
+    data.mkdir()
+    os.chown(data, SERVICE, -1)
+
+
 each_user = pytest.mark.parametrize("user", [None, SERVICE], ids=["root", "service"])
 
 
@@ -111,9 +117,10 @@ def test_reading_commands_change_no_file(killed: ServiceProcess, folder: Path, u
 
 
 def test_unprivileged_service_works_with_files_of_roots_commands(service: ServiceProcess, folder: Path) -> None:
+    make_data_folder(folder)
     for words in WRITING:
         ran = run(service, words, None)
-        assert words[0] not in ("migrate", "tail", "log-level") or ran.returncode == 0, ran
+        assert words[0] not in ("migrate", "log-level") or ran.returncode == 0, ran
         assert not foreign(folder), words
 
     with service:
@@ -137,6 +144,7 @@ def test_unprivileged_service_works_with_files_of_roots_commands(service: Servic
 def test_spool_drained_by_root_still_belongs_to_the_service(
     service: ServiceProcess, folder: Path, real: Mapping[str, str]
 ) -> None:
+    make_data_folder(folder)
     run(service, ("migrate",), None, **real)
 
     assert run(service, ("spool", "drain"), None, **real).returncode == 0

@@ -8,7 +8,7 @@ import pika
 import pytest
 
 from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
-from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
+from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line, told
 from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until
 
@@ -36,7 +36,7 @@ def test_tail_reports_missing_messages(ingest: Ingest, queued: list[str]) -> Non
     ran = ingest("tail", "--limit", "5", "--timeout", "0.1")
 
     assert (ran.returncode, ran.stdout.splitlines()) == (1, queued)
-    assert ran.stderr == "ingest: 3 of 5 messages arrived within 0.1 s.\n"
+    assert told(ran.stderr) == "ingest: 3 of 5 messages arrived within 0.1 s.\n"
 
 
 def test_tail_prints_the_properties_of_a_message(ingest: Ingest, queued: list[str]) -> None:
@@ -62,14 +62,14 @@ def test_tail_acknowledges_messages_of_rabbitmq(ingest: Ingest, real: dict[str, 
     first = ingest("tail", "--limit", "2", **real)
     rest = ingest("tail", "--limit", "5", "--timeout", "0.5", "--properties", **real)
 
-    assert (first.returncode, first.stdout, first.stderr) == (0, '{"call_id": 0}\n{"call_id": 1}\n', "")
+    assert (first.returncode, first.stdout, told(first.stderr)) == (0, '{"call_id": 0}\n{"call_id": 1}\n', "")
     assert json.loads(rest.stdout) == {
         "message_id": "2",
         "type": "call_started",
         "timestamp": 17,
         "body": {"call_id": 2},
     }
-    assert (rest.returncode, rest.stderr) == (1, "ingest: 1 of 5 messages arrived within 0.5 s.\n")
+    assert (rest.returncode, told(rest.stderr)) == (1, "ingest: 1 of 5 messages arrived within 0.5 s.\n")
 
 
 def test_tail_reports_a_missing_broker_or_queue(ingest: Ingest, real: dict[str, str]) -> None:
@@ -95,5 +95,5 @@ def test_tail_explains_a_lost_connection(ingest: Ingest, real: dict[str, str], r
 
             assert wait_until(is_read, SECONDS)
         rabbitmq.ctl("close_all_connections", "for the test")
-        assert ran.result().stderr == "ingest: RabbitMQ delivers no more: 320 CONNECTION_FORCED - for the test.\n"
+        assert told(ran.result().stderr) == "ingest: RabbitMQ delivers no more: 320 CONNECTION_FORCED - for the test.\n"
         assert ran.result().returncode == 1

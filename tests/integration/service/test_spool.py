@@ -14,6 +14,7 @@ import pytest
 from ingest.spool.files import damaged, segments_of
 from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
 from ingest.status.health import CHECK_SECONDS
+from tests.commands import told
 from tests.conftest import StartService
 from tests.faults.harness.wire import Wire
 from tests.faults.reading import spooled, take_messages
@@ -212,7 +213,7 @@ def test_commands_list_verify_and_drain_it(start_service: StartService, database
     with database.away():
         sent = post(service, 3)
         in_use = service.command("spool", "drain", check=False)
-        assert (in_use.returncode, in_use.stderr) == (
+        assert (in_use.returncode, told(in_use.stderr)) == (
             1,
             "ingest: The service is running, and moves its spool to the database itself.\n",
         )
@@ -251,7 +252,7 @@ def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
     assert "could not be brought to the database" in service.log()
     assert wait_until(lambda: "set aside" in report(service)["checks"]["spool"], SECONDS)
     assert f"id {first_id} on: the record is damaged" in service.command("spool", "ls").stdout
-    assert service.command("spool", "retry", "1", check=False).stderr.startswith(
+    assert told(service.command("spool", "retry", "1", check=False).stderr).startswith(
         "ingest: No events, or none with these ids, are set aside"
     )
     assert service.command("spool", "retry", str(first_id)).stdout.startswith("1 events wait")
