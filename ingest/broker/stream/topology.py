@@ -135,6 +135,8 @@ class MissingParts(msgspec.Struct, frozen=True):
 
     absent: Sequence[str]
     unbound: Sequence[str]
+    leaders: Sequence[tuple[str, int]] = ()
+    """The hosts and ports that the broker names for the streams' leaders. All could be reached."""
 
 
 async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) -> MissingParts:
@@ -147,9 +149,10 @@ async def look_at(url: str, topology: StreamTopology, timeout_seconds: float) ->
         node = await StreamNode.open(address, address.host, address.port, lambda _: None)
         try:
             absent = [stream for stream in topology.streams if not await node.answers(stream)]
-            for host, port in await _leaders(node.client, [name for name in topology.streams if name not in absent]):
+            leaders = sorted(await _leaders(node.client, [name for name in topology.streams if name not in absent]))
+            for host, port in leaders:
                 await _reach(address, host, port, timeout_seconds)
-            return MissingParts(absent, await topology.missing(node.client))
+            return MissingParts(absent, await topology.missing(node.client), leaders)
         finally:
             await node.end(timeout_seconds, broken=False)
 

@@ -12,6 +12,8 @@ from ingest.broker.amqp.reasons import words_of
 from ingest.broker.stream.address import LeaderUnreachable
 from ingest.broker.stream.topology import look_at
 from ingest.cli.doctor.finding import Check
+from ingest.cli.doctor.hints import broker_hint
+from ingest.cli.doctor.publish_check import try_publish
 from ingest.errors import IngestError
 from ingest.server.factories.broker import make_topology
 from ingest.settings import Settings, mask_url
@@ -22,7 +24,7 @@ def broker_checks(settings: Settings) -> Mapping[str, Check]:
         return {"stream": _stream}
     if settings.broker_url == "embedded:":
         return {"broker": _embedded}
-    return {"broker": _broker, "queue": _queue}
+    return {"broker": _broker, "publish": _publish, "queue": _queue}
 
 
 async def _embedded(settings: Settings) -> str:
@@ -34,6 +36,11 @@ async def _broker(settings: Settings) -> str:
         await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
         channels = describe_channels(connection, settings.channels_max)
         return f"{mask_url(settings.broker_url)} answers{channels}"
+
+
+async def _publish(settings: Settings) -> str:
+    async with await _connect(settings) as connection:
+        return await try_publish(connection, settings.confirm_timeout_seconds)
 
 
 async def _queue(settings: Settings) -> str:
@@ -60,9 +67,10 @@ async def _connect(settings: Settings) -> Any:
     try:
         return await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
+        words = words_of(exc)
         raise IngestError(
-            f"{mask_url(settings.broker_url)} cannot be reached ({words_of(exc)}). "
-            "Check INGEST_BROKER_URL and the broker; meanwhile events wait in the database."
+            f"{mask_url(settings.broker_url)} cannot be reached ({words}). Check INGEST_BROKER_URL and the broker; "
+            f"meanwhile events wait in the database. {broker_hint(words, settings.broker_url)}".rstrip()
         ) from exc
 
 
@@ -76,7 +84,7 @@ async def _stream(settings: Settings) -> str:
     except IngestError as exc:
         raise IngestError(
             f"{shown} cannot be reached ({exc}). Check INGEST_STREAM_URL, the broker and its stream plugin; "
-            "meanwhile events wait in the database."
+            f"meanwhile events wait in the database. {broker_hint(str(exc), settings.stream_url)}".rstrip()
         ) from exc
     if len(found.absent) == len(topology.streams):
         return f"{shown} answers; stream {settings.queue} is not there yet, `ingest serve` declares it"
@@ -84,4 +92,5 @@ async def _stream(settings: Settings) -> str:
         raise IngestError(
             f"{topology.problem(missing)} `ingest serve` completes it, always if INGEST_BROKER_URL is set."
         )
-    return f"{shown} answers, stream {settings.queue} is there"
+    hosts = ", ".join(f"{host}:{port}" for host, port in found.leaders)
+    return f"{shown} answers, stream {settings.queue} is there; RabbitMQ advertises {hosts}, which can be reached"

@@ -1,4 +1,4 @@
-"""The command `ingest doctor`: checks everything that the service needs, and changes nothing."""
+"""The command `ingest doctor`: checks everything that the service needs. It leaves nothing behind."""
 
 import sys
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from ingest.auth.tokens import warning_about
 from ingest.cli.doctor.broker_checks import broker_checks
 from ingest.cli.doctor.database_checks import database_checks
 from ingest.cli.doctor.finding import Finding, run
+from ingest.cli.doctor.host_checks import host_checks
 from ingest.cli.options import with_settings
 from ingest.cli.shell.output import say
 from ingest.errors import IngestError, SettingsError
@@ -17,14 +18,17 @@ from ingest.server.file_owner import act_as_owner, check_folder
 from ingest.server.listeners.tls import check_tls
 from ingest.settings import Settings
 
-REACHABLE = ("database", "broker")
+REACHABLE = ("database", "broker", "stream")
 """Checks whether a server can be reached at all."""
 
 
 @click.command()
 @with_settings
 def doctor(settings: Settings) -> None:
-    """Check settings, database, schema, broker, queue and data folder; say how to repair each failure."""
+    """Check settings, host, database, schema, broker and queue; say how to repair each failure.
+
+    It inserts a row and rolls it back, and it publishes a message to a queue of its own. Nothing of that stays.
+    """
     ok = True
     act_as_owner(settings, folder=True, writes=False)  # check the files with the service's permissions
     for finding in examine(settings):
@@ -38,6 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "they fit together")
     yield from _exposure(settings)
     yield from _data_folder(settings)
+    yield from host_checks(settings)
     for checks in (database_checks(settings), broker_checks(settings)):
         for name, check in checks.items():
             finding = run(name, check, settings)

@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 from ingest.broker.target_record import explain_difference, live_nodes, same_target, target_of, target_text
+from ingest.cli.doctor.commit_check import commit_checks
 from ingest.cli.doctor.finding import Check
+from ingest.cli.doctor.hints import database_hint
 from ingest.errors import SchemaError, SettingsError, StoreError
 from ingest.server.factories.store import make_store
 from ingest.settings import Settings, mask_url
+from ingest.sqlite import file_of
 from ingest.store.base import Store
 from ingest.store.mysql.migrate import examine
 from ingest.store.mysql.pool import Servers
@@ -19,9 +22,9 @@ DURABILITY = b"SELECT @@innodb_flush_log_at_trx_commit"
 
 
 def database_checks(settings: Settings) -> Mapping[str, Check]:
-    checks = {"database": _database, "schema": _schema}
+    checks: dict[str, Check] = {"database": _database, "schema": _schema}
     if settings.database_url.startswith("mysql:"):
-        checks |= {"durability": _durability, "clock": _clock, "cluster": _cluster}
+        checks |= {"durability": _durability, **commit_checks(), "clock": _clock, "cluster": _cluster}
     return checks
 
 
@@ -35,14 +38,18 @@ async def _store(settings: Settings) -> AsyncIterator[Store]:
 
 
 async def _database(settings: Settings) -> str:
+    file = file_of(settings.database_url)
+    if file and not file.exists():
+        return f"{mask_url(settings.database_url)} is not there yet; `ingest migrate` creates it"
     try:
         async with _store(settings) as store:
             await store.ping()
     except SchemaError:
         pass  # the database answered; the next check reports the schema
     except StoreError as exc:
+        hint = database_hint(str(exc), settings.database_url)
         raise StoreError(
-            f"{exc} Check INGEST_DATABASE_URL ({mask_url(settings.database_url)}) and the server."
+            f"{exc} Check INGEST_DATABASE_URL ({mask_url(settings.database_url)}) and the server. {hint}".rstrip()
         ) from exc
     return f"{mask_url(settings.database_url)} answers"
 

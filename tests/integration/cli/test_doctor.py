@@ -32,7 +32,10 @@ def failures(ran: Ran) -> dict[str, str]:
 def test_embedded_service_passes(ingest: Ingest) -> None:
     ingest("migrate")
 
-    assert findings(ingest("doctor")) == {
+    found = findings(ingest("doctor"))
+    assert found.pop("open files")[1].startswith(("the limit here is ", "no limit"))
+    assert found.pop("disk")[0]
+    assert found == {
         "settings": (True, "they fit together"),
         "data folder": (True, "var can be written"),
         "database": (True, "sqlite:///var/call-events.db answers"),
@@ -51,8 +54,13 @@ def test_full_service_passes(ingest: Ingest, real: dict[str, str]) -> None:
     found = findings(ingest("doctor", **real))
 
     assert [name for name, (ok, _) in found.items() if not ok] == []
-    database = ["database", "schema", "durability", "clock", "cluster"]
-    assert list(found) == ["settings", "tokens", "data folder", *database, "broker", "queue"]
+    host = ["data folder", "open files", "disk"]
+    database = ["database", "schema", "durability", "commit", "limits", "clock", "cluster"]
+    assert list(found) == ["settings", "tokens", *host, *database, "broker", "publish", "queue"]
+    assert found["commit"][1] == "a row was inserted and rolled back"
+    assert found["publish"][1] == (
+        "a message was published with a confirm, and taken back; its clock and this host's agree"
+    )
     assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it; {CLASSIC}"
     assert found["durability"][1] == "each commit is flushed"
 
@@ -86,6 +94,7 @@ def test_unreachable_servers_are_reported_with_their_settings(ingest: Ingest) ->
 
     failed = failures(ran)
     assert list(failed) == ["database", "broker"]
+    assert all("Nothing listens there" in text for text in failed.values())
     assert "Check INGEST_DATABASE_URL (mysql://ingest:***@127.0.0.1" in failed["database"]
     assert "Check INGEST_BROKER_URL" in failed["broker"]
     assert PASSWORD not in ran.stdout
@@ -105,6 +114,7 @@ def test_wrong_passwords_are_reported(
     assert list(failed) == ["database", "broker"]
     assert "Access denied" in failed["database"]
     assert "ACCESS_REFUSED" in failed["broker"]
+    assert all("Check user and password in the URL" in text for text in failed.values())
     assert PASSWORD not in ran.stdout
 
 
@@ -113,6 +123,43 @@ def test_missing_database_is_reported(ingest: Ingest, real: dict[str, str]) -> N
 
     assert list(failed) == ["database"]
     assert "Unknown database" in failed["database"]
+    assert "CREATE DATABASE `" in failed["database"]
+
+
+def test_missing_virtual_host_and_tls_on_a_plain_port_are_told_apart(
+    ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    plain = rabbitmq.amqp_url
+    stream = {"PUBLISH_TO": "stream", "CONNECT_TIMEOUT_SECONDS": "2"}
+    hints = {
+        f"{plain.rstrip('/')}/nowhere": "rabbitmqctl add_vhost 'nowhere'",
+        plain.replace("amqp:", "amqps:"): "The port does not speak TLS",
+        plain.replace("127.0.0.1", "no-such-host.invalid"): "The name of the host is unknown here",
+    }
+    streams = {
+        f"{rabbitmq.stream_url.rstrip('/')}/nowhere": "rabbitmqctl add_vhost 'nowhere'",
+        rabbitmq.stream_url.replace("stream:", "stream+tls:"): "The port does not speak TLS",
+    }
+    ingest("migrate", **real)
+
+    for url, hint in hints.items():
+        assert hint in failures(ingest("doctor", **{**real, "BROKER_URL": url}))["broker"], url
+    for url, hint in streams.items():
+        assert hint in failures(ingest("doctor", **{**real, **stream, "STREAM_URL": url}))["stream"], url
+
+
+def test_user_without_rights_is_reported(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
+    if not mysql.controllable:
+        pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not set up")
+    ingest("migrate", **real)
+    name = real["DATABASE_URL"].rpartition("/")[2]
+    mysql.query(f"CREATE USER 'reader'@'%' IDENTIFIED BY '{PASSWORD}'")
+    mysql.query(f"GRANT SELECT ON `{name}`.* TO 'reader'@'%'")
+
+    failed = failures(ingest("doctor", **{**real, "DATABASE_URL": mysql.url_of(name, "reader", PASSWORD)}))
+
+    assert "INSERT command denied" in failed["commit"]
+    assert "GRANT ALL" in failed["commit"]
 
 
 def test_commits_without_flush_are_reported(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
