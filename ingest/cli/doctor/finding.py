@@ -9,6 +9,11 @@ import msgspec
 from ingest.errors import IngestError
 from ingest.settings import Settings
 
+SILENT = (
+    "Check that the server is up, the firewall, host and port. A port that expects another protocol, such as TLS, "
+    "may be silent."
+)
+
 Check = Callable[[Settings], Awaitable[str]]
 """Returns the result. Raises `IngestError`, or an error of its driver, if something is wrong."""
 
@@ -31,6 +36,6 @@ def run(name: str, check: Check, settings: Settings) -> Finding:
     except IngestError as exc:
         return Finding(name, False, str(exc))
     except TimeoutError:
-        return Finding(name, False, "no answer in time: is the address right, and is the server up?")
+        return Finding(name, False, f"no answer in time. {SILENT}")
     except (OSError, aiormq.exceptions.AMQPError, RuntimeError) as exc:
         return Finding(name, False, f"{type(exc).__name__}: {exc}")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
+from ingest.cli.doctor.finding import SILENT
 from ingest.failover import each_host
 
 Url = str
@@ -53,9 +54,9 @@ def _vhost_refused(url: Url) -> str:
 
 _HOST = "The name of the host is unknown here: check its spelling in the URL, and the name server."
 _PORT = "Nothing listens there: check host and port in the URL, and that the server runs."
-_SILENT = "Nothing answered in time: a firewall, or a wrong host or port. A port for TLS is silent to a plain client."
 _PLAIN = "The port does not speak TLS: leave TLS out of the URL, or use the server's port for TLS."
-_AUTHORITY = "Nobody known here signed the server's certificate: name the authority's file in the URL."
+_AUTHORITY = "Nobody known here signed the server's certificate: name the authority's file in the URL with "
+_UNTRUSTED = r"CERTIFICATE_VERIFY_FAILED.*(authority|issuer|self.signed)|certificate verify failed$"
 _NAME = "The server's certificate is for another name: use that name as the host in the URL."
 
 DATABASE: Mapping[str, Hint] = {
@@ -65,6 +66,7 @@ DATABASE: Mapping[str, Hint] = {
     r"error 1251\b|caching_sha2|authentication plugin": "Set an authentication plugin that the driver knows.",
     r"error 3159\b|insecure transport": "Add ?ssl-mode=REQUIRED to INGEST_DATABASE_URL.",
     r"error (1040|1203)\b": "Raise max_connections on the server, or lower INGEST_WORKERS.",
+    _UNTRUSTED: f"{_AUTHORITY}?ssl-mode=VERIFY_CA&ssl-ca=FILE.",
     r"error 1129\b": "The server blocks this host after failed connections: run FLUSH HOSTS there.",
 }
 BROKER: Mapping[str, Hint] = {
@@ -73,17 +75,18 @@ BROKER: Mapping[str, Hint] = {
     r"user can only log in via localhost|loopback": "The user guest may connect from the broker's host only: add one.",
     r"ACCESS_REFUSED - Login|AuthenticationFailure|SASLAuthenticationFailure|Login was refused": _LOGIN,
     r"ACCESS_REFUSED|AccessRefused": _vhost_refused,
+    _UNTRUSTED: f"{_AUTHORITY}?cafile=FILE.",
     r"connection limit": "Raise the limit of connections of the virtual host or user, or close others.",
 }
 NETWORK: Mapping[str, Hint] = {
     r"Name or service not known|nodename nor|failure in name resolution|No address assoc|getaddrinfo": _HOST,
     r"refused|Errno 111|Connect call failed": _PORT,
-    r"[Hh]ostname mismatch|not valid for": _NAME,
-    r"CERTIFICATE_VERIFY_FAILED|certificate verify failed": _AUTHORITY,
+    r"[Hh]ostname mismatch|IP address mismatch|not valid for": _NAME,
+    r"CERTIFICATE_VERIFY_FAILED": "The server's certificate is not valid: check its dates and names.",
     r"WRONG_VERSION_NUMBER|wrong version number|record layer|not support SSL|n't support SSL|no TLS": _PLAIN,
-    r"did not answer|[Tt]imed? ?out|TimeoutError|no answer": _SILENT,
+    r"did not answer|[Tt]imed? ?out|TimeoutError|no answer": SILENT,
     r"reset by peer|ConnectionReset|EOF|closed|Lost connection|lost": (
-        "The server ended the connection at once: does the port expect TLS, or another protocol?"
+        "The server ended the connection at once: does the port expect TLS, no TLS, or another protocol?"
     ),
     r"unreachable|No route": "There is no route to that host: check the address and the network.",
 }

@@ -138,7 +138,7 @@ def test_missing_virtual_host_and_tls_on_a_plain_port_are_told_apart(
     }
     streams = {
         f"{rabbitmq.stream_url.rstrip('/')}/nowhere": "rabbitmqctl add_vhost 'nowhere'",
-        rabbitmq.stream_url.replace("stream:", "stream+tls:"): "The port does not speak TLS",
+        rabbitmq.stream_url.replace("stream:", "stream+tls:"): "does the port expect TLS, no TLS, or another",
     }
     ingest("migrate", **real)
 

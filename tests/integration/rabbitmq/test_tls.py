@@ -16,6 +16,7 @@ from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.certificates import Authority
 from tests.contract.broker.publishers import LIMITS, publishing, until
 from tests.integration.rabbitmq.tls import TLSRabbitMQ
+from tests.many_commands import Run, run_commands
 from tests.unit.making import batch
 
 SCHEMES = ["amqps", "rabbitmq-stream+tls"]
@@ -71,3 +72,18 @@ async def test_server_is_who_it_is_said_to_be(tls_rabbitmq: TLSRabbitMQ, scheme:
     url = tls_rabbitmq.url(scheme, tls_rabbitmq.ca_path, host="127.0.0.1")
 
     assert "IP address mismatch" in await refusal(url)
+
+
+def test_commands_tell_that_the_port_speaks_tls(tls_rabbitmq: TLSRabbitMQ, tmp_path: Path) -> None:
+    settings = {"API_TOKENS": "a-token", "CONNECT_TIMEOUT_SECONDS": "1"}
+    queue = {**settings, "BROKER_URL": f"amqp://127.0.0.1:{tls_rabbitmq.tls_port}/"}
+    stream = {**settings, "PUBLISH_TO": "stream", "COMMIT_TIMEOUT_SECONDS": "0.1"}
+    url = {"STREAM_URL": f"rabbitmq-stream://127.0.0.1:{tls_rabbitmq.tls_stream_port}/"}
+    runs = [Run(["doctor"], queue), Run(["doctor"], stream | url), Run(["tail"], queue)]
+
+    doctor, of_stream, tail = run_commands(tmp_path, runs)
+
+    assert [one.code for one in (doctor, of_stream, tail)] == [1, 1, 1]
+    assert "does the port expect TLS" in doctor.stdout
+    assert "another protocol, such as TLS, may be silent" in of_stream.stdout
+    assert "cannot be reached" in tail.reason

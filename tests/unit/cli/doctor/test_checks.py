@@ -27,8 +27,11 @@ AMQP = "amqp://ingest:a%2Fsecret@mq/telephony"
         ("MySQL error 2003: Can't connect ([Errno -2] Name or service not known).", "The name of the host is unknown"),
         ("MySQL error 2003: Can't connect ([Errno 111] Connection refused).", "Nothing listens there"),
         ("MySQL error 2003: Can't connect ([Errno 111] Connect call failed).", "Nothing listens there"),
-        ("MySQL did not answer within 3 s.", "Nothing answered in time"),
-        ("MySQL error 2026: certificate verify failed", "Nobody known here signed"),
+        ("MySQL did not answer within 3 s.", "may be silent"),
+        (
+            "MySQL error 2026: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate",
+            "?ssl-mode=VERIFY_CA&ssl-ca=FILE",
+        ),
         ("MySQL: strange.", ""),
     ],
 )
@@ -52,6 +55,9 @@ def test_each_cause_of_mysql_has_its_hint(reason: str, hint: str) -> None:
         ("403 ACCESS_REFUSED - Login was refused using PLAIN", "Check user and password"),
         ("user can only log in via localhost", "from the broker's host only"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "does not speak TLS"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer certificate", "?cafile=FILE"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired", "check its dates"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] Hostname mismatch", "is for another name"),
         ("Connection reset by peer", "does the port expect TLS"),
         ("[Errno 111] Connection refused", "Nothing listens there"),
     ],
