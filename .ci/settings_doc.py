@@ -17,7 +17,8 @@ from ingest.settings import PREFIX, Settings
 FILE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
 
-All settings are environment variables. `ingest config` prints the effective values, and `ingest doctor` checks them.
+All settings are environment variables, or lines of [a file](commands.md). `ingest config` prints the effective values,
+and `ingest doctor` checks them.
 `ingest` refuses an unknown variable that begins with `INGEST_`, and a value out of range.
 
 This file is generated from [ingest/settings/model.py](../ingest/settings/model.py) by `make settings-doc`.

@@ -23,8 +23,8 @@ class Budgets(msgspec.Struct, frozen=True):
 class Measured(msgspec.Struct, frozen=True):
     """Each sequence has one number in seconds for each answered event, in the same order.
 
-    `latencies` count from the scheduled time. `lags` are the part of it for which the generator is to blame: the time
-    that an event was due and had a free connection, but was not sent yet.
+    `latencies` count from the scheduled time. `lags` are the generator's part of them: the time in which an event was
+    due and had a free connection, but was not sent yet.
     """
 
     latencies: Sequence[float]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingest.cli.send.service import RETRIED_STATUSES, NoAnswer, Service
+from ingest.cli.send.service import RETRIED_STATUSES, NoAnswer, Service, WrongProtocol
 from ingest.cli.shell.service_url import Target
 from ingest.errors import IngestError
 from ingest.http.batch_handler import PATH
@@ -47,6 +47,8 @@ class Poster:
         for attempt in range(TRIES_MAX):
             try:
                 status, wait, answer, _ = self._service.post(PATH, b"\n".join(events), headers_of(key))
+            except WrongProtocol as exc:
+                raise SendFailed(f"{self.url}: {exc}. {PROGRESS_KEPT}") from exc
             except NoAnswer as exc:
                 reason, wait = str(exc), 0.0
             else:

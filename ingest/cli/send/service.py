@@ -1,6 +1,7 @@
 """One request to a service: its answer, and what a client concludes from the status."""
 
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,10 @@ class NoAnswer(IngestError):
     """The service did not answer."""
 
     code = "no_answer"
+
+
+class WrongProtocol(NoAnswer):
+    """TLS failed: a retry does not help, unless the service gets another certificate."""
 
 
 class Reply(NamedTuple):
@@ -76,7 +81,8 @@ class Service:
                 self._connection.close()
                 self._is_used = False
                 if not was_used or isinstance(exc, TimeoutError):
-                    raise NoAnswer(f"no answer: {explained(exc)}") from exc
+                    kind = WrongProtocol if isinstance(exc, ssl.SSLError) else NoAnswer
+                    raise kind(f"no answer: {explained(exc)}") from exc
 
     def connect(self) -> None:
         """Connect before the first request. Raises `NoAnswer`."""

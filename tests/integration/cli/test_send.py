@@ -263,3 +263,13 @@ def test_command_retries_and_gives_up_if_the_service_is_down(tmp_path: Path) -> 
 
     assert len(pauses) == TRIES_MAX
     assert pauses == sorted(pauses)
+
+
+def test_tls_to_a_plain_port_fails_at_once_with_a_hint(service: ServiceProcess) -> None:
+    pauses: list[float] = []
+    poster = Poster(Target(f"https://127.0.0.1:{service.port}"), TOKEN, pauses.append)
+
+    with pytest.raises(SendFailed, match="does the port speak plain HTTP"):
+        poster.post([b"{}"], "key")
+
+    assert pauses == []

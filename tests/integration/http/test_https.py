@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 from tests.certificates import HOST, Authority
-from tests.running import EVENT, ServiceProcess
+from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
 
 QUEUED = (200, b'{"status":"queued"}')
@@ -216,3 +216,14 @@ def is_served(service: SecureService, expected: int) -> bool:
         return served(service) == expected
     except OSError:
         return False
+
+
+def test_commands_find_the_service_over_tls_by_its_settings(service: SecureService) -> None:
+    top = service.command("top", "--once")
+    check = service.command("check", "--token", TOKEN, "--rate", "10", "--duration", "1s")
+    plain = service.command("top", "--once", "--url", f"http://127.0.0.1:{service.port}", check=False)
+
+    assert "ready" in top.stdout
+    assert check.stdout.endswith("MET\n")
+    assert top.stderr == check.stderr == f"service: https://127.0.0.1:{service.port}\n"
+    assert (plain.returncode, "Then use https://" in plain.stderr) == (1, True), plain.stderr
