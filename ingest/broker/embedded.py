@@ -5,6 +5,7 @@ consumes the messages.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ TABLE = """CREATE TABLE IF NOT EXISTS messages (
 PUBLISH = "INSERT OR IGNORE INTO messages (message_id, type, timestamp, body) VALUES (?, ?, ?, ?)"
 COUNT = "SELECT COUNT(*) FROM messages"
 OLDEST = "SELECT message_id, type, timestamp, body FROM messages ORDER BY message_id LIMIT ?"
+IDS = "SELECT message_id FROM messages ORDER BY message_id"
+ONE = "SELECT message_id, type, timestamp, body FROM messages WHERE message_id = ?"
 ACKNOWLEDGE = "DELETE FROM messages WHERE message_id = ?"
 FILE_NAME = "embedded-queue.db"
 
@@ -46,6 +49,14 @@ class EmbeddedQueue:
 
     def oldest(self, limit: int) -> list[Message]:
         return [Message(*row) for row in self._connection.execute(OLDEST, (limit,))]
+
+    def ids(self) -> list[int]:
+        """Return the ids of all messages, lowest first."""
+        return [row[0] for row in self._connection.execute(IDS)]
+
+    def messages(self, ids: Iterable[int]) -> list[Message]:
+        """Return the messages with these ids, except those that were acknowledged meanwhile."""
+        return [Message(*row) for message_id in ids for row in self._connection.execute(ONE, (message_id,))]
 
     def acknowledge(self, message: Message) -> None:
         self._connection.execute(ACKNOWLEDGE, (message.message_id,))

@@ -57,7 +57,7 @@ COMMANDS = {
     "send": Subcommand("send.command:send", "Post the events of a file, or the records in a folder."),
     "serve": Subcommand("serve:serve", "Take events until SIGTERM or Ctrl-C."),
     "spool": Subcommand("spool.command:spool", "Inspect the spool, which holds events while MySQL is down."),
-    "tail": Subcommand("tail:tail", "Consume the queue and print its messages."),
+    "tail": Subcommand("tail.command:tail", "Consume the queue and print its messages."),
     "tokens": Subcommand("tokens:tokens", "Create, list, rotate or revoke the tokens of clients."),
     "top": Subcommand("top.command:top", "Watch a running service."),
 }

@@ -49,12 +49,13 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
 
     def arguments(self, connection: aio_pika.abc.AbstractConnection) -> dict[str, Any]:
         arguments: dict[str, Any] = {"x-queue-type": self.kind}
-        if self.kind == "quorum" and _major_version(connection) >= UNLIMITED_DELIVERIES_SINCE:
+        if self.kind == "quorum" and major_version(connection) >= UNLIMITED_DELIVERIES_SINCE:
             arguments["x-delivery-limit"] = -1
         return arguments
 
 
-def _major_version(connection: aio_pika.abc.AbstractConnection) -> int:
+def major_version(connection: aio_pika.abc.AbstractConnection) -> int:
+    """Return the major version of RabbitMQ; 0 if it names none."""
     transport: Any = connection.transport
     version = str(transport.connection.server_properties.get("version", "0"))
     return int(version.partition(".")[0]) if version.partition(".")[0].isdigit() else 0

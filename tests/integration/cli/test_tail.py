@@ -8,6 +8,8 @@ import pika
 import pytest
 
 from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
+from ingest.cli.tail.command import HELD_MAX
+from ingest.cli.tail.embedded import Unseen
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line, told
 from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until
@@ -50,14 +52,40 @@ def test_tail_prints_the_properties_of_a_message(ingest: Ingest, queued: list[st
     }
 
 
-def test_tail_acknowledges_messages_of_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:
-    bodies = ['{"call_id": 0}', '{"call_id":\n1}', '{"call_id": 2}']
-    with channel_to(real["BROKER_URL"]) as channel:
-        channel.queue_declare(real["QUEUE"], durable=True)
+def test_tail_keeps_messages_and_prints_late_ones_too(ingest: Ingest, queued: list[str], tmp_path: Path) -> None:
+    queue = EmbeddedQueue(tmp_path / "var" / FILE_NAME, 5)
+    unseen = Unseen(queue)
+    first = unseen.oldest(2)
+    queue.acknowledge(first[0])
+    queue.publish([Message(999, "call_started", 17, b"{}")], 10)  # late: its id is the lowest
+
+    assert [message.message_id for message in first] == [1000, 1001]
+    assert [message.message_id for message in unseen.oldest(5)] == [999, 1002]
+    queue.close()
+    kept = ingest("tail", "--keep", "--timeout", "0.1").stdout.splitlines()
+    assert kept == ["{}", *queued[1:]] == ingest("tail", "--timeout", "0.1").stdout.splitlines()
+
+
+def publish(settings: dict[str, str], bodies: list[str], arguments: dict[str, str] | None = None) -> None:
+    with channel_to(settings["BROKER_URL"]) as channel:
+        channel.queue_declare(settings["QUEUE"], durable=True, arguments=arguments)
         channel.confirm_delivery()
         for number, body in enumerate(bodies):
             properties = pika.BasicProperties(message_id=str(number), type="call_started", timestamp=17)
-            channel.basic_publish("", real["QUEUE"], body.encode(), properties)
+            channel.basic_publish("", settings["QUEUE"], body.encode(), properties)
+
+
+def test_tail_holds_no_more_messages_of_rabbitmq_than_it_says(ingest: Ingest, real: dict[str, str]) -> None:
+    publish(real, ["{}"] * (HELD_MAX + 1), {"x-queue-type": "classic"})
+
+    ran = ingest("tail", "--keep", **real)
+
+    assert (ran.returncode, ran.stdout.count("\n")) == (0, HELD_MAX)
+    assert ran.stderr == "ingest: --keep ends at 1,000 messages. Give --limit to read more.\n"
+
+
+def test_tail_acknowledges_messages_of_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:
+    publish(real, ['{"call_id": 0}', '{"call_id":\n1}', '{"call_id": 2}'])
 
     first = ingest("tail", "--limit", "2", **real)
     rest = ingest("tail", "--limit", "5", "--timeout", "0.5", "--properties", **real)

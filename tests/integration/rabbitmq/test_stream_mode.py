@@ -71,6 +71,7 @@ async def test_tail_keeps_what_it_prints_in_the_stream(service: ServiceProcess) 
         service.command("tail", "--limit", "2", "--timeout", COMMAND_SECONDS, "--properties") for _ in range(2)
     )
     assert first.stdout == again.stdout
+    assert first.stderr == again.stderr == ""
     lines = [json.loads(line) for line in first.stdout.splitlines()]
     assert [line["body"]["call_id"] for line in lines] == ["call-0", "call-1"]
     assert [line["type"] for line in lines] == ["call_started"] * 2

@@ -1,0 +1,39 @@
+"""`ingest tail --keep` on the queues of RabbitMQ: nothing is gone, moved, or nearer to its delivery limit."""
+
+import json
+from pathlib import Path
+
+import pika
+import pytest
+
+from ingest.broker.amqp.queue import UNLIMITED_DELIVERIES_SINCE
+from tests.commands import TOKENS, Ingest
+from tests.faults.reading import channel_to, version_numbers
+from tests.services import RabbitMQServer
+
+BODIES = [f'{{"call_id": {number}}}' for number in range(4)]
+
+
+@pytest.mark.parametrize("kind", ["quorum", "classic"])
+def test_kept_messages_stay_in_their_order(rabbitmq: RabbitMQServer, tmp_path: Path, kind: str) -> None:
+    queue = rabbitmq.fresh_queue_name()
+    ingest = Ingest(tmp_path)
+    settings = {"BROKER_URL": rabbitmq.amqp_url, "QUEUE": queue, "API_TOKENS": TOKENS}
+    with channel_to(rabbitmq.amqp_url) as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+        channel.confirm_delivery()
+        for body in BODIES:
+            channel.basic_publish("", queue, body.encode(), pika.BasicProperties(delivery_mode=2))
+
+    first = ingest("tail", "--keep", "--limit", "3", **settings)
+    second = ingest("tail", "--keep", "--timeout", "0.3", **settings)
+
+    assert (first.returncode, first.stdout.splitlines(), first.stderr) == (0, BODIES[:3], "")
+    assert (second.returncode, second.stdout.splitlines(), second.stderr) == (0, BODIES, "")
+    with channel_to(rabbitmq.amqp_url) as channel:
+        left = [channel.basic_get(queue, auto_ack=True) for _ in BODIES]
+        channel.queue_delete(queue)
+    assert [json.loads(body) for _, _, body in left] == [json.loads(body) for body in BODIES]
+    counted = (left[0][1].headers or {}).get("x-delivery-count", 0)
+    old = version_numbers(rabbitmq.amqp_url) < (UNLIMITED_DELIVERIES_SINCE,)
+    assert counted == (2 if old and kind == "quorum" else 0)
