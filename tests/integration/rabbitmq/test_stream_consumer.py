@@ -2,13 +2,15 @@
 
 import asyncio
 import importlib.util
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from ingest.broker.stream.partitions import partition_of
-from tests.contract.broker.publishers import SuperStream, publishing, removed, until
+from tests.contract.broker.publishers import Stream, SuperStream, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.paths import DOCS
 from tests.services import RabbitMQServer
@@ -20,6 +22,8 @@ STEPS = 10
 SHARED = 5
 """Up to this step a partition may still move to the other consumer."""
 STORED_EVERY = 10
+BAD = 3
+"""The step that the handler cannot handle."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,14 @@ def example() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+async def plain_stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
+    """A stream of the default settings, with one partition."""
+    made = Stream(rabbitmq)
+    async with removed(made):
+        yield made
 
 
 @pytest.fixture
@@ -47,7 +59,7 @@ class Handled:
     def __init__(self, example: ModuleType, stream: SuperStream) -> None:
         self.events: list[tuple[str, int]] = []
         partitions = example.Partitions(self._handle, STORED_EVERY)
-        self.task = asyncio.create_task(example.consume(stream.url, stream.name, partitions))
+        self.task = asyncio.create_task(example.consume(stream.url, stream.name, partitions, 3))
 
     @property
     def calls(self) -> set[str]:
@@ -98,3 +110,36 @@ async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stop
     again = [(call, step) for call, step in other.events if call in ones and SHARED <= step < STEPS]
     taken_over = {partition_of(call, 3) for call in ones}
     assert len(again) <= STORED_EVERY * len(taken_over)
+
+
+async def test_a_consumer_of_the_default_stream_parks_a_bad_event_and_goes_on_after_a_restart(
+    example: ModuleType, plain_stream: Stream, tmp_path: Path
+) -> None:
+    handled: list[int] = []
+
+    async def handle(event: dict[str, object]) -> None:
+        if event["step"] == BAD:
+            raise ValueError("for the test")
+        handled.append(int(str(event["step"])))
+
+    async def consume_until(step: int) -> None:
+        partitions = example.Partitions(handle, STORED_EVERY, pause_seconds=0, parked=tmp_path / "parked.ndjson")
+        task = asyncio.create_task(example.consume(plain_stream.url, plain_stream.name, partitions))
+        try:
+            await until(lambda: step in handled)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async with publishing(plain_stream.publisher()) as publisher:
+        for step in range(STORED_EVERY + 2):
+            await publisher.publish(batch([event("call", step=step)], us=NOW_US + step * 1000))
+        await consume_until(STORED_EVERY + 1)
+        first, handled[:] = list(handled), []
+        await publisher.publish(batch([event("call", step=STORED_EVERY + 2)], us=NOW_US + 100_000))
+        await consume_until(STORED_EVERY + 2)
+
+    assert first == [step for step in range(STORED_EVERY + 2) if step != BAD]
+    assert handled == [STORED_EVERY + 1, STORED_EVERY + 2]  # the stored offset is that of the tenth event
+    (parked,) = (tmp_path / "parked.ndjson").read_text().splitlines()
+    assert json.loads(parked)["step"] == BAD
