@@ -1,10 +1,12 @@
-"""An example consumer: it takes the events of the queue, discards duplicates, and acknowledges handled events.
+"""An example consumer: it discards duplicates, acknowledges handled events, and returns an event that it cannot handle.
 
     pip install aio-pika && python consumer.py amqp://guest:guest@localhost/
 
 Every event comes at least once. A duplicate has the `message_id` of the first message, and follows within seconds of
 the broker's or a worker's return. So it is enough to remember recent ids. This process forgets them when it is killed.
 If your work must never happen twice, store the id in your database, in the transaction of the work.
+
+docs/consumers.md has the policy with which RabbitMQ parks an event that was returned too often.
 """
 
 import asyncio
@@ -14,13 +16,17 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 QUEUE = "call-events"
+PARKED = "call-events.parked"
+"""The exchange and the queue of events that were returned too often."""
 PREFETCH = 500
 """Messages that RabbitMQ sends before their acknowledgement."""
+PAUSE_SECONDS = 1.0
+"""Before an event is returned. It must not come again at once."""
 REMEMBERED_MAX = 1_000_000
-"""Ids; they take about 100 MB. At 10,000 events a second they cover the last 100 s."""
+"""Ids; they take about 160 MB. At 10,000 events a second they cover the last 100 s."""
 
 Handle = Callable[[dict[str, object]], Awaitable[None]]
 
@@ -48,17 +54,33 @@ async def consume(url: str, queue_name: str, handle: Handle) -> None:
     async with connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
+        await declare_parked(channel)
         queue = await channel.get_queue(queue_name)  # the service declares it
         async with queue.iterator() as messages:
             async for message in messages:
                 await take(message, seen, handle)
 
 
+async def declare_parked(channel: AbstractChannel) -> None:
+    exchange = await channel.declare_exchange(PARKED, "fanout", durable=True)
+    queue = await channel.declare_queue(PARKED, durable=True, arguments={"x-queue-type": "quorum"})
+    await queue.bind(exchange)
+
+
 async def take(message: AbstractIncomingMessage, seen: Seen, handle: Handle) -> None:
-    async with message.process(requeue=True):
-        if message.message_id and message.message_id not in seen:
-            await handle(json.loads(message.body))
-            seen.add(message.message_id)
+    if message.message_id is not None and message.message_id in seen:
+        await message.ack()
+        return
+    try:
+        await handle(json.loads(message.body))
+    except Exception as exc:
+        print(f"event {message.message_id}: {exc!r}", file=sys.stderr, flush=True)
+        await asyncio.sleep(PAUSE_SECONDS)
+        await message.reject(requeue=True)  # `nack` would not count against the delivery limit of RabbitMQ 4
+        return
+    if message.message_id is not None:
+        seen.add(message.message_id)
+    await message.ack()
 
 
 async def show(event: dict[str, object]) -> None:
@@ -66,4 +88,4 @@ async def show(event: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(consume(sys.argv[1], QUEUE, show))
+    asyncio.run(consume(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else QUEUE, show))

@@ -82,7 +82,7 @@ class Partitions:
 
 
 async def stored(consumer: Consumer, stream: str) -> ConsumerOffsetSpecification:
-    """The offset after the stored one; the first one if none is stored."""
+    """Where to continue: after the stored offset, or at the begin of the stream."""
     try:
         return ConsumerOffsetSpecification(OffsetType.OFFSET, await consumer.query_offset(stream, GROUP) + 1)
     except OffsetNotFound:
