@@ -15,6 +15,8 @@ SID_TELEPHONY_PACKAGES := kamailio kamailio-extra-modules kamailio-utils-modules
 CLUSTER_PACKAGES := mariadb-server galera-4 rsync haproxy iproute2
 GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
+CONSUMER_PACKAGES := nodejs npm php-cli php-amqplib php-illuminate-console default-jdk-headless librabbitmq-client-java
+NODE_CONSUMER := docs/consumers/node
 PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
@@ -31,7 +33,7 @@ NOT_OF_SERVERS := --ignore tests/quiet $(patsubst %,--ignore tests/integration/%
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run consumers
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -63,14 +65,14 @@ $(VENVS:%=%/installed-dev): %/installed-dev: %/installed requirements-dev.lock r
 run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@exec $(BIN)/ingest serve
 
-test: install-dev servers go-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
+test: install-dev servers consumers go-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
 	@$(MAKE) --no-print-directory -j2 check shared-tests
 	$(PYTEST_FAULTS) tests/faults
 
 shared-tests: install-dev
 	$(PYTEST_SHARED)
 
-test-mysql: install-dev sid-servers  ## run the tests of servers on real MySQL and RabbitMQ 4
+test-mysql: install-dev sid-servers consumers  ## run the tests of servers on real MySQL and RabbitMQ 4
 	INGEST_TEST_SERVERS=sid $(PYTEST_SHARED) -m servers --ignore-glob 'tests/integration/project/test_bench*' $(NOT_OF_SERVERS)
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
@@ -180,6 +182,14 @@ settings-doc: install-dev  ## write docs/settings.md from the settings' definiti
 bench-charts: install-dev  ## draw charts of the results beside them
 	$(BIN)/python -m bench.charts
 
+consumers: $(NODE_CONSUMER)/node_modules/.package-lock.json  ## install what the documented consumers in Node, PHP and Java need
+	@sh tests/setup/debian-packages.sh $(CONSUMER_PACKAGES)
+
+$(NODE_CONSUMER)/node_modules/.package-lock.json: $(NODE_CONSUMER)/package-lock.json
+	@sh tests/setup/debian-packages.sh nodejs npm
+	@npm ci --prefix $(NODE_CONSUMER) --silent --no-audit --no-fund
+	@touch $@
+
 peers:          ## install missing Debian packages from which the peers are built
 	@sh tests/setup/debian-packages.sh $(PEER_PACKAGES)
 
@@ -196,4 +206,4 @@ lock: install-dev  ## write the lock files from pyproject.toml, with hashes and 
 	sh .ci/lock
 
 clean:          ## remove everything that this Makefile made
-	rm -rf .venv .venv-* var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules var .mypy_cache .ruff_cache .pytest_cache .hypothesis

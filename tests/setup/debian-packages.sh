@@ -24,6 +24,9 @@ programs() {
         rabbitmq-server) echo rabbitmq-server rabbitmqctl rabbitmq-plugins epmd ;;
         prometheus) echo prometheus promtool ;;
         debootstrap) echo debootstrap ;;
+        nodejs) echo node ;;
+        npm) echo npm ;;
+        default-jdk-headless) echo java javac ;;
     esac
 }
 
