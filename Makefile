@@ -33,7 +33,7 @@ NOT_OF_SERVERS := --ignore tests/quiet $(patsubst %,--ignore tests/integration/%
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run consumers
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -112,6 +112,9 @@ sid-telephony:  ## add Kamailio 6.1 and Asterisk 22 of Debian unstable to that c
 	@bash tests/setup/sid-servers.sh $(SID_TELEPHONY_PACKAGES)
 
 sid-python: .venv-$(SID_PYTHON)/installed-dev  ## create .venv-3.13 with Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
+
+blocks: install-dev  ## list every fenced block of the documents, and how a test proves it
+	$(BIN)/python -m tests.documents
 
 check: install-dev  ## check lint, formatting, types and plain English
 	$(BIN)/ruff check .

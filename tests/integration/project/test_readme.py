@@ -1,4 +1,4 @@
-"""Every command of README and CONTRIBUTING is run here, or named with the test that stands for it."""
+"""The first commands of README.md are run as a reader runs them, in a copy of the tree."""
 
 import json
 import os
@@ -18,6 +18,7 @@ import pytest
 
 from ingest.http.openapi import document
 from ingest.settings import Settings
+from tests.documents import blocks
 from tests.paths import DOCS, ROOT
 from tests.services import free_port, wait_until
 
@@ -26,33 +27,13 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 LINES_MAX = 120
 SETTINGS_SHOWN = 10
 
-TRIED = ["make run", "curl", ".venv/bin/ingest tail"]
-SHOWN_ELSEWHERE = {
-    "make install-dev": "this run's own environment; the target is checked below",
-    "make check": "a part of make test; the target is checked below",
-    "make help": "the target is checked below",
-    "make test": "this very run; the target is checked below",
-    "make test-mysql": "a leg of .ci/run; the target is checked below",
-    "make test-clients": "a leg of .ci/run; the target is checked below",
-    "make test-python": "a leg of .ci/run; the target is checked below",
-    "make sid-python": "a part of make test-python; the target is checked below",
-    "make bench PYTHON=.venv-3.13/bin/python": "tests/unit/project/test_makefile.py",
-    "make bench-compare BASE=HEAD BASE_PYTHON=.venv/bin/python PYTHON=.venv-3.13/bin/python": "the same",
-    "make budgets": "a leg of .ci/run; the target is checked below",
-    ".venv/bin/ingest demo --duration 10m": "tests/integration/cli/test_demo.py",
-    "docker compose up -d --build": "tests/integration/project/test_container.py",
-    "ingest doctor": "tests/integration/cli/test_doctor.py",
-    "ingest migrate": "tests/integration/cli/test_cli.py",
-    "ingest serve": "every test with a service",
-}
 START_SECONDS = 60
 OF_THE_TESTS = {"test_mysql_url", "test_amqp_url", "test_stream_url"}
 """Addresses of servers for the tests."""
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README + CONTRIBUTING, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [line for block in blocks() if block.document == "README.md" for line in block.text.splitlines()]
 
 
 def command(start: str) -> str:
@@ -149,11 +130,6 @@ def test_make_run_first_prints_the_urls_to_open_and_a_curl(running: Path, enviro
     (curl,) = [line for line in lines if line.startswith("Try: ")]
     assert shlex.split(curl)[1:] == shlex.split(command("curl").replace("http://localhost:8000", url))
     assert any(line.endswith(" .venv/bin/ingest demo") for line in lines)
-
-
-def test_every_command_is_tried_or_shown_elsewhere() -> None:
-    unknown = [line for line in commands() if line not in SHOWN_ELSEWHERE and not line.startswith(tuple(TRIED))]
-    assert unknown == []
 
 
 @pytest.mark.parametrize(

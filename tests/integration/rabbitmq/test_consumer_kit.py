@@ -47,7 +47,7 @@ MESSAGES = [("1", body("call-a")), ("2", b"not json"), ("1", body("call-a")), ("
 
 
 class Consumed(NamedTuple):
-    """What an example printed, and its message that RabbitMQ parked."""
+    """The texts that an example printed, and its message that RabbitMQ parked."""
 
     output: str
     errors: str

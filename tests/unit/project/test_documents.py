@@ -17,7 +17,7 @@ FILES = [ROOT / name for name in _listed.splitlines() if (ROOT / name).is_file()
 DOCUMENTS = [file for file in FILES if file.suffix == ".md"]
 PICTURES = (".png", ".svg")
 CLIENTS = ("asterisk", "freeswitch", "kamailio", "opensips")
-IN_THEIR_FOLDER = ("docs/kubernetes/", *(f"docs/clients/{name}/" for name in CLIENTS))
+IN_THEIR_FOLDER = ("docs/consumers/", "docs/kubernetes/", *(f"docs/clients/{name}/" for name in CLIENTS))
 """The pages beside these folders name their files."""
 ARCHITECTURE = (DOCS / "architecture.md").read_text("utf-8")
 QUESTIONS_MIN = 20

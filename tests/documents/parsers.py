@@ -1,0 +1,150 @@
+"""Parsers of blocks that cannot be executed here. Each raises an exception if the block is wrong."""
+
+import ast
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import yaml
+
+from ingest.cli.main import LazyGroup
+from ingest.settings import read_settings
+from tests.paths import ROOT
+
+SECONDS = 60
+Parser = Callable[[str], object]
+
+
+def lines_of(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command. A line that ends with a backslash goes on in the next one."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def make(text: str) -> None:
+    """`make -n` finds each target, and the files that it needs."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTHON"))}
+    for words in lines_of(text):
+        assert words[0] == "make", words
+        run([*words, "-n"], clean)
+
+
+def run(argv: list[str], environment: Mapping[str, str] = os.environ) -> str:
+    ran = subprocess.run(argv, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert ran.returncode == 0, f"{argv}: {ran.stderr}"
+    return ran.stdout
+
+
+def ingest(text: str) -> None:
+    """Each command of `ingest` exists, with its options and their values. Nothing is executed."""
+    group = LazyGroup("ingest")
+    for words in lines_of(text):
+        if (name := Path(words[0]).name) == "ingest":
+            check_command(group, name, words[1:])
+
+
+def check_command(command: click.Command, name: str, words: list[str]) -> None:
+    if not isinstance(command, click.Group):
+        command.make_context(name, list(words))
+        return
+    context = click.Context(command, info_name=name)
+    found, sub, rest = command.resolve_command(context, list(words))
+    assert found is not None
+    assert sub is not None
+    check_command(sub, found, rest)
+
+
+def settings(text: str) -> None:
+    """The lines are settings, and fit together."""
+    given = dict(line.split("=", 1) for line in text.splitlines() if line.strip())
+    assert given
+    read_settings({"INGEST_API_TOKENS": "a-token-of-the-tests", **given})
+
+
+def compose(text: str) -> None:
+    """Options are those of `docker compose`, and files and services exist."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    for words in lines_of(text):
+        if words[:2] != ["docker", "compose"]:
+            continue
+        action, *rest = words[2:]
+        assert action in ("up", "cp", "exec"), action
+        if action == "up":
+            assert set(rest) <= {"-d", "--build"}
+        else:
+            assert rest[action == "cp"].partition(":")[0] in services
+
+
+def history(text: str) -> None:
+    """The first command writes metrics; the others copy them into the container of a service."""
+    first, rest = text.split("\n", 1)
+    words = shlex.split(first)
+    assert (words[0], words[-2:]) == ("python", [">", "history.om"])
+    assert run([sys.executable, *words[1:-2]]).endswith("# EOF\n")
+    compose(rest)
+
+
+def locust(text: str) -> None:
+    """locust reads the scenario, and knows the options."""
+    (words,) = lines_of(text)
+    assert (words[0].partition("=")[0], Path(words[1]).name) == ("BENCH_TOKEN", "locust")
+    run([sys.executable, "-m", "locust", *words[2:], "--list"], {**os.environ, "BENCH_TOKEN": "x"})
+
+
+def kubectl(text: str) -> None:
+    """The secret has settings, and the applied folder is a kustomization."""
+    secret: dict[str, str] = {}
+    applied: list[str] = []
+    for words in lines_of(text):
+        assert words[0] == "kubectl"
+        literals = [word.partition("=")[2] for word in words if word.startswith("--from-literal=")]
+        secret.update({name: value for name, _, value in (literal.partition("=") for literal in literals)})
+        applied += [after for word, after in itertools.pairwise(words) if word == "-k"]
+    assert applied
+    assert all((ROOT / folder / "kustomization.yaml").exists() for folder in applied)
+    read_settings({**secret, "INGEST_API_TOKENS": "a-token-of-the-tests"})
+    assert "INGEST_API_TOKENS" in secret
+
+
+def adapter(text: str) -> None:
+    """The rules of Prometheus' adapter name metrics that docs/metrics.md has."""
+    known = (ROOT / "docs/metrics.md").read_text("utf-8")
+    for rule in yaml.safe_load(text)["rules"]:
+        assert set(rule) == {"seriesQuery", "resources", "metricsQuery"}
+        (metric,) = re.findall(r"^\w+", rule["seriesQuery"])
+        assert f"`{metric}`" in known
+
+
+def tracing(text: str) -> None:
+    """The extra exists, and the settings are settings. test_tracing.py exports to a collector."""
+    install, export, serve = lines_of(text)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert re.findall(r"\[(\w+)\]", install[-1]) == list(extras)
+    settings("\n".join(word for word in export[1:] if word.startswith("INGEST_")))
+    assert serve == ["ingest", "serve"]
+
+
+PARSERS: Mapping[str, Parser] = {
+    "adapter": adapter,
+    "compose": compose,
+    "history": history,
+    "ingest": ingest,
+    "json": json.loads,
+    "kubectl": kubectl,
+    "locust": locust,
+    "make": make,
+    "python": ast.parse,
+    "settings": settings,
+    "toml": tomllib.loads,
+    "tracing": tracing,
+    "yaml": lambda text: list(yaml.safe_load_all(text)),
+}
