@@ -55,3 +55,12 @@ def block(document: str, start: str) -> Block:
     """Return the one block of the document whose first line begins so."""
     (found,) = [one for one in blocks() if one.document == document and one.first.startswith(start)]
     return found
+
+
+@cache
+def inline_code() -> tuple[tuple[str, str], ...]:
+    """Return document and text of each piece of code in the prose and the tables of all documents, once."""
+    reader = MarkdownIt().enable("table")
+    tokens = ((name, token) for name in documents() for token in reader.parse((ROOT / name).read_text("utf-8")))
+    found = ((name, part) for name, token in tokens for part in token.children or () if part.type == "code_inline")
+    return tuple(dict.fromkeys((name, part.content) for name, part in found))

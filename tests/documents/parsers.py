@@ -63,6 +63,19 @@ def check_command(command: click.Command, name: str, words: list[str]) -> None:
     check_command(sub, found, rest)
 
 
+def ingest_names(text: str) -> None:
+    """A command in prose exists, with its options. Its values may be placeholders, and others may be missing."""
+    command: click.Command = LazyGroup("ingest")
+    words = shlex.split(text)[1:]
+    while words and isinstance(command, click.Group):
+        _, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None
+        command = found
+    known = {option for parameter in command.params for option in parameter.opts}
+    unknown = {word for word in words if word.startswith("-")} - known - {"--help"}
+    assert not unknown, unknown
+
+
 def settings(text: str) -> None:
     """The lines are settings, and fit together."""
     given = dict(line.split("=", 1) for line in text.splitlines() if line.strip())

@@ -14,18 +14,19 @@ import pika
 import pytest
 
 from ingest.broker.amqp.connect import open_connection
-from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.broker.amqp.queue import UNLIMITED_DELIVERIES_SINCE, QueueDeclaration
 from tests.commands import TOKENS
 from tests.contract.broker.publishers import Queue, publishing
-from tests.documents import block
-from tests.faults.reading import channel_to
+from tests.documents import block, inline_code
+from tests.faults.reading import channel_to, version_numbers
+from tests.integration.rabbitmq.declarations import CLIENTS, JARS
 from tests.paths import DOCS
 from tests.services import RabbitMQServer, wait_until
 from tests.unit.making import batch, event
 
 PAGE = "docs/consumers.md"
 PARKED = "call-events.parked"
-JARS = ":".join(f"/usr/share/java/{name}.jar" for name in ("amqp-client", "slf4j-api"))
+NODE = DOCS / "consumers/node"
 EXAMPLES = {
     "python": [sys.executable, str(DOCS / "consumer.py")],
     "node": ["node", str(DOCS / "consumers/node/consumer.mjs")],
@@ -62,12 +63,18 @@ def set_policy(rabbitmq: RabbitMQServer, name: str, pattern: str) -> None:
     rabbitmq.ctl("set_policy", name, pattern, *words[4:])
 
 
-def declare_and_publish(rabbitmq: RabbitMQServer, queue: str) -> None:
-    async def declare() -> None:
+def declare(rabbitmq: RabbitMQServer, queue: str) -> None:
+    """Declare the queue as the service does."""
+
+    async def declared() -> None:
         async with await open_connection(rabbitmq.amqp_url) as connection:
             await QueueDeclaration(queue, "quorum").declare(connection)
 
-    asyncio.run(declare())
+    asyncio.run(declared())
+
+
+def declare_and_publish(rabbitmq: RabbitMQServer, queue: str) -> None:
+    declare(rabbitmq, queue)
     with channel_to(rabbitmq.amqp_url) as channel:
         channel.confirm_delivery()
         for message_id, content in MESSAGES:
@@ -146,6 +153,37 @@ def test_an_example_handles_each_event_once_and_rabbitmq_parks_a_bad_one(
     properties, content = parked
     assert (properties.message_id, content) == ("2", b"not json")
     assert properties.headers["x-death"][0]["reason"] == "delivery_limit"
+
+
+@pytest.mark.parametrize("client", sorted(CLIENTS))
+def test_the_documented_declarations_are_those_of_the_service(
+    rabbitmq: RabbitMQServer, tmp_path: Path, client: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The passive one finds the service's queue. The other one makes a queue that RabbitMQ 3's service finds right."""
+    (row,) = [line for line in (DOCS / "consumers.md").read_text().splitlines() if line.startswith(f"| {client} | `")]
+    passive, active = (cell.strip().strip("`") for cell in row.split("|")[2:4])
+    service, other = (rabbitmq.fresh_queue_name() for _ in range(2))
+    declare(rabbitmq, service)
+    try:
+        for code, queue in ((passive, service), (active, other)):
+            command = CLIENTS[client](code, rabbitmq.amqp_url.rstrip("/"), queue, tmp_path)
+            ran = subprocess.run(
+                command, check=False, cwd=DOCS / "consumers/node", capture_output=True, text=True, timeout=SECONDS
+            )
+            assert ran.returncode == 0, ran.stderr
+        declare(rabbitmq, other)
+        assert bool(caplog.records) == (version_numbers(rabbitmq.amqp_url) >= (UNLIMITED_DELIVERIES_SINCE,))
+    finally:
+        with channel_to(rabbitmq.amqp_url) as channel:
+            for queue in (service, other):
+                channel.queue_delete(queue)
+
+
+def test_the_columns_of_the_runbook_are_those_of_rabbitmq(rabbitmq: RabbitMQServer) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    (command,) = {text for _, text in inline_code() if text.startswith("rabbitmqctl list_queues ")}
+    rabbitmq.ctl(*shlex.split(command)[1:])
 
 
 def test_a_declaration_without_the_type_is_refused_and_a_passive_one_is_not(rabbitmq: RabbitMQServer) -> None:

@@ -1,13 +1,15 @@
 """Every fenced block of the documents is executed, parsed, or exempt with a reason."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
+import click
 import pytest
 
-from tests.documents import block, blocks, blocks_of
-from tests.documents.parsers import PARSERS
+from tests.documents import block, blocks, blocks_of, inline_code
+from tests.documents.parsers import PARSERS, ingest_names, make
 from tests.documents.proofs import EXECUTED, EXEMPT, PARSED, PROOFS, Proof, proofs_of
 from tests.paths import ROOT
 
@@ -58,6 +60,23 @@ def test_the_test_that_executes_the_block_exists(proof: Proof) -> None:
 @pytest.mark.parametrize("proof", [proof for proof in PROOFS if proof.how == PARSED], ids=lambda proof: proof.first)
 def test_the_block_is_parsed(proof: Proof) -> None:
     PARSERS[proof.by](block(proof.document, proof.first).text)
+
+
+@pytest.mark.parametrize(
+    "command", sorted({text for _, text in inline_code() if re.match(r"(\.venv/bin/)?ingest ", text)})
+)
+def test_a_command_in_prose_exists(command: str) -> None:
+    ingest_names(command)
+
+
+def test_a_target_in_prose_exists() -> None:
+    make("\n".join({text.partition("<")[0] for _, text in inline_code() if text.startswith("make ")}))
+
+
+def test_a_wrong_command_in_prose_is_found() -> None:
+    for wrong in ("ingest nothing", "ingest spool nothing", "ingest retention --nothing"):
+        with pytest.raises((click.UsageError, AssertionError)):
+            ingest_names(wrong)
 
 
 @pytest.mark.parametrize(
