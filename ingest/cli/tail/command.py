@@ -34,8 +34,8 @@ def tail(settings: Settings, limit: int | None, timeout: float | None, propertie
     The exit code is 1 if fewer messages than --limit arrived.
 
     With --keep the messages stay in the queue. RabbitMQ hands them out again when the command ends, marked as
-    redelivered. It ends at 1,000 messages if there is no --limit. A quorum queue of RabbitMQ 3 counts a delivery of each,
-    against a delivery limit.
+    redelivered. It ends at 1,000 messages if there is no --limit. A quorum queue of RabbitMQ 3 counts a delivery of
+    each, against a delivery limit.
 
     A stream keeps its messages; the command prints them from the beginning.
     """
