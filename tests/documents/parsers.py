@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -76,9 +77,34 @@ def ingest_names(text: str) -> None:
     assert not unknown, unknown
 
 
+def console(text: str) -> None:
+    """The commands behind the prompts exist. The other lines are their output."""
+    commands = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    assert commands
+    for command in commands:
+        if command.startswith("ingest "):
+            ingest_names(command)
+
+
+def pipeline_of(schema: str) -> Parser:
+    """A job of a CI server follows the server's schema, and its commands exist."""
+
+    def check(text: str) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(text)
+            file.flush()
+            run([sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file.name])
+        commands = re.findall(r"^ *- (?:run: )?(ingest .*)$", text, re.MULTILINE)
+        assert commands
+        for command in commands:
+            ingest_names(command)
+
+    return check
+
+
 def settings(text: str) -> None:
-    """The lines are settings, and fit together."""
-    given = dict(line.split("=", 1) for line in text.splitlines() if line.strip())
+    """The lines are settings, and fit together. Quotes and comments are those of a shell."""
+    given = {name: value for (line,) in lines_of(text) for name, _, value in [line.partition("=")]}
     assert given
     read_settings({"INGEST_API_TOKENS": "a-token-of-the-tests", **given})
 
@@ -149,6 +175,9 @@ def tracing(text: str) -> None:
 PARSERS: Mapping[str, Parser] = {
     "adapter": adapter,
     "compose": compose,
+    "console": console,
+    "github": pipeline_of("vendor.github-workflows"),
+    "gitlab": pipeline_of("vendor.gitlab-ci"),
     "history": history,
     "ingest": ingest,
     "json": json.loads,

@@ -82,12 +82,28 @@ def test_a_wrong_command_in_prose_is_found() -> None:
 @pytest.mark.parametrize(
     ("parser", "text"),
     [
+        ("console", "$ export TOKEN=…\n$ ingest tail --keep\n{}"),
+        ("github", "on: [push]\njobs:\n  a:\n    runs-on: x\n    steps:\n      - run: ingest doctor > report\n"),
+        ("gitlab", "check:\n  script:\n    - ingest doctor\n"),
+        ("settings", '# a comment\nINGEST_PORT=8000\nINGEST_QUEUE="call events"\n'),
+    ],
+)
+def test_a_right_block_is_taken(parser: str, text: str) -> None:
+    PARSERS[parser](text)
+
+
+@pytest.mark.parametrize(
+    ("parser", "text"),
+    [
         ("make", "make no-such-target"),
         ("ingest", "ingest tail --no-such-option"),
         ("ingest", "ingest no-such-command"),
         ("ingest", "ingest tail --limit 0"),
         ("settings", "INGEST_NO_SUCH_SETTING=1"),
         ("settings", "INGEST_STREAM_PARTITIONS=none"),
+        ("console", "$ ingest no-such-command\nits output"),
+        ("github", "on: [push]\njobs: {a: {runs-on: x, steps: [{runs: make}]}}"),
+        ("gitlab", "check: {script: 5}"),
         ("compose", "docker compose exec nobody sh"),
         ("locust", "BENCH_TOKEN=x locust -f bench/scenarios/none.py"),
         ("kubectl", "kubectl apply -k docs"),
