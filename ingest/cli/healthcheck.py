@@ -8,12 +8,12 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.shell.output import say
 from ingest.errors import IngestError
-from ingest.server.listeners.address import literal
+from ingest.server.listeners.address import literal, reached_at
 from ingest.settings import Settings
 
 ANSWER_SECONDS = 4.0
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address to ask if the service listens on all
 ALERTS = ("ALERT", "CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
 """Parts of OpenSSL's reasons for a refusal that came from the service."""
 
@@ -40,7 +40,7 @@ def healthcheck(settings: Settings, ready: bool) -> None:
         if ready or not refuses_the_certificate(exc):
             raise UnhealthyError(f"{asked}: {exc}") from exc
         said = "alive, but wants another client certificate"
-    click.echo(f"{asked}: {said}")
+    say(f"{asked}: {said}")
 
 
 def answer(connection: HTTPConnection, ready: bool) -> str:
@@ -57,10 +57,9 @@ def answer(connection: HTTPConnection, ready: bool) -> str:
 def connection_to(settings: Settings) -> HTTPConnection:
     """Return a connection to the admin address, or to the port for events. Raises `SettingsError`."""
     if settings.admin_port:
-        host = literal("INGEST_ADMIN_HOST", settings.admin_host)
-        return HTTPConnection(LOOPBACK.get(host, host), settings.admin_port, timeout=ANSWER_SECONDS)
-    host = literal("INGEST_HOST", settings.host)
-    host = LOOPBACK.get(host, host)
+        host = reached_at(literal("INGEST_ADMIN_HOST", settings.admin_host))
+        return HTTPConnection(host, settings.admin_port, timeout=ANSWER_SECONDS)
+    host = reached_at(literal("INGEST_HOST", settings.host))
     if not settings.tls_cert:
         return HTTPConnection(host, settings.port, timeout=ANSWER_SECONDS)
     return HTTPSConnection(host, settings.port, timeout=ANSWER_SECONDS, context=tls_context(settings))

@@ -13,6 +13,8 @@ from ingest.cli.demo.player import Player
 from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.cli.send.service import Service
 from ingest.cli.send.waiting import Contact, UntilSignal
+from ingest.cli.shell.output import say, warn
+from ingest.cli.shell.service_url import URL_HELP, events_target
 from ingest.server.listeners.urls import urls_of
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 
@@ -24,7 +26,7 @@ OVERWRITE = "\r\x1b[K"
 
 
 @click.command()
-@click.option("--url", help="URL of the service; by default the local one, on INGEST_PORT.")
+@click.option("--url", help=URL_HELP)
 @click.option("--token", envvar="CALL_EVENTS_TOKEN", help="Better set the variable CALL_EVENTS_TOKEN.")
 @click.option("--rate", type=click.IntRange(1, 200), default=20, show_default=True, help="Most events a second.")
 @click.option("--duration", type=DURATION, default="10m", show_default=True, help="Time to play, such as 90s or 2h.")
@@ -37,19 +39,19 @@ def demo(settings: Settings, url: str | None, token: str | None, rate: int, dura
     """
     waiting = UntilSignal()
     waiting.listen()
-    service = Service(url or urls_of(settings).events, token or _token(settings, url))
+    service = Service(events_target(url), token or _token(settings, url))
     pbx = Pbx(rate * EXTENSIONS_PER_RATE, Random())  # noqa: S311 - calls, not secrets
-    contact = Contact(service.url, _say)
+    contact = Contact(service.url, warn)
     player = Player(pbx, service, rate, waiting, contact, time.monotonic, lambda: datetime.now(UTC))
     pages = url.rstrip("/") if url else urls_of(settings).pages
-    _say(f"Playing calls at {rate} events a second for {duration.text}; Ctrl-C ends. Watch them at {pages}/")
+    warn(f"Playing calls at {rate} events a second for {duration.text}; Ctrl-C ends. Watch them at {pages}/")
     progress = Progress(player, sys.stderr.isatty())
     try:
         seconds = player.play(duration.seconds, progress.tell)
     finally:
         progress.clear()
         service.close()
-    click.echo(player.summary(seconds))
+    say(player.summary(seconds))
 
 
 class Progress:
@@ -76,7 +78,3 @@ def _token(settings: Settings, url: str | None) -> str:
     """Return this service's own token if its settings have it in plain text. Another service never gets it."""
     plain, _ = split(settings.api_tokens)
     return plain[0] if plain and not url else WELL_KNOWN_TOKEN
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -9,9 +9,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from ingest.cli.shell.output import warn
 from ingest.errors import SettingsError
+from ingest.server.listeners.address import reached_at
 from ingest.settings import Settings, read_settings
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address to connect to, if a service listens there
 URL_HELP = "URL of the service; by default that of INGEST_HOST, INGEST_PORT and INGEST_TLS_CERT on this host."
 PAGES_HELP = "URL of the service's pages; by default the admin address or the address of the settings, on this host."
 
@@ -86,5 +86,5 @@ def _trusting(certificate: str) -> ssl.SSLContext:
 def _url(scheme: str, host: str, port: int, variable: str) -> str:
     if not port:
         raise SettingsError(f"{variable}=0 lets the system choose the port: give --url.")
-    host = EVERYWHERE.get(host, host)
+    host = reached_at(host)
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

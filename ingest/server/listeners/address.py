@@ -1,9 +1,16 @@
-"""Resolves the address to listen on, because Granian needs an IP address, and checks that the port is free."""
+"""The address to listen on: resolves it, because Granian needs an IP address, and checks that the port is free."""
 
 import ipaddress
 import socket
 
 from ingest.errors import SettingsError
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key, to look up
+
+
+def reached_at(host: str) -> str:
+    """Return the address by which this machine reaches a service that listens on `host`."""
+    return _LOOPBACK.get(host, host)
 
 
 def literal(variable: str, host: str) -> str:
