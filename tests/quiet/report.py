@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tests.observability import alerts
+from tests.quiet.noise import SLOWNESS
 from tests.quiet.watch import State
 
 
@@ -25,6 +26,8 @@ class Report:
 
     def _cell(self, operation: str, alert: str) -> str:
         states = {state for name, state in self._states[operation] if name == alert}
+        if states and alert in SLOWNESS:
+            return "slow machine"
         return "**firing**" if "firing" in states else "pending" if states else "-"
 
 
