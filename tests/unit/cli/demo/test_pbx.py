@@ -74,6 +74,7 @@ def test_busy_pbx_begins_no_call() -> None:
     small = Pbx(2, Random(1))
     first = [small.next_event(0.0, BEGAN) for _ in range(3)]
 
+    assert list(played(Pbx(3, Random(1))))  # two phones ring each other only if both are idle
     assert first[0]
     assert first[-1] is None
     assert small.next_event(1000.0, BEGAN)

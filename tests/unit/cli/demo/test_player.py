@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -19,20 +20,20 @@ NO_SERVICE = NoAnswer("no answer: Connection refused")
 
 
 class FakeService:
-    """Gives these answers first, then takes every event. An answer takes `answer_seconds`."""
+    """Gives these answers first, then takes every event. `slow_answers` are seconds by the number of the request."""
 
     url = URL
 
     def __init__(self, time: FakeTime, answers: list[Reply | NoAnswer]) -> None:
         self._time = time
         self._answers = answers
-        self.answer_seconds = 0.0
+        self.slow_answers: dict[int, float] = {}
         self.posted: list[tuple[float, str]] = []
         """Time and idempotency key."""
 
     def post(self, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         self.posted.append((self._time.seconds, headers["idempotency-key"]))
-        self._time.seconds += self.answer_seconds
+        self._time.seconds += self.slow_answers.get(len(self.posted), 0.0)
         answer = self._answers.pop(0) if self._answers else QUEUED
         if isinstance(answer, NoAnswer):
             raise answer
@@ -68,14 +69,13 @@ def test_events_are_posted_at_the_rate_for_the_duration() -> None:
 
 def test_delay_is_not_caught_up() -> None:
     scene = Scene()
-    scene.play(1)
-    scene.service.answer_seconds = 5.0
-    scene.play(1)
-    scene.service.answer_seconds = 0.0
-    before = len(scene.times)
-    scene.play(1)
+    scene.service.slow_answers[10] = 5.0
 
-    assert len(scene.times) - before <= RATE + 1
+    scene.play(10)
+
+    later = [time for time in scene.times if time > scene.times[9]]
+    assert len(later) == pytest.approx((10 - 1 - 5) * RATE, abs=2)
+    assert min(after - before for before, after in pairwise(later)) == pytest.approx(1 / RATE)
 
 
 def test_refused_event_is_sent_again_after_the_time_that_the_service_asks_for() -> None:
