@@ -76,6 +76,12 @@ now() {
     date +%s.%N
 }
 
+# Set $cpu to the CPU seconds of all processes that this shell has started and waited for.
+count_cpu() {
+    times >"$building.times"
+    cpu=$(awk -F '[ms ]+' 'NR == 2 {print 60 * ($1 + $3) + $2 + $4}' "$building.times")
+}
+
 # Succeed once the service has stored an event, and say when. Fail if `make run` ended before.
 first_event() {
     began=$1
@@ -94,6 +100,8 @@ first_event() {
 
 make_run() {
     port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    count_cpu
+    cpu_before=$cpu
     began=$(now)
     pip_settings=$(env | grep -E '^(PIP_|SSL_CERT_)' || true)
     # shellcheck disable=SC2086 # each line is one setting
@@ -104,8 +112,10 @@ make_run() {
     kill "$making" 2>/dev/null || true
     code=0
     wait "$making" 2>/dev/null || code=$?
+    count_cpu
     sed -e 's/^/  | /' -e '/"level":/d' "$building.log" | cut -c -160
     [ -s "$building.result" ] && sed 's/^/  /' "$building.result" || echo "  no event was stored; make ended with $code"
+    echo "$cpu_before $cpu" | awk '{printf "  %.1f s of CPU time until the end\n", $2 - $1}'
 }
 
 try() {
