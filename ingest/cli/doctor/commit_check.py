@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ingest.cli.doctor.finding import Check
+from ingest.cli.doctor.hints import database_hint
 from ingest.clock import unix_us
 from ingest.errors import SchemaError, StoreError
 from ingest.events.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SEQUENCE_MAX, SLOTS_MAX, first_id_of
@@ -58,7 +59,8 @@ async def _commit(settings: Settings) -> str:
     except SchemaError:
         return "not tried: the tables are missing or old"
     except StoreError as exc:
-        raise StoreError(f"The user may not do what the service does: {exc} GRANT ALL on this database to it.") from exc
+        hint = database_hint(str(exc), settings.database_url)
+        raise StoreError(f"A statement like the service's fails: {exc} {hint}".rstrip()) from exc
     finally:
         with suppress(StoreError):  # the end of the connection rolls back, too
             await connection.run(b"ROLLBACK")

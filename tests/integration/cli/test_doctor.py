@@ -148,6 +148,20 @@ def test_missing_virtual_host_and_tls_on_a_plain_port_are_told_apart(
         assert hint in failures(ingest("doctor", **{**real, **stream, "STREAM_URL": url}))["stream"], url
 
 
+def test_user_who_may_declare_no_queue_is_no_failure(
+    ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    rabbitmq.ctl("add_user", "limited", PASSWORD)
+    rabbitmq.ctl("set_permissions", "limited", "^$", ".*", ".*")
+
+    broker = f"amqp://limited:{PASSWORD}@127.0.0.1:{rabbitmq.port}/"
+    found = findings(ingest("doctor", **{**real, "BROKER_URL": broker}))
+
+    assert found["publish"] == (True, "not tried: this user may not declare a queue of its own")
+
+
 def test_user_without_rights_is_reported(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
     if not mysql.controllable:
         pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not set up")

@@ -12,6 +12,7 @@ from ingest.errors import StoreError
 from ingest.store.migrations import migrations, newest_version, split_statements, sql_folder
 from ingest.store.mysql import migrate
 from ingest.store.mysql.pool import Servers
+from tests.commands import told
 from tests.contract.store.stores import TIMEOUT_SECONDS, Database, MySQL, Row, SQLite
 from tests.services import MySQLServer
 
@@ -115,7 +116,7 @@ async def test_rows_are_kept(database: Database) -> None:
 def test_of_several_at_once_one_migrates_and_the_others_find_nothing_to_do(database: Database, tmp_path: Path) -> None:
     processes = [migrate_process(database, tmp_path) for _ in range(AT_ONCE)]
 
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    said = [told(process.communicate(timeout=60)[0]) for process in processes]
 
     applied = "".join(f"applied {migration.name}\n" for migration in migrations("mysql"))
     assert sorted(said) == [applied] + ["the schema is up to date\n"] * (AT_ONCE - 1)
