@@ -8,6 +8,7 @@ from ingest.auth.tokens import entry_of
 from ingest.settings import mask_url
 from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
 from tests.faults.reading import channel_to
+from tests.many_commands import Run, run_commands
 from tests.services import MySQLServer, RabbitMQServer
 from tests.services.rabbitmq_variables import variables
 
@@ -127,10 +128,9 @@ def test_missing_database_is_reported(ingest: Ingest, real: dict[str, str]) -> N
 
 
 def test_missing_virtual_host_and_tls_on_a_plain_port_are_told_apart(
-    ingest: Ingest, real: dict[str, str], rabbitmq: RabbitMQServer
+    real: dict[str, str], rabbitmq: RabbitMQServer, tmp_path: Path
 ) -> None:
     plain = rabbitmq.amqp_url
-    stream = {"PUBLISH_TO": "stream", "CONNECT_TIMEOUT_SECONDS": "2"}
     hints = {
         f"{plain.rstrip('/')}/nowhere": "rabbitmqctl add_vhost 'nowhere'",
         plain.replace("amqp:", "amqps:"): "The port does not speak TLS",
@@ -140,12 +140,14 @@ def test_missing_virtual_host_and_tls_on_a_plain_port_are_told_apart(
         f"{rabbitmq.stream_url.rstrip('/')}/nowhere": "rabbitmqctl add_vhost 'nowhere'",
         rabbitmq.stream_url.replace("stream:", "stream+tls:"): "does the port expect TLS, no TLS, or another",
     }
-    ingest("migrate", **real)
+    runs = [Run(["doctor"], {**real, "BROKER_URL": url}) for url in hints]
+    runs += [Run(["doctor"], {**real, "PUBLISH_TO": "stream", "STREAM_URL": url}) for url in streams]
 
-    for url, hint in hints.items():
-        assert hint in failures(ingest("doctor", **{**real, "BROKER_URL": url}))["broker"], url
-    for url, hint in streams.items():
-        assert hint in failures(ingest("doctor", **{**real, **stream, "STREAM_URL": url}))["stream"], url
+    done = run_commands(tmp_path, runs)
+
+    for one, hint in zip(done, [*hints.values(), *streams.values()], strict=True):
+        (line,) = (line for line in one.stdout.splitlines() if line.startswith(("FAIL  broker: ", "FAIL  stream: ")))
+        assert hint in line
 
 
 def test_user_who_may_declare_no_queue_is_no_failure(
