@@ -87,7 +87,7 @@ def configuration() -> Any:
 
 def dashboards() -> dict[str, Any]:
     """Return file name → dashboard."""
-    files = sorted((FOLDER / "grafana/dashboards").glob("*.json"))
+    files = sorted((FOLDER / "grafana").glob("*/*.json"))
     return {file.name: json.loads(file.read_text("utf-8")) for file in files}
 
 
@@ -99,9 +99,10 @@ def panels(dashboard: Any) -> list[Any]:
 def queries(dashboard: Any) -> list[str]:
     """Return every query of the dashboard's panels, variables and annotations."""
     listed = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
-    for variable in dashboard["templating"]["list"]:
-        listed += re.findall(r"label_values\((.+), \w+\)", variable["query"])
-    return listed + [one["expr"] for one in dashboard["annotations"]["list"] if "expr" in one]
+    for variable in dashboard["templating"].get("list", []):
+        if match := re.fullmatch(r"label_values\((.+), \w+\)|query_result\((.+)\)", variable["query"]):
+            listed.append(match[1] or match[2])
+    return listed + [one["expr"] for one in dashboard["annotations"].get("list", []) if "expr" in one]
 
 
 def alerts_named(text: str) -> set[str]:

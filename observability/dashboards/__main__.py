@@ -4,17 +4,17 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from observability.dashboards import benchmarks, capacity, overview, pipeline, runbooks, servers
+from observability.dashboards import benchmarks, capacity, overview, pipeline, runbooks, servers, telephony
 
-FOLDER = Path(__file__).resolve().parents[1] / "grafana" / "dashboards"
-BOARDS = (overview, pipeline, capacity, servers, benchmarks, runbooks)
+FOLDER = Path(__file__).resolve().parents[1] / "grafana"
+BOARDS = (overview, telephony, pipeline, capacity, servers, benchmarks, runbooks)
 
 
 def made() -> dict[Path, str]:
     """Each file with its JSON."""
     boards = [module.board() for module in BOARDS]
     encode = JSONEncoder(sort_keys=True, indent=1).encode
-    return {FOLDER / f"{board.name}.json": encode(board.build()) + "\n" for board in boards}
+    return {FOLDER / board.folder / f"{board.name}.json": encode(board.build()) + "\n" for board in boards}
 
 
 if __name__ == "__main__":

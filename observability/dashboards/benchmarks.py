@@ -3,14 +3,19 @@
 from observability.dashboards.panels import Board, chart
 from observability.dashboards.queries import Query
 
+BEGIN = "2026-11-24T00:00:00.000Z"
+"""The first results are from this day."""
+
 
 def board() -> Board:
     made = Board(
         "benchmarks",
         "benchmark history",
         "Saturation at each commit that kept its results. Machines differ: compare with the no-op of the same run.",
-        "bench_events_per_second",
+        [],
+        "benchmarks",
     )
+    made.over(BEGIN, "call-events-benchmarks")
     events = Query("max by (case, database) (last_over_time(bench_events_per_second[7d]))", "{{case}} on {{database}}")
     description = "Median of the rounds of `make bench`, committed and confirmed."
     made.add(chart("Events a second", "eps", [events], description), 12)

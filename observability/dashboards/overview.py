@@ -10,6 +10,7 @@ from observability.dashboards.queries import (
     of,
     quantiles,
     rate,
+    recorded,
     share,
     total,
 )
@@ -24,7 +25,7 @@ BUDGETS = {"availability": ("unavailable", 0.0005), "latency": ("slow", 0.01), "
 
 
 def budget_left(series: str, allowed: float) -> str:
-    return f"1 - max({of(f'instance:call_events_{series}:ratio_rate3d')}) / {allowed}"
+    return f"1 - max({recorded(f'instance:call_events_{series}:ratio_rate3d')}) / {allowed}"
 
 
 def board() -> Board:
@@ -37,7 +38,7 @@ def board() -> Board:
 
 
 def _first_row(made: Board) -> None:
-    up = least("up", "service", 'job="call-events"')
+    up = least("up", "service")
     made.add(figure("Service", "bool_on_off", up, UP, "On while /metrics answers. Alert: CallEventsDown."), 3)
     database = "Off while any worker cannot use it; events go to the spool. Alert: CallEventsDatabaseAway."
     made.add(figure("Database", "bool_on_off", least("ingest_database_up", "database"), UP, database), 3)
@@ -116,7 +117,7 @@ def _budgets(made: Board) -> None:
         steps = ((None, RED), (0.25, ORANGE), (0.5, GREEN))
         made.add(figure(f"Budget left, {name}", "percentunit", left, steps, description), 8)
     burning = [
-        Query(f"max({of(f'instance:call_events_{series}:ratio_rate1h')}) / {allowed}", name)
+        Query(f"max({recorded(f'instance:call_events_{series}:ratio_rate1h')}) / {allowed}", name)
         for name, (series, allowed) in BUDGETS.items()
     ]
     description = (

@@ -15,20 +15,18 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
-    DataSourceRef,
     GridPos,
     Threshold,
     ThresholdsMode,
-    VariableRefresh,
-    VariableSort,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
-from observability.dashboards.queries import Query
+from observability.dashboards import sections, variables
+from observability.dashboards.queries import Query, of
+from observability.dashboards.variables import SOURCE
 
-SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 COLUMNS, STAT_HEIGHT, CHART_HEIGHT = 24, 4, 8
 GREEN, ORANGE, RED = "green", "orange", "red"
 
@@ -40,7 +38,7 @@ Panel = Any
 
 def figure(title: str, unit: str, query: Query, steps: Steps, description: str) -> Panel:
     """One number, in the color of its step."""
-    panel = stat.Panel().title(title).unit(unit).description(description).datasource(SOURCE).thresholds(_steps(steps))
+    panel = _described(stat.Panel(), title, unit, description).thresholds(_steps(steps))
     reduced = ReduceDataOptions().calcs(["lastNotNull"])
     return panel.reduce_options(reduced).color_mode(common.BigValueColorMode.BACKGROUND).with_target(_target(query, 0))
 
@@ -48,11 +46,7 @@ def figure(title: str, unit: str, query: Query, steps: Steps, description: str) 
 def chart(title: str, unit: str, queries: Sequence[Query], description: str, steps: Steps = ()) -> Panel:
     """Lines over time. The steps, if any, are the alert's bounds."""
     panel = (
-        timeseries.Panel()
-        .title(title)
-        .unit(unit)
-        .description(description)
-        .datasource(SOURCE)
+        _described(timeseries.Panel(), title, unit, description)
         .min(0)
         .line_width(1)
         .fill_opacity(8)
@@ -76,7 +70,7 @@ def chart(title: str, unit: str, queries: Sequence[Query], description: str, ste
 def heat(title: str, query: Query, description: str) -> Panel:
     """A histogram's buckets over time, in seconds."""
     target = _target(query, 0).format(PromQueryFormat.HEATMAP)
-    panel = heatmap.Panel().title(title).unit("s").description(description).datasource(SOURCE).with_target(target)
+    panel = _described(heatmap.Panel(), title, "s", description).with_target(target)
     colors = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
     return panel.color(colors).y_axis(heatmap.YAxisConfig().unit("s"))
 
@@ -84,6 +78,13 @@ def heat(title: str, query: Query, description: str) -> Panel:
 def text(title: str, content: str) -> Panel:
     """Markdown."""
     return textpanel.Panel().title(title).mode(TextMode.MARKDOWN).content(content)
+
+
+def _described(panel: Panel, title: str, unit: str, description: str) -> Panel:
+    """Add what all panels with queries have, and a link to the runbook of each alert in the description."""
+    panel = panel.title(title).unit(unit).description(description).datasource(SOURCE)
+    links = sections.links(description)
+    return panel.links(links) if links else panel
 
 
 def _target(query: Query, number: int) -> Any:
@@ -99,9 +100,17 @@ def _steps(steps: Steps) -> Any:
 class Board:
     """A dashboard that is filled row by row. A panel goes beside the last one while there is room."""
 
-    def __init__(self, name: str, title: str, description: str, hosts_of: str = 'up{job="call-events"}') -> None:
-        """`hosts_of` is the series whose label `instance` the variable lists."""
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        description: str,
+        choices: Sequence[Any] = variables.SERVICE,
+        folder: str = "dashboards",
+    ) -> None:
+        """`choices` are variables beside the data source. `folder` is the board's folder below grafana/."""
         self.name = name
+        self.folder = folder
         self._ids = 0
         self._x = self._y = self._height = 0
         self._board = (
@@ -114,12 +123,15 @@ class Board:
             .refresh("5s")
             .time("now-30m", "now")
             .tooltip(DashboardCursorSync.CROSSHAIR)
-            .with_variable(_instances(hosts_of))
-            .link(_others())
-            .link(dashboard.DashboardLink("Status page").type(DashboardLinkType.LINK).url(STATUS).target_blank(True))
+            .variables([variables.datasource(), *choices])
+            .links([_others()])
         )
-        for note in NOTES:
-            self._board = self._board.annotation(note)
+        if choices is variables.SERVICE:
+            self._board = self._board.links([_others(), _status_page()]).annotations(NOTES)
+
+    def over(self, begin: str, tag: str) -> None:
+        """Show all from this time on. The board is apart from those of production, with a tag of its own."""
+        self._board = self._board.time(begin, "now").refresh("").tags([tag]).links([])
 
     def row(self, title: str) -> None:
         self._break()
@@ -138,7 +150,12 @@ class Board:
         self._height = max(self._height, height)
 
     def build(self) -> Any:
-        return self._board.build()
+        built = self._board.build()
+        notes = (built.annotations and built.annotations.list_val) or []
+        things: list[Any] = [*(built.links or []), *notes]
+        for thing in things:
+            thing.placement = None  # the library hides them all in a menu
+        return built
 
     def _break(self) -> None:
         self._x, self._y, self._height = 0, self._y + self._height, 0
@@ -148,8 +165,6 @@ class Board:
         return self._ids
 
 
-STATUS = "http://localhost:8000/"
-"""The status page in the compose file. Other installations have their own address."""
 _FIRING = 'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}'
 
 
@@ -158,19 +173,18 @@ def _note(name: str, expr: str, color: str) -> Any:
     return note.enable(True)
 
 
-NOTES = (
-    _note("Service started", "changes(ingest_start_time_seconds[1m]) > 0", "blue"),
-    _note("Worker replaced", "increase(ingest_worker_restarts_total[1m]) > 0", ORANGE),
+NOTES = [
+    _note("Service started", f"changes({of('ingest_start_time_seconds')}[1m]) > 0", "blue"),
+    _note("Worker replaced", f"increase({of('ingest_worker_restarts_total')}[1m]) > 0", ORANGE),
     _note("Alert", _FIRING, RED),
-)
-
-
-def _instances(hosts_of: str) -> Any:
-    variable = dashboard.QueryVariable("instance").label("Host").datasource(SOURCE)
-    variable = variable.query(f"label_values({hosts_of}, instance)").refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-    return variable.sort(VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).all_value(".*")
+]
 
 
 def _others() -> Any:
     link = dashboard.DashboardLink("Call events").type(DashboardLinkType.DASHBOARDS).tags(["call-events"])
     return link.as_dropdown(True).keep_time(True).include_vars(False)
+
+
+def _status_page() -> Any:
+    link = dashboard.DashboardLink("Status page").type(DashboardLinkType.LINK)
+    return link.url("${status_page}").target_blank(True)

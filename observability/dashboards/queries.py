@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 RATE = "$__rate_interval"
 HOSTS = 'instance=~"$instance"'
+JOB = 'job=~"$job"'
 
 
 class Query(NamedTuple):
@@ -13,7 +14,12 @@ class Query(NamedTuple):
 
 def of(metric: str, *selectors: str) -> str:
     """The metric's series of the chosen hosts."""
-    return f"{metric}{{{', '.join((HOSTS, *selectors))}}}"
+    return f"{metric}{{{', '.join((JOB, HOSTS, *selectors))}}}"
+
+
+def recorded(series: str) -> str:
+    """A series of slo.yml, which has no job."""
+    return f"{series}{{{HOSTS}}}"
 
 
 def total(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
@@ -33,9 +39,9 @@ def rate(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
     return Query(f"sum{_by(by)}(rate({of(metric, *selectors)}[{RATE}]))", legend)
 
 
-def increase(metric: str, legend: str, by: str = "") -> Query:
+def increase(metric: str, legend: str, *selectors: str, by: str = "") -> Query:
     """A counter's increase in the time shown."""
-    return Query(f"sum{_by(by)}(increase({of(metric)}[$__range]))", legend)
+    return Query(f"sum{_by(by)}(increase({of(metric, *selectors)}[$__range]))", legend)
 
 
 def share(part: str, whole: str, legend: str) -> Query:

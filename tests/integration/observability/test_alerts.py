@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingest.cli.main import COMMANDS
-from observability.dashboards.runbooks import sections
+from observability.dashboards.sections import sections
 from tests.observability import (
     FOLDER,
     alerts,

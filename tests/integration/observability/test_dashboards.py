@@ -1,9 +1,13 @@
 """The dashboards are made by their code, match metrics, alerts and the data source, and show data."""
 
+import copy
 import io
 import itertools
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +15,10 @@ import yaml
 
 from bench.report import history
 from observability.dashboards.__main__ import made
+from observability.dashboards.queries import of
 from tests.faults.harness.load import Load
 from tests.faults.harness.scene import scene
+from tests.grafana_schema import problems
 from tests.observability import (
     FOLDER,
     RULE_FILES,
@@ -37,18 +43,27 @@ from tests.services import (
     wait_until,
 )
 
+PROVIDERS = yaml.safe_load((FOLDER / "grafana/provisioning/dashboards/files.yml").read_text("utf-8"))["providers"]
 DATASOURCE = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yml").read_text("utf-8"))
 BOARDS = dashboards()
 GRID_COLUMNS = 24
 SCRAPE_SECONDS = 0.5
 DATA_SECONDS = 40.0
-VARIABLES = {"$__rate_interval": "10s", "$__range": "10s", "$instance": ".*"}
-"""The values of Grafana's variables: all hosts, a short time."""
+VARIABLES = {
+    "$__rate_interval": "10s",
+    "$__range": "10s",
+    "$instance": ".*",
+    "$job": "call-events",
+    "$mysql_job": "mysql",
+    "$rabbitmq_job": "rabbitmq",
+}
+"""The values of the variables: all hosts, a short time, the jobs of Prometheus's configuration."""
+RUNBOOKS = BOARDS["runbooks.json"]
 HISTORY = "benchmarks.json"
 """Its data does not come from a running service."""
 QUIET = {
-    "changes(ingest_start_time_seconds[1m]) > 0": "the service starts before Prometheus does",
-    "increase(ingest_worker_restarts_total[1m]) > 0": "no worker dies",
+    f"changes({of('ingest_start_time_seconds')}[1m]) > 0": "the service starts before Prometheus does",
+    f"increase({of('ingest_worker_restarts_total')}[1m]) > 0": "no worker dies",
     'ALERTS{alertstate="firing", alertname=~"CallEvents.+|RabbitMQ.+|MySQL.+"}': "all is well",
 }
 """Annotations that a healthy service does not have → reason."""
@@ -56,16 +71,12 @@ board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
 def filled_in(query: str) -> str:
-    for name, value in VARIABLES.items():
-        query = query.replace(name, value)
-    return query
+    return re.sub(r"\$\w+", lambda variable: VARIABLES[variable[0]], query)
 
 
 def test_files_are_what_the_code_makes() -> None:
     """Run `make dashboards` after a change of the code. Never change the files."""
-    assert {file.name: file.read_text("utf-8") for file in (FOLDER / "grafana/dashboards").iterdir()} == {
-        file.name: text for file, text in made().items()
-    }
+    assert {file: file.read_text("utf-8") for file in (FOLDER / "grafana").glob("*/*.json")} == made()
 
 
 def test_they_name_only_existing_metrics_jobs_and_alerts() -> None:
@@ -103,20 +114,74 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
 
 
 @board
-def test_everything_asks_the_provisioned_data_source(board: Any) -> None:
+def test_json_follows_grafanas_schema(board: Any) -> None:
+    assert problems(board) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "place"),
+    [
+        (lambda board: board.update(colour="red"), "board.colour"),
+        (lambda board: board.update(title=7), "board.title"),
+        (lambda board: board["panels"][0].update(type="stats"), "board.panels[0]"),
+        (lambda board: board["panels"][0]["gridPos"].update(w="wide"), "board.panels[0].grid_pos.w"),
+        (lambda board: board["panels"][0]["options"].update(colorMod="value"), "board.panels[0].options.colorMod"),
+        (lambda board: board["panels"][0]["targets"][0].update(expr=1), "board.panels[0].targets[0].expr"),
+        (lambda board: board["panels"][0]["datasource"].update(type="prom"), "board.panels[0].targets[0]"),
+        (lambda board: board["panels"][0]["links"][0].update(address="/"), "board.panels[0].links[0].address"),
+        (lambda board: board["templating"]["list"][0].update(refresh="often"), "board.templating.list_val[0].refresh"),
+    ],
+)
+def test_schema_finds_what_grafana_does_not_know(spoil: Callable[[Any], object], place: str) -> None:
+    spoiled = copy.deepcopy(BOARDS["overview.json"])
+    spoil(spoiled)
+    assert [found for found in problems(spoiled) if found.startswith(place)]
+
+
+@board
+def test_everything_asks_the_chosen_data_source(board: Any) -> None:
+    first, *variables = board["templating"]["list"]
     (source,) = DATASOURCE["datasources"]
+    assert (first["type"], first["name"], first["query"]) == ("datasource", "datasource", source["type"])
     asking = [*panels(board), *(target for panel in panels(board) for target in panel["targets"])]
-    asking += [*board["templating"]["list"], *board["annotations"]["list"]]
-    assert {(thing["datasource"]["type"], thing["datasource"]["uid"]) for thing in asking} == {
-        (source["type"], source["uid"])
+    asking += [one for one in variables if one["type"] == "query"] + board["annotations"].get("list", [])
+    assert {(one["datasource"]["type"], one["datasource"]["uid"]) for one in asking} <= {
+        (source["type"], "${datasource}")
     }
     assert source["jsonData"]["timeInterval"] == configuration()["global"]["scrape_interval"]
 
 
 @board
-def test_each_leads_to_the_others(board: Any) -> None:
-    (tag,) = {tag for one in BOARDS.values() for tag in one["tags"]}
-    assert [link["tags"] for link in board["links"] if link["type"] == "dashboards"] == [[tag]]
+def test_no_address_and_no_job_is_fixed(board: Any) -> None:
+    """A job is a variable, and a link leads within Grafana, or to a variable's address."""
+    assert re.findall(r'job=~?"(?!\$)', " ".join(queries(board))) == []
+    links = [link for one in [board, *board["panels"]] for link in one.get("links", []) if link["type"] == "link"]
+    assert [link["url"] for link in links if not link["url"].startswith(("/d/call-events-", "${"))] == []
+
+
+@board
+def test_panel_that_names_an_alert_leads_to_its_runbook(board: Any) -> None:
+    titles = {f"/d/call-events-runbooks?viewPanel={panel['id']}": panel["title"] for panel in RUNBOOKS["panels"]}
+    for panel in panels(board):
+        linked = {titles[link["url"]] for link in panel.get("links", [])}
+        for alert in alerts_named(panel["description"]):
+            assert any(alert.startswith(title) for title in linked), (panel["title"], alert)
+
+
+def test_each_production_board_leads_to_the_others_only() -> None:
+    history = BOARDS[HISTORY]
+    boards = [one for one in BOARDS.values() if one is not history]
+    (tag,) = {tag for one in boards for tag in one["tags"]}
+    for one in boards:
+        assert [link["tags"] for link in one["links"] if link["type"] == "dashboards"] == [[tag]]
+    assert tag not in history["tags"]
+
+
+def test_grafana_has_the_boards_in_folders_of_their_own() -> None:
+    folders = {Path(one["options"]["path"]).name: one.get("folder") for one in PROVIDERS}
+    assert folders == {"dashboards": "Call events", "benchmarks": "Call events: benchmarks"}
+    assert {file.parent.name for file in made()} == folders.keys()
+    assert [file.name for file in (FOLDER / "grafana/benchmarks").iterdir()] == [HISTORY]
 
 
 def configuration_for(ports: dict[str, int]) -> str:
@@ -171,7 +236,7 @@ def test_every_query_finds_data_of_a_service_at_work(prometheus: PrometheusServe
 
     assert wait_until(all_found, DATA_SECONDS), sorted(waiting)
     for query in QUIET:
-        assert prometheus.query(query) == [], query
+        assert prometheus.query(filled_in(query)) == [], query
 
 
 def test_every_query_of_the_history_finds_the_results_that_are_kept() -> None:
@@ -181,3 +246,6 @@ def test_every_query_of_the_history_finds_the_results_that_are_kept() -> None:
     with PrometheusServer("global: {}", output.getvalue()) as prometheus:
         asked = [query for query in queries(BOARDS[HISTORY]) if query not in QUIET]
         assert [query for query in asked if not has_data(prometheus, query, newest)] == []
+    begin = datetime.fromisoformat(BOARDS[HISTORY]["time"]["from"])
+    assert begin.timestamp() < newest
+    assert BOARDS[HISTORY]["time"]["to"] == "now"
