@@ -45,21 +45,21 @@ install-dev: $(VENV)/installed-dev  ## install, and add the packages for tests, 
 VENVS := $(sort .venv .venv-$(SID_PYTHON) $(VENV))
 
 # A venv that exists and cannot be used is made anew, whatever its files' ages.
-$(patsubst %,%/installed,$(shell sh setup/venv.sh broken $(VENVS))): FORCE
+$(patsubst %,%/installed,$(shell sh .ci/venv.sh broken $(VENVS))): FORCE
 FORCE:
 
 # A venv .venv-3.13 has Debian unstable's Python 3.13. Python compiles a module at its first import, so pip does not.
 $(VENVS:%=%/installed): %/installed: pyproject.toml requirements.lock requirements-build.lock
-	@sh setup/venv.sh complete $* || { \
-		pythons="$(if $(filter .venv-%,$*),$$(sh tests/setup/sid-python.sh $(*:.venv-%=%)),$(PYTHONS))" && sh setup/venv.sh make $* $$pythons; }
-	@sh setup/venv.sh install $* --no-compile -r requirements-build.lock -r requirements.lock
+	@sh .ci/venv.sh complete $* || { \
+		pythons="$(if $(filter .venv-%,$*),$$(sh tests/setup/sid-python.sh $(*:.venv-%=%)),$(PYTHONS))" && sh .ci/venv.sh make $* $$pythons; }
+	@sh .ci/venv.sh install $* --no-compile -r requirements-build.lock -r requirements.lock
 	@echo "Installing the service ..."
 	@$(call PIP,$*) install --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Most of these packages are never imported, so they are compiled only at their first import.
 $(VENVS:%=%/installed-dev): %/installed-dev: %/installed requirements-dev.lock requirements-otel.lock
-	@sh setup/venv.sh install $* --no-compile -r requirements-dev.lock -r requirements-otel.lock
+	@sh .ci/venv.sh install $* --no-compile -r requirements-dev.lock -r requirements-otel.lock
 	@touch $@
 
 run: install    ## serve on port 8000 with SQLite and the embedded queue

@@ -19,7 +19,7 @@ PYTHONS = ("python3", "python3.13", "python3.12")
 
 
 class Setup:
-    """`setup/venv.sh` on a machine that has only the given Pythons: name → body of a shell script."""
+    """`.ci/venv.sh` on a machine that has only the given Pythons: name → body of a shell script."""
 
     def __init__(self, folder: Path) -> None:
         self.programs = folder / "programs"
@@ -34,7 +34,7 @@ class Setup:
             path.chmod(0o755)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(self.programs / "sh"), str(ROOT / "setup/venv.sh"), *words]
+        command = [str(self.programs / "sh"), str(ROOT / ".ci/venv.sh"), *words]
         environment = {"PATH": str(self.programs)}
         return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
 

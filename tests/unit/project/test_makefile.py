@@ -30,14 +30,14 @@ def test_python_of_a_prepared_venv_runs_the_benchmark(words: list[str], python: 
 def test_missing_venv_is_made_with_the_python_of_its_name() -> None:
     commands = planned("bench", "PYTHON=.venv-3.99/bin/python")
 
-    assert 'pythons="$(sh tests/setup/sid-python.sh 3.99)" && sh setup/venv.sh make .venv-3.99 $pythons' in commands
+    assert 'pythons="$(sh tests/setup/sid-python.sh 3.99)" && sh .ci/venv.sh make .venv-3.99 $pythons' in commands
     assert "python3.99" not in commands
 
 
 def test_other_missing_venv_is_made_with_the_given_python() -> None:
     commands = planned("install", "VENV=var/absent", "PYTHON=python3.99")
 
-    assert 'pythons="python3.99" && sh setup/venv.sh make var/absent $pythons' in commands
+    assert 'pythons="python3.99" && sh .ci/venv.sh make var/absent $pythons' in commands
 
 
 def test_comparison_takes_another_python_for_the_base() -> None:
