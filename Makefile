@@ -23,8 +23,8 @@ FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
 IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo TMPDIR=/dev/shm)
-# Five processes, each with its own servers, as most tests wait. The faults run alone afterwards, as they need the whole machine.
-PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 5 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
+# Four processes, each with its own servers, as most tests wait. The faults run alone afterwards, as they need the whole machine.
+PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := --ignore tests/quiet $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \

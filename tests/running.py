@@ -22,8 +22,9 @@ WORKER = re.compile(rb"serve|spawn_main")
 """In the command line of a forked or spawned worker."""
 PACKAGES = os.pathsep.join([str(ROOT), *filter(re.compile("site-packages$").search, sys.path)])
 """The path on which another Python finds the service and its packages."""
-START_SECONDS = 20
-STOP_SECONDS = 40
+START_SECONDS = 60
+"""Patience with a busy machine; a service is ready after one or two seconds."""
+STOP_SECONDS = 60
 EVENT = {
     "call_id": "a84b4c76e66710@pbx.example.com",
     "from_number": "+15551230001",
