@@ -121,8 +121,9 @@ install_packages() {
         case $word in *.lock) total=$((total + $(grep -c '^[A-Za-z0-9].*==' "$word"))) ;; esac
     done
     echo "Installing $total packages in $folder ..."
-    { "$folder/bin/pip" --disable-pip-version-check install --progress-bar off --require-hashes --no-deps "$@" ||
-        echo FAILED; } | show_progress "$total"
+    # Warnings about the machine's pip settings help nobody whose installation succeeds.
+    { "$folder/bin/pip" --disable-pip-version-check install --progress-bar off --require-hashes --no-deps "$@" \
+        2>"$folder/pip-errors" || { cat "$folder/pip-errors" >&2; echo FAILED; }; } | show_progress "$total"
 }
 
 step=$1
