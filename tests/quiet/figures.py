@@ -10,6 +10,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from tests.exposition import scrape
 from tests.running import ServiceProcess
+from tests.services import wait_until
 
 FIGURES = {
     "workers.alive": "ingest_workers",
@@ -29,6 +30,18 @@ FIGURES = {
 """Figure of `/status.json` → metric."""
 ASKED = 6
 """Requests for the status: with two workers one of them answers all in 1 of 32 cases."""
+
+
+def lasting_differences(service: ServiceProcess, seconds: float) -> list[str]:
+    """Return the differences that are still there after these seconds. While events are on their way, figures move."""
+    found: list[str] = []
+
+    def same() -> bool:
+        found[:] = differences(service)
+        return not found
+
+    wait_until(same, seconds)
+    return found
 
 
 def differences(service: ServiceProcess) -> list[str]:

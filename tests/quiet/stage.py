@@ -8,13 +8,12 @@ from typing import Any
 
 from tests.faults.harness.balancer import Balancer
 from tests.faults.harness.load import Load
-from tests.quiet.figures import differences
+from tests.quiet.figures import lasting_differences
 from tests.quiet.nodes import LogReader
 from tests.quiet.noise import unexpected, without_cause
 from tests.quiet.report import Report
 from tests.quiet.watch import QuietWatch, State
 from tests.running import ServiceProcess
-from tests.services import wait_until
 
 EVENTS_PER_SECOND = 100.0
 SETTLED_SECONDS = 30.0
@@ -57,8 +56,7 @@ class Stage:
         self.findings += [f"{name}: {finding}" for finding in unexpected(name, states)]
         for node in self._all():
             self.findings += [f"{name}: {line}" for line in without_cause(name, self._new_lines(node))]
-            wait_until(lambda node=node: differences(node) == [], SETTLED_SECONDS)  # type: ignore[misc]
-            self.findings += [f"{name}: {difference}" for difference in differences(node)]
+            self.findings += [f"{name}: {one}" for one in lasting_differences(node, SETTLED_SECONDS)]
 
     def _all(self) -> list[ServiceProcess]:
         return [*self.nodes, *self.apart]

@@ -8,12 +8,12 @@ from ingest.auth.tokens import entry_of
 from tests.alerts.watch import rules_as_they_are
 from tests.exposition import scrape
 from tests.faults.harness.load import Load
-from tests.quiet.figures import differences, of_workers
+from tests.quiet.figures import lasting_differences, of_workers
 from tests.quiet.nodes import LogReader, reload
 from tests.quiet.noise import unexpected, without_cause
 from tests.quiet.watch import watching
 from tests.running import TOKEN, ServiceProcess
-from tests.services import MySQLServer, RabbitMQServer, wait_until
+from tests.services import MySQLServer, RabbitMQServer
 
 OPERATION = "start, reload and stop"
 EVENTS_PER_SECOND = 50.0
@@ -40,7 +40,7 @@ def test_start_and_reload_are_quiet(settings: dict[str, str], tmp_path: Path) ->
             reload(service)
             watch.watch(service.port)
             assert unexpected(OPERATION, watch.states(SINCE_THE_START)) == []
-        assert wait_until(lambda: differences(service) == [], SETTLED_SECONDS), differences(service)
+        assert lasting_differences(service, SETTLED_SECONDS) == []
         assert of_workers(service)["ingest_events_accepted_total"] > 0
         assert scrape(service).value("ingest_worker_restarts_total") == 0
         assert service.stop() == 0
