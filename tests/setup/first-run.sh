@@ -105,8 +105,8 @@ make_run() {
     began=$(now)
     pip_settings=$(env | grep -E '^(PIP_|SSL_CERT_)' || true)
     # shellcheck disable=SC2086 # each line is one setting
-    in_chroot HOME=/root $pip_settings INGEST_PORT="$port" make --no-print-directory -C /root/service run \
-        >"$building.log" 2>&1 &
+    chroot "$building" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root $pip_settings \
+        INGEST_PORT="$port" make --no-print-directory -C /root/service run >"$building.log" 2>&1 &
     making=$!
     first_event "$began" >"$building.result"
     kill "$making" 2>/dev/null || true
