@@ -153,6 +153,7 @@ class Board:
         built = self._board.build()
         notes = (built.annotations and built.annotations.list_val) or []
         things: list[Any] = [*(built.links or []), *notes]
+        things += [link for panel in built.panels or [] for link in getattr(panel, "links", None) or []]
         for thing in things:
             thing.placement = None  # the library hides them all in a menu
         return built
