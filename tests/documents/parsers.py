@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import yaml
 
-from ingest.cli.main import LazyGroup
+from ingest.cli.main import main
 from ingest.settings import read_settings
 from tests.paths import ROOT
 
@@ -47,10 +47,9 @@ def run(argv: list[str], environment: Mapping[str, str] = os.environ) -> str:
 
 def ingest(text: str) -> None:
     """Each command of `ingest` exists, with its options and their values. Nothing is executed."""
-    group = LazyGroup("ingest")
     for words in lines_of(text):
         if (name := Path(words[0]).name) == "ingest":
-            check_command(group, name, words[1:])
+            check_command(main, name, words[1:])
 
 
 def check_command(command: click.Command, name: str, words: list[str]) -> None:
@@ -66,9 +65,9 @@ def check_command(command: click.Command, name: str, words: list[str]) -> None:
 
 def ingest_names(text: str) -> None:
     """A command in prose exists, with its options. Its values may be placeholders, and others may be missing."""
-    command: click.Command = LazyGroup("ingest")
+    command: click.Command = main
     words = shlex.split(text)[1:]
-    while words and isinstance(command, click.Group):
+    while words and words[0].islower() and not words[0].startswith("-") and isinstance(command, click.Group):
         _, found, words = command.resolve_command(click.Context(command), words)
         assert found is not None
         command = found

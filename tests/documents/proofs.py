@@ -37,6 +37,7 @@ PROOFS = (
         EXECUTED,
         f"{README_TEST}::test_the_first_commands_store_an_event_and_print_it",
     ),
+    Proof("README.md", ".venv/bin/ingest demo", PARSED, "ingest"),
     Proof("README.md", "docker compose up", PARSED, "compose"),
     Proof("README.md", "ingest migrate", EXECUTED, f"{RUN}::test_the_commands_for_own_servers_end_in_a_ready_service"),
     Proof("SECURITY.md", "telephony servers", EXEMPT, DRAWING),
@@ -47,6 +48,9 @@ PROOFS = (
     Proof("bench/README.md", "python -m bench.report.history", PARSED, "history"),
     Proof("bench/README.md", "load  ", EXEMPT, FIGURES),
     Proof("bench/peers/README.md", "make bench-peers", PARSED, "make"),
+    Proof("docs/check.md", "$ export CALL_EVENTS_TOKEN", PARSED, "console"),
+    Proof("docs/check.md", "on: [deployment_status]", PARSED, "github"),
+    Proof("docs/check.md", "check:", PARSED, "gitlab"),
     Proof(
         "docs/clients/forms.md",
         "description = ",
@@ -54,6 +58,7 @@ PROOFS = (
         "tests/unit/sources/test_form.py::test_example_of_the_documentation_is_a_form",
     ),
     Proof("docs/clients/forms.md", "ingest clients try", EXECUTED, f"{RUN}::test_a_captured_body_becomes_an_event"),
+    Proof("docs/commands.md", "# a comment", PARSED, "settings"),
     Proof("docs/consumers.md", "rabbitmqctl set_policy call-events-parked", EXECUTED, f"{KIT}::consumed"),
     Proof("docs/consumers.md", "INGEST_QUEUE=call-events.parked ingest tail", EXECUTED, f"{KIT}::tail_of_parked"),
     Proof(

@@ -81,7 +81,7 @@ def test_tail_holds_no_more_messages_of_rabbitmq_than_it_says(ingest: Ingest, re
     ran = ingest("tail", "--keep", **real)
 
     assert (ran.returncode, ran.stdout.count("\n")) == (0, HELD_MAX)
-    assert ran.stderr == "ingest: --keep ends at 1,000 messages. Give --limit to read more.\n"
+    assert told(ran.stderr) == "ingest: --keep ends at 1,000 messages. Give --limit to read more.\n"
 
 
 def test_tail_acknowledges_messages_of_rabbitmq(ingest: Ingest, real: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import pika
 import pytest
 
 from ingest.broker.amqp.queue import UNLIMITED_DELIVERIES_SINCE
-from tests.commands import TOKENS, Ingest
+from tests.commands import TOKENS, Ingest, told
 from tests.faults.reading import channel_to, version_numbers
 from tests.services import RabbitMQServer
 
@@ -28,8 +28,8 @@ def test_kept_messages_stay_in_their_order(rabbitmq: RabbitMQServer, tmp_path: P
     first = ingest("tail", "--keep", "--limit", "3", **settings)
     second = ingest("tail", "--keep", "--timeout", "0.3", **settings)
 
-    assert (first.returncode, first.stdout.splitlines(), first.stderr) == (0, BODIES[:3], "")
-    assert (second.returncode, second.stdout.splitlines(), second.stderr) == (0, BODIES, "")
+    assert (first.returncode, first.stdout.splitlines(), told(first.stderr)) == (0, BODIES[:3], "")
+    assert (second.returncode, second.stdout.splitlines(), told(second.stderr)) == (0, BODIES, "")
     with channel_to(rabbitmq.amqp_url) as channel:
         left = [channel.basic_get(queue, auto_ack=True) for _ in BODIES]
         channel.queue_delete(queue)
