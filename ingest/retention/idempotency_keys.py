@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from ingest.clock import NowUs, jittered
-from ingest.errors import StoreError
+from ingest.errors import StoreError, StoreUnavailable
 
 log = logging.getLogger("ingest.keys")
 
@@ -26,7 +27,11 @@ class KeyTable(Protocol):
 class KeyCleaner:
     """`run` works until it is cancelled. Every worker has a cleaner, and they do not block each other."""
 
-    def __init__(self, store: KeyTable, remember_seconds: float, now_us: NowUs) -> None:
+    def __init__(
+        self, store: KeyTable, remember_seconds: float, now_us: NowUs, count_failure: Callable[[], None]
+    ) -> None:
+        """`count_failure` counts the failures for which somebody must do something."""
+        self._count_failure = count_failure
         self._store = store
         self._remember_ms = int(remember_seconds * 1000)
         self._now_us = now_us
@@ -34,11 +39,18 @@ class KeyCleaner:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(jittered(ROUND_SECONDS))
-            try:
-                while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause lets commits go first
-                    await asyncio.sleep(PAUSE_SECONDS)
-            except StoreError as exc:
-                log.debug("idempotency keys were not deleted", extra={"reason": str(exc)})
+            await self.forget_all()
+
+    async def forget_all(self) -> None:
+        """Delete all expired keys. A failure is logged; the next round tries again."""
+        try:
+            while await self.forget() == FORGET_MAX:  # noqa: ASYNC110 - the pause lets commits go first
+                await asyncio.sleep(PAUSE_SECONDS)
+        except StoreUnavailable as exc:
+            log.debug("expired idempotency keys were not deleted", extra={"reason": str(exc)})
+        except StoreError as exc:  # a missing right, for example: the table would grow without an end
+            log.warning("expired idempotency keys were not deleted", extra={"reason": str(exc)})
+            self._count_failure()
 
     async def forget(self) -> int:
         """Delete some keys that are expired by this host's clock and by the database's, as one may be wrong.

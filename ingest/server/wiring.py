@@ -96,7 +96,9 @@ def build_pipeline(
         locks=locks,
         identity=identity,
         authenticator=authenticator,
-        key_cleaner=KeyCleaner(store, settings.idempotency_seconds, unix_us),
+        key_cleaner=KeyCleaner(
+            store, settings.idempotency_seconds, unix_us, metrics.background_failures.labels("keys").inc
+        ),
         token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
         admission=_admission(settings, authenticator, metrics, tracing),
     )
