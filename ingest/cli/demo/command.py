@@ -13,7 +13,7 @@ from ingest.cli.demo.player import Player
 from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.cli.send.service import Service
 from ingest.cli.send.waiting import Contact, UntilSignal
-from ingest.cli.shell.output import say, warn
+from ingest.cli.shell.output import say, show, warn
 from ingest.cli.shell.service_url import URL_HELP, events_target
 from ingest.server.listeners.urls import urls_of
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
@@ -22,7 +22,6 @@ EXTENSIONS_PER_RATE = 10
 """Extensions of the PBX for each event a second. At this number a few are always idle."""
 LINE_SECONDS = {True: 1.0, False: 10.0}
 """Interval between two lines of progress on a terminal, and elsewhere."""
-OVERWRITE = "\r\x1b[K"
 
 
 @click.command()
@@ -67,11 +66,11 @@ class Progress:
             return
         self._next_seconds = seconds + LINE_SECONDS[self._is_terminal]
         text = self._player.summary(seconds)
-        click.echo(OVERWRITE + text if self._is_terminal else text, err=True, nl=not self._is_terminal)
+        (show if self._is_terminal else warn)(text)
 
     def clear(self) -> None:
         if self._is_terminal:
-            click.echo(OVERWRITE, err=True, nl=False)
+            show("")
 
 
 def _token(settings: Settings, url: str | None) -> str:

@@ -12,6 +12,7 @@ _CONTROLS = re.compile(
     "\u2028\u2029"  # line and paragraph separator
     "\ud800-\udfff]"  # surrogates, which no encoding can write
 )
+_OVERWRITE = "\r\x1b[K"
 _BLANKS = str.maketrans("\t\r\n", "   ")
 
 
@@ -36,6 +37,11 @@ def say(line: str) -> None:
 def warn(line: str) -> None:
     """Write one line beside the result, to standard error."""
     click.echo(visible(line), err=True)
+
+
+def show(line: str) -> None:
+    """Write a line to the terminal of standard error, in place of the one that `show` wrote before."""
+    click.echo(_OVERWRITE + visible(line), err=True, nl=False)
 
 
 def write_all_characters() -> None:

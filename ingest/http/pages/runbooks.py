@@ -6,7 +6,10 @@ It knows the Markdown of that document: headings, paragraphs, lists, tables, cod
 import html
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+MISSING = "# Runbooks\n\nThis installation lacks its document. The service takes events as usual."
 
 _HEADING = re.compile(r"(#+) (.*)")
 _ITEM = re.compile(r"^(?:\d+\.|-) +", re.MULTILINE)
@@ -19,8 +22,10 @@ _EMPHASIS = re.compile(r"\*([^*]+)\*")
 def runbooks() -> str:
     """The document: inside the installed package, or in a checkout's docs."""
     here = Path(__file__).resolve()
-    inside = here.with_name("runbooks.md")
-    return (inside if inside.exists() else here.parents[3] / "docs" / "runbooks.md").read_text("utf-8")
+    for file in (here.with_name("runbooks.md"), here.parents[3] / "docs" / "runbooks.md"):
+        with suppress(FileNotFoundError):
+            return file.read_text("utf-8")
+    return MISSING
 
 
 def as_html(markdown: str) -> str:

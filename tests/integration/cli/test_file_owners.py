@@ -17,6 +17,8 @@ from tests.services import free_port, wait_until
 SERVICE, ANOTHER = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.geteuid())
 """The service's user and another user. Tests that do not run as root have only their own user."""
 SECONDS = 20.0
+OUTPUT = ("service.log", "service.out")
+"""Files of the tests themselves."""
 
 READING: list[tuple[str, ...]] = [
     ("--version",),
@@ -71,12 +73,12 @@ def tree(folder: Path) -> Tree:
         path: (status.st_uid, status.st_size, status.st_mtime_ns)
         for path in folder.rglob("*")
         for status in [path.lstat()]
-        if not path.name.endswith(("-shm", "service.log")) and path.is_file()
+        if not path.name.endswith(("-shm", *OUTPUT)) and path.is_file()
     } | {path: (path.lstat().st_uid, 0, 0) for path in folder.rglob("*") if path.is_dir()}
 
 
 def foreign(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.lstat().st_uid != SERVICE and path.name != "service.log"]
+    return [path for path in folder.rglob("*") if path.lstat().st_uid != SERVICE and path.name not in OUTPUT]
 
 
 def run(service: ServiceProcess, words: tuple[str, ...], user: int | None, **settings: str) -> Ran:

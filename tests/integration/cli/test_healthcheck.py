@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import HOST, Authority
-from tests.commands import Ingest, one_line
+from tests.commands import Ingest, nowhere, one_line
 from tests.running import ServiceProcess
 from tests.services import free_port, wait_until
 
@@ -48,8 +48,8 @@ def test_service_is_alive_wherever_it_listens(tmp_path: Path, settings: Callable
 
 
 def test_service_that_is_not_ready_is_alive(tmp_path: Path) -> None:
-    """The service accepts no event before its tables exist."""
-    service = ServiceProcess(tmp_path, {"SPOOL_BYTES_MAX": "0"})
+    """The service accepts no event before its tables exist. Only embedded mode makes them itself."""
+    service = ServiceProcess(tmp_path, {"SPOOL_BYTES_MAX": "0", "BROKER_URL": nowhere("amqp", "")})
     service.start()
     try:
         service.wait_for_status("starting", "not ready")

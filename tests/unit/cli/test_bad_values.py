@@ -50,6 +50,8 @@ USAGE: list[tuple[list[str], str]] = [
     (["clients", "try", "plain", "none.json"], "none.json"),
     (["clients", "try", "plain", "."], "Is a directory"),
     ([*REPLAY, "--resume", "."], "--resume"),
+    *((["demo", "--rate", value], "--rate") for value in ("nan", "0", "201")),
+    (["healthcheck", "--none"], "--none"),
     (["none"], "none"),
 ]
 """Words and a part of the reason. The exit code is 2."""
@@ -60,6 +62,10 @@ FAILED: list[tuple[list[str], dict[str, str], str]] = [
     ([*SEND[:-1], "http://a/api/call-events"], {}, "has a path"),
     (["send", "events.ndjson", "--token", "t\nt"], {}, "no HTTP header can have"),
     (["top", "--url", "http://127.0.0.1:1"], {}, "refused"),
+    (["demo", "--url", "http://a:no"], {}, NO_URL),
+    (["demo", "--duration", "1s"], {"PORT": "1"}, "http://127.0.0.1:1: "),
+    (["healthcheck"], {"PORT": "1"}, "127.0.0.1:1/healthz: "),
+    (["healthcheck", "--ready"], {"ADMIN_PORT": "1"}, "127.0.0.1:1/readyz: "),
     (["top"], {"PORT": "1"}, "http://127.0.0.1:1/status.json"),
     (["top"], {"ADMIN_PORT": "1"}, "http://127.0.0.1:1/status.json"),
     (["top"], {"PORT": "x"}, "INGEST_PORT"),
