@@ -10,6 +10,8 @@ from ingest.retention.partitions import Partition, Table, name_of
 from ingest.retention.run import Retention
 from ingest.telemetry.metrics import Metrics
 
+OpenTable = Callable[[], Awaitable[Table]]
+
 log = logging.getLogger("ingest.retention")
 
 
@@ -18,7 +20,7 @@ class RetentionScheduler:
 
     def __init__(
         self,
-        opened: Callable[[], Awaitable[Table]],
+        opened: OpenTable,
         keep_days: int | None,
         bytes_max: int | None,
         check_seconds: float,

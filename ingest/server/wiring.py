@@ -25,11 +25,11 @@ from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.server.factories.broker import make_shared_target
 from ingest.server.factories.publishing import Publishing
 from ingest.server.factories.spool import has_spool, make_identity, make_spool
+from ingest.server.factories.store import as_mysql
 from ingest.server.pipeline import Pipeline
 from ingest.settings import Settings
 from ingest.status.health import Health
 from ingest.store.base import Store
-from ingest.store.mysql.store import MySQLStore
 from ingest.telemetry.clock_skew import ClockWatch
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, COMMIT_UNSPOOLED, PUBLISH, Outage
@@ -63,7 +63,8 @@ def build_pipeline(
     database = CommitTarget(committed_store, settler, relay)
     locks = LockWatch(time.monotonic)
     backlog_watch = BacklogWatch(store, metrics)
-    clocks = store.clocks if isinstance(store, MySQLStore) else ClockWatch()
+    mysql = as_mysql(store)
+    clocks = mysql.clocks if mysql else ClockWatch()
     clocks.show = metrics.clock_apart_seconds.set
     slots = IdLease(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)

@@ -5,16 +5,13 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from ingest.broker.amqp.publisher import AmqpPublisher
-from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.shared_target import SharedTarget
 from ingest.broker.target_record import target_of
-from ingest.server.factories.store import exclusive_lock
+from ingest.server.factories.store import as_mysql, exclusive_lock
 from ingest.settings import Settings
 from ingest.store.base import Store
-from ingest.store.mysql.store import MySQLStore
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 if TYPE_CHECKING:
@@ -41,6 +38,9 @@ def make_publisher(settings: Settings, observer: ConnectionObserver = NO_OBSERVE
             events_max=settings.embedded_queue_events_max,
             timeout_seconds=settings.commit_timeout_seconds,
         )
+    from ingest.broker.amqp.publisher import AmqpPublisher  # only RabbitMQ needs its driver
+    from ingest.broker.amqp.queue import QueueDeclaration
+
     return AmqpPublisher(
         settings.broker_url,
         QueueDeclaration(settings.queue, settings.queue_type),
@@ -68,7 +68,6 @@ def make_topology(settings: Settings) -> "StreamTopology":
 
 def make_shared_target(settings: Settings, store: Store) -> SharedTarget:
     """Return this worker's view of the target that all workers of the database share."""
-    table = store if isinstance(store, MySQLStore) else None
     node = f"{socket.gethostname()}:{settings.port}"
     memory = settings.data_dir / "cluster-settings.json"
-    return SharedTarget(table, str(uuid4()), node, target_of(settings), memory, time.monotonic)
+    return SharedTarget(as_mysql(store), str(uuid4()), node, target_of(settings), memory, time.monotonic)

@@ -2,25 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
 from ingest.retention.scheduler import RetentionScheduler
-from ingest.server.factories.publishing import keeps_order
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.sqlite import connect, connect_read_only, file_of
 from ingest.store.base import Store
-from ingest.store.mysql.lock import mysql_lock
-from ingest.store.mysql.order import OrderedMySQLStore
-from ingest.store.mysql.partitioning.partitions import PartitionedTable
-from ingest.store.mysql.pool import Servers
-from ingest.store.mysql.store import MySQLStore
 from ingest.store.sqlite.store import SQLiteStore, migrate
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 from ingest.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from ingest.store.mysql.store import MySQLStore
 
 T = TypeVar("T")
 
@@ -30,15 +26,18 @@ def make_store(settings: Settings, observer: ConnectionObserver = NO_OBSERVER, *
     if file := file_of(settings.database_url):
         opened = connect_read_only if read_only else connect
         return SQLiteStore(file, settings.commit_timeout_seconds, unix_us, opened)
-    store_class = OrderedMySQLStore if keeps_order(settings) else MySQLStore
-    return store_class(
-        Servers.parse(settings.database_url, current_reads=keeps_order(settings)),
-        connections_max=settings.store_connections_max,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        commit_timeout_seconds=settings.commit_timeout_seconds,
-        now_us=unix_us,
-        observer=observer,
-    )
+    from ingest.server.factories.mysql import make_mysql_store  # only MySQL needs its driver
+
+    return make_mysql_store(settings, observer)
+
+
+def as_mysql(store: Store) -> "MySQLStore | None":
+    """Return the store if it is MySQL's."""
+    if isinstance(store, SQLiteStore):
+        return None
+    from ingest.store.mysql.store import MySQLStore
+
+    return store if isinstance(store, MySQLStore) else None
 
 
 def migrate_embedded(settings: Settings) -> Sequence[str]:
@@ -69,8 +68,10 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler |
     """Return None if only `ingest retention` drops days."""
     if not (settings.retention_days or settings.retention_bytes_max):
         return None
+    from ingest.server.factories.mysql import make_open_table
+
     return RetentionScheduler(
-        partial(PartitionedTable.open, Servers.parse(settings.database_url), settings.connect_timeout_seconds),
+        make_open_table(settings),
         settings.retention_days or None,
         settings.retention_bytes_max or None,
         settings.retention_check_seconds,
@@ -83,4 +84,6 @@ def exclusive_lock(settings: Settings, name: str) -> ExclusiveLock:
     """Return a lock among all workers of the database. A SQLite database has only the workers of one data folder."""
     if settings.database_url.startswith("sqlite:"):
         return file_lock(settings.run_dir / f"{name}.lock")
-    return mysql_lock(Servers.parse(settings.database_url), name, settings.connect_timeout_seconds)
+    from ingest.server.factories.mysql import make_mysql_lock
+
+    return make_mysql_lock(settings, name)
