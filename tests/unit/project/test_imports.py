@@ -1,6 +1,8 @@
 """The architecture as one list of layers: a package imports from its own layer and from lower ones."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +135,11 @@ def test_no_folder_has_too_many_modules(tree: str) -> None:
     folders = [ROOT / tree, *(one for one in (ROOT / tree).rglob("*") if one.is_dir())]
     counts = {str(one.relative_to(ROOT)): len(list(one.glob("*.py"))) for one in folders}
     assert {folder: count for folder, count in counts.items() if count > MODULES_MAX} == {}
+
+
+def test_embedded_service_imports_no_driver_of_a_server() -> None:
+    """Each takes a tenth of a second or more of every start."""
+    code = "import sys, ingest.cli.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert {"asyncmy", "aio_pika", "aiormq", "rstream", "cryptography", "opentelemetry"}.isdisjoint(done.stdout.split())
