@@ -80,7 +80,11 @@ class ServiceProcess:
     def __enter__(self) -> Self:
         self.command("migrate", check=False)
         self.start()
-        self.wait_for_status("ready", "degraded")
+        try:
+            self.wait_for_status("ready", "degraded")
+        except BaseException:
+            self.kill()  # `__exit__` is not called; a service left running would slow down all other tests
+            raise
         return self
 
     def __exit__(
