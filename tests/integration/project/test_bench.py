@@ -87,9 +87,8 @@ def test_wrong_answers_break_the_scenarios_budget(command: list[str], credulous:
 
     assert done.returncode == 1, done.stderr
     assert "budget broken: scenario.tokens.failures is " in done.stdout
-    for report in tmp_path.glob("scenario-tokens.html"):
-        assert "budget broken: scenario.tokens.failures is " in report.read_text()
-    assert (tmp_path / "scenario-tokens.html").exists() is (command[0] == "bench.scenario")
+    if command[0] == "bench.scenario":
+        assert "budget broken: scenario.tokens.failures is " in (tmp_path / "scenario-tokens.html").read_text()
 
 
 def test_service_of_another_tree_runs_its_own_code_and_migrations(tmp_path: Path) -> None:
