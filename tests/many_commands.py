@@ -20,6 +20,8 @@ class Run(msgspec.Struct):
     words: list[str]
     settings: dict[str, str] = {}
     typed: str = ""
+    environ: dict[str, str] = {}
+    """Other variables of the environment."""
 
 
 class Done(msgspec.Struct):
@@ -52,7 +54,7 @@ def run_commands(folder: Path, runs: Sequence[Run]) -> list[Done]:
 def _run(one: Run) -> Done:
     from ingest.cli.main import main  # noqa: PLC0415 - only the child needs it
 
-    environ = {f"INGEST_{name}": value for name, value in one.settings.items()}
+    environ = {f"INGEST_{name}": value for name, value in one.settings.items()} | one.environ
     result = CliRunner(env=environ).invoke(main, one.words, input=one.typed)
     error = result.exception if not isinstance(result.exception, SystemExit) else None
     text = "".join(traceback.format_exception(error)) if error else ""

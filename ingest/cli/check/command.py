@@ -14,7 +14,7 @@ from ingest.cli.options import DURATION, Duration
 from ingest.cli.send.service import NoAnswer, Reply, Service
 from ingest.cli.shell.output import say, warn
 from ingest.cli.shell.parameters import RATE_MIN, Number
-from ingest.cli.shell.service_url import URL_HELP, Target, events_target
+from ingest.cli.shell.service_url import URL_HELP, Target, client_certificate, events_target
 from ingest.errors import IngestError, SettingsError
 
 PATH = "/api/call-events"
@@ -34,6 +34,7 @@ MILLISECONDS = Number(0, BUDGET_MS_MAX)
 @click.command()
 @click.option("--url", help=URL_HELP)
 @click.option("--token", envvar="CALL_EVENTS_TOKEN", required=True, help="Better set the variable CALL_EVENTS_TOKEN.")
+@client_certificate
 @click.option("--rate", type=Number(RATE_MIN, RATE_MAX), default=50.0, show_default=True, help="Events a second.")
 @click.option("--duration", type=DURATION, default="10s", show_default=True, help="Time, such as 30s or 5m.")
 @click.option(
@@ -48,6 +49,7 @@ MILLISECONDS = Number(0, BUDGET_MS_MAX)
 def check(
     url: str | None,
     token: str,
+    client_cert: str | None,
     rate: float,
     duration: Duration,
     connections: int,
@@ -65,7 +67,7 @@ def check(
     """
     count = _count(rate, duration)
     try:
-        target = events_target(url)
+        target = events_target(url, client_cert)
         _ask(target, token)
         run = new_run()
         with ExitStack() as opened:

@@ -14,7 +14,7 @@ from ingest.cli.options import DURATION, Duration, with_settings
 from ingest.cli.send.service import Service
 from ingest.cli.send.waiting import Contact, UntilSignal
 from ingest.cli.shell.output import say, show, warn
-from ingest.cli.shell.service_url import URL_HELP, events_target
+from ingest.cli.shell.service_url import URL_HELP, client_certificate, events_target
 from ingest.server.listeners.urls import urls_of
 from ingest.settings import WELL_KNOWN_TOKEN, Settings
 
@@ -27,10 +27,13 @@ LINE_SECONDS = {True: 1.0, False: 10.0}
 @click.command()
 @click.option("--url", help=URL_HELP)
 @click.option("--token", envvar="CALL_EVENTS_TOKEN", help="Better set the variable CALL_EVENTS_TOKEN.")
+@client_certificate
 @click.option("--rate", type=click.IntRange(1, 200), default=20, show_default=True, help="Most events a second.")
 @click.option("--duration", type=DURATION, default="10m", show_default=True, help="Time to play, such as 90s or 2h.")
 @with_settings
-def demo(settings: Settings, url: str | None, token: str | None, rate: int, duration: Duration) -> None:
+def demo(
+    settings: Settings, url: str | None, token: str | None, client_cert: str | None, rate: int, duration: Duration
+) -> None:
     """Play the calls of a small PBX, so that the pages, `ingest top` and `ingest tail` show something.
 
     Phones ring and are answered, missed or hung up, after realistic times. The service stores and publishes these
@@ -38,7 +41,7 @@ def demo(settings: Settings, url: str | None, token: str | None, rate: int, dura
     """
     waiting = UntilSignal()
     waiting.listen()
-    service = Service(events_target(url), token or _token(settings, url))
+    service = Service(events_target(url, client_cert), token or _token(settings, url))
     pbx = Pbx(rate * EXTENSIONS_PER_RATE, Random())  # noqa: S311 - calls, not secrets
     contact = Contact(service.url, warn)
     player = Player(pbx, service, rate, waiting, contact, time.monotonic, lambda: datetime.now(UTC))

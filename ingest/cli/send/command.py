@@ -15,7 +15,7 @@ from ingest.cli.send.service import Service
 from ingest.cli.send.waiting import UntilSignal
 from ingest.cli.shell.output import say, visible, warn
 from ingest.cli.shell.parameters import RATE
-from ingest.cli.shell.service_url import URL_HELP, events_target
+from ingest.cli.shell.service_url import URL_HELP, client_certificate, events_target
 from ingest.files.locks import FileLock, lock
 
 LOCK_SUFFIX = f"{SUFFIX}.lock"
@@ -26,6 +26,7 @@ FOLDER_LOCK = ".ingest-send.lock"
 @click.argument("path", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--url", help=URL_HELP)
 @click.option("--token", envvar="CALL_EVENTS_TOKEN", required=True, help="Better set the variable CALL_EVENTS_TOKEN.")
+@client_certificate
 @click.option("--rate", type=RATE, help="Events a second; by default no limit.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Events in a request.")
 @click.option("--follow", is_flag=True, help="Go on with new lines, or new records, until SIGTERM or Ctrl-C.")
@@ -35,6 +36,7 @@ def send(
     path: Path,
     url: str | None,
     token: str,
+    client_cert: str | None,
     rate: float | None,
     batch: int,
     follow: bool,
@@ -55,7 +57,7 @@ def send(
     if remove and not client:
         raise click.UsageError("--remove needs --client.")
     _check(path, is_folder=client is not None, may_be_missing=follow)
-    target = events_target(url)
+    target = events_target(url, client_cert)
     if client is not None:
         _send_records(RecordFolder(path, client, remove=remove), path, client, Service(target, token), rate, follow)
     elif follow:

@@ -7,6 +7,8 @@ from http.client import HTTPException
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+import click
+
 from ingest.cli.shell.output import warn
 from ingest.errors import SettingsError
 from ingest.server.listeners.address import reached_at
@@ -16,25 +18,33 @@ URL_HELP = "URL of the service; by default that of INGEST_HOST, INGEST_PORT and 
 PAGES_HELP = "URL of the service's pages; by default the admin address or the address of the settings, on this host."
 
 
+client_certificate = click.option(
+    "--client-cert",
+    envvar="CALL_EVENTS_CLIENT_CERT",
+    metavar="FILE",
+    help="Certificate and key in PEM, for a service with INGEST_TLS_CLIENT_CA.",
+)
+
+
 class Target(NamedTuple):
     url: str
     tls: ssl.SSLContext | None = None
     """None uses the authorities of this host."""
 
 
-def events_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+def events_target(url: str | None, client_cert: str | None = None, environ: Mapping[str, str] = os.environ) -> Target:
     """Return where the service takes events. Raises `SettingsError`."""
-    return Target(url) if url is not None else _told(_of_events(read_settings(environ)))
+    return _presenting(client_cert, Target(url) if url is not None else _told(_of_events(read_settings(environ))))
 
 
-def pages_target(url: str | None, environ: Mapping[str, str] = os.environ) -> Target:
+def pages_target(url: str | None, client_cert: str | None = None, environ: Mapping[str, str] = os.environ) -> Target:
     """Return where the service has its pages. Raises `SettingsError`."""
     if url is not None:
-        return Target(url)
+        return _presenting(client_cert, Target(url))
     settings = read_settings(environ)
     if settings.admin_port:
         return _told(Target(_url("http", settings.admin_host, settings.admin_port, "INGEST_ADMIN_PORT")))
-    return _told(_of_events(settings))
+    return _presenting(client_cert, _told(_of_events(settings)))
 
 
 def parts_of(url: str) -> SplitResult:
@@ -54,6 +64,8 @@ def explained(exc: Exception) -> str:
     text = str(exc) or type(exc).__name__
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"{text} (SSL_CERT_FILE names a file with the authority's certificate)"
+    if isinstance(exc, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (exc.reason or ""):
+        return f"{text} (the service wants a certificate of its clients: give --client-cert)"
     if isinstance(exc, ssl.SSLError):
         return f"{text} (does the port speak plain HTTP? Then use http://)"
     if isinstance(exc, HTTPException | ConnectionResetError):
@@ -81,6 +93,23 @@ def _trusting(certificate: str) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
     return context
+
+
+def _presenting(client_cert: str | None, target: Target) -> Target:
+    """Let the target show a certificate. Raises `SettingsError` if the file is unfit, or the connection has no TLS."""
+    if client_cert is None:
+        return target
+    if parts_of(target.url).scheme != "https":
+        raise SettingsError(f"--client-cert needs a URL with https://, not {target.url}.")
+    context = target.tls or ssl.create_default_context()
+    try:
+        context.load_cert_chain(client_cert, password=str)  # it asks nobody for a passphrase
+    except ssl.SSLError as exc:
+        reason = f"holds no certificate with its key in PEM ({exc.reason or exc})"
+        raise SettingsError(f"--client-cert {client_cert} {reason}.") from exc
+    except OSError as exc:
+        raise SettingsError(f"--client-cert {client_cert} cannot be read ({exc.strerror or exc}).") from exc
+    return target._replace(tls=context)
 
 
 def _url(scheme: str, host: str, port: int, variable: str) -> str:

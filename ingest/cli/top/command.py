@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.cli.shell.output import json_line, say
 from ingest.cli.shell.parameters import seconds
-from ingest.cli.shell.service_url import PAGES_HELP, Target, explained, pages_target, parts_of
+from ingest.cli.shell.service_url import PAGES_HELP, Target, client_certificate, explained, pages_target, parts_of
 from ingest.cli.top.screen import colored, cut, plain, screen
 from ingest.errors import IngestError
 from ingest.status.snapshot import Status
@@ -29,14 +29,15 @@ END_OF_LINE, END_OF_SCREEN = "\x1b[K", "\x1b[J"
 
 @click.command()
 @click.option("--url", help=PAGES_HELP)
+@client_certificate
 @click.option(
     "--interval", type=seconds(least=0.5), default=2.0, show_default=True, help="Seconds between two updates."
 )
 @click.option("--once", is_flag=True, help="Print one snapshot and exit (default if the output is not a terminal).")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's /status.json and exit.")
-def top(url: str | None, interval: float, once: bool, as_json: bool) -> None:
+def top(url: str | None, client_cert: str | None, interval: float, once: bool, as_json: bool) -> None:
     """Watch a running service until Ctrl-C: rate, latency, backlog, health and last errors of all its workers."""
-    service = StatusClient(pages_target(url))
+    service = StatusClient(pages_target(url, client_cert))
     if as_json:
         say(json_line(service.fetch().decode(errors="replace")))
     elif once or not sys.stdout.isatty():
@@ -67,7 +68,7 @@ class StatusClient:
                 body: bytes = response.read()
                 return body
         except (URLError, HTTPException, OSError) as exc:
-            cause = exc if isinstance(exc, HTTPError) else getattr(exc, "reason", exc)
+            cause = exc.reason if isinstance(exc, URLError) and not isinstance(exc, HTTPError) else exc
             reason = explained(cause) if isinstance(cause, Exception) else cause
             raise StatusUnavailable(
                 f"{self._url}: {reason}. Does the service run there? With INGEST_ADMIN_PORT its pages are on that port."

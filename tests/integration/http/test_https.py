@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import HOST, Authority
+from tests.many_commands import Run, run_commands
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
 
@@ -134,6 +136,37 @@ def test_client_with_a_certificate_of_another_authority_is_refused(
 ) -> None:
     with pytest.raises(REFUSED):
         strict.post_with(trusting(authority, folder / "foreigner"))
+
+
+def test_commands_present_a_client_certificate(
+    strict: SecureService, authority: Authority, folder: Path, tmp_path: Path
+) -> None:
+    both, locked = tmp_path / "both.pem", tmp_path / "locked.pem"
+    certificate, key = (folder / "client.pem").read_bytes(), (folder / "client.key").read_bytes()
+    both.write_bytes(certificate + key)
+    locked.write_bytes(certificate + with_passphrase(key))
+    top = ["top", "--once", "--url", f"https://{HOST}:{strict.port}"]
+    trusts = {"SSL_CERT_FILE": str(authority.path)}
+
+    with_it, without, unreadable = run_commands(
+        tmp_path,
+        [
+            Run([*top, "--client-cert", str(both)], environ=trusts),
+            Run(top, environ=trusts),
+            Run([*top, "--client-cert", str(locked)], environ=trusts),
+        ],
+    )
+
+    assert (with_it.code, without.code, unreadable.code) == (0, 1, 1), (with_it, without, unreadable)
+    assert "--client-cert" in without.stderr
+    assert "holds no certificate with its key" in unreadable.stderr
+
+
+def with_passphrase(key: bytes) -> bytes:
+    """Return the PEM of the same key, encrypted."""
+    private = serialization.load_pem_private_key(key, None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def test_service_does_not_start_with_a_mismatched_key(

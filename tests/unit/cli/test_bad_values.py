@@ -71,6 +71,15 @@ FAILED: list[tuple[list[str], dict[str, str], str]] = [
     (["top"], {"PORT": "x"}, "INGEST_PORT"),
     (["top"], {"TLS_CERT": "none.pem", "TLS_KEY": "none.pem"}, "INGEST_TLS_CERT=none.pem cannot be read"),
     (["top"], {"TLS_CERT": "events.ndjson", "TLS_KEY": "events.ndjson"}, "INGEST_TLS_CERT=events.ndjson cannot be"),
+    (["top", "--url", "http://127.0.0.1:1", "--client-cert", "none.pem"], {}, "--client-cert needs a URL with https"),
+    *(
+        (["top", "--url", "https://127.0.0.1:1", "--client-cert", name], {}, f"--client-cert {name} {said}")
+        for name, said in (
+            ("none.pem", "cannot be read"),
+            (".", "cannot be"),
+            ("events.ndjson", "holds no certificate"),
+        )
+    ),
     (["send", "latin1.ndjson", "--token", "t"], {}, "is not UTF-8"),
     (["clients", "try", "latin1.ndjson", "events.ndjson"], {}, "There is no form"),
     (["clients", "try", "none.toml", "events.ndjson"], {}, "none.toml"),

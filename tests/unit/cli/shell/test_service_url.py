@@ -18,18 +18,22 @@ from ingest.errors import SettingsError
 def test_settings_of_the_service_decide(settings: dict[str, str], events: str, pages: str) -> None:
     environ = {f"INGEST_{name}": value for name, value in settings.items()}
 
-    assert (events_target(None, environ).url, pages_target(None, environ).url) == (events, pages)
+    assert (events_target(None, environ=environ).url, pages_target(None, environ=environ).url) == (events, pages)
 
 
 def test_given_url_needs_no_settings() -> None:
     environ = {"INGEST_PORT": "none"}
 
-    assert events_target("http://a:1", environ) == pages_target("http://a:1", environ) == Target("http://a:1")
+    assert (
+        events_target("http://a:1", environ=environ)
+        == pages_target("http://a:1", environ=environ)
+        == Target("http://a:1")
+    )
 
 
 def test_unknown_port_asks_for_the_url() -> None:
     with pytest.raises(SettingsError, match="give --url"):
-        pages_target(None, {"INGEST_PORT": "0"})
+        pages_target(None, environ={"INGEST_PORT": "0"})
 
 
 @pytest.mark.parametrize(
