@@ -14,6 +14,7 @@ from ingest.broker.stream.topology import look_at
 from ingest.cli.doctor.finding import Check
 from ingest.cli.doctor.hints import broker_hint
 from ingest.cli.doctor.publish_check import try_publish
+from ingest.cli.doctor.stream_check import try_stream
 from ingest.errors import IngestError
 from ingest.server.factories.broker import make_topology
 from ingest.settings import Settings, mask_url
@@ -21,7 +22,7 @@ from ingest.settings import Settings, mask_url
 
 def broker_checks(settings: Settings) -> Mapping[str, Check]:
     if settings.publish_to == "stream":
-        return {"stream": _stream}
+        return {"stream": _stream, "publish": try_stream}
     if settings.broker_url == "embedded:":
         return {"broker": _embedded}
     return {"broker": _broker, "publish": _publish, "queue": _queue}

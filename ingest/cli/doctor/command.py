@@ -27,7 +27,7 @@ REACHABLE = ("database", "broker", "stream")
 def doctor(settings: Settings) -> None:
     """Check settings, host, database, schema, broker and queue; say how to repair each failure.
 
-    It inserts a row and rolls it back, and it publishes a message to a queue of its own. Nothing of that stays.
+    It inserts a row and rolls it back, and it publishes a message to a queue or stream of its own. Nothing stays.
     """
     ok = True
     act_as_owner(settings, folder=True, writes=False)  # check the files with the service's permissions

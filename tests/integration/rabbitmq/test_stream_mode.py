@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,8 +96,29 @@ def test_commands_declare_no_stream(tmp_path: Path, settings: dict[str, str], st
         channel.queue_declare(stream.name, passive=True)
 
 
-def test_doctor_finds_the_stream(service: ServiceProcess, stream: Stream) -> None:
-    assert f"stream {stream.name} is there" in service.command("doctor", check=False).stdout
+def test_doctor_finds_the_stream_and_publishes_to_another_one(
+    service: ServiceProcess, stream: Stream, rabbitmq: RabbitMQServer
+) -> None:
+    said = service.command("doctor", check=False).stdout
+
+    assert f"stream {stream.name} is there" in said
+    assert re.search("ok    publish: a message was published with a confirm to a stream at [^ ]+:[0-9]+, and", said)
+    if rabbitmq.controllable:
+        assert "-doctor-" not in rabbitmq.ctl("list_queues", "name")
+
+
+def test_user_who_may_declare_no_stream_is_no_failure(
+    tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer
+) -> None:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+    rabbitmq.ctl("add_user", "streamless", "secret")
+    rabbitmq.ctl("set_permissions", "streamless", "^$", ".*", ".*")
+    url = rabbitmq.stream_url.replace("guest:guest@", "streamless:secret@")
+
+    said = ServiceProcess(tmp_path, {**settings, "STREAM_URL": url}).command("doctor", check=False).stdout
+
+    assert "ok    publish: not tried: this user may not declare a stream of its own" in said
 
 
 def test_super_stream_is_tailed_whole(tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer) -> None:
