@@ -1,14 +1,12 @@
 """Writes to MySQL as the service does, and rolls all of it back; and compares MySQL's limits with the settings."""
 
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 
 from ingest.cli.doctor.finding import Check
 from ingest.cli.doctor.hints import database_hint
-from ingest.clock import unix_us
+from ingest.cli.doctor.unused_id import unused_id
 from ingest.errors import SchemaError, StoreError
-from ingest.events.ids import LEASED_SLOTS_MAX, SEQUENCE_BITS, SEQUENCE_MAX, SLOTS_MAX, first_id_of
 from ingest.settings import Settings
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.pool import Servers
@@ -77,17 +75,11 @@ async def _try_rights(connection: Connection) -> None:
 
 
 async def _try_row(connection: Connection) -> None:
-    event_id = _unused_id()
+    event_id = unused_id()
     await connection.run(INSERT % event_id)
     if not await connection.run(FIND % event_id):
         raise StoreError("The database does not return a row that was just inserted.")
     await connection.run(DELETE % event_id)
-
-
-def _unused_id() -> int:
-    """Return an id of now, in a slot that no worker leases."""
-    slot = LEASED_SLOTS_MAX + secrets.randbelow(SLOTS_MAX - LEASED_SLOTS_MAX)
-    return first_id_of(unix_us() // 1000) | slot << SEQUENCE_BITS | secrets.randbelow(SEQUENCE_MAX)
 
 
 async def _limits(settings: Settings) -> str:

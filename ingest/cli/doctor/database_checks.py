@@ -8,6 +8,8 @@ from ingest.broker.target_record import explain_difference, live_nodes, same_tar
 from ingest.cli.doctor.commit_check import commit_checks
 from ingest.cli.doctor.finding import Check
 from ingest.cli.doctor.hints import database_hint
+from ingest.cli.doctor.retention_check import check_retention
+from ingest.cli.doctor.sqlite_check import try_sqlite
 from ingest.errors import SchemaError, SettingsError, StoreError
 from ingest.server.factories.store import make_store
 from ingest.settings import Settings, mask_url
@@ -25,6 +27,10 @@ def database_checks(settings: Settings) -> Mapping[str, Check]:
     checks: dict[str, Check] = {"database": _database, "schema": _schema}
     if settings.database_url.startswith("mysql:"):
         checks |= {"durability": _durability, **commit_checks(), "clock": _clock, "cluster": _cluster}
+        if settings.retention_days or settings.retention_bytes_max:
+            checks["retention"] = check_retention
+    else:
+        checks["commit"] = try_sqlite
     return checks
 
 

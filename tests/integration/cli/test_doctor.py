@@ -1,5 +1,7 @@
 """`ingest doctor` on a good installation, and with each kind of failure."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,7 @@ def test_embedded_service_passes(ingest: Ingest) -> None:
         "data folder": (True, "var can be written"),
         "database": (True, "sqlite:///var/call-events.db answers"),
         "schema": (True, "up to date"),
+        "commit": (True, "a row was inserted and rolled back"),
         "broker": (True, "the embedded queue, in the data folder"),
     }
 
@@ -52,11 +55,11 @@ def test_full_service_passes(ingest: Ingest, real: dict[str, str]) -> None:
         channel.confirm_delivery()
         channel.basic_publish("", real["QUEUE"], b"{}")
 
-    found = findings(ingest("doctor", **real))
+    found = findings(ingest("doctor", **real, RETENTION_DAYS="30"))
 
     assert [name for name, (ok, _) in found.items() if not ok] == []
     host = ["data folder", "open files", "disk"]
-    database = ["database", "schema", "durability", "commit", "limits", "clock", "cluster"]
+    database = ["database", "schema", "durability", "commit", "limits", "clock", "cluster", "retention"]
     assert list(found) == ["settings", "tokens", *host, *database, "broker", "publish", "queue"]
     assert found["commit"][1] == "a row was inserted and rolled back"
     assert found["publish"][1] == (
@@ -64,6 +67,7 @@ def test_full_service_passes(ingest: Ingest, real: dict[str, str]) -> None:
     )
     assert found["queue"][1] == f"{real['QUEUE']} is there, 1 messages wait in it; {CLASSIC}"
     assert found["durability"][1] == "each commit is flushed"
+    assert found["retention"][1] == "this user may drop days"
 
 
 def test_tokens_in_plain_text_are_reported_without_failing(ingest: Ingest, real: dict[str, str]) -> None:
@@ -176,6 +180,40 @@ def test_user_without_rights_is_reported(ingest: Ingest, real: dict[str, str], m
 
     assert "INSERT command denied" in failed["commit"]
     assert "GRANT ALL" in failed["commit"]
+
+
+@pytest.mark.parametrize("missing", ["ALTER", "CREATE", "DROP", "INSERT"])
+def test_missing_rights_for_retention_are_reported(
+    ingest: Ingest, real: dict[str, str], mysql: MySQLServer, missing: str
+) -> None:
+    if not mysql.controllable:
+        pytest.skip("INGEST_TEST_MYSQL_URL names a server that tests may not set up")
+    ingest("migrate", **real)
+    name = real["DATABASE_URL"].rpartition("/")[2]
+    user = f"without_{missing.lower()}"
+    mysql.query(f"CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'")
+    rights = {"SELECT", "UPDATE", "DELETE", "INSERT", "ALTER", "CREATE", "DROP"} - {missing}
+    mysql.query(f"GRANT {', '.join(sorted(rights))} ON `{name}`.* TO '{user}'@'%'")
+    before = mysql.query(f"SHOW TABLES FROM `{name}`")
+    limited = {**real, "DATABASE_URL": mysql.url_of(name, user, PASSWORD)}
+
+    text = failures(ingest("doctor", **limited, RETENTION_DAYS="30"))["retention"]
+
+    assert f"{missing} command denied" in text or f"{missing}, " in text
+    assert f"GRANT ALTER, CREATE, DROP, INSERT ON `{name}`.* TO '{user}'@'%';" in text
+    assert mysql.query(f"SHOW TABLES FROM `{name}`") == before
+    assert "retention" not in findings(ingest("doctor", **limited))
+
+
+def test_sqlite_file_that_takes_no_row_is_reported(ingest: Ingest, tmp_path: Path) -> None:
+    ingest("migrate")
+    with closing(sqlite3.connect(tmp_path / "var" / "call-events.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        text = failures(ingest("doctor", COMMIT_TIMEOUT_SECONDS="0.2"))["commit"]
+
+    assert "does not take a row: database is locked. Another process has kept its lock" in text
+    with closing(sqlite3.connect(tmp_path / "var" / "call-events.db")) as after:
+        assert after.execute("SELECT COUNT(*) FROM call_event_logs").fetchone() == (0,)
 
 
 def test_commits_without_flush_are_reported(ingest: Ingest, real: dict[str, str], mysql: MySQLServer) -> None:
