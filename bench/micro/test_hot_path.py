@@ -16,6 +16,7 @@ from ingest.broker.stream.message import encode_batch
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
+from ingest.events.routing_key import Destination
 from ingest.store.mysql.statements.commit import commit
 
 BATCH_EVENTS = 500
@@ -66,7 +67,7 @@ def test_statement_beside_formatted_rows(beside: Beside, batch: Batch) -> None:
 
 
 def test_frames_beside_joined_payloads(beside: Beside, batch: Batch) -> None:
-    marshaller = Marshaller(1, "call-events", FRAME_BYTES_MAX)
+    marshaller = Marshaller(1, Destination.of_queue("call-events"), FRAME_BYTES_MAX)
 
     def join_payloads() -> bytes:
         rows = zip(batch.ids, batch.events, strict=True)

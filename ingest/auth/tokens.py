@@ -9,13 +9,13 @@ from typing import Protocol
 import msgspec
 
 from ingest.errors import SettingsError
+from ingest.events import headers
 
 PREFIX = "sha256:"
 """The prefix of an entry that has only the SHA-256 of a token. A reader of the configuration cannot use it."""
 SECRET_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-CONFIGURED = "configured"
-"""The client name of all tokens in INGEST_API_TOKENS."""
+CONFIGURED = headers.CONFIGURED
 
 _HASHED = re.compile(PREFIX + "[0-9a-fA-F]{64}")
 

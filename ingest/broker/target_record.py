@@ -18,6 +18,8 @@ for live workers that use it."""
 
 Target = Mapping[str, str | int]
 """Settings that name a queue or a stream, with their values."""
+UNLESS_EMPTY = ("INGEST_EXCHANGE", "INGEST_ROUTING_KEY", "INGEST_STREAM_FILTER")
+"""Settings that a target has only if they are set. So targets of a version that does not know them count as without."""
 
 
 class RecordedWorker(msgspec.Struct, frozen=True):
@@ -59,10 +61,13 @@ class TargetTable(Protocol):
 def target_of(settings: Settings) -> Target:
     """Return the settings that all nodes of a database must share. The declaration compares the kind of a queue."""
     if settings.publish_to == "stream":
-        where: Target = {"INGEST_STREAM_PARTITIONS": settings.stream_partitions}
+        where: dict[str, str | int] = {"INGEST_STREAM_PARTITIONS": settings.stream_partitions}
+        where |= {"INGEST_STREAM_FILTER": settings.stream_filter} if settings.stream_filter else {}
         url = settings.stream_url
     else:
         where = {"broker": "embedded" if settings.broker_url == "embedded:" else "RabbitMQ"}
+        routing = {"INGEST_EXCHANGE": settings.exchange, "INGEST_ROUTING_KEY": settings.routing_key}
+        where |= routing if settings.exchange else {}
         url = settings.broker_url
     vhost = unquote(urlsplit(each_host(url)[0]).path[1:]) or "/"
     return {
@@ -75,7 +80,12 @@ def target_of(settings: Settings) -> Target:
 
 def same_target(one: Target, other: Target) -> bool:
     """Compare the settings that both targets have: another version may have more settings."""
-    return all(one[name] == other[name] for name in one.keys() & other.keys())
+    return not _different(one, other)
+
+
+def _different(one: Target, other: Target) -> Sequence[str]:
+    shared = [name for name in one if name in other and one[name] != other[name]]
+    return shared + [name for name in UNLESS_EMPTY if (name in one) != (name in other)]
 
 
 def live_nodes(record: TargetRecord, shared: Target) -> Sequence[str]:
@@ -85,10 +95,11 @@ def live_nodes(record: TargetRecord, shared: Target) -> Sequence[str]:
 
 def explain_difference(own: Target, shared: Target, reason: str) -> str:
     """Say for people which settings differ, why this node cannot replace the shared target, and what to do."""
-    names = [name for name in own if name in shared and own[name] != shared[name]]
+    names = _different(own, shared)
+    here, there = ({name: target.get(name, "") for name in names} for target in (own, shared))
     return (
-        f"This node has {target_text({name: own[name] for name in names})}, but all nodes of the database share "
-        f"{target_text({name: shared[name] for name in names})}: {reason}. This node stores events and publishes none. "
+        f"This node has {target_text(here)}, but all nodes of the database share "
+        f"{target_text(there)}: {reason}. This node stores events and publishes none. "
         "Give it the same settings. Or switch: stop all nodes, let outbox and spools drain, and start them, or run "
         "`ingest cluster switch`."
     )

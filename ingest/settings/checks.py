@@ -5,9 +5,12 @@ from urllib.parse import urlsplit
 from ingest.auth.tokens import digest_of, digests_of, problem_of
 from ingest.errors import SettingsError
 from ingest.events.local_times import zone_named
+from ingest.events.routing_key import RoutingKey
 from ingest.failover import each_host
 from ingest.settings.model import PREFIX, STREAM_BODY_BYTES_MAX, WELL_KNOWN_TOKEN, Settings
 
+NAME_BYTES_MAX = 255
+"""The limit of a name in AMQP."""
 STREAM_SCHEMES = ("rabbitmq-stream", "rabbitmq-stream+tls")
 
 
@@ -59,6 +62,7 @@ def _check_database(settings: Settings) -> None:
 def _check_broker(settings: Settings) -> None:
     if settings.broker_url != "embedded:" and urlsplit(settings.broker_url).scheme not in ("amqp", "amqps"):
         raise SettingsError("INGEST_BROKER_URL must be embedded: or begin with amqp:// or amqps://.")
+    _check_routing(settings)
     if settings.publish_to == "queue":
         return
     if urlsplit(settings.stream_url).scheme not in STREAM_SCHEMES:
@@ -69,6 +73,25 @@ def _check_broker(settings: Settings) -> None:
         raise SettingsError(
             f"INGEST_BODY_BYTES_MAX={settings.body_bytes_max}: a stream takes at most {STREAM_BODY_BYTES_MAX} bytes."
         )
+
+
+def _check_routing(settings: Settings) -> None:
+    try:
+        RoutingKey.parse(settings.routing_key)
+    except ValueError as exc:
+        raise SettingsError(f"INGEST_ROUTING_KEY={settings.routing_key!r}: {exc}.") from exc
+    if not settings.exchange and settings.routing_key != Settings().routing_key:
+        raise SettingsError("INGEST_ROUTING_KEY needs INGEST_EXCHANGE: a queue alone has no keys.")
+    if settings.stream_filter and settings.publish_to != "stream":
+        raise SettingsError("INGEST_STREAM_FILTER needs INGEST_PUBLISH_TO=stream. For a queue, set INGEST_EXCHANGE.")
+    if not settings.exchange:
+        return
+    if len(settings.exchange.encode()) > NAME_BYTES_MAX:
+        raise SettingsError(f"INGEST_EXCHANGE has more than {NAME_BYTES_MAX} bytes.")
+    if settings.publish_to == "stream":
+        raise SettingsError("INGEST_EXCHANGE is for a queue. For a stream, set INGEST_STREAM_FILTER.")
+    if settings.broker_url == "embedded:":
+        raise SettingsError("INGEST_EXCHANGE needs RabbitMQ: set INGEST_BROKER_URL.")
 
 
 def _check_tokens(settings: Settings) -> None:

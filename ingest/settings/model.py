@@ -47,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the queue or the stream."""
     queue_type: Literal["quorum", "classic"] = "quorum"
     """Type of the queue, if the service declares it."""
+    exchange: Annotated[str, msgspec.Meta(max_length=255)] = ""
+    """Topic exchange to publish to ([routing](rabbitmq.md#routing)). The service declares it, and binds `INGEST_QUEUE`
+    to every key, so its consumers see no change. If empty, messages go to the queue directly."""
+    routing_key: str = "{event_type}"
+    """Routing key of each message, if `INGEST_EXCHANGE` is set: text with `{event_type}`, `{token}` and `{client}`."""
     stream_url: str = ""
     """The broker's stream port, if events go to a stream: `rabbitmq-stream://user:pass@host:5552/vhost`.
     Several hosts may be listed, as in `INGEST_BROKER_URL`."""
@@ -58,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Size at which a stream, or each partition, drops its oldest messages, if the service declares it.
     `0` sets no limit."""
+
+    stream_filter: Literal["", "event_type", "token"] = ""
+    """Value by which consumers of a stream can filter ([streams](streams.md#filter)).
+    RabbitMQ before 3.13 ignores it."""
 
     # Service
     api_tokens: tuple[str, ...] = ()

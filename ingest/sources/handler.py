@@ -12,6 +12,7 @@ import msgspec
 from ingest.auth.authenticator import Client
 from ingest.errors import IngestError, Invalid, Malformed, Unauthenticated, UnknownSource
 from ingest.events.event import Event, decode
+from ingest.events.headers import CLIENT, MessageHeaders
 from ingest.events.idempotency import HEADER as KEY_HEADER
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
@@ -63,8 +64,13 @@ class SourceHandler:
         public_url: str,
         body_bytes_max: int,
         count_adapted: CountAdapted,
+        *,
+        names_client: bool = False,
     ) -> None:
-        """`public_url` is the URL at which sources reach this service if a proxy stands before it, else empty."""
+        """`public_url` is the URL at which sources reach this service if a proxy stands before it, else empty.
+
+        `names_client`: messages have a header with the name of the source.
+        """
         self.admission = admission
         self.bodies = bodies
         self.batcher = batcher
@@ -72,6 +78,8 @@ class SourceHandler:
         self.count_adapted = count_adapted
         self._public_url = public_url.rstrip("/")
         self._body_bytes_max = body_bytes_max
+        self._names_client = names_client
+        self._message_headers: dict[tuple[str, str], MessageHeaders] = {}
 
     async def __call__(self, scope: Scope, protocol: HttpProtocol) -> None:
         delivery = self.deliver(scope)
@@ -92,6 +100,15 @@ class SourceHandler:
     def deliver(self, scope: Scope) -> "Delivery":
         """Begin a request, whose body has not come."""
         return Delivery(self, scope)
+
+    def message_headers(self, client: Client, source: str) -> MessageHeaders | None:
+        """The headers of every message of this client by this source. Both names are the operator's, so few."""
+        if not self._names_client:
+            return client.message_headers
+        made = self._message_headers.get((client.name, source))
+        if made is None:
+            made = self._message_headers[client.name, source] = {**(client.message_headers or {}), CLIENT: source}
+        return made
 
     def url_of(self, scope: Scope) -> str:
         query = f"?{scope.query_string}" if scope.query_string else ""
@@ -142,7 +159,8 @@ class Delivery:
         if client.bucket:
             client.bucket.take(1)
         event.key = self._key(source.form, body, event, has_time=has_time)
-        event.headers = handler.admission.propagate_trace_context(headers, client.message_headers)
+        of_client = handler.message_headers(client, self._name)
+        event.headers = handler.admission.propagate_trace_context(headers, of_client)
         return event, handler.batcher.submit(event)
 
     def accepted(self) -> Response:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,28 @@ def test_path_of_a_database_file_may_have_any_character() -> None:
 def test_body_larger_than_a_frame_is_refused_for_streams() -> None:
     with pytest.raises(SettingsError, match="INGEST_BODY_BYTES_MAX=1048576"):
         read_settings({**AMQP, **STREAM, "INGEST_BODY_BYTES_MAX": "1048576"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"INGEST_ROUTING_KEY": "{call_id}"}, "INGEST_ROUTING_KEY='{call_id}': {call_id} is no value of an event"),
+        ({"INGEST_ROUTING_KEY": "{token}"}, "INGEST_ROUTING_KEY needs INGEST_EXCHANGE"),
+        ({"INGEST_EXCHANGE": "calls"}, "INGEST_EXCHANGE needs RabbitMQ"),
+        ({**AMQP, **STREAM, "INGEST_EXCHANGE": "calls"}, "set INGEST_STREAM_FILTER"),
+        ({**AMQP, "INGEST_EXCHANGE": "☎" * 86}, "INGEST_EXCHANGE has more than 255 bytes"),
+        ({**AMQP, "INGEST_STREAM_FILTER": "token"}, "INGEST_STREAM_FILTER needs INGEST_PUBLISH_TO=stream"),
+        ({**AMQP, **STREAM, "INGEST_STREAM_FILTER": "call_id"}, "INGEST_STREAM_FILTER"),
+    ],
+)
+def test_routing_settings_that_do_not_fit_are_refused(changes: dict[str, str], problem: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        read_settings(changes)
+
+
+def test_routing_settings_that_fit_are_read() -> None:
+    routed = read_settings({**AMQP, "INGEST_EXCHANGE": "calls", "INGEST_ROUTING_KEY": "{client}.{event_type}"})
+    filtered = read_settings({**AMQP, **STREAM, "INGEST_STREAM_FILTER": "token"})
+
+    assert (routed.exchange, routed.routing_key) == ("calls", "{client}.{event_type}")
+    assert filtered.stream_filter == "token"

@@ -17,6 +17,7 @@ from ingest.broker.amqp.reasons import Closed, of_channel, words_of
 from ingest.broker.amqp.wire import ConfirmReader
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
+from ingest.events.routing_key import Destination
 
 log = logging.getLogger("ingest.publisher")
 
@@ -40,13 +41,13 @@ class ConfirmingChannel:
     confirms and returns off the wire, and replaces aiormq's hook for the channel's end. Nothing else publishes on it.
     """
 
-    def __init__(self, raw: Any, queue: str, confirms: ConfirmReader) -> None:
+    def __init__(self, raw: Any, destination: Destination, confirms: ConfirmReader) -> None:
         self._raw = raw  # an aiormq.Channel; Any, because the hook below is not part of its interface
         self._window = ConfirmWindow()
         confirms.deliver(self._raw.number, self._window)
         self._order = asyncio.Lock()
         frame_bytes_max = self._raw.connection.connection_tune.frame_max
-        self._marshaller = Marshaller(self._raw.number, queue, frame_bytes_max)
+        self._marshaller = Marshaller(self._raw.number, destination, frame_bytes_max)
         self._close_frame_done = self._raw._on_close_frame
         self._raw._on_close_frame = self._on_close
         self._failed: Callable[[], BrokerUnavailable] | None = None
@@ -58,9 +59,9 @@ class ConfirmingChannel:
         """True if the broker closed the channel but not the connection."""
 
     @classmethod
-    async def open(cls, connection: ConfirmingConnection, queue: str, number: int) -> "ConfirmingChannel":
+    async def open(cls, connection: ConfirmingConnection, destination: Destination, number: int) -> "ConfirmingChannel":
         channel = await connection.channel(number, publisher_confirms=True)
-        return cls(await channel.get_underlay_channel(), queue, connection.confirms)
+        return cls(await channel.get_underlay_channel(), destination, connection.confirms)
 
     def __len__(self) -> int:
         return len(self._window)
@@ -103,7 +104,9 @@ class ConfirmingChannel:
             await self._close_frame_done(frame)
 
 
-async def open_channels(raw: ConfirmingConnection, queue: str, channels_max: int) -> Sequence[ConfirmingChannel]:
+async def open_channels(
+    raw: ConfirmingConnection, destination: Destination, channels_max: int
+) -> Sequence[ConfirmingChannel]:
     count = channels_allowed(raw, channels_max)
     if count < channels_max:
         log.warning(
@@ -113,7 +116,7 @@ async def open_channels(raw: ConfirmingConnection, queue: str, channels_max: int
     channels: list[ConfirmingChannel] = []
     for number in range(1, count + 1):
         try:
-            channels.append(await ConfirmingChannel.open(raw, queue, number))
+            channels.append(await ConfirmingChannel.open(raw, destination, number))
         except aiormq.exceptions.ConnectionNotAllowed as exc:
             raise FewerChannels(max(1, number - 2), words_of(exc)) from exc
     return channels

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 
 import aio_pika
@@ -23,6 +23,8 @@ from ingest.tasks import raise_if_cancelled
 log = logging.getLogger("ingest.publisher")
 
 ERRORS = (TimeoutError, OSError, aiormq.exceptions.AMQPError, RuntimeError)
+LOOK_SECONDS = 10.0
+"""Interval at which a connection looks for its queue, if an exchange routes to it."""
 
 
 class AmqpConnection(Connection):
@@ -38,8 +40,10 @@ class AmqpConnection(Connection):
         channels: Sequence[ConfirmingChannel],
         declaration: QueueDeclaration,
         timeout_seconds: float,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         super().__init__()
+        self._look_seconds = look_seconds
         self._raw = raw
         self._channels = list(channels)
         self._declaration = declaration
@@ -54,18 +58,23 @@ class AmqpConnection(Connection):
 
     @classmethod
     async def open(
-        cls, url: str, declaration: QueueDeclaration, channels_max: int, timeout_seconds: float
+        cls,
+        url: str,
+        declaration: QueueDeclaration,
+        channels_max: int,
+        timeout_seconds: float,
+        look_seconds: float = LOOK_SECONDS,
     ) -> "AmqpConnection":
         """Connect, declare the queue and open the channels. Raises one of `ERRORS`."""
         async with asyncio.timeout(timeout_seconds):
             raw = await open_connection(url, heartbeat=HEARTBEAT_SECONDS)
             try:
                 await declaration.declare(raw)
-                channels = await open_channels(raw, declaration.name, channels_max)
+                channels = await open_channels(raw, declaration.destination, channels_max)
             except BaseException:
                 await _close(raw, timeout_seconds)
                 raise
-        return cls(raw, channels, declaration, timeout_seconds)
+        return cls(raw, channels, declaration, timeout_seconds, look_seconds)
 
     async def blocked(self) -> bool:
         return await is_blocked(self._raw)
@@ -84,18 +93,57 @@ class AmqpConnection(Connection):
             if pending:
                 return pending
 
+    async def until_lost(self) -> None:
+        """Also look for the queue regularly if an exchange routes to it.
+
+        The default exchange returns messages to a deleted queue. Another exchange may route them to other queues, and
+        RabbitMQ then confirms them.
+        """
+        if self._declaration.routed_to is None:
+            await super().until_lost()
+        while self.problem is None:
+            try:
+                async with asyncio.timeout(self._look_seconds):
+                    await super().until_lost()
+            except TimeoutError:
+                if self._has_free_channel and not await self.blocked():
+                    await self._look()
+
+    async def _look(self) -> None:
+        """Declare the queue and its binding again. Nothing shows a missing binding, so bind in any case."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                missing = await self._declaration.is_missing(self._raw)
+        except (*ERRORS, asyncio.CancelledError) as exc:
+            raise_if_cancelled(exc)
+            self.drop(f"RabbitMQ does not answer: {words_of(exc)}")
+            return
+        if missing:
+            log.error(
+                "RabbitMQ's queue was deleted; it is declared again. It misses the messages since the last look, which "
+                "other queues may have: `ingest replay --since` publishes them again",
+                extra={"queue": self._declaration.name, "look_seconds": self._look_seconds},
+            )
+        with suppress(BrokerUnavailable):  # which has dropped this connection
+            await self.declare_again()
+
+    @property
+    def _has_free_channel(self) -> bool:
+        return channel_numbers_max(self._raw) > len(self._channels)
+
     async def declare_again(self) -> None:
         """Declare the deleted queue. If several callers do, the first one declares it."""
-        if channel_numbers_max(self._raw) <= len(self._channels):
+        if not self._has_free_channel:
             reason = "RabbitMQ's queue was deleted. No channel is free to declare it; the next connection does so."
             self.drop(reason)
             raise BrokerUnavailable(reason)
         try:
             async with asyncio.timeout(self._timeout_seconds), self._declaring:
                 await self._declaration.declare(self._raw)
-        except (*ERRORS, asyncio.CancelledError) as exc:
+        except (*ERRORS, BrokerUnavailable, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
-            reason = f"RabbitMQ's queue could not be declared: {words_of(exc)}"
+            words = str(exc) if isinstance(exc, BrokerUnavailable) else words_of(exc)
+            reason = f"RabbitMQ's queue could not be declared: {words}"
             self.drop(reason)
             raise BrokerUnavailable(reason) from exc
 
@@ -149,7 +197,8 @@ class AmqpConnection(Connection):
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.wait([closed.ended])  # then its number is free
-                self._channels[at] = await ConfirmingChannel.open(self._raw, self._declaration.name, closed.number)
+                destination = self._declaration.destination
+                self._channels[at] = await ConfirmingChannel.open(self._raw, destination, closed.number)
         except (*ERRORS, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
             self.drop(f"RabbitMQ's channel could not be opened again: {words_of(exc)}")

@@ -17,6 +17,7 @@ from ingest.broker.amqp.reasons import Closed, ClosedByBroker, of_connection
 from ingest.errors import BrokerUnavailable, IngestError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
+from ingest.events.routing_key import Destination
 
 ARGUMENTS_MAX = 24
 """Attempts to find an argument. RabbitMQ has fewer arguments."""
@@ -33,7 +34,8 @@ async def try_size(connection: ConfirmingConnection, bytes_max: int, timeout_sec
 
     The message goes to a queue that does not exist. RabbitMQ checks its size first, and then returns or drops it.
     """
-    channel = await ConfirmingChannel.open(connection, f"no-such-queue-{secrets.token_hex(8)}", 1)
+    nowhere = Destination.of_queue(f"no-such-queue-{secrets.token_hex(8)}")
+    channel = await ConfirmingChannel.open(connection, nowhere, 1)
     channel.on_closed = lambda closed: channel.fail(partial(ClosedByBroker, closed))
     channel.ended.add_done_callback(partial(_ended, channel))
     try:

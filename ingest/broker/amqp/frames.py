@@ -5,10 +5,12 @@ frame, a content header frame (2.3.5.2), and body frames according to the size.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from ingest.events.batch import Batch
+from ingest.events.event import Event
 from ingest.events.ids import ids_of_second, milliseconds_of
+from ingest.events.routing_key import Destination
 
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
@@ -18,6 +20,8 @@ FRAME_BYTES_MAX = 131_072
 CLASS_BASIC, METHOD_PUBLISH = 60, 40
 MANDATORY = 1
 PERSISTENT = 2
+KEYS_MAX = 1000
+"""Cached method frames of a channel. The limit is needed because clients may invent event types."""
 
 # Property flags of class basic, highest bit first: the properties that every message here has.
 _FLAGS = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 6 | 1 << 5
@@ -39,11 +43,11 @@ def short_string(value: bytes) -> bytes:
     return bytes((len(value),)) + value
 
 
-def publish_method(channel: int, routing_key: str) -> bytes:
-    """Return the frame `basic.publish` to the default exchange, mandatory. It is the same for every message."""
+def publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
+    """Return the frame `basic.publish`, mandatory."""
     payload = (
         struct.pack(">HHH", CLASS_BASIC, METHOD_PUBLISH, 0)
-        + short_string(b"")
+        + short_string(exchange.encode())
         + short_string(routing_key.encode())
         + bytes((MANDATORY,))
     )
@@ -59,21 +63,46 @@ def headers_table(headers: Mapping[str, str]) -> bytes:
     return _u32(len(fields)) + fields
 
 
+class MethodFrames:
+    """The frames `basic.publish` of one channel, cached by routing key."""
+
+    def __init__(self, channel: int, destination: Destination) -> None:
+        self._channel = channel
+        self._destination = destination
+        self._distinguish = destination.key.distinguish()
+        self._cached: dict[Hashable, bytes] = {}
+        varies = bool(destination.key.names)
+        self.fixed = None if varies else publish_method(channel, destination.exchange, destination.key.parts[0])
+        """The frame of every message; None if the keys differ."""
+
+    def of(self, event: Event) -> bytes:
+        values = self._distinguish(event)
+        return self._cached.get(values) or self._make(values, event)
+
+    def _make(self, values: Hashable, event: Event) -> bytes:
+        if len(self._cached) >= KEYS_MAX:
+            self._cached.clear()
+        made = publish_method(self._channel, self._destination.exchange, self._destination.key.of(event))
+        self._cached[values] = made
+        return made
+
+
 class Marshaller:
     """Marshals batches for one channel.
 
     `frame_bytes_max` limits the size of a frame; 0 means that the broker has no limit.
     """
 
-    def __init__(self, channel: int, routing_key: str, frame_bytes_max: int) -> None:
+    def __init__(self, channel: int, destination: Destination, frame_bytes_max: int) -> None:
         self._channel = channel
-        self._method = publish_method(channel, routing_key)
+        self._methods = MethodFrames(channel, destination)
         self._body_bytes_max = (frame_bytes_max or FRAME_BYTES_MAX) - FRAME_OVERHEAD_BYTES
         self._properties = short_string(_CONTENT_TYPE) + bytes((PERSISTENT,))
 
     def marshal(self, batch: Batch) -> bytes:
         """Return all frames of the batch: persistent messages with their event's id as message id."""
-        channel, method, properties = self._channel, self._method, self._properties
+        channel, properties = self._channel, self._properties
+        fixed, method_of = self._methods.fixed, self._methods.of
         types: dict[str, bytes] = {}
         second, timestamp = range(0), b""
         parts: list[bytes] = []
@@ -92,7 +121,7 @@ class Marshaller:
                 values = with_headers
             body = event.payload
             size = len(body)
-            parts.append(method)
+            parts.append(fixed or method_of(event))
             parts.append(_frame_start(HEADER, channel, _HEADER_BYTES + len(values)))
             parts.append(_header_start(CLASS_BASIC, 0, size, flags))
             parts.append(values)

@@ -1,4 +1,4 @@
-"""Declares RabbitMQ's queue idempotently. An existing queue is used as it is."""
+"""Declares RabbitMQ's queue idempotently, and its exchange if there is one. An existing queue is used as it is."""
 
 import logging
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import aio_pika
 import aiormq.exceptions
 import msgspec
+
+from ingest.broker.amqp.exchange import bind, declare_exchange
+from ingest.events.routing_key import Destination
 
 log = logging.getLogger("ingest.publisher")
 
@@ -18,12 +21,30 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
 
     name: str
     kind: str
+    routed_to: Destination | None = None
+    """The topic exchange to which the queue is bound. None for the default exchange."""
+
+    @property
+    def destination(self) -> Destination:
+        return self.routed_to or Destination.of_queue(self.name)
 
     async def declare(self, connection: aio_pika.abc.AbstractConnection) -> None:
-        """Make sure that the queue exists. Raises aiormq's AMQPError or OSError.
+        """Make sure that queue, exchange and binding exist. Raises `BrokerUnavailable`, AMQPError or OSError."""
+        await self._declare_queue(connection)
+        if self.routed_to:
+            await declare_exchange(connection, self.routed_to.exchange)
+            await bind(connection, self.routed_to.exchange, self.name)
 
-        A refused declaration closes its channel, so each try uses a new channel.
-        """
+    async def is_missing(self, connection: aio_pika.abc.AbstractConnection) -> bool:
+        """Raises aiormq's AMQPError or OSError."""
+        try:
+            await self._on_own_channel(connection, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return True
+        return False
+
+    async def _declare_queue(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        """A refused declaration closes its channel, so each try uses a new channel."""
         try:
             await self._on_own_channel(connection, passive=False)
         except aiormq.exceptions.ChannelPreconditionFailed as exc:

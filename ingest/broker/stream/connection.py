@@ -13,10 +13,11 @@ from ingest.broker.stream.message import encode_batch
 from ingest.broker.stream.node import DeclaredProducer, Publication, StreamNode
 from ingest.broker.stream.partitions import partition_of
 from ingest.broker.stream.topology import StreamTopology
-from ingest.broker.stream.wire import Message
+from ingest.broker.stream.wire import FILTER_BYTES_MAX, Filters, Message, filter_field
 from ingest.broker.supervisor import Connection, text_of
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
+from ingest.events.routing_key import Value
 from ingest.tasks import all_of
 
 log = logging.getLogger("ingest.publisher")
@@ -29,9 +30,15 @@ class StreamConnection(Connection):
     """It is lost as a whole, with the connection to one node or the leader of one partition."""
 
     def __init__(
-        self, address: StreamAddress, topology: StreamTopology, timeout_seconds: float, look_seconds: float
+        self,
+        address: StreamAddress,
+        topology: StreamTopology,
+        timeout_seconds: float,
+        look_seconds: float,
+        filter_value: Value | None,
     ) -> None:
         super().__init__()
+        self._filter_value = filter_value
         self._address = address
         self._topology = topology
         self._timeout_seconds = timeout_seconds
@@ -49,9 +56,13 @@ class StreamConnection(Connection):
         topology: StreamTopology,
         timeout_seconds: float,
         look_seconds: float = HEARTBEAT_SECONDS,
+        filter_value: Value | None = None,
     ) -> "StreamConnection":
-        """Connect and declare. Raises one of `ERRORS` or `BrokerUnavailable`."""
-        connection = cls(address, topology, timeout_seconds, look_seconds)
+        """Connect and declare. Each message gets its event's `filter_value`, if the broker has filters.
+
+        Raises one of `ERRORS` or `BrokerUnavailable`.
+        """
+        connection = cls(address, topology, timeout_seconds, look_seconds, filter_value)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await connection._open()
@@ -65,6 +76,9 @@ class StreamConnection(Connection):
 
     async def _open(self) -> None:
         first = await self._node(self._address.host, self._address.port)
+        if self._filter_value and not await first.takes_filters():
+            self._filter_value = None
+            log.warning("RabbitMQ's streams have no filters before 3.13: INGEST_STREAM_FILTER has no effect")
         await self._topology.declare(first.client)
         leaders = {}
         for stream in self._topology.streams:
@@ -115,6 +129,7 @@ class StreamConnection(Connection):
                 raise BrokerUnavailable(reason) from exc
 
     async def _write(self, batch: Batch, producer_name: str) -> Written:
+        filters = self._filters(batch)
         large: list[int] = []
         sendings: list[tuple[StreamNode, DeclaredProducer, Sequence[Message]]] = []
         for stream, messages in self._parted(batch):
@@ -124,7 +139,7 @@ class StreamConnection(Connection):
                 # The other priority publishes the same ids: an answer must belong to one call.
                 await asyncio.wait([earlier.done])
                 self._check()
-            large += self._too_large(messages, node.message_bytes_max)
+            large += self._too_large(messages, node.message_bytes_max - (FILTER_BYTES_MAX if filters else 0))
             sendings.append((node, producer, [message for message in messages if message[0] not in large]))
         publication = Publication(sum(len(messages) for _, _, messages in sendings))
         publication.answered(0)  # there is nothing to wait for if all are too large
@@ -132,12 +147,18 @@ class StreamConnection(Connection):
             for node, producer, messages in sendings:
                 if messages:
                     producer.expect([publishing_id for publishing_id, _ in messages], publication)
-                    await node.send(producer, messages)
+                    await node.send(producer, messages, filters)
             self._check()
         except BaseException:
             publication.done.cancel()  # nothing will wait for it
             raise
         return publication, large
+
+    def _filters(self, batch: Batch) -> Filters | None:
+        value = self._filter_value
+        if value is None:
+            return None
+        return {event_id: filter_field(value(event)) for event_id, event in zip(batch.ids, batch.events, strict=True)}
 
     def _parted(self, batch: Batch) -> Iterator[tuple[str, Sequence[Message]]]:
         """Yield each stream with its messages of the batch."""

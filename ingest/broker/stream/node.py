@@ -10,13 +10,18 @@ from typing import Any
 
 from rstream import schema
 from rstream.client import Client
+from rstream.constants import Key
 
 from ingest.broker.stream.address import CONNECTION_NAME, HEARTBEAT_SECONDS, StreamAddress, abort, finished
-from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, FastClient, Message
+from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, MESSAGE_OVERHEAD_BYTES, FastClient, Filters, Message
 from ingest.errors import BrokerUnavailable
 
 FRAME_BYTES_MAX = 1 << 20
 """The requested limit, RabbitMQ's default. The broker may reduce it."""
+FILTERS_SINCE = (3, 13)
+"""The version of RabbitMQ whose streams have filter values."""
+FILTERED_PUBLISH = schema.FrameHandlerInfo(Key.Publish.value, min_version=1, max_version=2)
+"""Version 2 of the command `publish` has filter values."""
 PRODUCERS_MAX = 200
 """Producers declared at a time. The protocol allows 256 on a connection."""
 MOVED = "RabbitMQ's stream was deleted, or has a new leader."
@@ -135,9 +140,18 @@ class StreamNode:
         self._numbers[stream, producer_name] = number
         return self._producers[number]
 
-    async def send(self, producer: DeclaredProducer, messages: Sequence[Message]) -> None:
+    async def send(
+        self, producer: DeclaredProducer, messages: Sequence[Message], filters: Filters | None = None
+    ) -> None:
         """Send in as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
-        await self._client.publish_fast(producer.number, messages)
+        await self._client.publish_fast(producer.number, messages, filters)
+
+    async def takes_filters(self) -> bool:
+        """Ask the broker whether messages may have filter values. A flag of a newer one may turn them off."""
+        if version_of(self._client) < FILTERS_SINCE:
+            return False  # 3.10 does not know the question
+        found = await self._client.exchange_command_version(FILTERED_PUBLISH)
+        return bool(found.key_command == FILTERED_PUBLISH.key_command and found.max_version >= 2)
 
     async def answers(self, stream: str) -> bool:
         """Ask the broker for the stream. Return False if it is gone."""
@@ -187,3 +201,9 @@ class StreamNode:
 
     def _on_close(self, frame: schema.Close) -> None:
         self._on_lost(f"RabbitMQ closed the connection: {frame.reason}.")
+
+
+def version_of(client: Client) -> tuple[int, ...]:
+    """Return major and minor version of the broker."""
+    text = str((client.server_properties or {}).get("version", "0"))
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

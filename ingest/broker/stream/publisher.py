@@ -12,6 +12,7 @@ from ingest.broker.stream.topology import StreamTopology
 from ingest.broker.supervisor import SupervisedPublisher
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
+from ingest.events.routing_key import Value
 from ingest.failover import FailoverHosts
 from ingest.tasks import all_of
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
@@ -38,12 +39,13 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
         look_seconds: float = HEARTBEAT_SECONDS,
+        filter_value: Value | None = None,
     ) -> None:
-        """The connection checks every `look_seconds` that the stream still exists."""
+        """The connection checks every `look_seconds` that the stream still exists. Consumers filter by the value."""
         hosts = FailoverHosts(StreamAddress.parse_each(url))
 
         def connect(to: StreamAddress) -> Awaitable[StreamConnection]:
-            return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds)
+            return StreamConnection.open(to, topology, connect_timeout_seconds, look_seconds, filter_value)
 
         super().__init__(lambda: hosts.connected(connect), reconnect_seconds_max, observer, held)
         self._topology = topology

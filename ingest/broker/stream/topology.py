@@ -10,7 +10,7 @@ from rstream import exceptions
 from rstream.client import Client
 
 from ingest.broker.stream.address import ERRORS, LeaderUnreachable, StreamAddress
-from ingest.broker.stream.node import StreamNode
+from ingest.broker.stream.node import StreamNode, version_of
 from ingest.broker.stream.partitions import partition_names, partition_of
 from ingest.broker.supervisor import text_of
 from ingest.errors import BrokerUnavailable, StoreError
@@ -87,7 +87,7 @@ class StreamTopology(msgspec.Struct, frozen=True):
 
     async def _complete(self, client: Client) -> None:
         """Bind partitions over AMQP that the broker still does not list: the stream protocol cannot bind one."""
-        if _version(client) >= SUPER_STREAM_COMMAND_SINCE:
+        if version_of(client) >= SUPER_STREAM_COMMAND_SINCE:
             keys = [str(number) for number in range(self.partitions)]
             with suppress(*USED_AS_IT_IS):
                 await client.create_super_stream(self.name, list(self.streams), keys, dict(self.arguments))
@@ -176,8 +176,3 @@ async def _reach(address: StreamAddress, host: str, port: int, timeout_seconds: 
     except OSError as exc:
         raise LeaderUnreachable(host, port, exc) from exc
     await leader.end(timeout_seconds, broken=False)
-
-
-def _version(client: Client) -> tuple[int, ...]:
-    text = str((client.server_properties or {}).get("version", "0"))
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

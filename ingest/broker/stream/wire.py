@@ -5,7 +5,7 @@ its confirms. Layouts are those of RabbitMQ's stream protocol. rstream does ever
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct, unpack_from
 from typing import Any, cast
 
@@ -19,36 +19,61 @@ MESSAGE_OVERHEAD_BYTES = 12
 """A publish frame has length, key, version, publisher id and count. Each message has publishing id and length."""
 READ_BYTES = 65_536
 
-_PUBLISH, _VERSION = 2, 1
+FILTER_LENGTH_BYTES = 2
+FILTER_BYTES_MAX = FILTER_LENGTH_BYTES + 256
+"""An event type has at most 64 characters of 4 bytes."""
+
+_PUBLISH, _VERSION, _FILTERED_VERSION = 2, 1, 2
 _CONFIRM = b"\x00\x03\x00\x01"
 _PARTITIONS, _PARTITIONS_RESPONSE = b"\x00\x19", b"\x80\x19"
 """RabbitMQ 3.10 answers with the first key, as if it asked, if there is no such super stream."""
 _pack_frame = Struct(">IHHBI").pack
 _pack_message = Struct(">QI").pack
+_pack_id, _pack_length = Struct(">Q").pack, Struct(">I").pack
 _LENGTH_BYTES = 4
 
 Message = tuple[int, bytes]
 """Publishing id and AMQP 1.0 message."""
 
 
-def publish_frames(number: int, messages: Sequence[Message], frame_bytes_max: int) -> Iterator[bytes]:
-    """Yield frames of the producer `number`, each with as many messages as fit. No message may exceed a frame."""
+Filters = Mapping[int, bytes]
+"""Publishing id → filter value, as `filter_field` encodes it."""
+
+
+def publish_frames(
+    number: int, messages: Sequence[Message], frame_bytes_max: int, filters: Filters | None = None
+) -> Iterator[bytes]:
+    """Yield frames of the producer `number`, each with as many messages as fit. No message may exceed a frame.
+
+    With `filters` the frames have version 2, in which each message has its filter value after its publishing id.
+    """
     parts: list[bytes] = []
     size = FRAME_OVERHEAD_BYTES
     for publishing_id, data in messages:
-        more = MESSAGE_OVERHEAD_BYTES + len(data)
+        if filters is None:
+            message = _pack_message(publishing_id, len(data)), data
+        else:
+            message = _pack_id(publishing_id) + filters[publishing_id] + _pack_length(len(data)), data
+        more = len(message[0]) + len(data)
         if parts and size + more > frame_bytes_max:
-            yield _frame(number, size, parts)
+            yield _frame(number, size, parts, filtered=filters is not None)
             parts, size = [], FRAME_OVERHEAD_BYTES
-        parts += _pack_message(publishing_id, len(data)), data
+        parts += message
         size += more
     if parts:
-        yield _frame(number, size, parts)
+        yield _frame(number, size, parts, filtered=filters is not None)
 
 
-def _frame(number: int, size: int, parts: Sequence[bytes]) -> bytes:
-    head = _pack_frame(size - _LENGTH_BYTES, _PUBLISH, _VERSION, number, len(parts) // 2)
+def _frame(number: int, size: int, parts: Sequence[bytes], *, filtered: bool) -> bytes:
+    version = _FILTERED_VERSION if filtered else _VERSION
+    head = _pack_frame(size - _LENGTH_BYTES, _PUBLISH, version, number, len(parts) // 2)
     return b"".join((head, *parts))
+
+
+def filter_field(value: str) -> bytes:
+    """Encode a filter value: its length in 2 bytes, and UTF-8."""
+    encoded = value.encode()
+    return len(encoded).to_bytes(FILTER_LENGTH_BYTES, "big") + encoded
 
 
 def read_confirm(frame: bytes | bytearray) -> schema.PublishConfirm | None:
@@ -110,10 +135,10 @@ class FastClient(Client):
         self.add_handler(schema.Heartbeat, self._on_heartbeat)
         self.add_handler(schema.Close, self._on_close)
 
-    async def publish_fast(self, number: int, messages: Sequence[Message]) -> None:
+    async def publish_fast(self, number: int, messages: Sequence[Message], filters: Filters | None = None) -> None:
         """Send in as few frames as the broker's limit allows. Raises OSError if the connection is lost."""
         connection = cast(FastConnection, self._conn)
-        for frame in publish_frames(number, messages, self.frame_max):
+        for frame in publish_frames(number, messages, self.frame_max, filters):
             if not self.is_connection_alive():
                 break
             await connection.write(frame)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -29,7 +30,11 @@ from ingest.store.event_query import EventFilter
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Events of this type; may be repeated.")
 @click.option("--id", "ids", multiple=True, type=EVENT_ID, metavar="ID", help="The event of this id; may be repeated.")
 @click.option("--publish-to", type=click.Choice(["queue", "stream"]), help="Use this instead of INGEST_PUBLISH_TO.")
-@click.option("--queue", metavar="NAME", help="Use this queue or stream instead of INGEST_QUEUE; it is declared.")
+@click.option(
+    "--queue",
+    metavar="NAME",
+    help="Use this queue or stream instead of INGEST_QUEUE, without an exchange; it is declared.",
+)
 @click.option("--rate", type=Number(1, RATE_MAX), metavar="N", help="Publish at most N events a second.")
 @click.option("--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep the progress in FILE.")
 @click.option("--dry-run", is_flag=True, help="Print the number of events without publishing them.")
@@ -53,13 +58,22 @@ def replay(
     twice. The exit code is 1 if RabbitMQ refused events, or if events were deleted from the table meanwhile.
     """
     changes = {"INGEST_PUBLISH_TO": publish_to, "INGEST_QUEUE": queue}
-    settings = read_settings({**os.environ, **{name: value for name, value in changes.items() if value}})
+    environ = {**os.environ, **{name: value for name, value in changes.items() if value}}
+    settings = read_settings(
+        {name: value for name, value in environ.items() if name not in _dropped(publish_to, queue)}
+    )
     announce(settings, "database", *(() if dry_run else ("broker",)))
     check_database(settings)
     if not dry_run:
         act_as_owner(settings, folder=settings.broker_url == "embedded:")
     selection = EventFilter(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
     asyncio.run(_replay(settings, selection, rate, resume, dry_run))
+
+
+def _dropped(publish_to: str | None, queue: str | None) -> Sequence[str]:
+    """The settings that do not go together with these options. An exchange would route the events to every queue."""
+    routing = ("INGEST_EXCHANGE", "INGEST_ROUTING_KEY") if publish_to or queue else ()
+    return (*routing, "INGEST_STREAM_FILTER") if publish_to == "queue" else routing
 
 
 async def _replay(
@@ -91,4 +105,5 @@ def target_of(settings: Settings) -> str:
     """Name the destination of the messages, without user and password."""
     parts = urlsplit(settings.stream_url if settings.publish_to == "stream" else settings.broker_url)
     hosts = parts.netloc.rpartition("@")[2]
-    return f"{settings.publish_to} {settings.queue} at {urlunsplit((parts.scheme, hosts, parts.path, '', ''))}"
+    where = f"exchange {settings.exchange}" if settings.exchange else f"{settings.publish_to} {settings.queue}"
+    return f"{where} at {urlunsplit((parts.scheme, hosts, parts.path, '', ''))}"

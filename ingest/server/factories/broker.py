@@ -9,12 +9,14 @@ from ingest.broker.base import Held, Publisher, not_held
 from ingest.broker.embedded import FILE_NAME, EmbeddedPublisher
 from ingest.broker.shared_target import SharedTarget
 from ingest.broker.target_record import target_of
+from ingest.events.routing_key import VALUES, Destination, RoutingKey
 from ingest.server.factories.store import as_mysql, exclusive_lock
 from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
 if TYPE_CHECKING:
+    from ingest.broker.amqp.queue import QueueDeclaration
     from ingest.broker.stream.topology import StreamTopology
 
 
@@ -30,6 +32,7 @@ def make_publisher(settings: Settings, observer: ConnectionObserver = NO_OBSERVE
             confirm_timeout_seconds=settings.confirm_timeout_seconds,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             reconnect_seconds_max=settings.reconnect_seconds_max,
+            filter_value=VALUES[settings.stream_filter] if settings.stream_filter else None,
         )
     if settings.broker_url == "embedded:":
         return EmbeddedPublisher(
@@ -39,11 +42,10 @@ def make_publisher(settings: Settings, observer: ConnectionObserver = NO_OBSERVE
             timeout_seconds=settings.commit_timeout_seconds,
         )
     from ingest.broker.amqp.publisher import AmqpPublisher  # only RabbitMQ needs its driver
-    from ingest.broker.amqp.queue import QueueDeclaration
 
     return AmqpPublisher(
         settings.broker_url,
-        QueueDeclaration(settings.queue, settings.queue_type),
+        make_declaration(settings),
         observer,
         held,
         channels_max=settings.channels_max,
@@ -51,6 +53,14 @@ def make_publisher(settings: Settings, observer: ConnectionObserver = NO_OBSERVE
         connect_timeout_seconds=settings.connect_timeout_seconds,
         reconnect_seconds_max=settings.reconnect_seconds_max,
     )
+
+
+def make_declaration(settings: Settings) -> "QueueDeclaration":
+    """Return the queue, with the exchange that routes to it if there is one."""
+    from ingest.broker.amqp.queue import QueueDeclaration
+
+    routed_to = Destination(settings.exchange, RoutingKey.parse(settings.routing_key)) if settings.exchange else None
+    return QueueDeclaration(settings.queue, settings.queue_type, routed_to)
 
 
 def make_topology(settings: Settings) -> "StreamTopology":

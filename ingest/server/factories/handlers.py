@@ -1,5 +1,6 @@
 """Makes the handlers of events from the settings and the pipeline."""
 
+from ingest.events.routing_key import RoutingKey
 from ingest.http import batch_handler, event_handler
 from ingest.http.batch_handler import BatchHandler, BatchLimits
 from ingest.http.direct.events import DirectEvents, Sources
@@ -56,4 +57,5 @@ def make_sources(settings: Settings, pipeline: Pipeline) -> SourceHandler:
         settings.public_url,
         settings.body_bytes_max,
         pipeline.metrics.count_adapted,
+        names_client=bool(settings.exchange) and "client" in RoutingKey.parse(settings.routing_key).names,
     )

@@ -9,6 +9,7 @@ import pytest
 from ingest.broker.amqp.channel import ConfirmingChannel
 from ingest.broker.amqp.connect import ConfirmingConnection, open_connection
 from ingest.broker.amqp.queue import QueueDeclaration
+from ingest.events.routing_key import Destination
 from tests.contract.broker.publishers import Queue, removed
 from tests.faults.harness.wire import Wire
 from tests.services import RabbitMQServer
@@ -32,7 +33,7 @@ async def queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
 async def opened(url: str, name: str) -> tuple[ConfirmingConnection, ConfirmingChannel]:
     connection = await open_connection(url, heartbeat=HEARTBEAT_SECONDS)
     await QueueDeclaration(name, "classic").declare(connection)
-    return connection, await ConfirmingChannel.open(connection, name, 1)
+    return connection, await ConfirmingChannel.open(connection, Destination.of_queue(name), 1)
 
 
 async def confirmed(channel: ConfirmingChannel) -> None:

@@ -12,6 +12,7 @@ from ingest.broker.target_record import (
     RecordedWorker,
     Target,
     TargetRecord,
+    explain_difference,
     same_target,
     target_of,
 )
@@ -184,3 +185,25 @@ def test_target_has_the_settings_that_all_nodes_share(change: dict[str, str | in
     settings = Settings(broker_url="amqp://guest:guest@localhost/")
     assert same_target(target_of(settings), target_of(msgspec.structs.replace(settings, **change))) is alike
     assert "secret" not in str(target_of(msgspec.structs.replace(settings, **change)))
+
+
+def test_exchange_and_keys_are_part_of_the_target() -> None:
+    plain = target_of(Settings(broker_url="amqp://mq/"))
+    routed = target_of(Settings(broker_url="amqp://mq/", exchange="calls"))
+    by_token = target_of(Settings(broker_url="amqp://mq/", exchange="calls", routing_key="{token}"))
+
+    assert "INGEST_EXCHANGE" not in plain  # a target of a version without exchanges is the same
+    assert same_target(plain, plain)
+    assert not same_target(plain, routed)
+    assert not same_target(routed, plain)
+    assert not same_target(routed, by_token)
+    said = explain_difference(plain, routed, "a reason")
+    assert "This node has INGEST_EXCHANGE= INGEST_ROUTING_KEY=, but all nodes of the database share" in said
+    assert "INGEST_EXCHANGE=calls INGEST_ROUTING_KEY={event_type}: a reason" in said
+
+
+def test_filter_of_a_stream_is_part_of_the_target() -> None:
+    stream = Settings(publish_to="stream", stream_url="rabbitmq-stream://mq/")
+    filtered = msgspec.structs.replace(stream, stream_filter="token")
+
+    assert not same_target(target_of(stream), target_of(filtered))

@@ -10,19 +10,24 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from ingest.broker.amqp.frames import FRAME_BYTES_MAX as LIMITLESS_BYTES_MAX
-from ingest.broker.amqp.frames import FRAME_OVERHEAD_BYTES, Marshaller, short_string
+from ingest.broker.amqp.frames import FRAME_OVERHEAD_BYTES, KEYS_MAX, Marshaller, MethodFrames, short_string
 from ingest.events.batch import Batch, joined
 from ingest.events.event import Event
 from ingest.events.ids import milliseconds_of
+from ingest.events.routing_key import Destination, RoutingKey
 from tests.unit.making import NOW_US, batch, event
 
 CHANNEL = 7
 QUEUE = "call-events"
 FRAME_BYTES_MAX = 4096
+DEFAULT = Destination.of_queue(QUEUE)
 
 
-def frames(made: Batch, frame_bytes_max: int = FRAME_BYTES_MAX) -> Iterator[Any]:
-    data = Marshaller(CHANNEL, QUEUE, frame_bytes_max).marshal(made)
+def frames(made: Batch, frame_bytes_max: int = FRAME_BYTES_MAX, destination: Destination = DEFAULT) -> Iterator[Any]:
+    yield from read_frames(Marshaller(CHANNEL, destination, frame_bytes_max).marshal(made), frame_bytes_max)
+
+
+def read_frames(data: bytes, frame_bytes_max: int) -> Iterator[Any]:
     while data:
         consumed, channel, read = frame.unmarshal(data)
         assert channel == CHANNEL
@@ -31,10 +36,10 @@ def frames(made: Batch, frame_bytes_max: int = FRAME_BYTES_MAX) -> Iterator[Any]
         data = data[consumed:]
 
 
-def messages(made: Batch) -> list[tuple[Any, Any, bytes]]:
+def messages(made: Batch, destination: Destination = DEFAULT) -> list[tuple[Any, Any, bytes]]:
     """Method, header and body of every message."""
     found: list[tuple[Any, Any, bytes]] = []
-    for read in frames(made):
+    for read in frames(made, destination=destination):
         match read:
             case commands.Basic.Publish():
                 found.append((read, None, b""))
@@ -78,6 +83,32 @@ def test_headers_of_an_event_are_its_messages_alone() -> None:
 def test_message_goes_to_the_queue_by_the_default_exchange_and_must_be_routed() -> None:
     for method, _, _ in messages(batch(3)):
         assert (method.exchange, method.routing_key, method.mandatory) == ("", QUEUE, True)
+
+
+def test_each_message_of_a_batch_has_the_key_of_its_own_event() -> None:
+    made = batch([event("call-1", kind) for kind in ("call_started", "call_ended", "call_started")])
+    made.events[1].headers = {"token": "kamailio"}
+    destination = Destination("calls", RoutingKey.parse("{event_type}.{token}"))
+
+    methods = [method for method, _, _ in messages(made, destination)]
+
+    assert [method.routing_key for method in methods] == [
+        "call_started.configured",
+        "call_ended.kamailio",
+        "call_started.configured",
+    ]
+    assert {(method.exchange, method.mandatory) for method in methods} == {("calls", True)}
+
+
+def test_cached_keys_are_bounded() -> None:
+    cached = MethodFrames(CHANNEL, Destination("calls", RoutingKey.parse("{event_type}")))
+    first = [cached.of(event("call-1", f"type-{number}")) for number in range(KEYS_MAX)]
+
+    assert cached.of(event("call-2", "type-0")) is first[0]
+    cached.of(event("call-1", "one more"))
+    again = cached.of(event("call-2", "type-0"))
+    assert again == first[0]
+    assert again is not first[0]
 
 
 @pytest.mark.parametrize("frames_of_body", [1, 2, 3])

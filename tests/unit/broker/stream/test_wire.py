@@ -4,8 +4,10 @@ from typing import Any, cast
 
 import pytest
 import uvloop
+from rstream import schema
+from rstream.encoding import encode_publish
 
-from ingest.broker.stream.wire import FastConnection
+from ingest.broker.stream.wire import FRAME_OVERHEAD_BYTES, FastConnection, filter_field, publish_frames
 
 HOST = "127.0.0.1"
 
@@ -62,3 +64,30 @@ def test_frame_for_a_connection_that_is_gone_is_an_error_of_the_writer_and_none_
         await asyncio.sleep(0.01)
 
     assert run(use) == (b"", [])
+
+
+def test_filtered_messages_are_as_rstream_encodes_them() -> None:
+    """rstream counts the characters of a filter value instead of its bytes, so the values here are ASCII."""
+    messages = [(7, b"first"), (8, b"second")]
+    values = {7: "kamailio", 8: "crm"}
+    publish = schema.Publish(
+        3,
+        messages=[
+            schema.Message(publishing_id=number, filter_value=values[number], data=data) for number, data in messages
+        ],
+    )
+
+    (frame,) = publish_frames(3, messages, 1000, {number: filter_field(value) for number, value in values.items()})
+
+    assert frame == encode_publish(publish, 2)
+
+
+def test_frames_with_filters_keep_the_limit() -> None:
+    messages = [(number, b"x" * 10) for number in range(9)]
+    filters = {number: filter_field("☎") for number, _ in messages}
+    size = 8 + 2 + 3 + 4 + 10
+
+    frames = list(publish_frames(3, messages, FRAME_OVERHEAD_BYTES + 2 * size, filters))
+
+    assert [len(frame) for frame in frames] == [FRAME_OVERHEAD_BYTES + 2 * size] * 4 + [FRAME_OVERHEAD_BYTES + size]
+    assert all(frame[4:8] == b"\0\2\0\2" for frame in frames)
