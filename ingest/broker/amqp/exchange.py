@@ -19,10 +19,11 @@ FATAL = ("type", "internal")
 _DIFFERENCE = re.compile(r"inequivalent arg '([\w-]+)'.*current is '?(\w+)'?")
 
 
-async def declare_exchange(connection: aio_pika.abc.AbstractConnection, name: str, *, keep_quiet: bool = False) -> None:
+async def declare_exchange(connection: aio_pika.abc.AbstractConnection, name: str, *, keep_quiet: bool = False) -> bool:
     """Make sure that the durable topic exchange exists. Raises `BrokerUnavailable`, aiormq's AMQPError or OSError.
 
-    A refused declaration closes its channel, so each try uses a new channel. `keep_quiet` logs nothing.
+    Return False if its type is unknown: RabbitMQ compares it for users with the configure permission only. A refused
+    declaration closes its channel, so each try uses a new channel. `keep_quiet` logs nothing.
     """
     try:
         await _on_own_channel(connection, name, passive=False)
@@ -37,6 +38,8 @@ async def declare_exchange(connection: aio_pika.abc.AbstractConnection, name: st
             )
     except aiormq.exceptions.ChannelAccessRefused as exc:
         await _is_there(connection, name, exc)  # the user may publish, but not configure
+        return False
+    return True
 
 
 def problem_of_difference(name: str, words: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
 from ingest.broker.amqp.channel import FewerChannels
-from ingest.broker.amqp.connection import AmqpConnection
+from ingest.broker.amqp.connection import LOOK_SECONDS, AmqpConnection
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.amqp.reasons import ClosedByBroker
 from ingest.broker.amqp.suspects import Suspects
@@ -42,7 +42,10 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
         confirm_timeout_seconds: float,
         connect_timeout_seconds: float,
         reconnect_seconds_max: float,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        """`look_seconds`: see `AmqpConnection.until_lost`."""
+        self._look_seconds = look_seconds
         self._hosts = FailoverHosts(each_host(url))
         self._declaration = declaration
         self._channels_max = channels_max
@@ -114,7 +117,8 @@ class AmqpPublisher(SupervisedPublisher[AmqpConnection]):
 
     async def _connected(self, channels_max: int) -> AmqpConnection:
         def connect(to: str) -> Awaitable[AmqpConnection]:
-            return AmqpConnection.open(to, self._declaration, channels_max, self._connect_timeout_seconds)
+            limits = channels_max, self._connect_timeout_seconds, self._look_seconds
+            return AmqpConnection.open(to, self._declaration, *limits)
 
         return await self._hosts.connected(connect)
 

@@ -1,22 +1,20 @@
 """Checks of the broker."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import aiormq.exceptions
 
-from ingest.broker.amqp.connect import connect
 from ingest.broker.amqp.findings import TYPE, arguments_of, describe_channels, losses, try_size
-from ingest.broker.amqp.queue import QueueDeclaration
-from ingest.broker.amqp.reasons import words_of
 from ingest.broker.stream.address import LeaderUnreachable
 from ingest.broker.stream.topology import look_at
+from ingest.cli.doctor.broker_connection import open_broker
+from ingest.cli.doctor.exchange_check import check_exchange
 from ingest.cli.doctor.finding import Check
 from ingest.cli.doctor.hints import broker_hint
 from ingest.cli.doctor.publish_check import try_publish
 from ingest.cli.doctor.stream_check import try_stream
 from ingest.errors import IngestError
-from ingest.server.factories.broker import make_topology
+from ingest.server.factories.broker import make_declaration, make_topology
 from ingest.settings import Settings, mask_url
 
 
@@ -25,7 +23,8 @@ def broker_checks(settings: Settings) -> Mapping[str, Check]:
         return {"stream": _stream, "publish": try_stream}
     if settings.broker_url == "embedded:":
         return {"broker": _embedded}
-    return {"broker": _broker, "publish": _publish, "queue": _queue}
+    checks: dict[str, Check] = {"broker": _broker, "publish": _publish, "queue": _queue}
+    return checks | ({"exchange": check_exchange} if settings.exchange else {})
 
 
 async def _embedded(settings: Settings) -> str:
@@ -33,20 +32,20 @@ async def _embedded(settings: Settings) -> str:
 
 
 async def _broker(settings: Settings) -> str:
-    async with await _connect(settings) as connection:
+    async with await open_broker(settings) as connection:
         await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
         channels = describe_channels(connection, settings.channels_max)
         return f"{mask_url(settings.broker_url)} answers{channels}"
 
 
 async def _publish(settings: Settings) -> str:
-    async with await _connect(settings) as connection:
+    async with await open_broker(settings) as connection:
         return await try_publish(connection, settings.confirm_timeout_seconds)
 
 
 async def _queue(settings: Settings) -> str:
-    declaration = QueueDeclaration(settings.queue, settings.queue_type)
-    async with await _connect(settings) as connection:
+    declaration = make_declaration(settings)
+    async with await open_broker(settings) as connection:
         try:
             async with connection.channel() as channel:
                 queue = await channel.declare_queue(settings.queue, passive=True)
@@ -62,17 +61,6 @@ async def _queue(settings: Settings) -> str:
     kind = arguments[TYPE]
     differs = "" if kind == settings.queue_type else f"; it is {kind}, not INGEST_QUEUE_TYPE={settings.queue_type}"
     return f"{settings.queue} is there, {count} messages wait in it{differs}"
-
-
-async def _connect(settings: Settings) -> Any:
-    try:
-        return await connect(settings.broker_url, settings.connect_timeout_seconds)
-    except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
-        words = words_of(exc)
-        raise IngestError(
-            f"{mask_url(settings.broker_url)} cannot be reached ({words}). Check INGEST_BROKER_URL and the broker; "
-            f"meanwhile events wait in the database. {broker_hint(words, settings.broker_url)}".rstrip()
-        ) from exc
 
 
 async def _stream(settings: Settings) -> str:

@@ -14,7 +14,8 @@ from ingest.cli.shell.parameters import seconds
 from ingest.cli.shell.targets import using
 from ingest.cli.tail.embedded import tail_embedded
 from ingest.cli.tail.printer import Printer
-from ingest.cli.tail.queue import tail_kept_queue, tail_queue
+from ingest.cli.tail.queue import tail_kept_queue, tail_key, tail_queue
+from ingest.errors import SettingsError
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 
@@ -27,8 +28,11 @@ HELD_MAX = 1000
 @click.option("--timeout", type=seconds(), help="Exit if no message arrives for this many seconds.")
 @click.option("--properties", is_flag=True, help="Print message_id, type and timestamp too; the event is `body`.")
 @click.option("--keep", is_flag=True, help="Leave the messages in the queue.")
+@click.option("--key", metavar="PATTERN", help="Print copies of new messages with such a routing key.")
 @using("broker")
-def tail(settings: Settings, limit: int | None, timeout: float | None, properties: bool, keep: bool) -> None:
+def tail(
+    settings: Settings, limit: int | None, timeout: float | None, properties: bool, keep: bool, key: str | None
+) -> None:
     """Consume the queue: print each message as one JSON line and acknowledge it.
 
     The exit code is 1 if fewer messages than --limit arrived.
@@ -37,11 +41,16 @@ def tail(settings: Settings, limit: int | None, timeout: float | None, propertie
     redelivered. It ends at 1,000 messages if there is no --limit. A quorum queue of RabbitMQ 3 counts a delivery of
     each, against a delivery limit.
 
+    With --key, such as `call_ended` or `*.kamailio`, it prints copies of the messages that INGEST_EXCHANGE routes from
+    now on. It takes none off the queue.
+
     A stream keeps its messages; the command prints them from the beginning.
     """
+    if key is not None and not settings.exchange:
+        raise SettingsError("--key needs INGEST_EXCHANGE: a queue alone has no keys.")
     act_as_owner(settings, folder=settings.broker_url == "embedded:")
     try:
-        count = _tail(settings, limit, timeout, Printer(properties), keep=keep)
+        count = _tail(settings, limit, timeout, Printer(properties), key, keep=keep)
     except KeyboardInterrupt:
         return
     if limit is not None and count < limit:
@@ -49,8 +58,12 @@ def tail(settings: Settings, limit: int | None, timeout: float | None, propertie
         sys.exit(1)
 
 
-def _tail(settings: Settings, limit: int | None, timeout: float | None, printer: Printer, *, keep: bool) -> int:
+def _tail(
+    settings: Settings, limit: int | None, timeout: float | None, printer: Printer, key: str | None, *, keep: bool
+) -> int:
     """Print messages until the limit or the timeout; return their number."""
+    if key is not None:
+        return asyncio.run(_take(tail_key(settings, printer, key), limit, timeout))
     if settings.publish_to == "stream":
         return asyncio.run(_take(_tail_stream(settings, printer), limit, timeout))
     if settings.broker_url == "embedded:":

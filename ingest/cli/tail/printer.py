@@ -11,9 +11,12 @@ class Printer:
     def __init__(self, properties: bool) -> None:
         self._properties = properties
 
-    def line(self, message_id: str, kind: str, timestamp: int, body: bytes) -> None:
+    def line(self, message_id: str, kind: str, timestamp: int, body: bytes, routing_key: str | None = None) -> None:
+        """`routing_key` is None if no exchange routes the messages."""
         text = json_line(body.decode(errors="replace"))
         if self._properties:
-            head = json.dumps({"message_id": message_id, "type": kind, "timestamp": timestamp})
+            properties = {"message_id": message_id, "type": kind, "timestamp": timestamp}
+            properties |= {} if routing_key is None else {"routing_key": routing_key}
+            head = json.dumps(properties)
             text = f'{head[:-1]}, "body": {text}}}'
         say(text)

@@ -37,6 +37,25 @@ async def tail_queue(settings: Settings, printer: Printer) -> AsyncGenerator[Non
                 yield
 
 
+async def tail_key(settings: Settings, printer: Printer, pattern: str) -> AsyncGenerator[None, None]:
+    """Print copies of the messages whose routing key matches, from now on. Raises `BrokerUnavailable`.
+
+    They come over a queue of its own, which ends with the connection.
+    """
+    async with _connected(settings) as (_, queue):
+        try:
+            own = await queue.channel.declare_queue(exclusive=True)
+            await own.bind(settings.exchange, pattern)
+        except LOST as exc:
+            raise BrokerUnavailable(
+                f"No queue can be bound to the exchange {settings.exchange}: {words_of(exc)}"
+            ) from exc
+        async with own.iterator(no_ack=True) as messages:
+            async for message in messages:
+                _print(message, printer)
+                yield
+
+
 async def tail_kept_queue(settings: Settings, printer: Printer) -> AsyncGenerator[None, None]:
     """Print each message. The messages are in the queue again when the caller ends. Raises `BrokerUnavailable`."""
     async with _connected(settings) as (connection, queue):
@@ -84,4 +103,5 @@ async def _connected(settings: Settings) -> AsyncIterator[tuple[AbstractConnecti
 
 def _print(message: AbstractIncomingMessage, printer: Printer) -> None:
     timestamp = int(message.timestamp.timestamp()) if message.timestamp else 0
-    printer.line(message.message_id or "", message.type or "", timestamp, message.body)
+    routing_key = message.routing_key if message.exchange else None
+    printer.line(message.message_id or "", message.type or "", timestamp, message.body, routing_key)
