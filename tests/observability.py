@@ -18,7 +18,7 @@ from ingest.telemetry.metrics import Metrics
 from tests.paths import DOCS, ROOT
 
 FOLDER = ROOT / "observability"
-RULE_FILES = ("alerts.yml", "slo.yml")
+RULE_FILES = ("alerts.yml", "slo.yml", "sources.yml")
 
 Catalogue = dict[str, tuple[str, set[str]]]
 """A metric's name → its type and labels."""
@@ -28,7 +28,7 @@ def catalogue() -> Catalogue:
     """Return every metric of the service."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    for by_token in (metrics.token_events, metrics.token_limited):
+    for by_token in (metrics.token_events, metrics.token_limited, metrics.token_last_event_seconds):
         by_token.labels(CONFIGURED)  # a worker begins this series; without one there is no label to see
     metrics.begin_adapted(["asterisk"])  # likewise
     runtime_metrics(Settings(), registry)

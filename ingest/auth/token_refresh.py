@@ -14,7 +14,7 @@ from ingest.auth.tokens import CONFIGURED, Token, TokenTable
 from ingest.clock import NowUs
 from ingest.errors import StoreError
 from ingest.files.atomic import replace_file
-from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.metrics import UNKNOWN, Metrics
 from ingest.ticks import pause
 
 log = logging.getLogger("ingest.tokens")
@@ -46,6 +46,9 @@ class TokenRefresher:
         """The tokens in the file."""
         self._used: Sequence[Token] = ()
         self._counted: dict[str, tuple[int, int]] = {}
+        self._last_events: dict[str, float] = {}
+        """Unix time of each client's last event, or 0."""
+        self._shown: dict[str, float] = {}
 
     async def run(self) -> None:
         while True:
@@ -82,7 +85,9 @@ class TokenRefresher:
 
     def count(self) -> None:
         """Update the metrics from the clients' counts."""
+        accepted = 0
         for client in self._authenticator.clients:
+            accepted += client.events
             counts = (client.events, client.limited)
             if self._counted.get(client.name) == counts:
                 continue
@@ -91,6 +96,21 @@ class TokenRefresher:
             self._metrics.token_events.labels(label).inc(client.events - events)
             self._metrics.token_limited.labels(label).inc(client.limited - limited)
             self._counted[client.name] = counts
+            if client.events > events and label == client.name:
+                self._last_events[label] = self._now_us() / 1e6
+            elif label == client.name:
+                self._last_events.setdefault(label, 0.0)
+        self._metrics.show_callers(accepted)
+        self._show_last_events()
+
+    def _show_last_events(self) -> None:
+        """Hide the clients without a valid token: nobody waits for their events."""
+        valid = {CONFIGURED, *(token.name for token in self._used)}
+        for name, seconds in self._last_events.items():
+            shown = seconds if name in valid else UNKNOWN
+            if self._shown.get(name) != shown:
+                self._metrics.token_last_event_seconds.labels(name).set(shown)
+                self._shown[name] = shown
 
     def _label(self, client: Client) -> str:
         return client.name if client.name in self._counted or len(self._counted) < LABELS_MAX else OTHERS

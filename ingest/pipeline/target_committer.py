@@ -50,6 +50,7 @@ class TargetCommitter:
         if self._outage:
             self._outage.recovered()
         counters.count(pending, accepted=len(batch), stored=len(batch) if target.in_database else 0)
+        self._metrics.count_stored(batch.events)
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         if not batch.provisional:  # its events are published later, with their final ids

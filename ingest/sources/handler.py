@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import html
+from collections import Counter
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
@@ -66,10 +67,11 @@ class SourceHandler:
         count_adapted: CountAdapted,
         *,
         names_client: bool = False,
+        accepted: Counter[str] | None = None,
     ) -> None:
         """`public_url` is the URL at which sources reach this service if a proxy stands before it, else empty.
 
-        `names_client`: messages have a header with the name of the source.
+        `names_client`: messages have a header with the name of the source. `accepted` counts events by source.
         """
         self.admission = admission
         self.bodies = bodies
@@ -78,6 +80,7 @@ class SourceHandler:
         self.count_adapted = count_adapted
         self._public_url = public_url.rstrip("/")
         self._body_bytes_max = body_bytes_max
+        self.accepted = Counter() if accepted is None else accepted
         self._names_client = names_client
         self._message_headers: dict[tuple[str, str], MessageHeaders] = {}
 
@@ -167,6 +170,7 @@ class Delivery:
         """Count the event, which is durable. Return the response that the source expects, for the caller to count."""
         assert self._source, "it was admitted"  # noqa: S101 - a programming error
         self._client.events += 1
+        self._handler.accepted[self._name] += 1
         for reason in self._reasons:
             self._handler.count_adapted(self._name, reason)
         return self._answer(self._source.form.answer)

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.telemetry.connection_metrics import CountedConnections
 from ingest.telemetry.histogram import BatchHistogram
-from ingest.telemetry.labels import BATCH_EVENTS, END_TO_END_SECONDS, SECONDS
+from ingest.telemetry.labels import BATCH_EVENTS, CALL_SECONDS, END_TO_END_SECONDS, SECONDS
 
 ABSENT = "Absent while it is unknown."
 ESTIMATED = "More than 10,000 rows are estimated."
@@ -43,6 +43,7 @@ class Catalogue:
         self.registry = registry
         definitions = _Definitions(registry)
         self._define_requests(definitions)
+        self._define_callers(definitions)
         self._define_listener(definitions)
         self._define_store(definitions)
         self._define_spool(definitions)
@@ -71,14 +72,29 @@ class Catalogue:
             "Requests, and items of batches, that were not queued, by the error's code.",
             "code",
         )
-        self.token_events = new.counter("ingest_token_events_total", "Events accepted, by the token's name.", "token")
-        self.token_limited = new.counter(
-            "ingest_token_limited_total", "Requests refused by their token's rate limit, by the token's name.", "token"
-        )
         self.queued_events = new.gauge("ingest_queued_events", "Events waiting for a commit.", "livesum")
         self.ack_seconds = new.histogram(
             "ingest_ack_seconds",
             "Time of every event from its complete receipt until the database stored or refused it.",
+        )
+
+    def _define_callers(self, new: _Definitions) -> None:
+        self.token_events = new.counter("ingest_token_events_total", "Events accepted, by the token's name.", "token")
+        self.token_limited = new.counter(
+            "ingest_token_limited_total", "Requests refused by their token's rate limit, by the token's name.", "token"
+        )
+        self.token_last_event_seconds = new.gauge(
+            "ingest_token_last_event_seconds",
+            "Unix time of the last accepted event, by the token's name. 0 if there was none since the start.",
+            "livemax",
+            "token",
+        )
+        self.by_type = new.counter(
+            "ingest_events_by_type_total", "Events stored in the database or the spool, by type.", "event_type"
+        )
+        self.by_client = new.counter("ingest_events_by_client_total", "Events accepted, by client form.", "client")
+        self.call_seconds = new.histogram(
+            "ingest_call_duration_seconds", "Durations of ended calls, as the clients sent them.", buckets=CALL_SECONDS
         )
 
     def _define_listener(self, new: _Definitions) -> None:

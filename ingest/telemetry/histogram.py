@@ -22,6 +22,16 @@ class BatchHistogram(Histogram):
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(times)
         self._sum.inc(amount * times)
 
+    def observe_counts(self, counts: Mapping[float, int]) -> None:
+        """Observe each amount as often as its count says. No amount may be negative."""
+        bounds, buckets = self._upper_bounds, [0] * len(self._upper_bounds)
+        for amount, times in counts.items():
+            buckets[bisect_left(bounds, amount)] += times
+        for bucket, times in zip(self._buckets, buckets, strict=True):
+            if times:
+                bucket.inc(times)
+        self._sum.inc(sum(amount * times for amount, times in counts.items()))
+
     def observe_since(self, now: float, moments: Sequence[float]) -> None:
         """Observe the time from each moment until now. The moments must be in ascending order."""
         left = len(moments)

@@ -5,7 +5,7 @@ one continues its counters. The pipeline observes metrics once a batch. Only rar
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,8 @@ from ingest.telemetry.labels import (
     Outcome,
     Way,
 )
+from ingest.telemetry.traffic.callers import Callers
+from ingest.telemetry.traffic.stored import StoredEvent, StoredEvents
 
 UNKNOWN = -1.0
 """A gauge's value in a worker's files, below all real ones. `ingest.telemetry.multiprocess` hides such a series."""
@@ -36,6 +38,8 @@ class Metrics(Catalogue):
     def __init__(self, registry: CollectorRegistry, pending_commits_file: Path | None = None) -> None:
         super().__init__(registry)
         self.durable_counters = DurableCounters(self.accepted, self.stored, self.repeated, pending_commits_file)
+        self.callers = Callers(self.by_client)
+        self._stored_events = StoredEvents(self.by_type, self.call_seconds)
         self._begin_at_zero()
         self.backlog_is_unknown()
         for gauge in (self.database_up, self.broker_up):
@@ -54,8 +58,18 @@ class Metrics(Catalogue):
     def count_refused(self, code: str) -> None:
         self._refused[code].inc()
 
+    def count_stored(self, events: Sequence[StoredEvent]) -> None:
+        """Count events of a batch by type. `show_callers` shows them."""
+        self._stored_events.add(events)
+
+    def show_callers(self, accepted: int) -> None:
+        """Update the metrics of types, durations and client forms. `accepted` is the number of all events so far."""
+        self._stored_events.show()
+        self.callers.show(accepted)
+
     def begin_adapted(self, sources: Iterable[str]) -> None:
         """Create the series of each source, as of every other label."""
+        self.callers.begin(sources)
         for source in sources:
             for reason in ADAPTATIONS:
                 self.adapted.labels(source, reason)

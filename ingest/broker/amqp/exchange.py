@@ -65,8 +65,8 @@ async def _is_there(connection: aio_pika.abc.AbstractConnection, name: str, refu
 async def bind(connection: aio_pika.abc.AbstractConnection, exchange: str, queue: str) -> None:
     """Bind the queue to every key. An existing binding stays. Raises `BrokerUnavailable`, AMQPError or OSError.
 
-    Without the binding RabbitMQ would confirm messages that only other queues get. Nothing shows a binding over AMQP.
-    So a user who may not bind publishes nothing.
+    RabbitMQ also confirms messages that only other queues get, and nothing shows a binding over AMQP. So a user who may
+    not bind publishes nothing.
     """
     try:
         async with connection.channel(publisher_confirms=False) as channel:

@@ -57,5 +57,6 @@ def make_sources(settings: Settings, pipeline: Pipeline) -> SourceHandler:
         settings.public_url,
         settings.body_bytes_max,
         pipeline.metrics.count_adapted,
+        accepted=pipeline.metrics.callers.of_sources,
         names_client=bool(settings.exchange) and "client" in RoutingKey.parse(settings.routing_key).names,
     )

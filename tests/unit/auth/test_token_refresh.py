@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import LABELS_MAX, OTHERS, TokenRefresher
 from ingest.auth.tokens import Token, digest_of
-from ingest.telemetry.metrics import Metrics
+from ingest.telemetry.metrics import UNKNOWN, Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeTokens
 
@@ -152,3 +152,58 @@ async def test_clients_beyond_the_limit_share_a_series(refreshed: Refreshed, tab
     labelled = sum(sample("ingest_token_events_total", token=name) or 0 for name in names)
     assert labelled + (sample("ingest_token_events_total", token=OTHERS) or 0) == len(names)
     assert sample("ingest_token_events_total", token=OTHERS) == 6
+
+
+async def test_time_of_the_last_event_follows_the_clients_events(
+    refreshed: Refreshed, sample: Sample, clock: FakeClock
+) -> None:
+    await refreshed.refresher.refresh()
+    client = refreshed.authenticator.client_of(SECRET)
+    assert client
+    refreshed.refresher.count()
+    assert last_event(sample) == 0
+
+    client.events += 1
+    refreshed.refresher.count()
+    posted = clock.us / 1e6
+    clock.advance(60)
+    client.limited += 1  # a refused request is no event
+    refreshed.refresher.count()
+
+    assert last_event(sample) == posted
+
+
+async def test_time_of_the_last_event_is_hidden_without_a_valid_token(
+    refreshed: Refreshed, table: FakeTokens, sample: Sample, clock: FakeClock
+) -> None:
+    held = table.held
+    await refreshed.refresher.refresh()
+    client = refreshed.authenticator.client_of(SECRET)
+    assert client
+    client.events += 1
+    refreshed.refresher.count()
+    table.held = ()
+    await refreshed.refresher.refresh()
+    refreshed.refresher.count()
+    assert last_event(sample) == UNKNOWN
+
+    table.held = held
+    await refreshed.refresher.refresh()
+    refreshed.refresher.count()
+    assert last_event(sample) == clock.us / 1e6
+
+
+def last_event(sample: Sample) -> float:
+    return sample("ingest_token_last_event_seconds", token="pbx")
+
+
+async def test_events_without_a_source_are_the_apis(refreshed: Refreshed, sample: Sample, metrics: Metrics) -> None:
+    await refreshed.refresher.refresh()
+    client = refreshed.authenticator.client_of(SECRET)
+    assert client
+    client.events += 3
+    metrics.callers.of_sources["asterisk"] += 1
+    refreshed.refresher.count()
+
+    assert sample("ingest_events_by_client_total", client="api") == 2
+    assert sample("ingest_events_by_client_total", client="asterisk") == 1

@@ -30,7 +30,7 @@ def test_key_is_the_template_with_the_values_of_the_event(template: str, key: st
 
 
 def test_event_without_headers_has_the_names_of_the_configured_tokens_and_of_the_api() -> None:
-    """Also an outbox entry of an older version."""
+    """An outbox entry of an older version is such an event."""
     assert RoutingKey.parse(ALL).of(event()) == "calls.api.configured.call_started"
     assert RoutingKey.parse(ALL).of(event(traceparent="00-…")) == "calls.api.configured.call_started"
 

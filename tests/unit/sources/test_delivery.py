@@ -2,6 +2,7 @@
 
 import pytest
 
+from ingest.auth.authenticator import Client
 from ingest.http.admission import Admission
 from ingest.http.body_reader import BodyReader
 from ingest.pipeline.batcher import Batcher
@@ -50,3 +51,30 @@ async def test_answer_of_twilio_has_no_content(handler: SourceHandler) -> None:
     answered = await request(handler, b"CallSid=1&CallStatus=ringing", path=f"/in/twilio/{TOKEN}")
 
     assert (answered.status, answered.body) == (204, b"")
+
+
+async def test_accepted_events_are_counted_by_source(handler: SourceHandler) -> None:
+    await request(handler, b"CallSid=1&CallStatus=ringing", path=f"/in/twilio/{TOKEN}")
+    await request(handler, b"not a call", path=f"/in/twilio/{TOKEN}")
+
+    assert handler.accepted == {"twilio": 1}
+
+
+@pytest.mark.parametrize("names_client", [False, True])
+def test_messages_name_the_source_if_keys_need_it(
+    admission: Admission, bodies: BodyReader, batcher: Batcher, metrics: Metrics, names_client: bool
+) -> None:
+    sources = make_sources(Settings(), "")
+    handler = SourceHandler(
+        admission, bodies, batcher, sources, "", BODY_BYTES_MAX, metrics.count_adapted, names_client=names_client
+    )
+    crm, configured = Client("crm"), Client("configured")
+
+    made = [handler.message_headers(client, "twilio") for client in (crm, configured)]
+
+    if names_client:
+        assert made == [{"token": "crm", "client": "twilio"}, {"client": "twilio"}]
+        assert handler.message_headers(crm, "twilio") is made[0]
+    else:
+        assert made == [{"token": "crm"}, None]
+    assert crm.message_headers == {"token": "crm"}
