@@ -49,6 +49,11 @@ def share(part: str, whole: str, legend: str) -> Query:
     return Query(f"sum({of(part)}) / sum({of(whole)})", legend)
 
 
+def ratio(metric: str, part: str, whole: str, legend: str) -> Query:
+    """The ratio of the rates of two selections of a counter."""
+    return Query(f"sum(rate({of(metric, part)}[{RATE}])) / sum(rate({of(metric, whole)}[{RATE}]))", legend)
+
+
 def mean(histogram: str, legend: str) -> Query:
     return Query(f"sum(rate({of(f'{histogram}_sum')}[{RATE}])) / sum(rate({of(f'{histogram}_count')}[{RATE}]))", legend)
 

@@ -10,10 +10,10 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SCRAPE_MS = 500
 """A tenth of the five seconds in Prometheus's configuration."""
 
-_DURATION = re.compile(r"(?:(?<=\[)|(?<=for: )|(?<=offset ))(\d+)([smhd])\b")
+_DURATION = re.compile(r"(?:(?<=\[)|(?<=for: )|(?<=interval: )|(?<=offset ))(\d+)([smhd])\b")
 _HORIZON = re.compile(r"(?<=\], )\d+(?=\))")
 """How far `predict_linear` looks ahead, in seconds."""
-_AGE = re.compile(r"(?<=_age_seconds > )\d+")
+_AGE = re.compile(r"(?<=_age_seconds > )\d+|(?<=silent:seconds > )\d+")
 
 
 def hurried(text: str, pace: int = PACE) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from ingest.spool.segments.format import ENTRY_BYTES, HEAD_BYTES
 from tests.alerts.conftest import StartScene, StartWatch
-from tests.alerts.watch import Watch
+from tests.alerts.rules import SCRAPE_MS, write_hurried
+from tests.alerts.watch import Watch, watching
 from tests.faults.harness.disk import small_disk
 from tests.faults.harness.load import Load
 from tests.faults.harness.scene import Scene, let_pass, stopped
@@ -29,6 +30,12 @@ pytestmark = pytest.mark.timeout(300)
 SECONDS = 30.0
 SCRAPED_SECONDS = 2.0
 DEATHS = 6
+DAY_SECONDS = 30.0
+"""A day for the rhythm of a source."""
+DAY_PACE = int(86_400 / DAY_SECONDS)
+MORE_SECONDS = 5.0
+"""Time with a known rhythm, in which the source still posts."""
+SLOW_EVENTS_PER_SECOND = 20.0
 SLOW_SECONDS = 0.3
 STOPPED_SECONDS = 0.3
 TINY_SPOOL_BYTES = 60_000
@@ -269,6 +276,20 @@ def test_retention_of_a_table_without_partitions(start_scene: StartScene, watch:
     here = start_scene(RETENTION_DAYS="7", RETENTION_CHECK_SECONDS="0.5")
     with watch(here) as seen:
         seen.wait_until_fired("CallEventsRetentionFailing")
+
+
+def test_source_that_falls_silent(start_scene: StartScene, fired: set[str], tmp_path: Path) -> None:
+    here = start_scene()
+    rules = write_hurried(tmp_path, DAY_PACE)
+    with watching({"call-events": here.service.port}, rules, SCRAPE_MS, fired) as seen:
+        with here.load(SLOW_EVENTS_PER_SECOND):
+            let_pass(DAY_SECONDS * 26 / 24)
+            assert "CallEventsSourceSilent" not in seen.firing()
+            let_pass(MORE_SECONDS)
+            assert "CallEventsSourceSilent" not in seen.firing()
+        seen.wait_until_fired("CallEventsSourceSilent")
+        with here.load(SLOW_EVENTS_PER_SECOND):
+            seen.wait_until_silent("CallEventsSourceSilent")
 
 
 def test_every_alert_was_fired(fired: set[str]) -> None:
