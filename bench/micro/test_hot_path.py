@@ -7,6 +7,7 @@ from itertools import count
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bench.harness.events import bodies
 from bench.micro.conftest import Beside
@@ -16,10 +17,12 @@ from ingest.broker.stream.message import encode_batch
 from ingest.events.batch import Batch
 from ingest.events.event import decode
 from ingest.events.ids import IdGenerator
-from ingest.events.routing_key import Destination
+from ingest.events.routing_key import Destination, RoutingKey
 from ingest.store.mysql.statements.commit import commit
 
 BATCH_EVENTS = 500
+KEYS = 100
+"""Routing keys in a batch."""
 SETTLED = range(1, 9)
 """Outbox entries that a commit settles on the way."""
 NOW_US = 1_738_331_100_123_456
@@ -74,6 +77,17 @@ def test_frames_beside_joined_payloads(beside: Beside, batch: Batch) -> None:
         return b"".join([b"%d%b" % (event_id, event.payload) for event_id, event in rows])
 
     beside("frames", lambda: marshaller.marshal(batch), join_payloads)
+
+
+def test_frames_of_many_keys_beside_those_of_one(beside: Beside, payloads: list[bytes]) -> None:
+    events = [
+        replace(decode(body), event_type=f"type-{number % KEYS}", headers=None) for number, body in enumerate(payloads)
+    ]
+    many_keys = Batch(IdGenerator(1, lambda: NOW_US).take(BATCH_EVENTS), events, NOW_US)
+    one = Marshaller(1, Destination.of_queue("call-events"), FRAME_BYTES_MAX)
+    routed = Marshaller(1, Destination("call-events", RoutingKey.parse("{event_type}.{token}")), FRAME_BYTES_MAX)
+
+    beside("routed_frames", lambda: routed.marshal(many_keys), lambda: one.marshal(many_keys))
 
 
 def test_stream_messages_beside_copied_payloads(beside: Beside, batch: Batch) -> None:

@@ -73,10 +73,18 @@ PROOFS = (
         EXECUTED,
         f"{KIT}::test_every_application_gets_all_events_by_a_policy",
     ),
+    Proof(
+        "docs/consumers.md",
+        "for name in (",
+        EXECUTED,
+        "tests/integration/rabbitmq/test_routing.py::"
+        "test_documented_applications_get_their_events_and_the_queue_gets_all",
+    ),
     Proof("docs/idempotency.md", "curl -H", EXECUTED, f"{RUN}::test_a_repeated_key_stores_one_event"),
     Proof("docs/idempotency.md", "export CALL_EVENTS_TOKEN", EXECUTED, f"{RUN}::test_a_growing_file_is_sent"),
     Proof("docs/kubernetes/README.md", "kubectl create namespace", PARSED, "kubectl"),
     Proof("docs/kubernetes/README.md", "rules:", PARSED, "adapter"),
+    Proof("docs/rabbitmq.md", "INGEST_BROKER_URL=", PARSED, "settings"),
     Proof("docs/reliability.md", "make faults", PARSED, "make"),
     Proof("docs/streams.md", "INGEST_PUBLISH_TO=stream", PARSED, "settings"),
     Proof("docs/tokens.md", "ingest tokens create", EXECUTED, f"{RUN}::test_tokens_are_created_rotated_and_revoked"),
