@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 
 import click
 
+from ingest.audit.operator import operator
+from ingest.audit.trail import Action, AuditTrail
 from ingest.cli.shell.output import say
 from ingest.cli.shell.parameters import EVENT_ID, ROWS
 from ingest.cli.shell.targets import using
 from ingest.errors import SettingsError
 from ingest.outbox.base import COUNTED_MAX
 from ingest.outbox.dead_letters import DeadLetter, DeadLetterTable
-from ingest.server.factories.store import with_store
+from ingest.server.factories.store import audited, with_store
 from ingest.settings import Settings
 
 PAGE = 500
@@ -50,7 +52,7 @@ def dead_ls(settings: Settings, limit: int) -> None:
 @using("database")
 def dead_retry(settings: Settings, event_ids: Sequence[int], every: bool) -> None:
     """Put dead letters back into the outbox. The running service publishes them."""
-    count = _change(settings, event_ids, every, lambda table, ids: table.requeue_dead(ids))
+    count = _change(settings, event_ids, every, "dead.retry", lambda table, ids: table.requeue_dead(ids))
     say(f"{count} are in the outbox again: the service publishes them.")
 
 
@@ -60,19 +62,22 @@ def dead_retry(settings: Settings, event_ids: Sequence[int], every: bool) -> Non
 @using("database")
 def dead_drop(settings: Settings, event_ids: Sequence[int], every: bool) -> None:
     """Remove dead letters from the list. Their rows stay in call_event_logs."""
-    count = _change(settings, event_ids, every, lambda table, ids: table.drop_dead(ids))
+    count = _change(settings, event_ids, every, "dead.drop", lambda table, ids: table.drop_dead(ids))
     say(f"{count} are removed from the list; their rows stay in call_event_logs.")
 
 
-def _change(settings: Settings, event_ids: Sequence[int], every: bool, change: Change) -> int:
+def _change(settings: Settings, event_ids: Sequence[int], every: bool, action: Action, change: Change) -> int:
     if every == bool(event_ids):
         raise SettingsError("Give ids of `ingest dead ls`, or --all.")
 
-    async def change_pages(table: DeadLetterTable) -> int:
+    actor = operator()
+
+    async def change_pages(table: DeadLetterTable, trail: AuditTrail) -> int:
         chosen = await all_ids(table) if every else event_ids
+        await trail.record_ids(actor, action, chosen)
         return sum([await change(table, chosen[start : start + PAGE]) for start in range(0, len(chosen), PAGE)])
 
-    done = with_store(settings, change_pages)
+    done = audited(settings, change_pages)
     if done < len(event_ids):
         raise SettingsError(f"{len(event_ids) - done} of these are no dead letters; {done} were. See `ingest dead ls`.")
     return done

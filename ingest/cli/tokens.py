@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
+from ingest.audit.operator import operator
+from ingest.audit.trail import TOKEN_IDS, AuditTrail
 from ingest.auth.token_refresh import POLL_SECONDS
 from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, entry_of, new_secret
 from ingest.cli.options import DURATION, Duration
@@ -15,7 +17,7 @@ from ingest.cli.shell.parameters import COUNT
 from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError
-from ingest.server.factories.store import with_store
+from ingest.server.factories.store import audited, with_store
 from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
@@ -57,15 +59,17 @@ def tokens_create(
         )
     if burst is not None and events_per_second is None:
         raise SettingsError("--burst needs a rate: give --events-per-second too.")
-    secret = new_secret()
+    secret, actor = new_secret(), operator()
 
-    async def add(table: TokenTable) -> None:
+    async def add(table: TokenTable, trail: AuditTrail) -> None:
         now_us = await table.clock_us()
         ends_us = now_us + expires.seconds * 1_000_000 if expires else None
-        await table.add_token(Token(digest_of(secret), name, now_us, ends_us, events_per_second, burst))
+        token = Token(digest_of(secret), name, now_us, ends_us, events_per_second, burst)
+        await trail.record(actor, "token.create", {"name": name, TOKEN_IDS: [token.short_id]})
+        await table.add_token(token)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
-    with_store(settings, add)
+    audited(settings, add)
     say(secret)
 
 
@@ -87,15 +91,19 @@ def tokens_list(settings: Settings) -> None:
 def tokens_revoke(settings: Settings, name_or_id: str) -> None:
     """Revoke one token by its short id, or all tokens of a name. No node accepts them when the command returns."""
 
-    async def remove(table: TokenTable) -> Sequence[Token]:
+    actor = operator()
+
+    async def remove(table: TokenTable, trail: AuditTrail) -> Sequence[Token]:
         found = [token for token in await table.tokens() if name_or_id in (token.name, token.short_id)]
         if not found:
             raise SettingsError(f"No token has the name or short id {name_or_id!r}; see `ingest tokens list`.")
+        names = sorted({token.name for token in found})
+        await trail.record(actor, "token.revoke", {"names": names, TOKEN_IDS: [token.short_id for token in found]})
         await table.remove_tokens([token.digest for token in found])
         await asyncio.sleep(EFFECTIVE_SECONDS)
         return found
 
-    for token in with_store(settings, remove):
+    for token in audited(settings, remove):
         say(f"revoked {token.short_id} ({token.name})")
 
 
@@ -105,19 +113,26 @@ def tokens_revoke(settings: Settings, name_or_id: str) -> None:
 @using("database")
 def tokens_rotate(settings: Settings, name: str, grace: Duration) -> None:
     """Create a new token for NAME with the same rate, and print it. The older tokens expire after the grace time."""
-    secret = new_secret()
+    secret, actor = new_secret(), operator()
 
-    async def replace(table: TokenTable) -> None:
+    async def replace(table: TokenTable, trail: AuditTrail) -> None:
         now_us = await table.clock_us()
         old = [token for token in await table.tokens() if token.name == name and token.is_valid(now_us)]
         if not old:
             raise SettingsError(f"There is no valid token named {name!r}; see `ingest tokens list`.")
         limits = (old[-1].events_per_second, old[-1].burst)
-        await table.add_token(Token(digest_of(secret), name, now_us, None, *limits))
+        new = Token(digest_of(secret), name, now_us, None, *limits)
+        ids = {
+            TOKEN_IDS: [new.short_id],
+            "older_ids": [token.short_id for token in old],
+            "grace_seconds": grace.seconds,
+        }
+        await trail.record(actor, "token.rotate", {"name": name, **ids})
+        await table.add_token(new)
         await table.expire_tokens([token.digest for token in old], now_us + grace.seconds * 1_000_000)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
-    with_store(settings, replace)
+    audited(settings, replace)
     say(secret)
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ingest.audit.cleaner import AuditCleaner
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
@@ -58,6 +59,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     identity: Identity
     authenticator: Authenticator
     key_cleaner: KeyCleaner
+    audit_cleaner: AuditCleaner
     token_refresher: TokenRefresher
     admission: Admission
 

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from ingest.audit.cleaner import AuditCleaner
 from ingest.auth.authenticator import Authenticator
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
@@ -99,6 +100,9 @@ def build_pipeline(
         authenticator=authenticator,
         key_cleaner=KeyCleaner(
             store, settings.idempotency_seconds, unix_us, metrics.background_failures.labels("keys").inc
+        ),
+        audit_cleaner=AuditCleaner(
+            store, settings.audit_days, unix_us, metrics.background_failures.labels("audit").inc
         ),
         token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
         admission=_admission(settings, authenticator, metrics, tracing),

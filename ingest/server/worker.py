@@ -50,6 +50,7 @@ class Worker:
         pipeline.identity.use_ids, pipeline.batcher.give_up_ids = self._use_ids, pipeline.identity.give_up
         self.run(self._identify, "id-slot")
         self.run(pipeline.key_cleaner.run, "keys")
+        self.run(pipeline.audit_cleaner.run, "audit")
         pipeline.token_refresher.load()
         self.run(pipeline.token_refresher.run, "tokens")
         if pipeline.spool:

@@ -197,6 +197,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_check_seconds: Seconds = 600.0
     """Interval at which a worker creates and drops the partitions of days."""
 
+    audit_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 365
+    """Days that the audit trail keeps an entry ([audit](events.md#audit-trail)). A worker deletes older ones."""
+
     # Watchdog and stop
     watchdog_seconds: SecondsOrNone = 4.0
     """Time after which a worker whose event loop does not run is killed and replaced; `0` turns this off."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.audit.trail import AuditTable
 from ingest.auth.tokens import TokenTable
 from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
@@ -31,7 +32,7 @@ class SlotLease(msgspec.Struct, frozen=True):
     """A random value that only one run of a worker knows. The lease belongs to the run whose value is stored."""
 
 
-class Store(Outbox, TokenTable, DeadLetterTable, EventTable, Protocol):
+class Store(Outbox, TokenTable, DeadLetterTable, EventTable, AuditTable, Protocol):
     """The database. Every method has a deadline.
 
     It raises `StoreUnavailable` when the database is down, and another `StoreError` for other errors.

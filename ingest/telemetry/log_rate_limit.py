@@ -10,6 +10,8 @@ from ingest.clock import Monotonic
 LINES_MAX = 10
 """Lines of one kind that are logged in a window."""
 WINDOW_SECONDS = 10.0
+UNLIMITED = "ingest.audit"
+"""The logger whose lines are all logged. People cause its lines one by one."""
 KINDS_MAX = 1000
 """The filter remembers at most this many kinds. Beyond, it forgets all of them and starts again."""
 
@@ -49,6 +51,8 @@ class RepeatFilter(logging.Filter):
         self._limit = RepeatLimit(monotonic)
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == UNLIMITED:
+            return True
         left_out = self._limit.left_out((record.name, record.levelno, record.msg, record.__dict__.get("code")))
         if left_out:
             record.left_out = left_out

@@ -84,6 +84,7 @@ def log_config(level: Level) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "ingest": {"level": LEVEL_NAMES[level]},
+            "ingest.audit": {"level": "INFO"},  # whatever the level: who asked for what must not be lost
             "_granian": {"level": "INFO"},
             # These log a line or a traceback for every broken connection. Our loggers log it once.
             "asyncmy": quiet,  # it logs the server's remarks, such as "table exists" in a repeated migration

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ingest.audit.trail import AuditEntry
 from ingest.auth.tokens import Token
 from ingest.broker.base import Priority, Refused
 from ingest.errors import (
@@ -115,6 +116,8 @@ class FakeStore(FakeTokens):
         self.restores = 0
         self.dead_lettered: list[tuple[Batch, str]] = []
         self.dead_letter_errors: deque[StoreError] = deque()
+        self.audited: list[AuditEntry] = []
+        self.audit_errors: deque[StoreError] = deque()
         self.forgotten: list[tuple[int, int]] = []
         self.settled: list[int] = []
         self.settle_errors: deque[StoreError] = deque()
@@ -183,6 +186,18 @@ class FakeStore(FakeTokens):
 
     async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
         raise NotImplementedError
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        if self.audit_errors:
+            raise self.audit_errors.popleft()
+        self.audited.append(entry)
+
+    async def audit_entries(self, before_id: int, limit: int) -> list[AuditEntry]:
+        return [entry for entry in reversed(self.audited) if entry.id < before_id][:limit]
+
+    async def forget_audit(self, before_us: int, limit: int) -> int:
+        self.forgotten.append((before_us, limit))
+        return 0
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if self.settle_errors:

@@ -20,7 +20,7 @@ DELETE = b"DELETE FROM call_event_logs WHERE id = %d"
 EVENTS = b"call_event_logs"
 OWN_TABLES = (
     *(b"ingest_outbox", b"ingest_slots", b"ingest_tokens", b"ingest_keys", b"ingest_order", b"ingest_dead_letters"),
-    b"ingest_cluster_settings",
+    *(b"ingest_cluster_settings", b"ingest_audit"),
 )
 RIGHTS = (
     b"SELECT 1 FROM %b WHERE 1 = 0",

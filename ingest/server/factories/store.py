@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from ingest.audit.trail import AuditTrail
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
 from ingest.retention.scheduler import RetentionScheduler
@@ -62,6 +63,11 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, rea
             await store.close()
 
     return asyncio.run(run())
+
+
+def audited(settings: Settings, work: Callable[[Store, AuditTrail], Awaitable[T]]) -> T:
+    """Run a command's work that the audit trail records. For the user who runs it see `ingest.audit.operator`."""
+    return with_store(settings, lambda store: work(store, AuditTrail(store, unix_us)))
 
 
 def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler | None:

@@ -6,9 +6,9 @@ import msgspec
 
 from ingest.broker.target_record import RecordedWorker, Target, TargetRecord, same_target
 from ingest.errors import StoreError
+from ingest.store.mysql.audit import MySQLAuditTable
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.statements.literals import quoted
-from ingest.store.mysql.tables import MySQLTables
 
 SHARED_TARGET = b"SELECT settings FROM ingest_cluster_settings WHERE worker = ''"
 SHARED, EXCLUSIVE = b" LOCK IN SHARE MODE", b" FOR UPDATE"
@@ -27,7 +27,7 @@ DELETE_OLD = b"DELETE FROM ingest_cluster_settings WHERE worker <> '' AND seen_t
 DELETE_WORKER = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
 
 
-class MySQLTargetTable(MySQLTables):
+class MySQLTargetTable(MySQLAuditTable):
     """Implements `ingest.broker.target_record.TargetTable`."""
 
     async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:

@@ -21,9 +21,10 @@ from ingest.outbox.base import COUNTED_MAX, Backlog
 from ingest.sqlite import connect
 from ingest.store.base import ALL_LEASED, LEASE_SECONDS_MAX, SlotLease
 from ingest.store.migrations import migrations, newest_version
+from ingest.store.sqlite.audit import SQLiteAuditTable
 from ingest.store.sqlite.keys import keep_keys
 from ingest.store.sqlite.schema import check_tables
-from ingest.store.sqlite.tables import NEWEST_ID, SQLiteTables, utc_text
+from ingest.store.sqlite.tables import NEWEST_ID, utc_text
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
         connection.close()
 
 
-class SQLiteStore(SQLiteTables):
+class SQLiteStore(SQLiteAuditTable):
     """Implements `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
 
     unfinished = None

@@ -11,7 +11,19 @@ from ingest.store.migrations import migrations
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
-    *("check", "clients", "cluster", "config", "dead", "demo", "doctor", "healthcheck", "log-level", "migrate"),
+    *(
+        "audit",
+        "check",
+        "clients",
+        "cluster",
+        "config",
+        "dead",
+        "demo",
+        "doctor",
+        "healthcheck",
+        "log-level",
+        "migrate",
+    ),
     *("replay", "retention", "send", "serve", "spool", "tail", "tokens", "top"),
 )
 

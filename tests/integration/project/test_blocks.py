@@ -117,6 +117,8 @@ def test_tokens_are_created_rotated_and_revoked(reader: Reader) -> None:
     left = reader.run("ingest tokens list")
     assert "dialer" in left
     assert "pbx-1" not in left
+    trail = reader.run(block("docs/events.md", "ingest audit").text)
+    assert all(action in trail for action in ("token.create", "token.rotate", "token.revoke"))
 
 
 def test_a_captured_body_becomes_an_event(reader: Reader) -> None:

@@ -37,6 +37,7 @@ USAGE: list[tuple[list[str], str]] = [
     *((["tail", "--limit", value], "--limit") for value in ("0", "-1", "x")),
     *(([*REPLAY, "--rate", value], "--rate") for value in ("nan", "inf", "-1", "0")),
     *(([*REPLAY, "--id", value], "--id") for value in (HUGE, "0", "-1", "x")),
+    *((["audit", "--limit", value], "--limit") for value in ("0", HUGE)),
     *((["dead", "ls", "--limit", value], "--limit") for value in ("0", HUGE)),
     *((["dead", name, HUGE], "EVENT_IDS") for name in ("retry", "drop")),
     (["spool", "retry", HUGE], "ID"),
@@ -96,6 +97,7 @@ FAILED: list[tuple[list[str], dict[str, str], str]] = [
     *(
         (words, settings, said)
         for words in (
+            ["audit"],
             ["cluster", "ls"],
             ["cluster", "switch"],
             ["dead", "ls"],

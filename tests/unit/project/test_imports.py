@@ -26,6 +26,7 @@ LAYERS = (
     "broker",
     "settings",
     "auth",
+    "audit",
     "retention",
     "events",
     "telemetry",
