@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.services import free_port
 
 PASSWORD = "a-password-of-the-tests"
-NAMED = ("database: ", "broker: ", "data folder: ", "service: ")
+NAMED = ("database: ", "broker: ", "data folder: ", "service: ", "archive: ")
 TOKENS = "first-secret,second-secret"
 
 Ran = subprocess.CompletedProcess[str]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -9,8 +10,12 @@ from ingest.cli.shell.output import say
 from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
+from ingest.retention.archive.folder import ArchiveFolder
+from ingest.retention.archive.manifest import Manifest
 from ingest.retention.partitions import Plan, name_of
 from ingest.retention.run import Retention
+from ingest.server.factories.mysql import make_archive_folder, make_archiver
+from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.store.mysql.partitioning.conversion import Conversion
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
@@ -28,29 +33,43 @@ BUSY = "Another process is changing the partitions of call_event_logs. Nothing w
 @click.option("--bytes-max", type=click.IntRange(min=1), help="Drop the oldest days while the table is larger.")
 @click.option("--convert", is_flag=True, help="Partition a table without partitions, while the service stores events.")
 @click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
+@click.option("--new-archive", is_flag=True, help="Accept another folder at the path of INGEST_RETENTION_ARCHIVE.")
 @using("database")
-def retention(settings: Settings, days: int | None, bytes_max: int | None, convert: bool, dry_run: bool) -> None:
+def retention(
+    settings: Settings, days: int | None, bytes_max: int | None, convert: bool, dry_run: bool, new_archive: bool
+) -> None:
     """Manage call_event_logs by days (UTC): create partitions ahead, drop old ones, and list them.
 
     A service with INGEST_RETENTION_DAYS does the same by itself. Otherwise run `ingest retention --days 30` daily. The
     last day is today by the database's clock, or the day of the newest event if that is earlier. A day with an event
     that is not published, or is a dead letter, is never dropped. Dropping a partition is quick, whatever its size.
+
+    With INGEST_RETENTION_ARCHIVE a day is first written to that folder, read back and compared.
     """
+    if not settings.database_url.startswith("mysql:"):
+        raise SettingsError("`ingest retention` needs MySQL or MariaDB. Delete rows of a SQLite file directly.")
+    folder = make_archive_folder(settings)
+    if folder:
+        act_as_owner(settings, folder=True, writes=not dry_run)
+    if new_archive:
+        if folder is None:
+            raise SettingsError("--new-archive needs INGEST_RETENTION_ARCHIVE, which names the folder.")
+        folder.begin_anew()
     asyncio.run(_retention(settings, days, bytes_max, convert, dry_run))
+    for line in archive_lines(folder) if folder else ():
+        say(line)
 
 
 async def _retention(
     settings: Settings, keep_days: int | None, bytes_max: int | None, convert: bool, dry_run: bool
 ) -> None:
-    if not settings.database_url.startswith("mysql:"):
-        raise SettingsError("`ingest retention` needs MySQL or MariaDB. Delete rows of a SQLite file directly.")
     table = await PartitionedTable.open(Servers.parse(settings.database_url), settings.connect_timeout_seconds)
     try:
         if not await table.lock(LOCK_SECONDS):
             raise StoreError(BUSY)
         if convert:
             await _convert(table)
-        run = Retention(table, keep_days, bytes_max, unix_us)
+        run = Retention(table, keep_days, bytes_max, unix_us, make_archiver(settings, _say_archived))
         await (_print_plan(run) if dry_run else _apply(run))
         await _list(table)
     finally:
@@ -74,6 +93,17 @@ async def _apply(run: Retention) -> None:
     async for partition in run.drop():
         say(f"{partition.name} dropped, about {partition.rows} rows, {partition.bytes} bytes")
     _echo_kept(await run.plan())
+
+
+def _say_archived(manifest: Manifest) -> None:
+    say(f"{manifest.day} archived in {manifest.file}, {manifest.events} events, {manifest.bytes} bytes")
+
+
+def archive_lines(folder: ArchiveFolder) -> Iterator[str]:
+    """Yield a line for each archive. Only `ingest replay --from` reads the files to their end."""
+    for data, manifest in folder.archives():
+        erased = f", {manifest.erased} erased" if manifest.erased else ""
+        yield f"archive {manifest.day}  {manifest.events} events{erased}, {manifest.bytes} bytes, {data}"
 
 
 async def _print_plan(run: Retention) -> None:

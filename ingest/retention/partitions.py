@@ -14,6 +14,7 @@ import msgspec
 from ingest.clock import time_text
 from ingest.errors import StoreError
 from ingest.events.ids import first_id_of, milliseconds_of
+from ingest.retention.kept_rows import Keep
 
 AHEAD_DAYS = 7
 """Partitions exist for this number of days to come."""
@@ -89,10 +90,12 @@ class Table(Protocol):
         """The first and the last row, and some between."""
 
     async def create(self, of_days: Sequence[date]) -> None: ...
-    async def finish_drop(self, before_id: int) -> None:
+    async def finish_drop(self, before_id: int, keep: Keep) -> None:
         """Remove what an interrupted `drop` left, if all its events are below `before_id` and published."""
 
-    async def drop(self, partition: Partition) -> None: ...
+    async def drop(self, partition: Partition, keep: Keep) -> bool:
+        """Drop the partition after `keep` has returned. Return False if late rows have come: they stay in it."""
+
     async def close(self) -> None: ...
 
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from ingest.clock import NowUs, jittered
 from ingest.errors import StoreError
+from ingest.retention.archive.archiver import Archiver
+from ingest.retention.archive.manifest import ArchiveFailed, Manifest
 from ingest.retention.partitions import Partition, Table, name_of
 from ingest.retention.run import Retention
 from ingest.telemetry.metrics import Metrics
@@ -26,6 +28,7 @@ class RetentionScheduler:
         check_seconds: float,
         now_us: NowUs,
         metrics: Metrics,
+        archiver: Archiver | None = None,
     ) -> None:
         self._opened = opened
         self._keep_days = keep_days
@@ -33,6 +36,7 @@ class RetentionScheduler:
         self._check_seconds = check_seconds
         self._now_us = now_us
         self._metrics = metrics
+        self._archiver = archiver
 
     async def run(self) -> None:
         while True:
@@ -42,6 +46,7 @@ class RetentionScheduler:
                 await self.check()
                 failed = False
             except StoreError as exc:
+                self._metrics.archive_failures.inc(isinstance(exc, ArchiveFailed))
                 log.warning(
                     "retention failed",
                     extra={"reason": str(exc), "kept": "the days that are due; the next check tries again"},
@@ -58,7 +63,7 @@ class RetentionScheduler:
         try:
             if not await table.lock(0):
                 return
-            run = Retention(table, self._keep_days, self._bytes_max, self._now_us)
+            run = Retention(table, self._keep_days, self._bytes_max, self._now_us, self._archiver)
             for day in await run.create():
                 log.info("a day's partition was created", extra={"partition": name_of(day)})
             async for partition in run.drop():
@@ -72,6 +77,16 @@ class RetentionScheduler:
                 "a day is kept although it is due: some of its events are not published, or are dead letters",
                 extra=_described(partition),
             )
+
+
+def count_archived(metrics: Metrics, manifest: Manifest) -> None:
+    """Count and log a proven archive."""
+    metrics.archived.inc(manifest.events)
+    metrics.archived_bytes.inc(manifest.bytes)
+    log.info(
+        "a day was archived",
+        extra={"file": manifest.file, "events": manifest.events, "bytes": manifest.bytes, "sha256": manifest.sha256},
+    )
 
 
 def _described(partition: Partition) -> dict[str, object]:

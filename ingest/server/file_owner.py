@@ -19,7 +19,7 @@ log = logging.getLogger("ingest.files")
 
 ENTRIES_MAX = 10_000
 """Limit of files that `ingest doctor` checks."""
-OWN = ("run", "slots", "spool", "*.db", "*.db-wal", "*.db-shm", "cluster-settings.json")
+OWN = ("run", "slots", "spool", "*.db", "*.db-wal", "*.db-shm", "cluster-settings.json", "archive-folder.json")
 """Names of the service's files. A mounted volume may have other files, such as `lost+found`."""
 READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
 

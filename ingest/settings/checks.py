@@ -52,9 +52,9 @@ def _check_database(settings: Settings) -> None:
         raise SettingsError(
             "INGEST_DATABASE_URL must begin with sqlite:/// or mysql://, such as mysql://user:pass@host:3306/db."
         )
-    if scheme == "sqlite" and (settings.retention_days or settings.retention_bytes_max):
+    if scheme == "sqlite" and (settings.retention_days or settings.retention_bytes_max or settings.retention_archive):
         raise SettingsError(
-            "INGEST_RETENTION_DAYS and INGEST_RETENTION_BYTES_MAX need MySQL or MariaDB. "
+            "INGEST_RETENTION_DAYS, INGEST_RETENTION_BYTES_MAX and INGEST_RETENTION_ARCHIVE need MySQL or MariaDB. "
             "Delete rows of a SQLite file directly."
         )
 

@@ -194,6 +194,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Days of `call_event_logs` to keep, including today. `0` drops none; `ingest retention` still can."""
     retention_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Size of `call_event_logs` above which the oldest days are dropped. `0` sets no limit."""
+    retention_archive: str = ""
+    """Folder for archives: a day is written there, read back and compared before it is dropped
+    ([archives](retention.md#archives)). The folder must exist. If empty, days are dropped without an archive."""
     retention_check_seconds: Seconds = 600.0
     """Interval at which a worker creates and drops the partitions of days."""
 

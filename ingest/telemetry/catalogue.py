@@ -133,6 +133,14 @@ class Catalogue:
             "ingest_partitions_dropped_total", "Days of call_event_logs dropped by the service."
         )
         self.retention_failures = new.counter("ingest_retention_failures_total", "Retention checks that failed.")
+        self.archived = new.counter(
+            "ingest_events_archived_total", "Events written to archives before their day was dropped."
+        )
+        self.archived_bytes = new.counter("ingest_archived_bytes_total", "Size of the archives' files.")
+        self.archive_failures = new.counter(
+            "ingest_archive_failures_total",
+            "Archives that could not be written or proven. No day was dropped.",
+        )
         self.batch_events = new.histogram("ingest_batch_events", "Events in a committed batch.", buckets=BATCH_EVENTS)
         self.commit_seconds = new.histogram("ingest_commit_seconds", "Duration of one batch's commit.")
         self.queue_seconds = new.histogram(

@@ -157,9 +157,19 @@ def _outages(made: Board) -> None:
     days = [
         increase("ingest_partitions_dropped_total", "days dropped"),
         increase("ingest_retention_failures_total", "checks that failed"),
+        increase("ingest_archive_failures_total", "archives that failed"),
     ]
-    description = "Days of call_event_logs dropped by INGEST_RETENTION_DAYS: one a day. A failed check drops nothing."
+    description = (
+        "Days of call_event_logs dropped by INGEST_RETENTION_DAYS: one a day. A failed check drops nothing. Alert: "
+        "CallEventsRetentionFailing."
+    )
     made.add(chart("Retention", "short", days, description))
+    archives = [
+        increase("ingest_events_archived_total", "events archived"),
+        increase("ingest_archived_bytes_total", "bytes of archives"),
+    ]
+    description = "Events written to INGEST_RETENTION_ARCHIVE before their day was dropped, and the files' size."
+    made.add(chart("Archives", "short", archives, description))
     failed = increase("ingest_background_failures_total", "{{task}}", by="task")
     description = (
         "Background tasks that failed and started again in the time shown. Alert: CallEventsBackgroundFailing."

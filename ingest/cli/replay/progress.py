@@ -22,6 +22,8 @@ class Progress(msgspec.Struct):
     """Number of events at the start."""
     missing: list[int] = []
     """Events up to `last_id` that the broker has not confirmed."""
+    source: str = ""
+    """The checksum of the archive that is replayed. Empty for the table."""
     refused: dict[int, str] = {}
     """Events that the broker never takes: id → reason."""
 
@@ -44,16 +46,18 @@ class ProgressFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def read(self, selection: EventFilter, target: str) -> Progress:
+    def read(self, selection: EventFilter, target: str, source: str = "") -> Progress:
         """Return where to continue, or the start if there is no file. Raises `SettingsError` if it is another's."""
         if self._path is None or not self._path.exists():
-            return Progress(selection, selection.first_id - 1, target=target)
+            return Progress(selection, selection.first_id - 1, target=target, source=source)
         try:
             found = msgspec.json.decode(self._path.read_bytes(), type=Progress)
         except msgspec.MsgspecError as exc:
             raise SettingsError(f"{self._path} is not a file of `ingest replay --resume`: {exc}.") from exc
         if found.selection != selection:
             raise SettingsError(f"{self._path} belongs to another selection: use another file, or delete it.")
+        if found.source != source:
+            raise SettingsError(f"{self._path} belongs to another archive, or to the table: use another file.")
         if found.target not in ("", target):  # an earlier version did not note it
             raise SettingsError(f"{self._path} belongs to the {found.target}, not to the {target}: use another file.")
         found.target = target

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest.audit.trail import AuditTrail
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
-from ingest.retention.scheduler import RetentionScheduler
+from ingest.retention.scheduler import RetentionScheduler, count_archived
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.sqlite import connect, connect_read_only, file_of
@@ -74,7 +75,8 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler |
     """Return None if only `ingest retention` drops days."""
     if not (settings.retention_days or settings.retention_bytes_max):
         return None
-    from ingest.server.factories.mysql import make_open_table
+    from ingest.retention.archive.archiver import SERVICE_REST
+    from ingest.server.factories.mysql import make_archiver, make_open_table
 
     return RetentionScheduler(
         make_open_table(settings),
@@ -83,6 +85,7 @@ def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler |
         settings.retention_check_seconds,
         unix_us,
         metrics,
+        make_archiver(settings, partial(count_archived, metrics), rest=SERVICE_REST),
     )
 
 

@@ -1,6 +1,7 @@
 """Partitions of the events' table on real servers. They are dropped only on evidence, and survive each kill."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -8,12 +9,18 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from ingest.clock import unix_us
 from ingest.errors import StoreError
 from ingest.events.ids import first_id_of
+from ingest.retention.archive.archiver import Archiver
+from ingest.retention.archive.event_line import event_of
+from ingest.retention.archive.folder import ArchiveFolder
+from ingest.retention.archive.reader import check, lines
 from ingest.retention.partitions import day_of, name_of
 from ingest.retention.run import Retention
 from ingest.store.event_query import EventFilter
@@ -35,6 +42,7 @@ MANY = (
 )
 CONVERTING = ("made", "partitioned", "swapped", "copied", "removed")
 DROPPING = ("made", "exchanged", "dropped")
+ARCHIVING = ("made", "exchanged", "page", "proven", "named", "archived", "kept", "dropped")
 
 
 @pytest.fixture
@@ -85,9 +93,24 @@ async def convert(url: str, kill_at: str = "") -> int:
         return await Conversion(table.connection, unix_us, lambda *_: None, lambda step: die_at(kill_at, step)).run()
 
 
-async def drop(url: str, keep_days: int, kill_at: str = "") -> Sequence[str]:
+async def drop(url: str, keep_days: int, kill_at: str = "", archive: Path | None = None) -> Sequence[str]:
+    archiver = archiver_of(archive, kill_at) if archive else None
     async with opened(url, kill_at) as table:
-        return [partition.name async for partition in Retention(table, keep_days, None, unix_us).drop()]
+        return [partition.name async for partition in Retention(table, keep_days, None, unix_us, archiver).drop()]
+
+
+def archiver_of(folder: Path, kill_at: str = "") -> Archiver:
+    reached = partial(die_at, kill_at)
+    return Archiver(ArchiveFolder(folder, folder.with_suffix(".json")), unix_us, reached=reached)
+
+
+def archived_ids(folder: Path) -> list[int]:
+    """The ids in all archives, each of which is proven."""
+    found = []
+    for data, manifest in ArchiveFolder(folder, folder.with_suffix(".json")).archives():
+        check(data, manifest)
+        found += [event_of(line).event_id for line in lines(data)]
+    return found
 
 
 async def unfinished_text(url: str) -> str:
@@ -101,9 +124,9 @@ async def replayed(database: MySQL) -> None:
         await store.read_events(EventFilter(), 1)
 
 
-def killed(what: str, url: str, step: str) -> None:
+def killed(what: str, url: str, step: str, *more: str) -> None:
     """Run it in another process, which is killed when the step has ended."""
-    ran = subprocess.run([sys.executable, "-m", __name__, what, url, step], check=False, timeout=60)
+    ran = subprocess.run([sys.executable, "-m", __name__, what, url, step, *more], check=False, timeout=60)
     assert ran.returncode == -signal.SIGKILL
 
 
@@ -141,6 +164,112 @@ async def test_killed_drop_is_reported_and_finished(database: MySQL, step: str) 
     await drop(database.url, 5)
     assert ids_of(database) == {id_of(ago(days)) for days in (4, 0)}
     assert tables_of(database) == ["call_event_logs"]
+
+
+def names_in(archive: Path) -> list[str]:
+    return [path.name for path in archive.rglob("*")]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    (tmp_path / "archive").mkdir()
+    return tmp_path / "archive"
+
+
+@pytest.mark.parametrize("step", ARCHIVING)
+async def test_killed_archive_or_drop_loses_nothing_and_keeps_nothing_twice(
+    database: MySQL, archive: Path, step: str
+) -> None:
+    await convert(database.url)
+    before = ids_of(database)
+
+    killed("drop", database.url, step, str(archive))
+
+    await drop(database.url, 5, archive=archive)
+    left = ids_of(database)
+    assert left == {id_of(ago(days)) for days in (4, 0)}
+    assert sorted(archived_ids(archive)) == sorted(before - left)
+    assert tables_of(database) == ["call_event_logs"]
+    assert [name for name in names_in(archive) if name.startswith(".draft")] == []
+
+
+async def test_row_that_comes_late_is_archived_too(database: MySQL, archive: Path) -> None:
+    await convert(database.url)
+    late = id_of(ago(6)) + 7
+
+    def come(step: str) -> None:
+        if step == "kept":
+            database.query(INSERT.format(late, ago(6)))
+
+    async with opened(database.url) as table:
+        arriving = PartitionedTable(table.connection, come)
+        run = Retention(arriving, 6, None, unix_us, archiver_of(archive))
+        assert [partition.name async for partition in run.drop()] == []
+
+    assert late in ids_of(database)
+    assert late not in archived_ids(archive)
+    assert await drop(database.url, 6, archive=archive) == [name_of(ago(6))]
+    assert archived_ids(archive).count(late) == 1
+    assert len(set(archived_ids(archive))) == len(archived_ids(archive))
+
+
+async def test_row_that_comes_late_is_not_dropped_unseen_without_an_archive(database: MySQL) -> None:
+    await convert(database.url)
+    late = id_of(ago(6)) + 7
+    async with opened(database.url) as table:
+        arriving = PartitionedTable(
+            table.connection,
+            lambda step: step == "exchanged" and database.query(INSERT.format(late, ago(6))),
+        )
+        assert [partition.name async for partition in Retention(arriving, 6, None, unix_us).drop()] == []
+
+    assert late in ids_of(database)
+
+
+async def test_day_whose_archive_fails_is_back_in_its_place(database: MySQL, archive: Path) -> None:
+    await convert(database.url)
+    before = ids_of(database)
+
+    def fail(step: str) -> None:
+        if step == "proven":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with opened(database.url) as table:
+        archiver = Archiver(ArchiveFolder(archive, archive.with_suffix(".json")), unix_us, reached=fail)
+        with pytest.raises(OSError, match="No space left"):
+            [one async for one in Retention(table, 5, None, unix_us, archiver).drop()]
+
+    assert ids_of(database) == before
+    assert tables_of(database) == ["call_event_logs"]
+
+
+async def test_columns_of_a_users_own_are_archived(database: MySQL, archive: Path) -> None:
+    database.query("ALTER TABLE call_event_logs ADD old_id BIGINT NULL, ADD raw VARBINARY(9) NULL")
+    database.query(f"UPDATE call_event_logs SET old_id = 7, raw = x'00ff' WHERE id = {id_of(ago(5))}")
+    await convert(database.url)
+
+    await drop(database.url, 5, archive=archive)
+
+    (data,) = [data for data, manifest in archiver_of(archive)._folder.archives() if manifest.day == str(ago(5))]
+    (event,) = [event_of(line) for line in lines(data)]
+    assert event.columns == {"old_id": 7, "raw": "0x00ff"}
+    assert event.created_time == f"{ago(5)}T00:00:00.000000Z"
+
+
+async def test_table_that_a_drop_works_on_is_no_fault(database: MySQL) -> None:
+    await convert(database.url)
+    said: list[str] = []
+
+    async def look(_: object) -> None:
+        async with other.transaction():
+            said.extend(await unfinished(other))
+
+    other = await Servers.parse(database.url).connect(TIMEOUT_SECONDS)
+    async with opened(database.url) as table:
+        await table.drop((await table.facts()).partitions[0], look)
+    await other.end()
+
+    assert said == []
 
 
 async def test_events_that_a_drop_took_out_are_kept_unless_they_are_due(database: MySQL) -> None:
@@ -258,5 +387,6 @@ async def test_events_of_all_days_are_in_partitions_of_their_own(database: MySQL
 
 
 if __name__ == "__main__":
-    what, url, step = sys.argv[1:]
-    asyncio.run(convert(url, step) if what == "convert" else drop(url, 5, step))
+    what, url, step, *folders = sys.argv[1:]
+    archive_folder = Path(folders[0]) if folders else None
+    asyncio.run(convert(url, step) if what == "convert" else drop(url, 5, step, archive_folder))

@@ -20,6 +20,7 @@ from ingest.events.batch_codec import pack
 from ingest.events.event import Event
 from ingest.http.direct import limits
 from ingest.ordering import recovery
+from ingest.retention.archive.folder import FREE_BYTES_MIN
 from ingest.retention.partitions import AHEAD_DAYS
 from ingest.server import granian
 from ingest.spool.records import RECORD_BYTES
@@ -42,6 +43,7 @@ FIGURES = (
     ("docs/operations.md", "a target above {} KiB", limits.TARGET_BYTES_MAX >> 10),
     ("docs/operations.md", "no worker with the old ones for {:g} s", target_record.LIVE_SECONDS),
     ("docs/retention.md", "partitions for the next {} days", AHEAD_DAYS),
+    ("docs/retention.md", "bytes and {} MiB are free", FREE_BYTES_MIN >> 20),
     ("docs/retention.md", "differs from it by more than {:g} s", CLOCKS_APART_SECONDS_MAX),
     ("docs/streams.md", "seed {}", partitions.SEED),
     ("docs/streams.md", "not confirmed within {:g} s", recovery.PATIENCE_SECONDS),

@@ -4,16 +4,22 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
+from ingest.retention.archive.archiver import Archiver
+from ingest.retention.archive.folder import ArchiveFolder
+from ingest.retention.kept_rows import Keep
 from ingest.retention.partitions import AHEAD_DAYS, Facts, Partition, Row, days, end_of, name_of
-from ingest.retention.scheduler import RetentionScheduler
+from ingest.retention.scheduler import RetentionScheduler, count_archived
 from ingest.telemetry.metrics import Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, until
 from tests.unit.making import NOW_US
+from tests.unit.retention.test_archive import FakeRows
 
 TODAY = datetime.fromtimestamp(NOW_US / 1e6, UTC).date()
 OLDER = TODAY - timedelta(days=4)
@@ -30,7 +36,7 @@ class FakeTable:
         self.needed: int | None = None
         self.rows: Sequence[Row] = ()
         self.wrong: str | None = None
-        self.busy = False
+        self.busy = self.late = False
         self.closed = 0
         self.errors: list[Exception] = []
         self.finished: list[int] = []
@@ -58,12 +64,16 @@ class FakeTable:
     async def create(self, of_days: Sequence[date]) -> None:
         self.made += [Partition(name_of(day), end_of(day)) for day in of_days]
 
-    async def finish_drop(self, before_id: int) -> None:
+    async def finish_drop(self, before_id: int, keep: Keep) -> None:
         self.finished.append(before_id)
 
-    async def drop(self, partition: Partition) -> None:
+    async def drop(self, partition: Partition, keep: Keep) -> bool:
+        await keep(FakeRows(3, (partition.end or 0) - 1000))
+        if self.late:
+            return False
         self.made.remove(partition)
         self.dropping()
+        return True
 
     async def close(self) -> None:
         self.closed += 1
@@ -163,6 +173,36 @@ async def test_table_that_is_not_whole_loses_no_day(scheduler: RetentionSchedule
         await scheduler.check()
 
     assert table.names == [name_of(day) for day in (OLD, KEPT, TODAY)]
+
+
+async def test_day_with_late_rows_is_left_to_the_next_check(
+    scheduler: RetentionScheduler, table: FakeTable, sample: Sample
+) -> None:
+    table.late = True
+
+    await scheduler.check()
+
+    assert (table.names[0], sample("ingest_partitions_dropped_total")) == (name_of(OLD), 0)
+
+
+async def test_day_is_archived_before_it_is_dropped_or_it_stays(
+    table: FakeTable, clock: FakeClock, metrics: Metrics, sample: Sample, tmp_path: Path
+) -> None:
+    folder = ArchiveFolder(tmp_path / "archive", tmp_path / "memory.json")
+    archiver = Archiver(folder, clock.now_us, partial(count_archived, metrics))
+    scheduler = RetentionScheduler(table.open, 2, None, 0.01, clock.now_us, metrics, archiver)
+    working = asyncio.create_task(scheduler.run())
+
+    await until(lambda: sample("ingest_archive_failures_total"))
+    assert table.names[0] == name_of(OLD)
+    assert sample("ingest_check_failing", check="retention") == 1
+
+    (tmp_path / "archive").mkdir()
+    await until(lambda: name_of(OLD) not in table.names)
+    working.cancel()
+    ((data, manifest),) = folder.archives()
+    assert (manifest.day, sample("ingest_events_archived_total")) == (str(OLD), 3)
+    assert sample("ingest_archived_bytes_total") == data.stat().st_size
 
 
 async def test_interrupted_drop_is_finished_first(scheduler: RetentionScheduler, table: FakeTable) -> None:

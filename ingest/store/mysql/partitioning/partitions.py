@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date
 
-from ingest.errors import StoreError
+from ingest.errors import StoreError, StoreUnavailable
+from ingest.retention.kept_rows import Keep, keep_nothing
 from ingest.retention.partitions import LAST, Facts, Partition, Row, check_rows, end_of, name_of
 from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.partitioning.dropped_rows import DroppedRows
 from ingest.store.mysql.partitioning.unfinished import DROPPED, EVENTS, check_whole, existing
 from ingest.store.mysql.pool import Servers
 
@@ -38,6 +41,9 @@ ROW_FORMAT = (
 REORGANIZE = b"ALTER TABLE call_event_logs REORGANIZE PARTITION pmax INTO (%b)"
 EXCHANGE = b"ALTER TABLE call_event_logs EXCHANGE PARTITION %b WITH TABLE %b"
 DROP = b"ALTER TABLE call_event_logs DROP PARTITION %b"
+LOCK = b"LOCK TABLES call_event_logs WRITE"
+UNLOCK = b"UNLOCK TABLES"
+ANY = b"SELECT 1 FROM call_event_logs PARTITION (%b) LIMIT 1"
 REMOVE = b"DROP TABLE %b"
 DEFINITION = b"SHOW CREATE TABLE call_event_logs"
 NAME = "CREATE TABLE `call_event_logs`"
@@ -49,6 +55,11 @@ SAMPLED = 16
 BY_HAND = (
     "{} holds events {} to {}, which an interrupted drop had taken out of call_event_logs, but {}. They are kept "
     "there. To bring them back: INSERT IGNORE INTO call_event_logs SELECT * FROM {}; then DROP TABLE {}."
+)
+
+NO_LOCK = (
+    "call_event_logs cannot be locked, so its empty day is not dropped. The day's rows are archived, and stay in "
+    "call_event_logs_dropped until the next check. The user needs the right LOCK TABLES."
 )
 
 Reached = Callable[[str], object]
@@ -94,17 +105,18 @@ class PartitionedTable:
         if of_days:
             await self.connection.run(REORGANIZE % definitions(of_days))
 
-    async def finish_drop(self, before_id: int) -> None:
+    async def finish_drop(self, before_id: int, keep: Keep) -> None:
         """Remove what an interrupted `drop` left. The table's name proves nothing, so its rows are checked first."""
         if await existing(self.connection, DROPPED):
             await self._check_dropped(before_id)
+            await keep(DroppedRows(self.connection))
             await self.connection.run(REMOVE % DROPPED)
 
-    async def drop(self, partition: Partition) -> None:
+    async def drop(self, partition: Partition, keep: Keep) -> bool:
         """Move the rows to a separate table, and drop that: it takes a while, but holds no lock of the events' table.
 
-        Nothing writes to the separate table, so its rows are checked once more before it is dropped. After an
-        interruption `finish_drop` drops it.
+        Nothing writes to the separate table, so its rows are checked and kept before it is dropped. After an
+        interruption `finish_drop` does both. Rows that come late meanwhile stay in the partition, and return False.
         """
         name = partition.name.encode()
         await self.connection.run(await self._definition_of(DROPPED))
@@ -112,9 +124,41 @@ class PartitionedTable:
         await self.connection.run(EXCHANGE % (name, DROPPED))
         self._reached("exchanged")
         await self._check_dropped(partition.end or 0)
-        await self.connection.run(DROP % name)
+        try:
+            await keep(DroppedRows(self.connection))
+        except Exception:
+            await self._bring_back(name)
+            raise
+        self._reached("kept")
+        dropped = await self._drop_empty(name, needs_lock=keep is not keep_nothing)
         self._reached("dropped")
         await self.connection.run(REMOVE % DROPPED)
+        return dropped
+
+    async def _drop_empty(self, name: bytes, *, needs_lock: bool) -> bool:
+        """Drop the partition unless late rows have come. The lock lets none come between the look and the drop."""
+        try:
+            await self.connection.run(LOCK)
+        except StoreUnavailable as exc:  # an older installation may not have granted this right
+            if needs_lock:
+                raise StoreError(f"{NO_LOCK} ({exc})") from exc
+        try:
+            if await self.connection.run(ANY % name):
+                return False
+            await self.connection.run(DROP % name)
+            return True
+        finally:
+            await self.connection.run(UNLOCK)
+
+    async def _bring_back(self, name: bytes) -> None:
+        """Put the rows back into their partition. Rows that came late meanwhile change places with them.
+
+        The separate table then has the late rows, if there are any: `finish_drop` keeps these first.
+        """
+        with suppress(StoreError):  # the first error matters; `unfinished` reports a table that stays
+            await self.connection.run(EXCHANGE % (name, DROPPED))
+            if (await self.connection.run(BOUNDS % DROPPED))[0][0] is None:
+                await self.connection.run(REMOVE % DROPPED)
 
     async def _check_dropped(self, before_id: int) -> None:
         first, last = (await self.connection.run(BOUNDS % DROPPED))[0]
