@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-BACKGROUND_COMMANDS = ("replay", "retention")
+BACKGROUND_COMMANDS = ("erase", "replay", "retention")
 """Long or unattended commands on the machine of a running service."""
 INTERRUPTED = 130
 

@@ -21,6 +21,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS messages (
 PUBLISH = "INSERT OR IGNORE INTO messages (message_id, type, timestamp, body) VALUES (?, ?, ?, ?)"
 COUNT = "SELECT COUNT(*) FROM messages"
 OLDEST = "SELECT message_id, type, timestamp, body FROM messages ORDER BY message_id LIMIT ?"
+AFTER = "SELECT message_id, type, timestamp, body FROM messages WHERE message_id > ? ORDER BY message_id LIMIT ?"
 IDS = "SELECT message_id FROM messages ORDER BY message_id"
 ONE = "SELECT message_id, type, timestamp, body FROM messages WHERE message_id = ?"
 ACKNOWLEDGE = "DELETE FROM messages WHERE message_id = ?"
@@ -57,6 +58,17 @@ class EmbeddedQueue:
     def messages(self, ids: Iterable[int]) -> list[Message]:
         """Return the messages with these ids, except those that were acknowledged meanwhile."""
         return [Message(*row) for message_id in ids for row in self._connection.execute(ONE, (message_id,))]
+
+    def after(self, message_id: int, limit: int) -> list[Message]:
+        """Return the next messages above this id."""
+        return [Message(*row) for row in self._connection.execute(AFTER, (message_id, limit))]
+
+    def erase(self, ids: Iterable[int]) -> None:
+        """Delete these messages, and overwrite their bytes in the file."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        rows = [(message_id,) for message_id in ids]
+        transact(self._connection, lambda connection: connection.executemany(ACKNOWLEDGE, rows))
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def acknowledge(self, message: Message) -> None:
         self._connection.execute(ACKNOWLEDGE, (message.message_id,))

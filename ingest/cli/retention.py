@@ -14,7 +14,8 @@ from ingest.retention.archive.folder import ArchiveFolder
 from ingest.retention.archive.manifest import Manifest
 from ingest.retention.partitions import Plan, name_of
 from ingest.retention.run import Retention
-from ingest.server.factories.mysql import make_archive_folder, make_archiver
+from ingest.server.factories.erasure import make_archive_folder
+from ingest.server.factories.mysql import make_archiver
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.store.mysql.partitioning.conversion import Conversion

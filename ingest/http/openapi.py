@@ -186,4 +186,5 @@ def message_schema() -> dict[str, Any]:
         "title": "Body of a message of the queue call-events",
         "$defs": {"CallEvent": schemas.of_events(components["CallEvent"])},
         **event,
+        **schemas.ERASED_HAVE_IDS,
     }

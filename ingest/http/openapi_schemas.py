@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from ingest import errors
+from ingest.erasure.tombstone import EVENTS_ERASED
 from ingest.events.call_event import CALL_ENDED
 from ingest.events.field_errors import field_errors
 from ingest.events.idempotency import KEY_CHARS_MAX
@@ -44,6 +45,19 @@ _ENDED_HAS_DURATION = {
     "if": {"properties": {"event_type": {"const": CALL_ENDED}}, "required": ["event_type"]},
     "then": {"properties": {"duration": {"type": ["integer", "string"]}}, "required": ["duration"]},
 }
+ERASED_HAVE_IDS = {
+    "if": {"properties": {"event_type": {"const": EVENTS_ERASED}}, "required": ["event_type"]},
+    "then": {
+        "properties": {
+            "erased_ids": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+                "description": "Ids of events to erase, if the message has the header `erasure`",
+            }
+        }
+    },
+}
+"""A tombstone of `ingest erase`."""
 _DIGITS = {"type": "string", "pattern": "^ *[0-9]{1,9} *$", "description": "1 to 9 digits, as some clients send it"}
 
 

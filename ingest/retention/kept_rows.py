@@ -33,4 +33,4 @@ Keep = Callable[[TakenRows], Awaitable[None]]
 
 
 async def keep_nothing(_: TakenRows) -> None:
-    """Without an archive the rows are dropped."""
+    """Let the rows be dropped without an archive."""

@@ -19,7 +19,7 @@ WINDOW_BYTES_MAX = 8 << 20
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a file really has: see `ingest.retention.archive.manifest.Manifest`."""
+    """The content that a file really has: see `ingest.retention.archive.manifest.Manifest`."""
 
     events: int
     bytes: int

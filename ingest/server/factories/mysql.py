@@ -1,13 +1,12 @@
 """Makes what only MySQL needs. Its modules and driver are imported only if the database is MySQL."""
 
 from functools import partial
-from pathlib import Path
 
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock
 from ingest.retention.archive.archiver import Archiver, Observer
-from ingest.retention.archive.folder import ArchiveFolder
 from ingest.retention.scheduler import OpenTable
+from ingest.server.factories.erasure import make_archive_folder
 from ingest.server.factories.publishing import keeps_order
 from ingest.settings import Settings
 from ingest.store.mysql.lock import mysql_lock
@@ -33,13 +32,6 @@ def make_mysql_store(settings: Settings, observer: ConnectionObserver) -> MySQLS
 def make_open_table(settings: Settings) -> OpenTable:
     """Return a function that opens the partitioned table, for retention."""
     return partial(PartitionedTable.open, Servers.parse(settings.database_url), settings.connect_timeout_seconds)
-
-
-def make_archive_folder(settings: Settings) -> ArchiveFolder | None:
-    """Return None if days are dropped without an archive."""
-    if not settings.retention_archive:
-        return None
-    return ArchiveFolder(Path(settings.retention_archive), settings.data_dir / "archive-folder.json")
 
 
 def make_archiver(settings: Settings, archived: Observer = lambda _: None, *, rest: float = 0.0) -> Archiver | None:

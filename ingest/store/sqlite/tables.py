@@ -121,11 +121,11 @@ class SQLiteTables:
         return [(row[0], Event(row[1], row[2], row[3].encode())) for row in rows]
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _translated():
+        with translated():
             return await self._database.transact(work)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _translated():
+        with translated():
             return await self._database.run(work)
 
 
@@ -146,7 +146,7 @@ def _where(selection: EventFilter) -> tuple[str, Sequence[str | int]]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Translate SQLite's errors to those of the service."""
     try:
         yield

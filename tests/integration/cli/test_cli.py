@@ -20,6 +20,7 @@ COMMANDS = (
         "dead",
         "demo",
         "doctor",
+        "erase",
         "healthcheck",
         "log-level",
         "migrate",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ingest.retention.kept_rows import keep_nothing
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
 from tests.contract.store.hostile import HostileMySQL, make
@@ -50,7 +51,7 @@ async def test_day_of_a_table_that_states_no_row_format_is_dropped(hostile_mysql
     table = await PartitionedTable.open(Servers.parse(database.url), TIMEOUT_SECONDS)
     try:
         first, _ = (await table.facts()).partitions
-        await table.drop(first)
+        await table.drop(first, keep_nothing)
         left = (await table.facts()).partitions
     finally:
         await table.close()

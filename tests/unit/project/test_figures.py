@@ -11,10 +11,14 @@ from docs.consumer import REMEMBERED_MAX, Seen
 from ingest.auth import rate_limit
 from ingest.broker import target_record
 from ingest.broker.stream import partitions, search
+from ingest.cli.erase.command import PAUSE_SECONDS, WAIT_SECONDS
 from ingest.cli.send import waiting
 from ingest.cli.send.records import sender
 from ingest.cli.tail import command as tail
 from ingest.clock import CLOCKS_APART_SECONDS_MAX
+from ingest.erasure.matcher import LONG_DIGITS
+from ingest.erasure.run import PAGE_ROWS
+from ingest.erasure.tombstone import IDS_MAX
 from ingest.events import ids, json_limits
 from ingest.events.batch_codec import pack
 from ingest.events.event import Event
@@ -25,6 +29,7 @@ from ingest.retention.partitions import AHEAD_DAYS
 from ingest.server import granian
 from ingest.spool.records import RECORD_BYTES
 from ingest.store.mysql import order
+from ingest.store.mysql.partitioning.erasing import STATEMENT_SECONDS
 from tests.paths import ROOT
 from tests.unit.making import batch, event
 
@@ -43,6 +48,13 @@ FIGURES = (
     ("docs/operations.md", "a target above {} KiB", limits.TARGET_BYTES_MAX >> 10),
     ("docs/operations.md", "no worker with the old ones for {:g} s", target_record.LIVE_SECONDS),
     ("docs/retention.md", "partitions for the next {} days", AHEAD_DAYS),
+    ("docs/erasure.md", "a number of {} or more digits", LONG_DIGITS),
+    ("docs/erasure.md", "rows are deleted, {} at a time", IDS_MAX),
+    ("docs/erasure.md", "After each {} rows", PAGE_ROWS),
+    ("docs/erasure.md", "the command rests {:g} s", PAUSE_SECONDS),
+    ("docs/erasure.md", "(`--wait`, {:g} s)", WAIT_SECONDS),
+    ("docs/erasure.md", "statement after {} s", STATEMENT_SECONDS),
+    ("docs/consumers.md", "(their `message_id`), at most {}", IDS_MAX),
     ("docs/retention.md", "bytes and {} MiB are free", FREE_BYTES_MIN >> 20),
     ("docs/retention.md", "differs from it by more than {:g} s", CLOCKS_APART_SECONDS_MAX),
     ("docs/streams.md", "seed {}", partitions.SEED),

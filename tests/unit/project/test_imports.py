@@ -27,6 +27,7 @@ LAYERS = (
     "settings",
     "auth",
     "audit",
+    "erasure",
     "retention",
     "events",
     "telemetry",

@@ -1,0 +1,92 @@
+"""Finds and erases events on MySQL and MariaDB, a page at a time, under the lock of the partitions.
+
+No statement has a phone number in it: the server's logs would keep it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ingest.erasure.database import Packed, StoredEvent
+from ingest.errors import StoreError
+from ingest.events.batch import Batch
+from ingest.events.batch_codec import pack
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.partitioning.partitions import GET_LOCK
+from ingest.store.mysql.partitioning.unfinished import unfinished
+from ingest.store.mysql.pool import Servers
+from ingest.store.mysql.statements.commit import insert_events
+from ingest.store.mysql.statements.dead_letters import DROP as DROP_LETTERS
+from ingest.store.mysql.statements.literals import listed, quoted
+from ingest.store.mysql.statements.outbox import INSERT_ENTRY
+
+STATEMENT_SECONDS = 10
+SESSION = (
+    b"SET SESSION lock_wait_timeout = 5 /*M! , max_statement_time = %d */ /*!80000 , max_execution_time = %d */"
+    % (
+        STATEMENT_SECONDS,
+        STATEMENT_SECONDS * 1000,
+    )
+)
+EVENTS = b"SELECT id, call_id, CAST(payload AS CHAR) FROM call_event_logs WHERE id > %d%b ORDER BY id LIMIT %d"
+OF_CALLS = b" AND call_id IN (%b)"
+ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id > %d ORDER BY first_id LIMIT %d"
+LETTERS = b"SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > %d ORDER BY event_id LIMIT %d"
+ENTRY = b"SELECT batch FROM ingest_outbox WHERE first_id = %d FOR UPDATE"
+REPLACE = b"UPDATE ingest_outbox SET batch = _binary%b WHERE first_id = %d"
+DELETE_EVENTS = b"DELETE FROM call_event_logs WHERE id IN (%b)"
+LOCK_SECONDS = 10
+
+
+class MySQLErasable:
+    """Implements `ingest.erasure.database.ErasableDatabase` on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, servers: Servers, timeout_seconds: float) -> "MySQLErasable":
+        connection = await servers.connect(timeout_seconds)
+        await connection.run(SESSION)
+        return cls(connection)
+
+    async def lock(self) -> bool:
+        return bool((await self._connection.run(GET_LOCK % LOCK_SECONDS))[0][0])
+
+    async def check(self) -> None:
+        if found := await unfinished(self._connection):
+            raise StoreError(f"{' '.join(found)} Nothing was erased: do that first.")
+
+    async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
+        calls = b"" if call_ids is None else OF_CALLS % b",".join(quoted(call.encode()) for call in call_ids)
+        rows = await self._connection.run(EVENTS % (after_id, calls, limit))
+        return [StoredEvent(row[0], row[1], row[2].encode()) for row in rows]
+
+    async def entries(self, after_id: int, limit: int) -> list[Packed]:
+        return [(row[0], row[1]) for row in await self._connection.run(ENTRIES % (after_id, limit))]
+
+    async def letters(self, after_id: int, limit: int) -> list[Packed]:
+        return [(row[0], row[1]) for row in await self._connection.run(LETTERS % (after_id, limit))]
+
+    async def erase(self, event_ids: Sequence[int], tombstone: Batch) -> int:
+        async with self._connection.transaction():
+            return await self._erase(event_ids, tombstone)
+
+    async def replace_entry(
+        self, first_id: int, change: Callable[[bytes], bytes | None], event_ids: Sequence[int], tombstone: Batch
+    ) -> int:
+        async with self._connection.transaction():
+            if (rows := await self._connection.run(ENTRY % first_id)) and (changed := change(rows[0][0])):
+                await self._connection.run(REPLACE % (quoted(changed), first_id))
+            return await self._erase(event_ids, tombstone)
+
+    async def finish(self) -> None:
+        """InnoDB purges deleted rows by itself."""
+
+    async def close(self) -> None:
+        await self._connection.end()
+
+    async def _erase(self, event_ids: Sequence[int], tombstone: Batch) -> int:
+        await self._connection.run(insert_events(tombstone))
+        entry = (tombstone.first_id, len(tombstone), 0, quoted(pack(tombstone)))
+        await self._connection.run(INSERT_ENTRY % entry)
+        await self._connection.run(DROP_LETTERS % listed(event_ids))
+        return await self._connection.change(DELETE_EVENTS % listed(event_ids))
