@@ -18,6 +18,7 @@ NUMBERS_MAX = 100
 CHARACTERS_MAX = 128
 
 _SEPARATED = rf"[ \t\u00a0().\-/]{{0,{SEPARATORS_MAX}}}"
+_SEPARATOR_BYTES = " \t\u00a0().-/".encode()
 _WRITTEN = re.compile(r"\+?[\d \t\u00a0().\-/]+")
 _NO_DIGITS = re.compile(r"\D")
 _URI = re.compile(r"<?(?:sips?|tel):([^@;>]+)|^([^@\s]+)@", re.IGNORECASE)
@@ -50,8 +51,7 @@ class Matcher:
         self._digits = frozenset(digits for digits in found.values() if digits)
         long = sorted(digits for digits in self._digits if len(digits) >= LONG_DIGITS)
         self._long = re.compile("|".join(map(_anywhere, long))) if long else None
-        texts = sorted({*self._exact, *self.calls})
-        self._hint = re.compile("|".join([*map(_anywhere, sorted(self._digits)), *map(re.escape, texts)]))
+        self._hints = [one.encode() for one in sorted({*self._exact, *self.calls} | self._digits)]
 
     def matches(self, payload: bytes, call_id: str | None = None) -> bool:
         """`call_id` is the row's column, if there is one. A payload that is no JSON matches if its text has the number.
@@ -60,18 +60,23 @@ class Matcher:
         """
         if call_id in self.calls:
             return True
-        text = payload.decode(errors="replace")
-        if not self._may_match(text):
+        if not self._may_match(payload):
             return False
         try:
             fields = _decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return bool(self._long and self._long.search(text))
+            return bool(self._long and self._long.search(payload.decode(errors="replace")))
         return self._fields_match(fields) if isinstance(fields, dict) else False
 
-    def _may_match(self, text: str) -> bool:
-        """False if the text surely has none of the numbers and calls. An escape may hide any character."""
-        return "\\" in text or bool(self._hint.search(text))
+    def _may_match(self, payload: bytes) -> bool:
+        """False if the text surely has none of the numbers and calls. An escape may hide any character.
+
+        Without separators every written form of a number has its digits in a row. The look costs little.
+        """
+        if b"\\" in payload:
+            return True
+        dense = payload.translate(None, _SEPARATOR_BYTES)
+        return any(hint in dense or hint in payload for hint in self._hints)
 
     def _fields_match(self, fields: dict[str, object]) -> bool:
         if fields.get("call_id") in self.calls:
