@@ -42,6 +42,7 @@ class Subcommand(NamedTuple):
 
 
 COMMANDS = {
+    "adopt": Subcommand("adopt:adopt", "Move over from the Laravel original, or back."),
     "audit": Subcommand("audit:audit", "List who resent, retried, dropped or changed something."),
     "check": Subcommand("check.command:check", "Send events at a fixed rate, and judge latency and errors."),
     "clients": Subcommand("clients:clients", "Show the forms of telephony servers, or try one."),

@@ -9,6 +9,7 @@ from ingest.errors import SchemaError, StoreError
 from ingest.retention.partitions import check_partitions, disagreement, first_disagreeing
 from ingest.store.migrations import newest_version
 from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.laravel.tables import unfinished_adoption
 from ingest.store.mysql.partitioning.partitions import partitions_of, sampled
 from ingest.store.mysql.partitioning.unfinished import EVENTS, unfinished
 from ingest.store.schema_differences import Difference, compare
@@ -61,7 +62,7 @@ class Report(msgspec.Struct, frozen=True):
 async def examined(connection: Connection) -> Report:
     """Raises `StoreError`, and `SchemaError` if migrations are missing."""
     await check_version(connection)
-    interrupted = await unfinished(connection)
+    interrupted = [*await unfinished(connection), *await unfinished_adoption(connection)]
     expected = expected_tables()
     there = await _tables(connection, [table.name for table in expected])
     found = await _of_rows(connection, there.get(EVENTS.decode()))

@@ -1,0 +1,1 @@
+"""Moves a database over from the Laravel original, and back."""

@@ -1,0 +1,99 @@
+"""The way back to the original: this service's events in the original's table, and that table in place."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import tzinfo
+
+from ingest.errors import StoreError
+from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.laravel.back import BackCopy
+from ingest.store.mysql.laravel.rows import Progress
+from ingest.store.mysql.laravel.swap import Swap
+from ingest.store.mysql.laravel.tables import IDS, OURS, Table, Tables, look, table
+from ingest.store.mysql.partitioning.partitions import Reached
+from ingest.store.mysql.partitioning.unfinished import EVENTS, existing
+
+DATABASE = re.compile(r"[A-Za-z0-9_$]{1,64}")
+MISSING = b"SELECT COUNT(*) FROM %b AS e LEFT JOIN ingest_adopted_ids AS m ON m.id = e.id WHERE m.id IS NULL"
+DEAD = b"SELECT COUNT(*) FROM ingest_dead_letters"
+NOT_ADOPTED = (
+    "There is no way back: the original's table is not in this database, aside or in place. Nothing was changed."
+)
+
+
+class WayBack:
+    """Needs a connection that holds the lock of the partitions. `plan` and `run` yield lines for the operator.
+
+    `database` is another one on the same server, where the service took events meanwhile. None is the own one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        zone: tzinfo,
+        database: str | None,
+        progress: Progress,
+        reached: Reached = lambda _: None,
+    ) -> None:
+        self._connection = connection
+        self._zone = zone
+        self._database = database
+        self._progress = progress
+        self._reached = reached
+        self._swap = Swap(connection, reached)
+
+    async def plan(self) -> AsyncIterator[str]:
+        """Say what `run` would do. Nothing is changed. Raises `StoreError`."""
+        tables = await self._look()
+        source, _ = await self._source(tables)
+        count = (await self._connection.run(MISSING % source))[0][0]
+        yield f"{count} events of {_shown(source)} would be copied to the original's table."
+        if tables.swapped and not self._database:
+            yield f"call_event_logs would be put aside as {OURS.decode()}, and the original's table in its place."
+        if dead := (await self._connection.run(DEAD))[0][0]:
+            yield f"{dead} dead letters would stay in ingest_dead_letters: `ingest dead retry` publishes them before."
+
+    async def run(self) -> AsyncIterator[str]:
+        """Copy, exchange the tables, and copy what came between. Raises `StoreError`."""
+        await self._swap.prepare()
+        if self._database:
+            await self._swap.check_published(f"{self._database}.".encode())
+        yield await self._copied(await self._look())
+        if not self._database:
+            await self._swap.back(await self._look())
+            yield await self._copied(await self._look())
+            yield "call_event_logs is the original's table again"
+
+    async def _copied(self, tables: Tables) -> str:
+        source, keep = await self._source(tables)
+        original = tables.original
+        assert original is not None  # noqa: S101 - `_look` has checked it
+        copy = BackCopy(self._connection, source, original, keep, self._zone, self._progress, self._reached)
+        return f"{await copy.run()} events of {_shown(source)} copied to {original.name}"
+
+    async def _look(self) -> Tables:
+        tables = await look(self._connection)
+        if tables.original is None or not await existing(self._connection, IDS):
+            raise StoreError(NOT_ADOPTED)
+        if not (tables.swapped or tables.ours):
+            raise StoreError(NOT_ADOPTED)
+        return tables
+
+    async def _source(self, tables: Tables) -> tuple[bytes, bytes | None]:
+        """This service's table with the events, and the one that is to keep them, too."""
+        own = EVENTS if tables.swapped else OURS
+        if not self._database:
+            return own, None
+        found = await self._other(self._database)
+        if not found or not found.is_ours:
+            raise StoreError(
+                f"{self._database}.call_event_logs is not this service's table, or this user may not see it."
+            )
+        return f"{self._database}.call_event_logs".encode(), own
+
+    async def _other(self, database: str) -> Table | None:
+        return await table(self._connection, EVENTS, f"'{database}'".encode())
+
+
+def _shown(table: bytes) -> str:
+    return table.decode()
