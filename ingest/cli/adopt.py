@@ -16,8 +16,8 @@ from ingest.errors import SettingsError, StoreError
 from ingest.events.local_times import zone_named
 from ingest.settings import Settings
 from ingest.store.mysql.connection import Connection
-from ingest.store.mysql.laravel.adoption import RESERVED_SECONDS, Adoption, Options
-from ingest.store.mysql.laravel.job import JOB
+from ingest.store.mysql.laravel.adoption import Adoption
+from ingest.store.mysql.laravel.options import JOB, RESERVED_SECONDS, Options
 from ingest.store.mysql.laravel.swap import Swap
 from ingest.store.mysql.laravel.tables import look
 from ingest.store.mysql.laravel.way_back import DATABASE, WayBack
@@ -60,6 +60,7 @@ class NameType(click.ParamType[str]):
 
 @click.command()
 @click.option("--run", "act", is_flag=True, help="Do it. Otherwise the command prints what it would do.")
+@click.option("--prepare", is_flag=True, help="Make this service's tables beside the original's, so that it can start.")
 @click.option("--back", is_flag=True, help="The way back: the original's table with all events takes its place again.")
 @click.option(
     "--from",
@@ -86,42 +87,52 @@ class NameType(click.ParamType[str]):
 )
 @using("database")
 def adopt(
-    settings: Settings, act: bool, back: bool, database: str | None, zone: tzinfo, job: str, reserved_seconds: int
+    settings: Settings,
+    act: bool,
+    prepare: bool,
+    back: bool,
+    database: str | None,
+    zone: tzinfo,
+    job: str,
+    reserved_seconds: int,
 ) -> None:
     """Move over from the Laravel original, or back. docs/migrate-from-laravel.md has every step.
 
     The original's call_event_logs is put aside as call_event_logs_laravel, and nothing in it is changed. Its rows are
     copied under ids made of their created_time, while the service takes events. ingest_adopted_ids keeps the original's
     id of each row. Unsent jobs go to the outbox, and failed jobs become dead letters. An interrupted command may be run
-    again, as often as you like. Without --run nothing is changed.
+    again, as often as you like. Nothing is changed unless you give --run or --prepare.
     """
     if database and not back:
         raise SettingsError("--from needs --back.")
+    if prepare and (back or act):
+        raise SettingsError("--prepare stands alone: --run does the same first.")
     if not settings.database_url.startswith("mysql:"):
         raise SettingsError(NO_MYSQL)
     options = Options(zone, job, reserved_seconds)
-    asyncio.run(_adopt(settings, act, options) if not back else _back(settings, act, zone, database))
+    asyncio.run(_back(settings, act, database, options) if back else _adopt(settings, act, prepare, options))
 
 
-async def _adopt(settings: Settings, act: bool, options: Options) -> None:
+async def _adopt(settings: Settings, act: bool, prepare: bool, options: Options) -> None:
     async with _locked(settings) as connection:
-        if act:
-            await _prepare(settings, connection)
+        if act or prepare:
+            await _prepare(settings, connection, options)
         adoption = Adoption(connection, options, unix_us, _show_progress)
         await _say_all(adoption.run() if act else adoption.plan(), act)
 
 
-async def _back(settings: Settings, act: bool, zone: tzinfo, database: str | None) -> None:
+async def _back(settings: Settings, act: bool, database: str | None, options: Options) -> None:
     async with _locked(settings) as connection:
-        way = WayBack(connection, zone, database, _show_progress)
+        way = WayBack(connection, options, database, _show_progress)
         await _say_all(way.run() if act else way.plan(), act)
 
 
-async def _prepare(settings: Settings, connection: Connection) -> None:
+async def _prepare(settings: Settings, connection: Connection, options: Options) -> None:
     """Bring this service's own tables to this version. The original's table stays as it is."""
     tables = await look(connection)
     if tables.events is None and tables.original is not None:
-        await Swap(connection).forward(tables)  # otherwise the migration would make an empty table in its place
+        # Otherwise the migration would make an empty table in its place.
+        await Swap(connection, options.still_seconds).forward(tables)
     for name in await migrate(Servers.parse(settings.database_url), settings.connect_timeout_seconds):
         say(f"applied {name}")
 
@@ -143,7 +154,7 @@ async def _say_all(lines: AsyncIterator[str], act: bool) -> None:
     async for line in lines:
         say(line)
     if not act:
-        say("Nothing was changed: --run does this.")
+        say("--run does this. No row and no job was changed.")
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -9,6 +9,7 @@ from ingest.errors import SchemaError, StoreError
 from ingest.retention.partitions import check_partitions, disagreement, first_disagreeing
 from ingest.store.migrations import newest_version
 from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.laravel.tables import table as table_of
 from ingest.store.mysql.laravel.tables import unfinished_adoption
 from ingest.store.mysql.partitioning.partitions import partitions_of, sampled
 from ingest.store.mysql.partitioning.unfinished import EVENTS, unfinished
@@ -19,6 +20,10 @@ VERSION = b"SELECT COALESCE(MAX(version), 0) FROM ingest_migrations"
 NUMBERED = (
     "{} Retention would drop its events on the wrong day. Keep them apart: RENAME TABLE call_event_logs TO "
     "call_event_logs_before; then run `ingest migrate`"
+)
+LARAVELS = (
+    "call_event_logs is the table of the Laravel original. `ingest adopt` says what would be moved, and with --run it "
+    "moves it. Until then the service keeps events in its spool."
 )
 TABLES = """SELECT t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, t.ROW_FORMAT, e.TRANSACTIONS
     FROM information_schema.TABLES AS t LEFT JOIN information_schema.ENGINES AS e ON e.ENGINE = t.ENGINE
@@ -64,8 +69,10 @@ async def examined(connection: Connection) -> Report:
     await check_version(connection)
     interrupted = [*await unfinished(connection), *await unfinished_adoption(connection)]
     expected = expected_tables()
+    original = await table_of(connection, EVENTS)
     there = await _tables(connection, [table.name for table in expected])
-    found = await _of_rows(connection, there.get(EVENTS.decode()))
+    found = [Difference(True, LARAVELS)] if original and original.is_laravels else []
+    found += await _of_rows(connection, there.get(EVENTS.decode()))
     found += [one for table in expected for one in compare(table, there.get(table.name))]
     stops, costs = (tuple(_ended(one.text) for one in found if one.stops == stops) for stops in (True, False))
     return Report(stops, tuple(interrupted), costs)

@@ -12,6 +12,7 @@ from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
     *(
+        "adopt",
         "audit",
         "check",
         "clients",

@@ -24,6 +24,9 @@ REPLAY = ["replay", "--dry-run"]
 CHECK = ["check", "--token", "t", "--url", "http://127.0.0.1:1"]
 
 USAGE: list[tuple[list[str], str]] = [
+    *((["adopt", option, value], option) for option in ("--from", "--job") for value in ("", "a b", "`a`")),
+    *((["adopt", "--reserved-seconds", value], "--reserved-seconds") for value in ("-1", "x", HUGE)),
+    (["adopt", "--zone", "Baku"], "there is no time zone 'Baku'"),
     *(([*CHECK, "--rate", value], "--rate") for value in ("nan", "inf", "-1", "0", "2001")),
     *(([*CHECK, option, value], option) for option in ("--p50", "--p99") for value in ("nan", "inf", "-1", "x")),
     *(([*CHECK, "--connections", value], "--connections") for value in ("0", "257")),
@@ -122,6 +125,10 @@ FAILED: list[tuple[list[str], dict[str, str], str]] = [
         if not (words[0] in ("cluster", "retention") and settings is not MYSQL)
     ),
     (["migrate"], MYSQL, "MySQL"),
+    *((["adopt", *words], MYSQL, "MySQL") for words in ([], ["--run"], ["--back"])),
+    (["adopt"], {}, "needs MySQL or MariaDB"),
+    (["adopt", "--prepare", "--run"], {}, "--prepare stands alone"),
+    (["adopt", "--from", "calls"], {}, "--from needs --back"),
     (["migrate"], {"DATABASE_URL": "sqlite:///latin1.ndjson"}, "file is not a database"),
     (["migrate"], {"DATABASE_URL": "mysql://u:p@db/calls?ssl-ca=x&other=1", "API_TOKENS": "t"}, "unknown option"),
     (["tail"], RABBITMQ, "cannot be reached"),

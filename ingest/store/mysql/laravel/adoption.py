@@ -1,23 +1,18 @@
 """The whole move from the original: tables, rows, jobs. Every step finds out from the tables what is left to do."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import tzinfo
-
-import msgspec
 
 from ingest.clock import NowUs, time_text
 from ingest.errors import StoreError
 from ingest.store.mysql.connection import Connection
-from ingest.store.mysql.laravel.job import JOB
 from ingest.store.mysql.laravel.jobs import JobMove
-from ingest.store.mysql.laravel.rows import Progress, RowCopy, in_utc
+from ingest.store.mysql.laravel.options import Options, Progress
+from ingest.store.mysql.laravel.rows import RowCopy, in_utc
 from ingest.store.mysql.laravel.swap import JOBS_NODE, ROWS_NODE, Swap
 from ingest.store.mysql.laravel.tables import ASIDE, FAILED, IDS, JOBS, Table, look, strange_columns
 from ingest.store.mysql.partitioning.partitions import Reached, database_now_us
 from ingest.store.mysql.partitioning.unfinished import existing
 
-RESERVED_SECONDS = 90
-"""Laravel's default of `retry_after`: a worker of Laravel takes a job again after this time."""
 AHEAD_SECONDS_MAX = 600
 SAMPLE_ROWS = 1000
 SAMPLE = (
@@ -28,14 +23,6 @@ COUNT = b"SELECT COUNT(*) FROM %b"
 COUNT_MISSING = (
     b"SELECT COUNT(*) FROM %b AS old LEFT JOIN ingest_adopted_ids AS m ON m.old_id = old.id WHERE m.old_id IS NULL"
 )
-
-
-class Options(msgspec.Struct, frozen=True):
-    """`zone` is that of the original's `created_time`, as MySQL shows it to a session in UTC."""
-
-    zone: tzinfo
-    job: str = JOB
-    reserved_seconds: int = RESERVED_SECONDS
 
 
 class Adoption:
@@ -58,7 +45,7 @@ class Adoption:
         self._now_us = now_us
         self._progress = progress
         self._reached = reached
-        self._swap = Swap(connection, reached)
+        self._swap = Swap(connection, options.still_seconds, reached)
 
     async def plan(self) -> AsyncIterator[str]:
         """Say what `run` would do. Nothing is changed."""
@@ -97,7 +84,7 @@ class Adoption:
 
     async def _copied(self, aside: Table) -> str:
         slot = await self._swap.kept_slot(ROWS_NODE)
-        copy = RowCopy(self._connection, aside, slot, self._options.zone, self._progress, self._reached)
+        copy = RowCopy(self._connection, aside, slot, self._options, self._progress, self._reached)
         copied = await copy.run()
         repaired = [
             f"{copied.untimed} had no time and got that of the row before them" if copied.untimed else "",
@@ -131,11 +118,8 @@ class Adoption:
         return f"{count} jobs are left in {table.decode()}.{of_worker} Run the command again."
 
     async def _jobs(self, table: bytes) -> JobMove:
-        options = self._options
         slot = await self._swap.kept_slot(JOBS_NODE)
-        return JobMove(
-            self._connection, table, slot, options.job, options.reserved_seconds, self._now_us, self._reached
-        )
+        return JobMove(self._connection, table, slot, self._options, self._now_us, self._reached)
 
     async def _planned_jobs(self, table: bytes) -> str:
         name = table.decode()
@@ -144,12 +128,10 @@ class Adoption:
             return f"{name} is not Laravel's table, and is left alone: {reason}."
         if reason == "":
             return f"There is no table {name}. Let Laravel's worker empty its queue first, if it has another one."
-        job = self._options.job
-        move = JobMove(self._connection, table, 0, job, self._options.reserved_seconds, self._now_us)
-        count, reserved = await move.left()
+        count, reserved = await JobMove(self._connection, table, 0, self._options, self._now_us).left()
         become = "messages" if table == JOBS else "dead letters"
         of_worker = f"; a worker of Laravel has {reserved} of them now" if reserved else ""
-        return f"{count} jobs of {name} ({job}) would become {become}{of_worker}."
+        return f"{count} jobs of {name} ({self._options.job}) would become {become}{of_worker}."
 
     async def _missing(self, original: Table) -> int:
         name = original.name.encode()

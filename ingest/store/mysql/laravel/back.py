@@ -7,13 +7,13 @@ twice, and a later adoption knows these rows again.
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import tzinfo
 from functools import partial
 from typing import Any
 
 from ingest.errors import BatchRefused, StoreError
 from ingest.store.mysql.connection import Connection
-from ingest.store.mysql.laravel.rows import BELOW_ALL, LOAD_SHARE, Progress, in_zone, insist
+from ingest.store.mysql.laravel.options import Options, Progress
+from ingest.store.mysql.laravel.rows import BELOW_ALL, LOAD_SHARE, in_zone, insist
 from ingest.store.mysql.laravel.tables import US, Table
 from ingest.store.mysql.partitioning.partitions import Reached
 from ingest.store.mysql.statements.literals import created_literal, created_text, listed, quoted
@@ -35,7 +35,6 @@ KEEP = (
     b"INSERT INTO %b (id, call_id, event_type, payload, created_time) "
     b"SELECT id, call_id, event_type, payload, created_time FROM %b WHERE id IN (%b)"
 )
-CHUNK_ROWS = 500
 CHUNK_BYTES = 1 << 20
 """Payloads of one INSERT, which must be smaller than `max_allowed_packet`."""
 
@@ -43,7 +42,7 @@ CHUNK_BYTES = 1 << 20
 class BackCopy:
     """Copies from `source` to `original`, and to `keep` if this is another table of the service than the source.
 
-    All three are names as SQL. `zone` is that of the original's `created_time`.
+    Source and keep are names as SQL.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class BackCopy:
         source: bytes,
         original: Table,
         keep: bytes | None,
-        zone: tzinfo,
+        options: Options,
         progress: Progress,
         reached: Reached = lambda _: None,
     ) -> None:
@@ -60,7 +59,7 @@ class BackCopy:
         self._source = source
         self._original = original
         self._keep = keep
-        self._zone = zone
+        self._options = options
         self._progress = progress
         self._reached = reached
 
@@ -73,7 +72,7 @@ class BackCopy:
             )
         total = int((await self._connection.run(COUNT % self._source))[0][0])
         copied, done, after = 0, 0, BELOW_ALL
-        while rows := await self._connection.run(CHUNK % (self._source, after, CHUNK_ROWS)):
+        while rows := await self._connection.run(CHUNK % (self._source, after, self._options.chunk_rows)):
             started = time.monotonic()
             missing = [row[0] for row in rows if row[1]]
             if missing:
@@ -109,7 +108,7 @@ class BackCopy:
 
     def _values(self, row: Sequence[Any]) -> bytes:
         unit_us = self._original.unit_us
-        created_us = in_zone(row[4], self._zone) // unit_us * unit_us
+        created_us = in_zone(row[4], self._options.zone) // unit_us * unit_us
         created = created_text(created_us).encode() if unit_us < US else created_text(created_us)[:19].encode()
         return b"(%b,%b)" % (b",".join(quoted(text.encode()) for text in row[1:4]), quoted(created))
 

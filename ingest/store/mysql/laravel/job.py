@@ -1,7 +1,7 @@
 """Reads Laravel's queued jobs: the event of a `SendCallEventToRabbitJob`, or the id of its row.
 
-Nobody prescribed how the original's job holds its event. So its properties are the evidence: an array, a JSON text or
-single values with `call_id` and `event_type`, or the model that Laravel's `SerializesModels` keeps by its id.
+Nobody prescribed how the original's job holds its event, so its properties are the evidence. They are an array, a JSON
+text or single values with `call_id` and `event_type`. Or they are the model that `SerializesModels` keeps by its id.
 """
 
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from ingest.store.mysql.laravel.options import JOB
 from ingest.store.mysql.laravel.php import PhpError, PhpObject, PhpValue, unserialize
 
-JOB = "SendCallEventToRabbitJob"
 MODEL = "ModelIdentifier"
 """Laravel's class for a model that a job keeps by its id, without its namespace."""
 OF_LARAVEL = frozenset(

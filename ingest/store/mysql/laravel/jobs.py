@@ -19,6 +19,7 @@ from ingest.outbox.dead_letters import packed_singly
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.laravel.job import UnreadableJob, event_in
 from ingest.store.mysql.laravel.matching import Job, Message, Row, calls_of, match
+from ingest.store.mysql.laravel.options import Options
 from ingest.store.mysql.laravel.rows import BELOW_ALL, insist
 from ingest.store.mysql.laravel.tables import JOBS
 from ingest.store.mysql.partitioning.partitions import Reached
@@ -45,7 +46,6 @@ DELETE = b"DELETE FROM %b WHERE id IN (%b)"
 LEFT = b"SELECT COUNT(*), COALESCE(SUM(reserved_at IS NOT NULL), 0) FROM jobs WHERE " + OF_JOB
 LEFT_FAILED = b"SELECT COUNT(*), 0 FROM failed_jobs WHERE " + OF_JOB
 
-CHUNK_JOBS = 100
 REASON_CHARS_MAX = 255
 
 
@@ -58,26 +58,22 @@ class Moved(msgspec.Struct):
 
 
 class JobMove:
-    """Moves the jobs of one table.
-
-    `slot` makes the ids of messages without a row. A worker of Laravel has a job for `reserved_seconds` at most.
-    """
+    """Moves the jobs of one table. `slot` makes the ids of messages without a row."""
 
     def __init__(
         self,
         connection: Connection,
         table: bytes,
         slot: int,
-        job: str,
-        reserved_seconds: int,
+        options: Options,
         now_us: NowUs,
         reached: Reached = lambda _: None,
     ) -> None:
         self._connection = connection
         self._table = table
         self._slot = slot
-        self._name = job
-        self._reserved_seconds = reserved_seconds
+        self._name = options.job
+        self._options = options
         self._now_us = now_us
         self._reached = reached
         self._unreadable: dict[int, str] = {}
@@ -121,8 +117,10 @@ class JobMove:
     async def _take(self, after: int) -> Sequence[Sequence[Any]]:
         name = self._name.encode()
         if self._table == JOBS:
-            return await self._connection.run(TAKE % (after, name, self._reserved_seconds, CHUNK_JOBS))
-        return await self._connection.run(TAKE_FAILED % (after, name, CHUNK_JOBS))
+            taking = TAKE % (after, name, self._options.reserved_seconds, self._options.chunk_jobs)
+        else:
+            taking = TAKE_FAILED % (after, name, self._options.chunk_jobs)
+        return await self._connection.run(taking)
 
     def _job(self, row: Sequence[Any]) -> Job | None:
         job_id, payload, created_seconds, exception = row

@@ -48,7 +48,7 @@ def calls_of(jobs: Iterable[Job]) -> set[str]:
 def match(jobs: Sequence[Job], rows: Sequence[Row], sent: Iterable[int]) -> tuple[list[Message], dict[int, str]]:
     """Return the messages, and job → reason of those that cannot be sent. `sent` are ids of messages of earlier jobs.
 
-    Of equal rows the newest one is chosen, as the original's worker has sent the older ones first.
+    The newest of equal rows is chosen, as the original's worker has sent the older ones first.
     """
     by_old_id = {row.old_id: row for row in rows}
     by_call: dict[str, list[Row]] = {}

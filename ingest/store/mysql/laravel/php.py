@@ -96,9 +96,9 @@ class _Reader:
         # PHP writes "\0Class\0name" for a private property, and "\0*\0name" for a protected one.
         return PhpObject(name, {str(key).rpartition("\0")[2]: value for key, value in fields.items()})
 
-    def _enum(self, _: int) -> str:
-        """A case of an enumeration is its name, `Class:Case`."""
-        return self._string(0)
+    def _enum(self, _: int) -> PhpObject:
+        """PHP keeps a case of an enumeration by its name, `Class:Case`, without its value."""
+        return PhpObject(self._string(0), {})
 
     def _entries(self, depth: int, key_kinds: tuple[bytes, ...]) -> dict[int | str, PhpValue]:
         count = int(self._matched(LENGTH, b":"))

@@ -16,6 +16,7 @@ from ingest.errors import StoreError
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Retry
 from ingest.store.mysql.laravel.numbering import NewRow, Numbering, OldRow, Window, id_of, known_time, tick_of
+from ingest.store.mysql.laravel.options import Options, Progress
 from ingest.store.mysql.laravel.tables import Table
 from ingest.store.mysql.partitioning.partitions import Reached, database_now_us
 from ingest.store.mysql.statements.literals import created_literal, listed
@@ -46,15 +47,12 @@ COPY = (
 COUNT = b"SELECT COUNT(*) FROM %b"
 BELOW_ALL = -1
 
-CHUNK_ROWS = 1000
 LOAD_SHARE = 0.5
 """The share of time in which the copy works. Replicas and the commits of new events have the rest."""
 FIRST_ROWS = 10_000
 """Rows in which a row without a time at the table's begin looks for one."""
 RETRIES_MAX = 5
 RETRY_SECONDS = 0.1
-
-Progress = Callable[[int, int], object]
 
 
 class Copied(msgspec.Struct):
@@ -66,14 +64,14 @@ class Copied(msgspec.Struct):
 
 
 class RowCopy:
-    """`zone` is that of the original's `created_time`, as MySQL shows it to a session in UTC."""
+    """`slot` makes the ids of all rows."""
 
     def __init__(
         self,
         connection: Connection,
         original: Table,
         slot: int,
-        zone: tzinfo,
+        options: Options,
         progress: Progress,
         reached: Reached = lambda _: None,
     ) -> None:
@@ -81,7 +79,7 @@ class RowCopy:
         self._table = original.name.encode()
         self._unit_us = original.unit_us
         self._slot = slot
-        self._zone = zone
+        self._options = options
         self._progress = progress
         self._reached = reached
 
@@ -93,7 +91,7 @@ class RowCopy:
         total = int((await self._connection.run(COUNT % self._table))[0][0])
         before_us = await self._first_time(now_us)
         copied, done, after = Copied(), 0, BELOW_ALL
-        while rows := await self._connection.run(CHUNK % (self._table, after, CHUNK_ROWS)):
+        while rows := await self._connection.run(CHUNK % (self._table, after, self._options.chunk_rows)):
             started = time.monotonic()
             old = [OldRow(row[0], known_time(self._utc_us(row[1]), now_us)) for row in rows if row[2]]
             if old:
@@ -115,7 +113,7 @@ class RowCopy:
         return known_time(self._utc_us(rows[0][0]), now_us) or now_us if rows else now_us
 
     def _utc_us(self, local_us: int | None) -> int | None:
-        return None if local_us is None or local_us <= 0 else in_utc(local_us, self._zone)
+        return None if local_us is None or local_us <= 0 else in_utc(local_us, self._options.zone)
 
     async def _last_ticks(self, windows: Sequence[Window]) -> dict[Window, int]:
         last = {}

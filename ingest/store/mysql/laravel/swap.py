@@ -39,16 +39,15 @@ NEWEST = b"SELECT COALESCE(MAX(id), 0) FROM %b"
 UNPUBLISHED = b"SELECT COUNT(*) FROM (SELECT 1 FROM %bingest_outbox LIMIT 1000) AS entries"
 
 ROWS_NODE, JOBS_NODE = b"adopted rows", b"adopted jobs"
-STILL_SECONDS = 1.0
-"""A table without new rows for this time has no busy writer. A writer that comes later gets errors, and repeats."""
 RENAMES_MAX = 3
 
 
 class Swap:
     """Raises `StoreError`, after which nothing has changed, or all."""
 
-    def __init__(self, connection: Connection, reached: Reached = lambda _: None) -> None:
+    def __init__(self, connection: Connection, still_seconds: float, reached: Reached = lambda _: None) -> None:
         self._connection = connection
+        self._still_seconds = still_seconds
         self._reached = reached
 
     async def prepare(self) -> None:
@@ -105,7 +104,7 @@ class Swap:
     async def _check_still(self, table: bytes) -> None:
         """Raises `StoreError` while somebody stores events: the exchange would refuse his next one."""
         before = (await self._connection.run(NEWEST % table))[0][0]
-        await asyncio.sleep(STILL_SECONDS)
+        await asyncio.sleep(self._still_seconds)
         if (await self._connection.run(NEWEST % table))[0][0] != before:
             raise StoreError(
                 f"Another program still stores events in {table.decode()}. Nothing was exchanged: take it out of the "

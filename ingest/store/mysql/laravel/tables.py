@@ -88,6 +88,11 @@ class Table(msgspec.Struct, frozen=True):
         return None
 
     @property
+    def is_laravels(self) -> bool:
+        """It is the original's table, and not one of this service that somebody has changed."""
+        return self.foreign is None and self.columns["created_time"].type != "datetime(6)"
+
+    @property
     def unit_us(self) -> int:
         """The resolution of `created_time`."""
         return int(US // 10 ** self.columns["created_time"].precision)

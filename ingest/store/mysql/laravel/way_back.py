@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import tzinfo
 
 from ingest.errors import StoreError
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.laravel.back import BackCopy
-from ingest.store.mysql.laravel.rows import Progress
+from ingest.store.mysql.laravel.options import Options, Progress
 from ingest.store.mysql.laravel.swap import Swap
 from ingest.store.mysql.laravel.tables import IDS, OURS, Table, Tables, look, table
 from ingest.store.mysql.partitioning.partitions import Reached
@@ -24,23 +23,23 @@ NOT_ADOPTED = (
 class WayBack:
     """Needs a connection that holds the lock of the partitions. `plan` and `run` yield lines for the operator.
 
-    `database` is another one on the same server, where the service took events meanwhile. None is the own one.
+    `database` is another one on the same server, where the service took events meanwhile; None for the own one.
     """
 
     def __init__(
         self,
         connection: Connection,
-        zone: tzinfo,
+        options: Options,
         database: str | None,
         progress: Progress,
         reached: Reached = lambda _: None,
     ) -> None:
         self._connection = connection
-        self._zone = zone
+        self._options = options
         self._database = database
         self._progress = progress
         self._reached = reached
-        self._swap = Swap(connection, reached)
+        self._swap = Swap(connection, options.still_seconds, reached)
 
     async def plan(self) -> AsyncIterator[str]:
         """Say what `run` would do. Nothing is changed. Raises `StoreError`."""
@@ -68,7 +67,7 @@ class WayBack:
         source, keep = await self._source(tables)
         original = tables.original
         assert original is not None  # noqa: S101 - `_look` has checked it
-        copy = BackCopy(self._connection, source, original, keep, self._zone, self._progress, self._reached)
+        copy = BackCopy(self._connection, source, original, keep, self._options, self._progress, self._reached)
         return f"{await copy.run()} events of {_shown(source)} copied to {original.name}"
 
     async def _look(self) -> Tables:

@@ -10,6 +10,7 @@ CLASS = "App\\Jobs\\SendCallEventToRabbitJob"
 EVENT = {"call_id": "a/1", "event_type": "call_ended", "duration": 40}
 BODY = b'{"call_id":"a\\/1","event_type":"call_ended","duration":40}'
 ARRAY = 'a:3:{s:7:"call_id";s:3:"a/1";s:10:"event_type";s:10:"call_ended";s:8:"duration";i:40;}'
+SMALL = b'{"call_id":"c","event_type":"t"}'
 OWN = 's:5:"queue";s:11:"call-events";s:10:"connection";N;s:5:"delay";N;'
 MODEL = (
     'O:45:"Illuminate\\Contracts\\Database\\ModelIdentifier":4:{s:5:"class";s:18:"App\\Models\\CallLog";'
