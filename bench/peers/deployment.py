@@ -23,20 +23,34 @@ TIED = ("setpriv", "--pdeathsig", "TERM", "--")
 class Deployment:
     """The application on a stand. It writes its files to the sandbox."""
 
-    def __init__(self, stand: Stand, box: Sandbox) -> None:
+    preparing = PREPARING
+    worker = WORKER
+
+    def __init__(self, stand: Stand, box: Sandbox, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are further variables of its environment."""
         self._stand = stand
         self._box = box
-        self._environment = {**os.environ, **stand.environment, **_places(box.folder("storage"))}
+        places = _places(box.folder("storage"))
+        self._environment = {**os.environ, **stand.environment, **places, **(settings or {})}
         self._fpm: subprocess.Popen[bytes] | None = None
 
     def start(self) -> list[int]:
         """Start everything, and return the process ids of php-fpm, nginx and the worker."""
-        for command in PREPARING:
-            self._artisan(*command)
+        self.prepare()
+        return [*self.start_endpoint(), self.start_worker().pid]
+
+    def prepare(self) -> None:
+        for command in self.preparing:
+            self.artisan(*command)
+
+    def start_endpoint(self) -> list[int]:
+        """Start php-fpm and nginx."""
         self._fpm = self._spawn(self._fpm_command())
         nginx = self._spawn([Host().find("usr/sbin/nginx"), "-e", "stderr", "-c", self._configured("nginx.conf")])
-        worker = self._spawn(["php", str(FOLDER / "artisan"), *WORKER])
-        return [process.pid for process in (self._fpm, nginx, worker)]
+        return [self._fpm.pid, nginx.pid]
+
+    def start_worker(self) -> "subprocess.Popen[bytes]":
+        return self._spawn(["php", str(FOLDER / "artisan"), *self.worker])
 
     def stop(self) -> None:
         """End php-fpm. The other processes end with the sandbox."""
@@ -45,10 +59,12 @@ class Deployment:
 
     def versions(self) -> dict[str, str]:
         php = self._box.run(["php", "-r", "echo PHP_VERSION;"], COMMAND_SECONDS)
-        return {"laravel": self._artisan("--version").split()[-1], "php": php}
+        return {"laravel": self.artisan("--version").split()[-1], "php": php}
 
-    def _artisan(self, *command: str) -> str:
-        return self._box.run(["php", str(FOLDER / "artisan"), *command], COMMAND_SECONDS, self._environment)
+    def artisan(self, *command: str, **settings: str) -> str:
+        """Run a command to its end, and return what it prints."""
+        environment = {**self._environment, **settings}
+        return self._box.run(["php", str(FOLDER / "artisan"), *command], COMMAND_SECONDS, environment)
 
     def _spawn(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         return self._box.spawn(command, self._box.path / "log", self._environment)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, tzinfo
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -105,11 +106,16 @@ def adopt(
     """
     if database and not back:
         raise SettingsError("--from needs --back.")
-    if prepare and (back or act):
-        raise SettingsError("--prepare stands alone: --run does the same first.")
+    if prepare and act:
+        raise SettingsError("--prepare and --run exclude each other: --run prepares first.")
+    if prepare and back and not database:
+        raise SettingsError("--back --prepare needs --from: the database that takes events meanwhile.")
     if not settings.database_url.startswith("mysql:"):
         raise SettingsError(NO_MYSQL)
     options = Options(zone, job, reserved_seconds)
+    if prepare and database:
+        asyncio.run(_prepare_meanwhile(settings, database, options))
+        return
     asyncio.run(_back(settings, act, database, options) if back else _adopt(settings, act, prepare, options))
 
 
@@ -135,6 +141,18 @@ async def _prepare(settings: Settings, connection: Connection, options: Options)
         await Swap(connection, options.still_seconds).forward(tables)
     for name in await migrate(Servers.parse(settings.database_url), settings.connect_timeout_seconds):
         say(f"applied {name}")
+
+
+async def _prepare_meanwhile(settings: Settings, database: str, options: Options) -> None:
+    """Make a database in which another process of the service takes events while the tables are exchanged."""
+    async with _locked(settings) as connection:
+        way = WayBack(connection, options, database, _show_progress)
+        await way.make_database()
+        url = urlunsplit(urlsplit(settings.database_url)._replace(path=f"/{database}"))
+        for name in await migrate(Servers.parse(url), settings.connect_timeout_seconds):
+            say(f"applied {name} in {database}")
+        await way.keep_ids_apart()
+    say(f"{database} is ready: start the service with it in INGEST_DATABASE_URL, and a data folder of its own")
 
 
 @asynccontextmanager

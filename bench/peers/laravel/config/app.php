@@ -10,6 +10,7 @@ return [
     'fallback_locale' => 'en',
     'key' => null, // nothing is encrypted: no cookies, no sessions
     'cipher' => 'AES-256-CBC',
+    'original' => env('ORIGINAL'), // 'array' or 'model', which its jobs hold; not set for the peer of benchmarks
     'api_token' => env('API_TOKEN'),
 
     // Those that the endpoint and its worker use; no session, view, mail, and so on.

@@ -1,6 +1,8 @@
 <?php
 
 use App\Http\Controllers\CallEventController;
+use App\Http\Controllers\OriginalController;
 use Illuminate\Support\Facades\Route;
 
-Route::post('call-events', CallEventController::class)->middleware('token');
+$controller = config('app.original') ? OriginalController::class : CallEventController::class;
+Route::post('call-events', $controller)->middleware('token');

@@ -1,4 +1,4 @@
-"""What an operator chooses about a move, and its limits."""
+"""The choices of an operator for a move, and its limits."""
 
 from collections.abc import Callable
 from datetime import UTC, tzinfo

@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncIterator
 
 from ingest.errors import StoreError
+from ingest.events.ids import LEASED_SLOTS_MAX
+from ingest.store.base import ALL_LEASED
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.laravel.back import BackCopy
 from ingest.store.mysql.laravel.options import Options, Progress
@@ -11,10 +13,19 @@ from ingest.store.mysql.laravel.swap import Swap
 from ingest.store.mysql.laravel.tables import IDS, OURS, Table, Tables, look, table
 from ingest.store.mysql.partitioning.partitions import Reached
 from ingest.store.mysql.partitioning.unfinished import EVENTS, existing
+from ingest.store.mysql.statements.slots import NEXT_SLOT
 
 DATABASE = re.compile(r"[A-Za-z0-9_$]{1,64}")
 MISSING = b"SELECT COUNT(*) FROM %b AS e LEFT JOIN ingest_adopted_ids AS m ON m.id = e.id WHERE m.id IS NULL"
 DEAD = b"SELECT COUNT(*) FROM ingest_dead_letters"
+MAKE_DATABASE = b"CREATE DATABASE IF NOT EXISTS `%b` CHARACTER SET utf8mb4"
+OWN_SLOTS = b"SELECT COUNT(*) FROM `%b`.ingest_slots"
+KEEP_OTHER_SLOT = (
+    b"INSERT INTO `%b`.ingest_slots (slot, node, life, lease_until, floor_ms) "
+    b"VALUES (%d, 'slots of another database', '', '9999-12-31', 0)"
+)
+SLOTS_APART = 256
+"""The first database may lease this many further slots."""
 NOT_ADOPTED = (
     "There is no way back: the original's table is not in this database, aside or in place. Nothing was changed."
 )
@@ -41,6 +52,19 @@ class WayBack:
         self._reached = reached
         self._swap = Swap(connection, options.still_seconds, reached)
 
+    async def make_database(self) -> None:
+        await self._connection.run(MAKE_DATABASE % str(self._database).encode())
+
+    async def keep_ids_apart(self) -> None:
+        """Let the other database lease slots far above those of this one. Raises `StoreError` if there are none."""
+        other = str(self._database).encode()
+        if (await self._connection.run(OWN_SLOTS % other))[0][0]:
+            return
+        slot = int((await self._connection.run(NEXT_SLOT))[0][0]) + SLOTS_APART
+        if slot >= LEASED_SLOTS_MAX:
+            raise StoreError(ALL_LEASED)
+        await self._connection.run(KEEP_OTHER_SLOT % (other, slot))
+
     async def plan(self) -> AsyncIterator[str]:
         """Say what `run` would do. Nothing is changed. Raises `StoreError`."""
         tables = await self._look()
@@ -56,7 +80,7 @@ class WayBack:
         """Copy, exchange the tables, and copy what came between. Raises `StoreError`."""
         await self._swap.prepare()
         if self._database:
-            await self._swap.check_published(f"{self._database}.".encode())
+            await self._swap.check_published(f"`{self._database}`.".encode())
         yield await self._copied(await self._look())
         if not self._database:
             await self._swap.back(await self._look())
@@ -88,11 +112,11 @@ class WayBack:
             raise StoreError(
                 f"{self._database}.call_event_logs is not this service's table, or this user may not see it."
             )
-        return f"{self._database}.call_event_logs".encode(), own
+        return f"`{self._database}`.call_event_logs".encode(), own
 
     async def _other(self, database: str) -> Table | None:
         return await table(self._connection, EVENTS, f"'{database}'".encode())
 
 
 def _shown(table: bytes) -> str:
-    return table.decode()
+    return table.decode().replace("`", "")

@@ -6,4 +6,5 @@ use Illuminate\Foundation\Console\Kernel as ConsoleKernel;
 
 class Kernel extends ConsoleKernel
 {
+    protected $commands = [Commands\QueueEvents::class];
 }

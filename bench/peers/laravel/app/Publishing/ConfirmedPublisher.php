@@ -37,6 +37,18 @@ class ConfirmedPublisher
         }
     }
 
+    /** As the original does before each message: a queue that is there already stays as it is. */
+    public function declareQueue(): void
+    {
+        try {
+            $this->channel ??= $this->open();
+            $this->channel->queue_declare($this->queue, false, true, false, false);
+        } catch (\Throwable $error) {
+            $this->channel = null;
+            throw $error;
+        }
+    }
+
     private function open(): AMQPChannel
     {
         $parts = parse_url($this->url);
