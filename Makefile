@@ -15,6 +15,7 @@ SID_TELEPHONY_PACKAGES := kamailio kamailio-extra-modules kamailio-utils-modules
 CLUSTER_PACKAGES := mariadb-server galera-4 rsync haproxy iproute2
 GO_PACKAGES := golang-go golang-github-go-sql-driver-mysql-dev golang-github-rabbitmq-amqp091-go-dev \
 	golang-github-valyala-fasthttp-dev golang-github-json-iterator-go-dev
+MIGRATION_PACKAGES = $(PEER_PACKAGES) haproxy socat
 CONSUMER_PACKAGES := nodejs npm php-cli php-amqplib php-illuminate-console default-jdk-headless librabbitmq-client-java
 NODE_CONSUMER := docs/consumers/node
 PEER_PACKAGES := $(GO_PACKAGES) \
@@ -27,13 +28,13 @@ IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1
 PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
-NOT_OF_SERVERS := --ignore tests/quiet $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
+NOT_OF_SERVERS := --ignore tests/quiet --ignore tests/migration $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -65,7 +66,7 @@ $(VENVS:%=%/installed-dev): %/installed-dev: %/installed requirements-dev.lock r
 run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@exec $(BIN)/ingest serve
 
-test: install-dev servers consumers go-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
+test: install-dev servers consumers migration-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
 	@$(MAKE) --no-print-directory -j2 check shared-tests
 	$(PYTEST_FAULTS) tests/faults
 
@@ -192,6 +193,12 @@ $(NODE_CONSUMER)/node_modules/.package-lock.json: $(NODE_CONSUMER)/package-lock.
 	@sh tests/setup/debian-packages.sh nodejs npm
 	@npm ci --prefix $(NODE_CONSUMER) --silent --no-audit --no-fund
 	@touch $@
+
+migration-peers:  ## install missing Debian packages of the Laravel original, and a balancer
+	@sh tests/setup/debian-packages.sh $(MIGRATION_PACKAGES)
+
+test-migration: install-dev servers migration-peers  ## move a million rows and ten thousand jobs from Laravel, back, and again, under load (15 min)
+	$(BIN)/pytest tests/migration --long-migration -s
 
 peers:          ## install missing Debian packages from which the peers are built
 	@sh tests/setup/debian-packages.sh $(PEER_PACKAGES)

@@ -11,6 +11,7 @@ FIGURES = "the results of a run, with its date and commit"
 
 README_TEST = "tests/integration/project/test_readme.py"
 RUN = "tests/integration/project/test_blocks.py"
+MIGRATION = "tests/migration/test_from_laravel.py::test_moving_there_and_back_and_there_again_loses_and_doubles_nothing"
 KIT = "tests/integration/rabbitmq/test_consumer_kit.py"
 
 
@@ -48,6 +49,13 @@ PROOFS = (
     Proof("bench/README.md", "python -m bench.report.history", PARSED, "history"),
     Proof("bench/README.md", "load  ", EXEMPT, FIGURES),
     Proof("bench/peers/README.md", "make bench-peers", PARSED, "make"),
+    Proof("docs/az/README.md", "make run", PARSED, "make"),
+    Proof("docs/az/README.md", "docker compose up", PARSED, "compose"),
+    Proof("docs/az/README.md", "ingest migrate", EXECUTED, f"{RUN}::test_the_azerbaijani_commands_store_an_event"),
+    Proof("docs/az/README.md", "curl -H", EXECUTED, f"{RUN}::test_the_azerbaijani_commands_store_an_event"),
+    Proof("docs/az/README.md", "ingest tail", EXECUTED, f"{RUN}::test_the_azerbaijani_commands_store_an_event"),
+    Proof("docs/az/README.md", '{"status"', PARSED, "json"),
+    Proof("docs/az/README.md", "ingest adopt", PARSED, "ingest"),
     Proof("docs/check.md", "$ export CALL_EVENTS_TOKEN", PARSED, "console"),
     Proof("docs/check.md", "on: [deployment_status]", PARSED, "github"),
     Proof("docs/check.md", "check:", PARSED, "gitlab"),
@@ -84,6 +92,22 @@ PROOFS = (
     Proof("docs/idempotency.md", "export CALL_EVENTS_TOKEN", EXECUTED, f"{RUN}::test_a_growing_file_is_sent"),
     Proof("docs/kubernetes/README.md", "kubectl create namespace", PARSED, "kubectl"),
     Proof("docs/kubernetes/README.md", "rules:", PARSED, "adapter"),
+    *(
+        Proof("docs/migrate-from-laravel.md", first, EXECUTED, MIGRATION)
+        for first in (
+            "global",
+            "export INGEST_DATABASE_URL",
+            "# nothing is changed",
+            "ingest adopt --prepare",
+            'echo "set server events/ingest',
+            "ingest adopt --run",
+            "ingest adopt --back --prepare",
+            'echo "set server events/meanwhile',
+            "# the first command only",
+            'echo "set server events/laravel',
+            "ingest adopt --back --from",
+        )
+    ),
     Proof("docs/rabbitmq.md", "INGEST_BROKER_URL=", PARSED, "settings"),
     Proof("docs/reliability.md", "make faults", PARSED, "make"),
     Proof("docs/streams.md", "INGEST_PUBLISH_TO=stream", PARSED, "settings"),

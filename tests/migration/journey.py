@@ -56,7 +56,7 @@ LONG = Size(rows=1_000_000, jobs=10_000, events_per_second=50, seconds=20)
 
 
 class Outcome(msgspec.Struct):
-    """What the ledger, the table and the queue say at the end."""
+    """The comparison of the ledger with the table and the queue, at the end."""
 
     answered: int
     refused: int

@@ -28,7 +28,7 @@ from ingest.store.mysql.laravel.way_back import WayBack
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
-from tests.laravel import EVENTS_TABLE, Original, model, php, queued
+from tests.migration.laravel_tables import EVENTS_TABLE, Original, model, php, queued
 from tests.services import MySQLServer
 
 ROWS = 25

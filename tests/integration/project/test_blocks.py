@@ -88,6 +88,16 @@ def test_the_commands_for_own_servers_end_in_a_ready_service(reader: Reader) -> 
     assert reader.is_ready()
 
 
+def test_the_azerbaijani_commands_store_an_event(reader: Reader) -> None:
+    az = "docs/az/README.md"
+    assert block(az, "ingest migrate").text == block("README.md", "ingest migrate").text  # the fixture runs them
+
+    assert reader.run(block(az, "curl -H").text).endswith(block(az, '{"status"').text.strip())
+
+    assert len(reader.stored("abc-123")) == 1
+    assert json.loads(reader.run(block(az, "ingest tail").text).splitlines()[-1])["call_id"]
+
+
 def test_a_repeated_key_stores_one_event(reader: Reader) -> None:
     text = block("docs/idempotency.md", "curl -H").text
 

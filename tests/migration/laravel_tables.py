@@ -25,7 +25,7 @@ FAILED_TABLE = """CREATE TABLE failed_jobs (
 
 
 def php(value: object) -> str:
-    """What PHP's `serialize` writes."""
+    """The text that PHP's `serialize` writes."""
     if value is None:
         return "N;"
     if isinstance(value, bool):
@@ -45,7 +45,7 @@ def php_object(name: str, fields: Mapping[str, str]) -> str:
 
 
 def model(row_id: int) -> str:
-    """What `SerializesModels` keeps of a row."""
+    """The object that `SerializesModels` keeps of a row."""
     fields = {"class": "App\\Models\\CallEventLog", "id": row_id, "relations": {}, "connection": "mysql"}
     identifier = "Illuminate\\Contracts\\Database\\ModelIdentifier"
     return php_object(identifier, {name: php(value) for name, value in fields.items()})
