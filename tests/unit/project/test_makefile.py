@@ -48,3 +48,13 @@ def test_comparison_takes_another_python_for_the_base() -> None:
 
 def test_tests_of_another_python_use_its_venv() -> None:
     assert ".venv-3.99/bin/pytest" in planned("test-python", "SID_PYTHON=3.99")
+
+
+def test_modules_are_compiled_once_wherever_the_makefile_runs() -> None:
+    show = "shown:;@echo $${PYTHONDONTWRITEBYTECODE-none}"
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "--eval", show, "shown"]
+
+    shown = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert "none" in shown.splitlines()
