@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,9 +74,14 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Yield full names of imports, including those inside functions."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Return full names of imports, including those inside functions."""
+    return frozenset(_imported(ast.parse(file.read_text("utf-8"))))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
