@@ -14,8 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.commands.forked import run_ingest
 from tests.paths import ROOT
 from tests.services import free_port, wait_until
+from tests.services.tables import make_tables
 
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")
@@ -78,7 +80,7 @@ class ServiceProcess:
             self.environment["PYTHONPATH"] = PACKAGES
 
     def __enter__(self) -> Self:
-        self.command("migrate", check=False)
+        self._prepare()
         self.start()
         try:
             self.wait_for_status("ready", "degraded")
@@ -91,6 +93,12 @@ class ServiceProcess:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _prepare(self) -> None:
+        """Create the tables. A process of its own for that would cost as much CPU time as the service's start."""
+        of_this_tree = self._tree is None and self._user is None and self._module == "ingest"
+        if not (of_this_tree and make_tables(self.environment)):
+            self.command("migrate", check=False)
 
     def start(self) -> None:
         """Start to serve; see `wait_for_status`."""
@@ -130,6 +138,11 @@ class ServiceProcess:
 
     def command(self, *words: str, check: bool = True, seconds: float = 60.0) -> "subprocess.CompletedProcess[str]":
         """Run another command of `ingest` with the same settings."""
+        if self._tree is None and self.python == sys.executable:
+            done = run_ingest(words, self.environment, seconds=seconds)
+            if check:
+                done.check_returncode()
+            return done
         argv = [self.python, "-m", "ingest", *words]
         return subprocess.run(
             argv, cwd=self._tree, env=self.environment, check=check, capture_output=True, text=True, timeout=seconds

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from itertools import dropwhile
 from pathlib import Path
 
+from tests.commands.forked import run_ingest
 from tests.services import free_port
 
 PASSWORD = "a-password-of-the-tests"
@@ -24,17 +24,7 @@ class Ingest:
     def __call__(self, *words: str, typed: str = "", **settings: str) -> Ran:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         given = {f"INGEST_{name}": value for name, value in settings.items()}
-        argv = [sys.executable, "-m", "ingest", *words]
-        return subprocess.run(
-            argv,
-            cwd=self._folder,
-            env=inherited | given,
-            check=False,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_ingest(words, inherited | given, folder=self._folder, typed=typed)
 
 
 def nowhere(scheme: str, path: str) -> str:

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +15,7 @@ import pytest
 
 from ingest.cli.send.poster import TRIES_MAX, Poster, SendFailed
 from ingest.cli.shell.service_url import Target
+from tests.commands.forked import run_ingest
 from tests.integration.hostile import count_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import free_port
@@ -30,9 +30,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 def send(file: Path, port: int, *options: str, token: str = TOKEN) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "ingest", "send", str(file), "--url", f"http://127.0.0.1:{port}", *options]
-    environment = {**os.environ, "CALL_EVENTS_TOKEN": token}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    words = ["send", str(file), "--url", f"http://127.0.0.1:{port}", *options]
+    return run_ingest(words, {**os.environ, "CALL_EVENTS_TOKEN": token})
 
 
 def events(call_id: str, count: int = EVENTS) -> list[dict[str, object]]:
