@@ -1,7 +1,7 @@
 """Routing keys: a template with values of the event, such as `{event_type}.{token}`. Pure."""
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -75,12 +75,10 @@ class RoutingKey(msgspec.Struct, frozen=True):
             word_of(VALUES[part](event)) if position % 2 else part for position, part in enumerate(self.parts)
         )
 
-    def distinguish(self) -> Callable[[Event], Hashable]:
-        """Return a function of an event: events with the same result have the same key. It is called once an event."""
-        values = [VALUES[name] for name in dict.fromkeys(self.names)]
-        if len(values) == 1:
-            return values[0]
-        return lambda event: tuple([value(event) for value in values])
+    def distinguish(self, events: Sequence[Event]) -> Iterable[Hashable]:
+        """Return a value for each event. Events with the same value have the same key."""
+        values = [map(VALUES[name], events) for name in dict.fromkeys(self.names)]
+        return values[0] if len(values) == 1 else zip(*values, strict=True)
 
 
 class Destination(msgspec.Struct, frozen=True):

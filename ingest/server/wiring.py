@@ -125,7 +125,7 @@ def make_tracing(settings: Settings) -> "Tracing | None":
         from ingest.server.tracing.tracing import Tracing  # slow to import, and optional
     except ImportError as exc:
         raise SettingsError(f"INGEST_TRACING needs {exc.name}: pip install 'call-events-ingest[otel]'.") from exc
-    return Tracing(settings.queue)
+    return Tracing(settings.exchange or settings.queue)
 
 
 def _batcher_limits(settings: Settings) -> BatcherLimits:

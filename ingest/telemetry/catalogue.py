@@ -94,7 +94,9 @@ class Catalogue:
         )
         self.by_client = new.counter("ingest_events_by_client_total", "Events accepted, by client form.", "client")
         self.call_seconds = new.histogram(
-            "ingest_call_duration_seconds", "Durations of ended calls, as the clients sent them.", buckets=CALL_SECONDS
+            "ingest_call_duration_seconds",
+            "Durations of ended calls, as the clients sent them: at most four of a batch.",
+            buckets=CALL_SECONDS,
         )
 
     def _define_listener(self, new: _Definitions) -> None:

@@ -69,15 +69,17 @@ class MethodFrames:
     def __init__(self, channel: int, destination: Destination) -> None:
         self._channel = channel
         self._destination = destination
-        self._distinguish = destination.key.distinguish()
         self._cached: dict[Hashable, bytes] = {}
         varies = bool(destination.key.names)
-        self.fixed = None if varies else publish_method(channel, destination.exchange, destination.key.parts[0])
+        self._fixed = None if varies else publish_method(channel, destination.exchange, destination.key.parts[0])
         """The frame of every message; None if the keys differ."""
 
-    def of(self, event: Event) -> bytes:
-        values = self._distinguish(event)
-        return self._cached.get(values) or self._make(values, event)
+    def of(self, events: Sequence[Event]) -> Sequence[bytes]:
+        """Return the frame of each event."""
+        if self._fixed:
+            return [self._fixed] * len(events)
+        cached, make, values = self._cached, self._make, self._destination.key.distinguish(events)
+        return [cached.get(value) or make(value, event) for value, event in zip(values, events, strict=True)]
 
     def _make(self, values: Hashable, event: Event) -> bytes:
         if len(self._cached) >= KEYS_MAX:
@@ -102,11 +104,10 @@ class Marshaller:
     def marshal(self, batch: Batch) -> bytes:
         """Return all frames of the batch: persistent messages with their event's id as message id."""
         channel, properties = self._channel, self._properties
-        fixed, method_of = self._methods.fixed, self._methods.of
         types: dict[str, bytes] = {}
         second, timestamp = range(0), b""
         parts: list[bytes] = []
-        for event_id, event in zip(batch.ids, batch.events, strict=True):
+        for event_id, event, method in zip(batch.ids, batch.events, self._methods.of(batch.events), strict=True):
             if event_id not in second:
                 second, types, timestamp = ids_of_second(event_id), {}, _u64(milliseconds_of(event_id) // 1000)
             name = b"%d" % event_id
@@ -121,7 +122,7 @@ class Marshaller:
                 values = with_headers
             body = event.payload
             size = len(body)
-            parts.append(fixed or method_of(event))
+            parts.append(method)
             parts.append(_frame_start(HEADER, channel, _HEADER_BYTES + len(values)))
             parts.append(_header_start(CLASS_BASIC, 0, size, flags))
             parts.append(values)

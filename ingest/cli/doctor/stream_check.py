@@ -16,6 +16,7 @@ from ingest.failover import FailoverHosts
 from ingest.settings import Settings
 
 NOT_TRIED = "not tried: this user may not declare a stream of its own"
+NO_FILTERS = "its streams have no filters before RabbitMQ 3.13, so INGEST_STREAM_FILTER has no effect"
 PUBLISHING_ID = 1
 LIMITS = {"max-age": "60s"}
 """RabbitMQ then keeps little of a stream that could not be deleted."""
@@ -44,9 +45,11 @@ async def _publish_to_own(address: StreamAddress, first: StreamNode, settings: S
     try:
         host, port = await _leader(first.client, stream)
         await _publish(address, host, port, stream, settings)
+        unfiltered = bool(settings.stream_filter) and not await first.takes_filters()
     finally:
         await _delete(first.client, stream, settings.connect_timeout_seconds)
-    return f"a message was published with a confirm to a stream at {host}:{port}, and the stream was deleted"
+    result = f"a message was published with a confirm to a stream at {host}:{port}, and the stream was deleted"
+    return f"{result}; {NO_FILTERS}" if unfiltered else result
 
 
 async def _leader(client: Client, stream: str) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from ingest.telemetry.histogram import BatchHistogram
 from ingest.telemetry.labels import EVENT_TYPES
 
 CALL_ENDED = "call_ended"
+DURATIONS_MAX = 4
+"""Durations that are read in a batch: all of a small one, and a sample of a large one. Reading one takes 0.4 µs."""
 TYPES_MAX = 50
 """Types beside the usual ones that have a series of their own. Clients may invent types."""
 OTHER = "other"
@@ -42,13 +45,13 @@ class StoredEvents:
         self._seconds: Counter[float] = Counter()
 
     def add(self, events: Sequence[StoredEvent]) -> None:
-        """Count a batch. Only the body of an event that ended a call is read again."""
+        """Count a batch. Only bodies of some events that ended a call are read again."""
         self._types.update(map(_type_of, events))
         if CALL_ENDED in self._types:
-            seconds = self._seconds
-            for event in events:
-                if event.event_type == CALL_ENDED and (duration := _duration_in(event.payload)) is not None:
-                    seconds[duration] += 1
+            ended = (event for event in events if event.event_type == CALL_ENDED)
+            for event in islice(ended, DURATIONS_MAX):
+                if (duration := _duration_in(event.payload)) is not None:
+                    self._seconds[duration] += 1
 
     def show(self) -> None:
         """Update the metrics from the counts."""

@@ -45,7 +45,7 @@ def settings(rabbitmq: RabbitMQServer) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def take(rabbitmq: RabbitMQServer) -> Callable[[str, int], list[Message]]:
     def messages(queue: str, count: int) -> list[Message]:
-        """Take messages off a queue until there are so many."""
+        """Take at least `count` messages off a queue."""
         found: list[Message] = []
 
         def enough() -> bool:

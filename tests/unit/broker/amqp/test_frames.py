@@ -102,11 +102,11 @@ def test_each_message_of_a_batch_has_the_key_of_its_own_event() -> None:
 
 def test_cached_keys_are_bounded() -> None:
     cached = MethodFrames(CHANNEL, Destination("calls", RoutingKey.parse("{event_type}")))
-    first = [cached.of(event("call-1", f"type-{number}")) for number in range(KEYS_MAX)]
+    first = cached.of([event("call-1", f"type-{number}") for number in range(KEYS_MAX)])
 
-    assert cached.of(event("call-2", "type-0")) is first[0]
-    cached.of(event("call-1", "one more"))
-    again = cached.of(event("call-2", "type-0"))
+    assert cached.of([event("call-2", "type-0")])[0] is first[0]
+    cached.of([event("call-1", "one more")])
+    (again,) = cached.of([event("call-2", "type-0")])
     assert again == first[0]
     assert again is not first[0]
 

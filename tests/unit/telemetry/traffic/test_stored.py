@@ -5,7 +5,7 @@ import pytest
 from ingest.events.event import decode
 from ingest.telemetry.labels import EVENT_TYPES
 from ingest.telemetry.metrics import Metrics
-from ingest.telemetry.traffic.stored import OTHER, TYPES_MAX
+from ingest.telemetry.traffic.stored import DURATIONS_MAX, OTHER, TYPES_MAX
 from tests.unit.conftest import Sample
 from tests.unit.making import body, event
 
@@ -79,3 +79,12 @@ def test_events_of_sources_are_counted_by_form_and_all_others_as_the_apis(metric
 
     assert sample("ingest_events_by_client_total", client="twilio") == 3
     assert sample("ingest_events_by_client_total", client="api") == 4
+
+
+def test_large_batch_gives_a_sample_of_durations(metrics: Metrics, sample: Sample) -> None:
+    ended = decode(body(event_type="call_ended", duration=60))
+    metrics.count_stored([ended] * (DURATIONS_MAX + 5))
+    metrics.show_callers(0)
+
+    assert sample("ingest_call_duration_seconds_count") == DURATIONS_MAX
+    assert of_type("call_ended", sample) == DURATIONS_MAX + 5
