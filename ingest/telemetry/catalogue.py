@@ -95,7 +95,7 @@ class Catalogue:
         self.by_client = new.counter("ingest_events_by_client_total", "Events accepted, by client form.", "client")
         self.call_seconds = new.histogram(
             "ingest_call_duration_seconds",
-            "Durations of ended calls, as the clients sent them: at most four of a batch.",
+            "Durations of ended calls, as the clients sent them: a sample under a heavy load.",
             buckets=CALL_SECONDS,
         )
 

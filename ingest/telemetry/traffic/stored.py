@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
@@ -13,8 +12,9 @@ from ingest.telemetry.histogram import BatchHistogram
 from ingest.telemetry.labels import EVENT_TYPES
 
 CALL_ENDED = "call_ended"
-DURATIONS_MAX = 4
-"""Durations that are read in a batch: all of a small one, and a sample of a large one. Reading one takes 0.4 µs."""
+DURATIONS_MAX = 100
+"""Durations that are read between two calls of `show`: all under a usual load, and a sample of a flood. One takes
+0.4 µs."""
 TYPES_MAX = 50
 """Types beside the usual ones that have a series of their own. Clients may invent types."""
 OTHER = "other"
@@ -43,15 +43,18 @@ class StoredEvents:
         self._series = {event_type: by_type.labels(event_type) for event_type in (*EVENT_TYPES, OTHER)}
         self._types: Counter[str] = Counter()
         self._seconds: Counter[float] = Counter()
+        self._durations_left = DURATIONS_MAX
 
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Count a batch. Only bodies of some events that ended a call are read again."""
         self._types.update(map(_type_of, events))
-        if CALL_ENDED in self._types:
-            ended = (event for event in events if event.event_type == CALL_ENDED)
-            for event in islice(ended, DURATIONS_MAX):
-                if (duration := _duration_in(event.payload)) is not None:
-                    self._seconds[duration] += 1
+        if self._durations_left and CALL_ENDED in self._types:
+            self._read_durations([event.payload for event in events if event.event_type == CALL_ENDED])
+
+    def _read_durations(self, ended: Sequence[bytes]) -> None:
+        chosen = ended[: self._durations_left]
+        self._durations_left -= len(chosen)
+        self._seconds.update(duration for duration in map(_duration_in, chosen) if duration is not None)
 
     def show(self) -> None:
         """Update the metrics from the counts."""
@@ -59,6 +62,7 @@ class StoredEvents:
         for event_type, count in types.items():
             self._series_of(event_type).inc(count)
         seconds, self._seconds = self._seconds, Counter()
+        self._durations_left = DURATIONS_MAX
         if seconds:
             self._durations.observe_counts(seconds)
 
