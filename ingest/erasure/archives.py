@@ -15,7 +15,7 @@ from ingest.erasure.report import Report
 from ingest.retention.archive.draft import Draft
 from ingest.retention.archive.event_line import event_of
 from ingest.retention.archive.folder import ArchiveFolder
-from ingest.retention.archive.manifest import ArchiveDamaged, Manifest, data_files, manifest_of
+from ingest.retention.archive.manifest import ArchiveDamaged, ArchiveFailed, Manifest, data_files, manifest_of
 from ingest.retention.archive.reader import check, lines, read_content
 
 PAGE_LINES = 500
@@ -26,7 +26,7 @@ Erase = Callable[[Sequence[int]], Awaitable[None]]
 
 
 class ArchiveErasure:
-    """Blocks while it reads and writes files. Every method raises `OSError`, `ArchiveFailed` and `StoreError`."""
+    """Blocks while it reads and writes files."""
 
     def __init__(
         self,
@@ -45,6 +45,14 @@ class ArchiveErasure:
         self._reached = reached
 
     async def run(self) -> None:
+        """Archives that cannot be read or written become problems of the report. Raises `StoreError`."""
+        try:
+            await self._run()
+        except (ArchiveFailed, ArchiveDamaged, OSError) as exc:
+            self._report.add_problem(f"archives: {exc}")
+
+    async def _run(self) -> None:
+        self._folder.check_mark()
         if not self._report.acted:
             await self._search_all()
             return

@@ -1,4 +1,4 @@
-"""What an erasure needs of the database. The stores implement it."""
+"""The port of an erasure to the database. The stores implement it."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol

@@ -71,7 +71,7 @@ class Matcher:
     def _may_match(self, payload: bytes) -> bool:
         """False if the text surely has none of the numbers and calls. An escape may hide any character.
 
-        Without separators every written form of a number has its digits in a row. The look costs little.
+        Every written form of a number has its digits in a row, once separators are taken out. The look costs little.
         """
         if b"\\" in payload:
             return True

@@ -1,4 +1,4 @@
-"""What an erasure found and erased, for people and as JSON."""
+"""The result of an erasure, for people and as JSON."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ BEYOND = (
     "Spools of other hosts: run the same command on each host of the service.",
     "Backups, and the binary log of the database: they keep the rows until they expire.",
 )
-"""What this command cannot reach."""
+"""Places that this command cannot reach."""
 
 
 class Report(msgspec.Struct):

@@ -53,7 +53,7 @@ class Erasure:
         self.reached = reached
 
     async def run(self) -> None:
-        """Search the database. What moves between its tables meanwhile is found by the second look."""
+        """Search the database. A second look finds events that move between its tables meanwhile."""
         await self._database.check()
         await self._letters()
         await self._entries()

@@ -66,7 +66,7 @@ def erase(numbers: Sequence[str], calls: Sequence[str], yes: bool, as_json: bool
     """Erase the events of a phone number or a call, and tell consumers which events they were.
 
     The command searches call_event_logs, outbox, dead letters, this host's spool, the embedded queue and the archives.
-    Run it on each host of the service. Without --yes it changes nothing. A message of type events_erased names the ids
+    Run it on each host of the service. It changes nothing without --yes. A message of type events_erased names the ids
     of erased events. It cannot erase messages that the broker has: the report says so. Run it again after an
     interruption. The exit code is 1 if something could not be erased.
     """

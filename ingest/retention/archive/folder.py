@@ -58,7 +58,8 @@ class ArchiveFolder:
         """Make sure that an archive may be written here: the folder is the one of yesterday, and has room."""
         if not self._top.is_dir():
             raise ArchiveFailed(f"{SETTING}: there is no folder {self._top}. No event was dropped: mount or make it.")
-        self._check_mark()
+        self.check_mark()
+        self._make_mark()
         disk = os.statvfs(self.path)
         free, needed = disk.f_bavail * disk.f_frsize, FREE_BYTES_MIN + bytes_expected
         if free < needed:
@@ -128,7 +129,8 @@ class ArchiveFolder:
             return read_manifest(manifest_of(data))
         return None
 
-    def _check_mark(self) -> None:
+    def check_mark(self) -> None:
+        """Raises `ArchiveFailed` if this is not the folder of the last time. Writes nothing."""
         known, mark = self._remembered(), self._mark()
         if known and known.path == str(self._top.absolute()) and known.mark != mark:
             found = "another mark" if mark else "no mark"
@@ -136,6 +138,9 @@ class ArchiveFolder:
                 f"{self._top} is not the archive folder of the last time: it has {found}. Is its disk mounted? No "
                 "event was dropped. If you chose a new folder, run `ingest retention --new-archive` once."
             )
+
+    def _make_mark(self) -> None:
+        known, mark = self._remembered(), self._mark()
         if not mark:
             mark = secrets.token_hex(MARK_BYTES)
             self.path.mkdir(FOLDER_MODE, exist_ok=True)

@@ -101,10 +101,13 @@ def test_day_with_an_event_that_is_not_published_is_kept(
     )
 
 
-def test_service_drops_old_days_by_itself(
-    start_service: StartService, full_settings: Mapping[str, str], mysql: MySQLServer
+def test_service_archives_and_drops_old_days_by_itself(
+    start_service: StartService, full_settings: Mapping[str, str], mysql: MySQLServer, tmp_path: Path
 ) -> None:
-    service = start_service(WORKERS="2", RETENTION_DAYS="5", RETENTION_CHECK_SECONDS="0.2")
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    kept = {"RETENTION_DAYS": "5", "RETENTION_CHECK_SECONDS": "0.2", "RETENTION_ARCHIVE": str(archive)}
+    service = start_service(WORKERS="2", **kept)
     event_id = old_event(mysql, full_settings, 5)
 
     def said(message: str) -> list[str]:
@@ -122,6 +125,11 @@ def test_service_drops_old_days_by_itself(
     names = [line.split()[0] for line in output_of(service)]
     assert names[0] == name_of(today() - timedelta(days=4))
     assert wait_until(lambda: scrape(service).total("ingest_partitions_dropped_total") == 1, SECONDS)
+    assert scrape(service).total("ingest_events_archived_total") == 1
+    (data,) = archive.rglob("*.zst")
+    assert any(line.startswith("archive ") and str(data) in line for line in output_of(service))
+    replayed = service.command("replay", "--from", str(data), "--queue", f"{full_settings['QUEUE']}-again").stdout
+    assert replayed.startswith("1 events published")
 
 
 @pytest.fixture

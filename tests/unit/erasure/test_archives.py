@@ -10,7 +10,7 @@ from ingest.erasure.matcher import Matcher, Wanted
 from ingest.erasure.report import Report
 from ingest.retention.archive.event_line import event_of
 from ingest.retention.archive.folder import ArchiveFolder
-from ingest.retention.archive.manifest import ArchiveFailed, manifest_of
+from ingest.retention.archive.manifest import manifest_of
 from ingest.retention.archive.reader import check, lines
 from tests.unit.making import NOW_US, body
 from tests.unit.retention.test_archive import FIRST, FakeRows, archiver
@@ -146,8 +146,11 @@ async def test_archive_without_a_manifest_is_reported(erasing: Erasing) -> None:
     assert "no manifest" in report.problems[0]
 
 
-async def test_folder_that_is_not_mounted_is_no_erasure(erasing: Erasing) -> None:
+@pytest.mark.parametrize("act", [True, False])
+async def test_folder_that_is_not_mounted_is_reported(erasing: Erasing, act: bool) -> None:
     erasing.folder.path.rename(erasing.folder.path.with_name("elsewhere"))
 
-    with pytest.raises(ArchiveFailed, match="it has no mark"):
-        await erasing.run()
+    report = await erasing.run(act=act)
+
+    assert "it has no mark" in report.problems[0]
+    assert not erasing.folder.path.exists()
