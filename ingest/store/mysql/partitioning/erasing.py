@@ -26,8 +26,10 @@ SESSION = (
         STATEMENT_SECONDS * 1000,
     )
 )
-EVENTS = b"SELECT id, call_id, CAST(payload AS CHAR) FROM call_event_logs WHERE id > %d%b ORDER BY id LIMIT %d"
+EVENTS = b"SELECT id, call_id, CAST(payload AS CHAR) FROM call_event_logs%b WHERE id > %d%b ORDER BY id LIMIT %d"
 OF_CALLS = b" AND call_id IN (%b)"
+BY_CALL = b" IGNORE INDEX FOR ORDER BY (PRIMARY)"
+"""Otherwise the server may read all rows in the order of their ids, until it has found enough of these calls."""
 ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id > %d ORDER BY first_id LIMIT %d"
 LETTERS = b"SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > %d ORDER BY event_id LIMIT %d"
 ENTRY = b"SELECT batch FROM ingest_outbox WHERE first_id = %d FOR UPDATE"
@@ -56,8 +58,10 @@ class MySQLErasable:
             raise StoreError(f"{' '.join(found)} Nothing was erased: do that first.")
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
-        calls = b"" if call_ids is None else OF_CALLS % b",".join(quoted(call.encode()) for call in call_ids)
-        rows = await self._connection.run(EVENTS % (after_id, calls, limit))
+        hint, calls = b"", b""
+        if call_ids is not None:
+            hint, calls = BY_CALL, OF_CALLS % b",".join(quoted(call.encode()) for call in call_ids)
+        rows = await self._connection.run(EVENTS % (hint, after_id, calls, limit))
         return [StoredEvent(row[0], row[1], row[2].encode()) for row in rows]
 
     async def entries(self, after_id: int, limit: int) -> list[Packed]:
