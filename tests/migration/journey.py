@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from urllib.request import urlopen
 
@@ -14,6 +14,7 @@ import msgspec
 from bench.harness.targets import Servers, broker_channel
 from bench.peers.original import Form, Original, original
 from bench.peers.stand import Stand
+from ingest.events.batch_codec import unpack_one
 from tests.documents import Block
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.load import Load
@@ -32,10 +33,8 @@ SEED = """INSERT INTO call_event_logs (call_id, event_type, payload, created_tim
 SEEDED_AT_ONCE = 1000
 JOBS = "SELECT COUNT(*) FROM jobs"
 OUTBOX = "SELECT COUNT(*) FROM ingest_outbox"
-CALLS = (
-    "SELECT call_id, COUNT(*) FROM call_event_logs GROUP BY call_id HAVING COUNT(*) > 1 OR call_id NOT LIKE 'seed-%'"
-)
-SEEDS = "SELECT COUNT(*) FROM call_event_logs WHERE call_id LIKE 'seed-%'"
+CALLS = "SELECT call_id, COUNT(*) FROM call_event_logs WHERE call_id NOT LIKE 'seed-%' GROUP BY call_id"
+SEEDS = "SELECT COUNT(*), COUNT(DISTINCT call_id) FROM call_event_logs WHERE call_id LIKE 'seed-%'"
 FAILED = 2
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 300.0
@@ -49,10 +48,12 @@ class Size(msgspec.Struct, frozen=True):
     events_per_second: float
     seconds: float
     """Time under load at each of the services, beside the time of the commands."""
+    stride: int
+    """A death is tried before each statement of this distance."""
 
 
-SHORT = Size(rows=3000, jobs=150, events_per_second=20, seconds=1.5)
-LONG = Size(rows=1_000_000, jobs=10_000, events_per_second=50, seconds=20)
+SHORT = Size(rows=3000, jobs=150, events_per_second=20, seconds=1.5, stride=11)
+LONG = Size(rows=1_000_000, jobs=10_000, events_per_second=50, seconds=20, stride=1)
 
 
 class Outcome(msgspec.Struct):
@@ -68,7 +69,8 @@ class Outcome(msgspec.Struct):
     messages_lost: int
     messages_doubled: int
     dead_letters: int
-    longest_seconds: float
+    longest_seconds: dict[str, float]
+    """Of all answers, by the part of the journey in which they came."""
     seconds: dict[str, float]
     """Duration of each command that changed something."""
 
@@ -87,6 +89,7 @@ class Journey:
         self._ports = {"ingest": free_port(), "meanwhile": free_port()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._seconds: dict[str, float] = {}
+        self._longest: dict[str, float] = {}
         self._reader = Reader(box.folder("reader"), self._addresses(), {"INGEST_HOST": "127.0.0.1"})
         self._blocks = iter(steps())
 
@@ -118,16 +121,16 @@ class Journey:
             worker = laravel.start_worker()
             self._seed()
             with Load(self.port, self._size.events_per_second, CONNECTIONS) as load:
-                self._stay()
                 worker = self._pile_up(laravel, worker)
+                self._stay("at the original", load.ledger)
                 self._there(worker)
-                self._stay()
+                self._stay("there", load.ledger)
                 self._back()
                 worker = laravel.start_worker()
                 self._to_the_original()
-                self._stay()
+                self._stay("back", load.ledger)
                 self._again(worker)
-                self._stay()
+                self._stay("again", load.ledger)
             return self._compare(load.ledger)
 
     @contextmanager
@@ -223,10 +226,11 @@ class Journey:
         if process := self._processes.pop(name, None):
             end(process)
 
-    def _stay(self) -> None:
-        """Let the load go on for the time of the size."""
+    def _stay(self, part: str, ledger: Ledger) -> None:
+        """Let the load go on for the time of the size, and end this part of the journey."""
         until = time.monotonic() + self._size.seconds
         wait_until(lambda: time.monotonic() >= until, self._size.seconds + 1)
+        self._longest[part], ledger.longest_seconds = round(ledger.longest_seconds, 3), 0.0
 
     def _count(self, sql: str, database: str | None = None) -> int:
         return int(self._servers.mysql.query(sql, database or self._stand.database)[0][0])
@@ -234,24 +238,24 @@ class Journey:
     def _compare(self, ledger: Ledger) -> Outcome:
         """Wait until everything is stored and published, and compare it with the ledger."""
         self._drained("ingest", self._stand.database)
-        dead = self._count("SELECT COUNT(*) FROM ingest_dead_letters")
+        dead = set(_calls(self._dead_letters()))
         rows: dict[str, int] = dict(self._servers.mysql.query(CALLS, self._stand.database))
         seeds, different = self._servers.mysql.query(SEEDS, self._stand.database)[0]
         copies = Counter(_calls(self._messages()))
         expected = {*ledger.ok, *(f"pending-{part}-{n}" for part, n in self._pending())}
-        failing = {f"failing-{number}" for number in range(FAILED)}
+        expected |= {f"failing-{number}" for number in range(FAILED)}
         return Outcome(
             answered=len(ledger.ok),
             refused=len(ledger.refused),
             unknown=len(ledger.unknown) + ledger.unreached,
-            rows_lost=len((expected | failing) - rows.keys()),
+            rows_lost=len(expected - rows.keys()),
             rows_doubled=sum(count > 1 for count in rows.values()) + seeds - different,
             seeds=seeds,
             messages=sum(copies.values()),
-            messages_lost=len(expected - copies.keys()),
+            messages_lost=len(expected - dead - copies.keys()),
             messages_doubled=sum(copies.values()) - len(copies),
-            dead_letters=dead,
-            longest_seconds=round(ledger.longest_seconds, 3),
+            dead_letters=len(dead),
+            longest_seconds=self._longest,
             seconds=self._seconds,
         )
 
@@ -259,6 +263,12 @@ class Journey:
         for part in range(0, self._size.jobs, SEEDED_AT_ONCE):
             for number in range(min(SEEDED_AT_ONCE, self._size.jobs - part)):
                 yield part, number
+
+    def _dead_letters(self) -> Iterator[bytes]:
+        for (packed,) in self._servers.mysql.query("SELECT batch FROM ingest_dead_letters", self._stand.database):
+            batch = unpack_one(packed)
+            assert batch is not None
+            yield from (event.payload for event in batch.events)
 
     def _messages(self) -> Sequence[bytes]:
         taken: list[bytes] = []
@@ -270,7 +280,7 @@ class Journey:
                 taken.append(body)
 
 
-def _calls(messages: Sequence[bytes]) -> Iterator[str]:
+def _calls(messages: Iterable[bytes]) -> Iterator[str]:
     for body in messages:
         yield str(json.loads(body)["call_id"])
 

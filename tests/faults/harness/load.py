@@ -42,7 +42,7 @@ class Client:
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (TOKEN.encode(), len(body), body)
             )
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+            await _skip_body(reader, head)
         if b"connection: close" in head:
             await self.close()
         return int(head.split()[1])
@@ -53,6 +53,16 @@ class Client:
             streams[1].close()
             with suppress(OSError):
                 await streams[1].wait_closed()
+
+
+async def _skip_body(reader: asyncio.StreamReader, head: bytes) -> None:
+    """Read the body, also one in chunks, as PHP sends it."""
+    if b"content-length:" in head:
+        await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+        return
+    while size := int(await reader.readline(), 16):
+        await reader.readexactly(size + 2)
+    await reader.readline()
 
 
 class Load(AsyncBackground):

@@ -22,7 +22,7 @@ from ingest.store.mysql.partitioning.partitions import Reached, database_now_us
 from ingest.store.mysql.statements.literals import created_literal, listed
 
 CREATED = b"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', old.created_time)"
-PAYLOAD = b"CONVERT(old.payload USING utf8mb4)"
+PAYLOAD = b"CONVERT(old.payload USING utf8mb4) COLLATE utf8mb4_bin"
 CHUNK = (
     b"SELECT old.id, " + CREATED + b", m.old_id IS NULL, COALESCE(JSON_VALID(" + PAYLOAD + b"), 0) "
     b"FROM %b AS old LEFT JOIN ingest_adopted_ids AS m ON m.old_id = old.id WHERE old.id > %d ORDER BY old.id LIMIT %d"
@@ -35,10 +35,11 @@ NEWEST = b"SELECT MAX(id) FROM ingest_adopted_ids WHERE id BETWEEN %d AND %d"
 NEWEST_OF_SLOT = b"SELECT MAX(id) FROM ingest_adopted_ids WHERE id >> 10 & 4095 = %d"
 NUMBER = b"INSERT INTO ingest_adopted_ids (old_id, id, created_time) VALUES %b"
 _OF_PAYLOAD = b"CASE WHEN JSON_VALID(" + PAYLOAD + b") THEN JSON_UNQUOTE(JSON_EXTRACT(" + PAYLOAD + b", '$.%b')) END"
+_TEXT = b"CONVERT(old.%b USING utf8mb4) COLLATE utf8mb4_bin"
 COPY = (
     b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) SELECT m.id, "
-    b"LEFT(COALESCE(old.call_id, " + _OF_PAYLOAD % b"call_id" + b", ''), 255), "
-    b"LEFT(COALESCE(CAST(old.event_type AS CHAR), " + _OF_PAYLOAD % b"event_type" + b", ''), 64), "
+    b"LEFT(COALESCE(" + _TEXT % b"call_id" + b", " + _OF_PAYLOAD % b"call_id" + b", ''), 255), "
+    b"LEFT(COALESCE(" + _TEXT % b"event_type" + b", " + _OF_PAYLOAD % b"event_type" + b", ''), 64), "
     b"CASE WHEN old.payload IS NULL THEN 'null' WHEN JSON_VALID(" + PAYLOAD + b") THEN " + PAYLOAD + b" "
     b"ELSE JSON_QUOTE(" + PAYLOAD + b") END, m.created_time "
     b"FROM ingest_adopted_ids AS m JOIN %b AS old ON old.id = m.old_id WHERE m.old_id IN (%b)"
