@@ -68,6 +68,9 @@ async def connected(url: str, dies_before: int | None = None) -> AsyncIterator[C
     except Killed:
         connection.close()
         raise
+    except BaseException:
+        await connection.end()
+        raise
     await connection.end()
 
 

@@ -1,78 +1,41 @@
-"""`ingest adopt` on real servers: nothing is lost or doubled, whatever is killed, there and back and there again."""
+"""`ingest adopt` on real servers: rows, jobs, odd rows, foreign tables, and the way back and there again."""
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta, timezone
-from typing import Any
 
 import pytest
 
 from ingest.clock import unix_us
 from ingest.errors import StoreError
-from ingest.events.batch import Batch
-from ingest.events.batch_codec import unpack_one
-from ingest.events.event import Event
-from ingest.events.ids import IdGenerator
 from ingest.store.mysql import migrate
-from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection, Row
 from ingest.store.mysql.laravel.adoption import Adoption
 from ingest.store.mysql.laravel.options import Options
-from ingest.store.mysql.laravel.way_back import WayBack
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
-from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
 from tests.migration.laravel_tables import EVENTS_TABLE, Original, model, php, queued
-from tests.services import MySQLServer
-
-ROWS = 25
-PENDING = range(ROWS - 10, ROWS)
-FAILED = (3, 4)
-OPTIONS = Options(chunk_rows=10, chunk_jobs=4, still_seconds=0.0)
-STEPS = ("prepared", "made", "swapped", "copied", "jobs", "failed_jobs")
-STEPS_BACK = ("copied back", "swapped back")
-MAPPED = (
-    "SELECT m.old_id, e.id, e.call_id, e.event_type, CAST(e.payload AS CHAR), CAST(e.created_time AS CHAR) "
-    "FROM ingest_adopted_ids AS m JOIN call_event_logs AS e ON e.id = m.id ORDER BY m.old_id"
+from tests.migration.moving import (
+    MAPPED,
+    OPTIONS,
+    PENDING,
+    ROWS,
+    SLOT,
+    Killed,
+    adopt,
+    calls,
+    check_adopted,
+    connected,
+    event,
+    fill,
+    go_back,
+    lines,
+    messages,
+    store,
 )
-SLOT = 99
-STATEMENTS_MIN = 30
-"""An adoption of the fixture has more statements than this."""
-
-
-class Killed(BaseException):
-    """The connection ends before its next statement, as that of a killed process does."""
-
-
-class Doomed(Connection):
-    """Dies before the statement of that number."""
-
-    left: int | None = None
-
-    async def run(self, sql: bytes, *, of_first: bool = False) -> list[Row]:
-        if self.left is not None:
-            if self.left == 0:
-                raise Killed
-            self.left -= 1
-        return await super().run(sql, of_first=of_first)
-
-
-def event(number: int) -> dict[str, Any]:
-    return {"call_id": f"call-{number}", "event_type": "call_ended", "duration": number, "path": "a/ə"}
-
-
-def fill(original: Original) -> None:
-    """Rows, of which the last ten have jobs; two failed jobs; and a job of another class."""
-    original.add_rows([(event(number), f"NOW() - INTERVAL {(ROWS - number) // 3} SECOND") for number in range(ROWS)])
-    original.add_jobs([queued({"event": php(event(n))} if n % 2 else {"log": model(n + 1)}) for n in PENDING])
-    original.add_jobs([queued({"event": php(event(5))}, "App\\Jobs\\Other")])
-    original.add_failed_jobs([queued({"event": php(event(number))}) for number in FAILED], "PhpAmqpLib: refused\n#0")
+from tests.services import MySQLServer
 
 
 @pytest.fixture
@@ -80,80 +43,6 @@ def original(mysql: MySQLServer) -> Original:
     made = Original(MySQL(mysql))
     fill(made)
     return made
-
-
-@asynccontextmanager
-async def connected(url: str, dies_before: int | None = None) -> AsyncIterator[Connection]:
-    connection = await Doomed.open(Address.parse(url), TIMEOUT_SECONDS)
-    assert isinstance(connection, Doomed)
-    connection.left = dies_before
-    try:
-        yield connection
-    except Killed:
-        connection.close()
-        raise
-    await connection.end()
-
-
-async def lines(work: AsyncIterator[str]) -> list[str]:
-    return [line async for line in work]
-
-
-def _ignore(_: str) -> None:
-    pass
-
-
-async def adopt(
-    url: str, dies_before: int | None = None, options: Options = OPTIONS, reached: Callable[[str], object] = _ignore
-) -> list[str]:
-    async with connected(url, dies_before) as connection:
-        return await lines(Adoption(connection, options, unix_us, lambda *_: None, reached).run())
-
-
-async def go_back(
-    url: str, dies_before: int | None = None, tail: str | None = None, reached: Callable[[str], object] = _ignore
-) -> list[str]:
-    async with connected(url, dies_before) as connection:
-        return await lines(WayBack(connection, OPTIONS, tail, lambda *_: None, reached).run())
-
-
-async def store(database: MySQL, numbers: range, slot: int = SLOT) -> None:
-    """Commit events as a worker of the service does, and settle them as published."""
-    async with opened(database.store()) as (service,):
-        ids = IdGenerator(slot, unix_us)
-        for number in numbers:
-            body = json.dumps(event(number)).encode()
-            batch = Batch(ids.take(1), [Event(f"call-{number}", "call_ended", body)], unix_us(), ids.producer)
-            await service.commit(batch, lease_seconds=30, settled=())
-            await service.settle([batch.first_id])
-
-
-def messages(database: MySQL) -> list[tuple[int, dict[str, Any]]]:
-    """Ids and bodies of all messages in the outbox."""
-    batches = [unpack_one(packed) for (packed,) in database.query("SELECT batch FROM ingest_outbox")]
-    pairs = [pair for batch in batches if batch for pair in zip(batch.ids, batch.events, strict=True)]
-    return sorted(((event_id, json.loads(one.payload)) for event_id, one in pairs), key=lambda pair: pair[0])
-
-
-def check_adopted(database: MySQL) -> None:
-    """All rows are there once, in order, and each job is one message or dead letter with its row's id."""
-    rows = database.query(MAPPED)
-    assert [json.loads(row[4]) for row in rows] == [event(number) for number in range(ROWS)]
-    assert [row[0] for row in rows] == list(range(1, ROWS + 1))
-    assert [row[1] for row in rows] == sorted({row[1] for row in rows})
-    assert database.query("SELECT COUNT(*) FROM call_event_logs") == [(ROWS,)]
-    created = database.query("SELECT CAST(created_time AS CHAR) FROM call_event_logs_laravel ORDER BY id")
-    assert [(row[5].removesuffix(".000000"),) for row in rows] == created
-    ids = {row[2]: row[1] for row in rows}
-    assert messages(database) == [(ids[f"call-{number}"], event(number)) for number in PENDING]
-    dead = database.query("SELECT event_id, reason FROM ingest_dead_letters ORDER BY event_id")
-    assert dead == [(ids[f"call-{number}"], "Laravel: PhpAmqpLib: refused") for number in FAILED]
-    assert database.query("SELECT COUNT(*) FROM jobs") == [(1,)]
-    assert database.query("SELECT COUNT(*) FROM failed_jobs") == [(0,)]
-
-
-def calls(database: MySQL) -> list[str]:
-    return sorted(call for (call,) in database.query("SELECT call_id FROM call_event_logs"))
 
 
 async def test_rows_and_jobs_move_and_a_repeated_run_moves_nothing(original: Original) -> None:
@@ -179,66 +68,6 @@ async def test_a_plan_changes_nothing(original: Original) -> None:
     assert "10 jobs of jobs (SendCallEventToRabbitJob) would become messages" in said[2]
     assert "2 jobs of failed_jobs (SendCallEventToRabbitJob) would become dead letters" in said[3]
     assert original.database.query("SHOW TABLES") == tables
-
-
-async def test_a_death_before_each_statement_is_made_good_by_the_next_run(original: Original) -> None:
-    database = original.database
-    await database.migrate()
-    number, ended = 0, False
-    while not ended:
-        original.forget()
-        fill(original)
-        try:
-            await adopt(database.url, number)
-            ended = True
-        except Killed:
-            await adopt(database.url)
-        check_adopted(database)
-        number += 1
-    assert number > STATEMENTS_MIN
-
-
-async def test_a_death_on_the_way_back_is_made_good_by_the_next_run(original: Original) -> None:
-    database = original.database
-    await database.migrate()
-    number, ended = 0, False
-    while not ended:
-        original.forget()
-        fill(original)
-        await adopt(database.url)
-        database.query("DELETE FROM ingest_outbox")
-        await store(database, range(100, 103))
-        try:
-            await go_back(database.url, number)
-            ended = True
-        except Killed:
-            await go_back(database.url)
-        assert calls(database) == sorted(f"call-{n}" for n in (*range(ROWS), *range(100, 103)))
-        assert "auto_increment" in database.query("SHOW COLUMNS FROM call_event_logs")[0]
-        number += 1
-    assert number > STATEMENTS_MIN // 2
-
-
-@pytest.mark.parametrize("step", [*STEPS, *STEPS_BACK])
-async def test_kill_9_at_each_step_is_made_good_by_the_next_run(original: Original, step: str) -> None:
-    database = original.database
-    await database.migrate()
-    if step in STEPS_BACK:
-        await adopt(database.url)
-        database.query("DELETE FROM ingest_outbox")
-        await store(database, range(100, 102))
-
-    ran = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", __name__, database.url, step], check=False, timeout=60
-    )
-
-    assert ran.returncode == -signal.SIGKILL
-    if step in STEPS:
-        await adopt(database.url)
-        check_adopted(database)
-    else:
-        await go_back(database.url)
-        assert calls(database) == sorted(f"call-{n}" for n in (*range(ROWS), 100, 101))
 
 
 async def test_rows_are_copied_while_the_service_stores_events(original: Original) -> None:
@@ -464,16 +293,3 @@ def _raise_at(wanted: str) -> Callable[[str], None]:
             raise Killed
 
     return reached
-
-
-def _kill_at(wanted: str) -> Callable[[str], None]:
-    def reached(step: str) -> None:
-        if step == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return reached
-
-
-if __name__ == "__main__":
-    database_url, at = sys.argv[1:]
-    asyncio.run((adopt if at in STEPS else go_back)(database_url, reached=_kill_at(at)))
