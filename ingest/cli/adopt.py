@@ -3,18 +3,21 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, tzinfo
 from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from ingest.audit.operator import operator
+from ingest.audit.trail import AuditTrail
 from ingest.cli.shell.output import say, show
 from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
 from ingest.events.local_times import zone_named
+from ingest.server.factories.mysql import make_mysql_store
 from ingest.settings import Settings
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.laravel.adoption import Adoption
@@ -26,6 +29,7 @@ from ingest.store.mysql.migrate import migrate
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.partitioning.unfinished import check_whole
 from ingest.store.mysql.pool import Servers
+from ingest.telemetry.connection_metrics import NO_OBSERVER
 
 LOCK_SECONDS = 10
 RESERVED_SECONDS_MAX = 86_400
@@ -123,6 +127,8 @@ async def _adopt(settings: Settings, act: bool, prepare: bool, options: Options)
     async with _locked(settings) as connection:
         if act or prepare:
             await _prepare(settings, connection, options)
+        if act:
+            await _record(settings, {"job": options.job, "zone": str(options.zone)})
         adoption = Adoption(connection, options, unix_us, _show_progress)
         await _say_all(adoption.run() if act else adoption.plan(), act)
 
@@ -130,6 +136,8 @@ async def _adopt(settings: Settings, act: bool, prepare: bool, options: Options)
 async def _back(settings: Settings, act: bool, database: str | None, options: Options) -> None:
     async with _locked(settings) as connection:
         way = WayBack(connection, options, database, _show_progress)
+        if act:
+            await _record(settings, {"back": True, "from": database})
         await _say_all(way.run() if act else way.plan(), act)
 
 
@@ -141,6 +149,15 @@ async def _prepare(settings: Settings, connection: Connection, options: Options)
         await Swap(connection, options.still_seconds).forward(tables)
     for name in await migrate(Servers.parse(settings.database_url), settings.connect_timeout_seconds):
         say(f"applied {name}")
+
+
+async def _record(settings: Settings, details: Mapping[str, object]) -> None:
+    """Write the run to the audit trail. Raises `StoreError`: then nothing is moved."""
+    store = make_mysql_store(settings, NO_OBSERVER)
+    try:
+        await AuditTrail(store, unix_us).record(operator(), "events.adopt", details)
+    finally:
+        await store.close()
 
 
 async def _prepare_meanwhile(settings: Settings, database: str, options: Options) -> None:

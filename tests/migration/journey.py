@@ -36,6 +36,8 @@ OUTBOX = "SELECT COUNT(*) FROM ingest_outbox"
 CALLS = "SELECT call_id, COUNT(*) FROM call_event_logs WHERE call_id NOT LIKE 'seed-%' GROUP BY call_id"
 SEEDS = "SELECT COUNT(*), COUNT(DISTINCT call_id) FROM call_event_logs WHERE call_id LIKE 'seed-%'"
 FAILED = 2
+RUNS = 4
+"""There, back in two steps, and there again: each is in the audit trail."""
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 300.0
 STATUS_SECONDS = 2.0
@@ -240,6 +242,8 @@ class Journey:
         self._drained("ingest", self._stand.database)
         dead = set(_calls(self._dead_letters()))
         rows: dict[str, int] = dict(self._servers.mysql.query(CALLS, self._stand.database))
+        recorded = "SELECT COUNT(*) FROM ingest_audit WHERE action = 'events.adopt'"
+        assert self._count(recorded) == RUNS
         seeds, different = self._servers.mysql.query(SEEDS, self._stand.database)[0]
         copies = Counter(_calls(self._messages()))
         expected = {*ledger.ok, *(f"pending-{part}-{n}" for part, n in self._pending())}
