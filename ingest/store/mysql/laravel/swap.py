@@ -73,8 +73,9 @@ class Swap:
         if tables.swapped or tables.original is None:
             return
         ours = OURS if tables.ours else NEW
-        if tables.events is None:  # a server without atomic DDL stopped between the two
-            await self._rename(RENAME_ONE % (ours, EVENTS))
+        if tables.events is None:  # a server without atomic DDL stopped between the two, or somebody dropped it
+            if tables.ours or tables.new:
+                await self._rename(RENAME_ONE % (ours, EVENTS))
             return
         await self._check_still(EVENTS)
         if not tables.ours and not tables.new:
