@@ -98,7 +98,5 @@ class Numbering:
     def _next(self, window: Window, last: Mapping[Window, int]) -> int:
         if window.start > self._newest:
             return window.start
-        if self._newest < window.end:
-            return self._newest + 1
         tick = last.get(window, window.start - 1) + 1
         return tick if tick < window.end else self._newest + 1
