@@ -52,6 +52,7 @@ COMMANDS = {
     "demo": Subcommand("demo.command:demo", "Play the calls of a small PBX."),
     "doctor": Subcommand("doctor.command:doctor", "Check everything and say how to repair it."),
     "erase": Subcommand("erase.command:erase", "Erase the events of a phone number or a call."),
+    "events": Subcommand("events.command:events", "List, show or resend stored events: did call X arrive?"),
     "healthcheck": Subcommand("healthcheck:healthcheck", "Ask the service on this host whether it is alive."),
     "log-level": Subcommand("log_level:log_level", "Change the log level of the running service."),
     "migrate": Subcommand("migrate:migrate", "Create or update the tables."),

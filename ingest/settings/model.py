@@ -146,7 +146,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes_max: Bytes = 2_097_152
     """Most bytes of a commit. Keep it below a quarter of the server's `max_allowed_packet`."""
     store_connections_max: Count = 2
-    """Database connections of a worker for commits. It opens two more: one for counters, one for everything else."""
+    """Database connections of a worker for commits. It opens two more: one for counters, one for everything
+    else. Readers of events use a third."""
     writer_patience_seconds: Seconds = 0.05
     """Time that events wait behind one commit before a second connection starts another."""
     commit_timeout_seconds: Seconds = 2.0

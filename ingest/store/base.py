@@ -11,6 +11,7 @@ from ingest.events.batch import Batch
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.outbox.base import Backlog, Outbox
 from ingest.outbox.dead_letters import DeadLetterTable
+from ingest.reading.base import EventLookup
 from ingest.store.event_query import EventTable
 
 LEASE_SECONDS_MAX = 86_400
@@ -32,7 +33,7 @@ class SlotLease(msgspec.Struct, frozen=True):
     """A random value that only one run of a worker knows. The lease belongs to the run whose value is stored."""
 
 
-class Store(Outbox, TokenTable, DeadLetterTable, EventTable, AuditTable, Protocol):
+class Store(Outbox, TokenTable, DeadLetterTable, EventTable, AuditTable, EventLookup, Protocol):
     """The database. Every method has a deadline.
 
     It raises `StoreUnavailable` when the database is down, and another `StoreError` for other errors.

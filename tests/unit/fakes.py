@@ -30,6 +30,7 @@ from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher
+from ingest.reading.base import SCAN_ROWS_MAX, EventPage, EventQuery, EventRow, WaitingEntry
 from ingest.store.base import SlotLease
 from ingest.store.event_query import EventFilter
 from tests.unit.making import NOW_US
@@ -185,6 +186,18 @@ class FakeStore(FakeTokens):
         raise NotImplementedError
 
     async def read_events(self, selection: EventFilter, limit: int) -> list[tuple[int, Event]]:
+        raise NotImplementedError
+
+    async def find_events(self, query: EventQuery, limit: int, scan_rows_max: int = SCAN_ROWS_MAX) -> EventPage:
+        raise NotImplementedError
+
+    async def event_row(self, event_id: int) -> EventRow | None:
+        raise NotImplementedError
+
+    async def outbox_entry_of(self, event_id: int) -> WaitingEntry | None:
+        raise NotImplementedError
+
+    async def add_entries(self, batches: Sequence[Batch]) -> None:
         raise NotImplementedError
 
     async def add_audit(self, entry: AuditEntry) -> None:

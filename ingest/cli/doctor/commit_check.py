@@ -36,7 +36,7 @@ UPDATES = (
 LIMITS = b"SELECT @@max_allowed_packet, @@max_connections"
 PACKET_FACTOR = 4
 """Escapes may double a batch, and the statement holds it twice: as rows, and in the outbox."""
-OTHER_CONNECTIONS = 2
+OTHER_CONNECTIONS = 3
 """Connections of a worker beside those for commits."""
 
 

@@ -6,8 +6,8 @@ import msgspec
 
 from ingest.broker.target_record import RecordedWorker, Target, TargetRecord, same_target
 from ingest.errors import StoreError
-from ingest.store.mysql.audit import MySQLAuditTable
 from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.lookup import MySQLEventLookup
 from ingest.store.mysql.statements.literals import quoted
 
 SHARED_TARGET = b"SELECT settings FROM ingest_cluster_settings WHERE worker = ''"
@@ -27,7 +27,7 @@ DELETE_OLD = b"DELETE FROM ingest_cluster_settings WHERE worker <> '' AND seen_t
 DELETE_WORKER = b"DELETE FROM ingest_cluster_settings WHERE worker = %b"
 
 
-class MySQLTargetTable(MySQLAuditTable):
+class MySQLTargetTable(MySQLEventLookup):
     """Implements `ingest.broker.target_record.TargetTable`."""
 
     async def share(self, worker: str, node: str, target: Target, replaces: Callable[[TargetRecord], bool]) -> Target:

@@ -21,8 +21,8 @@ from ingest.outbox.base import COUNTED_MAX, Backlog
 from ingest.sqlite import connect
 from ingest.store.base import ALL_LEASED, LEASE_SECONDS_MAX, SlotLease
 from ingest.store.migrations import migrations, newest_version
-from ingest.store.sqlite.audit import SQLiteAuditTable
 from ingest.store.sqlite.keys import keep_keys
+from ingest.store.sqlite.lookup import SQLiteEventLookup
 from ingest.store.sqlite.schema import check_tables
 from ingest.store.sqlite.tables import NEWEST_ID, utc_text
 
@@ -77,7 +77,7 @@ def migrate(path: Path, timeout_seconds: float = 30.0) -> list[str]:
         connection.close()
 
 
-class SQLiteStore(SQLiteAuditTable):
+class SQLiteStore(SQLiteEventLookup):
     """Implements `ingest.store.base.Store`. `now_us` is Unix time in microseconds."""
 
     unfinished = None
@@ -86,9 +86,6 @@ class SQLiteStore(SQLiteAuditTable):
 
     async def start(self) -> None:
         pass  # opens at first use, in its thread
-
-    async def close(self) -> None:
-        await self._database.close()
 
     async def ping(self) -> None:
         await self._run(_check_version)

@@ -11,22 +11,8 @@ from ingest.store.migrations import migrations
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line
 
 COMMANDS = (
-    *(
-        "adopt",
-        "audit",
-        "check",
-        "clients",
-        "cluster",
-        "config",
-        "dead",
-        "demo",
-        "doctor",
-        "erase",
-        "healthcheck",
-        "log-level",
-        "migrate",
-    ),
-    *("replay", "retention", "send", "serve", "spool", "tail", "tokens", "top"),
+    *("adopt", "audit", "check", "clients", "cluster", "config", "dead", "demo", "doctor", "erase", "events"),
+    *("healthcheck", "log-level", "migrate", "replay", "retention", "send", "serve", "spool", "tail", "tokens", "top"),
 )
 
 

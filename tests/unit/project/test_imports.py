@@ -23,6 +23,7 @@ LAYERS = (
     "status",
     "pipeline",
     "store",
+    "reading",
     "outbox",
     "broker",
     "settings",

@@ -78,7 +78,7 @@ def test_limits_of_mysql_are_compared_with_the_settings() -> None:
         limits_text(settings, 8 * MIB - 1, 151)
     with pytest.raises(StoreError, match="INGEST_BODY_BYTES_MAX=1000000 needs 4000000"):
         limits_text(settings, MIB, 151)
-    with pytest.raises(StoreError, match="INGEST_WORKERS=4 needs 16"):
+    with pytest.raises(StoreError, match="INGEST_WORKERS=4 needs 20"):
         limits_text(settings, 16 * MIB, 15)
 
 
