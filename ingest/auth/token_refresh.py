@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from ingest.auth.authenticator import Authenticator, Client
+from ingest.auth.readers import Readers
+from ingest.auth.scopes import POST
 from ingest.auth.tokens import CONFIGURED, Token, TokenTable
 from ingest.clock import NowUs
 from ingest.errors import StoreError
@@ -32,10 +34,17 @@ class TokenRefresher:
     """Polls the database until `run` is cancelled."""
 
     def __init__(
-        self, table: TokenTable, authenticator: Authenticator, file: Path, metrics: Metrics, now_us: NowUs
+        self,
+        table: TokenTable,
+        authenticator: Authenticator,
+        readers: Readers,
+        file: Path,
+        metrics: Metrics,
+        now_us: NowUs,
     ) -> None:
         self._table = table
         self._authenticator = authenticator
+        self._readers = readers
         self._file = file
         self._metrics = metrics
         metrics.token_events.labels(CONFIGURED)  # shown from the start: `rate` misses the first event of a new series
@@ -119,7 +128,8 @@ class TokenRefresher:
         now_us = self._now_us()
         valid = [token for token in self._tokens if token.is_valid(now_us)]
         if valid != self._used:
-            self._authenticator.use(valid)
+            self._authenticator.use([token for token in valid if POST in token.scopes])
+            self._readers.use(valid)
             self._used = valid
 
     def _save(self) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.auth.scopes import POST, scopes_of
 from ingest.errors import SettingsError
 from ingest.events import headers
 
@@ -29,6 +30,12 @@ class Token(msgspec.Struct, frozen=True):
     expires_us: int | None = None
     events_per_second: int | None = None
     burst: int | None = None
+    scope: str = POST
+    """Scopes, separated by commas; see `ingest.auth.scopes`."""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return scopes_of(self.scope)
 
     @property
     def short_id(self) -> str:

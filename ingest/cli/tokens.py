@@ -9,6 +9,7 @@ import click
 
 from ingest.audit.operator import operator
 from ingest.audit.trail import TOKEN_IDS, AuditTrail
+from ingest.auth.scopes import POST, SCOPES, scope_of
 from ingest.auth.token_refresh import POLL_SECONDS
 from ingest.auth.tokens import CONFIGURED, NAME, Token, TokenTable, digest_of, entry_of, new_secret
 from ingest.cli.options import DURATION, Duration
@@ -22,7 +23,7 @@ from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have read the table by then."""
-HEAD = ("short id", "name", "created (UTC)", "expires (UTC)", "events/s", "burst")
+HEAD = ("short id", "name", "scope", "created (UTC)", "expires (UTC)", "events/s", "burst")
 
 
 @click.group()
@@ -45,13 +46,29 @@ def tokens_hash() -> None:
 @click.option("--expires", type=DURATION, help="Lifetime, such as 30d or 12h; by default unlimited.")
 @click.option("--events-per-second", type=COUNT, help="Rate that all tokens of this name share.")
 @click.option("--burst", type=COUNT, help="Events at once after a pause; by default one second's worth.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=[POST],
+    show_default=True,
+    type=click.Choice(SCOPES),
+    help="What the token may do; read, read-numbers and operate may be given together.",
+)
 @using("database")
 def tokens_create(
-    settings: Settings, name: str, expires: Duration | None, events_per_second: int | None, burst: int | None
+    settings: Settings,
+    name: str,
+    expires: Duration | None,
+    events_per_second: int | None,
+    burst: int | None,
+    scopes: Sequence[str],
 ) -> None:
     """Create a token for NAME, such as a tenant or server, and print it. Only its hash is stored.
 
-    All nodes accept the token when the command returns.
+    All nodes accept the token when the command returns. The scope `post` takes events. `read` shows stored events with
+    phone numbers masked, `read-numbers` shows them whole, and `operate` resends events and changes dead letters. All
+    tokens of a name have the same scopes.
     """
     if not NAME.fullmatch(name) or name == CONFIGURED:
         raise SettingsError(
@@ -59,13 +76,18 @@ def tokens_create(
         )
     if burst is not None and events_per_second is None:
         raise SettingsError("--burst needs a rate: give --events-per-second too.")
+    scope = scope_of(scopes)
+    if scope != POST and events_per_second is not None:
+        raise SettingsError("--events-per-second limits events: only the scope post takes them.")
     secret, actor = new_secret(), operator()
 
     async def add(table: TokenTable, trail: AuditTrail) -> None:
         now_us = await table.clock_us()
         ends_us = now_us + expires.seconds * 1_000_000 if expires else None
-        token = Token(digest_of(secret), name, now_us, ends_us, events_per_second, burst)
-        await trail.record(actor, "token.create", {"name": name, TOKEN_IDS: [token.short_id]})
+        if others := {token.scope for token in await table.tokens() if token.name == name} - {scope}:
+            raise SettingsError(f"{name} has tokens of the scope {others.pop()}: choose another name for {scope}.")
+        token = Token(digest_of(secret), name, now_us, ends_us, events_per_second, burst, scope)
+        await trail.record(actor, "token.create", {"name": name, "scope": scope, TOKEN_IDS: [token.short_id]})
         await table.add_token(token)
         await asyncio.sleep(EFFECTIVE_SECONDS)
 
@@ -121,7 +143,7 @@ def tokens_rotate(settings: Settings, name: str, grace: Duration) -> None:
         if not old:
             raise SettingsError(f"There is no valid token named {name!r}; see `ingest tokens list`.")
         limits = (old[-1].events_per_second, old[-1].burst)
-        new = Token(digest_of(secret), name, now_us, None, *limits)
+        new = Token(digest_of(secret), name, now_us, None, *limits, old[-1].scope)
         ids = {
             TOKEN_IDS: [new.short_id],
             "older_ids": [token.short_id for token in old],
@@ -141,7 +163,7 @@ def _row(token: Token, now_us: int) -> Sequence[str]:
     if not token.is_valid(now_us):
         expires += " (expired)"
     limits = ("" if limit is None else str(limit) for limit in (token.events_per_second, token.burst))
-    return (token.short_id, token.name, _minute(token.created_us), expires, *limits)
+    return (token.short_id, token.name, token.scope, _minute(token.created_us), expires, *limits)
 
 
 def _minute(us: int) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from ingest.audit.cleaner import AuditCleaner
 from ingest.auth.authenticator import Authenticator
+from ingest.auth.readers import Readers
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
 from ingest.broker.shared_target import SharedTarget
@@ -58,6 +59,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     backlog_watch: BacklogWatch
     identity: Identity
     authenticator: Authenticator
+    readers: Readers
     key_cleaner: KeyCleaner
     audit_cleaner: AuditCleaner
     token_refresher: TokenRefresher

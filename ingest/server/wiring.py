@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ingest.audit.cleaner import AuditCleaner
 from ingest.auth.authenticator import Authenticator
+from ingest.auth.readers import Readers
 from ingest.auth.token_refresh import TokenRefresher
 from ingest.broker.base import Publisher
 from ingest.broker.shared_target import SharedTarget
@@ -55,6 +56,7 @@ def build_pipeline(
     publish_outage = Outage(PUBLISH, time.monotonic)
     commit_outage = Outage(COMMIT if has_spool(settings) else COMMIT_UNSPOOLED, time.monotonic, metrics.commits_failing)
     authenticator = Authenticator(settings.tokens, time.monotonic)
+    readers = Readers()
     bodies = BodyReader(settings.body_timeout_seconds, time.monotonic)
     dead_letter_policy = DeadLetterPolicy(store, settings.dead_letter_seconds, metrics, unix_us)
     publishing = Publishing(settings, publisher, store, publish_outage, metrics, dead_letter_policy)
@@ -98,13 +100,14 @@ def build_pipeline(
         locks=locks,
         identity=identity,
         authenticator=authenticator,
+        readers=readers,
         key_cleaner=KeyCleaner(
             store, settings.idempotency_seconds, unix_us, metrics.background_failures.labels("keys").inc
         ),
         audit_cleaner=AuditCleaner(
             store, settings.audit_days, unix_us, metrics.background_failures.labels("audit").inc
         ),
-        token_refresher=TokenRefresher(store, authenticator, settings.run_dir / "tokens", metrics, unix_us),
+        token_refresher=TokenRefresher(store, authenticator, readers, settings.run_dir / "tokens", metrics, unix_us),
         admission=_admission(settings, authenticator, metrics, tracing),
     )
 

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS ingest_slots (
 
 -- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC. A token without
 -- events_per_second has no rate limit.
+-- scope says what a token may do: post, or some of read, read-numbers and operate, separated by commas.
 CREATE TABLE IF NOT EXISTS ingest_tokens (
     digest            BINARY(32)  NOT NULL,
     name              VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -43,6 +44,7 @@ CREATE TABLE IF NOT EXISTS ingest_tokens (
     expires_time      DATETIME(6) NULL,
     events_per_second INT         NULL,
     burst             INT         NULL,
+    scope             VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'post',
     PRIMARY KEY (digest)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 

@@ -33,13 +33,15 @@ CREATE TABLE ingest_slots (
 
 -- Tokens of clients, by their SHA-256. Several tokens may have the same name. Times are UTC, as in call_event_logs.
 -- A token without events_per_second has no rate limit.
+-- scope says what a token may do: post, or some of read, read-numbers and operate, separated by commas.
 CREATE TABLE ingest_tokens (
     digest            BLOB    NOT NULL PRIMARY KEY,
     name              TEXT    NOT NULL,
     created_time      TEXT    NOT NULL,
     expires_time      TEXT,
     events_per_second INTEGER,
-    burst             INTEGER
+    burst             INTEGER,
+    scope             TEXT    NOT NULL DEFAULT 'post'
 );
 
 -- Idempotency keys, until they expire: a digest of the key, a digest of its event, and the event's id, which holds the

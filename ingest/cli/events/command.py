@@ -107,9 +107,9 @@ def events_resend(settings: Settings, event_ids: Sequence[int]) -> None:
 
     A message has the same message_id, type and time as the first one, so consumers that discard known ids ignore it.
     `ingest replay` marks its messages instead. The body is the payload as the database keeps it. MariaDB and SQLite
-    keep the bytes as received; MySQL's JSON changes spacing and the order of keys. The headers `token` and `traceparent`
-    of the first message are not kept. A dead letter is sent as it was received, with its headers. An event that still
-    waits in the outbox is left alone.
+    keep the bytes as received; MySQL's JSON changes spacing and the order of keys. The headers `token` and
+    `traceparent` of the first message are not kept. A dead letter is sent as it was received, with its headers. An
+    event that still waits in the outbox is left alone.
     """
     if len(event_ids) > RESEND_MAX:
         raise SettingsError(f"Give at most {RESEND_MAX} ids at a time; for many events use `ingest replay`.")

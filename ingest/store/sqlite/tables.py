@@ -19,10 +19,10 @@ from ingest.store.event_query import EventFilter
 
 T = TypeVar("T")
 
-TOKENS = """SELECT digest, name, created_time, expires_time, events_per_second, burst
+TOKENS = """SELECT digest, name, created_time, expires_time, events_per_second, burst, scope
     FROM ingest_tokens ORDER BY created_time, digest"""
-ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_time, events_per_second, burst)
-    VALUES (?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
+ADD_TOKEN = """INSERT INTO ingest_tokens (digest, name, created_time, expires_time, events_per_second, burst, scope)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""  # noqa: S105 - SQL, as below
 EXPIRE_TOKEN = """UPDATE ingest_tokens SET expires_time = MIN(COALESCE(expires_time, ?1), ?1) WHERE digest = ?2"""  # noqa: S105
 REMOVE_TOKEN = "DELETE FROM ingest_tokens WHERE digest = ?"  # noqa: S105
 NEWEST_ID = "SELECT COALESCE(MAX(id), 0) FROM call_event_logs"
@@ -70,7 +70,8 @@ class SQLiteTables:
 
     async def add_token(self, token: Token) -> None:
         expires = token.expires_us and utc_text(token.expires_us)
-        row = (token.digest, token.name, utc_text(token.created_us), expires, token.events_per_second, token.burst)
+        limits = (token.events_per_second, token.burst)
+        row = (token.digest, token.name, utc_text(token.created_us), expires, *limits, token.scope)
         await self._transact(lambda connection: connection.execute(ADD_TOKEN, row))
 
     async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:

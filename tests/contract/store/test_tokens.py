@@ -9,7 +9,9 @@ from tests.contract.store.stores import Database
 
 NOW_US = 1_738_331_100_123_456
 FIRST = Token(b"\x00'\\" + b"a" * 29, "pbx.example-1", NOW_US)
-SECOND = Token(b"b" * 32, "pbx.example-1", NOW_US + 1, NOW_US + 10, events_per_second=2_000_000_000, burst=1)
+SECOND = Token(
+    b"b" * 32, "pbx.example-1", NOW_US + 1, NOW_US + 10, events_per_second=2_000_000_000, burst=1, scope="read,operate"
+)
 
 
 async def test_tokens_come_back_as_they_were_oldest_first(store: Store) -> None:

@@ -121,7 +121,7 @@ def test_a_growing_file_is_sent(reader: Reader) -> None:
 
 
 def test_tokens_are_created_rotated_and_revoked(reader: Reader) -> None:
-    output = reader.run(block("docs/tokens.md", "ingest tokens create").text)
+    output = reader.run(block("docs/tokens.md", "ingest tokens create pbx-1").text)
 
     assert "dialer" in output
     left = reader.run("ingest tokens list")

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.auth.authenticator import Authenticator
+from ingest.auth.readers import Readers
 from ingest.auth.token_refresh import LABELS_MAX, OTHERS, TokenRefresher
 from ingest.auth.tokens import Token, digest_of
 from ingest.telemetry.metrics import UNKNOWN, Metrics
@@ -19,7 +20,8 @@ SECRET = "a-secret"
 class Refreshed:
     def __init__(self, table: FakeTokens, file: Path, clock: FakeClock, metrics: Metrics) -> None:
         self.authenticator = Authenticator([], clock.monotonic)
-        self.refresher = TokenRefresher(table, self.authenticator, file, metrics, clock.now_us)
+        self.readers = Readers()
+        self.refresher = TokenRefresher(table, self.authenticator, self.readers, file, metrics, clock.now_us)
 
 
 @pytest.fixture
@@ -44,6 +46,28 @@ async def test_tokens_of_the_database_are_valid_until_they_are_revoked(refreshed
     table.held = ()
     await refreshed.refresher.refresh()
     assert refreshed.authenticator.client_of(SECRET) is None
+
+
+async def test_token_that_reads_does_not_post_and_one_that_posts_does_not_read(
+    refreshed: Refreshed, table: FakeTokens
+) -> None:
+    table.held = [
+        Token(digest_of(SECRET), "pbx", created_us=0),
+        Token(digest_of("reads"), "alice", created_us=0, scope="read-numbers,operate"),
+        Token(digest_of("of a later version"), "bob", created_us=0, scope="other"),
+    ]
+    await refreshed.refresher.refresh()
+
+    assert refreshed.authenticator.client_of("reads") is None
+    assert refreshed.readers.reader_of(SECRET) is None
+    assert refreshed.readers.reader_of(None) is None
+    reader = refreshed.readers.reader_of("reads")
+    assert reader
+    assert (reader.name, sorted(reader.scopes)) == ("alice", ["operate", "read", "read-numbers"])
+    unknown = refreshed.readers.reader_of("of a later version")
+    assert refreshed.authenticator.client_of("of a later version") is None
+    assert unknown
+    assert not unknown.scopes
 
 
 async def test_token_expires_while_the_database_is_down(
