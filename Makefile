@@ -37,7 +37,7 @@ FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_
 # Python keeps compiled modules. Without them each of the many processes that the tests start would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -176,6 +176,9 @@ bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## measure a quiet token's l
 
 bench-retention: install-dev $(FLAVOUR_SERVERS)  ## replay a day of ten million events, and drop three such days under load (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.retention
+
+bench-reading: install-dev $(FLAVOUR_SERVERS) wrk  ## search calls in ten million events under load (20 min); FLAVOUR=sid for real MySQL
+	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.reading
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## compare the service with Go, FastAPI and Laravel in one run; FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.peers.run

@@ -12,6 +12,7 @@ from ingest import __version__, errors
 from ingest.events.call_event import CallEvent
 from ingest.http import batch_handler, event_handler
 from ingest.http import openapi_schemas as schemas
+from ingest.http.reading import openapi as reading
 from ingest.http.responses import QUEUED
 from ingest.settings import WELL_KNOWN_TOKEN
 from ingest.status.health import Report
@@ -45,8 +46,8 @@ def document(sources: tuple[str, ...] = (), events_url: str = "") -> dict[str, A
     `sources` are the names of the telephony servers in `/in/{source}`. `events_url` is the URL for events with a
     variable `{host}`. It is empty if this document comes from the same URL.
     """
-    (event, report, status), components = msgspec.json.schema_components(
-        [CallEvent, Report, Status], ref_template="#/components/schemas/{name}"
+    (event, report, status, *read), components = msgspec.json.schema_components(
+        [CallEvent, Report, Status, *reading.TYPES], ref_template="#/components/schemas/{name}"
     )
     components["CallEvent"] = schemas.of_events(components["CallEvent"])
     return {
@@ -61,6 +62,7 @@ def document(sources: tuple[str, ...] = (), events_url: str = "") -> dict[str, A
             event_handler.PATH: {"post": _single(event)},
             batch_handler.PATH: {"post": _batch(event)},
             **({SOURCE_PATH: {"post": _source(sources)}} if sources else {}),
+            **reading.paths(SERVER, dict(zip(reading.TYPES, read, strict=True))),
             "/healthz": _get("/healthz", "The process is alive.", JSON, schemas.ALIVE),
             "/readyz": _get("/readyz", "Readiness to accept events, and its checks.", JSON, report, "503"),
             "/status.json": _get("/status.json", "The figures of the status page, for all workers.", JSON, status),

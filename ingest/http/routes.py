@@ -7,7 +7,8 @@ import msgspec
 from blacksheep import Application, Content, Request, Response
 
 from ingest.errors import MethodNotAllowed
-from ingest.http.pages import DOCS, RUNBOOKS, STATUS, Page
+from ingest.http.pages import DOCS, EVENTS, RUNBOOKS, STATUS, Page
+from ingest.http.reading.api import Answer, ApiRequest, ReadingApi
 from ingest.status.health import Health
 from ingest.status.snapshot import Status
 
@@ -37,9 +38,10 @@ def add_routes(
     ask_metrics: AskMetrics,
     ask_status: AskStatus,
     description: Mapping[str, Any],
+    reading: ReadingApi,
 ) -> None:
     """Register all routes of a worker. `description` is the OpenAPI document."""
-    _add(application, _probes(health, detailed=True) | _pages(ask_metrics, ask_status, description))
+    _add(application, _probes(health, detailed=True) | _pages(ask_metrics, ask_status, description), reading)
 
 
 def add_probes(application: Application, health: Health) -> None:
@@ -77,22 +79,44 @@ def _pages(ask_metrics: AskMetrics, ask_status: AskStatus, description: Mapping[
     async def what_to_do(request: Request) -> Response:
         return _page(RUNBOOKS)
 
-    pages: dict[str, RouteHandler] = {"/docs": docs, "/runbooks": what_to_do, "/": status}
+    async def events(request: Request) -> Response:
+        return _page(EVENTS)
+
+    pages: dict[str, RouteHandler] = {"/docs": docs, "/runbooks": what_to_do, "/events": events, "/": status}
     return pages | {"/metrics": metrics, "/openapi.json": openapi, "/status.json": figures}
 
 
-def _add(application: Application, handlers: Mapping[str, RouteHandler]) -> None:
+def _add(application: Application, handlers: Mapping[str, RouteHandler], reading: ReadingApi | None = None) -> None:
     for path, handler in handlers.items():
         application.router.add_get(path, handler)
         application.router.add_head(path, handler)
     hint = "; see /docs." if "/docs" in handlers else "."
 
     async def otherwise(request: Request) -> Response:
+        if reading and reading.serves(request.scope["path"]):
+            return _answered(await reading.answer(_api_request(request)))
         if request.scope["path"] in handlers:
             return _json(405, {"message": str(MethodNotAllowed(PAGES_ALLOW))}, (b"allow", PAGES_ALLOW.encode()))
         return _json(404, {"message": "Not found. Events go to POST /api/call-events" + hint})
 
     application.router.fallback = otherwise
+
+
+def _api_request(request: Request) -> ApiRequest:
+    scope = request.scope
+    token = request.get_first_header(b"x-api-token")
+    return ApiRequest(
+        scope["method"],
+        scope["path"],
+        scope["query_string"].decode(errors="replace"),
+        None if token is None else token.decode("latin-1"),
+        scope["client"][0] if scope["client"] else "",
+    )
+
+
+def _answered(answer: Answer) -> Response:
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    return _json(answer.status, answer.content, *headers)
 
 
 def _page(page: Page) -> Response:

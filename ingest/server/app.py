@@ -15,11 +15,12 @@ from ingest.auth.rate_limit import SharedRateLimits
 from ingest.clock import unix_us
 from ingest.files.locks import WorkerIndex, take_worker_index
 from ingest.http.openapi import document
+from ingest.http.reading.api import ReadingApi
 from ingest.http.routes import add_probes, add_routes
 from ingest.http.rsgi import Handler
 from ingest.server.application import IngestApplication
 from ingest.server.factories.broker import make_publisher, make_shared_target
-from ingest.server.factories.handlers import make_direct_listener, make_handlers, make_sources
+from ingest.server.factories.handlers import make_direct_listener, make_handlers, make_reading, make_sources
 from ingest.server.factories.store import make_retention, make_store
 from ingest.server.listeners.admin import Admin
 from ingest.server.listeners.urls import events_url_of
@@ -109,7 +110,8 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
     application.direct = direct
     count = metrics.background_failures.labels("admin").inc
     described = document(tuple(sources.sources), events_url_of(settings))
-    admin = _add_pages(application, settings, pipeline.health, files, status, described, count)
+    reading = make_reading(pipeline, status)
+    admin = _add_pages(application, settings, pipeline.health, files, status, described, reading, count)
 
     async def start(_: Application) -> None:
         await worker.start()
@@ -178,14 +180,15 @@ def _add_pages(
     files: MetricFiles,
     status: StatusSource,
     described: Mapping[str, Any],
+    reading: ReadingApi,
     count: Callable[[], None],
 ) -> Admin | None:
     """Add the pages to the application, or only the probes if the pages have an admin address."""
     expose = make_exposition(settings, files).result
     if not settings.admin_port:
-        add_routes(application, health, expose, status.status, described)
+        add_routes(application, health, expose, status.status, described, reading)
         return None
     add_probes(application, health)
     pages = Application(router=Router())  # by default all BlackSheep applications share one router
-    add_routes(pages, health, expose, status.status, described)
+    add_routes(pages, health, expose, status.status, described, reading)
     return Admin(pages, settings, count)

@@ -12,9 +12,9 @@ from ingest.single_flight import SingleFlight
 from ingest.status.figures import status_of
 from ingest.status.health import Report
 from ingest.status.recent_errors import RecentErrors
-from ingest.status.refused_clients import RefusedClients
+from ingest.status.refused_clients import ENTRIES_MAX, RefusedClients
 from ingest.status.samples import SAMPLE_SECONDS, History, Sample, sample_of
-from ingest.status.snapshot import Limits, Status
+from ingest.status.snapshot import Limits, RefusedClient, Status
 from ingest.telemetry.multiprocess import MetricFiles
 from ingest.ticks import pause
 
@@ -49,6 +49,10 @@ class StatusSource:
     async def status(self) -> Status:
         """Return the state, at most one second old; all requests of a second share one."""
         return await self._status.result()
+
+    def refused(self, hours: int) -> list[RefusedClient]:
+        """Return the clients that were refused in the last hours, by all workers of this node."""
+        return self._refused.of_all(self._folder, self._refused_path, hours * 3600.0, ENTRIES_MAX)
 
     async def run(self) -> None:
         """Save this worker's errors for the other workers, and record samples, until cancelled."""

@@ -13,7 +13,7 @@ ENTRIES_MAX = 100
 """Entries of a worker. A new one replaces the one that was refused the longest time ago."""
 SHOWN_MAX = 20
 SECONDS = 600.0
-"""Entries without a refusal for this long are left out."""
+"""The status page leaves out entries without a refusal for this long."""
 
 Key = tuple[str, str, str]
 """A client's address without its port, the resource that it posted to, and the error's code."""
@@ -52,18 +52,23 @@ class RefusedClients:
             self._changed = False
             replace_volatile(path, _encode(list(self._entries.values())))
 
-    def of_all(self, folder: Path, own: Path) -> list[RefusedClient]:
-        """Return the entries of all workers, added up, the newest first. `own` is this worker's file."""
+    def of_all(
+        self, folder: Path, own: Path, seconds: float = SECONDS, shown_max: int = SHOWN_MAX
+    ) -> list[RefusedClient]:
+        """Return the entries of all workers, added up, the newest first. `own` is this worker's file.
+
+        Entries without a refusal for `seconds` are left out.
+        """
         found = [entry for path in folder.glob("*.refused") if path != own for entry in _read(path)]
         total: dict[Key, RefusedClient] = {}
-        oldest = self._unix_seconds() - SECONDS
+        oldest = self._unix_seconds() - seconds
         for entry in [*self._entries.values(), *found]:
             if entry.time < oldest:
                 continue
             key = (entry.address, entry.resource, entry.code)
             known = total.get(key)
             total[key] = _sum(known, entry) if known else entry
-        return sorted(total.values(), key=lambda entry: -entry.time)[:SHOWN_MAX]
+        return sorted(total.values(), key=lambda entry: -entry.time)[:shown_max]
 
 
 def _sum(one: RefusedClient, other: RefusedClient) -> RefusedClient:

@@ -15,7 +15,7 @@ from tests.running import TOKEN, ServiceProcess
 from tests.services import MySQLServer, mysql_server
 
 SHOWN_MS = 15_000
-LINKS = 5
+LINKS = 6
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,7 @@ PROOFS = (
     Proof("docs/reliability.md", "make faults", PARSED, "make"),
     Proof("docs/streams.md", "INGEST_PUBLISH_TO=stream", PARSED, "settings"),
     Proof("docs/events.md", "ingest events ls --call", PARSED, "ingest"),
+    Proof("docs/events.md", "ingest tokens create alice", PARSED, "ingest"),
     Proof("docs/events.md", "ingest audit", EXECUTED, f"{RUN}::test_tokens_are_created_rotated_and_revoked"),
     Proof("docs/tokens.md", "ingest tokens create alice", PARSED, "ingest"),
     Proof(

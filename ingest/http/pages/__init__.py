@@ -37,5 +37,6 @@ def _hashes(element: str, html: str) -> str:
 
 
 STATUS = _page(_read("status.html"))
+EVENTS = _page(_read("events.html"))
 DOCS = _page(_read("docs.html"))
 RUNBOOKS = _page(_read("runbooks.html").replace("<!-- runbooks -->", as_html(runbooks())))

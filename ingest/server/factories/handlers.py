@@ -1,11 +1,14 @@
 """Makes the handlers of events from the settings and the pipeline."""
 
+from ingest.audit.trail import AuditTrail
+from ingest.clock import unix_us
 from ingest.events.routing_key import RoutingKey
 from ingest.http import batch_handler, event_handler
 from ingest.http.batch_handler import BatchHandler, BatchLimits
 from ingest.http.direct.events import DirectEvents, Sources
 from ingest.http.direct.listener import DirectListener, ListenerLimits
 from ingest.http.event_handler import EventHandler
+from ingest.http.reading.api import ReadingApi
 from ingest.http.rsgi import Handler
 from ingest.server.application import IngestApplication
 from ingest.server.pipeline import Pipeline
@@ -13,6 +16,7 @@ from ingest.settings import Settings
 from ingest.sources.handler import SourceHandler
 from ingest.sources.making import kept_forms
 from ingest.sources.making import make_sources as make_sources_by_name
+from ingest.status.collector import StatusSource
 
 
 def make_direct_listener(
@@ -43,6 +47,12 @@ def make_handlers(settings: Settings, pipeline: Pipeline) -> dict[str, Handler]:
     }
     # Laravel accepts a slash at the end of a path, so some clients may send one.
     return handlers | {f"{path}/": handler for path, handler in handlers.items()}
+
+
+def make_reading(pipeline: Pipeline, status: StatusSource) -> ReadingApi:
+    """Return the API of stored events and dead letters."""
+    trail = AuditTrail(pipeline.store, unix_us)
+    return ReadingApi(pipeline.readers, pipeline.authenticator, pipeline.store, trail, status.refused)
 
 
 def make_sources(settings: Settings, pipeline: Pipeline) -> SourceHandler:

@@ -39,6 +39,13 @@ def test_every_operation_is_described(service: ServiceProcess) -> None:
     assert operations == {
         "/api/call-events": ["post"],
         "/api/call-events/batch": ["post"],
+        "/api/dead-letters": ["get"],
+        "/api/dead-letters/{id}/drop": ["post"],
+        "/api/dead-letters/{id}/retry": ["post"],
+        "/api/events": ["get"],
+        "/api/events/{id}": ["get"],
+        "/api/events/{id}/resend": ["post"],
+        "/api/refusals": ["get"],
         "/healthz": ["get"],
         "/in/{source}": ["post"],
         "/metrics": ["get"],

@@ -11,7 +11,7 @@ from tests.raw_http import Reply, ask, head
 from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until
 
-PAGES = ["/", "/docs", "/openapi.json", "/status.json", "/metrics"]
+PAGES = ["/", "/docs", "/events", "/openapi.json", "/status.json", "/metrics"]
 RETURN_SECONDS = 20.0
 
 

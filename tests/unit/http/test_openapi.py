@@ -9,6 +9,7 @@ from ingest.errors import UnknownSource
 from ingest.http import openapi
 from ingest.http.openapi import SERVER, SOURCE_PATH
 from ingest.http.openapi_schemas import EXAMPLE
+from ingest.http.reading.openapi import EXAMPLE_ID
 from ingest.http.responses import QUEUED, STATUSES
 from tests.unit.making import ABSENT, body
 
@@ -19,7 +20,7 @@ def document() -> dict[str, Any]:
     return openapi.document(SOURCES)
 
 
-POSTS = [path for path, methods in document()["paths"].items() if "post" in methods]
+POSTS = [path for path, methods in document()["paths"].items() if "requestBody" in methods.get("post", {})]
 
 
 def event_schema() -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_every_operation_has_its_own_curl_command() -> None:
     for path, methods in document()["paths"].items():
         for operation in methods.values():
             (sample,) = operation["x-codeSamples"]
-            assert SERVER + path.format(source="asterisk") in shlex.split(sample["source"])
+            assert SERVER + path.format(source="asterisk", id=EXAMPLE_ID) in shlex.split(sample["source"])
 
 
 @pytest.mark.parametrize(

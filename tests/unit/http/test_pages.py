@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ingest.http.pages import DOCS, STATUS, Page
+from ingest.http.pages import DOCS, EVENTS, STATUS, Page
 
-pages = pytest.mark.parametrize("page", [DOCS, STATUS], ids=["docs", "status"])
+pages = pytest.mark.parametrize("page", [DOCS, EVENTS, STATUS], ids=["docs", "events", "status"])
 
 
 def directives(page: Page) -> dict[str, str]:
