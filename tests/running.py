@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.commands.forked import run_ingest
+from tests.commands.tables import make_tables
 from tests.paths import ROOT
 from tests.services import free_port, wait_until
-from tests.services.tables import make_tables
 
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")

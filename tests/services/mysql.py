@@ -13,7 +13,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pymysql
 
-from .places import Host, Place, SidChroot, sid_root
+from .first_data import fill
+from .places import Host, Place, SidChroot, cache_folder, sid_root
 from .ports import free_port
 from .sandbox import ServerFailed
 from .server import ExternalServer, PrivateServer, Server
@@ -168,6 +169,15 @@ class PrivateMySQL(PrivateServer, MySQLServer):
         self._options = options
         self.start()
 
+    def _prepare(self) -> None:
+        self.sandbox.folder("tmp")
+        program = self._place.root / self._server_options()[0].lstrip("/")
+        fill(self.sandbox.folder("data"), cache_folder(), program, self._make_first_data)
+
+    @abstractmethod
+    def _make_first_data(self) -> None:
+        """Fill the folder `data`."""
+
     @abstractmethod
     def _server_options(self) -> list[str]:
         """Return the program, and the options that only this flavour has."""
@@ -221,7 +231,7 @@ class MariaDB(PrivateMySQL):
     def __init__(self, place: Place | None = None, options: Sequence[str] = ()) -> None:
         super().__init__("mariadb", place or Host(), options)
 
-    def _prepare(self) -> None:
+    def _make_first_data(self) -> None:
         command = [
             self._place.find("usr/bin/mariadb-install-db"),
             "--no-defaults",
@@ -245,9 +255,7 @@ class MySQL(PrivateMySQL):
         super().__init__("mysql", SidChroot(sid_root()), options)
         self.ca_path = self.sandbox.path / "data" / "ca.pem"
 
-    def _prepare(self) -> None:
-        self.sandbox.folder("tmp")
-        self.sandbox.folder("data")
+    def _make_first_data(self) -> None:
         options = [*self._server_options(), "--initialize-insecure", *user_option()]
         command = self._argv(*options, f"--datadir={self.inside('data')}")
         self.sandbox.run(command, INITIALIZE_SECONDS)

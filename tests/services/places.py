@@ -72,11 +72,15 @@ class SidChroot:
         return _find(self.root, pattern)
 
 
-def sid_root() -> Path:
-    """Return the chroot's folder: /sid in $INGEST_TEST_CACHE, or in the user's cache folder."""
+def cache_folder() -> Path:
+    """Return $INGEST_TEST_CACHE, or a folder in the user's cache folder."""
     user_cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    cache = os.environ.get("INGEST_TEST_CACHE") or f"{user_cache}/call-events-tests"
-    return Path(cache) / "sid"
+    return Path(os.environ.get("INGEST_TEST_CACHE") or f"{user_cache}/call-events-tests")
+
+
+def sid_root() -> Path:
+    """Return the chroot's folder."""
+    return cache_folder() / "sid"
 
 
 def _find(root: Path, pattern: str) -> str:
