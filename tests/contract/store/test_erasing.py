@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -47,22 +47,24 @@ async def erasable(url: str) -> ErasableDatabase:
     return await MySQLErasable.open(Servers.parse(url), TIMEOUT_SECONDS)
 
 
-async def erase(url: str, wanted: Wanted = WANTED, *, act: bool = True, kill_at: str = "") -> Report:
-    """Erase as the command does, and die when the step has ended."""
+def nothing(_: str) -> None:
+    pass
+
+
+async def erase(
+    url: str, wanted: Wanted = WANTED, *, act: bool = True, reached: Callable[[str], object] = nothing
+) -> Report:
+    """Erase as the command does."""
     ids = IdGenerator(7, unix_us)
 
     async def new_batch(made: Event) -> Batch:
         return Batch(ids.take(1), [made], unix_us())
 
-    def die(step: str) -> None:
-        if step == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     report = Report("run", act)
     database = await erasable(url)
     try:
         assert await database.lock()
-        await Erasure(database, Matcher(wanted), report, new_batch, unix_us, 0.0, die).run()
+        await Erasure(database, Matcher(wanted), report, new_batch, unix_us, 0.0, reached).run()
     finally:
         await database.close()
     return report
@@ -182,6 +184,19 @@ async def test_killed_erasure_is_finished_by_the_same_command(database: Database
     check(database, scene)
 
 
+async def test_event_that_becomes_a_dead_letter_meanwhile_goes_too(database: Database, scene: Scene) -> None:
+    ((event_id, content),) = database.query("SELECT event_id, batch FROM ingest_dead_letters")
+    again = f"INSERT INTO ingest_dead_letters VALUES ({event_id}, 'late', '2025-01-31', x'{content.hex()}')"
+
+    def return_letter(step: str) -> None:
+        if step == "rows":
+            database.query(again)
+
+    await erase(url_of(database), reached=return_letter)
+
+    assert not database.query("SELECT event_id FROM ingest_dead_letters")
+
+
 async def test_events_of_a_call_go(database: Database, scene: Scene) -> None:
     report = await erase(url_of(database), Wanted(calls=("b", "n7")))
 
@@ -199,4 +214,10 @@ async def test_damaged_batch_is_reported(database: Database, scene: Scene) -> No
 
 
 if __name__ == "__main__":
-    asyncio.run(erase(sys.argv[1], kill_at=sys.argv[2]))
+    url, wanted_step = sys.argv[1:]
+
+    def die(step: str) -> None:
+        if step == wanted_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(erase(url, reached=die))

@@ -15,6 +15,7 @@ from ingest.events.event import Event
 from ingest.spool.erasing import SpoolSearch, rewrite, search, unsearchable
 from ingest.spool.files import segments_of, take_spool
 from ingest.spool.records import Refused, SpoolLimits
+from ingest.spool.segments.format import HEAD_BYTES
 from ingest.spool.store import SpoolStore
 from tests.unit.making import NOW_US, batch, event
 
@@ -121,11 +122,13 @@ async def test_spool_of_a_running_service_is_left_alone(folder: Path) -> None:
         assert len(searched(folder).found) == 1
 
 
-async def test_damage_is_reported_and_copied(folder: Path) -> None:
+@pytest.mark.parametrize("offset", [HEAD_BYTES + 2, 100])
+async def test_damage_is_reported_and_copied(folder: Path, offset: int) -> None:
+    """The bytes are the head and the content of the first batch."""
     await filled(folder)
     (path,) = segments_of(folder, 0)
     content = bytearray(path.read_bytes())
-    content[100] ^= 1  # in the first batch
+    content[offset] ^= 1
     path.write_bytes(content)
 
     found = searched(folder)
@@ -134,8 +137,7 @@ async def test_damage_is_reported_and_copied(folder: Path) -> None:
     assert found.problems
     assert "which cannot be searched" in found.problems[0]
     assert searched(folder).found == []
-    assert path.stat().st_size > 0
-    assert bytes(content[60:120]) in path.read_bytes()
+    assert bytes(content[HEAD_BYTES:120]) in path.read_bytes()
 
 
 def test_files_that_cannot_be_searched_are_named(folder: Path) -> None:
