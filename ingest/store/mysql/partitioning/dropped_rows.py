@@ -7,7 +7,6 @@ from ingest.store.mysql.connection import Connection, Row
 from ingest.store.mysql.partitioning.unfinished import DROPPED
 
 SUMMARY = b"SELECT COUNT(*), MIN(id), MAX(id), BIT_XOR(id) FROM %b" % DROPPED
-OWN = ("id", "call_id", "event_type", "payload", "created_time")
 ADDED = (
     b"SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '%b' "
     b"AND COLUMN_NAME NOT IN ('id', 'call_id', 'event_type', 'payload', 'created_time') "

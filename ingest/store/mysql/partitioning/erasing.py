@@ -3,13 +3,15 @@
 No statement has a phone number in it: the server's logs would keep it.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.erasure.database import Packed, StoredEvent
 from ingest.errors import StoreError
 from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack
 from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.errors import Retry
 from ingest.store.mysql.partitioning.partitions import GET_LOCK
 from ingest.store.mysql.partitioning.unfinished import unfinished
 from ingest.store.mysql.pool import Servers
@@ -35,7 +37,10 @@ LETTERS = b"SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > %d 
 ENTRY = b"SELECT batch FROM ingest_outbox WHERE first_id = %d FOR UPDATE"
 REPLACE = b"UPDATE ingest_outbox SET batch = _binary%b WHERE first_id = %d"
 DELETE_EVENTS = b"DELETE FROM call_event_logs WHERE id IN (%b)"
-LOCK_SECONDS = 10
+LOCK_SECONDS = 5
+"""Shorter than the limit of a statement, of which the wait for the lock is one."""
+RETRIES_MAX = 5
+RETRY_PAUSE_SECONDS = 0.1
 
 
 class MySQLErasable:
@@ -71,22 +76,35 @@ class MySQLErasable:
         return [(row[0], row[1]) for row in await self._connection.run(LETTERS % (after_id, limit))]
 
     async def erase(self, event_ids: Sequence[int], tombstone: Batch) -> int:
-        async with self._connection.transaction():
-            return await self._erase(event_ids, tombstone)
+        return await self._insist(lambda: self._erase(event_ids, tombstone))
 
     async def replace_entry(
         self, first_id: int, change: Callable[[bytes], bytes | None], event_ids: Sequence[int], tombstone: Batch
     ) -> int:
-        async with self._connection.transaction():
+        async def work() -> int:
             if (rows := await self._connection.run(ENTRY % first_id)) and (changed := change(rows[0][0])):
                 await self._connection.run(REPLACE % (quoted(changed), first_id))
             return await self._erase(event_ids, tombstone)
+
+        return await self._insist(work)
 
     async def finish(self) -> None:
         """InnoDB purges deleted rows by itself."""
 
     async def close(self) -> None:
         await self._connection.end()
+
+    async def _insist(self, work: Callable[[], Awaitable[int]]) -> int:
+        """Do the work in one transaction, and try again if it conflicts with a commit of the service."""
+        for attempt in range(1, RETRIES_MAX + 1):
+            try:
+                async with self._connection.transaction():
+                    return await work()
+            except Retry:
+                if attempt == RETRIES_MAX:
+                    raise
+            await asyncio.sleep(attempt * RETRY_PAUSE_SECONDS)
+        raise StoreError  # never reached: the last try returns or raises
 
     async def _erase(self, event_ids: Sequence[int], tombstone: Batch) -> int:
         await self._connection.run(insert_events(tombstone))
