@@ -1,5 +1,10 @@
 """`ingest erase` and the spool of this host: erased if no service has it, else named."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,14 +26,11 @@ from ingest.store.sqlite.store import migrate
 from tests.unit.spool.test_erasing import NUMBER, filled, opened, some_batches
 
 
-class Killed(BaseException):
-    """Stands for a kill: no handler of errors runs."""
-
-
 class Host:
     """A data folder with a spool, and a database."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.settings = Settings(data_dir=folder)
         self.spool = folder / "spool"
         self.matcher = Matcher(Wanted((NUMBER,)))
@@ -45,7 +47,7 @@ class Host:
 
         def reached(step: str) -> None:
             if step == die_at:
-                raise Killed
+                os.kill(os.getpid(), signal.SIGKILL)
 
         self.report = Report("run", act)
         database = SQLiteErasable(self._database, 10.0)
@@ -55,6 +57,17 @@ class Host:
 
     def found(self) -> int:
         return sum(len(spool.found) for spool in search(self.spool, self.matcher.matches))
+
+
+def killed(host: Host, step: str) -> None:
+    """Erase in another process, which is killed when the step has ended."""
+    ran = subprocess.run([sys.executable, "-m", __name__, str(host.folder), step], check=False, timeout=60)
+    assert ran.returncode == -signal.SIGKILL
+
+
+async def erase_until(folder: Path, step: str) -> None:
+    async with Host(folder).erasure(die_at=step) as erasing:
+        await erasing.spools(0)
 
 
 @pytest.fixture
@@ -86,9 +99,7 @@ async def test_dry_run_only_counts(host: Host) -> None:
 @pytest.mark.parametrize("step", ["spool", "segment"])
 async def test_killed_erasure_of_a_spool_is_finished_by_the_next(host: Host, step: str) -> None:
     await filled(host.spool)
-    with pytest.raises(Killed):
-        async with host.erasure(die_at=step) as erasing:
-            await erasing.spools(0)
+    killed(host, step)
     assert host.found() == (4 if step == "spool" else 0)
 
     async with host.erasure() as erasing:
@@ -121,3 +132,7 @@ async def test_damage_makes_an_erasure_incomplete(host: Host) -> None:
         await erasing.spools(0)
 
     assert not host.report.complete
+
+
+if __name__ == "__main__":
+    asyncio.run(erase_until(Path(sys.argv[1]), sys.argv[2]))
