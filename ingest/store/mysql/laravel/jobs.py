@@ -37,7 +37,11 @@ TAKE_FAILED = (
 )
 _ROW = b"SELECT m.old_id, e.id, e.call_id, e.event_type, CAST(e.payload AS CHAR) FROM "
 ROWS_BY_OLD_ID = _ROW + b"ingest_adopted_ids AS m JOIN call_event_logs AS e ON e.id = m.id WHERE m.old_id IN (%b)"
-ROWS_BY_CALL = _ROW + b"call_event_logs AS e JOIN ingest_adopted_ids AS m ON m.id = e.id WHERE e.call_id IN (%b)"
+ROWS_BY_CALL = (
+    _ROW
+    + b"call_event_logs AS e JOIN ingest_adopted_ids AS m ON m.id = e.id WHERE e.call_id IN (%b) "
+    + b"ORDER BY e.id DESC LIMIT %d"
+)
 SENT = b"SELECT event_id FROM ingest_adopted_jobs WHERE event_id IN (%b)"
 NEWEST_OF_SLOT = b"SELECT MAX(event_id) FROM ingest_adopted_jobs WHERE event_id >> 10 & 4095 = %d"
 NOTE_SENT = b"INSERT INTO ingest_adopted_jobs (event_id, job_id, failed) VALUES %b"
@@ -47,6 +51,8 @@ LEFT = b"SELECT COUNT(*), COALESCE(SUM(reserved_at IS NOT NULL), 0) FROM jobs WH
 LEFT_FAILED = b"SELECT COUNT(*), 0 FROM failed_jobs WHERE " + OF_JOB
 
 REASON_CHARS_MAX = 255
+ROWS_MAX = 10_000
+"""The newest rows of the calls of a chunk, among which its jobs look for theirs."""
 
 
 class Moved(msgspec.Struct):
@@ -144,7 +150,7 @@ class JobMove:
             found += await self._connection.run(ROWS_BY_OLD_ID % listed(sorted(row_ids)))
         if calls := calls_of(jobs):
             texts = b",".join(quoted(call.encode()) for call in sorted(calls))
-            found += await self._connection.run(ROWS_BY_CALL % texts)
+            found += await self._connection.run(ROWS_BY_CALL % (texts, ROWS_MAX))
         return [Row(row[0], row[1], Event(row[2], row[3], row[4].encode())) for row in dict.fromkeys(found)]
 
     async def _store(self, messages: Sequence[Message], ids: IdGenerator) -> None:

@@ -78,10 +78,10 @@ class WayBack:
 
     async def run(self) -> AsyncIterator[str]:
         """Copy, exchange the tables, and copy what came between. Raises `StoreError`."""
-        await self._swap.prepare()
+        tables = await self._look()
         if self._database:
             await self._swap.check_published(f"`{self._database}`.".encode())
-        yield await self._copied(await self._look())
+        yield await self._copied(tables)
         if not self._database:
             await self._swap.back(await self._look())
             yield await self._copied(await self._look())
