@@ -29,6 +29,7 @@ from ingest.retention.partitions import AHEAD_DAYS
 from ingest.server import granian
 from ingest.spool.records import RECORD_BYTES
 from ingest.store.mysql import order
+from ingest.store.mysql.laravel import options
 from ingest.store.mysql.partitioning.erasing import STATEMENT_SECONDS
 from tests.paths import ROOT
 from tests.unit.making import batch, event
@@ -39,6 +40,8 @@ FIGURES = (
     ("docs/idempotency.md", "pauses of at most {:g} s", waiting.PAUSE_SECONDS_MAX),
     ("docs/idempotency.md", "written within the last {:g} s", sender.QUIET_SECONDS),
     ("docs/idempotency.md", "lists the folder every {:g} s", sender.WATCH_SECONDS),
+    ("docs/migrate-from-laravel.md", "rows follow in chunks of {:,}", options.Options().chunk_rows),
+    ("docs/migrate-from-laravel.md", "`--reserved-seconds`: {} s", options.RESERVED_SECONDS),
     ("docs/mysql.md", "the service takes {}", json_limits.DEPTH_MAX),
     ("docs/mysql.md", "no number with more than {} digits", json_limits.DIGITS_MAX),
     ("docs/mysql.md", "no key above {:,} bytes", json_limits.KEY_BYTES_MAX),
