@@ -72,7 +72,7 @@ class Outcome(msgspec.Struct):
     messages_doubled: int
     dead_letters: int
     longest_seconds: dict[str, float]
-    """Of all answers, by the part of the journey in which they came."""
+    """The slowest answer in each part of the journey."""
     seconds: dict[str, float]
     """Duration of each command that changed something."""
 
