@@ -177,7 +177,7 @@ bench-fairness: install-dev $(FLAVOUR_SERVERS) wrk  ## measure a quiet token's l
 bench-retention: install-dev $(FLAVOUR_SERVERS)  ## replay a day of ten million events, and drop three such days under load (15 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.retention
 
-bench-reading: install-dev $(FLAVOUR_SERVERS) wrk  ## search calls in ten million events under load (20 min); FLAVOUR=sid for real MySQL
+bench-reading: install-dev $(FLAVOUR_SERVERS) wrk  ## search calls in ten million events under load (8 min); FLAVOUR=sid for real MySQL
 	INGEST_TEST_SERVERS=$(FLAVOUR) $(BIN)/python -m bench.studies.reading
 
 bench-peers: install-dev $(FLAVOUR_SERVERS) wrk peers  ## compare the service with Go, FastAPI and Laravel in one run; FLAVOUR=sid for real MySQL

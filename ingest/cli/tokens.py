@@ -23,7 +23,7 @@ from ingest.settings import Settings
 
 EFFECTIVE_SECONDS = 2 * POLL_SECONDS
 """All workers have read the table by then."""
-HEAD = ("short id", "name", "scope", "created (UTC)", "expires (UTC)", "events/s", "burst")
+HEAD = ("short id", "name", "created (UTC)", "expires (UTC)", "events/s", "burst", "scope")
 
 
 @click.group()
@@ -163,7 +163,7 @@ def _row(token: Token, now_us: int) -> Sequence[str]:
     if not token.is_valid(now_us):
         expires += " (expired)"
     limits = ("" if limit is None else str(limit) for limit in (token.events_per_second, token.burst))
-    return (token.short_id, token.name, token.scope, _minute(token.created_us), expires, *limits)
+    return (token.short_id, token.name, _minute(token.created_us), expires, *limits, token.scope)
 
 
 def _minute(us: int) -> str:

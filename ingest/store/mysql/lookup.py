@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from ingest.errors import StoreError
 from ingest.events.batch import Batch
@@ -23,7 +22,6 @@ from ingest.store.mysql.audit import MySQLAuditTable
 from ingest.store.mysql.connection import Connection, Row
 from ingest.store.mysql.errors import Duplicate
 from ingest.store.mysql.partitioning.unfinished import check_whole
-from ingest.store.mysql.pool import Pool
 from ingest.store.mysql.statements.literals import quoted
 from ingest.store.mysql.statements.outbox import INSERT_ENTRY
 
@@ -53,14 +51,6 @@ DEADLINE_SECONDS = READ_SECONDS_MAX + 1.0
 
 class MySQLEventLookup(MySQLAuditTable):
     """Implements `ingest.reading.base.EventLookup`. Searches have a connection of their own, opened at first use."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._readers = Pool(self._servers, 1, self._connect_timeout_seconds, self._observer, autocommit=True)
-
-    async def close(self) -> None:
-        await super().close()
-        await self._readers.close()
 
     async def find_events(self, query: EventQuery, limit: int, scan_rows_max: int = SCAN_ROWS_MAX) -> EventPage:
         async with self._reading() as connection:

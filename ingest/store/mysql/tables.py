@@ -32,8 +32,8 @@ SCAN_SECONDS_MAX = 600.0
 class MySQLTables:
     """Implements `TokenTable`, `DeadLetterTable` and `EventTable`; see `ingest.store.base`.
 
-    Commits have a pool of their own. Counting has its own connection too, because it may be slow. All other calls share
-    one connection.
+    Commits have a pool of their own. Counting and searches have their own connections too, because they may be slow.
+    All other calls share one connection.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class MySQLTables:
         self._writers = Pool(servers, connections_max, connect_timeout_seconds, observer, autocommit=False)
         self._others = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
         self._watchers = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
+        self._readers = Pool(servers, 1, connect_timeout_seconds, observer, autocommit=True)
         self._servers = servers
         self._connect_timeout_seconds = connect_timeout_seconds
         self._guard = SchemaGuard(self._examined, time.monotonic)
@@ -78,6 +79,7 @@ class MySQLTables:
         await self._writers.close()
         await self._others.close()
         await self._watchers.close()
+        await self._readers.close()
 
     async def clock_us(self) -> int:
         async with self._other() as connection:

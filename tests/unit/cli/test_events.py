@@ -101,14 +101,14 @@ def test_event_is_shown_with_the_place_where_it_is(ingest: Ingest) -> None:
 
 def test_tokens_of_a_name_have_the_same_scopes(ingest: Ingest) -> None:
     assert ingest("tokens", "create", "alice", "--scope", "operate", "--scope", "read").exit_code == 0
-    assert "  alice  read,operate  " in ingest("tokens", "list").stdout
 
     other = ingest("tokens", "create", "alice")
 
     assert (other.exit_code, other.stdout) == (1, "")
     assert "alice has tokens of the scope read,operate" in other.stderr
     assert ingest("tokens", "rotate", "alice").exit_code == 0
-    assert ingest("tokens", "list").stdout.count("  alice  read,operate  ") == 2
+    scopes = [line.split()[-1] for line in ingest("tokens", "list").stdout.splitlines()[1:]]
+    assert scopes == ["read,operate"] * 2
 
 
 def test_resent_event_is_published_as_it_was_received_and_leaves_an_audit_entry(ingest: Ingest, tmp_path: Path) -> None:
