@@ -50,11 +50,13 @@ def _text(characters_max: int) -> dict[str, Any]:
 
 _TIME = {"type": "string", "format": "date-time"}
 _CURSOR = _field("cursor", "`next` of the page before.", {"type": "integer", "minimum": 1, "maximum": ID_MAX})
-_LIMIT = _field(
-    "limit",
-    "Most entries of the page.",
-    {"type": "integer", "minimum": 1, "maximum": ROWS_MAX, "default": query.LIMIT_DEFAULT},
-)
+
+
+def _limit(most: int, default: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return _field("limit", "Most entries of the page.", schema)
+
+
 _FILTERS = [
     _field("call", "Events of this call, oldest first. Without it the newest come first.", _text(255)),
     _field("type", "Events of this type. It needs `call` or `since`.", _text(64)),
@@ -86,15 +88,19 @@ def paths(server: str, schemas: Mapping[type, Any]) -> dict[str, Any]:
         }
 
     events, dead = api.EVENTS, api.DEAD_LETTERS
+    events_limit = _limit(ROWS_MAX, query.LIMIT_DEFAULT)
+    dead_limit = _limit(query.DEAD_LETTERS_MAX, query.DEAD_LETTERS_MAX)
     entries = {
-        events: operation("get", events, "read", "List events.", EventList, *_FILTERS, _LIMIT, _CURSOR),
+        events: operation("get", events, "read", "List events.", EventList, *_FILTERS, events_limit, _CURSOR),
         f"{events}/{{id}}": operation(
             "get", f"{events}/{{id}}", "read", "Show an event, and where it is.", EventDetails, _ID
         ),
         f"{events}/{{id}}/{api.RESEND}": operation(
             "post", f"{events}/{{id}}/{api.RESEND}", "operate", "Publish an event once more.", ResendResult, _ID
         ),
-        dead: operation("get", dead, "operate", "List dead letters, oldest first.", DeadLetterList, _LIMIT, _CURSOR),
+        dead: operation(
+            "get", dead, "operate", "List dead letters, oldest first.", DeadLetterList, dead_limit, _CURSOR
+        ),
         f"{dead}/{{id}}/{api.RETRY}": operation(
             "post", f"{dead}/{{id}}/{api.RETRY}", "operate", "Publish a dead letter.", ChangeResult, _ID
         ),

@@ -13,6 +13,8 @@ from ingest.reading.base import ROWS_MAX, EventQuery
 CALL_CHARACTERS_MAX = 255
 TYPE_CHARACTERS_MAX = 64
 LIMIT_DEFAULT = 100
+DEAD_LETTERS_MAX = 50
+"""Most dead letters of a page. Each is read whole, and may have a megabyte."""
 QUERY_BYTES_MAX = 8192
 FIELDS_MAX = 10
 EVENT_FILTERS = ("call", "type", "since", "until", "limit", "cursor")
@@ -40,17 +42,15 @@ def search_of(query: str) -> Search:
     last_id = _id_at(given["until"], "until") - 1 if "until" in given else ID_MAX
     selected = EventQuery(call, kind, first_id, last_id, newest=call is None)
     cursor = _number(given, "cursor", ID_MAX)
-    return Search(selected if cursor is None else selected.after(cursor), limit_of(given))
+    return Search(
+        selected if cursor is None else selected.after(cursor), _number(given, "limit", ROWS_MAX) or LIMIT_DEFAULT
+    )
 
 
 def page_of(query: str) -> tuple[int, int]:
     """The id after which a page of dead letters begins, and its limit. Raises `BadQuery`."""
     given = fields_of(query, PAGE_FIELDS)
-    return _number(given, "cursor", ID_MAX) or 0, limit_of(given)
-
-
-def limit_of(given: dict[str, str]) -> int:
-    return _number(given, "limit", ROWS_MAX) or LIMIT_DEFAULT
+    return _number(given, "cursor", ID_MAX) or 0, _number(given, "limit", DEAD_LETTERS_MAX) or DEAD_LETTERS_MAX
 
 
 def fields_of(query: str, known: Sequence[str]) -> dict[str, str]:

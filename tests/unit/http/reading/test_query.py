@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.events.ids import ID_MAX, first_id_of
-from ingest.http.reading.query import LIMIT_DEFAULT, BadQuery, event_id_of, page_of, search_of
+from ingest.http.reading.query import DEAD_LETTERS_MAX, LIMIT_DEFAULT, BadQuery, event_id_of, page_of, search_of
 from ingest.reading.base import EventQuery
 
 SECOND = first_id_of(1_738_331_100_000)
@@ -59,7 +59,9 @@ def test_wrong_query_says_what_is_wrong(query: str, problem: str) -> None:
 
 def test_page_of_dead_letters() -> None:
     assert page_of("cursor=7&limit=3") == (7, 3)
-    assert page_of("") == (0, LIMIT_DEFAULT)
+    assert page_of("") == (0, DEAD_LETTERS_MAX)
+    with pytest.raises(BadQuery):
+        page_of(f"limit={DEAD_LETTERS_MAX + 1}")
     with pytest.raises(BadQuery):
         page_of("call=a")
 
