@@ -56,7 +56,7 @@ class MySQLEventLookup(MySQLAuditTable):
         async with self._reading() as connection:
             last_id = await _last_scanned(connection, query, scan_rows_max)
             bounded = query if last_id is None else _until(query, last_id)
-            found = await connection.run(_statement(bounded, limit + 1))
+            found = await connection.run(statement_of(bounded, limit + 1))
             await check_whole(connection)  # afterwards, because a conversion may just have begun to move events
         rows = [_row(row) for row in found[:limit]]
         return EventPage(rows, rows[-1].id if len(found) > limit else last_id)
@@ -106,7 +106,7 @@ def _until(query: EventQuery, last_id: int) -> EventQuery:
     return EventQuery(query.call_id, query.event_type, *ids, query.newest)
 
 
-def _statement(query: EventQuery, limit: int) -> bytes:
+def statement_of(query: EventQuery, limit: int) -> bytes:
     ids = (query.first_id, query.last_id)
     source = BY_TIME % ids if query.call_id is None else BY_CALL % (quoted(query.call_id.encode()), *ids)
     kind = b"" if query.event_type is None else b" AND event_type = " + quoted(query.event_type.encode())

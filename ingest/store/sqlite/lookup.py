@@ -59,7 +59,7 @@ class SQLiteEventLookup(SQLiteAuditTable):
     async def find_events(self, query: EventQuery, limit: int, scan_rows_max: int = SCAN_ROWS_MAX) -> EventPage:
         def find(connection: sqlite3.Connection) -> EventPage:
             last_id = _last_scanned(connection, query, scan_rows_max)
-            statement, values = _statement(query, last_id)
+            statement, values = statement_of(query, last_id)
             found = connection.execute(f"{statement} LIMIT ?", (*values, limit + 1)).fetchall()
             rows = [_row(row) for row in found[:limit]]
             return EventPage(rows, rows[-1].id if len(found) > limit else last_id)
@@ -113,7 +113,7 @@ def _last_scanned(connection: sqlite3.Connection, query: EventQuery, rows_max: i
     return int(found[0]) if found else None
 
 
-def _statement(query: EventQuery, last_id: int | None) -> tuple[str, Sequence[str | int]]:
+def statement_of(query: EventQuery, last_id: int | None) -> tuple[str, Sequence[str | int]]:
     first, last = query.first_id, query.last_id
     if last_id is not None:
         first, last = (last_id, last) if query.newest else (first, last_id)

@@ -10,7 +10,9 @@ from ingest.events.batch import Batch
 from ingest.events.ids import ID_MAX, first_id_of
 from ingest.reading.base import LISTED_PAYLOAD_BYTES_MAX, EventQuery
 from ingest.store.base import Store
-from tests.contract.store.stores import Database
+from ingest.store.mysql import lookup as mysql
+from ingest.store.sqlite import lookup as sqlite
+from tests.contract.store.stores import Database, SQLite
 from tests.unit.making import NOW_US, batch, event
 
 LEASE_SECONDS = 30.0
@@ -157,3 +159,19 @@ async def test_entry_that_exists_stops_all_added_with_it(store: Store, stored: l
         await store.add_entries([stored[0], stored[1]])
 
     assert await store.outbox_entry_of(stored[0].first_id) is None
+
+
+async def test_search_by_call_uses_its_index(store: Store, database: Database) -> None:
+    """Otherwise the order by id would make the server read the table from one end."""
+    await store.commit(batch(300), lease_seconds=LEASE_SECONDS, settled=())
+    query = EventQuery("call-7", "call_started", first_id=5)
+
+    if isinstance(database, SQLite):
+        statement, values = sqlite.statement_of(query, None)
+        explain = "EXPLAIN QUERY PLAN " + statement.replace("?", "{!r}").format(*values)
+    else:
+        explain = "EXPLAIN SELECT " + mysql.statement_of(query, 10).removeprefix(mysql.SELECT).decode()
+    (plan,) = map(str, database.query(explain))
+
+    assert "call_event_logs_call_id" in plan
+    assert not any(whole in plan for whole in ("SCAN", "'ALL'", "'index'"))
