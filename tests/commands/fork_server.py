@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from runpy import run_module
@@ -57,21 +58,29 @@ def main(control: int) -> NoReturn:
     requests = socket.socket(fileno=control)
     commands: dict[int, Command] = {}
     while True:
-        given_up = {command.reply.fileno(): command.pid for command in commands.values()}
-        ready, _, _ = select.select([control, *commands, *given_up], [], [])
+        replies = [command.reply.fileno() for command in commands.values()]
+        ready, _, _ = select.select([control, *commands, *replies], [], [])
         for ended in commands.keys() & ready:
             commands.pop(ended).report()
             os.close(ended)
-        for reply in given_up.keys() & ready:
-            os.kill(given_up[reply], signal.SIGKILL)
+        for command in commands.values():
+            if command.reply.fileno() in ready:  # nobody waits for it any more
+                os.kill(command.pid, signal.SIGKILL)
         if control in ready:
-            command = _start(*socket.recv_fds(requests, REQUEST_BYTES_MAX, 4)[:2])
-            commands[os.pidfd_open(command.pid)] = command
+            message, streams, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 4)
+            if not message:  # the tests have ended
+                _end(command.pid for command in commands.values())
+            started = _start(message, streams)
+            commands[os.pidfd_open(started.pid)] = started
+
+
+def _end(running: Iterable[int]) -> NoReturn:
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
 
 
 def _start(message: bytes, streams: list[int]) -> Command:
-    if not message:
-        os._exit(0)  # the tests have ended
     *standard, reply = streams
     pid = os.fork()
     if pid == 0:

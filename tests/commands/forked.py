@@ -11,15 +11,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
 from tests.commands.fork_server import Request
 from tests.paths import ROOT
 
-READ_AT_START = re.compile("PYTHON|LC_|LANG")
-"""Python reads these variables when it starts."""
+OF_COMMANDS = ("INGEST_", "CALL_EVENTS_", "PYTEST_")
+"""All other variables may be read when a process starts, by Python, its libraries or the loader."""
 UMASK = re.compile(r"^Umask:\s+(\d+)$", re.MULTILINE)
 STOP_SECONDS = 10.0
 
@@ -34,7 +34,7 @@ def run_ingest(
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m ingest` with these words and this environment. Raises `subprocess.TimeoutExpired`."""
     argv = [sys.executable, "-m", "ingest", *words]
-    if _read_at_start(environment) != _read_at_start(os.environ):
+    if _read_at_start(environment) != _server().environment:
         return subprocess.run(
             argv, cwd=folder, env=environment, check=False, input=typed, capture_output=True, text=True, timeout=seconds
         )
@@ -54,26 +54,33 @@ def _exit_code(request: Request, streams: Sequence[IO[bytes]], seconds: float) -
     with reply:
         with other:
             descriptors = [*(stream.fileno() for stream in streams), other.fileno()]
-            socket.send_fds(_server(), [msgspec.json.encode(request)], descriptors)
+            socket.send_fds(_server().control, [msgspec.json.encode(request)], descriptors)
         ready, _, _ = select.select([reply], [], [], seconds)
         return int(reply.recv(16)) if ready else None
 
 
+class Server(NamedTuple):
+    control: socket.socket
+    environment: Mapping[str, str]
+    """What the process of the server read when it started."""
+
+
 @cache
-def _server() -> socket.socket:
+def _server() -> Server:
     """Start the server. It ends when this process does, as its socket is closed then."""
     control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = _read_at_start(os.environ)
     with other:
         code = f"from tests.commands import fork_server; fork_server.main({other.fileno()})"
         argv = [sys.executable, "-c", code]
-        process = subprocess.Popen(argv, cwd=ROOT, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(argv, cwd=ROOT, env=environment, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL)
     atexit.register(process.wait, STOP_SECONDS)
     atexit.register(control.close)
-    return control
+    return Server(control, environment)
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if READ_AT_START.match(name)}
+    return {name: value for name, value in environment.items() if not name.startswith(OF_COMMANDS)}
 
 
 def _umask() -> int:
