@@ -15,6 +15,15 @@ StartService = Callable[..., ServiceProcess]
 SERVER_FIXTURES = {"mysql", "hostile_mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server", "tls_rabbitmq"}
 
 
+def settings_of(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
+    """Return settings for a new database and queue on the real servers."""
+    return {
+        "DATABASE_URL": mysql.fresh_database(),
+        "BROKER_URL": rabbitmq.amqp_url,
+        "QUEUE": rabbitmq.fresh_queue_name(),
+    }
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that need servers: `make test-mysql` runs only these, with other servers."""
     for item in items:
@@ -50,12 +59,7 @@ def embedded_service(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 @pytest.fixture
 def full_settings(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
-    """Settings for a new database and queue on the real servers."""
-    return {
-        "DATABASE_URL": mysql.fresh_database(),
-        "BROKER_URL": rabbitmq.amqp_url,
-        "QUEUE": rabbitmq.fresh_queue_name(),
-    }
+    return settings_of(mysql, rabbitmq)
 
 
 @pytest.fixture

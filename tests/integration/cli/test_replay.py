@@ -149,7 +149,7 @@ def test_replay_runs_at_the_lowest_priority(service: ServiceProcess) -> None:
     replaying = subprocess.Popen([sys.executable, "-m", "ingest", "replay", "--rate", "10"], env=service.environment)
     try:
         assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, replaying.pid) == 19, SECONDS)
-        assert replaying.wait(SECONDS) == 0
+        assert replaying.wait(5 * SECONDS) == 0  # a busy machine gives it little time
     finally:
         replaying.kill()
 

@@ -14,11 +14,13 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.commands.forked import run_ingest
 from tests.faults.reading import embedded_messages, rows_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
 
-KILLS = 8
+KILLS = 3
+"""The service is away during one of them. tests/unit/cli/send/follow has many more kills, in random histories."""
 LINES_MAX = 40
 WAIT_SECONDS = 60
 
@@ -203,8 +205,7 @@ def test_wrong_path_is_told(tmp_path: Path, name: str, options: list[str], told:
 
 def run(file: Path, port: int, *options: str) -> str:
     """Return what a command that fails says."""
-    command = [sys.executable, "-m", "ingest", "send", str(file), "--url", f"http://127.0.0.1:{port}", *options]
-    environment = {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    words = ["send", str(file), "--url", f"http://127.0.0.1:{port}", *options]
+    done = run_ingest(words, {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}, seconds=WAIT_SECONDS)
     assert done.returncode
     return " ".join(done.stderr.split())

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
 from ingest.cli.send.records.sender import QUIET_SECONDS
+from tests.commands.forked import run_ingest
 from tests.faults.reading import embedded_messages, rows_of
 from tests.integration.hostile import count_of
 from tests.running import TOKEN, ServiceProcess
@@ -23,8 +25,16 @@ from tests.services import free_port, wait_until
 from tests.unit.sources.records import JSON, UUID, XML
 
 RECORDS = 150
-KILLS = 8
+KILLS = 4
+"""The service is away during one of them."""
 WAIT_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service for all tests that neither stop it nor count all its rows. Each has calls of its own."""
+    with ServiceProcess(tmp_path_factory.mktemp("records")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -42,17 +52,22 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def start(folder: Path, port: int, *options: str, client: str = "freeswitch") -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "ingest", "send", str(folder), "--client", client, *options]
-    command += ["--url", f"http://127.0.0.1:{port}"]
-    environment = {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def words(folder: Path, port: int, *options: str, client: str = "freeswitch") -> list[str]:
+    return ["send", str(folder), "--client", client, *options, "--url", f"http://127.0.0.1:{port}"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}
+
+
+def start(folder: Path, port: int, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "ingest", *words(folder, port, *options)]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def send(folder: Path, port: int, *options: str, client: str = "freeswitch") -> tuple[int, str, str]:
-    process = start(folder, port, *options, client=client)
-    out, err = process.communicate(timeout=WAIT_SECONDS)
-    return process.returncode, out, err
+    done = run_ingest(words(folder, port, *options, client=client), environment(), seconds=WAIT_SECONDS)
+    return done.returncode, done.stdout, done.stderr
 
 
 def put(path: Path, content: bytes) -> None:
@@ -74,49 +89,51 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "record", "written"),
     [
-        (f"a_{UUID}.cdr.json", JSON + b"\n"),
-        (f"{UUID}.cdr.xml", XML),
-        (f"{UUID}.cdr.json", quote(JSON).encode() + b"\n"),
-        (f"{UUID}.cdr.json", base64.b64encode(JSON) + b"\n"),
-        (f"{UUID}.cdr.xml", quote(XML).encode()),
+        ("a_{}.cdr.json", JSON, lambda record: record + b"\n"),
+        ("{}.cdr.xml", XML, bytes),
+        ("{}.cdr.json", JSON, lambda record: quote(record).encode() + b"\n"),
+        ("{}.cdr.json", JSON, lambda record: base64.b64encode(record) + b"\n"),
+        ("{}.cdr.xml", XML, lambda record: quote(record).encode()),
     ],
     ids=["JSON", "XML", "percent-encoded", "Base64", "percent-encoded XML"],
 )
 def test_record_is_stored_once_although_it_is_posted_again(
-    service: ServiceProcess, folder: Path, name: str, content: bytes
+    shared_service: ServiceProcess, folder: Path, name: str, record: bytes, written: Callable[[bytes], bytes]
 ) -> None:
-    put(folder / name, content)
+    call = str(uuid4())
+    name = name.format(call)
+    put(folder / name, written(record.replace(UUID.encode(), call.encode())))
 
-    first = send(folder, service.port)
+    first = send(folder, shared_service.port)
     (folder / "sent" / name).rename(folder / name)  # as after a kill between the answer and the move
-    again = send(folder, service.port)
+    again = send(folder, shared_service.port)
 
     assert [done[:2] for done in (first, again)] == [(0, "1 accepted, 0 rejected, 0 perhaps not finished\n")] * 2
     assert (names(folder), names(folder / "sent")) == ([], [name])
-    assert count_of(service, UUID) == 1
+    assert count_of(shared_service, call) == 1
 
 
 def test_record_without_a_time_is_stored_once_although_it_is_posted_again(
-    service: ServiceProcess, folder: Path
+    shared_service: ServiceProcess, folder: Path
 ) -> None:
     name = "timeless.cdr.json"
     put(folder / name, b'{"variables":{"caller_id_number":"1"}}')
-    send(folder, service.port)
+    send(folder, shared_service.port)
     (folder / "sent" / name).rename(folder / name)
 
-    code, out, _ = send(folder, service.port)
+    code, out, _ = send(folder, shared_service.port)
 
     assert (code, out[:10]) == (0, "1 accepted")
-    assert count_of(service, "timeless") == 1
+    assert count_of(shared_service, "timeless") == 1
 
 
-def test_refused_record_is_kept_with_its_reason(service: ServiceProcess, folder: Path) -> None:
+def test_refused_record_is_kept_with_its_reason(shared_service: ServiceProcess, folder: Path) -> None:
     put(folder / "1.cdr.xml", b"<1>no element has such a name</1>")
     put_calls(folder, 2, 1)
 
-    code, out, err = send(folder, service.port, "--remove")
+    code, out, err = send(folder, shared_service.port, "--remove")
 
     assert (code, out[:22]) == (1, "1 accepted, 1 rejected")
     assert "1.cdr.xml: refused, and moved to rejected/. The service answered 400" in err
@@ -124,18 +141,18 @@ def test_refused_record_is_kept_with_its_reason(service: ServiceProcess, folder:
     assert "The body is not valid XML" in (folder / "rejected/1.cdr.xml.error").read_text()
 
 
-def test_records_of_another_source_are_posted_to_it(service: ServiceProcess, folder: Path) -> None:
+def test_records_of_another_source_are_posted_to_it(shared_service: ServiceProcess, folder: Path) -> None:
     event = {"call_id": "plain", "from_number": "1", "to_number": "2", "event_type": "call_started"}
     put(folder / "7.json", json.dumps(event).encode())
 
-    assert send(folder, service.port, client="asterisk")[0] == 0
-    assert count_of(service, "plain") == 1
+    assert send(folder, shared_service.port, client="asterisk")[0] == 0
+    assert count_of(shared_service, "plain") == 1
 
 
-def test_unknown_source_ends_the_command_and_moves_nothing(service: ServiceProcess, folder: Path) -> None:
+def test_unknown_source_ends_the_command_and_moves_nothing(shared_service: ServiceProcess, folder: Path) -> None:
     put(folder / "7.json", b"{}")
 
-    code, _, err = send(folder, service.port, client="nobody")
+    code, _, err = send(folder, shared_service.port, client="nobody")
 
     assert (code, names(folder)) == (1, ["7.json"])
     assert "There is no source 'nobody'" in err
