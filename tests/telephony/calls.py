@@ -14,7 +14,7 @@ from tests.running import TOKEN, ServiceProcess
 from tests.services import wait_until
 from tests.services.sip import DIALED, call, call_as
 
-CALLS = 1000
+CALLS = 400
 CALLS_PER_SECOND = 100
 KILLED_AT = (0.1, 0.5)
 """The shares of all rows at which the service is killed."""
