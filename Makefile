@@ -24,14 +24,18 @@ FLAVOUR ?= debian
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
 IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo TMPDIR=/dev/shm)
-# Four processes, each with its own servers, as most tests wait. The faults run alone afterwards, as they need the whole machine.
-PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore tests/,alerts clients clusters faults)
+# Four processes, each with its own servers, as most tests wait. Files keep their order, so that the many quick unit tests
+# come last, and all processes end together. The faults run alone afterwards, as they need the whole machine.
+PER_FILE := --dist loadfile --no-loadscope-reorder
+PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 $(PER_FILE) $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
-NOT_OF_SERVERS := --ignore tests/quiet --ignore tests/migration $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor replay tail tokens) \
+NOT_OF_SERVERS := --ignore tests/quiet --ignore tests/migration $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor file_owners replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
+# `make test-python` leaves out unit tests that depend on no interpreter: of the tree, of reports, and of random histories.
+NOT_OF_PYTHON := $(addprefix --ignore tests/unit/,project bench cli/send/follow/test_histories.py)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
 
 # Python keeps compiled modules. Without them each of the many processes that the tests start would compile all it imports.
@@ -81,7 +85,7 @@ test-mysql: install-dev sid-servers consumers  ## run the tests of servers on re
 	INGEST_TEST_SERVERS=sid $(PYTEST_FAULTS) $(FAULTS_OF_SERVERS)
 
 test-python: .venv-$(SID_PYTHON)/installed-dev servers  ## run the unit tests and a real service on Debian unstable's Python 3.13; SID_PYTHON=3.14 for another
-	$(IN_MEMORY) .venv-$(SID_PYTHON)/bin/pytest -n 3 --dist loadfile tests/integration/service/test_lifecycle.py tests/unit --ignore tests/unit/project
+	$(IN_MEMORY) .venv-$(SID_PYTHON)/bin/pytest -n 2 $(PER_FILE) tests/integration/service/test_lifecycle.py tests/unit $(NOT_OF_PYTHON)
 
 test-clients: install-dev servers sid-telephony  ## make real calls through Kamailio 6.1 and Asterisk 22 while the service is killed; needs root (4 min)
 	$(IN_MEMORY) $(BIN)/pytest tests/clients -n 2
