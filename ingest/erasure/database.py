@@ -24,8 +24,8 @@ class ErasableDatabase(Protocol):
     async def lock(self) -> bool:
         """Keep retention away until `close`. Return False if another process is at work."""
 
-    async def check(self) -> None:
-        """Raises `StoreError` while some events are in another table than `call_event_logs`."""
+    async def check(self) -> list[str]:
+        """Return tables with events that cannot be searched. Raises `StoreError` while events move between tables."""
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         """The next events above this id, in the order of their ids; only those of the calls if some are given."""

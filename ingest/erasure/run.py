@@ -54,7 +54,8 @@ class Erasure:
 
     async def run(self) -> None:
         """Search the database. A second look finds events that move between its tables meanwhile."""
-        await self._database.check()
+        for problem in await self._database.check():
+            self._report.add_problem(problem)
         await self._letters()
         await self._entries()
         await self._table()

@@ -34,8 +34,8 @@ class SQLiteErasable:
     async def lock(self) -> bool:
         return True  # nothing moves events to or from a SQLite file
 
-    async def check(self) -> None:
-        pass
+    async def check(self) -> list[str]:
+        return []
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         calls = "" if call_ids is None else f" AND call_id IN ({','.join('?' * len(call_ids))})"

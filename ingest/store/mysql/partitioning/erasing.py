@@ -12,8 +12,9 @@ from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Retry
+from ingest.store.mysql.laravel.tables import ASIDE, IDS, OURS, unfinished_adoption
 from ingest.store.mysql.partitioning.partitions import GET_LOCK
-from ingest.store.mysql.partitioning.unfinished import unfinished
+from ingest.store.mysql.partitioning.unfinished import existing, unfinished
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.statements.commit import insert_events
 from ingest.store.mysql.statements.dead_letters import DROP as DROP_LETTERS
@@ -37,6 +38,17 @@ LETTERS = b"SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > %d 
 ENTRY = b"SELECT batch FROM ingest_outbox WHERE first_id = %d FOR UPDATE"
 REPLACE = b"UPDATE ingest_outbox SET batch = _binary%b WHERE first_id = %d"
 DELETE_EVENTS = b"DELETE FROM call_event_logs WHERE id IN (%b)"
+DELETE_ASIDE = (
+    b"DELETE old FROM %b AS old JOIN ingest_adopted_ids AS m ON m.old_id = old.id WHERE m.id IN (%%b)" % ASIDE
+)
+OLDEST_WITHOUT_COPY = (
+    b"SELECT 1 FROM %b AS old LEFT JOIN ingest_adopted_ids AS m ON m.old_id = old.id LEFT JOIN call_event_logs AS e "
+    b"ON e.id = m.id WHERE old.id = (SELECT MIN(id) FROM %b) AND e.id IS NULL" % (ASIDE, ASIDE)
+)
+"""Retention drops the oldest rows first, and their copies aside stay."""
+OTHER_TABLE = (
+    "{} also holds events, and was not searched. If the way back to the original is no longer needed, drop that table."
+)
 LOCK_SECONDS = 5
 """Shorter than the limit of a statement, of which the wait for the lock is one."""
 RETRIES_MAX = 5
@@ -48,6 +60,7 @@ class MySQLErasable:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._has_aside = False
 
     @classmethod
     async def open(cls, servers: Servers, timeout_seconds: float) -> "MySQLErasable":
@@ -58,9 +71,15 @@ class MySQLErasable:
     async def lock(self) -> bool:
         return bool((await self._connection.run(GET_LOCK % LOCK_SECONDS))[0][0])
 
-    async def check(self) -> None:
-        if found := await unfinished(self._connection):
+    async def check(self) -> list[str]:
+        connection = self._connection
+        if found := [*await unfinished(connection), *await unfinished_adoption(connection)]:
             raise StoreError(f"{' '.join(found)} Nothing was erased: do that first.")
+        self._has_aside = await existing(connection, ASIDE) and await existing(connection, IDS)
+        other = [OURS] if await existing(connection, OURS) else []
+        if self._has_aside and await connection.run(OLDEST_WITHOUT_COPY):
+            other.append(ASIDE)
+        return [OTHER_TABLE.format(name.decode()) for name in other]
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         hint, calls = b"", b""
@@ -111,4 +130,6 @@ class MySQLErasable:
         entry = (tombstone.first_id, len(tombstone), 0, quoted(pack(tombstone)))
         await self._connection.run(INSERT_ENTRY % entry)
         await self._connection.run(DROP_LETTERS % listed(event_ids))
+        if self._has_aside:
+            await self._connection.run(DELETE_ASIDE % listed(event_ids))
         return await self._connection.change(DELETE_EVENTS % listed(event_ids))

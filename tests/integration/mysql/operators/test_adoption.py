@@ -13,6 +13,7 @@ from ingest.errors import StoreError
 from ingest.store.mysql import migrate
 from ingest.store.mysql.laravel.adoption import Adoption
 from ingest.store.mysql.laravel.options import Options
+from ingest.store.mysql.partitioning.erasing import MySQLErasable
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.schema import Report
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
@@ -36,6 +37,7 @@ from tests.migration.moving import (
     store,
 )
 from tests.services import MySQLServer
+from tests.unit.making import batch
 
 
 @pytest.fixture
@@ -293,3 +295,28 @@ def _raise_at(wanted: str) -> Callable[[str], None]:
             raise Killed
 
     return reached
+
+
+async def test_erased_events_leave_the_table_aside_too(original: Original) -> None:
+    database = original.database
+    await database.migrate()
+    await adopt(database.url)
+    erased, oldest = (row[0] for row in database.query("SELECT id FROM call_event_logs ORDER BY id DESC LIMIT 2"))
+    erasable = await MySQLErasable.open(Servers.parse(database.url), TIMEOUT_SECONDS)
+
+    found = await erasable.check()
+    await erasable.erase([erased], batch(us=unix_us()))
+
+    assert found == []
+    aside = {
+        row[0]
+        for row in database.query(
+            "SELECT m.id FROM ingest_adopted_ids AS m JOIN call_event_logs_laravel AS old ON old.id = m.old_id"
+        )
+    }
+    assert erased not in aside
+    assert oldest in aside
+    database.query(f"DELETE FROM call_event_logs WHERE id <> {oldest}")
+    (problem,) = await erasable.check()
+    assert problem.startswith("call_event_logs_laravel also holds events")
+    await erasable.close()
