@@ -32,6 +32,8 @@ SEED = """INSERT INTO call_event_logs (call_id, event_type, payload, created_tim
     'timestamp', '2025-11-30T10:00:00Z'), NOW() - INTERVAL {back} SECOND FROM n"""
 SEEDED_AT_ONCE = 1000
 JOBS = "SELECT COUNT(*) FROM jobs"
+FAILED_JOBS = "SELECT COUNT(*) FROM failed_jobs"
+DEAD = "SELECT reason, COUNT(*) FROM ingest_dead_letters GROUP BY reason"
 OUTBOX = "SELECT COUNT(*) FROM ingest_outbox"
 CALLS = "SELECT call_id, COUNT(*) FROM call_event_logs WHERE call_id NOT LIKE 'seed-%' GROUP BY call_id"
 SEEDS = "SELECT COUNT(*), COUNT(DISTINCT call_id) FROM call_event_logs WHERE call_id LIKE 'seed-%'"
@@ -41,6 +43,7 @@ RUNS = 4
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 300.0
 STATUS_SECONDS = 2.0
+QUIET_SECONDS = 0.5
 CONNECTIONS = 4
 
 
@@ -70,7 +73,10 @@ class Outcome(msgspec.Struct):
     messages: int
     messages_lost: int
     messages_doubled: int
-    dead_letters: int
+    failed_jobs: int
+    """Jobs that the original's worker gave up before each move."""
+    dead_letters: dict[str, int]
+    """Reason → number."""
     longest_seconds: dict[str, float]
     """The slowest answer in each part of the journey."""
     seconds: dict[str, float]
@@ -90,6 +96,7 @@ class Journey:
         self.port = free_port()
         self._ports = {"ingest": free_port(), "meanwhile": free_port()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._failed_jobs = 0
         self._seconds: dict[str, float] = {}
         self._longest: dict[str, float] = {}
         self._reader = Reader(box.folder("reader"), self._addresses(), {"INGEST_HOST": "127.0.0.1"})
@@ -159,8 +166,8 @@ class Journey:
         worker.wait(READY_SECONDS)
         laravel.artisan("call-events:queue", "failing", str(FAILED))
         nowhere = {"APP_CONFIG_CACHE": str(self._box.path / "no-cache.php"), "AMQP_URL": "amqp://a:a@127.0.0.1:1/"}
-        before = self._count("SELECT COUNT(*) FROM failed_jobs")
-        while self._count("SELECT COUNT(*) FROM failed_jobs") < before + FAILED:
+        before = self._count(FAILED_JOBS)
+        while self._count(FAILED_JOBS) < before + FAILED:
             laravel.artisan("queue:work", "--queue=call-events", "--once", "--tries=1", **nowhere)
         for part in range(0, self._size.jobs, SEEDED_AT_ONCE):
             laravel.artisan("call-events:queue", f"pending-{part}", str(min(SEEDED_AT_ONCE, self._size.jobs - part)))
@@ -173,6 +180,7 @@ class Journey:
         self._serve("ingest", prepare)
         self._do("switch to the service")
         assert worker.poll() is not None
+        self._failed_jobs += self._count(FAILED_JOBS)
         said = self._do("adopt")
         assert "FAIL" not in said, said
 
@@ -197,6 +205,7 @@ class Journey:
         self._reader.run(switch)
         worker.send_signal(signal.SIGTERM)
         worker.wait(READY_SECONDS)
+        self._failed_jobs += self._count(FAILED_JOBS)
         started = time.monotonic()
         self._reader.run(adopt)
         self._seconds["adopt again"] = time.monotonic() - started
@@ -258,7 +267,8 @@ class Journey:
             messages=sum(copies.values()),
             messages_lost=len(expected - dead - copies.keys()),
             messages_doubled=sum(copies.values()) - len(copies),
-            dead_letters=len(dead),
+            failed_jobs=self._failed_jobs,
+            dead_letters=dict(self._servers.mysql.query(DEAD, self._stand.database)),
             longest_seconds=self._longest,
             seconds=self._seconds,
         )
@@ -277,11 +287,14 @@ class Journey:
     def _messages(self) -> Sequence[bytes]:
         taken: list[bytes] = []
         with broker_channel(self._servers.rabbitmq) as channel:
-            while True:
-                method, _, body = channel.basic_get(self._stand.queue, auto_ack=True)
-                if method is None:
-                    return taken
-                taken.append(body)
+            while channel.queue_declare(self._stand.queue, passive=True).method.message_count:
+                for method, _, body in channel.consume(self._stand.queue, inactivity_timeout=QUIET_SECONDS):
+                    if method is None:
+                        break
+                    taken.append(body)
+                    channel.basic_ack(method.delivery_tag)
+                channel.cancel()
+        return taken
 
 
 def _calls(messages: Iterable[bytes]) -> Iterator[str]:

@@ -23,4 +23,5 @@ def test_moving_there_and_back_and_there_again_loses_and_doubles_nothing(
     assert found.answered > size.events_per_second
     assert (found.refused, found.unknown) == (0, 0)
     assert (found.rows_lost, found.rows_doubled, found.seeds) == (0, 0, size.rows)
-    assert (found.messages_lost, found.messages_doubled, found.dead_letters) == (0, 0, FAILED)
+    assert (found.messages_lost, found.messages_doubled) == (0, 0)
+    assert sum(found.dead_letters.values()) == found.failed_jobs >= FAILED
