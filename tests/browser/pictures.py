@@ -30,11 +30,11 @@ QUIET_SECONDS = 40
 """Seconds before and after the outage, so that the charts show both."""
 
 
-CALL = "a84b4c76e66710@pbx.example.com"
+CALL = "7c1d9a30f2b4e8@pbx.example.com"
 STEPS = {"call_started": 0, "call_answered": 6, "call_ended": 9}
 """The steps of a call on the page of events, and the seconds before each."""
 DEAD = batch([event("b1946ac92492d2@pbx.example.com", "recording_ready")])
-REASON = "RabbitMQ refuses messages above 128 MiB (max_message_size). The message has 134217764 bytes."
+REASON = "RabbitMQ refuses the message: it is larger than its max_message_size (16 MiB)."
 
 
 class Shown(NamedTuple):
