@@ -62,7 +62,7 @@ def _exit_code(request: Request, streams: Sequence[IO[bytes]], seconds: float) -
 class Server(NamedTuple):
     control: socket.socket
     environment: Mapping[str, str]
-    """The variables that the server's process read when it started."""
+    """Variables that the server read when it started."""
 
 
 @cache

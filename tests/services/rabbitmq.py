@@ -74,6 +74,13 @@ class RabbitMQServer(Server):
         """
         raise ServerFailed("rabbitmqctl works on the tests' own servers only")
 
+    def call(self, function: str, *terms: object) -> str:
+        """Call `module:name` in this node with Erlang terms, and return the resulting term.
+
+        This takes milliseconds, as `rabbitmqctl` starts a node of its own, and this does not. Raises as `ctl` does.
+        """
+        raise ServerFailed("functions are called in the tests' own servers only")
+
 
 class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
     """A server given by its URLs."""
@@ -111,6 +118,16 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
     def ctl(self, *args: str) -> str:
         command = self._argv(self._script("rabbitmqctl"), "--node", self._node, *args)
         return self.sandbox.run(command, CTL_SECONDS, self._environment())
+
+    def call(self, function: str, *terms: object) -> str:
+        module, _, name = function.partition(":")
+        applied = f"{module} {name} [{', '.join(map(str, terms))}]"
+        address = f"{self.host}:{self._dist_port}"
+        command = self._argv(self._place.find("usr/bin/erl_call"), "-address", address, "-a", applied)
+        term = self.sandbox.run(command, CTL_SECONDS, self._environment()).strip()
+        if term.startswith("{badrpc"):
+            raise ServerFailed(f"{function}: {term}")
+        return term
 
     def wait_until_crash_safe(self, queue: str) -> None:
         def registered() -> bool:

@@ -12,7 +12,7 @@ def variables(server: RabbitMQServer, **values: object) -> Iterator[None]:
 
     Open connections and channels keep their old values.
     """
-    before = {name: server.ctl("eval", f"application:get_env(rabbit, {name}, undefined).").strip() for name in values}
+    before = {name: server.call("application:get_env", "rabbit", name, "undefined") for name in values}
     _set(server, values)
     try:
         yield
@@ -22,6 +22,6 @@ def variables(server: RabbitMQServer, **values: object) -> Iterator[None]:
 
 def _set(server: RabbitMQServer, values: Mapping[str, object]) -> None:
     """Set the variables, and the persistent term in which later versions keep the largest message's size."""
-    terms = [f"application:set_env(rabbit, {name}, {value})" for name, value in values.items()]
-    terms += [f"persistent_term:put({name}, {value})" for name, value in values.items()]
-    server.ctl("eval", ", ".join(terms) + ".")
+    for name, value in values.items():
+        server.call("application:set_env", "rabbit", name, value)
+        server.call("persistent_term:put", name, value)

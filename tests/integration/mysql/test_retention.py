@@ -120,7 +120,9 @@ def test_service_archives_and_drops_old_days_by_itself(
         output_of(service, "--convert")
         assert wait_until(lambda: event_id not in dict(rows_of(full_settings["DATABASE_URL"])), SECONDS)
 
-    assert set(load.ledger.ok) <= set(dict(rows_of(full_settings["DATABASE_URL"])).values())
+    # On a busy machine a commit may miss its deadline. Its events come by the spool.
+    accepted = set(load.ledger.ok)
+    assert wait_until(lambda: accepted <= set(dict(rows_of(full_settings["DATABASE_URL"])).values()), SECONDS)
     assert not load.ledger.refused
     names = [line.split()[0] for line in output_of(service)]
     assert names[0] == name_of(today() - timedelta(days=4))

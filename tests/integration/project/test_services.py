@@ -157,6 +157,13 @@ def test_rabbitmqctl_failure_is_raised(own_rabbitmq: RabbitMQServer) -> None:
         own_rabbitmq.ctl("no-such-command")
 
 
+def test_functions_of_a_node_are_called_with_terms(own_rabbitmq: RabbitMQServer) -> None:
+    assert own_rabbitmq.call("erlang:length", '[one, "two", {3}]') == "3"
+
+    with pytest.raises(ServerFailed, match="no_such"):
+        own_rabbitmq.call("erlang:no_such")
+
+
 def test_frozen_rabbitmq_confirms_only_after_it_is_thawed(own_rabbitmq: RabbitMQServer) -> None:
     own_rabbitmq.freeze()
     try:
