@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from urllib.request import urlopen
 
 import msgspec
+from pika.exceptions import ChannelClosedByBroker
 
 from bench.harness.targets import Servers, broker_channel
 from bench.peers.original import Form, Original, original
@@ -130,6 +131,7 @@ class Journey:
             worker = laravel.start_worker()
             self._seed()
             with Load(self.port, self._size.events_per_second, CONNECTIONS) as load:
+                assert wait_until(self._has_message, READY_SECONDS)  # the original has declared its queue
                 worker = self._pile_up(laravel, worker)
                 self._stay("at the original", load.ledger)
                 self._there(worker)
@@ -242,6 +244,11 @@ class Journey:
         until = time.monotonic() + self._size.seconds
         wait_until(lambda: time.monotonic() >= until, self._size.seconds + 1)
         self._longest[part], ledger.longest_seconds = round(ledger.longest_seconds, 3), 0.0
+
+    def _has_message(self) -> bool:
+        with broker_channel(self._servers.rabbitmq) as channel, suppress(ChannelClosedByBroker):
+            return self._stand.depth(channel) > 0
+        return False
 
     def _count(self, sql: str, database: str | None = None) -> int:
         return int(self._servers.mysql.query(sql, database or self._stand.database)[0][0])
