@@ -28,7 +28,10 @@ class ErasableDatabase(Protocol):
         """Return tables with events that cannot be searched. Raises `StoreError` while events move between tables."""
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
-        """The next events above this id, in the order of their ids; only those of the calls if some are given."""
+        """The next events above this id, in the order of their ids; only those of the calls if some are given.
+
+        At most `limit`, or fewer if they are large. None are left if there are none.
+        """
 
     async def entries(self, after_id: int, limit: int) -> list[Packed]:
         """The next entries of the outbox above this first id."""

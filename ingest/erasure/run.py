@@ -19,6 +19,8 @@ from ingest.retention.partitions import day_of
 
 BELOW_ALL = -(1 << 63)
 PAGE_ROWS = 500
+PAGE_LETTERS = 50
+"""Each is read whole, and may have a megabyte."""
 PAGE_ENTRIES = 16
 """Outbox entries read at a time. Each is one batch of bounded bytes."""
 
@@ -73,7 +75,7 @@ class Erasure:
 
     async def _letters(self, *, again: bool = False) -> None:
         after = BELOW_ALL
-        while letters := await self._database.letters(after, PAGE_ROWS):
+        while letters := await self._database.letters(after, PAGE_LETTERS):
             after = letters[-1][0]
             found = [event_id for letter in letters for event_id in self._matching(letter, "a dead letter")]
             self._report.add("dead_letters", 0 if again else len(letters), len(found))

@@ -20,6 +20,8 @@ LETTERS = "SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > ? OR
 ENTRY = "SELECT batch FROM ingest_outbox WHERE first_id = ?"
 REPLACE = "UPDATE ingest_outbox SET batch = ? WHERE first_id = ?"
 DELETE_EVENT = "DELETE FROM call_event_logs WHERE id = ?"
+PAGE_BYTES_MAX = 8_388_608
+"""Payloads of a page, and one row more."""
 OVERWRITE = "PRAGMA secure_delete = ON"
 """SQLite then overwrites deleted rows with zeros. By default their bytes stay in the file."""
 EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -39,8 +41,19 @@ class SQLiteErasable:
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         calls = "" if call_ids is None else f" AND call_id IN ({','.join('?' * len(call_ids))})"
-        rows = await self._rows(EVENTS.format(calls), (after_id, *(call_ids or ()), limit))
-        return [StoredEvent(row[0], row[1], row[2].encode()) for row in rows]
+        values = (after_id, *(call_ids or ()), limit)
+
+        def read(connection: sqlite3.Connection) -> list[StoredEvent]:
+            found, total = [], 0
+            for event_id, call_id, payload in connection.execute(EVENTS.format(calls), values):
+                found.append(StoredEvent(event_id, call_id, payload.encode()))
+                total += len(payload)
+                if total >= PAGE_BYTES_MAX:
+                    break
+            return found
+
+        with translated():
+            return await self._database.run(read)
 
     async def entries(self, after_id: int, limit: int) -> list[Packed]:
         return await self._rows(ENTRIES, (after_id, limit))

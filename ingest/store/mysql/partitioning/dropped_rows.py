@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ingest.retention.kept_rows import StoredRow, Summary
 from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.partitioning.pages import last_id_of_page
 from ingest.store.mysql.partitioning.unfinished import DROPPED
 
 SUMMARY = b"SELECT COUNT(*), MIN(id), MAX(id), BIT_XOR(id) FROM %b" % DROPPED
@@ -14,8 +15,9 @@ ADDED = (
 )
 PAGE = (
     b"SELECT id, call_id, event_type, DATE_FORMAT(created_time, '%%Y-%%m-%%dT%%H:%%i:%%s.%%fZ'), "
-    b"CAST(payload AS CHAR)%b FROM " + DROPPED + b" WHERE id > %d ORDER BY id LIMIT %d"
+    b"CAST(payload AS CHAR)%b FROM " + DROPPED + b" WHERE id > %d AND id <= %d ORDER BY id"
 )
+SIZES = b"SELECT id, LENGTH(payload) FROM " + DROPPED + b" WHERE id > %d ORDER BY id LIMIT %d"
 PAGE_ROWS = 200
 """A page takes a few milliseconds of the event loop."""
 BELOW_ALL = -(1 << 63)
@@ -36,8 +38,10 @@ class DroppedRows:
         added = [str(row[0]) for row in await self._connection.run(ADDED)]
         columns = b"".join(b", `%b`" % name.replace("`", "``").encode() for name in added)
         after = BELOW_ALL
-        while rows := await self._connection.run(PAGE % (columns, after, PAGE_ROWS)):
-            after = rows[-1][0]
+        while sizes := await self._connection.run(SIZES % (after, PAGE_ROWS)):
+            last = last_id_of_page(sizes)
+            rows = await self._connection.run(PAGE % (columns, after, last))
+            after = last
             yield [_stored(row, added) for row in rows]
 
 

@@ -13,6 +13,7 @@ from ingest.events.batch_codec import pack
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Retry
 from ingest.store.mysql.laravel.tables import ASIDE, IDS, OURS, unfinished_adoption
+from ingest.store.mysql.partitioning.pages import last_id_of_page
 from ingest.store.mysql.partitioning.partitions import GET_LOCK
 from ingest.store.mysql.partitioning.unfinished import existing, unfinished
 from ingest.store.mysql.pool import Servers
@@ -29,7 +30,8 @@ SESSION = (
         STATEMENT_SECONDS * 1000,
     )
 )
-EVENTS = b"SELECT id, call_id, CAST(payload AS CHAR) FROM call_event_logs%b WHERE id > %d%b ORDER BY id LIMIT %d"
+EVENTS = b"SELECT id, call_id, CAST(payload AS CHAR) FROM call_event_logs%b WHERE id > %d AND id <= %d%b ORDER BY id"
+SIZES = b"SELECT id, LENGTH(payload) FROM call_event_logs%b WHERE id > %d%b ORDER BY id LIMIT %d"
 OF_CALLS = b" AND call_id IN (%b)"
 BY_CALL = b" IGNORE INDEX FOR ORDER BY (PRIMARY)"
 """Otherwise the server may read all rows in the order of their ids, until it has found enough of these calls."""
@@ -85,8 +87,12 @@ class MySQLErasable:
         hint, calls = b"", b""
         if call_ids is not None:
             hint, calls = BY_CALL, OF_CALLS % b",".join(quoted(call.encode()) for call in call_ids)
-        rows = await self._connection.run(EVENTS % (hint, after_id, calls, limit))
-        return [StoredEvent(row[0], row[1], row[2].encode()) for row in rows]
+        while sizes := await self._connection.run(SIZES % (hint, after_id, calls, limit)):
+            last_id = last_id_of_page(sizes)
+            if rows := await self._connection.run(EVENTS % (hint, after_id, last_id, calls)):
+                return [StoredEvent(row[0], row[1], row[2].encode()) for row in rows]
+            after_id = last_id  # somebody else has just deleted these rows
+        return []
 
     async def entries(self, after_id: int, limit: int) -> list[Packed]:
         return [(row[0], row[1]) for row in await self._connection.run(ENTRIES % (after_id, limit))]
