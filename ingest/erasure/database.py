@@ -27,6 +27,9 @@ class ErasableDatabase(Protocol):
     async def check(self) -> list[str]:
         """Return tables with events that cannot be searched. Raises `StoreError` while events move between tables."""
 
+    async def newest_id(self) -> int:
+        """The largest id in `call_event_logs`; 0 if there is none."""
+
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         """The next events above this id, in the order of their ids; only those of the calls if some are given.
 

@@ -103,10 +103,13 @@ class Erasure:
         self.reached("entry")
 
     async def _table(self) -> None:
-        """Read the table by its primary key, day after day. Only calls have an index of their own."""
+        """Read the table by its primary key, day after day. Only calls have an index of their own.
+
+        It ends at the newest row of its beginning: a busy service may store events faster than they are read.
+        """
         calls = None if self._matcher.has_numbers else sorted(self._matcher.calls)
-        after = BELOW_ALL
-        while rows := await self._database.events(after, PAGE_ROWS, calls):
+        after, newest = BELOW_ALL, await self._database.newest_id()
+        while after < newest and (rows := await self._database.events(after, PAGE_ROWS, calls)):
             after = rows[-1].id
             found = [row.id for row in rows if self._matcher.matches(row.payload, row.call_id)]
             self._report.add("table", len(rows), 0)

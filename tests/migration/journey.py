@@ -58,7 +58,7 @@ class Size(msgspec.Struct, frozen=True):
     """A death is tried before each statement of this distance."""
 
 
-SHORT = Size(rows=3000, jobs=150, events_per_second=20, seconds=1.5, stride=11)
+SHORT = Size(rows=3000, jobs=150, events_per_second=20, seconds=1.5, stride=23)
 LONG = Size(rows=1_000_000, jobs=10_000, events_per_second=50, seconds=20, stride=1)
 
 

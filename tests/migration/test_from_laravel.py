@@ -12,7 +12,6 @@ from tests.services import MySQLServer, RabbitMQServer
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("form", ["array", "model"])
 def test_moving_there_and_back_and_there_again_loses_and_doubles_nothing(
     mysql: MySQLServer, rabbitmq: RabbitMQServer, size: Size, form: Form
 ) -> None:

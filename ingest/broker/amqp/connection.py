@@ -110,20 +110,21 @@ class AmqpConnection(Connection):
                     await self._look()
 
     async def _look(self) -> None:
-        """Declare the queue and its binding again. Nothing shows a missing binding, so bind in any case."""
+        """Renew the binding, as nothing shows a missing one. Tell of a deleted queue, and declare it again."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                missing = await self._declaration.is_missing(self._raw)
-        except (*ERRORS, asyncio.CancelledError) as exc:
+                there = await self._declaration.renew(self._raw)
+        except (*ERRORS, BrokerUnavailable, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
-            self.drop(f"RabbitMQ does not answer: {words_of(exc)}")
+            self.drop(f"RabbitMQ's queue could not be bound: {_words(exc)}")
             return
-        if missing:
-            log.error(
-                "RabbitMQ's queue was deleted; it is declared again. It misses the messages since the last look, which "
-                "other queues may have: `ingest replay --since` publishes them again",
-                extra={"queue": self._declaration.name, "look_seconds": self._look_seconds},
-            )
+        if there:
+            return
+        log.error(
+            "RabbitMQ's queue was deleted; it is declared again. It misses the messages since the last look, which "
+            "other queues may have: `ingest replay --since` publishes them again",
+            extra={"queue": self._declaration.name, "look_seconds": self._look_seconds},
+        )
         with suppress(BrokerUnavailable):  # which has dropped this connection
             await self.declare_again()
 
@@ -142,8 +143,7 @@ class AmqpConnection(Connection):
                 await self._declaration.declare(self._raw)
         except (*ERRORS, BrokerUnavailable, asyncio.CancelledError) as exc:
             raise_if_cancelled(exc)
-            words = str(exc) if isinstance(exc, BrokerUnavailable) else words_of(exc)
-            reason = f"RabbitMQ's queue could not be declared: {words}"
+            reason = f"RabbitMQ's queue could not be declared: {_words(exc)}"
             self.drop(reason)
             raise BrokerUnavailable(reason) from exc
 
@@ -212,6 +212,10 @@ class AmqpConnection(Connection):
 
 def _error(reason: str, closed: Closed | None) -> BrokerUnavailable:
     return ClosedByBroker(closed) if closed and closed.by_a_message else BrokerUnavailable(reason)
+
+
+def _words(exc: BaseException) -> str:
+    return str(exc) if isinstance(exc, BrokerUnavailable) else words_of(exc)
 
 
 async def _close(raw: aio_pika.abc.AbstractConnection, timeout_seconds: float) -> None:

@@ -31,17 +31,24 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
     async def declare(self, connection: aio_pika.abc.AbstractConnection) -> None:
         """Make sure that queue, exchange and binding exist. Raises `BrokerUnavailable`, AMQPError or OSError."""
         await self._declare_queue(connection)
+        await self._route(connection)
+
+    async def renew(self, connection: aio_pika.abc.AbstractConnection) -> bool:
+        """Make sure that exchange and binding exist. Return False if the queue was deleted: it is not declared here.
+
+        Raises `BrokerUnavailable`, AMQPError or OSError.
+        """
+        try:
+            await self._on_own_channel(connection, passive=True)
+            await self._route(connection)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def _route(self, connection: aio_pika.abc.AbstractConnection) -> None:
         if self.routed_to:
             await declare_exchange(connection, self.routed_to.exchange)
             await bind(connection, self.routed_to.exchange, self.name)
-
-    async def is_missing(self, connection: aio_pika.abc.AbstractConnection) -> bool:
-        """Raises aiormq's AMQPError or OSError."""
-        try:
-            await self._on_own_channel(connection, passive=True)
-        except aiormq.exceptions.ChannelNotFoundEntity:
-            return True
-        return False
 
     async def _declare_queue(self, connection: aio_pika.abc.AbstractConnection) -> None:
         """A refused declaration closes its channel, so each try uses a new channel."""

@@ -10,7 +10,7 @@ from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack
 from ingest.sqlite import Connect, Database, connect
 from ingest.store.sqlite.store import INSERT_ENTRY, INSERT_EVENT
-from ingest.store.sqlite.tables import DROP_DEAD_LETTER, translated, utc_text
+from ingest.store.sqlite.tables import DROP_DEAD_LETTER, NEWEST_ID, translated, utc_text
 
 T = TypeVar("T")
 
@@ -38,6 +38,9 @@ class SQLiteErasable:
 
     async def check(self) -> list[str]:
         return []
+
+    async def newest_id(self) -> int:
+        return int((await self._rows(NEWEST_ID, ()))[0][0])
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         calls = "" if call_ids is None else f" AND call_id IN ({','.join('?' * len(call_ids))})"

@@ -105,7 +105,7 @@ def test_old_tokens_expire_after_the_grace(service: ServiceProcess, name: str) -
     assert status_with(service, new) == 200
     listed = service.command("tokens", "list").stdout
     own = [line for line in listed.splitlines() if line.split()[1] == name]
-    assert [line.split()[-2:] for line in own] == [["100", "300"]] * 2
+    assert [line.split()[-3:] for line in own] == [["100", "300", "post"]] * 2
     assert "(expired)" in own[0]
     assert old not in listed
 

@@ -98,6 +98,7 @@ def test_counters_are_exact_over_all_workers_and_one_killed_between_answers(star
         answered += post_some(service)
     assert scraper.scrapes > 10
     assert wait_until(lambda: scrape(service).total("ingest_events_published_total") == answered, SECONDS)
+    assert wait_until(lambda: scrape(service).value("ingest_workers") == WORKERS, SECONDS)
     found = scrape(service)
     assert row_count(service) == answered
     assert found.value("ingest_events_accepted_total") == answered
@@ -105,7 +106,6 @@ def test_counters_are_exact_over_all_workers_and_one_killed_between_answers(star
     assert found.value("ingest_batch_events_sum") == answered
     assert found.value("ingest_commit_seconds_count") == found.value("ingest_batch_events_count")
     assert found.value("ingest_worker_restarts_total") == 1
-    assert found.value("ingest_workers") == WORKERS
 
 
 def test_worker_killed_under_load_leaves_exact_counts(start_service: StartService) -> None:

@@ -28,8 +28,8 @@ LINES_MAX = 120
 SETTINGS_SHOWN = 10
 
 START_SECONDS = 60
-OF_THE_TESTS = {"test_mysql_url", "test_amqp_url", "test_stream_url"}
-"""Addresses of servers for the tests."""
+OF_THE_TESTS = {"test_mysql_url", "test_amqp_url", "test_stream_url", "test_cache"}
+"""Addresses of servers for the tests, and the folder that keeps what they make once."""
 
 
 def commands() -> list[str]:

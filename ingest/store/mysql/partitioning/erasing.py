@@ -19,6 +19,7 @@ from ingest.store.mysql.partitioning.unfinished import existing, unfinished
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.statements.commit import insert_events
 from ingest.store.mysql.statements.dead_letters import DROP as DROP_LETTERS
+from ingest.store.mysql.statements.events import NEWEST_ID
 from ingest.store.mysql.statements.literals import listed, quoted
 from ingest.store.mysql.statements.outbox import INSERT_ENTRY
 
@@ -82,6 +83,9 @@ class MySQLErasable:
         if self._has_aside and await connection.run(OLDEST_WITHOUT_COPY):
             other.append(ASIDE)
         return [OTHER_TABLE.format(name.decode()) for name in other]
+
+    async def newest_id(self) -> int:
+        return int((await self._connection.run(NEWEST_ID))[0][0])
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         hint, calls = b"", b""
