@@ -22,6 +22,7 @@ PUBLISH = "INSERT OR IGNORE INTO messages (message_id, type, timestamp, body) VA
 COUNT = "SELECT COUNT(*) FROM messages"
 OLDEST = "SELECT message_id, type, timestamp, body FROM messages ORDER BY message_id LIMIT ?"
 AFTER = "SELECT message_id, type, timestamp, body FROM messages WHERE message_id > ? ORDER BY message_id LIMIT ?"
+NEWEST = "SELECT COALESCE(MAX(message_id), 0) FROM messages"
 IDS = "SELECT message_id FROM messages ORDER BY message_id"
 ONE = "SELECT message_id, type, timestamp, body FROM messages WHERE message_id = ?"
 ACKNOWLEDGE = "DELETE FROM messages WHERE message_id = ?"
@@ -62,6 +63,10 @@ class EmbeddedQueue:
     def after(self, message_id: int, limit: int) -> list[Message]:
         """Return the next messages above this id."""
         return [Message(*row) for row in self._connection.execute(AFTER, (message_id, limit))]
+
+    def newest_id(self) -> int:
+        """Return the largest id, or 0 if the queue is empty."""
+        return int(self._connection.execute(NEWEST).fetchone()[0])
 
     def erase(self, ids: Iterable[int]) -> None:
         """Delete these messages, and overwrite their bytes in the file."""

@@ -18,6 +18,14 @@ Packed = tuple[int, bytes]
 """The first id of an outbox entry, or the id of a dead letter, and the packed batch."""
 
 
+class Newest(NamedTuple):
+    """The largest id of each, or 0 if there is none."""
+
+    event: int
+    entry: int
+    letter: int
+
+
 class ErasableDatabase(Protocol):
     """Every method raises `StoreError`, and is one statement or one transaction of bounded size."""
 
@@ -27,8 +35,8 @@ class ErasableDatabase(Protocol):
     async def check(self) -> list[str]:
         """Return tables with events that cannot be searched. Raises `StoreError` while events move between tables."""
 
-    async def newest_id(self) -> int:
-        """The largest id in `call_event_logs`; 0 if there is none."""
+    async def newest(self) -> Newest:
+        """The newest event, outbox entry and dead letter, all at the same moment."""
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         """The next events above this id, in the order of their ids; only those of the calls if some are given.

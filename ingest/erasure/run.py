@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.clock import NowUs
-from ingest.erasure.database import ErasableDatabase, Packed
+from ingest.erasure.database import ErasableDatabase, Newest, Packed
 from ingest.erasure.matcher import Matcher
 from ingest.erasure.report import Report
 from ingest.erasure.tombstone import IDS_MAX, tombstone_of, without
@@ -32,6 +32,8 @@ Reached = Callable[[str], object]
 
 class Erasure:
     """One run. With `report.acted` False it only searches. Every method raises `StoreError`.
+
+    Each search ends at the newest id of its beginning: a busy service may store events faster than they are read.
 
     `pause_seconds` is the rest after each page, in which the service's own statements go first.
     """
@@ -58,12 +60,14 @@ class Erasure:
         """Search the database. A second look finds events that move between its tables meanwhile."""
         for problem in await self._database.check():
             self._report.add_problem(problem)
-        await self._letters()
-        await self._entries()
-        await self._table()
+        newest = await self._database.newest()
+        await self._letters(newest)
+        await self._entries(newest)
+        await self._table(newest)
         if self._report.acted:
-            await self._letters(again=True)
-            await self._entries(again=True)
+            newest = await self._database.newest()
+            await self._letters(newest, again=True)
+            await self._entries(newest, again=True)
             await self._database.finish()
 
     async def erase(self, event_ids: Sequence[int], step: str) -> None:
@@ -73,9 +77,9 @@ class Erasure:
             self._count_rows(some, await self._database.erase(some, await self._tombstone(some)))
             self.reached(step)
 
-    async def _letters(self, *, again: bool = False) -> None:
+    async def _letters(self, newest: Newest, *, again: bool = False) -> None:
         after = BELOW_ALL
-        while letters := await self._database.letters(after, PAGE_LETTERS):
+        while after < newest.letter and (letters := await self._database.letters(after, PAGE_LETTERS)):
             after = letters[-1][0]
             found = [event_id for letter in letters for event_id in self._matching(letter, "a dead letter")]
             self._report.add("dead_letters", 0 if again else len(letters), len(found))
@@ -83,9 +87,9 @@ class Erasure:
                 await self.erase(found, "letter")
             await asyncio.sleep(self._pause_seconds)
 
-    async def _entries(self, *, again: bool = False) -> None:
+    async def _entries(self, newest: Newest, *, again: bool = False) -> None:
         after = BELOW_ALL
-        while entries := await self._database.entries(after, PAGE_ENTRIES):
+        while after < newest.entry and (entries := await self._database.entries(after, PAGE_ENTRIES)):
             after = entries[-1][0]
             for entry in entries:
                 found = self._matching(entry, "an entry of the outbox")
@@ -102,14 +106,11 @@ class Erasure:
         self._count_rows(event_ids, await self._database.replace_entry(first_id, change, event_ids, tombstone))
         self.reached("entry")
 
-    async def _table(self) -> None:
-        """Read the table by its primary key, day after day. Only calls have an index of their own.
-
-        It ends at the newest row of its beginning: a busy service may store events faster than they are read.
-        """
+    async def _table(self, newest: Newest) -> None:
+        """Read the table by its primary key, day after day. Only calls have an index of their own."""
         calls = None if self._matcher.has_numbers else sorted(self._matcher.calls)
-        after, newest = BELOW_ALL, await self._database.newest_id()
-        while after < newest and (rows := await self._database.events(after, PAGE_ROWS, calls)):
+        after = BELOW_ALL
+        while after < newest.event and (rows := await self._database.events(after, PAGE_ROWS, calls)):
             after = rows[-1].id
             found = [row.id for row in rows if self._matcher.matches(row.payload, row.call_id)]
             self._report.add("table", len(rows), 0)

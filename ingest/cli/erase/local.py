@@ -9,7 +9,7 @@ from ingest.broker.embedded import FILE_NAME, EmbeddedQueue
 from ingest.clock import NowUs
 from ingest.erasure.matcher import Matcher
 from ingest.erasure.report import Report
-from ingest.erasure.run import PAGE_ROWS, Erasure
+from ingest.erasure.run import BELOW_ALL, PAGE_ROWS, Erasure
 from ingest.erasure.tombstone import without
 from ingest.settings import Settings
 from ingest.spool.erasing import Reached, SpoolSearch, rewrite, search, unsearchable
@@ -94,8 +94,8 @@ class LocalErasure:
         if not path.exists():
             return
         with closing(EmbeddedQueue(path, self._settings.commit_timeout_seconds)) as queue:
-            after = 0
-            while messages := await asyncio.to_thread(partial(queue.after, after, PAGE_ROWS)):
+            after, newest_id = BELOW_ALL, await asyncio.to_thread(queue.newest_id)
+            while after < newest_id and (messages := await asyncio.to_thread(partial(queue.after, after, PAGE_ROWS))):
                 after = messages[-1].message_id
                 found = [one.message_id for one in messages if self._matcher.matches(one.body)]
                 self._report.add("embedded_queue", len(messages), len(found))

@@ -5,16 +5,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.erasure.database import Packed, StoredEvent
+from ingest.erasure.database import Newest, Packed, StoredEvent
 from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack
 from ingest.sqlite import Connect, Database, connect
 from ingest.store.sqlite.store import INSERT_ENTRY, INSERT_EVENT
-from ingest.store.sqlite.tables import DROP_DEAD_LETTER, NEWEST_ID, translated, utc_text
+from ingest.store.sqlite.tables import DROP_DEAD_LETTER, translated, utc_text
 
 T = TypeVar("T")
 
 EVENTS = "SELECT id, call_id, payload FROM call_event_logs WHERE id > ?{} ORDER BY id LIMIT ?"
+NEWEST = (
+    "SELECT (SELECT COALESCE(MAX(id), 0) FROM call_event_logs), "
+    "(SELECT COALESCE(MAX(first_id), 0) FROM ingest_outbox), "
+    "(SELECT COALESCE(MAX(event_id), 0) FROM ingest_dead_letters)"
+)
 ENTRIES = "SELECT first_id, batch FROM ingest_outbox WHERE first_id > ? ORDER BY first_id LIMIT ?"
 LETTERS = "SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > ? ORDER BY event_id LIMIT ?"
 ENTRY = "SELECT batch FROM ingest_outbox WHERE first_id = ?"
@@ -39,8 +44,8 @@ class SQLiteErasable:
     async def check(self) -> list[str]:
         return []
 
-    async def newest_id(self) -> int:
-        return int((await self._rows(NEWEST_ID, ()))[0][0])
+    async def newest(self) -> Newest:
+        return Newest(*(await self._rows(NEWEST, ()))[0])
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         calls = "" if call_ids is None else f" AND call_id IN ({','.join('?' * len(call_ids))})"

@@ -1,16 +1,18 @@
 """`ingest erase` and the spool of this host: erased if no service has it, else named."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
+from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
 from ingest.cli.erase.local import LocalErasure
 from ingest.clock import unix_us
 from ingest.erasure.matcher import Matcher, Wanted
@@ -23,6 +25,7 @@ from ingest.settings import Settings
 from ingest.spool.erasing import search
 from ingest.store.sqlite.erasing import SQLiteErasable
 from ingest.store.sqlite.store import migrate
+from tests.unit.making import body
 from tests.unit.spool.test_erasing import NUMBER, filled, opened, some_batches
 
 
@@ -39,15 +42,13 @@ class Host:
         migrate(self._database)
 
     @asynccontextmanager
-    async def erasure(self, *, act: bool = True, die_at: str = "") -> AsyncIterator[LocalErasure]:
+    async def erasure(
+        self, *, act: bool = True, reached: Callable[[str], object] = lambda _: None
+    ) -> AsyncIterator[LocalErasure]:
         ids = IdGenerator(7, unix_us)
 
         async def new_batch(made: Event) -> Batch:
             return Batch(ids.take(1), [made], unix_us())
-
-        def reached(step: str) -> None:
-            if step == die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
 
         self.report = Report("run", act)
         database = SQLiteErasable(self._database, 10.0)
@@ -66,7 +67,11 @@ def killed(host: Host, step: str) -> None:
 
 
 async def erase_until(folder: Path, step: str) -> None:
-    async with Host(folder).erasure(die_at=step) as erasing:
+    def die(reached: str) -> None:
+        if reached == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async with Host(folder).erasure(reached=die) as erasing:
         await erasing.spools(0)
 
 
@@ -122,6 +127,20 @@ async def test_spool_of_a_running_service_is_named_unless_it_drains_in_time(host
             await erasing.spools(5)
     assert host.report.complete
     assert host.found() == 0
+
+
+async def test_search_of_the_embedded_queue_ends_while_more_messages_come(host: Host) -> None:
+    next_id = itertools.count(1)
+    with closing(EmbeddedQueue(host.folder / FILE_NAME, 10.0)) as queue:
+
+        def add(_: str = "") -> None:
+            queue.publish([Message(next(next_id), "call_started", 0, body(from_number=NUMBER))], 1000)
+
+        add()
+        async with host.erasure(reached=add) as erasing:
+            await asyncio.wait_for(erasing.embedded_queue(), 10)
+
+        assert (host.report.found["embedded_queue"], len(queue.ids())) == (1, 2)
 
 
 async def test_damage_makes_an_erasure_incomplete(host: Host) -> None:

@@ -6,7 +6,7 @@ No statement has a phone number in it: the server's logs would keep it.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from ingest.erasure.database import Packed, StoredEvent
+from ingest.erasure.database import Newest, Packed, StoredEvent
 from ingest.errors import StoreError
 from ingest.events.batch import Batch
 from ingest.events.batch_codec import pack
@@ -19,7 +19,6 @@ from ingest.store.mysql.partitioning.unfinished import existing, unfinished
 from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.statements.commit import insert_events
 from ingest.store.mysql.statements.dead_letters import DROP as DROP_LETTERS
-from ingest.store.mysql.statements.events import NEWEST_ID
 from ingest.store.mysql.statements.literals import listed, quoted
 from ingest.store.mysql.statements.outbox import INSERT_ENTRY
 
@@ -36,6 +35,11 @@ SIZES = b"SELECT id, LENGTH(payload) FROM call_event_logs%b WHERE id > %d%b ORDE
 OF_CALLS = b" AND call_id IN (%b)"
 BY_CALL = b" IGNORE INDEX FOR ORDER BY (PRIMARY)"
 """Otherwise the server may read all rows in the order of their ids, until it has found enough of these calls."""
+NEWEST = (
+    b"SELECT (SELECT COALESCE(MAX(id), 0) FROM call_event_logs), "
+    b"(SELECT COALESCE(MAX(first_id), 0) FROM ingest_outbox), "
+    b"(SELECT COALESCE(MAX(event_id), 0) FROM ingest_dead_letters)"
+)
 ENTRIES = b"SELECT first_id, batch FROM ingest_outbox WHERE first_id > %d ORDER BY first_id LIMIT %d"
 LETTERS = b"SELECT event_id, batch FROM ingest_dead_letters WHERE event_id > %d ORDER BY event_id LIMIT %d"
 ENTRY = b"SELECT batch FROM ingest_outbox WHERE first_id = %d FOR UPDATE"
@@ -84,8 +88,8 @@ class MySQLErasable:
             other.append(ASIDE)
         return [OTHER_TABLE.format(name.decode()) for name in other]
 
-    async def newest_id(self) -> int:
-        return int((await self._connection.run(NEWEST_ID))[0][0])
+    async def newest(self) -> Newest:
+        return Newest(*(int(one) for one in (await self._connection.run(NEWEST))[0]))
 
     async def events(self, after_id: int, limit: int, call_ids: Sequence[str] | None) -> list[StoredEvent]:
         hint, calls = b"", b""
