@@ -1,22 +1,17 @@
 """Reads the spools of a data folder without changing them: for `ingest spool ls` and `verify`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from ingest.events.ids import milliseconds_of
-from ingest.spool.files import is_held, segments_of, spools
-from ingest.spool.records import Place, Record, Refused, Usage
-from ingest.spool.segments.index import Index
-from ingest.spool.segments.loading import Loader
-from ingest.spool.segments.log import Segment
+from ingest.spool.files import is_held
+from ingest.spool.records import Refused, Usage
+from ingest.spool.segments.reading import Opened, of_each
 
 State = Literal["in use", "left behind"]
-PAGE_RECORDS = 64
-TRIES_MAX = 20
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -38,45 +33,22 @@ class Contents(msgspec.Struct, frozen=True):
 
 def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
     """The contents of each spool that is not empty. With `decode` every record is decoded. Raises `OSError`."""
-    for number in spools(folder):
-        for _ in range(TRIES_MAX):
-            with suppress(FileNotFoundError):  # its owner has just deleted an empty segment
-                yield _contents(folder, number, decode=decode)
-                break
 
-
-def _contents(folder: Path, number: int, *, decode: bool) -> Contents:
-    with ExitStack() as opened:
-        paths = segments_of(folder, number)
-        segments = [Segment(at, path, writable=False) for at, path in enumerate(paths)]
-        for segment in segments:
-            opened.callback(segment.close)
-
-        def read(place: Place) -> bytes:
-            return segments[place.segment].read(place)
-
-        index = Index(lambda segment, change: None)
-        opened.callback(index.close)
-        loader = Loader(index, read, segments)
-        while loader.step():
-            pass
-        first_id = index.first_id()
+    def look(spool: Opened) -> Contents:
+        first_id = spool.index.first_id()
         return Contents(
-            f"spool-{number}",
-            "in use" if is_held(folder, number) else "left behind",
-            index.usage,
-            index.unpublished(),
+            f"spool-{spool.number}",
+            "in use" if is_held(folder, spool.number) else "left behind",
+            spool.index.usage,
+            spool.index.unpublished(),
             None if first_id is None else milliseconds_of(first_id),
-            [Refused(*row[:3], read(row.place)) for row in index.refused()],
-            loader.damage,
-            dict(_broken(index, read)) if decode else {},
+            [Refused(*row[:3], spool.read(row.place)) for row in spool.index.refused()],
+            spool.damage,
+            _broken(spool) if decode else {},
         )
 
+    return of_each(folder, look)
 
-def _broken(index: Index, read: Callable[[Place], bytes]) -> Iterator[tuple[int, int]]:
-    first_id = 0
-    while rows := index.after(first_id, PAGE_RECORDS):
-        for row in rows:
-            if Record(*row[:3], read(row.place)).unpacked() is None:
-                yield row[:2]
-        first_id = rows[-1].first_id
+
+def _broken(spool: Opened) -> dict[int, int]:
+    return {record.first_id: record.count for record in spool.records() if record.unpacked() is None}
