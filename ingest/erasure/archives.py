@@ -99,7 +99,7 @@ class ArchiveErasure:
         finally:
             draft.discard()
         self._reached("named")
-        described = _described(manifest, new, draft, time_text(self._now_us()))
+        described = draft.manifest(new, manifest.day, time_text(self._now_us()))
         count = manifest.erased + len(erased)
         self._folder.describe(new, msgspec.structs.replace(described, replaces=data.name, erased=count))
         self._reached("described")
@@ -152,23 +152,6 @@ def _check_replaces(new: Manifest, old: Manifest | None) -> None:
     """Raises `ArchiveDamaged` if the new archive cannot be the old one without its erased events."""
     if old and (old.day, old.events) != (new.day, new.events + new.erased - old.erased):
         raise ArchiveDamaged(f"{new.file} has {new.events} events of {new.day}: it does not replace {old.file}.")
-
-
-def _described(old: Manifest, new: Path, draft: Draft, written: str) -> Manifest:
-    found = read_content(new)
-    return msgspec.structs.replace(
-        old,
-        file=new.name,
-        events=found.events,
-        first_id=str(draft.first_id),
-        last_id=str(draft.last_id),
-        ids_xor=str(draft.ids_xor),
-        bytes=found.bytes,
-        sha256=found.sha256,
-        content_bytes=found.content_bytes,
-        content_sha256=found.content_sha256,
-        written_time=written,
-    )
 
 
 def _sha256_of(data: Path) -> str:

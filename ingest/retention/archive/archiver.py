@@ -94,10 +94,7 @@ class Archiver:
         else:
             data = self._folder.publish(draft.path, day)
         self._reached("named")
-        found = read_content(data)
-        if found.content_sha256 != content.content_sha256:
-            raise ArchiveFailed(f"{data} has changed since it was written. No event was dropped.")
-        manifest = _manifest(data, day, draft, found, time_text(self._now_us()))
+        manifest = draft.manifest(data, day, time_text(self._now_us()))
         if self._folder.manifest(data) is None:
             self._folder.describe(data, manifest)
             self._archived(manifest)
@@ -119,22 +116,6 @@ def _compare(draft: Draft, before: Summary, after: Summary) -> None:
             f"The archive has {written.events} events, the table {after.events}, and {before.events} at the begin, or "
             "their ids differ. No event was dropped."
         )
-
-
-def _manifest(data: Path, day: str, draft: Draft, content: Content, written: str) -> Manifest:
-    return Manifest(
-        file=data.name,
-        day=day,
-        events=content.events,
-        first_id=str(draft.first_id),
-        last_id=str(draft.last_id),
-        ids_xor=str(draft.ids_xor),
-        bytes=content.bytes,
-        sha256=content.sha256,
-        content_bytes=content.content_bytes,
-        content_sha256=content.content_sha256,
-        written_time=written,
-    )
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

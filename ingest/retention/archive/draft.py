@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from zstandard import ZstdCompressor
 
-from ingest.retention.archive.manifest import ArchiveFailed
+from ingest.retention.archive.manifest import ArchiveFailed, Manifest
 from ingest.retention.archive.reader import Content, read_content
 
 LEVEL = 3
@@ -60,6 +60,25 @@ class Draft:
                 f"instead of {self.events}. No event was dropped: check that disk."
             )
         return found
+
+    def manifest(self, data: Path, day: str, written_time: str) -> Manifest:
+        """Describe the file `data`, which has the draft's lines. Raises `ArchiveFailed` if it has others by now."""
+        found = read_content(data)
+        if found.content_sha256 != self._sha256.hexdigest():
+            raise ArchiveFailed(f"{data} has changed since it was written. No event was dropped.")
+        return Manifest(
+            file=data.name,
+            day=day,
+            events=found.events,
+            first_id=str(self.first_id),
+            last_id=str(self.last_id),
+            ids_xor=str(self.ids_xor),
+            bytes=found.bytes,
+            sha256=found.sha256,
+            content_bytes=found.content_bytes,
+            content_sha256=found.content_sha256,
+            written_time=written_time,
+        )
 
     def discard(self) -> None:
         """Delete the draft, if it has not got its own name. Safe to call twice."""
