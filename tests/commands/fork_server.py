@@ -1,6 +1,6 @@
-"""Runs each command of `ingest` in a process of its own, forked from one that has already imported the libraries.
+"""Runs each command of `ingest` in a process of its own, forked from one that has already imported what it needs.
 
-Most of a short command's CPU time goes to these imports. Modules of `ingest` are imported in the command's process.
+Most of the CPU time of a short command, and of the service's start, goes to these imports.
 """
 
 import atexit
@@ -20,10 +20,12 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
-LIBRARIES = (
+MODULES = (
     *("asyncio", "logging.config", "http.client", "sqlite3", "ssl", "zoneinfo"),
     *("click", "msgspec", "prometheus_client", "pythonjsonlogger.json", "cryptography.hazmat.primitives.hashes"),
     *("asyncmy", "aio_pika", "rstream", "granian.server", "blacksheep", "uvloop", "httptools", "zstandard"),
+    *("ingest.cli.main", "ingest.cli.serve", "ingest.server.app", "ingest.server.factories.mysql"),
+    *("ingest.broker.amqp.publisher", "ingest.broker.stream.publisher"),
 )
 """They start no thread when they are imported, so that a fork is safe."""
 REQUEST_BYTES_MAX = 256 * 1024
@@ -31,7 +33,7 @@ DESCRIPTORS_MAX = 1024
 
 
 class Request(msgspec.Struct):
-    """A command. With it come its standard streams, and the socket for its exit code."""
+    """A command. With it come its standard streams, and a socket for its process id and its exit code."""
 
     words: list[str]
     environment: dict[str, str]
@@ -40,43 +42,58 @@ class Request(msgspec.Struct):
 
 
 class Command(NamedTuple):
+    """A command whose caller keeps the socket open until it has the exit code, or does not want it any more.
+
+    The process id stays taken until then, as that of any process for which its parent has not waited.
+    """
+
     pid: int
     reply: socket.socket
 
-    def report(self) -> None:
-        """Send the exit code."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        with self.reply, suppress(OSError):  # nobody waits any more
-            self.reply.send(str(code).encode())
+    def report(self, descriptor: int) -> None:
+        """Send the exit code of the process with this descriptor, unless nobody waits for it any more."""
+        with suppress(ChildProcessError):
+            ended = os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOWAIT)
+            assert ended
+            self.tell(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
+
+    def tell(self, number: int) -> None:
+        with suppress(OSError):  # the caller has closed its end
+            self.reply.send(str(number).encode())
+
+    def forget(self) -> None:
+        """Kill the command if it still runs."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.reply.close()
 
 
 def main(control: int) -> NoReturn:
     """Run the commands that arrive at this socket, until its other end is closed."""
-    for library in LIBRARIES:
-        import_module(library)
+    for module in MODULES:
+        import_module(module)
     gc.freeze()  # a collection in a command would copy all these objects
     requests = socket.socket(fileno=control)
-    commands: dict[int, Command] = {}
+    running: dict[int, Command] = {}  # by a descriptor that is readable once the process has ended
+    known: dict[int, Command] = {}  # by the descriptor of the socket
     while True:
-        replies = [command.reply.fileno() for command in commands.values()]
-        ready, _, _ = select.select([control, *commands, *replies], [], [])
-        for ended in commands.keys() & ready:
-            commands.pop(ended).report()
+        ready, _, _ = select.select([control, *running, *known], [], [])
+        for ended in running.keys() & ready:
+            running.pop(ended).report(ended)
             os.close(ended)
-        for command in commands.values():
-            if command.reply.fileno() in ready:  # nobody waits for it any more
-                os.kill(command.pid, signal.SIGKILL)
+        for closed in known.keys() & ready:
+            known.pop(closed).forget()
         if control in ready:
             message, streams, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 4)
             if not message:  # the tests have ended
-                _end(command.pid for command in commands.values())
+                _end(known.values())
             started = _start(message, streams)
-            commands[os.pidfd_open(started.pid)] = started
+            running[os.pidfd_open(started.pid)] = known[started.reply.fileno()] = started
 
 
-def _end(running: Iterable[int]) -> NoReturn:
-    for pid in running:
-        os.kill(pid, signal.SIGKILL)
+def _end(commands: Iterable[Command]) -> NoReturn:
+    for command in commands:
+        command.forget()
     os._exit(0)
 
 
@@ -88,7 +105,9 @@ def _start(message: bytes, streams: list[int]) -> Command:
         _run()
     for stream in standard:
         os.close(stream)
-    return Command(pid, socket.socket(fileno=reply))
+    command = Command(pid, socket.socket(fileno=reply))
+    command.tell(pid)
+    return command
 
 
 def _become(request: Request, standard: list[int]) -> None:

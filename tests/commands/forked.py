@@ -1,9 +1,10 @@
-"""Runs commands of `ingest` through a fork server, one for each process of the tests."""
+"""Starts and runs commands of `ingest` through a fork server, one for each process of the tests."""
 
 import atexit
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,70 @@ OF_COMMANDS = ("INGEST_", "CALL_EVENTS_", "PYTEST_")
 """All other variables may be read when a process starts, by Python, its libraries or the loader."""
 UMASK = re.compile(r"^Umask:\s+(\d+)$", re.MULTILINE)
 STOP_SECONDS = 10.0
+NUMBER_BYTES_MAX = 16
+
+
+class Forked:
+    """A command that the server has forked, with the methods of `subprocess.Popen` that the tests use."""
+
+    def __init__(self, argv: Sequence[str], reply: socket.socket) -> None:
+        self._argv = argv
+        self._reply = reply
+        self.pid = int(reply.recv(NUMBER_BYTES_MAX))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or the negative number of a signal; None if the command still runs."""
+        return self._ended(0)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code. Raises `subprocess.TimeoutExpired`."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self._argv, timeout)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill the command, if it still runs. This also happens when the object goes away."""
+        self._reply.close()
+
+    def _ended(self, seconds: float) -> int | None:
+        if self.returncode is None and select.select([self._reply], [], [], seconds)[0]:
+            self.returncode = int(self._reply.recv(NUMBER_BYTES_MAX))
+            self._reply.close()
+        return self.returncode
+
+
+Process = Forked | subprocess.Popen[bytes]
+
+
+def start_ingest(
+    words: Sequence[str], environment: Mapping[str, str], streams: Sequence[IO[bytes]], folder: Path | None = None
+) -> Process:
+    """Start `python -m ingest` with these words, this environment, and these files as its standard streams.
+
+    A variable that may have an effect when Python starts makes Python start anew, without the server.
+    """
+    argv = [sys.executable, "-m", "ingest", *words]
+    given, out, err = streams
+    if _read_at_start(environment) != _server().environment:
+        return subprocess.Popen(argv, cwd=folder, env=environment, stdin=given, stdout=out, stderr=err)
+    request = Request(list(words), dict(environment), str(folder or Path.cwd()), _umask())
+    reply, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with other:
+        descriptors = [*(stream.fileno() for stream in streams), other.fileno()]
+        socket.send_fds(_server().control, [msgspec.json.encode(request)], descriptors)
+    return Forked(argv, reply)
 
 
 def run_ingest(
@@ -33,30 +98,17 @@ def run_ingest(
     seconds: float = 60.0,
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m ingest` with these words and this environment. Raises `subprocess.TimeoutExpired`."""
-    argv = [sys.executable, "-m", "ingest", *words]
-    if _read_at_start(environment) != _server().environment:
-        return subprocess.run(
-            argv, cwd=folder, env=environment, check=False, input=typed, capture_output=True, text=True, timeout=seconds
-        )
-    request = Request(list(words), dict(environment), str(folder or Path.cwd()), _umask())
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(typed.encode())
         given.seek(0)
-        code = _exit_code(request, [given, out, err], seconds)
-        if code is None:
-            raise subprocess.TimeoutExpired(argv, seconds, _text(out), _text(err))
-        return subprocess.CompletedProcess(argv, code, _text(out), _text(err))
-
-
-def _exit_code(request: Request, streams: Sequence[IO[bytes]], seconds: float) -> int | None:
-    """Return the code, or None if the command did not end in time. The server kills it when the socket closes."""
-    reply, other = socket.socketpair()
-    with reply:
-        with other:
-            descriptors = [*(stream.fileno() for stream in streams), other.fileno()]
-            socket.send_fds(_server().control, [msgspec.json.encode(request)], descriptors)
-        ready, _, _ = select.select([reply], [], [], seconds)
-        return int(reply.recv(16)) if ready else None
+        process = start_ingest(words, environment, [given, out, err], folder)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired as exc:
+            process.kill()
+            process.wait(STOP_SECONDS)
+            raise subprocess.TimeoutExpired(exc.cmd, seconds, _text(out), _text(err)) from None
+        return subprocess.CompletedProcess(["ingest", *words], code, _text(out), _text(err))
 
 
 class Server(NamedTuple):

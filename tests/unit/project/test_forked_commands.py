@@ -1,16 +1,18 @@
 """A command that is forked behaves as one that `python -m ingest` starts."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.commands.forked import run_ingest
+from tests.commands.forked import Forked, run_ingest, start_ingest
 from tests.services import free_port, wait_until
+from tests.services.processes import process_state
 
 USUAL = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
 
@@ -74,6 +76,36 @@ def test_command_that_does_not_end_is_killed(tmp_path: Path) -> None:
 
     assert wait_until(lambda: not processes_in(tmp_path), SECONDS)
     assert run_ingest(["--version"], USUAL).returncode == 0
+
+
+@pytest.fixture
+def sending(tmp_path: Path) -> Iterator[Forked]:
+    """A command that waits for a file's lines."""
+    (tmp_path / "calls.ndjson").touch()
+    words = ["send", "calls.ndjson", "--follow", "--url", f"http://127.0.0.1:{free_port()}"]
+    with Path(os.devnull).open("r+b") as nothing:
+        process = start_ingest(words, USUAL | {"CALL_EVENTS_TOKEN": "any"}, [nothing] * 3, tmp_path)
+    assert isinstance(process, Forked)
+    yield process
+    process.close()
+
+
+def test_process_id_stays_taken_until_the_exit_code_is_read(sending: Forked) -> None:
+    assert sending.poll() is None
+    sending.kill()
+
+    assert wait_until(lambda: process_state(sending.pid) == "Z", SECONDS)
+    assert sending.wait(SECONDS) == -signal.SIGKILL
+    assert wait_until(lambda: process_state(sending.pid) == "", SECONDS)
+    sending.kill()  # the id may be another process's by now
+    assert sending.poll() == -signal.SIGKILL
+
+
+def test_process_that_nobody_waits_for_is_killed(sending: Forked) -> None:
+    pid = sending.pid
+    sending.close()
+
+    assert wait_until(lambda: process_state(pid) == "", SECONDS)
 
 
 def processes_in(folder: Path) -> list[str]:
