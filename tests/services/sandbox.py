@@ -13,6 +13,9 @@ from pathlib import Path
 from .processes import MARK, marked_with
 
 POLL_SECONDS = 0.02
+POLL_SECONDS_MAX = 0.2
+PAUSE = 2
+"""The pause between two looks, by the time of a look: conditions that ask a server take at most a third of a core."""
 LOG_TAIL_LINES = 40
 GONE_SECONDS = 10
 
@@ -38,11 +41,14 @@ class ServerFailed(Exception):
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Poll `condition` until it is true, and return True; return False after `seconds`."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while not condition():
-        if time.monotonic() > deadline:
+        ended = time.monotonic()
+        if ended > deadline:
             return False
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, PAUSE * (ended - began)), POLL_SECONDS_MAX))
+        began = time.monotonic()
     return True
 
 

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.commands.forked import run_ingest
+from tests.commands.forked import Process, run_ingest, start_ingest
 from tests.faults.reading import embedded_messages, rows_of
 from tests.running import EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
@@ -37,15 +35,14 @@ class FollowerProcess:
     """`ingest send --follow` as users run it."""
 
     def __init__(self, file: Path, port: int) -> None:
-        self._command = [sys.executable, "-m", "ingest", "send", str(file), "--follow", "--batch", "50"]
-        self._command += ["--url", f"http://127.0.0.1:{port}"]
+        self._words = ["send", str(file), "--follow", "--batch", "50", "--url", f"http://127.0.0.1:{port}"]
         self._log = file.with_name("follower.log")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
             environment = {**os.environ, "CALL_EVENTS_TOKEN": TOKEN}
-            self._process = subprocess.Popen(self._command, env=environment, stdout=log, stderr=log)
+            self._process = start_ingest(self._words, environment, [nothing, log, log])
 
     def end(self, number: signal.Signals) -> int:
         assert self._process is not None

@@ -53,7 +53,8 @@ def own_rabbitmq() -> Iterator[RabbitMQServer]:
 def waiting(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A service whose servers are down."""
     servers = {"DATABASE_URL": own_mysql.fresh_database(), "BROKER_URL": own_rabbitmq.amqp_url}
-    service = ServiceProcess(tmp_path, {**servers, "DRAIN_TIMEOUT_SECONDS": "1", "RECONNECT_SECONDS_MAX": "1"})
+    limits = {"DRAIN_TIMEOUT_SECONDS": "1", "RECONNECT_SECONDS_MAX": "1"}
+    service = ServiceProcess(tmp_path, {**servers, **limits}, anew=True)
     service.command("migrate")
     own_mysql.stop()
     service.start()
@@ -188,7 +189,7 @@ def test_worker_that_still_waits_for_its_servers_obeys_sigterm(tmp_path: Path) -
 
 def test_sigterm_makes_clients_leave_before_the_stop(tmp_path: Path) -> None:
     with (
-        ServiceProcess(tmp_path, {"DRAIN_DELAY_SECONDS": "3600"}) as service,
+        ServiceProcess(tmp_path, {"DRAIN_DELAY_SECONDS": "3600"}, anew=True) as service,
         ThreadPoolExecutor() as threads,
         RawConnection(service.port) as kept,
     ):
@@ -237,7 +238,7 @@ def test_unfinished_requests_are_answered_at_the_stop(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_starting_worker_obeys_sigterm(tmp_path: Path, workers: str) -> None:
     # With this drain timeout, a worker that missed the signal would outlive the wait of `stop`.
-    service = ServiceProcess(tmp_path, {"WORKERS": workers, "DRAIN_TIMEOUT_SECONDS": "1000"})
+    service = ServiceProcess(tmp_path, {"WORKERS": workers, "DRAIN_TIMEOUT_SECONDS": "1000"}, anew=True)
     service.command("migrate")
     service.start()
     assert wait_until(lambda: f"Spawning worker-{workers}" in service.log(), WAIT_SECONDS)
