@@ -1,4 +1,4 @@
-"""Runs each command of `ingest` in a process of its own, forked from one that has already imported what it needs.
+"""Runs modules, as `python -m` does, in processes forked from one that has already imported what `ingest` needs.
 
 Most of the CPU time of a short command, and of the service's start, goes to these imports.
 """
@@ -26,6 +26,7 @@ MODULES = (
     *("asyncmy", "aio_pika", "rstream", "granian.server", "blacksheep", "uvloop", "httptools", "zstandard"),
     *("ingest.cli.main", "ingest.cli.serve", "ingest.server.app", "ingest.server.factories.mysql"),
     *("ingest.broker.amqp.publisher", "ingest.broker.stream.publisher"),
+    *("pytest", "pymysql", "pika"),  # for modules of the tests
 )
 """They start no thread when they are imported, so that a fork is safe."""
 REQUEST_BYTES_MAX = 256 * 1024
@@ -35,6 +36,7 @@ DESCRIPTORS_MAX = 1024
 class Request(msgspec.Struct):
     """A command. With it come its standard streams, and a socket for its process id and its exit code."""
 
+    module: str
     words: list[str]
     environment: dict[str, str]
     folder: str
@@ -101,8 +103,9 @@ def _start(message: bytes, streams: list[int]) -> Command:
     *standard, reply = streams
     pid = os.fork()
     if pid == 0:
-        _become(msgspec.json.decode(message, type=Request), standard)
-        _run()
+        request = msgspec.json.decode(message, type=Request)
+        _become(request, standard)
+        _run(request.module)
     for stream in standard:
         os.close(stream)
     command = Command(pid, socket.socket(fileno=reply))
@@ -123,11 +126,11 @@ def _become(request: Request, standard: list[int]) -> None:
     sys.argv[1:] = request.words
 
 
-def _run() -> NoReturn:
-    """Run the command, and end the process without freeing its memory: that takes longer than the command."""
+def _run(module: str) -> NoReturn:
+    """Run the module, and end the process without freeing its memory: that takes longer than the command."""
     code: object = 0
     try:
-        run_module("ingest", run_name="__main__", alter_sys=True)
+        run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as exc:
         code = exc.code or 0
     except BaseException:

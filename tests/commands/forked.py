@@ -1,4 +1,4 @@
-"""Starts and runs commands of `ingest` through a fork server, one for each process of the tests."""
+"""Runs commands of `ingest` and modules of the tests through a fork server, one for each process of the tests."""
 
 import atexit
 import os
@@ -70,23 +70,57 @@ class Forked:
 Process = Forked | subprocess.Popen[bytes]
 
 
-def start_ingest(
-    words: Sequence[str], environment: Mapping[str, str], streams: Sequence[IO[bytes]], folder: Path | None = None
+def start_module(
+    module: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Sequence[IO[bytes]],
+    folder: Path | None = None,
 ) -> Process:
-    """Start `python -m ingest` with these words, this environment, and these files as its standard streams.
+    """Start `python -m module` with these words, this environment, and these files as its standard streams.
 
     A variable that may have an effect when Python starts makes Python start anew, without the server.
     """
-    argv = [sys.executable, "-m", "ingest", *words]
+    argv = [sys.executable, "-m", module, *words]
     given, out, err = streams
     if _read_at_start(environment) != _server().environment:
         return subprocess.Popen(argv, cwd=folder, env=environment, stdin=given, stdout=out, stderr=err)
-    request = Request(list(words), dict(environment), str(folder or Path.cwd()), _umask())
+    request = Request(module, list(words), dict(environment), str(folder or Path.cwd()), _umask())
     reply, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with other:
         descriptors = [*(stream.fileno() for stream in streams), other.fileno()]
         socket.send_fds(_server().control, [msgspec.json.encode(request)], descriptors)
     return Forked(argv, reply)
+
+
+def start_ingest(
+    words: Sequence[str], environment: Mapping[str, str], streams: Sequence[IO[bytes]], folder: Path | None = None
+) -> Process:
+    """Start `python -m ingest`; see `start_module`."""
+    return start_module("ingest", words, environment, streams, folder)
+
+
+def run_module(
+    module: str,
+    words: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    folder: Path | None = None,
+    typed: str = "",
+    seconds: float = 60.0,
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m module` with these words and this environment. Raises `subprocess.TimeoutExpired`."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(typed.encode())
+        given.seek(0)
+        process = start_module(module, words, environment, [given, out, err], folder)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired as exc:
+            process.kill()
+            process.wait(STOP_SECONDS)
+            raise subprocess.TimeoutExpired(exc.cmd, seconds, _text(out), _text(err)) from None
+        return subprocess.CompletedProcess([module, *words], code, _text(out), _text(err))
 
 
 def run_ingest(
@@ -97,18 +131,8 @@ def run_ingest(
     typed: str = "",
     seconds: float = 60.0,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m ingest` with these words and this environment. Raises `subprocess.TimeoutExpired`."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        given.write(typed.encode())
-        given.seek(0)
-        process = start_ingest(words, environment, [given, out, err], folder)
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired as exc:
-            process.kill()
-            process.wait(STOP_SECONDS)
-            raise subprocess.TimeoutExpired(exc.cmd, seconds, _text(out), _text(err)) from None
-        return subprocess.CompletedProcess(["ingest", *words], code, _text(out), _text(err))
+    """Run `python -m ingest`; see `run_module`."""
+    return run_module("ingest", words, environment, folder=folder, typed=typed, seconds=seconds)
 
 
 class Server(NamedTuple):

@@ -3,16 +3,17 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from tests.commands.forked import run_module
 from tests.contract.store.stores import MySQL
 from tests.migration.journey import Size
 from tests.migration.laravel_tables import Original
 from tests.migration.moving import ROWS, Killed, adopt, calls, check_adopted, fill, go_back, store
+from tests.paths import ROOT
 from tests.services import MySQLServer
 
 STEPS = ("prepared", "made", "swapped", "copied", "jobs", "failed_jobs")
@@ -77,11 +78,9 @@ async def test_kill_9_at_each_step_is_made_good_by_the_next_run(original: Origin
         database.query("DELETE FROM ingest_outbox")
         await store(database, range(100, 102))
 
-    ran = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", __name__, database.url, step], check=False, timeout=60
-    )
+    ran = await asyncio.to_thread(run_module, __name__, [database.url, step], folder=ROOT)
 
-    assert ran.returncode == -signal.SIGKILL
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
     if step in STEPS:
         await adopt(database.url)
         check_adopted(database)

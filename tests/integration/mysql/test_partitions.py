@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,8 +27,10 @@ from ingest.store.mysql.partitioning.conversion import CHUNK_ROWS, Conversion
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.partitioning.unfinished import unfinished
 from ingest.store.mysql.pool import Servers
+from tests.commands.forked import run_module
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
 from tests.contract.store.stores import opened as stores
+from tests.paths import ROOT
 from tests.services import MySQLServer
 
 DAYS = (5, 4, 0)
@@ -126,8 +127,8 @@ async def replayed(database: MySQL) -> None:
 
 def killed(what: str, url: str, step: str, *more: str) -> None:
     """Run it in another process, which is killed when the step has ended."""
-    ran = subprocess.run([sys.executable, "-m", __name__, what, url, step, *more], check=False, timeout=60)
-    assert ran.returncode == -signal.SIGKILL
+    ran = run_module(__name__, [what, url, step, *more], folder=ROOT)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
 
 
 @pytest.mark.parametrize("step", CONVERTING)

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -25,6 +24,8 @@ from ingest.settings import Settings
 from ingest.spool.erasing import search
 from ingest.store.sqlite.erasing import SQLiteErasable
 from ingest.store.sqlite.store import migrate
+from tests.commands.forked import run_module
+from tests.paths import ROOT
 from tests.unit.making import body
 from tests.unit.spool.test_erasing import NUMBER, filled, opened, some_batches
 
@@ -62,8 +63,8 @@ class Host:
 
 def killed(host: Host, step: str) -> None:
     """Erase in another process, which is killed when the step has ended."""
-    ran = subprocess.run([sys.executable, "-m", __name__, str(host.folder), step], check=False, timeout=60)
-    assert ran.returncode == -signal.SIGKILL
+    ran = run_module(__name__, [str(host.folder), step], folder=ROOT)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
 
 
 async def erase_until(folder: Path, step: str) -> None:

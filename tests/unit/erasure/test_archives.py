@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from ingest.retention.archive.event_line import event_of
 from ingest.retention.archive.folder import ArchiveFolder
 from ingest.retention.archive.manifest import manifest_of
 from ingest.retention.archive.reader import check, lines
+from tests.commands.forked import run_module
+from tests.paths import ROOT
 from tests.unit.making import NOW_US, body
 from tests.unit.retention.test_archive import FIRST, FakeRows, archiver
 
@@ -44,8 +45,8 @@ class Erasing:
 
     def killed(self, step: str) -> None:
         """Erase in another process, which is killed when the step has ended."""
-        ran = subprocess.run([sys.executable, "-m", __name__, str(self.top), step], check=False, timeout=60)
-        assert ran.returncode == -signal.SIGKILL
+        ran = run_module(__name__, [str(self.top), step], folder=ROOT)
+        assert ran.returncode == -signal.SIGKILL, ran.stderr
 
     async def run(self, *, act: bool = True, die_at: str = "") -> Report:
         def reached(step: str) -> None:

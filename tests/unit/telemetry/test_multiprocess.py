@@ -1,5 +1,6 @@
 """Workers here are processes of their own: prometheus-client's files belong to a whole process."""
 
+import os
 import random
 import struct
 import subprocess
@@ -7,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import pytest
 
 from ingest.telemetry.multiprocess import MetricFiles
+from tests.commands.forked import Process, start_module
 from tests.exposition import Exposition
+from tests.paths import ROOT
 from tests.services import wait_until
 from tests.services.processes import process_state
 
@@ -43,6 +47,9 @@ print(files.restore(deleted_meanwhile), files.restore(use), flush=True)
 failures.inc()
 """
 
+WORKER = "tests.unit.telemetry.metrics_worker"
+STOP_SECONDS = 10.0
+
 THREADED = """
 import sys
 from pathlib import Path
@@ -61,26 +68,22 @@ failures = files.supervisor_failures()
 print(files.restore(lambda: None), files.restore(lambda: None), flush=True)
 """
 
-StartWorker = Callable[[int, int], "subprocess.Popen[str]"]
 
-WORKER = """
-import signal, sys
-from pathlib import Path
-from prometheus_client import CollectorRegistry
-from ingest.telemetry.multiprocess import MetricFiles
-from ingest.telemetry.metrics import Metrics
+class Worker(NamedTuple):
+    """A process, and the first line that it prints when all its metrics exist."""
 
-folder, index, accepted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-died = MetricFiles(folder).use_worker_index(index)
-metrics = Metrics(CollectorRegistry())
-metrics.accepted.inc(accepted)
-metrics.workers.set(1)
-if accepted:
-    metrics.backlog_events.set(accepted)
-    metrics.database_up.set(1)
-print("succeeds" if died else "first", flush=True)
-signal.pause()
-"""
+    process: Process
+    lines: IO[str]
+
+    def first_line(self) -> str:
+        return self.lines.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+
+StartWorker = Callable[[int, int], Worker]
 
 
 @pytest.fixture
@@ -98,11 +101,15 @@ def start_worker(files: MetricFiles, tmp_path: Path) -> Iterator[StartWorker]:
     """
     with ExitStack() as stack:
 
-        def start(worker_index: int, accepted: int) -> "subprocess.Popen[str]":
-            argv = [sys.executable, "-c", WORKER, str(tmp_path / "metrics"), str(worker_index), str(accepted)]
-            process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
-            stack.callback(process.kill)
-            return process
+        def start(worker_index: int, accepted: int) -> Worker:
+            words = [str(tmp_path / "metrics"), str(worker_index), str(accepted)]
+            reading, writing = os.pipe()
+            lines = stack.enter_context(os.fdopen(reading))
+            with os.fdopen(writing, "wb") as out, Path(os.devnull).open("r+b") as nothing:
+                process = start_module(WORKER, words, os.environ, [nothing, out, nothing], ROOT)
+            worker = Worker(process, lines)
+            stack.callback(worker.kill)
+            return worker
 
         yield start
 
@@ -111,20 +118,9 @@ def scrape(files: MetricFiles) -> Exposition:
     return Exposition(files.exposition())
 
 
-def first_line(process: "subprocess.Popen[str]") -> str:
-    """Return the first line, which the worker prints when all its metrics exist."""
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    process.kill()
-    process.wait()
-
-
 def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> None:
     for worker in [start_worker(0, 3), start_worker(1, 4)]:
-        assert first_line(worker) == "first"
+        assert worker.first_line() == "first"
     found = scrape(files)
     assert found.value("ingest_events_accepted_total") == 7
     assert found.value("ingest_workers") == 2
@@ -133,7 +129,7 @@ def test_all_workers_add_up(files: MetricFiles, start_worker: StartWorker) -> No
 
 def test_values_are_those_of_each_worker(files: MetricFiles, start_worker: StartWorker) -> None:
     for worker in [start_worker(0, 3), start_worker(1, 4)]:
-        first_line(worker)
+        worker.first_line()
 
     found = list(files.values())
 
@@ -148,7 +144,7 @@ def test_failures_of_the_supervisor_are_counted_beside_the_workers(
 ) -> None:
     argv = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "metrics"), str(deletions), seen]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "True False\n"
-    assert first_line(start_worker(0, 3)) == "first"
+    assert start_worker(0, 3).first_line() == "first"
 
     found = scrape(files)
 
@@ -158,11 +154,11 @@ def test_failures_of_the_supervisor_are_counted_beside_the_workers(
 
 def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
     unknowing, knowing = start_worker(0, 0), start_worker(1, 4)
-    assert [first_line(unknowing), first_line(knowing)] == ["first", "first"]
+    assert [unknowing.first_line(), knowing.first_line()] == ["first", "first"]
     assert scrape(files).value("ingest_backlog_events") == 4
     assert scrape(files).value("ingest_database_up") == 1
 
-    kill(knowing)
+    knowing.kill()
 
     assert b"\ningest_backlog_events " not in files.exposition()
     assert b"\ningest_database_up " not in files.exposition()
@@ -171,13 +167,13 @@ def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_work
 
 def test_counters_of_a_killed_worker_continue_and_its_gauges_end(files: MetricFiles, start_worker: StartWorker) -> None:
     killed, other = start_worker(0, 30), start_worker(1, 4)
-    assert [first_line(killed), first_line(other)] == ["first", "first"]
-    kill(killed)
+    assert [killed.first_line(), other.first_line()] == ["first", "first"]
+    killed.kill()
     meanwhile = scrape(files)
     assert meanwhile.value("ingest_events_accepted_total") == 34
     assert meanwhile.value("ingest_workers") == 1
     assert meanwhile.value("ingest_backlog_events") == 4
-    assert first_line(start_worker(0, 5)) == "succeeds"
+    assert start_worker(0, 5).first_line() == "succeeds"
     afterwards = scrape(files)
     assert afterwards.value("ingest_events_accepted_total") == 39
     assert afterwards.value("ingest_workers") == 2
@@ -186,10 +182,10 @@ def test_counters_of_a_killed_worker_continue_and_its_gauges_end(files: MetricFi
 
 def test_zombie_worker_has_no_gauges(files: MetricFiles, start_worker: StartWorker) -> None:
     worker = start_worker(0, 3)
-    first_line(worker)
-    worker.kill()  # the test does not wait for its end: the process is a zombie
+    worker.first_line()
+    worker.process.kill()  # the test does not wait for its end: the process is a zombie
     assert wait_until(lambda: scrape(files).value("ingest_workers") is None, 10)
-    assert process_state(worker.pid) == "Z"
+    assert process_state(worker.process.pid) == "Z"
 
 
 @pytest.mark.parametrize("content", [b"", bytes(65_536)], ids=["empty", "zeros"])
@@ -205,7 +201,7 @@ def test_empty_file_of_a_killed_worker_is_used_by_its_successor(
     files: MetricFiles, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     (tmp_path / "metrics" / "counter_0.db").touch()
-    first_line(start_worker(0, 5))
+    start_worker(0, 5).first_line()
     assert scrape(files).value("ingest_events_accepted_total") == 5
 
 
@@ -244,7 +240,7 @@ DAMAGES = [
 def test_damaged_file_is_left_out_told_once_and_counted_once(
     files: MetricFiles, start_worker: StartWorker, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    first_line(start_worker(0, 3))
+    start_worker(0, 3).first_line()
     damaged_file(tmp_path / "metrics", damage)
     counted: list[float] = []
     other_workers = MetricFiles(tmp_path / "metrics")
@@ -265,11 +261,11 @@ def test_worker_starts_with_a_damaged_file_of_the_worker_before(
     files: MetricFiles, start_worker: StartWorker, tmp_path: Path, damage: str
 ) -> None:
     killed = start_worker(0, 3)
-    first_line(killed)
-    kill(killed)
+    killed.first_line()
+    killed.kill()
     damaged_file(tmp_path / "metrics", damage).replace(tmp_path / "metrics" / "counter_0.db")
 
-    first_line(start_worker(0, 5))
+    start_worker(0, 5).first_line()
 
     assert scrape(files).value("ingest_events_accepted_total") == 5
     assert (tmp_path / "metrics" / "counter_0.db.damaged").stat().st_size
@@ -283,11 +279,11 @@ def test_file_that_no_metric_of_the_service_has_is_left_alone(files: MetricFiles
 
 def test_service_begins_at_zero(files: MetricFiles, start_worker: StartWorker) -> None:
     worker = start_worker(0, 5)
-    first_line(worker)
-    kill(worker)
+    worker.first_line()
+    worker.kill()
     files.clear()
     assert scrape(files).samples == {}
-    assert first_line(start_worker(0, 6)) == "first"
+    assert start_worker(0, 6).first_line() == "first"
 
 
 def test_file_that_is_created_meanwhile_is_not_taken_for_a_lost_one(files: MetricFiles, tmp_path: Path) -> None:

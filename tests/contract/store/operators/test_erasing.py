@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +24,9 @@ from ingest.store.base import Store
 from ingest.store.mysql.partitioning.erasing import MySQLErasable
 from ingest.store.mysql.pool import Servers
 from ingest.store.sqlite.erasing import SQLiteErasable
+from tests.commands.forked import run_module
 from tests.contract.store.stores import TIMEOUT_SECONDS, Database, MySQL, SQLite
+from tests.paths import ROOT
 from tests.unit.making import NOW_US, batch, event
 
 NUMBER = "+994501234567"
@@ -172,9 +173,8 @@ async def test_erasing_again_finds_nothing(database: Database, scene: Scene) -> 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_erasure_is_finished_by_the_same_command(database: Database, scene: Scene, step: str) -> None:
-    arguments = [sys.executable, "-m", __name__, url_of(database), step]
-    ran = await asyncio.to_thread(subprocess.run, arguments, check=False, timeout=60)
-    assert ran.returncode == -signal.SIGKILL
+    ran = await asyncio.to_thread(run_module, __name__, [url_of(database), step], folder=ROOT)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
     gone = scene.erased - bodies_of(database).keys()
     assert gone
     assert gone <= told(database)
