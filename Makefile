@@ -41,6 +41,9 @@ FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_
 # Python keeps compiled modules. Without them each of the many processes that the tests start would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
+# `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
+AGAIN = $(MAKE) --no-print-directory
+
 .PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
@@ -74,8 +77,8 @@ run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@exec $(BIN)/ingest serve
 
 test: install-dev servers consumers migration-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
-	@$(MAKE) --no-print-directory -j2 check shared-tests
-	$(PYTEST_FAULTS) tests/faults
+	@outcome=0; $(AGAIN) -k -j2 check shared-tests || outcome=1; \
+	  $(PYTEST_FAULTS) tests/faults || outcome=1; exit $$outcome
 
 shared-tests: install-dev
 	$(PYTEST_SHARED)
