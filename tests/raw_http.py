@@ -13,7 +13,7 @@ import msgspec
 
 from tests.running import TOKEN
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 API = "/api/call-events"
 BATCH = "/api/call-events/batch"
 

@@ -24,9 +24,10 @@ WORKER = re.compile(rb"serve|spawn_main")
 """In the command line of a forked or spawned worker."""
 PACKAGES = os.pathsep.join([str(ROOT), *filter(re.compile("site-packages$").search, sys.path)])
 """The path on which another Python finds the service and its packages."""
-START_SECONDS = 60
+START_SECONDS = 120
 """Patience with a busy machine; a service is ready after one or two seconds."""
-STOP_SECONDS = 60
+STOP_SECONDS = 120
+ANSWER_SECONDS = 30
 EVENT = {
     "call_id": "a84b4c76e66710@pbx.example.com",
     "from_number": "+15551230001",
@@ -196,7 +197,7 @@ class ServiceProcess:
             return response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
 
     def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""

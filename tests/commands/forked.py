@@ -22,7 +22,7 @@ from tests.paths import ROOT
 OF_COMMANDS = ("INGEST_", "CALL_EVENTS_", "PYTEST_")
 """All other variables may be read when a process starts, by Python, its libraries or the loader."""
 UMASK = re.compile(r"^Umask:\s+(\d+)$", re.MULTILINE)
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 NUMBER_BYTES_MAX = 16
 
 

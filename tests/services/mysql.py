@@ -25,7 +25,7 @@ USER = "ingest"
 PASSWORD = "ingest-test-password"
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 30
-INITIALIZE_SECONDS = 60
+INITIALIZE_SECONDS = 180
 
 
 class MySQLServer(Server):

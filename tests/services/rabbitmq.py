@@ -14,9 +14,9 @@ from .sandbox import ServerFailed, wait_until
 from .server import ExternalServer, PrivateServer, Server
 
 ANSWER_SECONDS = 2.0
-EPMD_SECONDS = 10.0
-CTL_SECONDS = 60.0
-REGISTERED_SECONDS = 10.0
+EPMD_SECONDS = 60.0
+CTL_SECONDS = 120.0
+REGISTERED_SECONDS = 60.0
 STREAMS = "rabbit_stream_coordinator"
 AMQP_0_9_1_HEADER = b"AMQP\x00\x00\x09\x01"
 # The start of a method frame on channel 0. The first frame is always connection.start.

@@ -17,7 +17,7 @@ POLL_SECONDS_MAX = 0.2
 PAUSE = 2
 """The pause between two looks, by the time of a look: conditions that ask a server take at most a third of a core."""
 LOG_TAIL_LINES = 40
-GONE_SECONDS = 10
+GONE_SECONDS = 60
 
 # The guard leads the process group of the sandbox. It reads a pipe that only the test
 # process holds open. The pipe ends when that process ends, even by kill -9. Then a shell

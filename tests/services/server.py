@@ -10,8 +10,8 @@ from .places import Place
 from .processes import process_state
 from .sandbox import Sandbox, ServerFailed, log_tail, wait_until
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+START_SECONDS = 180.0
+STOP_SECONDS = 60.0
 
 
 class Server(ABC):

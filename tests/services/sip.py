@@ -12,9 +12,9 @@ from uuid import uuid4
 from tests.services.places import Host, Place
 from tests.services.sandbox import log_tail, wait_until
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 CALLS_SECONDS = 120.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 CALL_MS = "100"
 """Length of a call."""
 DIALED = "service"

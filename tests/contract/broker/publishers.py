@@ -21,7 +21,7 @@ from ingest.broker.stream.topology import StreamTopology
 from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.services import RabbitMQServer
 
-ARRIVE_SECONDS = 20.0
+ARRIVE_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LIMITS: Mapping[str, Any] = {
     "confirm_timeout_seconds": 10.0,

@@ -22,7 +22,7 @@ CONFIRM_TIMEOUT_SECONDS = 2.0
 KINDS = ("quorum", "classic", "stream")
 HANG_SECONDS = CONFIRM_TIMEOUT_SECONDS + 8.0
 """A publish that takes longer hangs."""
-RECOVERY_SECONDS = 30.0
+RECOVERY_SECONDS = 90.0
 BATCHES_BEFORE_THE_FAULT = 20
 
 

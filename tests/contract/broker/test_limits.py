@@ -62,7 +62,7 @@ def sized(*sizes: int, us: int = NOW_US) -> Batch:
 async def buried(publisher: Publisher, published: Batch) -> tuple[Sequence[int], NotConfirmed]:
     """Publish as the relay does: the rest again and again, until some messages are refused for good."""
     positions: Sequence[int] = range(len(published))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await publisher.publish(published.picked(positions), "relay")
@@ -116,7 +116,7 @@ async def test_message_once_too_large_is_published_when_the_broker_takes_it(
                 await publisher.publish(published, "relay")
         assert "is larger than" in (publisher.problem or "")
         assert publisher.ready
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while publisher.problem:
                 with suppress(NotConfirmed):
                     await publisher.publish(published.picked([1]), "relay")
@@ -149,7 +149,7 @@ async def test_limits_of_the_broker_are_respected(
 
 async def _taken(publisher: Publisher, published: Batch) -> None:
     """The next connection respects it at the latest."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             await until(lambda: publisher.ready)
             with suppress(BrokerUnavailable):

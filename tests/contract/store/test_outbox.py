@@ -15,7 +15,7 @@ from tests.unit.making import NOW_US, batch, event
 
 LEASE_SECONDS = 30.0
 SHORT_LEASE_SECONDS = 0.2
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 OLD_SECONDS = 90
 
 

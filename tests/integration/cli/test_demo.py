@@ -13,7 +13,7 @@ from tests.commands import Ingest, one_line
 from tests.running import ServiceProcess
 from tests.services import free_port, wait_until
 
-SEEN_SECONDS = 20.0
+SEEN_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

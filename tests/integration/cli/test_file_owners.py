@@ -16,7 +16,7 @@ from tests.services import free_port, wait_until
 
 SERVICE, ANOTHER = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.geteuid())
 """The service's user and another user. Tests that do not run as root have only their own user."""
-SECONDS = 20.0
+SECONDS = 60.0
 OUTPUT = ("service.log", "service.out")
 """Files of the tests themselves."""
 

@@ -10,7 +10,7 @@ from tests.commands import Ingest, nowhere, one_line
 from tests.running import ServiceProcess
 from tests.services import free_port, wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def ipv6(folder: Path) -> dict[str, str]:

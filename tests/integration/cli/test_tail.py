@@ -14,7 +14,7 @@ from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line, told
 from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.commands import Ingest, one_line
 from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until
 
-SEEN_SECONDS = 15.0
+SEEN_SECONDS = 60.0
 
 
 class Terminal:

@@ -183,7 +183,7 @@ def test_service_does_not_start_with_a_mismatched_key(
     assert "FAIL  tls: INGEST_TLS_CERT=" in doctor.stdout
 
 
-RENEWED_SECONDS = 20.0
+RENEWED_SECONDS = 60.0
 
 
 def serve_version(folder: Path, version: str, kind: str) -> None:

@@ -13,7 +13,7 @@ from tests.unit.making import body
 
 BODY_BYTES = 64 << 20
 ITEM_BYTES = 8_000
-ROWS_SECONDS = 30.0
+ROWS_SECONDS = 60.0
 GROWTH_MAX = 4.5
 """Multiple of the body's size. It covers the received parts, the joined body and its queued items. It also covers as
 many unconfirmed bytes at the broker (`INGEST_PUBLISH_INFLIGHT_BYTES_MAX`)."""

@@ -12,7 +12,7 @@ from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.unit.making import body
 
 EVENTS = 20
-SECONDS = 20.0
+SECONDS = 60.0
 ROWS = "SELECT COUNT(*) FROM call_event_logs"
 
 

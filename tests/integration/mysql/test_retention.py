@@ -17,7 +17,7 @@ from tests.faults.reading import rows_of
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 INSERT = "INSERT INTO call_event_logs VALUES ({}, 'old-call', 'call_started', '{{}}', '2025-01-01')"
 
 

@@ -12,7 +12,7 @@ from tests.running import EVENT
 from tests.services import MySQLServer, wait_until
 from tests.unit.making import batch, event
 
-SECONDS = 30.0
+SECONDS = 60.0
 OF_LARAVEL = """CREATE TABLE call_event_logs (
     id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
     call_id VARCHAR(255) COLLATE utf8mb4_unicode_ci NOT NULL,

@@ -17,7 +17,7 @@ from tests.unit.making import body
 
 FROM, TO = "+4930901820001", "+4930901820002"
 WRONG_TOKEN = "a-token-of-nobody"
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 60.0
 
 
 def lines_of(service: ServiceProcess) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from tests.conftest import StartService
 from tests.observability import Catalogue, catalogue, described, granian_catalogue, rows, status_of_codes
 from tests.services import free_port, wait_until
 
-SECONDS = 10.0
+SECONDS = 60.0
 """Granian's workers report their figures once a second."""
 UNITS = {
     *("bytes", "seconds", "microseconds", "events", "batches", "requests", "connections", "processes", "threads"),

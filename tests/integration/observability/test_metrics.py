@@ -17,7 +17,7 @@ from tests.services import wait_until
 
 WORKERS = 2
 EVENTS = 300
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def row_count(service: ServiceProcess) -> int:

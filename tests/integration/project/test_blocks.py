@@ -18,7 +18,7 @@ from tests.running import EVENT
 from tests.services import free_port, wait_until
 
 START_SECONDS = 60.0
-SECONDS = 30.0
+SECONDS = 60.0
 TOKEN = "super-secret-token"
 
 

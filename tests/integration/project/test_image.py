@@ -22,7 +22,7 @@ from tests.paths import ROOT
 from tests.services import free_port, wait_until
 
 INSTALL_SECONDS = 300
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class Image:

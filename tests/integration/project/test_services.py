@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(
     reason="the servers were given by URL",
 )
 
-GONE_SECONDS = 10.0
+GONE_SECONDS = 60.0
 FROZEN_SECONDS = 0.5
 EMPTY_PROMETHEUS = "scrape_configs: []\n"
 

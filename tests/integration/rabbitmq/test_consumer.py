@@ -19,7 +19,7 @@ from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.unit.making import body
 
-SECONDS = 30.0
+SECONDS = 60.0
 REFUSED_SECONDS = "1"
 """And ten tries, half a second apart."""
 

@@ -13,7 +13,7 @@ from tests.services import RabbitMQServer, wait_until
 from tests.services.rabbitmq_variables import variables
 from tests.unit.making import body
 
-SECONDS = 30.0
+SECONDS = 60.0
 MESSAGE_BYTES_MAX = 100_000
 NEIGHBOURS = 120
 

@@ -17,7 +17,7 @@ from tests.running import TOKEN, ServiceProcess
 from tests.services import RabbitMQServer, wait_until
 from tests.unit.making import body
 
-SECONDS = 30.0
+SECONDS = 60.0
 TEMPLATE = "{client}.{token}.{event_type}"
 APPLICATIONS = ("call-events.billing", "call-events.crm")
 PAGE = "docs/consumers.md"

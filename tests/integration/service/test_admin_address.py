@@ -12,7 +12,7 @@ from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until
 
 PAGES = ["/", "/docs", "/events", "/openapi.json", "/status.json", "/metrics"]
-RETURN_SECONDS = 20.0
+RETURN_SECONDS = 60.0
 
 
 class Service(ServiceProcess):

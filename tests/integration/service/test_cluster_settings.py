@@ -14,7 +14,7 @@ from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 
 EVENTS = 30
-SECONDS = 20.0
+SECONDS = 60.0
 pytestmark = pytest.mark.servers
 
 

@@ -22,7 +22,7 @@ from tests.running import STOP_SECONDS, ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server, rabbitmq_server, wait_until
 from tests.unit.making import body
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 CHECKS = [
     *("database", "broker", "ids", "spool"),
     *("locks", "backlog", "tables", "cluster", "clock", "commits", "spool files"),

@@ -14,7 +14,7 @@ from tests.exposition import scrape
 from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until
 
-SECONDS = 10.0
+SECONDS = 60.0
 EVENTS = 3
 
 

@@ -21,7 +21,7 @@ from tests.faults.reading import spooled, take_messages
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Database:
