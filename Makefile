@@ -30,7 +30,7 @@ PER_FILE := --dist loadfile --no-loadscope-reorder
 PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 $(PER_FILE) $(addprefix --ignore tests/,alerts clients clusters faults)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
-NOT_OF_SERVERS := --ignore tests/quiet --ignore tests/migration $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor file_owners replay tail tokens) \
+NOT_OF_SERVERS := $(addprefix --ignore tests/,unit fuzz browser quiet migration) $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor file_owners replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
   $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
