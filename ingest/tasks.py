@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from ingest.clock import jittered
+import msgspec
+
+from ingest.clock import Monotonic, jittered
 
 log = logging.getLogger("ingest.tasks")
 
@@ -49,22 +50,38 @@ async def _supervised(run: BackgroundTask, name: str, count: Callable[[], None],
         pause = min(2 * pause, PAUSE_SECONDS_MAX)
 
 
-def repeat_in_thread(work: Callable[[], None], seconds: float, name: str, count: Callable[[], None]) -> None:
-    """Call `work` at this interval in a thread, until the process ends. This is for a process without an event loop.
+class Repetitions:
+    """Work that a process without an event loop repeats, each at its interval, whenever the process calls `run`."""
 
-    After an exception of `work`, `count` is called, and the next call comes at its time.
-    """
-    threading.Thread(target=_repeat, args=(work, seconds, name, count), name=name, daemon=True).start()
+    def __init__(self, monotonic: Monotonic) -> None:
+        self._monotonic = monotonic
+        self._works: list[_Repeated] = []
+
+    def add(self, work: Callable[[], None], seconds: float, name: str, count: Callable[[], None]) -> None:
+        """Repeat `work`, the first time after this interval. `count` is called for each exception of `work`."""
+        self._works.append(_Repeated(work, seconds, name, count, self._monotonic() + seconds))
+
+    def run(self) -> None:
+        """Do the work that is due. Never raises: a watch that ends would blind the service unheard."""
+        for repeated in self._works:
+            now = self._monotonic()
+            if now < repeated.due:
+                continue
+            repeated.due = now + repeated.seconds
+            try:
+                repeated.work()
+            except Exception:
+                extra = {"task": repeated.name, "pause_seconds": repeated.seconds}
+                log.exception("a background task failed; it starts again", extra=extra)
+                repeated.count()
 
 
-def _repeat(work: Callable[[], None], seconds: float, name: str, count: Callable[[], None]) -> None:
-    never = threading.Event()
-    while not never.wait(seconds):
-        try:
-            work()
-        except Exception:  # of any kind: a watch that ends would blind the service unheard
-            log.exception("a background task failed; it starts again", extra={"task": name, "pause_seconds": seconds})
-            count()
+class _Repeated(msgspec.Struct):
+    work: Callable[[], None]
+    seconds: float
+    name: str
+    count: Callable[[], None]
+    due: float
 
 
 def raise_if_cancelled(exc: BaseException) -> None:

@@ -141,7 +141,7 @@ def _background(
     """Return the tasks that a worker runs beside the pipeline, by name."""
     metrics, recover_seconds = pipeline.metrics, 2 * settings.commit_timeout_seconds
     tasks: dict[str, BackgroundTask] = {
-        "beat": partial(beat, beats_folder(settings), time.monotonic),
+        "beat": partial(beat, beats_folder(settings), time.monotonic, lambda: pipeline.health.started),
         "runtime": runtime_metrics(settings, metrics.registry).run,
         "ledger": partial(metrics.durable_counters.recover, pipeline.store.count_rows, recover_seconds),
         "rates": SharedRateLimits(settings.run_dir / "rates", worker_index, pipeline.authenticator.buckets).run,

@@ -6,7 +6,7 @@ import multiprocessing
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ import msgspec
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server.common import AbstractServer
 from prometheus_client import Counter
 
 from ingest.auth.tokens import warning_about
@@ -29,13 +28,14 @@ from ingest.server.file_owner import root_warning
 from ingest.server.invitation import invite
 from ingest.server.listeners.address import check_free, literal
 from ingest.server.listeners.direct import DirectServer, listen
-from ingest.server.listeners.supervisor import Supervisor
+from ingest.server.listeners.supervisor import Supervisor, nothing
 from ingest.server.listeners.tls import WATCH_SECONDS, Certificates, Renewals, TlsContext
 from ingest.server.signals import obey_in_forked
+from ingest.server.start_watch import StartWatch
 from ingest.server.watchdog import CHECK_SECONDS, Watchdog, kill
 from ingest.settings import Settings
 from ingest.sources.making import keep_forms
-from ingest.tasks import repeat_in_thread
+from ingest.tasks import Repetitions
 from ingest.telemetry import granian
 from ingest.telemetry.logs import log_config
 
@@ -62,17 +62,23 @@ def serve(settings: Settings) -> None:
     make_store(settings)  # reports a wrong URL once, before the workers start
     keep_forms(settings)
     metric_files(settings).clear()
-    failures = _watch(settings, owner)
+    repetitions = Repetitions(time.monotonic)
+    failures = _watch_files(settings, owner, repetitions)
     obey_in_forked()
     if settings.server_metrics_port:
-        # Granian's exporter starts threads before the workers. A worker forked then may never accept a connection.
+        # Granian's exporter has threads, beside which no worker may be forked (`ingest.server.listeners.supervisor`).
         multiprocessing.set_start_method("spawn")
     resolved = msgspec.structs.replace(settings, host=address)
     listening = listen(address, settings.port) if settings.listens_directly else None
 
-    def new_server() -> AbstractServer[Any]:
+    def new_server() -> Supervisor:
         return make_server(
-            "ingest.server.app:create", resolved, Interfaces.RSGI, certificates=certificates, listening=listening
+            "ingest.server.app:create",
+            resolved,
+            Interfaces.RSGI,
+            certificates=certificates,
+            listening=listening,
+            work=repetitions.run,
         )
 
     server = new_server()
@@ -82,7 +88,12 @@ def serve(settings: Settings) -> None:
     _warn(settings)
     if certificates:
         renewals = Renewals(certificates, lambda: _replace_workers(server))
-        repeat_in_thread(renewals.check, WATCH_SECONDS, "tls-files", failures.labels("tls-files").inc)
+        repetitions.add(renewals.check, WATCH_SECONDS, "tls-files", failures.labels("tls-files").inc)
+
+    def births() -> Mapping[int, float]:
+        return server.births()  # of the newest one: see below
+
+    _watch_workers(settings, births, repetitions, failures)
     while _gave_up(server):
         log.error("several workers died within seconds; the service starts again", extra={"pause": PAUSE_SECONDS})
         time.sleep(PAUSE_SECONDS)
@@ -109,27 +120,36 @@ def _warn(settings: Settings) -> None:
         log.warning(warning)
 
 
-def _watch(settings: Settings, owner: FileLock) -> Counter:
-    """Watch the data folder and the workers, in threads. Return the counter of failures, by thread."""
+def _watch_files(settings: Settings, owner: FileLock, repetitions: Repetitions) -> Counter:
+    """Watch the data folder. Return the counter of the supervisor's failures, by task."""
     files = metric_files(settings)
     failures = files.supervisor_failures()
     locks = LockWatch(time.monotonic)
     locks.add(lambda: owner)
     use = partial(failures.labels("locks").inc, 0)
     locks.add_files(settings.run_dir / "metrics", partial(files.restore, use))
-    repeat_in_thread(locks.look, LOOK_SECONDS, "locks", failures.labels("locks").inc)
-    if settings.watchdog_seconds:
-        watchdog = Watchdog(beats_folder(settings), settings.watchdog_seconds, kill, time.monotonic)
-        repeat_in_thread(watchdog.check, CHECK_SECONDS, "watchdog", failures.labels("watchdog").inc)
+    repetitions.add(locks.look, LOOK_SECONDS, "locks", failures.labels("locks").inc)
     return failures
 
 
-def _replace_workers(server: AbstractServer[Any]) -> None:
+def _watch_workers(
+    settings: Settings, births: Callable[[], Mapping[int, float]], repetitions: Repetitions, failures: Counter
+) -> None:
+    beats, count = beats_folder(settings), failures.labels("watchdog").inc
+    if settings.watchdog_seconds:
+        watchdog = Watchdog(beats, settings.watchdog_seconds, kill, time.monotonic)
+        repetitions.add(watchdog.check, CHECK_SECONDS, "watchdog", count)
+    if settings.start_timeout_seconds:
+        starts = StartWatch(beats, births, settings.start_timeout_seconds, kill, time.monotonic)
+        repetitions.add(starts.check, CHECK_SECONDS, "watchdog", count)
+
+
+def _replace_workers(server: Supervisor) -> None:
     """Replace the workers one by one, as after SIGHUP."""
     server.signal_handler_reload()  # type: ignore[no-untyped-call] # Granian has no types here
 
 
-def _gave_up(server: AbstractServer[Any]) -> bool:
+def _gave_up(server: Supervisor) -> bool:
     """Serve. Return True if Granian ended because a replaced worker died again within 5.5 s."""
     try:
         server.serve()
@@ -164,18 +184,21 @@ def make_server(
     factory: bool = True,
     certificates: Certificates | None = None,
     listening: socket.socket | None = None,
-) -> AbstractServer[Any]:
+    work: Callable[[], None] = nothing,
+) -> Supervisor:
     """Return Granian for an application or its factory. The host must be an IP address.
 
-    `certificates` enable HTTPS. With a `listening` socket the workers accept from it themselves.
+    `certificates` enable HTTPS. With a `listening` socket the workers accept from it themselves. `work` is the
+    supervisor's other work (`Supervisor`).
     """
-    make: Callable[..., AbstractServer[Any]] = Supervisor
+    make: Callable[..., Supervisor] = Supervisor
     if certificates:
         make = partial(TlsServer, certificates)
     elif listening:
         make = partial(DirectServer, listening)
     return make(
         target,
+        work=work,
         factory=factory,
         address=settings.host,
         port=settings.port,

@@ -27,11 +27,13 @@ STALL_SECONDS = 2.0
 """If the watchdog, or the whole machine, was suspended this long, the workers get time to beat again."""
 
 _BEAT = struct.Struct("d")
+_STARTED = b"\1"
+"""Follows the beat of a worker that has started."""
 _PID = re.compile("[1-9][0-9]{0,9}")
 
 
-async def beat(folder: Path, monotonic: Monotonic) -> None:
-    """Write the time of this process's event loop until cancelled.
+async def beat(folder: Path, monotonic: Monotonic, started: Callable[[], bool]) -> None:
+    """Write the time of this process's event loop until cancelled, and whether the worker has started.
 
     The file's lock ends with the process. It shows that the process id in the file's name still means this process.
     """
@@ -41,7 +43,7 @@ async def beat(folder: Path, monotonic: Monotonic) -> None:
     try:
         while True:
             if held.intact or held.renew():
-                os.pwrite(held.descriptor, _BEAT.pack(monotonic()), 0)
+                os.pwrite(held.descriptor, _BEAT.pack(monotonic()) + _STARTED * started(), 0)
             await pause(BEAT_SECONDS)
     finally:
         if held.intact:
@@ -103,7 +105,15 @@ class Watchdog:
 def _last_beat(path: Path) -> float | None:
     """Return None if there is no beat yet."""
     content = _read(path)
-    return float(_BEAT.unpack(content)[0]) if len(content) == _BEAT.size else None
+    return float(_BEAT.unpack_from(content)[0]) if len(content) >= _BEAT.size else None
+
+
+def has_started(folder: Path, pid: int) -> bool:
+    """Return True if the worker with this process id says so in its file."""
+    try:
+        return _read(folder / str(pid))[_BEAT.size :] == _STARTED
+    except FileNotFoundError:
+        return False
 
 
 def _is_dead(path: Path) -> bool:
@@ -120,7 +130,8 @@ def _read(path: Path) -> bytes:
     """Return the beat, or nothing if it is not a regular file: reading a pipe could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.pread(descriptor, _BEAT.size, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.pread(descriptor, _BEAT.size + len(_STARTED), 0) if is_file else b""
     finally:
         os.close(descriptor)
 

@@ -207,6 +207,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Watchdog and stop
     watchdog_seconds: SecondsOrNone = 4.0
     """Time after which a worker whose event loop does not run is killed and replaced; `0` turns this off."""
+    start_timeout_seconds: SecondsOrNone = 60.0
+    """Time after which a worker that has not started is killed and replaced; `0` turns this off. A worker starts in a
+    few seconds, also without its servers."""
     drain_delay_seconds: SecondsOrNone = 3.0
     """Time after SIGTERM in which the service still takes events. `/readyz` says draining, and each answer closes its
     connection. Make it longer than your load balancer needs to notice."""

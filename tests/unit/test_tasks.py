@@ -8,6 +8,7 @@ from collections import deque
 import pytest
 
 from ingest import tasks
+from tests.unit.fakes import FakeClock
 
 
 async def deaf(times: int) -> None:
@@ -147,19 +148,43 @@ async def test_result_or_error_of_a_thread_reaches_the_caller() -> None:
         await tasks.in_thread(lambda: int("x"))
 
 
-def test_thread_goes_on_after_any_exception_and_counts_it(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def test_work_is_repeated_at_its_interval(clock: FakeClock) -> None:
+    repetitions = tasks.Repetitions(clock.monotonic)
+    done: list[str] = []
+    repetitions.add(lambda: done.append("often"), 1.0, "often", lambda: None)
+    repetitions.add(lambda: done.append("seldom"), 2.0, "seldom", lambda: None)
+
+    repetitions.run()
+    assert not done
+    for _ in range(4):
+        clock.advance(1.0)
+        repetitions.run()
+
+    assert (done.count("often"), done.count("seldom")) == (4, 2)
+
+
+def test_work_is_repeated_after_any_exception_which_is_counted(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    repetitions = tasks.Repetitions(clock.monotonic)
     outcomes: list[Exception | None] = [OSError(22, "Invalid argument"), ValueError("odd"), None]
     failures: list[int] = []
-    worked = threading.Event()
+    others: list[int] = []
 
     def work() -> None:
-        outcome = outcomes.pop(0) if outcomes else None
-        if outcome:
+        if outcome := outcomes.pop(0):
             raise outcome
-        worked.set()
 
-    tasks.repeat_in_thread(work, 0.001, "a-thread", lambda: failures.append(1))
+    repetitions.add(work, 1.0, "a-work", lambda: failures.append(1))
+    repetitions.add(lambda: others.append(1), 1.0, "another", lambda: None)
+    for _ in range(3):
+        clock.advance(1.0)
+        repetitions.run()
 
-    assert worked.wait(10.0)
-    assert len(failures) == 2
-    assert [record.__dict__["task"] for record in caplog.records] == ["a-thread"] * 2
+    assert (len(failures), len(others)) == (2, 3)
+    assert [record.__dict__["task"] for record in caplog.records] == ["a-work"] * 2

@@ -7,7 +7,6 @@ that started then would die. So the supervisor copies matching files into memory
 import logging
 import os
 import ssl
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,12 +27,11 @@ TlsContext = tuple[bool, str, str, None, str, str | None, list[str], bool]
 
 
 class Certificates:
-    """The last files that match. Safe to use from several threads."""
+    """The last files that match."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises `SettingsError` if the files do not match now."""
         self._settings = settings
-        self._lock = threading.Lock()
         self._contents: Mapping[str, bytes] = {}
         self._copies: deque[dict[str, int]] = deque()
         self.generation = 0
@@ -42,21 +40,20 @@ class Certificates:
 
     def refresh(self) -> None:
         """Copy the files if they have changed. Raises `SettingsError` if they do not match; the last copy stays."""
-        with self._lock:
-            contents = {path: _content(variable, path) for variable, path in _files(self._settings)}
-            if contents == self._contents:
-                return
-            copy = {path: _in_memory(content) for path, content in contents.items()}
-            try:
-                check_tls(self._settings, {path: _path_of(descriptor) for path, descriptor in copy.items()})
-            except SettingsError:
-                _close(copy)
-                raise
-            self._contents = contents
-            self._copies.append(copy)
-            self.generation += 1
-            if len(self._copies) > COPIES_MAX:
-                _close(self._copies.popleft())
+        contents = {path: _content(variable, path) for variable, path in _files(self._settings)}
+        if contents == self._contents:
+            return
+        copy = {path: _in_memory(content) for path, content in contents.items()}
+        try:
+            check_tls(self._settings, {path: _path_of(descriptor) for path, descriptor in copy.items()})
+        except SettingsError:
+            _close(copy)
+            raise
+        self._contents = contents
+        self._copies.append(copy)
+        self.generation += 1
+        if len(self._copies) > COPIES_MAX:
+            _close(self._copies.popleft())
 
     def context(self) -> TlsContext:
         """Return Granian's arguments for a worker that starts now.

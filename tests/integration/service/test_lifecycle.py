@@ -23,6 +23,8 @@ from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server,
 from tests.unit.making import body
 
 WAIT_SECONDS = 60.0
+SLOW_START_SECONDS = 8.0
+"""More than a worker needs on a busy machine."""
 CHECKS = [
     *("database", "broker", "ids", "spool"),
     *("locks", "backlog", "tables", "cluster", "clock", "commits", "spool files"),
@@ -153,6 +155,25 @@ def test_killed_worker_is_replaced(start_service: StartService) -> None:
     assert wait_until(replaced, WAIT_SECONDS)
     service.wait_for_status("ready")
     assert {service.post(body())[0] for _ in range(20)} == {200}
+    assert len(list(Path(f"/proc/{service.pid}/task").iterdir())) == 1, "a worker was forked beside another thread"
+
+
+def test_worker_that_does_not_start_is_replaced(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path, {"START_TIMEOUT_SECONDS": str(SLOW_START_SECONDS), "DRAIN_DELAY_SECONDS": "0"})
+    service.start()
+    assert wait_until(lambda: bool(service.worker_pids()), WAIT_SECONDS)
+    (frozen,) = service.worker_pids()
+    os.kill(frozen, signal.SIGSTOP)
+    assert "accepting connections" not in service.log()
+
+    service.wait_for_status("ready")
+    (another,) = service.worker_pids()
+    assert service.stop() == 0
+
+    assert another != frozen
+    (line,) = [line for line in service.log_lines() if line["logger"] == "ingest.watchdog"]
+    assert line["message"] == "a worker did not start within the limit; it is killed, and another one starts"
+    assert (line["worker"], line["limit_seconds"]) == (frozen, SLOW_START_SECONDS)
 
 
 def test_sigterm_under_load_answers_all_requests_and_loses_no_event(

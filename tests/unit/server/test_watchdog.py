@@ -44,7 +44,7 @@ def watched(tmp_path: Path) -> WatchedFolder:
 
 async def beat_once(watched: WatchedFolder) -> "asyncio.Task[None]":
     """Beat once in the name of this process. No second beat comes during the test."""
-    task = asyncio.create_task(beat(watched.folder, watched.clock.monotonic))
+    task = asyncio.create_task(beat(watched.folder, watched.clock.monotonic, lambda: True))
     own = watched.folder / str(os.getpid())
     await until(lambda: own.exists() and own.stat().st_size)
     return task
