@@ -31,7 +31,10 @@ _HEADER_BYTES = 14
 _CONTENT_TYPE = b"application/json"
 
 _frame_start = struct.Struct(">BHI").pack
-_header_start = struct.Struct(">HHQH").pack
+_content_header = struct.Struct(">BHIHHQH").pack
+"""A content header frame before its properties."""
+_body_start = struct.Struct(">cBHI").pack
+"""The end of a frame, and the start of a body frame."""
 _u64 = struct.Struct(">Q").pack
 _u32 = struct.Struct(">I").pack
 
@@ -122,17 +125,11 @@ class Marshaller:
                 values = with_headers
             body = event.payload
             size = len(body)
-            parts.append(method)
-            parts.append(_frame_start(HEADER, channel, _HEADER_BYTES + len(values)))
-            parts.append(_header_start(CLASS_BASIC, 0, size, flags))
-            parts.append(values)
+            head = _content_header(HEADER, channel, _HEADER_BYTES + len(values), CLASS_BASIC, 0, size, flags)
             if size <= self._body_bytes_max:
-                parts.append(FRAME_END + _frame_start(BODY, channel, size))
-                parts.append(body)
-                parts.append(FRAME_END)
+                parts += (method, head, values, _body_start(FRAME_END, BODY, channel, size), body, FRAME_END)
             else:
-                parts.append(FRAME_END)
-                parts.extend(self._body_frames(body))
+                parts += (method, head, values, FRAME_END, *self._body_frames(body))
         return b"".join(parts)
 
     def _with_headers(self, values: bytes, headers: Mapping[str, str]) -> bytes:

@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._shared.received_bytes += len(data)
-        if self.ends:  # the rest of a refused request, or what follows the last one
+        if self.inflow.ended:  # the rest of a refused request, or what follows the last one
             self._discarded_bytes += len(data)
             if self._discarded_bytes > limits.DISCARD_BYTES_MAX:
                 self.abort()

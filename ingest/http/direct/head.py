@@ -22,20 +22,18 @@ class RequestHeaders:
     def __init__(self, pairs: Pairs) -> None:
         """The names are in lower case."""
         self._pairs = pairs
-        self._first = {name.decode(): value for name, value in reversed(pairs)}
+        self._first = {name.decode(): _text(value) for name, value in reversed(pairs)}
 
     def __contains__(self, name: str) -> bool:
         return name in self._first
 
     def get(self, name: str, default: Any = None) -> Any:
         value = self._first.get(name)
-        if value is None or not value.isascii():
-            return default
-        return value.decode()
+        return default if value is None else value
 
     def having(self, pairs: Pairs) -> "RequestHeaders | None":
         """Return a copy with these headers too. None if a name of them is there twice, as the first one counts."""
-        more = {name.decode(): value for name, value in pairs}
+        more = {name.decode(): _text(value) for name, value in pairs}
         if len(more) < len(pairs) or more.keys() & self._first.keys():
             return None
         copy = RequestHeaders(())
@@ -48,6 +46,11 @@ class RequestHeaders:
 
     def items(self) -> list[tuple[str, str]]:
         return [(name.decode(), value.decode()) for name, value in self._pairs if value.isascii()]
+
+
+def _text(value: bytes) -> str | None:
+    """None if it is not ASCII."""
+    return value.decode() if value.isascii() else None
 
 
 class Head(NamedTuple):

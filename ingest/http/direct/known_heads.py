@@ -2,7 +2,7 @@
 
 import re
 
-from ingest.http.direct.head import Head, Pairs, announced_bytes
+from ingest.http.direct.head import Head, announced_bytes
 
 HEADS_MAX = 1_024
 """Accepted heads that a worker remembers, and as many refused ones. When it knows more, it forgets all of a kind."""
@@ -12,7 +12,7 @@ REQUEST_LINE = b"POST "
 END = b"\r\n\r\n"
 OWN = re.compile(
     rb"\r\n(date|idempotency-key|traceparent|tracestate|x-amzn-trace-id|x-b3-[a-z]+|x-correlation-id|x-request-id): "
-    rb"([!-~](?:[ -~]{0,254}[!-~])?)(?=\r\n)",
+    rb"([!-~](?:[ -~]{0,254}[!-~])?)(?=\r\n|\Z)",
     re.IGNORECASE,
 )
 """Headers of which each request has its own value. They are no part of what is remembered."""
@@ -20,7 +20,7 @@ FRAMING = ("expect", "transfer-encoding", "upgrade")
 """With one of these headers the body needs the parser."""
 
 Heads = dict[bytes, tuple[Head, int]]
-"""The bytes of a head → the parsed head, and the length of the body that follows."""
+"""The bytes of a head without `END` → the parsed head, and the length of the body that follows."""
 
 
 class KnownHeads:
@@ -33,20 +33,20 @@ class KnownHeads:
 
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return head and body if `data` is one whole request with a known head."""
-        end = data.find(END) + len(END)
-        text = data[:end]
-        own: Pairs = []
-        known = self._known(text)
-        if not known and (own := OWN.findall(text)):
-            known = self._known(OWN.sub(b"", text))
-        if not known or len(data) - end != known[1]:
+        text, end, body = data.partition(END)
+        if not end:
             return None
-        head = known[0].having(own) if own else known[0]
-        return (head, data[end:]) if head else None
+        known = self._accepted.get(text) or self._refused.get(text)
+        if known:
+            return (known[0], body) if len(body) == known[1] else None
+        own = OWN.findall(text)
+        known = self._known(OWN.sub(b"", text)) if own else None
+        head = known[0].having(own) if known and len(body) == known[1] else None
+        return (head, body) if head else None
 
     def learn(self, data: bytes, head: Head, *, accepted: bool) -> None:
         """Remember the head of an event, which the parser has read at the start of `data`."""
-        text = data[: data.find(END) + len(END)]
+        text = data.partition(END)[0]
         own = OWN.findall(text)
         rest = head.without(own)
         if _is_plain(text, head) and len(rest.headers.items()) + len(own) == len(head.headers.items()):
@@ -60,13 +60,13 @@ class KnownHeads:
 
 
 def _is_plain(text: bytes, head: Head) -> bool:
-    """Return True if `text` is certainly the whole head: each line is a header and ends with CR and LF."""
+    """Return True if `text` is certainly the whole head without `END`: lines of one header each, after the first."""
     headers = head.headers
-    lines = len(headers.items()) + 2  # the request line, and the empty line at the end
+    breaks = len(headers.items())
     return (
         len(text) <= HEAD_BYTES_MAX
         and text.startswith(REQUEST_LINE)
-        and text.count(b"\r\n") == text.count(b"\n") == text.count(b"\r") == lines
+        and text.count(b"\r\n") == text.count(b"\n") == text.count(b"\r") == breaks
         and head.http_version == "1.1"
         and head.keep_alive
         and "content-length" in headers

@@ -69,7 +69,7 @@ class RequestReader:
             self._unknown = data
             return False
         head, body = found
-        request = Request(connection, *head)
+        request = Request(connection, head)
         request.complete = True
         self._shared.requests += 1
         self._unanswered.append(request)
@@ -89,7 +89,7 @@ class RequestReader:
     def receive_head(self, head: Head, refusal: tuple[int, str] | None) -> None:
         """Handle a request. With a `refusal` answer its status and message instead, and end."""
         connection = self._connection
-        request = Request(connection, *head)
+        request = Request(connection, head)
         connection.inflow.heads += 1
         self._shared.requests += 1
         self._unanswered.append(request)
@@ -140,7 +140,7 @@ class RequestReader:
     def refuse_head(self, status: int, message: str) -> None:
         """Respond to a request whose head is not complete."""
         if not self.ends:
-            request = Request(self._connection, "", b"", "1.1", RequestHeaders(()), keep_alive=False)
+            request = Request(self._connection, Head("", b"", "1.1", RequestHeaders(()), keep_alive=False))
             self._unanswered.append(request)
             self._refuse(request, status, message)
 

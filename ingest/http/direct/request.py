@@ -8,7 +8,7 @@ from ingest.auth import authenticator
 from ingest.errors import IngestError
 from ingest.events.event import Event
 from ingest.http.direct.body import RequestBody
-from ingest.http.direct.head import RequestHeaders, split_target
+from ingest.http.direct.head import Head, split_target
 from ingest.http.responses import Header, Response
 from ingest.http.rsgi import Headers
 from ingest.pipeline.outcomes import Failures
@@ -77,21 +77,9 @@ class Request:
     _split: tuple[str, str, str | None] | None = None
     _disconnected: "asyncio.Future[None] | None" = None
 
-    def __init__(
-        self,
-        connection: Client,
-        method: str,
-        target: bytes,
-        http_version: str,
-        headers: RequestHeaders,
-        keep_alive: bool,
-    ) -> None:
+    def __init__(self, connection: Client, head: Head) -> None:
         self._connection = connection
-        self.method = method
-        self.target = target
-        self.http_version = http_version
-        self.headers = headers
-        self.keep_alive = keep_alive
+        self.method, self.target, self.http_version, self.headers, self.keep_alive = head
         self.chunks: list[bytes] = []
         """The body of an event."""
 

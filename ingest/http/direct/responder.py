@@ -32,8 +32,9 @@ class Responder:
 
     def respond(self, request: Request, response: Response) -> None:
         """Write the response, or keep it until those of earlier requests are written."""
-        if response is QUEUED and len(self.unanswered) == 1 and self.is_next(request) and self._is_plain(request):
-            self.unanswered.clear()
+        unanswered = self.unanswered
+        if response is QUEUED and len(unanswered) == 1 and unanswered[0] is request and self._is_plain(request):
+            unanswered.clear()
             self._send(self._shared.queued.keep_alive)
             self._on_answered(request, False)
             return

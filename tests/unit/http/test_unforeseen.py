@@ -10,7 +10,7 @@ from ingest.http.admission import Admission
 from ingest.http.batch_handler import BatchHandler, BatchLimits
 from ingest.http.body_reader import BodyReader
 from ingest.http.direct.events import DirectEvents
-from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.head import Head, RequestHeaders
 from ingest.http.direct.request import Request
 from ingest.http.event_handler import EventHandler
 from ingest.http.rsgi import Handler
@@ -95,7 +95,7 @@ async def test_exception_in_the_admission_of_the_direct_lane(
     admission = Admission(BrokenAuthenticator([TOKEN], clock.monotonic), Keys(natural=False), metrics)
     connection = Connection(broken=False)
 
-    request = Request(connection, "POST", b"/api/call-events", "1.1", RequestHeaders(()), keep_alive=True)
+    request = Request(connection, Head("POST", b"/api/call-events", "1.1", RequestHeaders(()), keep_alive=True))
     handler = EventHandler(admission, bodies, Broken(), BODY_BYTES_MAX)
     DirectEvents(handler, admission, BODY_BYTES_MAX).take_whole(request, body())
     await until(lambda: connection.statuses)

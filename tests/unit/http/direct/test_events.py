@@ -7,7 +7,7 @@ import pytest
 from ingest.errors import StoreUnavailable
 from ingest.http.admission import Admission
 from ingest.http.direct.events import DirectEvents
-from ingest.http.direct.head import RequestHeaders
+from ingest.http.direct.head import Head, RequestHeaders
 from ingest.http.direct.request import Request
 from ingest.http.event_handler import EventHandler
 from ingest.http.responses import Response
@@ -53,7 +53,7 @@ class Connection:
 
 def send(events: DirectEvents, connection: Connection) -> None:
     headers = RequestHeaders([(b"x-api-token", TOKEN.encode())])
-    request = Request(connection, "POST", b"/api/call-events", "1.1", headers, keep_alive=True)
+    request = Request(connection, Head("POST", b"/api/call-events", "1.1", headers, keep_alive=True))
     events.begin(request)
     events.receive(request, body())
     events.complete(request)

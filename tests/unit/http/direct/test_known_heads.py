@@ -57,6 +57,15 @@ def test_only_one_whole_request_is_found(data: bytes) -> None:
     assert learned(PLAIN, parsed()).find(data) is None
 
 
+def test_head_whose_end_has_not_come_is_not_found() -> None:
+    empty = PLAIN.replace(b"length: 2", b"length: 0")
+    of = Head("POST", b"/x", "1.1", RequestHeaders([(b"host", b"x"), (b"content-length", b"0")]), True)
+
+    assert learned(empty, of).find(empty)
+    for cut in range(1, len(known_heads.END) + 1):
+        assert learned(empty, of).find(empty[:-cut]) is None
+
+
 @pytest.mark.parametrize("name", known_heads.FRAMING)
 def test_head_whose_body_needs_the_parser_is_not_learned(name: str) -> None:
     text = PLAIN.replace(b"\r\n\r\n", f"\r\n{name}: x\r\n\r\n".encode())
@@ -189,7 +198,7 @@ async def test_body_with_a_known_head_is_bounded(handler: EventHandler, admissio
     events = DirectEvents(handler, admission, body_bytes_max=10)
     connection = Connection(broken=False)
     headers = RequestHeaders([(b"x-api-token", TOKEN.encode())])
-    request = Request(connection, "POST", EVENTS.encode(), "1.1", headers, True)
+    request = Request(connection, Head("POST", EVENTS.encode(), "1.1", headers, True))
 
     events.take_whole(request, b"x" * 11)
 
