@@ -32,11 +32,17 @@ def lines_of(text: str) -> Iterator[list[str]]:
 
 
 def make(text: str) -> None:
-    """`make -n` finds each target, and the files that it needs."""
+    """`make -n` finds each target, and the files that it needs. It looks at all targets without variables at once."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTHON"))}
+    together: list[str] = []
     for words in lines_of(text):
         assert words[0] == "make", words
-        run([*words, "-n"], clean)
+        if len(words) == 2:
+            together.append(words[1])
+        else:
+            run([*words, "-n"], clean)
+    if together:
+        run(["make", "-n", *together], clean)
 
 
 def run(argv: list[str], environment: Mapping[str, str] = os.environ) -> str:

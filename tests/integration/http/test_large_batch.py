@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.conftest import StartService
-from tests.faults.reading import rows_of
+from tests.faults.reading import count_rows
 from tests.integration.hostile import peak_resident_bytes
 from tests.running import ServiceProcess
 from tests.services import wait_until
@@ -41,5 +41,5 @@ def test_batch_of_64_mib_is_accepted_in_bounded_memory(service: ServiceProcess, 
     assert (status, json.loads(content)) == (200, {"status": "queued", "accepted": count, "rejected": []})
     url = service.environment["INGEST_DATABASE_URL"]
     # A slow commit goes to the spool, and reaches the database a moment later.
-    assert wait_until(lambda: len(rows_of(url)) == count + 1, ROWS_SECONDS)
+    assert wait_until(lambda: count_rows(url) == count + 1, ROWS_SECONDS)
     assert peak_resident_bytes(worker) - before < GROWTH_MAX * BODY_BYTES
