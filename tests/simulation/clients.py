@@ -1,0 +1,172 @@
+"""Clients that post events to workers, give up after a while, and send again."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from ingest.http import batch_handler, event_handler
+from tests.simulation.chance import Chance
+from tests.simulation.ledger import Ledger
+from tests.simulation.loop import Process, SimulatedLoop
+from tests.simulation.workers import TOKEN, Life
+
+GIVE_UP_SECONDS = (0.2, 2.0)
+TRIES_MAX = 4
+TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
+
+
+class Headers:
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._values.get(name, default)
+
+    def items(self) -> list[tuple[str, str]]:
+        return [*self._values.items()]
+
+
+class Scope(msgspec.Struct):
+    headers: Headers
+    path: str
+    method: str = "POST"
+    query_string: str = ""
+    authority: str | None = None
+    http_version: str = "1.1"
+    scheme: str = "http"
+    proto: str = "http"
+    server: str = "127.0.0.1:8000"
+    client: str = "[::1]:50000"
+
+
+class Exchange:
+    """A request and its answer, as the handler sees them."""
+
+    def __init__(self, body: bytes, answer: "asyncio.Future[tuple[int, bytes]]", answered: Any) -> None:
+        self._body = body
+        self._answer = answer
+        self._answered = answered
+
+    async def __call__(self) -> bytes:
+        return self._body
+
+    async def __aiter__(self) -> Any:
+        yield self._body
+        yield b""
+
+    async def client_disconnect(self) -> None: ...
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._answered(status, body)
+        if not self._answer.done():
+            self._answer.set_result((status, body))
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Any:
+        raise NotImplementedError
+
+
+class Client:
+    """Posts `events` events of its own, some alone and some in batches, to any worker."""
+
+    def __init__(
+        self, name: str, loop: SimulatedLoop, chance: Chance, ledger: Ledger, lives: list[Life], accepted: Any
+    ) -> None:
+        self.process = Process(f"client {name}")
+        self._name = name
+        self._loop = loop
+        self._chance = chance
+        self._ledger = ledger
+        self._lives = lives
+        self._accepted = accepted
+        """Called with the life and the payloads that it has accepted."""
+        self._number = 0
+
+    async def run(self, events: int) -> None:
+        chance = self._chance
+        while events > 0:
+            await asyncio.sleep(chance.seconds("client pauses", 0.0, 0.25))
+            count = min(events, 1 + chance.pick("events of a request", 30)) if chance.pick("request", 2) else 1
+            events -= count
+            await self._deliver(count, keyed=chance.pick("has a key", 3) == 0)
+
+    async def _deliver(self, count: int, *, keyed: bool) -> None:
+        """Send these events until they are accepted or refused, or for a few times."""
+        self._number += 1
+        name = f"{self._name}-{self._number}"
+        marks = [self._mark() for _ in range(count)]
+        for attempt in range(TRIES_MAX):
+            tag = name if keyed else f"{name}-try{attempt}"
+            payloads = [_payload(tag, index, mark) for index, mark in enumerate(marks)]
+            if await self._post(payloads, name if keyed else None):
+                return
+            await asyncio.sleep(self._chance.seconds("client sends again after", 0.1, 1.0))
+
+    def _mark(self) -> str:
+        for mark in ("poison", "riddle", "unroutable"):
+            if self._chance.happens(f"event is a {mark}", 0.002):
+                return mark
+        return ""
+
+    async def _post(self, payloads: list[bytes], key: str | None) -> bool:
+        """Return True if every event was accepted, or was refused for good."""
+        lives = [life for life in self._lives if life.accepting and life.process.alive]
+        if not lives:
+            return False
+        life = lives[self._chance.pick("worker of a request", len(lives))]
+        ledger, began = self._ledger, self._loop.time()
+        for payload in payloads:
+            ledger.sends(payload, keyed=key is not None)
+        answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
+
+        def answered(status: int, body: bytes) -> None:
+            good = _accepted(payloads, status, body)
+            ledger.answers_200 += len(good)
+            if not life.was_stopped:
+                ledger.slowest_seconds = max(ledger.slowest_seconds, self._loop.time() - began)
+            self._accepted(life, good)
+
+        head = {"content-length": str(sum(map(len, payloads))), "x-api-token": TOKEN}
+        if key:
+            head["idempotency-key"] = key
+        path = event_handler.PATH if len(payloads) == 1 else batch_handler.PATH
+        body = payloads[0] if len(payloads) == 1 else b"[" + b",".join(payloads) + b"]"
+        head["content-length"] = str(len(body))
+        exchange = Exchange(body, answer, answered)
+        life.connections.add(answer)
+        self._loop.in_process(life.process, life.handlers[path](Scope(Headers(head), path), exchange), "request")
+        try:
+            async with asyncio.timeout(self._chance.seconds("client gives up after", *GIVE_UP_SECONDS)):
+                status, content = await answer
+        except (TimeoutError, ConnectionResetError):
+            return False
+        finally:
+            life.connections.discard(answer)
+        good = _accepted(payloads, status, content)
+        for payload in payloads:
+            if payload not in good:
+                ledger.refuses(payload)
+        return len(good) == len(payloads)
+
+
+def _payload(tag: str, index: int, mark: str) -> bytes:
+    text = (
+        f'{{"call_id":"{tag}","from_number":"100","to_number":"200","event_type":"{TYPES[index % len(TYPES)]}",'
+        f'"timestamp":"2025-11-30T10:00:00Z","n":"{tag}/{index}"'
+    )
+    return (text + (f',"mark":"{mark}"}}' if mark else "}")).encode()
+
+
+def _accepted(payloads: list[bytes], status: int, body: bytes) -> list[bytes]:
+    if len(payloads) == 1:
+        return payloads if status == 200 else []
+    if status not in (200, 422, 500, 503):
+        return []
+    answer = msgspec.json.decode(body)
+    if "rejected" not in answer:
+        return payloads if status == 200 else []
+    rejected = {item["index"] for item in answer["rejected"]}
+    return [payload for index, payload in enumerate(payloads) if index not in rejected] if status == 200 else []

@@ -1,0 +1,161 @@
+"""The faults of a schedule. Each one that may happen is a decision of its own, so that it can be left out."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from tests.simulation.nodes import Node
+from tests.simulation.workers import Life
+from tests.simulation.world import World
+
+NODES_MAX = 4
+
+
+class Faults:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._kinds: dict[str, tuple[float, Callable[[], object]]] = {
+            "kill": (0.12, self._kill),
+            "death in a system call": (0.10, self._doom),
+            "power cut": (0.05, self._cut_power),
+            "copy of the folder": (0.03, self._copy),
+            "planned restart": (0.08, self._restart),
+            "freeze": (0.08, self._freeze),
+            "database is away": (0.15, self._database_away),
+            "database hangs": (0.10, self._database_hangs),
+            "database is slow": (0.10, self._database_slow),
+            "broker is away": (0.12, self._broker_away),
+            "broker freezes": (0.06, self._broker_freezes),
+            "disk is full": (0.06, self._disk_full),
+            "disk fails": (0.05, self._disk_fails),
+            "clock steps": (0.06, self._clock_steps),
+            "spool file is deleted": (0.03, self._delete_file),
+        }
+
+    def round(self) -> None:
+        for what, (probability, act) in self._kinds.items():
+            if self._world.chance.happens(what, probability):
+                act()
+
+    def end(self) -> None:
+        world = self._world
+        world.say("faults end")
+        database, broker = world.servers.database, world.servers.broker
+        database.down = database.hangs = broker.down = broker.frozen = False
+        database.slow_seconds = broker.slow_seconds = 0.0
+        for node in world.nodes:
+            node.disk_full, node.disk_fails = False, 0.0
+        for life in world.lives:
+            world.loop.resume(life.process)
+        world.system.doomed.clear()
+
+    def _life(self) -> Life | None:
+        lives = self._world.lives
+        return lives[self._world.chance.pick("which worker", len(lives))] if lives else None
+
+    def _node(self) -> Node:
+        return self._world.nodes[self._world.chance.pick("which node", len(self._world.nodes))]
+
+    def _kill(self) -> None:
+        if life := self._life():
+            self._world.fault(f"kill -9 of {life.process.name}")
+            self._world.kill(life.process)
+
+    def _doom(self) -> None:
+        if life := self._life():
+            self._world.fault(f"{life.process.name} is to die in a system call")
+            self._world.system.doomed.add(life.process.pid)
+
+    def _cut_power(self) -> None:
+        node = self._node()
+        self._world.fault(f"power cut of {node.name}")
+        for life in [one for one in self._world.lives if one.process.node is node]:
+            self._world.kill(life.process)
+        self._world.system.segments.cut_power(node)
+
+    def _copy(self) -> None:
+        world = self._world
+        if len(world.nodes) >= NODES_MAX:
+            return
+        node = self._node()
+        copy = world.add_node(node)
+        copy.clock_ahead_us = node.clock_ahead_us
+        world.copies += 1
+        world.fault(f"{node.name} is copied as {copy.name}")
+        world.begin_life(copy)
+
+    def _restart(self) -> None:
+        life = self._life()
+        if life and life.accepting and not life.process.stopped:
+            self._world.fault(f"planned restart of {life.process.name}")
+            self._world.do(self._world.restart(life), "planned restart")
+
+    def _freeze(self) -> None:
+        if life := self._life():
+            self._world.fault(f"{life.process.name} is stopped")
+            life.process.stopped = life.was_stopped = True
+            self._for("stopped for", 6.0, lambda: self._world.loop.resume(life.process))
+
+    def _database_away(self) -> None:
+        self._set("database", "down", True, 6.0, False)
+
+    def _database_hangs(self) -> None:
+        self._set("database", "hangs", True, 4.0, False)
+
+    def _database_slow(self) -> None:
+        self._set("database", "slow_seconds", 0.4, 4.0, 0.0)
+
+    def _broker_away(self) -> None:
+        self._set("broker", "down", True, 8.0, False)
+
+    def _broker_freezes(self) -> None:
+        self._set("broker", "frozen", True, 6.0, False)
+
+    def _set(self, server: str, name: str, value: object, seconds_max: float, after: object) -> None:
+        model = getattr(self._world.servers, server)
+        self._world.fault(f"{server}: {name} = {value}")
+        setattr(model, name, value)
+
+        def undo() -> None:
+            self._world.say(f"{server}: {name} = {after}")
+            setattr(model, name, after)
+
+        self._for(f"{server} {name} for", seconds_max, undo)
+
+    def _disk_full(self) -> None:
+        node = self._node()
+        self._world.fault(f"the disk of {node.name} is full")
+        node.disk_full = True
+        self._for("disk is full for", 5.0, lambda: setattr(node, "disk_full", False))
+
+    def _disk_fails(self) -> None:
+        node = self._node()
+        self._world.fault(f"the disk of {node.name} fails")
+        node.disk_fails = 0.3
+        self._for("disk fails for", 4.0, lambda: setattr(node, "disk_fails", 0.0))
+
+    def _clock_steps(self) -> None:
+        node = self._node()
+        step = self._world.chance.seconds("clock step", -30.0, 30.0)
+        self._world.fault(f"the clock of {node.name} steps by {step:.1f} s")
+        node.clock_ahead_us += int(step * 1e6)
+
+    def _delete_file(self) -> None:
+        """Somebody deletes a file of a spool that is in use. The worker has it open, and writes it anew."""
+        node = self._node()
+        files = sorted(node.folder.glob("spool/*"), key=lambda path: path.name.split(".")[:2])
+        if files:
+            victim = files[self._world.chance.pick("which file", len(files))]
+            held = any(opened.path == str(victim) for opened in self._world.system.files.values())
+            if held and not victim.name.startswith("."):
+                self._world.fault(f"{victim.name.split('.')[:2]} of {node.name} is deleted")
+                self._world.ledger.excused |= self._world.system.segments.deleted_by_others(str(victim))
+                victim.unlink()
+
+    def _for(self, what: str, seconds_max: float, undo: Callable[[], object]) -> None:
+        async def later() -> None:
+            await asyncio.sleep(self._world.chance.seconds(what, 0.1, seconds_max))
+            undo()
+
+        self._world.do(later(), what)

@@ -1,0 +1,32 @@
+"""Nodes of the simulated world, and the worker processes on them."""
+
+from pathlib import Path
+
+from tests.simulation.loop import Process
+
+BOOT_US = 1_764_500_000_000_000
+"""The wall clock, in Unix microseconds, when the world begins."""
+
+
+class Node:
+    """A machine: its data folder, its clock and its disk."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.clock_ahead_us = 0
+        """The wall clock differs by this much from the world's."""
+        self.disk_full = False
+        self.disk_fails = 0.0
+        """The probability that a write or a sync fails with EIO."""
+        self.syncs_lie = False
+
+
+class WorkerProcess(Process):
+    """One life of a worker. `pid` is its process id."""
+
+    def __init__(self, name: str, node: Node, pid: int) -> None:
+        super().__init__(name)
+        self.node = node
+        self.pid = pid
+

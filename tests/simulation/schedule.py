@@ -1,0 +1,81 @@
+"""The course of a schedule: it begins nodes and clients, lets faults happen, ends them, and waits for all work."""
+
+import asyncio
+
+from tests.simulation.clients import Client
+from tests.simulation.faults import Faults
+from tests.simulation.ledger import Violation
+from tests.simulation.workers import Limits
+from tests.simulation.world import CLIENTS, EVENTS_EACH, SETTLE_SECONDS, START_SECONDS, World
+
+ROUNDS = 12
+POLL_SECONDS = 0.5
+
+
+class Schedule:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._faults = Faults(world)
+
+    async def run(self) -> None:
+        world = self._world
+        chance = world.chance
+        world.limits = _limits(world)
+        for _ in range(1 + chance.pick("further nodes", 2)):
+            node = world.add_node()
+            node.clock_ahead_us = int(chance.seconds("clock is ahead", 0.0, 2.0) * 1e6)
+            for _ in range(1 + chance.pick("further workers", 2)):
+                world.begin_life(node)
+        world.loop.after_step = world.promises.after_step
+        await asyncio.sleep(START_SECONDS)
+        tasks = [self._client(number) for number in range(CLIENTS)]
+        for _ in range(ROUNDS):
+            await asyncio.sleep(chance.seconds("until the next round of faults", 0.1, 1.5))
+            self._faults.round()
+        await asyncio.wait(tasks)
+        self._faults.end()
+        chance.calm = True
+        await self._settle()
+        world.promises.at_end()
+        await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
+        world.promises.at_end()
+
+    def _client(self, number: int) -> "asyncio.Task[None]":
+        world = self._world
+        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, world.promises.accepted)
+        world.processes.append(client.process)
+        return world.loop.in_process(client.process, client.run(EVENTS_EACH), "client")
+
+    async def _settle(self) -> None:
+        """Wait until nothing is left to do."""
+        world = self._world
+        until = world.loop.time() + SETTLE_SECONDS
+        while left := await self._left():
+            if world.loop.time() > until:
+                raise Violation(f"not done {SETTLE_SECONDS:g} s after the last fault: {left}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _left(self) -> str | None:
+        world = self._world
+        if entries := world.servers.database.entries:
+            return f"{len(entries)} entries in the outbox, the first with id {min(entries)}"
+        if not all(life.accepting for life in world.lives) or len(world.lives) < len(world.nodes):
+            return "workers do not start"
+        for life in world.lives:
+            if life.pipeline and life.pipeline.spool:
+                usage = await life.pipeline.spool.store.usage()
+                if usage.records:
+                    return f"{usage.records} records in the spool of {life.process.name}"
+            if life.pipeline and life.pipeline.unfinished_events:
+                return f"{life.pipeline.unfinished_events} events in {life.process.name}"
+        return None
+
+
+def _limits(world: World) -> Limits:
+    chance = world.chance
+    return Limits(
+        spool_bytes_max=(1 << 24, 1 << 24, 20_000, 0)[chance.pick("size of the spool", 4)],
+        writers=1 + chance.pick("further writers", 2),
+        queue_events_max=(400, 60)[chance.pick("size of the queue", 2)],
+        inflight_events_max=(300, 50)[chance.pick("events in flight", 2)],
+    )

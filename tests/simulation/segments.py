@@ -1,0 +1,154 @@
+"""What the simulated disks hold of spools: which events are synced, and what a power cut may take away."""
+
+import os
+from struct import Struct
+
+import msgspec
+
+from ingest.events.batch_codec import unpack_one
+from tests.simulation.chance import Chance
+from tests.simulation.nodes import Node
+
+HEAD_BYTES = 32
+_ENTRY = Struct("<8sBqIIII")
+WAITING, PUBLISHED, ASIDE = 1, 2, 5
+KEYED = 0x80
+
+Inode = tuple[int, int]
+PWRITE, FTRUNCATE = os.pwrite, os.ftruncate
+
+
+class Write(msgspec.Struct):
+    """A write that is not on the disk yet, and what was there before."""
+
+    offset: int
+    size: int
+    before: bytes
+    end_before: int
+
+
+class SegmentFile(msgspec.Struct):
+    node: Node
+    path: str
+    descriptor: int
+    """Of the simulation's own, so that the file can be read after its process has died."""
+    begun: bool = False
+    unsynced: list[Write] = []
+    payloads: dict[int, set[bytes]] = {}
+    """Offset of an entry → payloads of its events, on the disk."""
+    waiting: dict[int, set[bytes]] = {}
+    """The same for entries that are not synced."""
+
+
+class SegmentFiles:
+    """All segments of the world, by inode."""
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self._files: dict[Inode, SegmentFile] = {}
+        self.lost: list[SegmentFile] = []
+        """Files whose last name was removed. The world looks at them after each step."""
+        self.lied_about: set[bytes] = set()
+
+    def opened(self, node: Node, inode: Inode, path: str, descriptor: int) -> None:
+        if inode in self._files:
+            return
+        own = os.dup(descriptor)
+        self._files[inode] = file = SegmentFile(node, path, own)
+        size = os.fstat(own).st_size
+        if size > HEAD_BYTES:  # a copied file
+            file.payloads.update(entries_in(os.pread(own, size - HEAD_BYTES, HEAD_BYTES), HEAD_BYTES))
+
+    def written(self, inode: Inode, descriptor: int, content: bytes, offset: int) -> None:
+        file = self._files.get(inode)
+        if file is None or not content:
+            return
+        end = os.fstat(descriptor).st_size
+        file.unsynced.append(Write(offset, len(content), os.pread(file.descriptor, len(content), offset), end))
+        if offset >= HEAD_BYTES:
+            file.waiting.update(entries_in(content, offset))
+
+    def synced(self, inode: Inode) -> None:
+        if file := self._files.get(inode):
+            file.unsynced.clear()
+            file.payloads.update(file.waiting)
+            file.waiting.clear()
+
+    def truncated(self, inode: Inode, length: int) -> None:
+        if file := self._files.get(inode):
+            for held in (file.payloads, file.waiting):
+                for offset in [one for one in held if one >= length]:
+                    del held[offset]
+
+    def unlinked(self, path: str) -> None:
+        if not path.endswith(".log"):
+            return
+        for file in self._files.values():
+            if file.path == path:
+                self.lost.append(file)
+                file.path = ""
+
+    def deleted_by_others(self, path: str) -> set[bytes]:
+        """Return the payloads in the file: they are lost if its process dies before it writes them anew."""
+        for file in self._files.values():
+            if file.path == path:
+                file.path = ""
+                return {payload for payloads in file.payloads.values() for payload in payloads}
+        return set()
+
+    def renamed(self, source: str, target: str) -> None:
+        if source.endswith(".log"):
+            for file in self._files.values():
+                if file.path == source:
+                    file.path = target
+
+    def payloads_on(self, node: Node | None = None) -> set[bytes]:
+        """The payloads of all events on the disk of a node, or of all nodes."""
+        files = (file for file in self._files.values() if file.path and (node is None or file.node is node))
+        return {payload for file in files for payloads in file.payloads.values() for payload in payloads}
+
+    def holds(self, node: Node, payload: bytes) -> bool:
+        return any(
+            payload in payloads
+            for file in self._files.values()
+            if file.path and file.node is node
+            for payloads in file.payloads.values()
+        )
+
+    def cut_power(self, node: Node) -> None:
+        """Lose or tear what is not synced. The newest writes go first, so that older contents come back."""
+        for file in self._files.values():
+            if file.node is not node or not file.path:
+                continue
+            for write in reversed(file.unsynced):
+                kept = (0, write.size, self._chance.pick("torn write keeps", write.size + 1))[
+                    self._chance.pick("power cut leaves", 3)
+                ]
+                if kept < write.size:
+                    PWRITE(file.descriptor, write.before[kept:], write.offset + kept)
+                    if write.offset + write.size > write.end_before and len(write.before) < write.size:
+                        FTRUNCATE(file.descriptor, max(write.end_before, write.offset + kept))
+            file.unsynced.clear()
+            for payloads in file.waiting.values():
+                self.lied_about |= payloads
+            file.waiting.clear()
+
+    def close(self) -> None:
+        for file in self._files.values():
+            os.close(file.descriptor)
+
+
+def entries_in(content: bytes, offset: int) -> dict[int, set[bytes]]:
+    """Offset → payloads, of the whole entries with events in these bytes of a segment."""
+    found: dict[int, set[bytes]] = {}
+    at = 0
+    while at + _ENTRY.size <= len(content):
+        _, kind, _, _, size, _, _ = _ENTRY.unpack_from(content, at)
+        whole = content[at + _ENTRY.size : at + _ENTRY.size + size]
+        kind &= ~KEYED
+        if kind == ASIDE and len(whole) > 2:
+            whole = whole[2 + int.from_bytes(whole[:2], "little") :]
+        if kind in (WAITING, PUBLISHED, ASIDE) and (batch := unpack_one(whole)):
+            found[offset + at] = {bytes(event.payload) for event in batch.events}
+        at += _ENTRY.size + size
+    return found

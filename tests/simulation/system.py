@@ -1,0 +1,242 @@
+"""The operating system of the simulated world: clocks, process ids, open files and the faults of disks.
+
+It takes the place of functions of `os` and `time` while a world runs, so that the service's code runs unchanged. Each
+call acts for the process whose callback is running. Files are real, in a folder of the world, on a disk in memory.
+"""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import msgspec
+
+from tests.simulation.chance import Chance
+from tests.simulation.loop import Killed, SimulatedLoop, current
+from tests.simulation.nodes import BOOT_US, Node, WorkerProcess
+from tests.simulation.segments import SegmentFiles
+
+REAL_OPEN, REAL_CLOSE, REAL_PWRITE, REAL_SCANDIR = os.open, os.close, os.pwrite, os.scandir
+REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE, REAL_KILL = os.statvfs, os.unlink, os.ftruncate, os.kill
+REAL_REPLACE, REAL_RENAME = os.replace, os.rename
+
+DYING_PROBABILITY = 0.5
+"""A process that is to die in a system call does so in the call with this probability, else in a later one."""
+
+
+class OpenFile(msgspec.Struct):
+    process: WorkerProcess
+    inode: tuple[int, int]
+    path: str
+
+
+class Entry(msgspec.Struct):
+    """An entry of /proc."""
+
+    name: str
+    path: str
+
+
+class System:
+    """`root` is the folder of the world. Paths outside of it are not touched."""
+
+    def __init__(self, root: str, chance: Chance, loop: SimulatedLoop, kill: Callable[[WorkerProcess], None]) -> None:
+        self._root = root
+        self._chance = chance
+        self._loop = loop
+        self._kill = kill
+        self.files: dict[int, OpenFile] = {}
+        self.segments = SegmentFiles(chance)
+        self.processes: dict[int, WorkerProcess] = {}
+        self.doomed: set[int] = set()
+        """Process ids that die in one of their next system calls."""
+        self.faults = 0
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        replaced: list[tuple[Any, str, Any]] = []
+        for module, names in ((os, OS_CALLS), (time, TIME_CALLS)):
+            for name in names:
+                replaced.append((module, name, getattr(module, name)))
+                setattr(module, name, getattr(self, name))
+        try:
+            yield
+        finally:
+            for module, name, real in replaced:
+                setattr(module, name, real)
+
+    def close_files_of(self, process: WorkerProcess) -> None:
+        """Do what the kernel does when a process ends. Locks end with their files."""
+        for descriptor, opened in [*self.files.items()]:
+            if opened.process is process:
+                del self.files[descriptor]
+                if _is_open(descriptor, opened.inode):
+                    REAL_CLOSE(descriptor)
+
+    # time
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def time(self) -> float:
+        return self.time_ns() / 1e9
+
+    def time_ns(self) -> int:
+        node = getattr(current.get(), "node", None)
+        return (BOOT_US + int(self._loop.time() * 1e6) + (node.clock_ahead_us if node else 0)) * 1000
+
+    def clock_gettime_ns(self, _clock: int) -> int:
+        return int(self._loop.time() * 1e9)
+
+    # processes
+
+    def getpid(self) -> int:
+        return getattr(current.get(), "pid", 1)
+
+    def kill(self, pid: int, number: int) -> None:
+        if number != 0:
+            raise PermissionError(errno.EPERM, "only signal 0 is simulated", signal.Signals(number).name)
+        if pid not in self.processes:
+            raise ProcessLookupError(errno.ESRCH, "no such process")
+
+    def scandir(self, path: Any = ".") -> Any:
+        text = os.fspath(path)
+        if text == "/proc":
+            return [Entry(str(pid), f"/proc/{pid}") for pid in self.processes]
+        if text.startswith("/proc/") and text.endswith("/fd"):
+            pid = int(text.split("/")[2])
+            return [
+                Entry(str(fd), f"/proc/self/fd/{fd}") for fd, opened in self.files.items() if opened.process.pid == pid
+            ]
+        return REAL_SCANDIR(path)
+
+    # files
+
+    def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        process = self._process()
+        descriptor = REAL_OPEN(path, flags, mode, dir_fd=dir_fd)
+        if process and (text := os.fspath(path)).startswith(self._root):
+            found = os.fstat(descriptor)
+            self.files[descriptor] = OpenFile(process, (found.st_dev, found.st_ino), text)
+            if text.endswith(".log"):
+                self.segments.opened(process.node, (found.st_dev, found.st_ino), text, descriptor)
+        return descriptor
+
+    def close(self, descriptor: int) -> None:
+        self._process()
+        self.files.pop(descriptor, None)
+        REAL_CLOSE(descriptor)
+
+    def pwrite(self, descriptor: int, content: Any, offset: int) -> int:
+        opened, node = self._opened(descriptor)
+        if opened is None or node is None:
+            return REAL_PWRITE(descriptor, content, offset)
+        if node.disk_full and offset + len(content) > os.fstat(descriptor).st_size:
+            self.faults += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), opened.path)
+        self._may_fail(node, opened)
+        if len(content) > 1 and self._chance.happens("short write", 0.005):
+            content = content[: 1 + self._chance.pick("short write of", len(content) - 1)]
+        if self._dies(opened.process):
+            part = content[: self._chance.pick("written before the death", len(content))]
+            self.segments.written(opened.inode, descriptor, part, offset)
+            REAL_PWRITE(descriptor, part, offset)
+            self._die(opened.process)
+        self.segments.written(opened.inode, descriptor, content, offset)
+        return REAL_PWRITE(descriptor, content, offset)
+
+    def fdatasync(self, descriptor: int) -> None:
+        opened, node = self._opened(descriptor)
+        if opened is None or node is None:
+            return  # nothing here is on a disk
+        self._may_fail(node, opened)
+        if not node.syncs_lie:
+            self.segments.synced(opened.inode)
+        if self._dies(opened.process):
+            self._die(opened.process)
+
+    fsync = fdatasync
+
+    def ftruncate(self, descriptor: int, length: int) -> None:
+        opened, node = self._opened(descriptor)
+        if opened and node:
+            self._may_fail(node, opened)
+            self.segments.truncated(opened.inode, length)
+        REAL_TRUNCATE(descriptor, length)
+
+    def unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
+        process = self._process()
+        if process and os.fspath(path).startswith(self._root):
+            if self._dies(process):
+                self._die(process)
+            self.segments.unlinked(os.fspath(path))
+        REAL_UNLINK(path, dir_fd=dir_fd)
+
+    def replace(self, source: Any, target: Any, **options: Any) -> None:
+        self._renaming()
+        REAL_REPLACE(source, target, **options)
+        self.segments.renamed(os.fspath(source), os.fspath(target))
+
+    def rename(self, source: Any, target: Any, **options: Any) -> None:
+        self._renaming()
+        REAL_RENAME(source, target, **options)
+        self.segments.renamed(os.fspath(source), os.fspath(target))
+
+    def statvfs(self, path: Any) -> Any:
+        found = REAL_STATVFS(path)
+        process = self._process()
+        return _Disk(f_flag=found.f_flag, f_bavail=0 if process and process.node.disk_full else 1 << 40, f_frsize=1)
+
+    def _process(self) -> WorkerProcess | None:
+        """The worker that runs now. Raises `Killed` if it is dead."""
+        process = current.get(None)
+        if not isinstance(process, WorkerProcess):
+            return None
+        if not process.alive:
+            raise Killed
+        return process
+
+    def _opened(self, descriptor: int) -> tuple[OpenFile | None, Node | None]:
+        process, opened = self._process(), self.files.get(descriptor)
+        return opened, process.node if process else None
+
+    def _renaming(self) -> None:
+        process = self._process()
+        if process and self._dies(process):
+            self._die(process)
+
+    def _may_fail(self, node: Node, opened: OpenFile) -> None:
+        if node.disk_fails and self._chance.happens("disk error", node.disk_fails):
+            self.faults += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO), opened.path)
+
+    def _dies(self, process: WorkerProcess) -> bool:
+        return process.pid in self.doomed and self._chance.happens("dies in this call", DYING_PROBABILITY)
+
+    def _die(self, process: WorkerProcess) -> None:
+        self.doomed.discard(process.pid)
+        self._kill(process)
+        raise Killed
+
+
+class _Disk(msgspec.Struct):
+    f_flag: int
+    f_bavail: int
+    f_frsize: int
+
+
+OS_CALLS = (
+    "open close pwrite fdatasync fsync ftruncate unlink replace rename statvfs scandir getpid kill".split()  # noqa: SIM905
+)
+TIME_CALLS = ("monotonic", "time", "time_ns", "clock_gettime_ns")
+
+
+def _is_open(descriptor: int, inode: tuple[int, int]) -> bool:
+    """False if the product closed it by a file object meanwhile, and the number may have another file."""
+    with suppress(OSError):
+        found = os.fstat(descriptor)
+        return (found.st_dev, found.st_ino) == inode
+    return False

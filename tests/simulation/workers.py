@@ -1,0 +1,132 @@
+"""One life of a worker: the service's own parts, wired by the service's own code, in a simulated process."""
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from ingest.broker.base import Held, Publisher
+from ingest.clock import unix_us
+from ingest.files.locks import take_worker_index
+from ingest.http.rsgi import Handler
+from ingest.server.factories.broker import make_shared_target
+from ingest.server.factories.handlers import make_handlers
+from ingest.server.pipeline import Pipeline
+from ingest.server.wiring import build_pipeline
+from ingest.server.worker import Worker
+from ingest.settings import Settings
+from ingest.store.base import Store
+from ingest.telemetry.durable_counters import DurableCounters
+from ingest.telemetry.metrics import Metrics
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.nodes import Node, WorkerProcess
+
+TOKEN = "token-of-the-simulation"  # noqa: S105 - no secret
+
+
+class Servers(Protocol):
+    """The database and the broker of a world, which outlive its workers."""
+
+    def store(self, settings: Settings, metrics: Metrics) -> Store: ...
+
+    def publisher(self, settings: Settings, metrics: Metrics, held: Held) -> Publisher: ...
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Settings that differ between worlds."""
+
+    spool_bytes_max: int = 1 << 24
+    writers: int = 2
+    queue_events_max: int = 400
+    inflight_events_max: int = 300
+
+
+def settings_of(node: Node, limits: Limits) -> Settings:
+    """Short times make a schedule short. Their proportions are those of the defaults."""
+    return Settings(
+        database_url="mysql://sim:sim@database:3306/sim",
+        broker_url="amqp://sim:sim@broker:5672/",
+        api_tokens=(TOKEN,),
+        data_dir=node.folder,
+        workers=1,
+        batch_events_max=40,
+        queue_events_max=limits.queue_events_max,
+        store_connections_max=limits.writers,
+        commit_timeout_seconds=1.0,
+        spool_bytes_max=limits.spool_bytes_max,
+        spool_free_bytes_min=1 << 20,
+        spool_after_seconds=0.25,
+        spool_poll_seconds=0.5,
+        confirm_timeout_seconds=2.0,
+        publish_inflight_events_max=limits.inflight_events_max,
+        lease_seconds=4.0,
+        relay_poll_seconds=0.5,
+        relay_entries_max=64,
+        reconnect_seconds_max=1.0,
+        dead_letter_seconds=20.0,
+    )
+
+
+class Life:
+    """A worker from its start to its death. A later life on the same node continues its metrics, as files would."""
+
+    def __init__(
+        self, loop: SimulatedLoop, process: WorkerProcess, limits: Limits, servers: Servers, metrics: "MetricFiles"
+    ) -> None:
+        self.process = process
+        self.settings = settings_of(process.node, limits)
+        self.accepting = False
+        self.was_stopped = False
+        self.handlers: dict[str, Handler] = {}
+        self.pipeline: Pipeline | None = None
+        self.connections: set[asyncio.Future[tuple[int, bytes]]] = set()
+        """Requests without an answer."""
+        self._loop = loop
+        self._servers = servers
+        self._metrics = metrics
+        self._worker: Worker | None = None
+
+    async def start(self) -> None:
+        settings = self.settings
+        index = take_worker_index(settings.run_dir)
+        metrics = self._metrics.of(settings.run_dir / "metrics", index.number)
+        store = self._servers.store(settings, metrics)
+        shared_target = make_shared_target(settings, store)
+        publisher = self._servers.publisher(settings, metrics, shared_target.problem)
+        pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
+        pipeline.locks.add(lambda: index.lock)
+
+        async def recover() -> None:
+            await metrics.durable_counters.recover(store.count_rows, 2 * settings.commit_timeout_seconds)
+
+        self._worker = Worker(pipeline, {"ledger": recover}, unix_us, settings.drain_timeout_seconds)
+        await self._worker.start()
+        self.handlers = make_handlers(settings, pipeline)
+        self.pipeline = pipeline
+        self.accepting = True
+
+    async def stop(self) -> None:
+        """Stop as after SIGTERM."""
+        if self._worker:
+            await self._worker.stop()
+        self.accepting = False
+
+
+class MetricFiles:
+    """The metrics of each worker index outlive its workers."""
+
+    def __init__(self) -> None:
+        self.all: dict[tuple[Path, int], Metrics] = {}
+
+    def of(self, folder: Path, worker_index: int) -> Metrics:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"pending-{worker_index}"
+        metrics = self.all.get((folder, worker_index))
+        if metrics is None:
+            metrics = self.all[folder, worker_index] = Metrics(CollectorRegistry(), file)
+        else:
+            counters = (metrics.accepted, metrics.stored, metrics.repeated)
+            metrics.durable_counters = DurableCounters(*counters, file)
+        return metrics

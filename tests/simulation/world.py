@@ -1,0 +1,201 @@
+"""One schedule: a world of nodes, workers, clients and servers, the faults that a seed chooses, and the checks."""
+
+import asyncio
+import logging
+import os
+import random
+import shutil
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import msgspec
+
+from tests.simulation.chance import Decision, SeededChance
+from tests.simulation.clients import Client
+from tests.simulation.ledger import Ledger, Violation
+from tests.simulation.loop import Process, SimulatedLoop, Stuck, current
+from tests.simulation.nodes import Node, WorkerProcess
+from tests.simulation.ports.servers import PortServers
+from tests.simulation.promises import Promises
+from tests.simulation.system import System
+from tests.simulation.workers import Life, Limits, MetricFiles
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+CLIENTS = 6
+EVENTS_EACH = 90
+START_SECONDS = 1.0
+SETTLE_SECONDS = 240.0
+"""Once faults end, all work must be done within this virtual time."""
+LIFE_STEPS_MAX = 3_000_000
+RESTART_SECONDS = (0.05, 3.0)
+FIRST_PID = 1000
+
+
+class Result(msgspec.Struct, frozen=True):
+    seed: int
+    failure: str | None
+    events: int
+    faults: int
+    steps: int
+    seconds: float
+    """Virtual time."""
+    decisions: list[Decision]
+    trace: list[str]
+
+
+class World:
+    """All that one schedule needs. `happened` says what happened, for people."""
+
+    def __init__(self, chance: SeededChance, folder: Path) -> None:
+        self.chance = chance
+        self.loop = SimulatedLoop(chance)
+        self.folder = folder
+        self.system = System(str(folder), chance, self.loop, self.kill)
+        self.servers = PortServers(chance)
+        self.ledger = Ledger()
+        self.metrics = MetricFiles()
+        self.nodes: list[Node] = []
+        self.lives: list[Life] = []
+        """The lives that are not over."""
+        self.processes: list[Process] = []
+        self.trace: list[str] = []
+        self.faults = 0
+        self.kills = 0
+        self.copies = 0
+        self.calm = False
+        self.promises = Promises(self)
+        self.limits = Limits()
+        self._pid = FIRST_PID
+
+    def say(self, text: str) -> None:
+        self.trace.append(f"{self.loop.time() - 1000:10.4f}  {text}")
+
+    def fault(self, text: str) -> None:
+        self.faults += 1
+        self.say(text)
+
+    def add_node(self, copied: Node | None = None) -> Node:
+        node = Node(f"node-{len(self.nodes)}", self.folder / f"node-{len(self.nodes)}")
+        if copied:
+            shutil.copytree(copied.folder, node.folder, ignore=_gone)
+        self.nodes.append(node)
+        return node
+
+    def begin_life(self, node: Node) -> Life:
+        self._pid += 1
+        process = WorkerProcess(f"worker-{self._pid - FIRST_PID} on {node.name}", node, self._pid)
+        self.processes.append(process)
+        self.system.processes[process.pid] = process
+        life = Life(self.loop, process, self.limits, self.servers, self.metrics)
+        self.lives.append(life)
+        self.loop.in_process(process, self._start(life), "main")
+        return life
+
+    async def _start(self, life: Life) -> None:
+        try:
+            await life.start()
+            self.say(f"{life.process.name} has started")
+        except Exception as exc:  # as a supervisor does, the world starts it again
+            self.say(f"{life.process.name} did not start: {exc!r}")
+            self.kill(life.process)
+
+    def kill(self, process: WorkerProcess) -> None:
+        """End the process as kill -9 does, and start another after a while."""
+        if not process.alive:
+            return
+        self._end(process)
+        self.kills += 1
+        self.say(f"{process.name} is dead")
+        pause = self.chance.seconds("restart after", *RESTART_SECONDS)
+        self.do(self._later(pause, process.node), "restart")
+
+    def _end(self, process: WorkerProcess) -> None:
+        process.alive = False
+        process.ready.clear()
+        del self.system.processes[process.pid]
+        self.system.close_files_of(process)
+        life = next(one for one in self.lives if one.process is process)
+        self.lives.remove(life)
+        for connection in life.connections:
+            if not connection.done():
+                self.loop.call_soon(_reset, connection)
+
+    async def _later(self, seconds: float, node: Node) -> None:
+        await asyncio.sleep(seconds)
+        self.begin_life(node)
+
+    async def restart(self, life: Life) -> None:
+        """Stop the worker as planned, and start another."""
+        life.accepting = False
+        with suppress(asyncio.CancelledError):
+            await self.loop.in_process(life.process, life.stop(), "stop")
+        if life.process.alive:
+            self._end(life.process)
+            self.begin_life(life.process.node)
+
+    def do(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        """Start a task of the world itself."""
+        return self.loop.in_process(WORLD, work, name)
+
+    def close(self) -> None:
+        """End all processes. Nothing of them may touch a file any more, so their coroutines are closed as dead ones."""
+        for process in self.processes:
+            process.alive = False
+            if isinstance(process, WorkerProcess):
+                self.system.close_files_of(process)
+        ghost = WorkerProcess("ghost", Node("nowhere", self.folder), 0)
+        ghost.alive = False
+        current.set(ghost)
+        for process in (*self.processes, WORLD):
+            for task in process.tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with suppress(BaseException):
+                        task.get_coro().close()  # type: ignore[union-attr]
+        WORLD.tasks.clear()
+        WORLD.ready.clear()
+        current.set(WORLD)
+        self.system.segments.close()
+
+
+WORLD = Process("world")
+
+
+def run(seed: int, left_out: frozenset[tuple[str, int]] = frozenset(), unused: frozenset[str] = frozenset()) -> Result:
+    """Run the schedule of this seed."""
+    from tests.simulation.schedule import Schedule
+
+    random.seed(seed)
+    chance = SeededChance(seed, left_out, unused)
+    current.set(WORLD)
+    folder = Path(mkdtemp(prefix="simulation-", dir=MEMORY))
+    world = World(chance, folder)
+    failure = None
+    logging.disable(logging.CRITICAL)
+    with world.system.installed():
+        try:
+            world.loop.run_until_complete(Schedule(world).run())
+        except (Violation, Stuck) as exc:
+            failure = f"{type(exc).__name__}: {exc}"
+        finally:
+            world.close()
+    logging.disable(logging.NOTSET)
+    world.loop.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    events, faults = len(world.ledger.events), world.faults + world.system.faults
+    return Result(
+        seed, failure, events, faults, world.loop.steps, world.loop.time() - 1000, chance.decisions, world.trace
+    )
+
+
+def _gone(folder: str, names: list[str]) -> list[str]:
+    """Drafts of files, which may vanish while the folder is copied."""
+    return [name for name in names if name.startswith(".") or not os.path.exists(os.path.join(folder, name))]  # noqa: PTH110, PTH118
+
+
+def _reset(connection: "asyncio.Future[tuple[int, bytes]]") -> None:
+    if not connection.done():
+        connection.set_exception(ConnectionResetError())
