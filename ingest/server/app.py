@@ -28,7 +28,7 @@ from ingest.server.pipeline import Pipeline
 from ingest.server.signals import hold_back
 from ingest.server.watchdog import beat
 from ingest.server.wiring import build_pipeline, make_tracing
-from ingest.server.worker import Worker
+from ingest.server.worker import Worker, spare_collections
 from ingest.settings import Settings, read_settings
 from ingest.single_flight import SingleFlight
 from ingest.status.collector import StatusSource
@@ -115,6 +115,7 @@ def build(settings: Settings, worker_index: WorkerIndex, metrics: Metrics, files
 
     async def start(_: Application) -> None:
         await worker.start()
+        spare_collections()
         if direct:
             worker.run(direct.sweep, "listener")
         if admin:

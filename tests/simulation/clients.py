@@ -1,6 +1,7 @@
 """Clients that post events to workers, give up after a while, and send again."""
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from tests.simulation.chance import Chance
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.workers import TOKEN, Life
+
+log = logging.getLogger("simulation")
 
 GIVE_UP_SECONDS = (0.2, 2.0)
 TRIES_MAX = 4
@@ -117,13 +120,15 @@ class Client:
         if not lives:
             return False
         life = lives[self._chance.pick("worker of a request", len(lives))]
-        ledger, began = self._ledger, self._loop.time()
+        ledger, began, first = self._ledger, self._loop.time(), payloads[0][12:32].split(b'"')[0].decode()
+        log.info("%d events of %s are posted to %s", len(payloads), first, life.process.name)
         for payload in payloads:
             ledger.sends(payload, keyed=key is not None)
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
 
         def answered(status: int, body: bytes) -> None:
             good = _accepted(payloads, status, body)
+            log.info("%d: %d of %d events of %s are accepted", status, len(good), len(payloads), first)
             ledger.answers_200 += len(good)
             if not life.was_stopped:
                 ledger.slowest_seconds = max(ledger.slowest_seconds, self._loop.time() - began)

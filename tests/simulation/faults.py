@@ -80,7 +80,7 @@ class Faults:
             return
         node = self._node()
         copy = world.add_node(node)
-        copy.clock_ahead_us = node.clock_ahead_us
+        copy.clock_ahead_us, copy.clock_grain_us = node.clock_ahead_us, node.clock_grain_us
         world.copies += 1
         world.fault(f"{node.name} is copied as {copy.name}")
         world.begin_life(copy)

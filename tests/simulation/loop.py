@@ -54,7 +54,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def __init__(self, chance: Chance) -> None:
         super().__init__()
         self._chance = chance
-        self._now = 1000.0
+        self._now = 0.0
         self._timers: list[tuple[float, int, events.TimerHandle]] = []
         self._timer_number = 0
         self._runnable: list[Process] = []

@@ -16,6 +16,8 @@ class Node:
         self.folder = folder
         self.clock_ahead_us = 0
         """The wall clock differs by this much from the world's."""
+        self.clock_grain_us = 1
+        """The wall clock goes on in steps of this length."""
         self.disk_full = False
         self.disk_fails = 0.0
         """The probability that a write or a sync fails with EIO."""

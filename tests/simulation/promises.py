@@ -4,6 +4,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.simulation.ledger import Violation, check
+from tests.simulation.nodes import Node
+from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Life
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ class Promises:
         self._world = world
         self._until_look = 0
         self._seen_messages = 0
+        self.broken: str | None = None
+        """Found within a worker, whose code must not see the error."""
         self._names: dict[int, bytes] = {}
         """Id → payload of every row and every message."""
 
@@ -30,9 +34,11 @@ class Promises:
             if payload not in world.servers.database.payloads and not world.system.segments.holds(
                 life.process.node, payload
             ):
-                raise Violation(f"accepted, but neither a row nor in the spool: {payload.decode()}")
+                self.broken = f"accepted, but neither a row nor in the spool: {payload.decode()}"
 
     def after_step(self) -> None:
+        if self.broken:
+            raise Violation(self.broken)
         self._until_look -= 1
         if self._until_look > 0:
             return
@@ -78,6 +84,16 @@ class Promises:
         other = self._names.setdefault(event_id, payload)
         check(other == payload, f"the id {event_id} names {other.decode()} and {payload.decode()}")
 
+    def unproven(self, node: Node) -> int:
+        """Events of a node's spool that the database refuses without saying why. They stay until it takes another."""
+        return sum(RIDDLE in payload for payload in self.only_on_disk(node))
+
+    def only_on_disk(self, node: Node) -> list[bytes]:
+        """Accepted events in a node's spool that are no rows."""
+        rows = self._world.servers.database.payloads
+        found = self._world.system.segments.payloads_on(node)
+        return [payload for payload in self._world.ledger.kept(found) if payload not in rows]
+
     def at_end(self) -> None:
         """All work is done."""
         self._until_look = 0
@@ -88,6 +104,9 @@ class Promises:
             check(len(ids) == 1, f"{len(ids)} rows {ids} of one event: {payload.decode()}")
             self._name(ids[0], payload)
         set_aside = world.system.segments.payloads_on()
+        for payload in ledger.kept(ledger.accepted):
+            refusable = POISON in payload or RIDDLE in payload or payload in database.payloads
+            check(refusable or payload not in set_aside, f"set aside, although good: {payload.decode()}")
         published = {payload for _, payload in world.servers.broker.messages}
         dead = {event.payload for letter in database.dead.values() if letter.batch for event in letter.batch.events}
         for payload in ledger.kept(ledger.accepted):

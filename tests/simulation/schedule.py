@@ -5,9 +5,15 @@ import asyncio
 from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Violation
+from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Limits
-from tests.simulation.world import CLIENTS, EVENTS_EACH, SETTLE_SECONDS, START_SECONDS, World
+from tests.simulation.world import World
 
+CLIENTS = 6
+EVENTS_EACH = 90
+START_SECONDS = 1.0
+SETTLE_SECONDS = 240.0
+"""Once faults end, all work must be done within this virtual time."""
 ROUNDS = 12
 POLL_SECONDS = 0.5
 
@@ -23,7 +29,8 @@ class Schedule:
         world.limits = _limits(world)
         for _ in range(1 + chance.pick("further nodes", 2)):
             node = world.add_node()
-            node.clock_ahead_us = int(chance.seconds("clock is ahead", 0.0, 2.0) * 1e6)
+            node.clock_ahead_us = (0, int(chance.seconds("clock is ahead", 0.0, 2.0) * 1e6))[chance.pick("clock", 2)]
+            node.clock_grain_us = (1, 1, 20_000, 200_000)[chance.pick("grain of the clock", 4)]
             for _ in range(1 + chance.pick("further workers", 2)):
                 world.begin_life(node)
         world.loop.after_step = world.promises.after_step
@@ -34,7 +41,7 @@ class Schedule:
             self._faults.round()
         await asyncio.wait(tasks)
         self._faults.end()
-        chance.calm = True
+        world.chance.calm = True
         await self._settle()
         world.promises.at_end()
         await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
@@ -59,12 +66,16 @@ class Schedule:
         world = self._world
         if entries := world.servers.database.entries:
             return f"{len(entries)} entries in the outbox, the first with id {min(entries)}"
-        if not all(life.accepting for life in world.lives) or len(world.lives) < len(world.nodes):
+        if world.restarts or not all(life.accepting for life in world.lives):
             return "workers do not start"
+        for node in world.nodes:
+            waiting = [one for one in world.promises.only_on_disk(node) if not (RIDDLE in one or POISON in one)]
+            if waiting:
+                return f"{len(waiting)} events in the spool of {node.name}"
         for life in world.lives:
             if life.pipeline and life.pipeline.spool:
                 usage = await life.pipeline.spool.store.usage()
-                if usage.records:
+                if usage.records > world.promises.unproven(life.process.node):
                     return f"{usage.records} records in the spool of {life.process.name}"
             if life.pipeline and life.pipeline.unfinished_events:
                 return f"{life.pipeline.unfinished_events} events in {life.process.name}"

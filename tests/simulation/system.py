@@ -85,8 +85,12 @@ class System:
         return self.time_ns() / 1e9
 
     def time_ns(self) -> int:
-        node = getattr(current.get(), "node", None)
-        return (BOOT_US + int(self._loop.time() * 1e6) + (node.clock_ahead_us if node else 0)) * 1000
+        node: Node | None = getattr(current.get(), "node", None)
+        us = BOOT_US + int(self._loop.time() * 1e6)
+        if node:
+            us += node.clock_ahead_us
+            us -= us % node.clock_grain_us
+        return us * 1000
 
     def clock_gettime_ns(self, _clock: int) -> int:
         return int(self._loop.time() * 1e9)
@@ -103,10 +107,10 @@ class System:
             raise ProcessLookupError(errno.ESRCH, "no such process")
 
     def scandir(self, path: Any = ".") -> Any:
-        text = os.fspath(path)
+        text = path if isinstance(path, str) else ""
         if text == "/proc":
             return [Entry(str(pid), f"/proc/{pid}") for pid in self.processes]
-        if text.startswith("/proc/") and text.endswith("/fd"):
+        if text.startswith("/proc/"):
             pid = int(text.split("/")[2])
             return [
                 Entry(str(fd), f"/proc/self/fd/{fd}") for fd, opened in self.files.items() if opened.process.pid == pid
@@ -138,14 +142,14 @@ class System:
             self.faults += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), opened.path)
         self._may_fail(node, opened)
-        if len(content) > 1 and self._chance.happens("short write", 0.005):
-            content = content[: 1 + self._chance.pick("short write of", len(content) - 1)]
         if self._dies(opened.process):
             part = content[: self._chance.pick("written before the death", len(content))]
             self.segments.written(opened.inode, descriptor, part, offset)
             REAL_PWRITE(descriptor, part, offset)
             self._die(opened.process)
         self.segments.written(opened.inode, descriptor, content, offset)
+        if len(content) > 1 and self._chance.happens("short write", 0.005):
+            content = content[: 1 + self._chance.pick("short write of", len(content) - 1)]
         return REAL_PWRITE(descriptor, content, offset)
 
     def fdatasync(self, descriptor: int) -> None:

@@ -1,49 +1,26 @@
 """One schedule: a world of nodes, workers, clients and servers, the faults that a seed chooses, and the checks."""
 
 import asyncio
-import logging
-import os
-import random
 import shutil
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-import msgspec
-
-from tests.simulation.chance import Decision, SeededChance
-from tests.simulation.clients import Client
-from tests.simulation.ledger import Ledger, Violation
-from tests.simulation.loop import Process, SimulatedLoop, Stuck, current
+from tests.simulation.chance import SeededChance
+from tests.simulation.ledger import Ledger
+from tests.simulation.loop import Process, SimulatedLoop, current
 from tests.simulation.nodes import Node, WorkerProcess
 from tests.simulation.ports.servers import PortServers
 from tests.simulation.promises import Promises
 from tests.simulation.system import System
 from tests.simulation.workers import Life, Limits, MetricFiles
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
-CLIENTS = 6
-EVENTS_EACH = 90
-START_SECONDS = 1.0
-SETTLE_SECONDS = 240.0
-"""Once faults end, all work must be done within this virtual time."""
-LIFE_STEPS_MAX = 3_000_000
 RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
 
 
-class Result(msgspec.Struct, frozen=True):
-    seed: int
-    failure: str | None
-    events: int
-    faults: int
-    steps: int
-    seconds: float
-    """Virtual time."""
-    decisions: list[Decision]
-    trace: list[str]
+WORLD = Process("world")
 
 
 class World:
@@ -65,13 +42,14 @@ class World:
         self.faults = 0
         self.kills = 0
         self.copies = 0
-        self.calm = False
+        self.restarts = 0
+        """Workers that are to start after a pause."""
         self.promises = Promises(self)
         self.limits = Limits()
         self._pid = FIRST_PID
 
     def say(self, text: str) -> None:
-        self.trace.append(f"{self.loop.time() - 1000:10.4f}  {text}")
+        self.trace.append(f"{self.loop.time():10.4f}  {text}")
 
     def fault(self, text: str) -> None:
         self.faults += 1
@@ -110,6 +88,7 @@ class World:
         self.kills += 1
         self.say(f"{process.name} is dead")
         pause = self.chance.seconds("restart after", *RESTART_SECONDS)
+        self.restarts += 1
         self.do(self._later(pause, process.node), "restart")
 
     def _end(self, process: WorkerProcess) -> None:
@@ -125,6 +104,7 @@ class World:
 
     async def _later(self, seconds: float, node: Node) -> None:
         await asyncio.sleep(seconds)
+        self.restarts -= 1
         self.begin_life(node)
 
     async def restart(self, life: Life) -> None:
@@ -161,39 +141,9 @@ class World:
         self.system.segments.close()
 
 
-WORLD = Process("world")
-
-
-def run(seed: int, left_out: frozenset[tuple[str, int]] = frozenset(), unused: frozenset[str] = frozenset()) -> Result:
-    """Run the schedule of this seed."""
-    from tests.simulation.schedule import Schedule
-
-    random.seed(seed)
-    chance = SeededChance(seed, left_out, unused)
-    current.set(WORLD)
-    folder = Path(mkdtemp(prefix="simulation-", dir=MEMORY))
-    world = World(chance, folder)
-    failure = None
-    logging.disable(logging.CRITICAL)
-    with world.system.installed():
-        try:
-            world.loop.run_until_complete(Schedule(world).run())
-        except (Violation, Stuck) as exc:
-            failure = f"{type(exc).__name__}: {exc}"
-        finally:
-            world.close()
-    logging.disable(logging.NOTSET)
-    world.loop.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    events, faults = len(world.ledger.events), world.faults + world.system.faults
-    return Result(
-        seed, failure, events, faults, world.loop.steps, world.loop.time() - 1000, chance.decisions, world.trace
-    )
-
-
 def _gone(folder: str, names: list[str]) -> list[str]:
     """Drafts of files, which may vanish while the folder is copied."""
-    return [name for name in names if name.startswith(".") or not os.path.exists(os.path.join(folder, name))]  # noqa: PTH110, PTH118
+    return [name for name in names if name.startswith(".") or not (Path(folder) / name).exists()]
 
 
 def _reset(connection: "asyncio.Future[tuple[int, bytes]]") -> None:

@@ -1,0 +1,111 @@
+"""Runs the schedule of a seed, and tells how it ended."""
+
+import gc
+import logging
+import random
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.simulation.chance import Decision, SeededChance
+from tests.simulation.ledger import Violation
+from tests.simulation.loop import Stuck, current
+from tests.simulation.schedule import Schedule
+from tests.simulation.world import WORLD, World
+
+MEMORY = Path("/dev/shm")
+"""A disk in memory, on Linux."""
+COLLECT_SCHEDULES = 20
+"""A schedule leaves much garbage. It is collected after this many."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """`trace` says what happened, for people. `seconds` is virtual time."""
+
+    seed: int
+    failure: str | None
+    events: int
+    faults: int
+    steps: int
+    seconds: float
+    decisions: list[Decision]
+    trace: list[str]
+
+
+def run(
+    seed: int,
+    left_out: Collection[tuple[str, int]] = frozenset(),
+    unused: Collection[str] = frozenset(),
+    *,
+    detailed: bool = False,
+) -> Result:
+    """`left_out` and `unused`: see `SeededChance`. A `detailed` trace has what clients and the service say, too."""
+    random.seed(seed)  # the service's jitter
+    current.set(WORLD)
+    folder = tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None)
+    world = World(SeededChance(seed, left_out, unused), Path(folder))
+    with world.system.installed():
+        try:
+            with _logged(world, detailed=detailed):
+                failure = _failure_of(world)
+        finally:
+            logging.disable(logging.CRITICAL)  # the coroutines of dead processes end now
+            world.close()
+            logging.disable(logging.NOTSET)
+            world.loop.close()
+            shutil.rmtree(folder, ignore_errors=True)
+    _collect(seed)
+    events, faults = len(world.ledger.events), world.faults + world.system.faults
+    steps, seconds = world.loop.steps, world.loop.time()
+    return Result(seed, failure, events, faults, steps, seconds, world.chance.decisions, world.trace)
+
+
+def _failure_of(world: World) -> str | None:
+    try:
+        world.loop.run_until_complete(Schedule(world).run())
+    except (Violation, Stuck) as exc:
+        return str(exc)
+    return None
+
+
+@contextmanager
+def _logged(world: World, *, detailed: bool) -> Iterator[None]:
+    if not detailed:
+        logging.disable(logging.CRITICAL)
+        yield
+        return
+    handler = _Trace(world)
+    logs = [logging.getLogger(name) for name in ("ingest", "simulation")]
+    for one in logs:
+        one.addHandler(handler)
+        one.setLevel(logging.INFO)
+    yield
+    for one in logs:
+        one.removeHandler(handler)
+
+
+class _Trace(logging.Handler):
+    """Adds the log's lines to the trace, each with its process and its fields."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        error = f" {record.exc_info[1]!r}" if record.exc_info else ""
+        told = " ".join(f"{name}={value}" for name, value in fields.items())
+        self._world.say(f"{current.get().name}: {record.getMessage()} {told}{error}")
+
+
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+def _collect(seed: int) -> None:
+    gc.disable()
+    if seed % COLLECT_SCHEDULES == 0:
+        gc.collect()
