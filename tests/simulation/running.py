@@ -5,8 +5,9 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from pathlib import Path
 
 import msgspec
@@ -19,8 +20,6 @@ from tests.simulation.world import WORLD, World
 
 MEMORY = Path("/dev/shm")
 """A disk in memory, on Linux."""
-COLLECT_SCHEDULES = 20
-"""A schedule leaves much garbage. It is collected after this many."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -44,6 +43,10 @@ def run(
     detailed: bool = False,
 ) -> Result:
     """`left_out` and `unused`: see `SeededChance`. A `detailed` trace has what clients and the service say, too."""
+    return Context().run(_run, seed, left_out, unused, detailed)
+
+
+def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[str], detailed: bool) -> Result:  # noqa: FBT001
     random.seed(seed)  # the service's jitter
     current.set(WORLD)
     folder = tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None)
@@ -58,10 +61,22 @@ def run(
             logging.disable(logging.NOTSET)
             world.loop.close()
             shutil.rmtree(folder, ignore_errors=True)
-    _collect(seed)
     events, faults = len(world.ledger.events), world.faults + world.system.faults
     steps, seconds = world.loop.steps, world.loop.time()
     return Result(seed, failure, events, faults, steps, seconds, world.chance.decisions, world.trace)
+
+
+def run_all(seeds: Sequence[int]) -> list[Result]:
+    """Run several schedules. Only the results of those that failed have all details."""
+    gc.disable()  # a schedule leaves much garbage, which is collected after all of them
+    results = [_without_details(run(seed)) for seed in seeds]
+    gc.enable()
+    gc.collect()
+    return results
+
+
+def _without_details(result: Result) -> Result:
+    return result if result.failure else msgspec.structs.replace(result, decisions=[], trace=[])
 
 
 def _failure_of(world: World) -> str | None:
@@ -104,8 +119,3 @@ class _Trace(logging.Handler):
 
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
-
-def _collect(seed: int) -> None:
-    gc.disable()
-    if seed % COLLECT_SCHEDULES == 0:
-        gc.collect()

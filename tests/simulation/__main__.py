@@ -1,0 +1,109 @@
+"""`python -m tests.simulation --seeds 0:10000`: runs schedules, and shows each failure as small as possible."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+
+from tests.simulation.running import Result, run, run_all
+from tests.simulation.shrinking import shrink
+
+CORPUS = Path(__file__).with_name("corpus.txt")
+PROCESSES = 2
+SEEDS_AT_ONCE = 25
+TRACE_LINES = 120
+
+
+class Totals(msgspec.Struct):
+    schedules: int = 0
+    events: int = 0
+    faults: int = 0
+    steps: int = 0
+    failed: list[int] = []
+
+    def add(self, result: Result) -> None:
+        self.schedules += 1
+        self.events += result.events
+        self.faults += result.faults
+        self.steps += result.steps
+        if result.failure:
+            self.failed.append(result.seed)
+
+
+def corpus() -> list[int]:
+    """Seeds that once failed. The reason stands behind each."""
+    lines = (line.split("#")[0].strip() for line in CORPUS.read_text().splitlines())
+    return [int(line) for line in lines if line]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed, whose trace is printed")
+    parser.add_argument("--seconds", type=float, default=0.0, help="end after this time")
+    parser.add_argument("--failures", type=int, default=1, help="end after this many failures")
+    options = parser.parse_args(arguments)
+    first, _, end = options.seeds.partition(":")
+    if not end:
+        return _show_one(int(first))
+    seeds = [*corpus(), *range(int(first), int(end))]
+    began = time.monotonic()
+    totals = Totals()
+    for result in _results(seeds, began + options.seconds if options.seconds else None):
+        totals.add(result)
+        if result.failure:
+            _show(result)
+            if len(totals.failed) >= options.failures:
+                break
+    _sum_up(totals, time.monotonic() - began)
+    return 1 if totals.failed else 0
+
+
+def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
+    """The results of all seeds, as they come."""
+    parts = (seeds[at : at + SEEDS_AT_ONCE] for at in range(0, len(seeds), SEEDS_AT_ONCE))
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        running: set[Future[list[Result]]] = set()
+        while True:
+            late = until is not None and time.monotonic() > until
+            while len(running) < PROCESSES + 1 and not late and (part := next(parts, None)):
+                running.add(pool.submit(run_all, part))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in done:
+                yield from one.result()
+
+
+def _show(result: Result) -> None:
+    print(f"\nSeed {result.seed} fails: {result.failure}")
+    small = shrink(result)
+    print(f"The smallest schedule that fails so needs these decisions ({small.runs} runs to find them):")
+    print("\n".join(f"  {one}" for one in small.needed) or "  none: it fails without any fault")
+    print("Its trace:")
+    print("\n".join(small.result.trace[-TRACE_LINES:]))
+    print(f"Seed {small.result.seed}: {small.result.failure}")
+
+
+def _show_one(seed: int) -> int:
+    result = run(seed, detailed=True)
+    print("\n".join(result.trace))
+    print(f"Seed {seed}: {result.failure or 'no failure'}")
+    return 1 if result.failure else 0
+
+
+def _sum_up(totals: Totals, seconds: float) -> None:
+    count = max(1, totals.schedules)
+    print(
+        f"{totals.schedules} schedules in {seconds:.1f} s: {totals.schedules / seconds:.1f} a second on {PROCESSES} "
+        f"processes. On average {totals.events // count} events, {totals.faults / count:.1f} faults and "
+        f"{totals.steps // count} steps. {len(totals.failed)} failed."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
