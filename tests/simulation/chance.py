@@ -95,7 +95,7 @@ class _Stream:
     def __init__(self, what: str, seed: int) -> None:
         self.what = what
         self.drawn = 0
-        self._random = Random(f"{seed} {what}").random  # noqa: S311 - no secret
+        self._random = Random(f"{seed} {what}").random
 
     def draw(self) -> float:
         self.drawn += 1

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ingest.http import batch_handler, event_handler
+from ingest.http.rsgi import Handler
 from tests.simulation.chance import Chance
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import Process, SimulatedLoop
@@ -142,7 +143,9 @@ class Client:
         head["content-length"] = str(len(body))
         exchange = Exchange(body, answer, answered)
         life.connections.add(answer)
-        self._loop.in_process(life.process, life.handlers[path](Scope(Headers(head), path), exchange), "request")
+        self._loop.in_process(
+            life.process, _handle(life.handlers[path], Scope(Headers(head), path), exchange), "request"
+        )
         try:
             async with asyncio.timeout(self._chance.seconds("client gives up after", *GIVE_UP_SECONDS)):
                 status, content = await answer
@@ -155,6 +158,10 @@ class Client:
             if payload not in good:
                 ledger.refuses(payload)
         return len(good) == len(payloads)
+
+
+async def _handle(handler: Handler, scope: Scope, exchange: Exchange) -> None:
+    await handler(scope, exchange)
 
 
 def _payload(tag: str, index: int, mark: str) -> bytes:

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
 from tests.simulation.nodes import Node
 from tests.simulation.workers import Life
 from tests.simulation.world import World
@@ -17,6 +15,7 @@ class Faults:
         self._world = world
         self._kinds: dict[str, tuple[float, Callable[[], object]]] = {
             "kill": (0.12, self._kill),
+            "worker leaves for good": (0.04, self._leave),
             "death in a system call": (0.10, self._doom),
             "power cut": (0.05, self._cut_power),
             "copy of the folder": (0.03, self._copy),
@@ -29,6 +28,7 @@ class Faults:
             "broker freezes": (0.06, self._broker_freezes),
             "disk is full": (0.06, self._disk_full),
             "disk fails": (0.05, self._disk_fails),
+            "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
             "spool file is deleted": (0.03, self._delete_file),
         }
@@ -45,7 +45,7 @@ class Faults:
         database.down = database.hangs = broker.down = broker.frozen = False
         database.slow_seconds = broker.slow_seconds = 0.0
         for node in world.nodes:
-            node.disk_full, node.disk_fails = False, 0.0
+            node.disk_full, node.disk_fails, node.syncs_lie = False, 0.0, False
         for life in world.lives:
             world.loop.resume(life.process)
         world.system.doomed.clear()
@@ -62,6 +62,14 @@ class Faults:
             self._world.fault(f"kill -9 of {life.process.name}")
             self._world.kill(life.process)
 
+    def _leave(self) -> None:
+        """The node goes on with fewer workers, which take over the spool."""
+        life = self._life()
+        others = [one for one in self._world.lives if life and one.process.node is life.process.node]
+        if life and len(others) > 1:
+            self._world.fault(f"{life.process.name} leaves for good")
+            self._world.kill(life.process, returns=False)
+
     def _doom(self) -> None:
         if life := self._life():
             self._world.fault(f"{life.process.name} is to die in a system call")
@@ -72,7 +80,10 @@ class Faults:
         self._world.fault(f"power cut of {node.name}")
         for life in [one for one in self._world.lives if one.process.node is node]:
             self._world.kill(life.process)
+        node.boots += 1
+        node.booted_at = self._world.loop.time()
         self._world.system.segments.cut_power(node)
+        self._world.ledger.excused |= self._world.system.segments.excused
 
     def _copy(self) -> None:
         world = self._world
@@ -134,6 +145,12 @@ class Faults:
         self._world.fault(f"the disk of {node.name} fails")
         node.disk_fails = 0.3
         self._for("disk fails for", 4.0, lambda: setattr(node, "disk_fails", 0.0))
+
+    def _syncs_lie(self) -> None:
+        node = self._node()
+        self._world.fault(f"syncs of {node.name} write nothing")
+        node.syncs_lie = True
+        self._for("syncs lie for", 5.0, lambda: setattr(node, "syncs_lie", False))
 
     def _clock_steps(self) -> None:
         node = self._node()

@@ -1,4 +1,4 @@
-"""What clients know, outside of the service, and what must be true of it."""
+"""The ledger of all clients, outside of the service."""
 
 from collections.abc import Iterable
 from typing import Literal

@@ -64,24 +64,24 @@ class SimulatedLoop(base_events.BaseEventLoop):
         self.steps = 0
         self.after_step: Callable[[], None] = lambda: None
         self.problems: list[str] = []
-        """What the loop's exception handler was told."""
+        """Errors that no task has received."""
         self.set_task_factory(_owned_task)
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> events.Handle:
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> events.Handle:  # type: ignore[override]
         handle = events.Handle(callback, args, self, context)
         self._enqueue(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:  # type: ignore[override]
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:  # type: ignore[override]
         timer = events.TimerHandle(when, callback, args, self, context)
         self._timer_number += 1
         heapq.heappush(self._timers, (when, self._timer_number, timer))

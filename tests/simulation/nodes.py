@@ -18,6 +18,9 @@ class Node:
         """The wall clock differs by this much from the world's."""
         self.clock_grain_us = 1
         """The wall clock goes on in steps of this length."""
+        self.boots = 1
+        self.booted_at = -1000.0
+        """When the node booted last, in the world's time."""
         self.disk_full = False
         self.disk_fails = 0.0
         """The probability that a write or a sync fails with EIO."""
@@ -31,4 +34,3 @@ class WorkerProcess(Process):
         super().__init__(name)
         self.node = node
         self.pid = pid
-

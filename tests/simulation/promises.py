@@ -52,7 +52,9 @@ class Promises:
             self._look_at_messages()
         for life in world.lives:
             if pipeline := life.pipeline:
-                check(pipeline.batcher.queued_events <= life.settings.queue_events_max, "the batcher's queue is too long")
+                check(
+                    pipeline.batcher.queued_events <= life.settings.queue_events_max, "the batcher's queue is too long"
+                )
                 inflight, limit = pipeline.dispatcher.inflight_events, life.settings.publish_inflight_events_max
                 check(inflight <= limit, f"{inflight} events are in flight")
 

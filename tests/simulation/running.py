@@ -46,7 +46,7 @@ def run(
     return Context().run(_run, seed, left_out, unused, detailed)
 
 
-def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[str], detailed: bool) -> Result:  # noqa: FBT001
+def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[str], detailed: bool) -> Result:
     random.seed(seed)  # the service's jitter
     current.set(WORLD)
     folder = tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None)
@@ -118,4 +118,3 @@ class _Trace(logging.Handler):
 
 
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-

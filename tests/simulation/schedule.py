@@ -9,8 +9,8 @@ from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Limits
 from tests.simulation.world import World
 
-CLIENTS = 6
-EVENTS_EACH = 90
+CLIENTS = (6, 6, 20, 3)
+EVENTS = 540
 START_SECONDS = 1.0
 SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
@@ -35,7 +35,8 @@ class Schedule:
                 world.begin_life(node)
         world.loop.after_step = world.promises.after_step
         await asyncio.sleep(START_SECONDS)
-        tasks = [self._client(number) for number in range(CLIENTS)]
+        clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
+        tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
         for _ in range(ROUNDS):
             await asyncio.sleep(chance.seconds("until the next round of faults", 0.1, 1.5))
             self._faults.round()
@@ -47,11 +48,11 @@ class Schedule:
         await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
         world.promises.at_end()
 
-    def _client(self, number: int) -> "asyncio.Task[None]":
+    def _client(self, number: int, events: int) -> "asyncio.Task[None]":
         world = self._world
         client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, world.promises.accepted)
         world.processes.append(client.process)
-        return world.loop.in_process(client.process, client.run(EVENTS_EACH), "client")
+        return world.loop.in_process(client.process, client.run(events), "client")
 
     async def _settle(self) -> None:
         """Wait until nothing is left to do."""

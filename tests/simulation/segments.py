@@ -1,4 +1,4 @@
-"""What the simulated disks hold of spools: which events are synced, and what a power cut may take away."""
+"""The segments of spools on simulated disks: which events are synced, and which a power cut may take away."""
 
 import os
 from struct import Struct
@@ -31,11 +31,13 @@ class SegmentFile(msgspec.Struct):
     node: Node
     path: str
     descriptor: int
-    """Of the simulation's own, so that the file can be read after its process has died."""
+    """The simulation has its own, so that it can read the file after its process has died."""
     begun: bool = False
     unsynced: list[Write] = []
     payloads: dict[int, set[bytes]] = {}
     """Offset of an entry → payloads of its events, on the disk."""
+    lied_about: dict[int, set[bytes]] = {}
+    """Those of them that a power cut may still take away."""
     waiting: dict[int, set[bytes]] = {}
     """The same for entries that are not synced."""
 
@@ -48,7 +50,8 @@ class SegmentFiles:
         self._files: dict[Inode, SegmentFile] = {}
         self.lost: list[SegmentFile] = []
         """Files whose last name was removed. The world looks at them after each step."""
-        self.lied_about: set[bytes] = set()
+        self.excused: set[bytes] = set()
+        """Payloads that a disk has lost after it had promised to keep them."""
 
     def opened(self, node: Node, inode: Inode, path: str, descriptor: int) -> None:
         if inode in self._files:
@@ -68,15 +71,20 @@ class SegmentFiles:
         if offset >= HEAD_BYTES:
             file.waiting.update(entries_in(content, offset))
 
-    def synced(self, inode: Inode) -> None:
+    def synced(self, inode: Inode, *, lies: bool) -> None:
+        """After a lie the process believes that its writes are on the disk."""
         if file := self._files.get(inode):
-            file.unsynced.clear()
+            if lies:
+                file.lied_about.update(file.waiting)
+            else:
+                file.unsynced.clear()
+                file.lied_about.clear()
             file.payloads.update(file.waiting)
             file.waiting.clear()
 
     def truncated(self, inode: Inode, length: int) -> None:
         if file := self._files.get(inode):
-            for held in (file.payloads, file.waiting):
+            for held in (file.payloads, file.lied_about, file.waiting):
                 for offset in [one for one in held if one >= length]:
                     del held[offset]
 
@@ -129,9 +137,11 @@ class SegmentFiles:
                     if write.offset + write.size > write.end_before and len(write.before) < write.size:
                         FTRUNCATE(file.descriptor, max(write.end_before, write.offset + kept))
             file.unsynced.clear()
-            for payloads in file.waiting.values():
-                self.lied_about |= payloads
             file.waiting.clear()
+            for offset, payloads in file.lied_about.items():
+                file.payloads.pop(offset, None)
+                self.excused |= payloads
+            file.lied_about.clear()
 
     def close(self) -> None:
         for file in self._files.values():

@@ -5,6 +5,7 @@ call acts for the process whose callback is running. Files are real, in a folder
 """
 
 import errno
+import io
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.files.evidence import BOOT_ID
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Killed, SimulatedLoop, current
 from tests.simulation.nodes import BOOT_US, Node, WorkerProcess
@@ -22,6 +24,8 @@ from tests.simulation.segments import SegmentFiles
 REAL_OPEN, REAL_CLOSE, REAL_PWRITE, REAL_SCANDIR = os.open, os.close, os.pwrite, os.scandir
 REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE, REAL_KILL = os.statvfs, os.unlink, os.ftruncate, os.kill
 REAL_REPLACE, REAL_RENAME = os.replace, os.rename
+
+REAL_IO_OPEN = io.open
 
 DYING_PROBABILITY = 0.5
 """A process that is to die in a system call does so in the call with this probability, else in a later one."""
@@ -58,10 +62,10 @@ class System:
     @contextmanager
     def installed(self) -> Iterator[None]:
         replaced: list[tuple[Any, str, Any]] = []
-        for module, names in ((os, OS_CALLS), (time, TIME_CALLS)):
+        for module, names in ((os, OS_CALLS), (time, TIME_CALLS), (io, ("open",))):
             for name in names:
                 replaced.append((module, name, getattr(module, name)))
-                setattr(module, name, getattr(self, name))
+                setattr(module, name, self.io_open if module is io else getattr(self, name))
         try:
             yield
         finally:
@@ -93,7 +97,9 @@ class System:
         return us * 1000
 
     def clock_gettime_ns(self, _clock: int) -> int:
-        return int(self._loop.time() * 1e9)
+        """The time since the node's boot, which is the only one that the service asks for."""
+        node: Node | None = getattr(current.get(), "node", None)
+        return int((self._loop.time() - (node.booted_at if node else 0.0)) * 1e9)
 
     # processes
 
@@ -118,6 +124,12 @@ class System:
         return REAL_SCANDIR(path)
 
     # files
+
+    def io_open(self, path: Any, *arguments: Any, **options: Any) -> Any:
+        process = self._process()
+        if process and path == BOOT_ID:
+            return io.StringIO(f"{process.node.name}, boot {process.node.boots}")
+        return REAL_IO_OPEN(path, *arguments, **options)
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         process = self._process()
@@ -157,8 +169,7 @@ class System:
         if opened is None or node is None:
             return  # nothing here is on a disk
         self._may_fail(node, opened)
-        if not node.syncs_lie:
-            self.segments.synced(opened.inode)
+        self.segments.synced(opened.inode, lies=node.syncs_lie)
         if self._dies(opened.process):
             self._die(opened.process)
 

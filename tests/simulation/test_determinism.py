@@ -17,7 +17,7 @@ def fingerprint(seed: int) -> str:
     return hashlib.sha256(repr((result.decisions, result.steps, result.seconds, result.trace)).encode()).hexdigest()
 
 
-def test_a_seed_makes_the_same_decisions_in_every_process():
+def test_a_seed_makes_the_same_decisions_in_every_process() -> None:
     first = fingerprint(SEED)
     assert fingerprint(SEED) == first
     assert fingerprint(SEED + 1) != first

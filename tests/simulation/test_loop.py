@@ -1,12 +1,16 @@
 """The simulated loop: its clock, its order, its processes and its threads."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.simulation.chance import SeededChance
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, current
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -15,21 +19,21 @@ def world() -> Process:
 
 
 @pytest.fixture
-def loop(world: Process):
+def loop() -> Iterator[SimulatedLoop]:
     loop = SimulatedLoop(SeededChance(1))
     yield loop
     loop.close()
 
 
-def complete(loop: SimulatedLoop, world: Process, work):
-    def run():
+def complete(loop: SimulatedLoop, world: Process, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def run() -> T:
         current.set(world)
         return loop.run_until_complete(work())
 
     return Context().run(run)
 
 
-def test_an_hour_of_sleep_takes_no_time(loop, world):
+def test_an_hour_of_sleep_takes_no_time(loop: SimulatedLoop, world: Process) -> None:
     async def sleep() -> float:
         await asyncio.sleep(3600)
         return loop.time()
@@ -37,7 +41,7 @@ def test_an_hour_of_sleep_takes_no_time(loop, world):
     assert 3600 <= complete(loop, world, sleep) < 3601
 
 
-def test_a_wait_that_nothing_can_end_is_an_error(loop, world):
+def test_a_wait_that_nothing_can_end_is_an_error(loop: SimulatedLoop, world: Process) -> None:
     async def wait() -> None:
         await asyncio.Event().wait()
 
@@ -45,7 +49,9 @@ def test_a_wait_that_nothing_can_end_is_an_error(loop, world):
         complete(loop, world, wait)
 
 
-def test_callbacks_of_a_process_keep_their_order_and_those_of_others_do_not(loop, world):
+def test_callbacks_of_a_process_keep_their_order_and_those_of_others_do_not(
+    loop: SimulatedLoop, world: Process
+) -> None:
     seen: list[str] = []
 
     async def note(name: str) -> None:
@@ -63,7 +69,7 @@ def test_callbacks_of_a_process_keep_their_order_and_those_of_others_do_not(loop
     assert "".join(seen) != "abc" * 20
 
 
-def test_a_dead_process_never_runs_again_not_even_its_finally(loop, world):
+def test_a_dead_process_never_runs_again_not_even_its_finally(loop: SimulatedLoop, world: Process) -> None:
     seen: list[str] = []
     process = Process("victim")
 
@@ -85,7 +91,7 @@ def test_a_dead_process_never_runs_again_not_even_its_finally(loop, world):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def test_a_stopped_process_goes_on_where_it_was(loop, world):
+def test_a_stopped_process_goes_on_where_it_was(loop: SimulatedLoop, world: Process) -> None:
     seen: list[float] = []
     process = Process("stopped")
 
@@ -107,7 +113,7 @@ def test_a_stopped_process_goes_on_where_it_was(loop, world):
     assert seen == [1, 10, 11]
 
 
-def test_works_of_an_executor_keep_their_order(loop, world):
+def test_works_of_an_executor_keep_their_order(loop: SimulatedLoop, world: Process) -> None:
     seen: list[int] = []
 
     async def work() -> None:
@@ -117,7 +123,7 @@ def test_works_of_an_executor_keep_their_order(loop, world):
     assert seen == list(range(30))
 
 
-def test_an_error_in_a_thread_reaches_its_caller(loop, world):
+def test_an_error_in_a_thread_reaches_its_caller(loop: SimulatedLoop, world: Process) -> None:
     async def work() -> None:
         await asyncio.to_thread(int, "x")
 

@@ -23,7 +23,7 @@ from ingest.telemetry.metrics import Metrics
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.nodes import Node, WorkerProcess
 
-TOKEN = "token-of-the-simulation"  # noqa: S105 - no secret
+TOKEN = "token-of-the-simulation"
 
 
 class Servers(Protocol):

@@ -80,13 +80,15 @@ class World:
             self.say(f"{life.process.name} did not start: {exc!r}")
             self.kill(life.process)
 
-    def kill(self, process: WorkerProcess) -> None:
-        """End the process as kill -9 does, and start another after a while."""
+    def kill(self, process: WorkerProcess, *, returns: bool = True) -> None:
+        """End the process as kill -9 does. If it `returns`, start another after a while."""
         if not process.alive:
             return
         self._end(process)
         self.kills += 1
         self.say(f"{process.name} is dead")
+        if not returns:
+            return
         pause = self.chance.seconds("restart after", *RESTART_SECONDS)
         self.restarts += 1
         self.do(self._later(pause, process.node), "restart")
@@ -134,7 +136,7 @@ class World:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     with suppress(BaseException):
-                        task.get_coro().close()  # type: ignore[union-attr]
+                        task.get_coro().close()
         WORLD.tasks.clear()
         WORLD.ready.clear()
         current.set(WORLD)

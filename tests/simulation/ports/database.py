@@ -97,9 +97,7 @@ class Database:
     def _insert(self, batch: Batch) -> bool:
         """Insert the rows. Return False if exactly these rows are stored already."""
         if batch.has_keys:
-            held = [
-                (digest, *self.keys[digest]) for _, key in batch.keyed() if (digest := digest_of(key)) in self.keys
-            ]
+            held = [(digest, *self.keys[digest]) for _, key in batch.keyed() if (digest := digest_of(key)) in self.keys]
             if same := duplicate_keys_in(batch, held):
                 raise DuplicateKeys(same)
         rows: dict[int, Row] = {
