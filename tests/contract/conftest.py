@@ -7,16 +7,23 @@ import pytest
 
 from ingest.store.base import Store
 from tests.contract.store.hostile import HostileMySQL
+from tests.contract.store.simulated import SimulatedMySQL
 from tests.contract.store.stores import Database, MySQL, SQLite, opened
 
 
 @pytest.fixture(
-    params=["sqlite", *(pytest.param(name, marks=pytest.mark.servers) for name in ("mysql", "hostile mysql"))]
+    params=[
+        "sqlite",
+        "simulated mysql",
+        *(pytest.param(name, marks=pytest.mark.servers) for name in ("mysql", "hostile mysql")),
+    ]
 )
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """A database without migrations."""
     if request.param == "sqlite":
         return SQLite(tmp_path)
+    if request.param == "simulated mysql":
+        return SimulatedMySQL()
     if request.param == "mysql":
         return MySQL(request.getfixturevalue("mysql"))
     return HostileMySQL(request.getfixturevalue("hostile_mysql"))

@@ -5,7 +5,7 @@ timeout cancelled is closed and never used again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -17,6 +17,8 @@ from ingest.store.mysql.address import Address
 from ingest.store.mysql.errors import Duplicate, Retry, TooLarge, sentence, translate
 
 Row = tuple[Any, ...]
+Connect = Callable[[Address, float], Awaitable[Any]]
+"""Return a connection with the methods of asyncmy's, within a timeout in seconds. Raises its errors, or OSError."""
 
 SESSION = b"""SET SESSION sql_mode =
     'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION';
@@ -59,11 +61,13 @@ class Connection:
         self._packet_bytes_max = PREPARE_BYTES_MAX  # until the server reports its own
 
     @classmethod
-    async def open(cls, address: Address, connect_timeout_seconds: float, *, autocommit: bool = True) -> "Connection":
+    async def open(
+        cls, address: Address, connect_timeout_seconds: float, connect: Connect, *, autocommit: bool = True
+    ) -> "Connection":
         """Connect and prepare the session within the timeout. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(connect_timeout_seconds):
-                connection = cls(await _connect(address, connect_timeout_seconds))
+                connection = cls(await connect(address, connect_timeout_seconds))
                 await connection._prepare(address.database, autocommit)
                 return connection
         except TimeoutError as exc:
@@ -143,7 +147,8 @@ def _name(identifier: str) -> bytes:
     return b"`" + identifier.encode().replace(b"`", b"``") + b"`"
 
 
-async def _connect(address: Address, timeout_seconds: float) -> Any:
+async def connect_over_network(address: Address, timeout_seconds: float) -> Any:
+    """Implements `Connect`."""
     try:
         return await _connected(address, timeout_seconds)
     except asyncmy.errors.MySQLError:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from ingest.errors import BatchRefused, StoreUnavailable
 from ingest.failover import FailoverHosts, each_host
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.connection import Connect, Connection, connect_over_network
 from ingest.store.mysql.errors import Duplicate, Retry
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 
@@ -26,21 +26,24 @@ class Servers:
     other nodes. Otherwise a node that replaces a dead one may not have applied all commits that it has received.
     """
 
-    def __init__(self, addresses: Sequence[Address], *, current_reads: bool = False) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], *, current_reads: bool = False, connect: Connect = connect_over_network
+    ) -> None:
         self._rota = FailoverHosts(addresses)
         self._current_reads = current_reads
+        self._connect = connect
 
     @classmethod
-    def parse(cls, url: str, *, current_reads: bool = False) -> "Servers":
+    def parse(cls, url: str, *, current_reads: bool = False, connect: Connect = connect_over_network) -> "Servers":
         """Raises `SettingsError`."""
-        return cls([Address.parse(one) for one in each_host(url)], current_reads=current_reads)
+        return cls([Address.parse(one) for one in each_host(url)], current_reads=current_reads, connect=connect)
 
     async def connect(self, timeout_seconds: float, *, autocommit: bool = True) -> Connection:
         """Connect to the first server that accepts writes. The timeout applies to each. Raises `StoreUnavailable`."""
         return await self._rota.connected(lambda address: self._open(address, timeout_seconds, autocommit))
 
     async def _open(self, address: Address, timeout_seconds: float, autocommit: bool) -> Connection:
-        connection = await Connection.open(address, timeout_seconds, autocommit=autocommit)
+        connection = await Connection.open(address, timeout_seconds, self._connect, autocommit=autocommit)
         if len(self._rota) > 1 or self._current_reads:
             try:
                 async with asyncio.timeout(timeout_seconds):

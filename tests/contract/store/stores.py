@@ -93,15 +93,18 @@ class MySQL(Database):
         self, url: str | None = None, commit_timeout_seconds: float = TIMEOUT_SECONDS, connections_max: int = 2
     ) -> MySQLStore:
         return MySQLStore(
-            Servers.parse(url or self.url),
+            self.servers(url),
             connections_max=connections_max,
             connect_timeout_seconds=TIMEOUT_SECONDS,
             commit_timeout_seconds=commit_timeout_seconds,
             now_us=unix_us,
         )
 
+    def servers(self, url: str | None = None) -> Servers:
+        return Servers.parse(url or self.url)
+
     async def migrate(self) -> None:
-        await migrate.migrate(Servers.parse(self.url), TIMEOUT_SECONDS)
+        await migrate.migrate(self.servers(), TIMEOUT_SECONDS)
 
     def query(self, sql: str) -> list[Row]:
         return self.server.query(sql, self.name)

@@ -10,26 +10,30 @@ from ingest.clock import unix_us
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
 from ingest.store.mysql.order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
-from ingest.store.mysql.pool import Servers
+from tests.contract.store.simulated import SimulatedMySQL
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.unit.making import NOW_US, batch
-
-pytestmark = pytest.mark.servers
 
 LEASE_SECONDS = 30.0
 WAIT_SECONDS = 0.2
 
 
-@pytest.fixture(params=["mysql", "hostile_mysql"])
-async def database(request: pytest.FixtureRequest) -> MySQL:
-    database = MySQL(request.getfixturevalue(request.param))
+AnyMySQL = MySQL | SimulatedMySQL
+
+
+@pytest.fixture(
+    params=["simulated", *(pytest.param(name, marks=pytest.mark.servers) for name in ("mysql", "hostile_mysql"))]
+)
+async def database(request: pytest.FixtureRequest) -> AnyMySQL:
+    simulated = request.param == "simulated"
+    database = SimulatedMySQL() if simulated else MySQL(request.getfixturevalue(request.param))
     await database.migrate()
     return database
 
 
-def store_of(database: MySQL) -> OrderedMySQLStore:
+def store_of(database: AnyMySQL) -> OrderedMySQLStore:
     return OrderedMySQLStore(
-        Servers.parse(database.url),
+        database.servers(),
         connections_max=2,
         connect_timeout_seconds=TIMEOUT_SECONDS,
         commit_timeout_seconds=TIMEOUT_SECONDS,
@@ -38,7 +42,7 @@ def store_of(database: MySQL) -> OrderedMySQLStore:
 
 
 @pytest.fixture
-async def store(database: MySQL) -> AsyncIterator[OrderedMySQLStore]:
+async def store(database: AnyMySQL) -> AsyncIterator[OrderedMySQLStore]:
     made = store_of(database)
     async with opened(made):
         yield made

@@ -12,6 +12,7 @@ from ingest.reading.base import LISTED_PAYLOAD_BYTES_MAX, EventQuery
 from ingest.store.base import Store
 from ingest.store.mysql import lookup as mysql
 from ingest.store.sqlite import lookup as sqlite
+from tests.contract.store.simulated import SimulatedMySQL
 from tests.contract.store.stores import Database, SQLite
 from tests.unit.making import NOW_US, batch, event
 
@@ -166,6 +167,8 @@ async def test_search_by_call_uses_its_index(store: Store, database: Database) -
     await store.commit(batch(300), lease_seconds=LEASE_SECONDS, settled=())
     query = EventQuery("call-7", "call_started", first_id=5)
 
+    if isinstance(database, SimulatedMySQL):
+        pytest.skip("the model has no plan of a query")
     if isinstance(database, SQLite):
         statement, values = sqlite.statement_of(query, None)
         explain = "EXPLAIN QUERY PLAN " + statement.replace("?", "{!r}").format(*values)

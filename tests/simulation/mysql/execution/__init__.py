@@ -1,0 +1,1 @@
+"""Executes statements on tables."""

@@ -1,0 +1,103 @@
+"""Takes the locks of rows, as InnoDB does with READ COMMITTED: of existing rows only, and no gaps between them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+
+from tests.simulation.mysql.execution.reading import Query, Reads
+from tests.simulation.mysql.sql.evaluation import Context, Row
+from tests.simulation.mysql.storage.locks import acquire
+from tests.simulation.mysql.storage.tables import Record, Table, Transaction
+
+Matches = Callable[[Row], Any]
+
+
+class Writes(Reads, Protocol):
+    @property
+    def row_wait_seconds(self) -> float:
+        """innodb_lock_wait_timeout."""
+
+    @property
+    def transaction(self) -> Transaction:
+        """The open one. A statement that writes begins one."""
+
+
+async def lock_row(session: Writes, table: Table, key: Any, exclusive: bool) -> Record | None:
+    """Wait for the row's lock. None if there is no such row then."""
+    transaction = session.transaction
+    while (record := table.get(key)) is not None:
+        if record.writer is transaction:
+            return record
+        if record.writer is None and record.lock is None and record.committed is None:
+            return None
+        await acquire(record.its_lock(), transaction, exclusive, session.row_wait_seconds)
+        if table.get(key) is record:
+            return record
+        record.its_lock().release(transaction)
+    return None
+
+
+async def locked_rows(
+    session: Writes,
+    table: Table,
+    keys: Sequence[Any],
+    matches: Matches,
+    *,
+    exclusive: bool = True,
+    skips_locked: bool = False,
+    looks_first: bool = False,
+) -> AsyncIterator[tuple[Any, Record, Row]]:
+    """Lock and yield the rows that match, in the order of `keys`. Rows that do not match are unlocked again.
+
+    `looks_first`: a locked row whose committed values do not match is not waited for, as with UPDATE.
+    """
+    transaction = session.transaction
+    for key in keys:
+        record = table.get(key)
+        if record is None:
+            continue
+        locked = record.writer is not transaction
+        had = record.lock is not None and transaction in record.lock.holders
+        if locked and not had:
+            free = record.its_lock().is_free_for(transaction, exclusive)
+            if not free and (skips_locked or (looks_first and not _matches(record.committed, matches))):
+                continue
+        found = await lock_row(session, table, key, exclusive)
+        if found is None:
+            continue
+        row = found.seen_by(transaction)
+        if row is None or not matches(row):
+            if locked and not had and found.lock is not None:
+                found.lock.release(transaction)
+            continue
+        yield key, found, row
+
+
+def _matches(row: Row | None, matches: Matches) -> bool:
+    return row is not None and bool(matches(row))
+
+
+async def locking_rows(query: Query, context: Context, session: Writes) -> list[Row]:
+    """The rows of a SELECT … FOR UPDATE, or LOCK IN SHARE MODE, of one table."""
+    select, relation = query.select, query.table
+    table = session.table(relation.source.table)
+    begin, end = query.bounds(context)
+
+    def matches(row: Row) -> Any:
+        context.row = row
+        return query.where is None or query.where(context)
+
+    keys = query.ordered_keys(context, table)
+    found: list[Row] = []
+    rows = locked_rows(
+        session,
+        table,
+        keys,
+        matches,
+        exclusive=select.lock == "update",
+        skips_locked=select.skips_locked,
+    )
+    async for _, _, row in rows:
+        found.append(row)
+        if query.is_ordered_by_index and end is not None and len(found) >= end:
+            break
+    return [query.output(row, context) for row in query.ordered(found, context)[begin:end]]

@@ -1,0 +1,1 @@
+"""What a server keeps: tables, their rows, locks and definitions."""
