@@ -1,6 +1,7 @@
 """Databases for simulations, migrated or empty."""
 
 from collections.abc import Coroutine
+from functools import cache
 from typing import Any
 
 from ingest.store.migrations import migrations, newest_version, split_statements, sql_folder
@@ -20,7 +21,12 @@ def empty_database() -> Database:
 
 
 def migrated_database(mariadb: bool = True) -> Database:
-    """A database with the tables of this release. Their definitions are compiled once in a process."""
+    """A database with the tables of this release. It is made once in a process, and copied then."""
+    return _migrated(mariadb).copy()
+
+
+@cache
+def _migrated(mariadb: bool) -> Database:
     database = empty_database()
     server = Server(database, lambda: 0, SeededChance(0), mariadb=mariadb)
     execute(server, MIGRATIONS_TABLE)

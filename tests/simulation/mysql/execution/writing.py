@@ -1,6 +1,6 @@
 """INSERT, UPDATE and DELETE."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tests.simulation.mysql.errors import DUPLICATE, error
@@ -8,9 +8,10 @@ from tests.simulation.mysql.execution.access import KeyPath
 from tests.simulation.mysql.execution.locking import Writes, lock_row, locked_rows
 from tests.simulation.mysql.execution.reading import query_of
 from tests.simulation.mysql.sql.evaluation import Context, Function, Row, compiled, no_columns
-from tests.simulation.mysql.sql.nodes import Column, Delete, Expression, Insert, Update
+from tests.simulation.mysql.sql.nodes import Column, Delete, Expression, Insert, Param, Update
 from tests.simulation.mysql.sql.values import as_text
-from tests.simulation.mysql.storage.tables import Schema, Table
+from tests.simulation.mysql.storage.schemas import of_literal
+from tests.simulation.mysql.storage.tables import Convert, Schema, Table
 
 
 class InsertPlan:
@@ -22,20 +23,48 @@ class InsertPlan:
         self._places = [schema.place(name) for name in names]
         self._values = [compiled(one, no_columns) for one in insert.values]
         self._missing = _defaults(schema, set(self._places))
+        self._literals = self._of_literals()
+        """How to make the columns of a row, if it has nothing but literals in the order of the columns."""
 
         def place(table: str, name: str) -> int:
             return schema.place(name)
 
         self._updates = [(schema.place(name), compiled(one, place)) for name, one in insert.updates]
 
+    def _of_literals(self) -> Sequence[Convert] | None:
+        schema, values = self.schema, self._insert.values
+        in_order = self._places == list(range(len(schema.columns)))
+        if not in_order or not all(isinstance(one, Param) and one.index == at for at, one in enumerate(values)):
+            return None
+        if len(values) != len(schema.columns):
+            return None
+        kinds = zip(schema.columns, schema.converters, values, strict=True)
+        return [of_literal(column, convert, value.kind) for column, convert, value in kinds]
+
     async def run(self, session: Writes, params: Sequence[Any], rows: int) -> int:
         """Return the number of rows that were inserted or changed."""
-        table = session.table(self._insert.table)
-        changed = 0
-        for number, values in enumerate(self._rows(session, params, rows), 1):
-            row = self._row(values, number)
-            changed += await self._put(session, table, row, params)
+        table, transaction = session.table(self._insert.table), session.transaction
+        key, changed = self.schema.key, 0
+        for row in self._whole_rows(session, params, rows):
+            if table.get(row[key]) is None:
+                table.check_partition(row[key])
+                transaction.write(table, row[key], table.add(row[key]), row)
+                changed += 1
+            else:
+                changed += await self._put(session, table, row, params)
         return changed
+
+    def _whole_rows(self, session: Writes, params: Sequence[Any], rows: int) -> Iterator[Row]:
+        """Each row is checked after those before it are inserted."""
+        literals = self._literals
+        if literals is None:
+            for number, values in enumerate(self._rows(session, params, rows), 1):
+                yield self._row(values, number)
+        else:
+            for number in range(rows):
+                begin = number * len(literals)
+                row = zip(literals, params[begin : begin + len(literals)], strict=True)
+                yield tuple([convert(literal, number + 1) for convert, literal in row])
 
     def _rows(self, session: Writes, params: Sequence[Any], rows: int) -> list[Row]:
         context = Context(session, params)
@@ -61,7 +90,6 @@ class InsertPlan:
     async def _put(self, session: Writes, table: Table, row: Row, params: Sequence[Any]) -> int:
         key = row[self.schema.key]
         transaction = session.transaction
-        table.check_partition(key)
         while (record := table.get(key)) is not None:
             if await lock_row(session, table, key, exclusive=bool(self._updates)) is not record:
                 continue

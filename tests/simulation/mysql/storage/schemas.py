@@ -1,11 +1,18 @@
 """Makes tables of their definitions, with the checks of each column's values."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from tests.simulation.mysql.errors import Unsupported, error
 from tests.simulation.mysql.sql.nodes import ColumnDefinition
-from tests.simulation.mysql.sql.values import LEVELS_OF_MARIADB, LEVELS_OF_MYSQL, as_text, json_valid, moment_of
+from tests.simulation.mysql.sql.values import (
+    LEVELS_OF_MARIADB,
+    LEVELS_OF_MYSQL,
+    LITERALS,
+    as_text,
+    json_valid,
+    moment_of,
+)
 from tests.simulation.mysql.storage.tables import Convert, Schema
 
 BITS = {"BIGINT": 64, "INT": 32, "SMALLINT": 16, "TINYINT": 8}
@@ -35,6 +42,29 @@ def shown_type(column: ColumnDefinition, mariadb: bool) -> str:
     if kind == "JSON" and mariadb:
         return "longtext"
     return kind.lower() if column.length is None else f"{kind.lower()}({column.length})"
+
+
+def of_literal(column: ColumnDefinition, convert: Convert, kind: str) -> Convert:
+    """Makes a column's value of a literal. The usual kinds have a way of their own, because a batch has many."""
+    value = LITERALS[kind]
+    if kind == "plain" and column.type == "DATETIME":
+        moment = lru_cache(1024)(lambda literal: convert(value(literal), 1))
+        return lambda literal, row: moment(literal)
+    if kind == "plain" and column.type in BITS:
+        most = (1 << BITS[column.type] - 1) - 1
+        return lambda literal, row: (
+            number if literal.isdigit() and (number := int(literal)) <= most else convert(value(literal), row)
+        )
+    if kind == "plain" and column.type == "VARCHAR" and column.charset != "ascii":
+        length = column.length or 0
+
+        def text(literal: bytes, row: int) -> Any:
+            if b"\\" in literal or len(literal) > length:
+                return convert(value(literal), row)
+            return literal[1:-1].decode()
+
+        return text
+    return lambda literal, row: convert(value(literal), row)
 
 
 def _checked(column: ColumnDefinition, table: str, mariadb: bool) -> Convert:

@@ -72,6 +72,13 @@ class Table:
         self._records: dict[Any, Record] = {}
         self._keys: list[Any] = []
 
+    def copy(self) -> "Table":
+        made = Table(self.name, self.schema)
+        made.partitions = list(self.partitions)
+        for key in self._keys:
+            made.add(key).committed = self._records[key].committed
+        return made
+
     def __len__(self) -> int:
         return len(self._records)
 
