@@ -55,7 +55,7 @@ class Connection:
         if self.session.has_ended:  # the server has closed the connection, which the client sees only now
             self.close()
             raise error(LOST)
-        self._serving = loop.create_task(self._serve(sql))
+        self._serving = self._server.context.run(loop.create_task, self._serve(sql))
         try:
             return await self._waiting
         except asyncio.CancelledError:

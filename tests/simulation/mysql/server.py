@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from tests.simulation.chance import Chance
@@ -33,6 +34,8 @@ class Server:
         self.chance = chance
         self.rates = rates
         """May be replaced at any time."""
+        self.context = copy_context()
+        """The server's own tasks run in it, so that they do not belong to a client's simulated process."""
         self.mariadb = mariadb
         self.information = Information(database, mariadb)
         self.connections_max = connections_max
