@@ -13,15 +13,17 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import milliseconds_of
 from tests.contract.broker.publishers import Broker, Embedded, Queue, Stream, all_of, publishing, removed, until
+from tests.contract.broker.simulated import SimulatedQueue
 from tests.services import RabbitMQServer, free_port
 from tests.unit.making import NOW_US, batch, event
 
 MILLISECOND = 1000
 LARGE = 300 * 1024
+SIMULATED = "simulated quorum"
 ON_A_SERVER = [pytest.param(kind, marks=pytest.mark.servers) for kind in ("quorum", "classic", "stream")]
 
 
-@pytest.fixture(params=["embedded", *ON_A_SERVER])
+@pytest.fixture(params=["embedded", SIMULATED, *ON_A_SERVER])
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Broker]:
     async with removed(made(request.param, tmp_path, request)) as broker:
         yield broker
@@ -30,6 +32,8 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 def made(kind: str, folder: Path, request: pytest.FixtureRequest) -> Broker:
     if kind == "embedded":
         return Embedded(folder)
+    if kind == SIMULATED:
+        return SimulatedQueue("quorum")
     server = cast(RabbitMQServer, request.getfixturevalue("rabbitmq"))
     return Stream(server) if kind == "stream" else Queue(server, kind)
 
@@ -78,7 +82,7 @@ async def test_message_tells_id_type_time_and_content_type(broker: Broker, publi
     assert first.timestamp == second.timestamp == milliseconds_of(published.first_id) // 1000
     assert {first.content_type, second.content_type} <= {"application/json", None}
     assert (first.content_type is None) == isinstance(broker, Embedded)
-    assert first.persistent is (True if isinstance(broker, Queue) else None)
+    assert first.persistent is (True if isinstance(broker, Queue | SimulatedQueue) else None)
 
 
 async def test_headers_of_an_event_are_its_messages(broker: Broker, publisher: Publisher) -> None:

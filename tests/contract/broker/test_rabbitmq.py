@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from rstream import Producer
@@ -26,6 +27,7 @@ from tests.contract.broker.publishers import (
     removed,
     until,
 )
+from tests.contract.broker.simulated import SimulatedQueue
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event, events
@@ -34,20 +36,31 @@ EXISTS_OTHERWISE = "RabbitMQ's queue exists with other arguments; it is used as 
 QUEUE_MAX = 3
 FRAME_BYTES_MAX = 1_048_576
 """RabbitMQ's default `stream.frame_max`."""
-pytestmark = pytest.mark.servers
+AnyQueue = Queue | SimulatedQueue
 
 
-@pytest.fixture(params=["quorum", "classic"])
-async def queue(request: pytest.FixtureRequest, rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
-    queue = Queue(rabbitmq, request.param)
+def on_servers(*kinds: str) -> list[Any]:
+    return [pytest.param(kind, marks=pytest.mark.servers) for kind in kinds]
+
+
+def made(kind: str, request: pytest.FixtureRequest) -> AnyQueue:
+    """`kind` has `simulated ` before the queue's kind for the model."""
+    if kind.startswith("simulated"):
+        return SimulatedQueue(kind.split()[1])
+    return Queue(request.getfixturevalue("rabbitmq"), kind)
+
+
+@pytest.fixture(params=["simulated quorum", *on_servers("quorum", "classic")])
+async def queue(request: pytest.FixtureRequest) -> AsyncIterator[AnyQueue]:
+    queue = made(request.param, request)
     async with removed(queue):
         yield queue
 
 
-@pytest.fixture
-async def full_queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+@pytest.fixture(params=["simulated classic", *on_servers("classic")])
+async def full_queue(request: pytest.FixtureRequest) -> AsyncIterator[AnyQueue]:
     """Accepts `QUEUE_MAX` messages and refuses more. It is a classic queue, because a quorum queue counts roughly."""
-    queue = Queue(rabbitmq, "classic")
+    queue = made(request.param, request)
     async with removed(queue):
         queue.declare({"x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"})
         yield queue
@@ -60,7 +73,7 @@ async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
         yield stream
 
 
-async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_gone(queue: Queue) -> None:
+async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_gone(queue: AnyQueue) -> None:
     async with publishing(queue.publisher()) as publisher:
         await publisher.publish(batch(2))
         await queue.delete()
@@ -73,7 +86,7 @@ async def test_deleted_queue_is_declared_again_and_gets_the_batch_that_found_it_
         assert all(m.persistent for m in found)
 
 
-async def test_large_messages_that_come_back_are_published_again(queue: Queue) -> None:
+async def test_large_messages_that_come_back_are_published_again(queue: AnyQueue) -> None:
     bodies = [b'"%b"' % (b"x" * size) for size in (10, 3 * AMQP_FRAME_BYTES_MAX, 20)]
     async with publishing(queue.publisher()) as publisher:
         await queue.delete()
@@ -82,7 +95,7 @@ async def test_large_messages_that_come_back_are_published_again(queue: Queue) -
 
 
 async def test_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
-    queue: Queue, caplog: pytest.LogCaptureFixture
+    queue: AnyQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.declare({"x-max-length": 1000})
     async with publishing(queue.publisher()) as publisher:
@@ -96,7 +109,7 @@ async def test_queue_with_other_arguments_is_used_as_it_is_with_one_warning(
     ]
 
 
-async def test_full_queue_names_the_positions_that_it_refused(full_queue: Queue) -> None:
+async def test_full_queue_names_the_positions_that_it_refused(full_queue: AnyQueue) -> None:
     async with publishing(full_queue.publisher()) as publisher:
         published = batch(5)
         assert await _refused(publisher, published) == [3, 4]
@@ -104,7 +117,7 @@ async def test_full_queue_names_the_positions_that_it_refused(full_queue: Queue)
         assert publisher.ready
 
 
-async def test_refused_messages_are_tried_again_before_they_are_given_up(full_queue: Queue) -> None:
+async def test_refused_messages_are_tried_again_before_they_are_given_up(full_queue: AnyQueue) -> None:
     async with publishing(full_queue.publisher()) as publisher:
         published = batch(5)
         publish = asyncio.create_task(publisher.publish(published))
@@ -113,7 +126,7 @@ async def test_refused_messages_are_tried_again_before_they_are_given_up(full_qu
         assert len(found) == 5  # accepted messages were not sent again
 
 
-async def test_refused_batch_does_not_delay_later_ones(full_queue: Queue) -> None:
+async def test_refused_batch_does_not_delay_later_ones(full_queue: AnyQueue) -> None:
     async with publishing(full_queue.publisher()) as publisher:
         first, second = batch(4), batch(3, us=NOW_US + 1000)
         assert await _refused(publisher, first) == [3]
@@ -140,7 +153,8 @@ async def test_stream_with_other_arguments_is_used_as_it_is(stream: Stream) -> N
         assert len(await stream.received(3)) == 3
 
 
-async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: Queue) -> None:
+@pytest.mark.parametrize("full_queue", on_servers("classic"), indirect=True)
+async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: AnyQueue) -> None:
     stream.name = full_queue.name
     publisher = stream.publisher()
     await publisher.start()

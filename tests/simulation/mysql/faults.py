@@ -1,4 +1,4 @@
-"""What goes wrong with queries and connections, by chance."""
+"""The faults of queries and connections. Each comes by chance."""
 
 from typing import Literal, NamedTuple
 
@@ -27,7 +27,7 @@ class FaultRates(msgspec.Struct, frozen=True):
     connect_seconds: tuple[float, float] = (0.0, 0.0)
     slow_seconds: tuple[float, float] = (0.1, 6.0)
     notices_gone: float = 0.0
-    """Whether the server notices between two statements of a query that its client has gone."""
+    """The probability that the server notices a client that has gone, between two statements of its query."""
 
 
 NO_FAULTS = FaultRates()

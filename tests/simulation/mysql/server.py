@@ -116,7 +116,7 @@ class Server:
         if frozen is not None and not frozen.done():
             frozen.set_result(None)
 
-    # For sessions and connections
+    # Sessions and connections call these
 
     async def thawed(self) -> None:
         while self._frozen is not None:

@@ -51,7 +51,7 @@ class Session(Owner):
         self._locks_tables = False
         self.has_ended = False
 
-    # What a statement asks about its session
+    # A statement asks these about its session
 
     @property
     def reader(self) -> Transaction | None:

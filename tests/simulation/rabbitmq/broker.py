@@ -28,7 +28,7 @@ class Broker:
         self.channel_max = 2047
         self.connections_max: int | None = None
         self.denied: set[str] = set()
-        """What the user may not do: `configure`, `write` or `bind`."""
+        """The rights that the user lacks: `configure`, `write` or `bind`."""
         self.queues: dict[str, Queue] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.has_alarm = False
@@ -57,7 +57,7 @@ class Broker:
         return len(self._connections)
 
     def messages(self, queue: str) -> list[Message]:
-        """In the order of the queue. Empty if it does not exist."""
+        """The messages in the order of the queue. Empty if it does not exist."""
         found = self.queues.get(queue)
         return found.messages if found else []
 
@@ -88,7 +88,7 @@ class Broker:
     # Actions
 
     def crash(self) -> None:
-        """Reset all connections. What was not confirmed may be lost, and what is not durable is."""
+        """Reset all connections. Messages without a confirm may be lost, and those that are not durable are lost."""
         self._is_up = False
         self._frozen = False
         self._deferred.clear()
@@ -119,9 +119,7 @@ class Broker:
 
     def _survives(self, message: Message) -> bool:
         if not message.is_safe:
-            message.is_safe = self.chance.happens(
-                "rabbitmq: a message survives without its confirm", self.rates.survives
-            )
+            message.is_safe = self.chance.happens("rabbitmq: survives without a confirm", self.rates.survives)
         return message.is_safe and message.is_persistent
 
     def freeze(self) -> None:

@@ -108,9 +108,9 @@ class Channel:
         if not queues and publish.mandatory:
             self._return(publish, header, body)
         copies = [Message(publish.routing_key, header, body) for _ in queues]
-        refused = refused or not all([queue.take(copy) for queue, copy in zip(queues, copies, strict=True)])
+        taken = [not refused and queue.take(copy) for queue, copy in zip(queues, copies, strict=True)]
         if self._confirms:
-            self._open[self._tag] = copies, refused
+            self._open[self._tag] = copies, not all(taken)
             if not queues:
                 self._answer([self._tag])  # nothing to wait for
 
@@ -151,7 +151,8 @@ class Channel:
 
     def _answer(self, tags: Sequence[int]) -> None:
         """Ack or nack what is still open. Tags that begin the window are answered together."""
-        accepted, refused = [], []
+        accepted: list[int] = []
+        refused: list[int] = []
         for tag in tags:
             if tag in self._open:
                 copies, was_refused = self._open.pop(tag)
@@ -231,14 +232,10 @@ class Channel:
             self._close(403, f"ACCESS_REFUSED - write access to queue '{method.queue}' refused", (50, 20))
             return
         exchange = broker.exchanges.get(method.exchange)
-        for kind, name, there in (
-            ("exchange", method.exchange, exchange),
-            ("queue", method.queue, broker.queues.get(method.queue)),
-        ):
-            if there is None:
-                self._close(404, f"NOT_FOUND - no {kind} '{name}' in vhost '/'", (50, 20))
-                return
-        assert exchange is not None
+        if exchange is None or method.queue not in broker.queues:
+            missing = f"exchange '{method.exchange}'" if exchange is None else f"queue '{method.queue}'"
+            self._close(404, f"NOT_FOUND - no {missing} in vhost '/'", (50, 20))
+            return
         exchange.bindings[method.routing_key, method.queue] = None
         self._send(commands.Queue.BindOk())
 
@@ -255,13 +252,13 @@ def _difference(queue: Queue, method: commands.Queue.Declare) -> str:
     """The first argument that differs, in RabbitMQ's words."""
     wanted = method.arguments or {}
     if bool(method.durable) != queue.durable:
-        return f"'durable': received '{method.durable}' but current is '{queue.durable}'".lower()
+        return f"'durable': received '{bool(method.durable)}' but current is '{queue.durable}'".lower()
     for name in COMPARED:
         given, there = wanted.get(name), queue.arguments.get(name)
         if name == "x-queue-type":
             given, there = given or "classic", queue.kind
         if given != there:
-            return f"'{name}': received '{given}' but current is '{there}'"
+            return f"'{name}': received {given!r} but current is {there!r}"
     return ""
 
 

@@ -69,7 +69,7 @@ class Connection:
             self.endpoint.send(data)
 
     def close(self, code: int, text: str, of: tuple[int, int] = (0, 0)) -> None:
-        """Close with a reason. What was published is not confirmed any more."""
+        """Close with a reason. Nothing is confirmed any more."""
         if not self.is_closing:
             self.is_closing = True
             self._forget_channels()

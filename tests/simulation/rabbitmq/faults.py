@@ -1,4 +1,4 @@
-"""What goes wrong between a publisher and the broker, by chance."""
+"""The faults between a publisher and the broker. Each comes by chance."""
 
 from typing import Literal, NamedTuple
 

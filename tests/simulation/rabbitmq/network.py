@@ -7,7 +7,7 @@ from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 KERNEL_BYTES = 256 * 1024
-"""What the kernels of both hosts hold for a reader that does not read. Then the writer must wait."""
+"""The kernels of both hosts hold this much for a reader that does not read. Then the writer must wait."""
 
 
 class Handler(Protocol):
@@ -60,7 +60,7 @@ class Pipe:
             self._flow_soon()
 
     def cut(self) -> None:
-        """End now. What has not arrived is lost."""
+        """End now. Bytes that have not arrived are lost."""
         self._chunks.clear()
         self.waiting_bytes = 0
         self._paused = False
@@ -95,11 +95,11 @@ class Pipe:
 
 
 class Endpoint:
-    """What the server's side does with its connection."""
+    """The server's side of its connection."""
 
     def __init__(self, to_client: Pipe, to_server: Pipe, owner: object) -> None:
         self.owner = owner
-        """Who connected: a simulated process."""
+        """The simulated process that connected."""
         self._to_client = to_client
         self._to_server = to_server
 
@@ -202,6 +202,9 @@ class Network:
     def listen(self, host: str, port: int, listener: Listener) -> None:
         """The server's calls are made in the context of this call."""
         self._listeners[host, port] = listener, copy_context()
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._listeners
 
     async def create_connection(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: str, port: int

@@ -58,7 +58,7 @@ class KeyPath:
             self._highs.append(value)
 
     def keys(self, context: Context, table: Table, partition: str = "") -> Sequence[Any]:
-        """In ascending order. Some may not fulfil the condition, and some may not exist."""
+        """The keys are in ascending order. Some may not fulfil the condition, and some may not exist."""
         if self._same is not None:
             value = self._same(context)
             return () if value is None else (value,)

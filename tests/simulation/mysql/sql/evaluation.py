@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 
 class Server(Protocol):
-    """What a function may ask about the session and its server."""
+    """A function may ask this about the session and its server."""
 
     mariadb: bool
     database: str

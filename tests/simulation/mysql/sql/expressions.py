@@ -29,7 +29,7 @@ PRECEDENCE = (
     ("+", "-"),
     ("*", "/", "%"),
 )
-"""From the weakest. NOT comes before the comparisons."""
+"""The weakest come first. NOT comes before the comparisons."""
 COMPARISON = 2
 CONSTANTS = {"NULL": None, "TRUE": 1, "FALSE": 0, "MAXVALUE": None}
 

@@ -1,6 +1,6 @@
 """Splits a query into the shapes of its statements, and their literals. A shape is parsed once in a process.
 
-A literal becomes `?` in the shape, a list of literals after IN becomes `?*`, and rows of VALUES like the first one are
+A literal becomes `?` in the shape, and a list of literals after IN becomes `?*`. Rows of VALUES like the first one are
 left out. So a batch has the same shape whatever its size.
 """
 

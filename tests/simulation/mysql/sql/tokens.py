@@ -30,7 +30,7 @@ END = Token("end", "")
 
 
 def tokens_of(shape: str, mariadb: bool) -> list[Token]:
-    """The tokens that this server reads. What is in a comment for the other one is left out."""
+    """The tokens that this server reads. A comment for the other server is left out."""
     return [*_tokens(shape, mariadb), END]
 
 

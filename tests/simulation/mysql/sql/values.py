@@ -41,7 +41,7 @@ def text_of_moment(moment: Moment, form: str = "%Y-%m-%d %H:%i:%s.%f") -> str:
 
 
 def datetime_of(moment: Moment | None) -> datetime | None:
-    """Without a time zone, as the driver returns it."""
+    """It has no time zone, as the driver returns it."""
     return None if moment is None else EPOCH + timedelta(microseconds=moment)
 
 
@@ -68,7 +68,7 @@ def as_moment(value: Any) -> Any:
 
 
 def as_text(value: Any) -> Any:
-    """What CAST AS CHAR gives."""
+    """The result of CAST AS CHAR."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):

@@ -1,1 +1,1 @@
-"""What a server keeps: tables, their rows, locks and definitions."""
+"""The storage of a server: tables, their rows, locks and definitions."""

@@ -64,7 +64,7 @@ class Lock:
         return held is not None and (held or not exclusive)
 
     def is_free_for(self, owner: Owner, exclusive: bool) -> bool:
-        """False if it must wait. Who has the lock already passes those who wait for it."""
+        """False if it must wait. An owner that has the lock already passes those that wait for it."""
         if any(self.conflicting(owner, exclusive)):
             return False
         return owner in self.holders or not any(request.exclusive or exclusive for request in self.queue)
@@ -125,7 +125,7 @@ def _fail(request: Request, number: int) -> None:
 
 
 def _end_deadlock(owner: Owner) -> None:
-    """If this owner's wait closes a circle, fail the lightest one in it. Of equal ones it is this owner."""
+    """If this owner's wait closes a circle, fail the lightest one in it. If they are equal, it is this owner."""
     while circle := _circle(owner):
         victim = min(circle, key=lambda one: (one.weight, one is not owner))
         if victim.waits_for is None or victim.waits_for.done.done():

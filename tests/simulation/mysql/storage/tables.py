@@ -101,7 +101,7 @@ class Table:
         return self._records.values()
 
     def keys(self, low: Any, high: Any) -> list[Any]:
-        """The keys between these two, both included, in order. None is no bound."""
+        """The keys between these two, both included, in order. A bound may be None."""
         begin = 0 if low is None else bisect_left(self._keys, low)
         end = len(self._keys) if high is None else bisect_right(self._keys, high)
         return self._keys[begin:end]
