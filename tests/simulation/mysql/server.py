@@ -116,7 +116,7 @@ class Server:
         if frozen is not None and not frozen.done():
             frozen.set_result(None)
 
-    # Sessions and connections call these
+    # Sessions and connections use these
 
     async def thawed(self) -> None:
         while self._frozen is not None:
@@ -126,7 +126,7 @@ class Server:
         self._connections.pop(connection, None)
 
     def named_lock(self, name: str) -> Lock:
-        return self._named_locks.setdefault(name, Lock())
+        return self._named_locks.setdefault(name, Lock(name))
 
     def owner_of(self, name: str) -> int | None:
         lock = self._named_locks.get(name)

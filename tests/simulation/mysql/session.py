@@ -51,6 +51,11 @@ class Session(Owner):
         self._locks_tables = False
         self.has_ended = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while a statement waits for a lock."""
+        return any(owner is not None and owner.waits_for is not None for owner in (self, self._transaction))
+
     # A statement asks these about its session
 
     @property

@@ -27,8 +27,6 @@ async def lock_row(session: Writes, table: Table, key: Any, exclusive: bool) -> 
     while (record := table.get(key)) is not None:
         if record.writer is transaction:
             return record
-        if record.writer is None and record.lock is None and record.committed is None:
-            return None
         await acquire(record.its_lock(), transaction, exclusive, session.row_wait_seconds)
         if table.get(key) is record:
             return record
@@ -55,21 +53,18 @@ async def locked_rows(
         record = table.get(key)
         if record is None:
             continue
-        locked = record.writer is not transaction
-        had = record.lock is not None and transaction in record.lock.holders
-        if locked and not had:
-            free = record.its_lock().is_free_for(transaction, exclusive)
-            if not free and (skips_locked or (looks_first and not _matches(record.committed, matches))):
-                continue
+        is_new = record.writer is not transaction and not record.its_lock().has(transaction, exclusive)
+        waits = is_new and not record.its_lock().is_free_for(transaction, exclusive)
+        if waits and (skips_locked or (looks_first and not _matches(record.committed, matches))):
+            continue
         found = await lock_row(session, table, key, exclusive)
         if found is None:
             continue
         row = found.seen_by(transaction)
-        if row is None or not matches(row):
-            if locked and not had and found.lock is not None:
-                found.lock.release(transaction)
-            continue
-        yield key, found, row
+        if row is not None and matches(row):
+            yield key, found, row
+        elif is_new and not waits:
+            found.its_lock().release(transaction)  # InnoDB keeps a lock for which it had to wait
 
 
 def _matches(row: Row | None, matches: Matches) -> bool:

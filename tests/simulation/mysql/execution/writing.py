@@ -95,8 +95,8 @@ class InsertPlan:
                 continue
             if (there := record.seen_by(transaction)) is not None:
                 return self._meet(session, table, there, row, params)
-            if record.writer is not transaction:  # nobody's any more
-                break
+            if record.writer is not transaction and await lock_row(session, table, key, exclusive=True) is not record:
+                continue
             transaction.write(table, key, record, row)
             return 1
         transaction.write(table, key, table.add(key), row)

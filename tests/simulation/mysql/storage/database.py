@@ -58,7 +58,7 @@ class Database:
                 record = table.get(key)
                 if values is None:
                     if record is not None:
-                        table.remove(key)
+                        table.forget(record)
                 else:
                     (record or table.add(key)).committed = values
             lost += 1

@@ -16,8 +16,10 @@ class Owner:
 
     @property
     def weight(self) -> int:
-        """InnoDB ends the lighter one of a deadlock."""
-        return len(self.locks)
+        """InnoDB ends the lighter one of a deadlock. It counts the locks of a table's rows as one for each mode."""
+        return len(
+            {(lock.group, exclusive) for lock in self.locks if (exclusive := lock.holders.get(self)) is not None}
+        )
 
     def release_locks(self) -> None:
         locks, self.locks = self.locks, {}
@@ -47,9 +49,12 @@ class Request:
 
 
 class Lock:
-    __slots__ = ("holders", "queue")
+    """`group` is the same object for the rows of a table."""
 
-    def __init__(self) -> None:
+    __slots__ = ("group", "holders", "queue")
+
+    def __init__(self, group: object) -> None:
+        self.group = group
         self.holders: dict[Owner, bool] = {}
         """True for an exclusive one."""
         self.queue: list[Request] = []

@@ -35,9 +35,11 @@ class Schema(msgspec.Struct, frozen=True, eq=False):
 class Record:
     """`pending` are the values that the transaction `writer` has not committed. None means that there is no row."""
 
-    __slots__ = ("committed", "lock", "pending", "writer")
+    __slots__ = ("committed", "key", "lock", "pending", "table", "writer")
 
-    def __init__(self) -> None:
+    def __init__(self, table: "Table", key: Any) -> None:
+        self.table = table
+        self.key = key
         self.committed: Row | None = None
         self.pending: Row | None = None
         self.writer: Transaction | None = None
@@ -46,13 +48,32 @@ class Record:
     def seen_by(self, transaction: "Transaction | None") -> Row | None:
         return self.pending if self.writer is transaction and transaction is not None else self.committed
 
+    @property
+    def is_dead(self) -> bool:
+        """True for a deleted row. It stays while somebody has or waits for its lock, as InnoDB's deleted rows do."""
+        return self.committed is None and self.writer is None
+
     def its_lock(self) -> Lock:
         """The lock of the row. Its writer has it already, like InnoDB's implicit locks."""
         if self.lock is None:
-            self.lock = Lock()
+            self.lock = RowLock(self)
         if self.writer is not None and not self.lock.has(self.writer, exclusive=True):
             self.lock.grant(self.writer, exclusive=True)
         return self.lock
+
+
+class RowLock(Lock):
+    __slots__ = ("_record",)
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record.table)
+        self._record = record
+
+    def release(self, owner: Owner) -> None:
+        super().release(owner)
+        record = self._record
+        if record.is_dead and not self.holders and not self.queue:
+            record.table.forget(record)
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -67,7 +88,7 @@ class Table:
         self.name = name
         self.schema = schema
         self.partitions: list[Partition] = []
-        self.lock = Lock()
+        self.lock = Lock("table")
         """Transactions that use the table have it shared, a change of the table exclusively."""
         self._records: dict[Any, Record] = {}
         self._keys: list[Any] = []
@@ -86,7 +107,7 @@ class Table:
         return self._records.get(key)
 
     def add(self, key: Any) -> Record:
-        found = self._records[key] = Record()
+        found = self._records[key] = Record(self, key)
         if self._keys and key < self._keys[-1]:
             insort(self._keys, key)
         else:
@@ -105,6 +126,10 @@ class Table:
         begin = 0 if low is None else bisect_left(self._keys, low)
         end = len(self._keys) if high is None else bisect_right(self._keys, high)
         return self._keys[begin:end]
+
+    def forget(self, record: Record) -> None:
+        if self._records.get(record.key) is record:
+            self.remove(record.key)
 
     def committed_rows(self) -> Iterator[Row]:
         for key in self._keys:
@@ -143,7 +168,7 @@ class Transaction(Owner):
 
     @property
     def weight(self) -> int:
-        return len(self.locks) + len(self.changes)
+        return super().weight + len(self.changes)
 
     def write(self, table: Table, key: Any, record: Record, values: Row | None) -> None:
         """The transaction must have the row's lock, or have added the row."""
@@ -161,7 +186,7 @@ class Transaction(Owner):
             if not change.was_written:
                 record.writer = None
                 if record.committed is None:
-                    _forget(change.table, change.key, record)
+                    _take_back(record)
 
     def commit(self) -> list[tuple[Table, Any, Row | None]]:
         """Return the rows as they were before: the table, the key and the values."""
@@ -172,8 +197,8 @@ class Transaction(Owner):
                 continue  # an earlier change of the same row
             before.append((change.table, change.key, record.committed))
             record.committed, record.pending, record.writer = record.pending, None, None
-            if record.committed is None:
-                _forget(change.table, change.key, record)
+            if record.committed is None and record.lock is None:
+                change.table.forget(record)
         self._end()
         return before
 
@@ -187,10 +212,9 @@ class Transaction(Owner):
         self.release_locks()
 
 
-def _forget(table: Table, key: Any, record: Record) -> None:
-    """Remove a row that exists for nobody. Those who wait for its lock find out."""
-    if table.get(key) is record:
-        table.remove(key)
+def _take_back(record: Record) -> None:
+    """Remove a row that was inserted and rolled back. Those who wait for its lock find out."""
+    record.table.forget(record)
     if record.lock is not None:
         for owner in list(record.lock.holders):
             record.lock.release(owner)
