@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -77,7 +78,14 @@ class Client:
     """Posts `events` events of its own, some alone and some in batches, to any worker."""
 
     def __init__(
-        self, name: str, loop: SimulatedLoop, chance: Chance, ledger: Ledger, lives: list[Life], accepted: Any
+        self,
+        name: str,
+        loop: SimulatedLoop,
+        chance: Chance,
+        ledger: Ledger,
+        lives: list[Life],
+        marks: Sequence[str],
+        accepted: Callable[[Life, list[bytes]], None],
     ) -> None:
         self.process = Process(f"client {name}")
         self._name = name
@@ -85,6 +93,7 @@ class Client:
         self._chance = chance
         self._ledger = ledger
         self._lives = lives
+        self._marks = marks
         self._accepted = accepted
         """Called with the life and the payloads that it has accepted."""
         self._number = 0
@@ -110,7 +119,7 @@ class Client:
             await asyncio.sleep(self._chance.seconds("client sends again after", 0.1, 1.0))
 
     def _mark(self) -> str:
-        for mark in ("poison", "riddle", "unroutable"):
+        for mark in self._marks:
             if self._chance.happens(f"event is a {mark}", 0.002):
                 return mark
         return ""

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from tests.simulation.nodes import Node
+from tests.simulation.servers import ServerFault
 from tests.simulation.workers import Life
 from tests.simulation.world import World
 
@@ -21,17 +23,16 @@ class Faults:
             "copy of the folder": (0.03, self._copy),
             "planned restart": (0.08, self._restart),
             "freeze": (0.08, self._freeze),
-            "database is away": (0.15, self._database_away),
-            "database hangs": (0.10, self._database_hangs),
-            "database is slow": (0.10, self._database_slow),
-            "broker is away": (0.12, self._broker_away),
-            "broker freezes": (0.06, self._broker_freezes),
             "disk is full": (0.06, self._disk_full),
             "disk fails": (0.05, self._disk_fails),
             "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
             "spool file is deleted": (0.03, self._delete_file),
         }
+
+        for what, fault in world.servers.faults().items():
+            self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
+        self._ends: dict[str, Callable[[], object]] = {}
 
     def round(self) -> None:
         for what, (probability, act) in self._kinds.items():
@@ -41,9 +42,9 @@ class Faults:
     def end(self) -> None:
         world = self._world
         world.say("faults end")
-        database, broker = world.servers.database, world.servers.broker
-        database.down = database.hangs = broker.down = broker.frozen = False
-        database.slow_seconds = broker.slow_seconds = 0.0
+        for end in self._ends.values():
+            end()
+        world.servers.end_faults()
         for node in world.nodes:
             node.disk_full, node.disk_fails, node.syncs_lie = False, 0.0, False
         for life in world.lives:
@@ -108,31 +109,16 @@ class Faults:
             life.process.stopped = life.was_stopped = True
             self._for("stopped for", 6.0, lambda: self._world.loop.resume(life.process))
 
-    def _database_away(self) -> None:
-        self._set("database", "down", True, 6.0, False)
+    def _server_fault(self, what: str, fault: ServerFault) -> None:
+        self._world.fault(what)
+        fault.begin()
 
-    def _database_hangs(self) -> None:
-        self._set("database", "hangs", True, 4.0, False)
+        def end() -> None:
+            self._world.say(f"{what}: no more")
+            fault.end()
 
-    def _database_slow(self) -> None:
-        self._set("database", "slow_seconds", 0.4, 4.0, 0.0)
-
-    def _broker_away(self) -> None:
-        self._set("broker", "down", True, 8.0, False)
-
-    def _broker_freezes(self) -> None:
-        self._set("broker", "frozen", True, 6.0, False)
-
-    def _set(self, server: str, name: str, value: object, seconds_max: float, after: object) -> None:
-        model = getattr(self._world.servers, server)
-        self._world.fault(f"{server}: {name} = {value}")
-        setattr(model, name, value)
-
-        def undo() -> None:
-            self._world.say(f"{server}: {name} = {after}")
-            setattr(model, name, after)
-
-        self._for(f"{server} {name} for", seconds_max, undo)
+        self._ends[what] = fault.end
+        self._for(f"{what} for", fault.seconds_max, end)
 
     def _disk_full(self) -> None:
         node = self._node()

@@ -10,7 +10,7 @@ import heapq
 from asyncio import base_events, events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from tests.simulation.chance import Chance
@@ -61,6 +61,9 @@ class SimulatedLoop(base_events.BaseEventLoop):
         """Processes with ready callbacks."""
         self._thread_free: dict[Any, float] = {}
         """When the last work of each executor ends."""
+        self._world = copy_context()
+        self.reach: Callable[..., Any] = _unreachable
+        """Connects to a server of the world."""
         self.steps = 0
         self.after_step: Callable[[], None] = lambda: None
         self.problems: list[str] = []
@@ -127,6 +130,13 @@ class SimulatedLoop(base_events.BaseEventLoop):
         if process.ready and process not in self._runnable:
             self._runnable.append(process)
 
+    def in_world(self, work: Callable[[], T]) -> T:
+        """Do this work as the world itself, not as the process that runs now."""
+        return self._world.run(work)
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        return await self.reach(protocol_factory, host, port)
+
     def _enqueue(self, handle: events.Handle) -> None:
         process = handle._context.get(current)  # type: ignore[attr-defined]
         if not process.alive:
@@ -175,6 +185,10 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def _process_events(self, _events: Any) -> None: ...
 
     def _write_to_self(self) -> None: ...
+
+
+async def _unreachable(*_: Any) -> Any:
+    raise ConnectionRefusedError
 
 
 def _owned_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":

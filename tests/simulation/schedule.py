@@ -50,7 +50,8 @@ class Schedule:
 
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":
         world = self._world
-        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, world.promises.accepted)
+        marks, accepted = world.servers.marks, world.promises.accepted
+        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, accepted)
         world.processes.append(client.process)
         return world.loop.in_process(client.process, client.run(events), "client")
 
@@ -65,7 +66,7 @@ class Schedule:
 
     async def _left(self) -> str | None:
         world = self._world
-        if entries := world.servers.database.entries:
+        if entries := world.servers.entries:
             return f"{len(entries)} entries in the outbox, the first with id {min(entries)}"
         if world.restarts or not all(life.accepting for life in world.lives):
             return "workers do not start"

@@ -2,12 +2,10 @@
 
 import asyncio
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from ingest.broker.base import Held, Publisher
 from ingest.clock import unix_us
 from ingest.files.locks import take_worker_index
 from ingest.http.rsgi import Handler
@@ -17,21 +15,13 @@ from ingest.server.pipeline import Pipeline
 from ingest.server.wiring import build_pipeline
 from ingest.server.worker import Worker
 from ingest.settings import Settings
-from ingest.store.base import Store
 from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.nodes import Node, WorkerProcess
+from tests.simulation.servers import Servers
 
 TOKEN = "token-of-the-simulation"
-
-
-class Servers(Protocol):
-    """The database and the broker of a world, which outlive its workers."""
-
-    def store(self, settings: Settings, metrics: Metrics) -> Store: ...
-
-    def publisher(self, settings: Settings, metrics: Metrics, held: Held) -> Publisher: ...
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -92,9 +82,9 @@ class Life:
         settings = self.settings
         index = take_worker_index(settings.run_dir)
         metrics = self._metrics.of(settings.run_dir / "metrics", index.number)
-        store = self._servers.store(settings, metrics)
+        store = self._servers.store(settings, metrics, self.process)
         shared_target = make_shared_target(settings, store)
-        publisher = self._servers.publisher(settings, metrics, shared_target.problem)
+        publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
         pipeline.locks.add(lambda: index.lock)
 

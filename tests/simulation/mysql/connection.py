@@ -156,7 +156,7 @@ class Connection:
                 self.session.roll_back()
             if fault.number in END:
                 self.session.end()
-            raise error(fault.number)
+            raise error(fault.number, "call_event_logs")  # 1114 names a table
 
     def _limit_idleness(self) -> None:
         seconds = float(self.session.variables.get("wait_timeout", SHORT_SECONDS + 1))

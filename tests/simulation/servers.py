@@ -1,0 +1,68 @@
+"""The database and the broker of a world, as its workers, its faults and its checks see them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest.broker.base import Held, Publisher
+from ingest.events.batch import Batch
+from ingest.settings import Settings
+from ingest.store.base import Store
+from ingest.telemetry.metrics import Metrics
+from tests.simulation.loop import Process
+
+
+class ServerFault(msgspec.Struct, frozen=True):
+    """It begins, and ends within this time. In a round of faults it happens with this probability."""
+
+    probability: float
+    seconds_max: float
+    begin: Callable[[], object]
+    end: Callable[[], object]
+
+
+class Servers(Protocol):
+    """They outlive the workers."""
+
+    marks: Sequence[str]
+    """Texts in an event that database or broker refuse."""
+
+    def store(self, settings: Settings, metrics: Metrics, process: Process) -> Store: ...
+
+    def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher: ...
+
+    def process_ended(self, process: Process) -> None:
+        """The kernel closes its connections."""
+
+    @property
+    def rows(self) -> Mapping[bytes, Sequence[int]]:
+        """Payload of each row → its ids."""
+
+    @property
+    def entries(self) -> Collection[int]:
+        """The first ids of the outbox."""
+
+    @property
+    def dead(self) -> Mapping[int, bytes]:
+        """Id of each dead letter → payload."""
+
+    def is_published(self, event_id: int, payload: bytes) -> bool:
+        """The broker has confirmed the message, or may have."""
+
+    def new_settled(self) -> Sequence[Batch]:
+        """Batches whose entries were deleted since the last call."""
+
+    def new_messages(self) -> Sequence[tuple[int, bytes]]:
+        """Messages since the last call."""
+
+    def new_excused(self) -> set[bytes]:
+        """Payloads of rows that the database has lost since the last call, after it had committed them."""
+
+    @property
+    def defect(self) -> Exception | None:
+        """An error of the model itself."""
+
+    def faults(self) -> Mapping[str, ServerFault]: ...
+
+    def end_faults(self) -> None: ...
