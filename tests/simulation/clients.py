@@ -11,7 +11,7 @@ from ingest.http import batch_handler, event_handler
 from ingest.http.rsgi import Handler
 from tests.simulation.chance import Chance
 from tests.simulation.ledger import Ledger
-from tests.simulation.loop import Process, SimulatedLoop
+from tests.simulation.machine.loop import Process, SimulatedLoop
 from tests.simulation.workers import TOKEN, Life
 
 log = logging.getLogger("simulation")

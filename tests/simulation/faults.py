@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from tests.simulation.nodes import Node
+from tests.simulation.machine.nodes import Node
 from tests.simulation.servers import ServerFault
 from tests.simulation.workers import Life
 from tests.simulation.world import World

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ingest.events.batch import Batch
 from tests.simulation.ledger import Violation, check
-from tests.simulation.nodes import Node
+from tests.simulation.machine.nodes import Node
 from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Life
 

@@ -14,7 +14,7 @@ import msgspec
 
 from tests.simulation.chance import Decision, SeededChance
 from tests.simulation.ledger import Violation
-from tests.simulation.loop import Stuck, current
+from tests.simulation.machine.loop import Stuck, current
 from tests.simulation.schedule import Schedule
 from tests.simulation.world import WORLD, World
 

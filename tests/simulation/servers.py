@@ -10,7 +10,7 @@ from ingest.events.batch import Batch
 from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
-from tests.simulation.loop import Process
+from tests.simulation.machine.loop import Process
 
 
 class ServerFault(msgspec.Struct, frozen=True):

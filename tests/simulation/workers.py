@@ -17,8 +17,8 @@ from ingest.server.worker import Worker
 from ingest.settings import Settings
 from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.metrics import Metrics
-from tests.simulation.loop import SimulatedLoop
-from tests.simulation.nodes import Node, WorkerProcess
+from tests.simulation.machine.loop import SimulatedLoop
+from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.servers import Servers
 
 TOKEN = "token-of-the-simulation"

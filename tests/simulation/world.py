@@ -10,12 +10,12 @@ from typing import Any
 from tests.simulation.chance import SeededChance
 from tests.simulation.drivers.servers import DriverServers
 from tests.simulation.ledger import Ledger
-from tests.simulation.loop import Process, SimulatedLoop, current
-from tests.simulation.nodes import Node, WorkerProcess
+from tests.simulation.machine.loop import Process, SimulatedLoop, current
+from tests.simulation.machine.nodes import Node, WorkerProcess
+from tests.simulation.machine.system import System
 from tests.simulation.ports.servers import PortServers
 from tests.simulation.promises import Promises
 from tests.simulation.servers import Servers
-from tests.simulation.system import System
 from tests.simulation.workers import Life, Limits, MetricFiles
 
 RESTART_SECONDS = (0.05, 3.0)

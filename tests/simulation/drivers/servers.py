@@ -14,7 +14,7 @@ from ingest.store.mysql.store import MySQLStore
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.chance import Chance
 from tests.simulation.drivers.rows import ObservedDatabase
-from tests.simulation.loop import Process, SimulatedLoop, current
+from tests.simulation.machine.loop import Process, SimulatedLoop, current
 from tests.simulation.mysql import faults as mysql_faults
 from tests.simulation.mysql.server import Client, Server
 from tests.simulation.rabbitmq import faults as rabbitmq_faults

@@ -10,7 +10,7 @@ from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.chance import Chance
-from tests.simulation.loop import Process
+from tests.simulation.machine.loop import Process
 from tests.simulation.ports.broker import Broker, ModelPublisher
 from tests.simulation.ports.database import Database
 from tests.simulation.ports.store import ModelStore

@@ -17,9 +17,9 @@ import msgspec
 
 from ingest.files.evidence import BOOT_ID
 from tests.simulation.chance import Chance
-from tests.simulation.loop import Killed, SimulatedLoop, current
-from tests.simulation.nodes import BOOT_US, Node, WorkerProcess
-from tests.simulation.segments import SegmentFiles
+from tests.simulation.machine.loop import Killed, SimulatedLoop, current
+from tests.simulation.machine.nodes import BOOT_US, Node, WorkerProcess
+from tests.simulation.machine.segments import SegmentFiles
 
 REAL_OPEN, REAL_CLOSE, REAL_PWRITE, REAL_SCANDIR = os.open, os.close, os.pwrite, os.scandir
 REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE, REAL_KILL = os.statvfs, os.unlink, os.ftruncate, os.kill

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.simulation.loop import Process
+from tests.simulation.machine.loop import Process
 
 BOOT_US = 1_764_500_000_000_000
 """The wall clock, in Unix microseconds, when the world begins."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.simulation.chance import SeededChance
-from tests.simulation.loop import Process, SimulatedLoop, Stuck, current
+from tests.simulation.machine.loop import Process, SimulatedLoop, Stuck, current
 
 T = TypeVar("T")
 

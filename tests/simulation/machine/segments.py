@@ -7,7 +7,7 @@ import msgspec
 
 from ingest.events.batch_codec import unpack_one
 from tests.simulation.chance import Chance
-from tests.simulation.nodes import Node
+from tests.simulation.machine.nodes import Node
 
 HEAD_BYTES = 32
 _ENTRY = Struct("<8sBqIIII")
