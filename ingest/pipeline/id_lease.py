@@ -126,11 +126,18 @@ class IdLease:
         return True
 
     async def give_up(self) -> None:
-        """Forget the slot and this folder's name: another process has the slot, or other events have its ids."""
-        if self.lease is not None:
-            self._file(self.lease.slot).unlink(missing_ok=True)  # a restart would take it, and lose it again
-        await self._rename_node()
-        self.let_go()
+        """Forget the slot and this folder's name: another process has the slot, or other events have its ids.
+
+        Never fails. If the disk does, a restart may take the slot, and loses it again.
+        """
+        try:
+            if self.lease is not None:
+                self._file(self.lease.slot).unlink(missing_ok=True)
+            await self._rename_node()
+        except OSError as exc:
+            log.warning("the lost id slot cannot be forgotten in the data folder", extra={"reason": str(exc)})
+        finally:
+            self.let_go()
 
     def let_go(self) -> None:
         """Unlock the slot for other workers of this data folder."""

@@ -1,6 +1,7 @@
 """Which slot a worker has, and what its note in the data folder is worth."""
 
 import asyncio
+import errno
 import shutil
 import threading
 from pathlib import Path
@@ -334,6 +335,24 @@ async def test_slot_that_cannot_be_remembered_is_used_all_the_same(
 
     assert (await id_lease.take()).slot == SLOT
     assert await id_lease.renew(now_ms(clock))
+
+
+async def test_slot_is_given_up_though_the_disk_fails(
+    folder: Path, store: FakeStore, clock: FakeClock, machine: FakeMachine, next_id_lease: IdLease
+) -> None:
+    def replace(path: Path, content: bytes) -> None:
+        if path.name == "node-id" and path.exists():
+            raise OSError(errno.EIO, "the disk fails")
+        replace_file(path, content)
+
+    store.leases += [leased(clock), leased(clock)]
+    id_lease = IdLease(folder, store, clock.now_us, machine, replace)
+    await id_lease.take()
+
+    await id_lease.give_up()
+
+    assert id_lease.lease is None
+    assert (await next_id_lease.take()).slot == SLOT, "the slot's file is no longer locked"
 
 
 async def test_slot_whose_lock_cannot_be_had_is_given_back(
