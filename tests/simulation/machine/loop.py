@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 STEP_SECONDS = 10e-6
 """A callback takes this much virtual time, so that no loop without a pause stops the clock."""
+STEPS_MAX = 300_000
+"""Many times the steps of the longest schedule. Beyond it, callbacks call each other for ever."""
 THREAD_SECONDS = 0.004
 """Work in a thread begins and ends within this time."""
 
@@ -175,6 +177,8 @@ class SimulatedLoop(base_events.BaseEventLoop):
         if handle._cancelled:
             return
         self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise Stuck(f"The schedule has not ended after {STEPS_MAX} steps.")
         handle._run()
         self.after_step()
 
