@@ -57,6 +57,11 @@ class KeyPath:
         else:
             self._highs.append(value)
 
+    @property
+    def is_exact(self) -> bool:
+        """True if the condition names the keys."""
+        return self._same is not None or self._options is not None
+
     def keys(self, context: Context, table: Table, partition: str = "") -> Sequence[Any]:
         """The keys are in ascending order. Some may not fulfil the condition, and some may not exist."""
         if self._same is not None:

@@ -46,7 +46,7 @@ async def locked_rows(
 ) -> AsyncIterator[tuple[Any, Record, Row]]:
     """Lock and yield the rows that match, in the order of `keys`. Rows that do not match are unlocked again.
 
-    `looks_first`: a locked row whose committed values do not match is not waited for, as with UPDATE.
+    `looks_first`: a locked row whose committed values do not match is not waited for, as when an UPDATE reads a range.
     """
     transaction = session.transaction
     for key in keys:
@@ -63,8 +63,8 @@ async def locked_rows(
         row = found.seen_by(transaction)
         if row is not None and matches(row):
             yield key, found, row
-        elif is_new and not waits:
-            found.its_lock().release(transaction)  # InnoDB keeps a lock for which it had to wait
+        elif is_new:
+            found.its_lock().release(transaction)
 
 
 def _matches(row: Row | None, matches: Matches) -> bool:

@@ -127,7 +127,8 @@ class UpdatePlan:
         table, context = session.table(self._update.table), Context(session, params)
         keys, changed = self._path.keys(context, table), 0
         matches = _matching(self._where, context)
-        async for _, _, row in locked_rows(session, table, keys, matches, looks_first=True):
+        looks_first = not self._path.is_exact
+        async for _, _, row in locked_rows(session, table, keys, matches, looks_first=looks_first):
             context.row = row
             changed += _write(session, table, row, _changed(self.schema, self._sets, row, context))
         return changed

@@ -69,10 +69,10 @@ class Lock:
         return held is not None and (held or not exclusive)
 
     def is_free_for(self, owner: Owner, exclusive: bool) -> bool:
-        """False if it must wait. An owner that has the lock already passes those that wait for it."""
+        """False if it must wait: also behind those that wait, even if the owner has a shared lock already."""
         if any(self.conflicting(owner, exclusive)):
             return False
-        return owner in self.holders or not any(request.exclusive or exclusive for request in self.queue)
+        return not any((one.exclusive or exclusive) and one.owner is not owner for one in self.queue)
 
     def grant(self, owner: Owner, exclusive: bool) -> None:
         self.holders[owner] = self.holders.get(owner, False) or exclusive
