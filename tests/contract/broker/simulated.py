@@ -9,16 +9,29 @@ import pamqp.frame
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.amqp.queue import QueueDeclaration
 from ingest.broker.base import Publisher
+from ingest.clock import unix_us
 from ingest.telemetry.connection_metrics import NO_OBSERVER
-from tests.contract.broker.publishers import LIMITS, Broker, Enough, Received, until
+from tests.contract.broker.publishers import LIMITS, Broker, Enough, Received, Stream, until
 from tests.simulation.chance import SeededChance
 from tests.simulation.rabbitmq import broker
 from tests.simulation.rabbitmq.loops import NetworkLoop
 from tests.simulation.rabbitmq.network import Network
 from tests.simulation.rabbitmq.queues import Message, Queue
 
-ADDRESS = "simulated", 5672
+ADDRESS, STREAM_ADDRESS = ("simulated", 5672), ("simulated", 5552)
 URL = "amqp://guest:guest@simulated:5672/"
+STREAM_URL = "rabbitmq-stream://guest:guest@simulated:5552/"
+
+
+def listening_broker() -> broker.Broker:
+    """A broker in the running loop's network."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, NetworkLoop)
+    loop.network = Network()
+    made = broker.Broker(SeededChance(0), now_ms=lambda: unix_us() // 1000, stream_address=STREAM_ADDRESS)
+    loop.network.listen(*ADDRESS, made)
+    loop.network.listen(*STREAM_ADDRESS, made.streams_listener)
+    return made
 
 
 class SimulatedQueue(Broker):
@@ -28,11 +41,7 @@ class SimulatedQueue(Broker):
         self.kind = kind
         self.name = "call-events"
         self.url = URL
-        self.server = broker.Broker(SeededChance(0))
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, NetworkLoop)
-        loop.network = Network()
-        loop.network.listen(*ADDRESS, self.server)
+        self.server = listening_broker()
 
     def publisher(self, **limits: float) -> Publisher:
         declaration = QueueDeclaration(self.name, self.kind)
@@ -56,6 +65,21 @@ class SimulatedQueue(Broker):
 
     async def delete(self) -> None:
         self.server.delete_queue(self.name)
+        assert self.server.defect is None
+
+
+class SimulatedStream(Stream):
+    """A stream on a broker of its own, read through rstream like a real one."""
+
+    def __init__(self) -> None:
+        self.name = "call-events"
+        self.url, self.amqp_url = STREAM_URL, URL
+        self.server = listening_broker()
+        host, port = STREAM_ADDRESS
+        self.options = {"host": host, "port": port, "username": "guest", "password": "guest"}
+
+    async def delete(self) -> None:
+        self.server.delete_stream(self.name)
         assert self.server.defect is None
 
 

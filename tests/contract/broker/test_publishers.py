@@ -13,17 +13,17 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.events.ids import milliseconds_of
 from tests.contract.broker.publishers import Broker, Embedded, Queue, Stream, all_of, publishing, removed, until
-from tests.contract.broker.simulated import SimulatedQueue
+from tests.contract.broker.simulated import SimulatedQueue, SimulatedStream
 from tests.services import RabbitMQServer, free_port
 from tests.unit.making import NOW_US, batch, event
 
 MILLISECOND = 1000
 LARGE = 300 * 1024
-SIMULATED = "simulated quorum"
+SIMULATED_QUEUE, SIMULATED_STREAM = "simulated quorum", "simulated stream"
 ON_A_SERVER = [pytest.param(kind, marks=pytest.mark.servers) for kind in ("quorum", "classic", "stream")]
 
 
-@pytest.fixture(params=["embedded", SIMULATED, *ON_A_SERVER])
+@pytest.fixture(params=["embedded", SIMULATED_QUEUE, SIMULATED_STREAM, *ON_A_SERVER])
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Broker]:
     async with removed(made(request.param, tmp_path, request)) as broker:
         yield broker
@@ -32,8 +32,10 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 def made(kind: str, folder: Path, request: pytest.FixtureRequest) -> Broker:
     if kind == "embedded":
         return Embedded(folder)
-    if kind == SIMULATED:
+    if kind == SIMULATED_QUEUE:
         return SimulatedQueue("quorum")
+    if kind == SIMULATED_STREAM:
+        return SimulatedStream()
     server = cast(RabbitMQServer, request.getfixturevalue("rabbitmq"))
     return Stream(server) if kind == "stream" else Queue(server, kind)
 

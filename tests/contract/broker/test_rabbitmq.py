@@ -27,7 +27,7 @@ from tests.contract.broker.publishers import (
     removed,
     until,
 )
-from tests.contract.broker.simulated import SimulatedQueue
+from tests.contract.broker.simulated import SimulatedQueue, SimulatedStream
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
 from tests.unit.making import NOW_US, batch, event, events
@@ -66,9 +66,10 @@ async def full_queue(request: pytest.FixtureRequest) -> AsyncIterator[AnyQueue]:
         yield queue
 
 
-@pytest.fixture
-async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
-    stream = Stream(rabbitmq)
+@pytest.fixture(params=["simulated", *on_servers("real")])
+async def stream(request: pytest.FixtureRequest) -> AsyncIterator[Stream]:
+    simulated = request.param == "simulated"
+    stream = SimulatedStream() if simulated else Stream(request.getfixturevalue("rabbitmq"))
     async with removed(stream):
         yield stream
 
@@ -153,7 +154,9 @@ async def test_stream_with_other_arguments_is_used_as_it_is(stream: Stream) -> N
         assert len(await stream.received(3)) == 3
 
 
-@pytest.mark.parametrize("full_queue", on_servers("classic"), indirect=True)
+@pytest.mark.parametrize(
+    ("stream", "full_queue"), [pytest.param("real", "classic", marks=pytest.mark.servers)], indirect=True
+)
 async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: AnyQueue) -> None:
     stream.name = full_queue.name
     publisher = stream.publisher()
@@ -183,6 +186,7 @@ async def test_stream_repeats_what_is_published_again(stream: Stream) -> None:
     assert [int(m.message_id) for m in found] == [*newer.ids, *older.ids, *older.ids, *newer.ids]
 
 
+@pytest.mark.parametrize("stream", on_servers("real"), indirect=True)
 async def test_stream_can_be_read_by_a_client_of_amqp_0_9_1(stream: Stream, rabbitmq: RabbitMQServer) -> None:
     reader = Queue(rabbitmq, "stream")
     reader.name = stream.name

@@ -17,17 +17,17 @@ from tests.contract.broker.publishers import (
     publishing,
     removed,
 )
-from tests.services import RabbitMQServer
+from tests.contract.broker.simulated import SimulatedStream
 from tests.unit.making import NOW_US, batch
 
 FRAME_BYTES_MAX = 1_048_576
 """RabbitMQ's default `stream.frame_max`."""
-pytestmark = pytest.mark.servers
 
 
-@pytest.fixture
-async def stream(rabbitmq: RabbitMQServer) -> AsyncIterator[Stream]:
-    stream = Stream(rabbitmq)
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.servers)])
+async def stream(request: pytest.FixtureRequest) -> AsyncIterator[Stream]:
+    simulated = request.param == "simulated"
+    stream = SimulatedStream() if simulated else Stream(request.getfixturevalue("rabbitmq"))
     async with removed(stream):
         yield stream
 

@@ -3,27 +3,51 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.simulation.chance import Chance
 from tests.simulation.rabbitmq.connection import Connection
 from tests.simulation.rabbitmq.faults import NO_FAULTS, FaultRates
 from tests.simulation.rabbitmq.network import Endpoint
 from tests.simulation.rabbitmq.queues import Exchange, Message, Queue
+from tests.simulation.rabbitmq.streams.connection import StreamConnection
+from tests.simulation.rabbitmq.streams.log import Stream
 
 SHUTDOWN = 320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
 MESSAGE_BYTES_MAX = 128 << 20
 """RabbitMQ's default up to 3.13."""
 
 
+C = TypeVar("C", Connection, StreamConnection)
+
+
+class StreamListener:
+    """Implements `Listener`."""
+
+    def __init__(self, accept: Callable[[Endpoint], StreamConnection]) -> None:
+        self.accept = accept
+
+
 class Broker:
     """Implements `Listener`."""
 
-    def __init__(self, chance: Chance, rates: FaultRates = NO_FAULTS, *, version: str = "3.10.8") -> None:
+    def __init__(
+        self,
+        chance: Chance,
+        rates: FaultRates = NO_FAULTS,
+        *,
+        version: str = "3.10.8",
+        now_ms: Callable[[], int] = lambda: 0,
+        stream_address: tuple[str, int] = ("broker", 5552),
+    ) -> None:
+        """`now_ms` is the broker's clock, Unix time. It names `stream_address` to stream clients."""
         self.chance = chance
         self.rates = rates
         """May be replaced at any time."""
         self.version = version
+        self.now_ms = now_ms
+        self.stream_address = stream_address
+        self.streams: dict[str, Stream] = {}
         self.message_bytes_max = MESSAGE_BYTES_MAX
         self.channel_max = 2047
         self.connections_max: int | None = None
@@ -37,19 +61,29 @@ class Broker:
         self._is_up = True
         self._frozen = False
         self._deferred: list[Callable[[], None]] = []
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection | StreamConnection, None] = {}
         self._context = copy_context()
 
     def accept(self, endpoint: Endpoint) -> Connection:
+        return self._accepted(Connection(self, endpoint))
+
+    def _accept_stream(self, endpoint: Endpoint) -> StreamConnection:
+        return self._accepted(StreamConnection(self, endpoint))
+
+    def _accepted(self, connection: C) -> C:
         if not self._is_up:
             raise ConnectionRefusedError("the broker is down")
-        connection = Connection(self, endpoint)
         if self._frozen:
-            endpoint.pause_reading()
+            connection.endpoint.pause_reading()
         self._connections[connection] = None
         return connection
 
-    def forget(self, connection: Connection) -> None:
+    @property
+    def streams_listener(self) -> "StreamListener":
+        """Listens for the stream protocol."""
+        return StreamListener(self._accept_stream)
+
+    def forget(self, connection: Connection | StreamConnection) -> None:
         self._connections.pop(connection, None)
 
     @property
@@ -116,6 +150,8 @@ class Broker:
         self.exchanges = {name: one for name, one in self.exchanges.items() if one.durable}
         for queue in self.queues.values():
             queue.messages[:] = [message for message in queue.messages if self._survives(message)]
+        for stream in self.streams.values():
+            stream.lose_tail(self.chance.pick("rabbitmq: chunks that survive", stream.unsafe_chunks() + 1))
 
     def _survives(self, message: Message) -> bool:
         if not message.is_safe:
@@ -150,6 +186,18 @@ class Broker:
         for exchange in self.exchanges.values():
             for binding in [one for one in exchange.bindings if one[1] == name]:
                 del exchange.bindings[binding]
+
+    def delete_stream(self, name: str) -> None:
+        if self.streams.pop(name, None) is not None:
+            for connection in self._stream_connections():
+                connection.stream_is_gone(name)
+
+    def stream_written(self, stream: Stream) -> None:
+        for connection in self._stream_connections():
+            connection.written(stream)
+
+    def _stream_connections(self) -> "list[StreamConnection]":
+        return [one for one in self._connections if isinstance(one, StreamConnection)]
 
     def close_connections(self, code: int = SHUTDOWN[0], text: str = SHUTDOWN[1]) -> None:
         """As an operator does."""

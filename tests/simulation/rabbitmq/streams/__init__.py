@@ -1,0 +1,1 @@
+"""Streams, at the wire of RabbitMQ's stream protocol."""
