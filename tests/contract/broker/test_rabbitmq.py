@@ -154,9 +154,8 @@ async def test_stream_with_other_arguments_is_used_as_it_is(stream: Stream) -> N
         assert len(await stream.received(3)) == 3
 
 
-@pytest.mark.parametrize(
-    ("stream", "full_queue"), [pytest.param("real", "classic", marks=pytest.mark.servers)], indirect=True
-)
+@pytest.mark.parametrize("stream", on_servers("real"), indirect=True)
+@pytest.mark.parametrize("full_queue", on_servers("classic"), indirect=True)
 async def test_queue_in_the_place_of_the_stream_is_named_as_the_problem(stream: Stream, full_queue: AnyQueue) -> None:
     stream.name = full_queue.name
     publisher = stream.publisher()

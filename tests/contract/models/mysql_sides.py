@@ -16,7 +16,7 @@ from tests.simulation.mysql.connection import Connection as ModelConnection
 from tests.simulation.mysql.server import Client, client_of
 
 Answer = tuple[Any, ...]
-"""What each statement of a query gave: its rows, its number of changed rows, or the number of its error."""
+"""The results of a query's statements: rows, the number of changed rows, or the number of an error."""
 
 LONG_WAITS = b"SET SESSION innodb_lock_wait_timeout = 50, lock_wait_timeout = 50"
 READ_VIEW = b"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;START TRANSACTION WITH CONSISTENT SNAPSHOT"

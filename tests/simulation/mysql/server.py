@@ -116,7 +116,7 @@ class Server:
         if frozen is not None and not frozen.done():
             frozen.set_result(None)
 
-    # Sessions and connections use these
+    # Sessions and connections call what follows
 
     async def thawed(self) -> None:
         while self._frozen is not None:
@@ -143,7 +143,7 @@ class Client:
         self._connections: list[Connection] = []
 
     async def connect(self, address: Any, timeout_seconds: float) -> Connection:
-        """For `ingest.store.mysql.pool.Servers`."""
+        """Implements `ingest.store.mysql.connection.Connect`."""
         connection = await self._server_of(address.host).connect()
         self._connections = [one for one in self._connections if one.is_open]
         self._connections.append(connection)
