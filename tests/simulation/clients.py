@@ -18,6 +18,7 @@ log = logging.getLogger("simulation")
 
 GIVE_UP_SECONDS = (0.2, 2.0)
 TRIES_MAX = 4
+REQUESTS_OF_A_CALL = 4
 TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
 
 
@@ -97,6 +98,8 @@ class Client:
         self._accepted = accepted
         """Called with the life and the payloads that it has accepted."""
         self._number = 0
+        self._last: tuple[int, bytes] | None = None
+        """The number of a call, and its newest event that was accepted."""
 
     async def run(self, events: int) -> None:
         chance = self._chance
@@ -110,13 +113,22 @@ class Client:
         """Send these events until they are accepted or refused, or for a few times."""
         self._number += 1
         name = f"{self._name}-{self._number}"
+        call = f"{self._name}-call-{self._number // REQUESTS_OF_A_CALL}"
         marks = [self._mark() for _ in range(count)]
         for attempt in range(TRIES_MAX):
             tag = name if keyed else f"{name}-try{attempt}"
-            payloads = [_payload(tag, index, mark) for index, mark in enumerate(marks)]
+            payloads = [_payload(call, tag, index, mark) for index, mark in enumerate(marks)]
             if await self._post(payloads, name if keyed else None):
                 return
             await asyncio.sleep(self._chance.seconds("client sends again after", 0.1, 1.0))
+
+    def _note_order(self, accepted: list[bytes]) -> None:
+        """The client has waited for this answer before it goes on, so events of a call have an order."""
+        call = self._number // REQUESTS_OF_A_CALL
+        for payload in accepted:
+            if self._last and self._last[0] == call:
+                self._ledger.in_order.append((self._last[1], payload))
+            self._last = call, payload
 
     def _mark(self) -> str:
         for mark in self._marks:
@@ -130,7 +142,7 @@ class Client:
         if not lives:
             return False
         life = lives[self._chance.pick("worker of a request", len(lives))]
-        ledger, began, first = self._ledger, self._loop.time(), payloads[0][12:32].split(b'"')[0].decode()
+        ledger, began, first = self._ledger, self._loop.time(), _tag_of(payloads[0])
         log.info("%d events of %s are posted to %s", len(payloads), first, life.process.name)
         for payload in payloads:
             ledger.sends(payload, keyed=key is not None)
@@ -163,6 +175,7 @@ class Client:
         finally:
             life.connections.discard(answer)
         good = _accepted(payloads, status, content)
+        self._note_order(good)
         for payload in payloads:
             if payload not in good:
                 ledger.refuses(payload)
@@ -173,9 +186,13 @@ async def _handle(handler: Handler, scope: Scope, exchange: Exchange) -> None:
     await handler(scope, exchange)
 
 
-def _payload(tag: str, index: int, mark: str) -> bytes:
+def _tag_of(payload: bytes) -> str:
+    return payload.split(b'"n":"')[1].split(b"/")[0].decode()
+
+
+def _payload(call: str, tag: str, index: int, mark: str) -> bytes:
     text = (
-        f'{{"call_id":"{tag}","from_number":"100","to_number":"200","event_type":"{TYPES[index % len(TYPES)]}",'
+        f'{{"call_id":"{call}","from_number":"100","to_number":"200","event_type":"{TYPES[index % len(TYPES)]}",'
         f'"timestamp":"2025-11-30T10:00:00Z","n":"{tag}/{index}"'
     )
     return (text + (f',"mark":"{mark}"}}' if mark else "}")).encode()

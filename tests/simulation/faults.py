@@ -30,6 +30,8 @@ class Faults:
             "spool file is deleted": (0.03, self._delete_file),
         }
 
+        if world.servers.keeps_order:
+            del self._kinds["clock steps"]
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
         self._ends: dict[str, Callable[[], object]] = {}

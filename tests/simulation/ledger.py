@@ -25,6 +25,8 @@ class Ledger:
     def __init__(self) -> None:
         self.events: dict[bytes, Sent] = {}
         self.accepted: set[bytes] = set()
+        self.in_order: list[tuple[bytes, bytes]] = []
+        """An event, and a later one of its call that was sent after the answer to the first."""
         self.answers_200 = 0
         """Events in answers that accepted them, also if no client was left to read the answer."""
         self.slowest_seconds = 0.0

@@ -72,11 +72,25 @@ class Promises:
             good = payload in rows or POISON in payload or RIDDLE in payload
             check(good, f"set aside, although good: {payload.decode()}")
         done = self._published | {*world.servers.dead.values()} | on_disk
-        for payload in (*rows, *kept):
+        promised = kept if world.servers.stream else (*rows, *kept)  # a stream may lack what was answered 500
+        for payload in promised:
             check(payload in done, f"never published: {payload.decode()}")
         check(ledger.slowest_seconds <= ANSWER_SECONDS_MAX, f"an answer took {ledger.slowest_seconds:.2f} s")
         check(not world.loop.problems, "; ".join(world.loop.problems))
+        if world.servers.stream:
+            self._stream_has_each_event_once()
         self._metrics_equal_ledger()
+
+    def _stream_has_each_event_once(self) -> None:
+        places: dict[bytes, int] = {}
+        for place, (event_id, payload) in enumerate(self._world.servers.all_messages()):
+            check(payload not in places, f"twice in the stream: {event_id} {payload.decode()}")
+            places[payload] = place
+        if self._world.servers.keeps_order:
+            for earlier, later in self._world.ledger.in_order:
+                if earlier in places and later in places:
+                    text = f"{later.decode()} is in the stream before {earlier.decode()}"
+                    check(places[earlier] < places[later], text)
 
     def _look(self) -> None:
         world = self._world

@@ -29,8 +29,11 @@ class Schedule:
         world.limits = _limits(world)
         for _ in range(1 + chance.pick("further nodes", 2)):
             node = world.add_node()
-            node.clock_ahead_us = (0, int(chance.seconds("clock is ahead", 0.0, 2.0) * 1e6))[chance.pick("clock", 2)]
-            node.clock_grain_us = (1, 1, 20_000, 200_000)[chance.pick("grain of the clock", 4)]
+            if not world.servers.keeps_order:
+                node.clock_ahead_us = (0, int(chance.seconds("clock is ahead", 0.0, 2.0) * 1e6))[
+                    chance.pick("clock", 2)
+                ]
+                node.clock_grain_us = (1, 1, 20_000, 200_000)[chance.pick("grain of the clock", 4)]
             for _ in range(1 + chance.pick("further workers", 2)):
                 world.begin_life(node)
         world.loop.after_step = world.promises.after_step
@@ -90,5 +93,6 @@ def _limits(world: World) -> Limits:
         spool_bytes_max=(1 << 24, 1 << 24, 20_000, 0)[chance.pick("size of the spool", 4)],
         writers=1 + chance.pick("further writers", 2),
         queue_events_max=(400, 60)[chance.pick("size of the queue", 2)],
+        stream=world.servers.stream,
         inflight_events_max=(300, 50)[chance.pick("events in flight", 2)],
     )

@@ -28,6 +28,11 @@ class Servers(Protocol):
     marks: Sequence[str]
     """Texts in an event that database or broker refuse."""
 
+    stream: bool
+    """The broker has a stream, and not a queue."""
+    keeps_order: bool
+    """Nothing happens to the database and to clocks that ends the promise of an order."""
+
     def store(self, settings: Settings, metrics: Metrics, process: Process) -> Store: ...
 
     def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher: ...
@@ -55,6 +60,9 @@ class Servers(Protocol):
 
     def new_messages(self) -> Sequence[tuple[int, bytes]]:
         """Messages since the last call."""
+
+    def all_messages(self) -> Sequence[tuple[int, bytes]]:
+        """All messages now, in the order of the queue or stream."""
 
     def new_excused(self) -> set[bytes]:
         """Payloads of rows that the database has lost since the last call, after it had committed them."""

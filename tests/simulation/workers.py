@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True):
     writers: int = 2
     queue_events_max: int = 400
     inflight_events_max: int = 300
+    stream: bool = False
+    """Events go to a stream, each once and in the order of their calls."""
 
 
 def settings_of(node: Node, limits: Limits) -> Settings:
@@ -38,6 +40,9 @@ def settings_of(node: Node, limits: Limits) -> Settings:
     return Settings(
         database_url="mysql://sim:sim@database:3306/sim",
         broker_url="amqp://sim:sim@broker:5672/",
+        publish_to="stream" if limits.stream else "queue",
+        stream_url="rabbitmq-stream://sim:sim@broker:5552/" if limits.stream else "",
+        body_bytes_max=100_000,
         api_tokens=(TOKEN,),
         data_dir=node.folder,
         workers=1,

@@ -1,14 +1,19 @@
 """MySQL and RabbitMQ of a world: the service's real store and publisher talk to the models of the servers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.base import Held, Publisher
+from ingest.broker.stream.message import message_id_of
+from ingest.broker.stream.publisher import StreamPublisher
+from ingest.broker.stream.topology import StreamTopology
 from ingest.clock import unix_us
 from ingest.events.batch import Batch
 from ingest.server.factories.broker import make_declaration
 from ingest.settings import Settings
 from ingest.store.base import Store
+from ingest.store.mysql.lock import mysql_lock
+from ingest.store.mysql.order import OrderedMySQLStore
 from ingest.store.mysql.pool import Servers as MySQLServers
 from ingest.store.mysql.store import MySQLStore
 from ingest.telemetry.metrics import Metrics
@@ -29,6 +34,8 @@ STATEMENTS = mysql_faults.FaultRates(
 CALM_CONFIRMS = rabbitmq_faults.FaultRates(confirm_seconds=(0.0002, 0.004))
 CONFIRMS = rabbitmq_faults.FaultRates(chunk=0.02, split=0.2, confirm_seconds=(0.0002, 0.004))
 LOST_COMMITS_MAX = 4
+DATA, DATA_HEAD_BYTES = b"\x00\x53\x75", 8
+"""The section of a message that holds the payload, and the size of its head."""
 
 
 class DriverServers:
@@ -38,9 +45,11 @@ class DriverServers:
 
     def __init__(self, chance: Chance, loop: SimulatedLoop) -> None:
         self._chance = chance
+        self.stream = chance.pick("stream", 2) == 1
+        self.keeps_order = self.stream and chance.pick("order", 2) == 1
         self._database = ObservedDatabase()
-        self._mysql = Server(self._database, unix_us, chance, STATEMENTS)
-        self._broker = Broker(chance, CONFIRMS)
+        self._mysql = Server(self._database, unix_us, chance, CALM_STATEMENTS if self.keeps_order else STATEMENTS)
+        self._broker = Broker(chance, CONFIRMS, now_ms=lambda: unix_us() // 1000)
         self._clients: dict[Process, Client] = {}
         self._network = Network(lambda: chance.seconds("network", 0.0001, 0.002), current.get)
         self._queue = ""
@@ -50,9 +59,10 @@ class DriverServers:
         loop.reach = self._network.create_connection
 
     def store(self, settings: Settings, metrics: Metrics, process: Process) -> Store:
-        client = self._clients[process] = Client(lambda _: self._mysql)
-        return MySQLStore(
-            MySQLServers.parse(settings.database_url, connect=client.connect),
+        self._clients[process] = Client(lambda _: self._mysql)
+        kind = OrderedMySQLStore if self.stream else MySQLStore
+        return kind(
+            self._mysql_servers(settings, process),
             connections_max=settings.store_connections_max,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             commit_timeout_seconds=settings.commit_timeout_seconds,
@@ -63,7 +73,19 @@ class DriverServers:
     def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher:
         if not self._queue:
             self._queue = settings.queue
-            self._loop.in_world(lambda: self._network.listen("broker", 5672, self._broker))
+            self._loop.in_world(self._listen)
+        if self.stream:
+            lock = mysql_lock(self._mysql_servers(settings, process), "streams", settings.connect_timeout_seconds)
+            topology = StreamTopology(settings.queue, 1, 0, 0, settings.broker_url, lock)
+            return StreamPublisher(
+                settings.stream_url,
+                topology,
+                metrics.broker,
+                held,
+                confirm_timeout_seconds=settings.confirm_timeout_seconds,
+                connect_timeout_seconds=settings.connect_timeout_seconds,
+                reconnect_seconds_max=settings.reconnect_seconds_max,
+            )
         return AmqpPublisher(
             settings.broker_url,
             make_declaration(settings),
@@ -74,6 +96,14 @@ class DriverServers:
             connect_timeout_seconds=settings.connect_timeout_seconds,
             reconnect_seconds_max=settings.reconnect_seconds_max,
         )
+
+    def _listen(self) -> None:
+        self._network.listen("broker", 5672, self._broker)
+        self._network.listen("broker", 5552, self._broker.streams_listener)
+
+    def _mysql_servers(self, settings: Settings, process: Process) -> MySQLServers:
+        connect = self._clients[process].connect
+        return MySQLServers.parse(settings.database_url, current_reads=self.stream, connect=connect)
 
     def process_ended(self, process: Process) -> None:
         if client := self._clients.pop(process, None):
@@ -94,11 +124,7 @@ class DriverServers:
 
     def is_published(self, event_id: int, payload: bytes) -> bool:
         if self._safe.get(event_id) != payload:
-            self._safe = {
-                int(message.message_id): message.body
-                for message in self._broker.messages(self._queue)
-                if message.is_safe and message.is_persistent
-            }
+            self._safe = dict(self._safe_messages())
         return self._safe.get(event_id) == payload
 
     def new_settled(self) -> Sequence[Batch]:
@@ -106,10 +132,29 @@ class DriverServers:
         return settled
 
     def new_messages(self) -> Sequence[tuple[int, bytes]]:
-        messages = self._broker.messages(self._queue)
+        messages = self._messages()
         new = messages[min(self._seen, len(messages)) :]
         self._seen = len(messages)
-        return [(int(message.message_id), message.body) for message in new]
+        return new
+
+    def all_messages(self) -> Sequence[tuple[int, bytes]]:
+        return self._messages()
+
+    def _messages(self) -> list[tuple[int, bytes]]:
+        if self.stream:
+            found = self._broker.streams.get(self._queue)
+            return [_decoded(entry.data) for entry in found.entries] if found else []
+        return [(int(message.message_id), message.body) for message in self._broker.messages(self._queue)]
+
+    def _safe_messages(self) -> Iterator[tuple[int, bytes]]:
+        if not self.stream:
+            for message in self._broker.messages(self._queue):
+                if message.is_safe and message.is_persistent:
+                    yield int(message.message_id), message.body
+        elif found := self._broker.streams.get(self._queue):
+            for chunk in found.chunks:
+                if chunk.is_safe:
+                    yield from (_decoded(entry.data) for entry in chunk.entries)
 
     def new_excused(self) -> set[bytes]:
         lost, self._database.lost = self._database.lost, set()
@@ -121,16 +166,20 @@ class DriverServers:
 
     def faults(self) -> Mapping[str, ServerFault]:
         mysql, broker = self._mysql, self._broker
-        return {
+        of_broker = {
+            "rabbitmq is away": ServerFault(0.10, 6.0, broker.crash, broker.start),
+            "rabbitmq stops": ServerFault(0.05, 6.0, broker.stop, broker.start),
+            "rabbitmq freezes": ServerFault(0.06, 4.0, broker.freeze, broker.thaw),
+            "rabbitmq has an alarm": ServerFault(0.05, 4.0, broker.block, broker.unblock),
+        }
+        if self.keeps_order:
+            return of_broker
+        return of_broker | {
             "mysql is away": ServerFault(0.12, 6.0, mysql.crash, mysql.start),
             "mysql freezes": ServerFault(0.10, 4.0, mysql.freeze, mysql.thaw),
             "mysql restarts": ServerFault(0.08, 0.1, mysql.restart, _nothing),
             "mysql is read-only": ServerFault(0.05, 4.0, lambda: self._read_only(on=True), self._writable),
             "mysql fails over": ServerFault(0.03, 0.1, self._fail_over, _nothing),
-            "rabbitmq is away": ServerFault(0.10, 6.0, broker.crash, broker.start),
-            "rabbitmq stops": ServerFault(0.05, 6.0, broker.stop, broker.start),
-            "rabbitmq freezes": ServerFault(0.06, 4.0, broker.freeze, broker.thaw),
-            "rabbitmq has an alarm": ServerFault(0.05, 4.0, broker.block, broker.unblock),
         }
 
     def end_faults(self) -> None:
@@ -148,3 +197,8 @@ class DriverServers:
 
 
 def _nothing() -> None: ...
+
+
+def _decoded(message: bytes) -> tuple[int, bytes]:
+    """The id and the payload of a message in a stream."""
+    return message_id_of(message) or 0, message[message.rindex(DATA) + DATA_HEAD_BYTES :]

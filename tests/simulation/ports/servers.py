@@ -21,6 +21,8 @@ class PortServers:
     """Implements `tests.simulation.servers.Servers`."""
 
     marks: Sequence[str] = ("poison", "riddle", "unroutable")
+    stream = False
+    keeps_order = False
     defect: Exception | None = None
 
     def __init__(self, chance: Chance) -> None:
@@ -61,6 +63,9 @@ class PortServers:
         new = self._broker.messages[self._seen_messages :]
         self._seen_messages += len(new)
         return new
+
+    def all_messages(self) -> Sequence[tuple[int, bytes]]:
+        return self._broker.messages
 
     def new_excused(self) -> set[bytes]:
         return set()
