@@ -116,7 +116,7 @@ fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million i
 	$(BIN)/python -m tests.fuzz.streams 1000000
 
 simulate: install-dev  ## run seeds of the simulation, 10,000 unless SEEDS=FIRST:END says otherwise; SEEDS=N traces one
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SIMULATE_SECONDS),--seconds $(SIMULATE_SECONDS))
 
 servers:        ## install missing Debian packages of the test servers
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)
