@@ -244,6 +244,10 @@ class Channel:
         self._broker.delete_queue(method.queue)
         self._send(commands.Queue.DeleteOk(count))
 
+    def _delete_exchange(self, method: commands.Exchange.Delete) -> None:
+        self._broker.exchanges.pop(method.exchange, None)
+        self._send(commands.Exchange.DeleteOk())
+
     def _qos(self, method: commands.Basic.Qos) -> None:
         self._send(commands.Basic.QosOk())
 
@@ -268,5 +272,6 @@ _METHODS: dict[type, Any] = {
     commands.Queue.Bind: Channel._bind,
     commands.Queue.Delete: Channel._delete_queue,
     commands.Exchange.Declare: Channel._declare_exchange,
+    commands.Exchange.Delete: Channel._delete_exchange,
     commands.Basic.Qos: Channel._qos,
 }
