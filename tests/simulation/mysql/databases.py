@@ -9,7 +9,7 @@ from ingest.store.mysql.migrate import MIGRATIONS_TABLE
 from tests.simulation.chance import SeededChance
 from tests.simulation.mysql.server import Server
 from tests.simulation.mysql.session import Session
-from tests.simulation.mysql.sql.evaluation import Row
+from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.sql.shape import statements_of
 from tests.simulation.mysql.storage.database import Database
 

@@ -7,7 +7,8 @@ from tests.simulation.mysql.errors import DEADLOCK, error
 from tests.simulation.mysql.execution.locking import locking_rows
 from tests.simulation.mysql.execution.reading import query_of
 from tests.simulation.mysql.execution.writing import DeletePlan, InsertPlan, UpdatePlan
-from tests.simulation.mysql.sql.evaluation import Context, Row, compiled, no_columns
+from tests.simulation.mysql.sql.context import Context, Row, no_columns
+from tests.simulation.mysql.sql.evaluation import compiled
 from tests.simulation.mysql.sql.nodes import (
     Command,
     CreateTable,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from tests.simulation.mysql.sql.evaluation import Context, Function, Places, compiled, options_of
+from tests.simulation.mysql.sql.context import Context, Function, Places
+from tests.simulation.mysql.sql.evaluation import compiled, options_of
 from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Member, Operation
 from tests.simulation.mysql.storage.tables import Table
 

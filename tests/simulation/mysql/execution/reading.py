@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any, Protocol
 
 from tests.simulation.mysql.execution.access import KeyPath, conjuncts
-from tests.simulation.mysql.sql.evaluation import Context, Function, Row, Server, compiled, is_aggregate, no_columns
+from tests.simulation.mysql.sql.context import Context, Function, Row, Server, no_columns
+from tests.simulation.mysql.sql.evaluation import compiled, is_aggregate
 from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Operation, Select, Source
 from tests.simulation.mysql.sql.values import datetime_of
 from tests.simulation.mysql.storage.tables import Schema, Table, Transaction

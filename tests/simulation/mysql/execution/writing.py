@@ -7,7 +7,8 @@ from tests.simulation.mysql.errors import DUPLICATE, error
 from tests.simulation.mysql.execution.access import KeyPath
 from tests.simulation.mysql.execution.locking import Writes, lock_row, locked_rows
 from tests.simulation.mysql.execution.reading import query_of
-from tests.simulation.mysql.sql.evaluation import Context, Function, Row, compiled, no_columns
+from tests.simulation.mysql.sql.context import Context, Function, Row, no_columns
+from tests.simulation.mysql.sql.evaluation import compiled
 from tests.simulation.mysql.sql.nodes import Column, Delete, Expression, Insert, Param, Update
 from tests.simulation.mysql.sql.values import as_text
 from tests.simulation.mysql.storage.schemas import of_literal

@@ -1,11 +1,11 @@
 """Makes functions of expressions. NULL is None, and most operators give NULL for NULL."""
 
-import operator
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from typing import Any
 
-from tests.simulation.mysql.errors import Unsupported, error
+from tests.simulation.mysql.errors import Unsupported
 from tests.simulation.mysql.sql import functions
+from tests.simulation.mysql.sql.context import Context, Function, Places
 from tests.simulation.mysql.sql.nodes import (
     Call,
     Column,
@@ -15,54 +15,11 @@ from tests.simulation.mysql.sql.nodes import (
     Member,
     Operation,
     Param,
-    Select,
     Subquery,
     Variable,
 )
+from tests.simulation.mysql.sql.operators import BINARY, SPECIAL, with_operator
 from tests.simulation.mysql.sql.values import LITERALS, Moment, as_moment
-
-Row = tuple[Any, ...]
-
-
-class Server(Protocol):
-    """A function may ask this about the session and its server."""
-
-    mariadb: bool
-    database: str
-    connection_id: int
-    now: Moment
-    """The time at which the statement began."""
-
-    def variable(self, name: str) -> Any: ...
-    def lock_owner(self, name: str) -> int | None:
-        """The session that has the lock of GET_LOCK."""
-
-    def rows_of(self, query: Select, context: "Context") -> list[Row]:
-        """Execute a query in another one."""
-
-
-class Context:
-    """The values for one statement: its literals, the current row, all rows of the group, and the row to insert."""
-
-    __slots__ = ("inserted", "lists", "params", "row", "rows", "server")
-
-    def __init__(self, server: Server, params: Sequence[Any]) -> None:
-        self.server = server
-        self.params = params
-        self.row: Row = ()
-        self.rows: Sequence[Row] = ()
-        self.inserted: Row = ()
-        self.lists: dict[int, frozenset[Any]] = {}
-        """The values of each list of literals, once they are needed."""
-
-
-Function = Callable[[Context], Any]
-Places = Callable[[str, str], int]
-"""The place in a row of a column, by its table's name (or "") and its own. Raises error 1054."""
-
-
-def no_columns(table: str, name: str) -> int:
-    raise error(1054, f"{table}.{name}" if table else name, "field list")
 
 
 def is_aggregate(expression: Expression) -> bool:
@@ -157,63 +114,8 @@ def _operation(expression: Operation, places: Places) -> Function:
     if isinstance(expression.operands[-1], Interval):
         return _later(expression, places)
     operands = [compiled(one, places) for one in expression.operands]
-    special = _SPECIAL.get(expression.operator)
-    return special(*operands) if special else _binary(BINARY[expression.operator], *operands)
-
-
-def _not(first: Function) -> Function:
-    return lambda context: None if (value := first(context)) is None else int(not value)
-
-
-def _is_null(first: Function) -> Function:
-    return lambda context: int(first(context) is None)
-
-
-def _negative(first: Function) -> Function:
-    return lambda context: None if (value := first(context)) is None else -value
-
-
-def _same(first: Function, second: Function) -> Function:
-    return lambda context: int(first(context) == second(context))
-
-
-def _and(first: Function, second: Function) -> Function:
-    def both(context: Context) -> Any:
-        left = first(context)
-        if left is not None and not left:
-            return 0
-        right = second(context)
-        if right is not None and not right:
-            return 0
-        return None if left is None or right is None else 1
-
-    return both
-
-
-def _or(first: Function, second: Function) -> Function:
-    def either(context: Context) -> Any:
-        left = first(context)
-        if left:
-            return 1
-        right = second(context)
-        if right:
-            return 1
-        return None if left is None or right is None else 0
-
-    return either
-
-
-def _binary(made: Callable[[Any, Any], Any], first: Function, second: Function) -> Function:
-    def result(context: Context) -> Any:
-        left, right = first(context), second(context)
-        if left is None or right is None:
-            return None
-        if type(left) is Moment and type(right) is str:
-            right = as_moment(right)
-        found = made(left, right)
-        return int(found) if found is True or found is False else found
-
-    return result
+    special = SPECIAL.get(expression.operator)
+    return special(*operands) if special else with_operator(BINARY[expression.operator], *operands)
 
 
 def _later(expression: Operation, places: Places) -> Function:
@@ -256,36 +158,6 @@ def options_of(expression: Member, places: Places) -> Callable[[Context], Collec
     return lambda context: [one(context) for one in options]
 
 
-def _like(value: Any, pattern: Any) -> bool:
-    return functions.like(str(value), str(pattern))
-
-
-BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "<>": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "%": operator.mod,
-    "&": operator.and_,
-    "|": operator.or_,
-    ">>": operator.rshift,
-    "<<": operator.lshift,
-    "LIKE": _like,
-}
-_SPECIAL: dict[str, Callable[..., Function]] = {
-    "AND": _and,
-    "OR": _or,
-    "NOT": _not,
-    "IS NULL": _is_null,
-    "NEGATIVE": _negative,
-    "<=>": _same,
-}
-"""Operators with a rule of their own for NULL."""
 _MAKERS: dict[type, Callable[[Any, Places], Function]] = {
     Param: _param,
     Constant: _constant,

@@ -3,7 +3,7 @@
 from collections import deque
 
 from tests.simulation.mysql.errors import error
-from tests.simulation.mysql.sql.evaluation import Row
+from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.storage.tables import Table, Transaction
 
 COMMITS_MAX = 200

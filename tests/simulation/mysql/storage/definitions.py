@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from tests.simulation.mysql.errors import Unsupported, error
-from tests.simulation.mysql.sql.evaluation import Context, compiled, no_columns
+from tests.simulation.mysql.sql.context import Context, no_columns
+from tests.simulation.mysql.sql.evaluation import compiled
 from tests.simulation.mysql.sql.nodes import ColumnDefinition, Command, CreateTable
 from tests.simulation.mysql.storage.database import Database
 from tests.simulation.mysql.storage.schemas import schema_of

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tests.simulation.mysql.errors import Unsupported
-from tests.simulation.mysql.sql.evaluation import Row
+from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.sql.nodes import ColumnDefinition
 from tests.simulation.mysql.storage.database import Database
 from tests.simulation.mysql.storage.schemas import shown_type

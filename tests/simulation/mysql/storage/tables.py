@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tests.simulation.mysql.errors import error
-from tests.simulation.mysql.sql.evaluation import Row
+from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.sql.nodes import ColumnDefinition
 from tests.simulation.mysql.storage.locks import Lock, Owner
 
