@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import asyncmy.errors
 
 from tests.simulation.mysql.errors import LOST, error
+from tests.simulation.mysql.execution.statements import Result
 from tests.simulation.mysql.faults import END, ROLL_BACK, Fault, drawn_fault
-from tests.simulation.mysql.session import Result, Session
+from tests.simulation.mysql.session import Session
 from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.sql.shape import Statement, statements_of
 

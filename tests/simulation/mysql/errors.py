@@ -54,13 +54,17 @@ TEXTS = {
 """Where the two servers differ, this is MariaDB's text. The service reads no text but that of 4025."""
 
 
+SOME_NAMES = ("call_event_logs",) * 4
+"""For texts that name something, if nobody says what."""
+
+
 class Unsupported(AssertionError):
     """The service uses SQL that the model does not know. It is no fault of the service."""
 
 
 def error(number: int, *values: object) -> asyncmy.errors.MySQLError:
     """An error of this number. The service tells errors apart by their number alone."""
-    text = TEXTS.get(number, "Unknown error").format(*values)
+    text = TEXTS.get(number, "Unknown error").format(*values, *SOME_NAMES)
     kind = asyncmy.errors.IntegrityError if number in INTEGRITY else asyncmy.errors.OperationalError
     made: asyncmy.errors.MySQLError = kind(number, text)
     return made

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pamqp import commands
 
+from tests.simulation.rabbitmq.declarations import METHODS
 from tests.simulation.rabbitmq.faults import CHANNEL_REASONS, CONNECTION_REASONS, Fault, drawn_fault
 from tests.simulation.rabbitmq.frames import (
     HEADER,
@@ -18,14 +19,12 @@ from tests.simulation.rabbitmq.frames import (
     publish_of,
     returned,
 )
-from tests.simulation.rabbitmq.queues import Exchange, Message, Queue
+from tests.simulation.rabbitmq.queues import Message
 
 if TYPE_CHECKING:
     from tests.simulation.rabbitmq.connection import Connection
 
 PUBLISH_METHOD = (60, 40)
-COMPARED = ("x-queue-type", "x-max-length", "x-overflow", "x-delivery-limit", "x-message-ttl", "x-expires")
-"""The arguments of a queue that a declaration must repeat."""
 
 Received = tuple[Publish, bytes, bytes]
 """A message as it came: the method, the header and the body."""
@@ -34,9 +33,9 @@ Received = tuple[Publish, bytes, bytes]
 class Channel:
     def __init__(self, connection: "Connection", number: int) -> None:
         self._connection = connection
-        self._broker = connection.broker
+        self.broker = connection.broker
         self._number = number
-        self._confirms = False
+        self.confirms = False
         self._is_closing = False
         """The server has sent `channel.close`."""
         self._is_over = False
@@ -66,7 +65,7 @@ class Channel:
         if len(self._body) == body_size_of(self._header):
             self._chunk.append((self._publish, self._header, self._body))
             self._publish = None
-            if self._broker.has_alarm:
+            if self.broker.has_alarm:
                 self._connection.block()
 
     def finish_chunk(self) -> None:
@@ -74,7 +73,7 @@ class Channel:
         if not self._chunk:
             return
         chunk, self._chunk = self._chunk, []
-        fault = drawn_fault(self._broker.chance, self._broker.rates, len(chunk))
+        fault = drawn_fault(self.broker.chance, self.broker.rates, len(chunk))
         first = self._tag + 1
         for at, received in enumerate(chunk):
             if fault is not None and fault.at == at and self._meet(fault):
@@ -84,32 +83,32 @@ class Channel:
             self._take(received, refused=fault is not None and fault.kind == "nack" and fault.at == at)
         if fault is not None and fault.at >= len(chunk) and self._meet(fault):
             return
-        if self._confirms and not (fault is not None and fault.kind == "silent"):
+        if self.confirms and not (fault is not None and fault.kind == "silent"):
             self._confirm_later(range(first, self._tag + 1))
 
     def _take(self, received: Received, *, refused: bool) -> None:
         publish, header, body = received
-        broker = self._broker
+        broker = self.broker
         if len(body) > broker.message_bytes_max:
             text = (
                 f"PRECONDITION_FAILED - message size {len(body)} is larger than configured max size "
                 f"{broker.message_bytes_max}"
             )
-            self._close(406, text, PUBLISH_METHOD)
+            self.close(406, text, PUBLISH_METHOD)
             return
         if "write" in broker.denied:
-            self._close(403, f"ACCESS_REFUSED - write access to exchange '{publish.exchange}' refused", PUBLISH_METHOD)
+            self.close(403, f"ACCESS_REFUSED - write access to exchange '{publish.exchange}' refused", PUBLISH_METHOD)
             return
         queues = broker.route(publish.exchange, Message(publish.routing_key, header, body))
         if queues is None:
-            self._close(404, f"NOT_FOUND - no exchange '{publish.exchange}' in vhost '/'", PUBLISH_METHOD)
+            self.close(404, f"NOT_FOUND - no exchange '{publish.exchange}' in vhost '/'", PUBLISH_METHOD)
             return
         self._tag += 1
         if not queues and publish.mandatory:
             self._return(publish, header, body)
         copies = [Message(publish.routing_key, header, body) for _ in queues]
         taken = [not refused and queue.take(copy) for queue, copy in zip(queues, copies, strict=True)]
-        if self._confirms:
+        if self.confirms:
             self._open[self._tag] = copies, not all(taken)
             if not queues:
                 self._answer([self._tag])  # nothing to wait for
@@ -121,16 +120,16 @@ class Channel:
 
     def _meet(self, fault: Fault) -> bool:
         """Return True if the channel is over now."""
-        pick = self._broker.chance.pick
+        pick = self.broker.chance.pick
         if fault.kind == "lost":
             self._connection.reset()
         elif fault.kind == "close channel":
-            self._close(*CHANNEL_REASONS[pick("rabbitmq: why the channel is closed", len(CHANNEL_REASONS))])
+            self.close(*CHANNEL_REASONS[pick("rabbitmq: why the channel is closed", len(CHANNEL_REASONS))])
         elif fault.kind == "close connection":
             self._connection.close(*CONNECTION_REASONS[pick("rabbitmq: why it is closed", len(CONNECTION_REASONS))])
         return fault.kind not in ("nack", "silent")
 
-    def _close(self, code: int, text: str, method: tuple[int, int]) -> None:
+    def close(self, code: int, text: str, method: tuple[int, int]) -> None:
         if not self._is_closing:
             self._is_closing = True
             self._connection.send(commands.Channel.Close(code, text, *method), self._number)
@@ -138,7 +137,7 @@ class Channel:
     # Confirms
 
     def _confirm_later(self, tags: range) -> None:
-        broker = self._broker
+        broker = self.broker
         rates, chance = broker.rates, broker.chance
         parts = [tags]
         if rates.split and len(tags) > 1 and chance.happens("rabbitmq: confirms come in parts", rates.split):
@@ -164,114 +163,23 @@ class Channel:
         parts = [nack(self._number, tag, multiple=False) for tag in refused]
         before = min(self._open, default=self._tag + 1)
         together = [tag for tag in accepted if tag < before and not any(one < tag for one in refused)]
-        if together and not self._broker_confirms_singly():
+        if together and not self._confirms_singly():
             parts.append(ack(self._number, together[-1], multiple=len(together) > 1))
             accepted = [tag for tag in accepted if tag not in set(together)]
         parts += [ack(self._number, tag, multiple=False) for tag in accepted]
         self._connection.send_bytes(b"".join(parts))
 
-    def _broker_confirms_singly(self) -> bool:
-        rates = self._broker.rates
-        return bool(rates.split) and self._broker.chance.happens("rabbitmq: confirms come singly", rates.split)
-
-    # Declarations
+    def _confirms_singly(self) -> bool:
+        rates = self.broker.rates
+        return bool(rates.split) and self.broker.chance.happens("rabbitmq: confirms come singly", rates.split)
 
     def take_method(self, method: Any) -> None:
         if self._is_closing:
             return
-        made = _METHODS.get(type(method))
+        made = METHODS.get(type(method))
         if made is None:
             raise AssertionError(f"the model knows no {method.name}")
         made(self, method)
 
-    def _send(self, method: Any) -> None:
+    def send(self, method: Any) -> None:
         self._connection.send(method, self._number)
-
-    def _confirm_select(self, method: commands.Confirm.Select) -> None:
-        self._confirms = True
-        self._send(commands.Confirm.SelectOk())
-
-    def _declare_queue(self, method: commands.Queue.Declare) -> None:
-        broker, name = self._broker, method.queue
-        there = broker.queues.get(name)
-        if method.passive:
-            if there is None:
-                self._close(404, f"NOT_FOUND - no queue '{name}' in vhost '/'", (50, 10))
-                return
-        elif "configure" in broker.denied:
-            self._close(403, f"ACCESS_REFUSED - configure access to queue '{name}' in vhost '/' refused", (50, 10))
-            return
-        elif there is None:
-            broker.queues[name] = Queue(name, method.arguments or {}, bool(method.durable))
-        elif difference := _difference(there, method):
-            self._close(406, f"PRECONDITION_FAILED - inequivalent arg {difference} for queue '{name}'", (50, 10))
-            return
-        self._send(commands.Queue.DeclareOk(name, len(broker.messages(name)), 0))
-
-    def _declare_exchange(self, method: commands.Exchange.Declare) -> None:
-        broker, name = self._broker, method.exchange
-        there = broker.exchanges.get(name)
-        if method.passive:
-            if there is None:
-                self._close(404, f"NOT_FOUND - no exchange '{name}' in vhost '/'", (40, 10))
-                return
-        elif "configure" in broker.denied:
-            self._close(403, f"ACCESS_REFUSED - configure access to exchange '{name}' refused", (40, 10))
-            return
-        elif there is None:
-            broker.exchanges[name] = Exchange(name, method.exchange_type, bool(method.durable))
-        elif there.kind != method.exchange_type:
-            text = f"received '{method.exchange_type}' but current is '{there.kind}'"
-            self._close(406, f"PRECONDITION_FAILED - inequivalent arg 'type' for exchange '{name}': {text}", (40, 10))
-            return
-        self._send(commands.Exchange.DeclareOk())
-
-    def _bind(self, method: commands.Queue.Bind) -> None:
-        broker = self._broker
-        if "bind" in broker.denied:
-            self._close(403, f"ACCESS_REFUSED - write access to queue '{method.queue}' refused", (50, 20))
-            return
-        exchange = broker.exchanges.get(method.exchange)
-        if exchange is None or method.queue not in broker.queues:
-            missing = f"exchange '{method.exchange}'" if exchange is None else f"queue '{method.queue}'"
-            self._close(404, f"NOT_FOUND - no {missing} in vhost '/'", (50, 20))
-            return
-        exchange.bindings[method.routing_key, method.queue] = None
-        self._send(commands.Queue.BindOk())
-
-    def _delete_queue(self, method: commands.Queue.Delete) -> None:
-        count = len(self._broker.messages(method.queue))
-        self._broker.delete_queue(method.queue)
-        self._send(commands.Queue.DeleteOk(count))
-
-    def _delete_exchange(self, method: commands.Exchange.Delete) -> None:
-        self._broker.exchanges.pop(method.exchange, None)
-        self._send(commands.Exchange.DeleteOk())
-
-    def _qos(self, method: commands.Basic.Qos) -> None:
-        self._send(commands.Basic.QosOk())
-
-
-def _difference(queue: Queue, method: commands.Queue.Declare) -> str:
-    """The first argument that differs, in RabbitMQ's words."""
-    wanted = method.arguments or {}
-    if bool(method.durable) != queue.durable:
-        return f"'durable': received '{bool(method.durable)}' but current is '{queue.durable}'".lower()
-    for name in COMPARED:
-        given, there = wanted.get(name), queue.arguments.get(name)
-        if name == "x-queue-type":
-            given, there = given or "classic", queue.kind
-        if given != there:
-            return f"'{name}': received {given!r} but current is {there!r}"
-    return ""
-
-
-_METHODS: dict[type, Any] = {
-    commands.Confirm.Select: Channel._confirm_select,
-    commands.Queue.Declare: Channel._declare_queue,
-    commands.Queue.Bind: Channel._bind,
-    commands.Queue.Delete: Channel._delete_queue,
-    commands.Exchange.Declare: Channel._declare_exchange,
-    commands.Exchange.Delete: Channel._delete_exchange,
-    commands.Basic.Qos: Channel._qos,
-}

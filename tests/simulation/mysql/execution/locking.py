@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
-from tests.simulation.mysql.execution.reading import Query, Reads
+from tests.simulation.mysql.execution.reading import Query
+from tests.simulation.mysql.execution.relations import Reads
 from tests.simulation.mysql.sql.context import Context, Row
 from tests.simulation.mysql.storage.locks import acquire
 from tests.simulation.mysql.storage.tables import Record, Table, Transaction

@@ -1,80 +1,17 @@
 """SELECT without locks: reads what is committed, and the transaction's own changes."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from tests.simulation.mysql.execution.access import KeyPath, conjuncts
-from tests.simulation.mysql.sql.context import Context, Function, Row, Server, no_columns
+from tests.simulation.mysql.execution.relations import Reads, Relation, Rows
+from tests.simulation.mysql.sql.context import Context, Function, Row, no_columns
 from tests.simulation.mysql.sql.evaluation import compiled, is_aggregate
 from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Operation, Select, Source
 from tests.simulation.mysql.sql.values import datetime_of
-from tests.simulation.mysql.storage.tables import Schema, Table, Transaction
-
-
-class Reads(Server, Protocol):
-    """A session, as far as a query needs it."""
-
-    @property
-    def reader(self) -> Transaction | None: ...
-    def table(self, name: str) -> Table:
-        """Raises 1146."""
-
-    def information(self, table: str) -> tuple[Sequence[str], Sequence[Row]]:
-        """The columns and rows of a table of information_schema."""
-
-
-Rows = Iterable[Row]
-
-
-class Relation:
-    """A source of rows in a query: its columns, and how to find them. `offset` is its place in a joined row."""
-
-    def __init__(self, source: Source, session: Reads, offset: int) -> None:
-        self.source = source
-        self.offset = offset
-        self.schema: Schema | None = None
-        self.query: Query | None = None
-        self._ignores_case = bool(source.schema)
-        if source.query is not None:
-            self.query = Query(source.query, session)
-            self.columns: Sequence[str] = self.query.names
-        elif source.schema:
-            self.columns = session.information(source.table)[0]
-        else:
-            self.schema = session.table(source.table).schema
-            self.columns = [column.name for column in self.schema.columns]
-        self._places = {self._cased(name): offset + at for at, name in enumerate(self.columns)}
-
-    def _cased(self, name: str) -> str:
-        return name.lower() if self._ignores_case else name
-
-    def place(self, name: str) -> int | None:
-        return self._places.get(self._cased(name))
-
-    def is_key(self, expression: Expression) -> bool:
-        if not isinstance(expression, Column) or self.schema is None:
-            return False
-        of_this = not expression.table or expression.table == self.source.name
-        return of_this and self.schema.places.get(expression.name) == self.schema.key
-
-    def rows(self, context: Context, path: KeyPath, descending: bool = False) -> Iterator[Row]:
-        session: Any = context.server
-        if self.query is not None:
-            outer = context.row
-            rows = self.query.rows(context)
-            context.row = outer
-            yield from rows
-        elif self.schema is None:
-            yield from session.information(self.source.table)[1]
-        else:
-            table, reader = session.table(self.source.table), session.reader
-            keys = path.keys(context, table, self.source.partition)
-            for key in reversed(keys) if descending else keys:
-                record = table.get(key)
-                if record is not None and (row := record.seen_by(reader)) is not None:
-                    yield row
+from tests.simulation.mysql.storage.tables import Table
 
 
 class Query:
@@ -123,7 +60,7 @@ class Query:
 
     def _join(self, source: Source, session: Reads) -> None:
         offset = sum(len(one.columns) for one in self._relations)
-        relation = Relation(source, session, offset)
+        relation = Relation(source, session, offset, Query)
         condition = source.on if self._relations else self.select.where
         for name in source.using:
             before = next(one for one in self._relations if one.place(name) is not None)
