@@ -83,8 +83,8 @@ class Broker:
         """Listens for the stream protocol."""
         return StreamListener(self._accept_stream)
 
-    def forget(self, connection: Connection | StreamConnection) -> None:
-        self._connections.pop(connection, None)
+    def forget(self, connection: object) -> None:
+        self._connections = {one: None for one in self._connections if one is not connection}
 
     @property
     def connections(self) -> int:

@@ -1,6 +1,5 @@
-"""The server's side of one connection of the stream protocol."""
+"""The streams of one connection: declarations, publishers and subscriptions."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +12,19 @@ from tests.simulation.rabbitmq.streams.frames import (
     OFFSET,
     TIMESTAMP,
     Publish,
-    Splitter,
     Subscribe,
     confirm,
     read,
     response,
 )
 from tests.simulation.rabbitmq.streams.log import Chunk, Stream
+from tests.simulation.rabbitmq.streams.peer import CONNECTING, OK, StreamPeer
 
 if TYPE_CHECKING:
     from tests.simulation.rabbitmq.broker import Broker
 
-OK, NO_STREAM, STREAM_EXISTS, NOT_AVAILABLE, PRECONDITION_FAILED, NO_PUBLISHER = 1, 2, 5, 6, 17, 18
-FRAME_BYTES_MAX = 1 << 20
-HEARTBEAT_SECONDS = 60
+NO_STREAM, STREAM_EXISTS, NOT_AVAILABLE, PRECONDITION_FAILED, NO_PUBLISHER = 2, 5, 6, 17, 18
 FIRST, LAST = 1, 2
-FILTERS_SINCE = (3, 13)
-MISSED_MAX = 2
 NOBODY = 65_535
 
 
@@ -42,55 +37,12 @@ class Subscription:
         self.credit = credit
 
 
-class StreamConnection:
-    """Implements `Handler`. The broker treats it like a connection of AMQP."""
-
+class StreamConnection(StreamPeer):
     def __init__(self, broker: "Broker", endpoint: Endpoint) -> None:
-        self.broker = broker
-        self.endpoint = endpoint
-        self.is_over = False
-        self._splitter = Splitter()
+        super().__init__(broker, endpoint)
         self._publishers: dict[int, tuple[str, str]] = {}
         """Number → the producer's name and the stream."""
         self._subscriptions: dict[int, Subscription] = {}
-        self._heard_at = 0.0
-
-    def data_received(self, data: bytes) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        try:
-            for frame in self._splitter.frames(data):
-                if not self.is_over:
-                    self._take(read(frame))
-        except Exception as exc:
-            self.broker.defect = self.broker.defect or exc
-            self.reset()
-
-    def connection_lost(self) -> None:
-        self._end()
-
-    def send(self, data: bytes) -> None:
-        if not self.is_over:
-            self.endpoint.send(data)
-
-    def close(self, code: int, text: str) -> None:
-        self.send(encode_frame(schema.Close(0, OK, text)))
-        self.end()
-
-    def end(self) -> None:
-        if not self.is_over:
-            self.endpoint.close()
-            self._end()
-
-    def reset(self) -> None:
-        self.endpoint.reset()
-        self._end()
-
-    def thaw(self) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        self.endpoint.resume_reading()
-
-    def unblock(self) -> None:
-        """Streams know no alarm."""
 
     def stream_is_gone(self, stream: str) -> None:
         """Tell the client, if it uses the stream."""
@@ -107,60 +59,15 @@ class StreamConnection:
                 self._deliver(number, subscription)
 
     def _end(self) -> None:
-        self.is_over = True
+        super()._end()
         self._subscriptions.clear()
-        self.broker.forget(self)
 
-    def _take(self, frame: Any) -> None:
-        made = _FRAMES.get(type(frame))
+    def _take(self, frame: bytes) -> None:
+        request = read(frame)
+        made = _FRAMES.get(type(request))
         if made is None:
-            raise AssertionError(f"the model knows no {type(frame).__name__}")
-        made(self, frame)
-
-    # Connecting
-
-    def _peer_properties(self, frame: schema.PeerProperties) -> None:
-        properties = [schema.Property("product", "RabbitMQ"), schema.Property("version", self.broker.version)]
-        self.send(response(schema.PeerPropertiesResponse(frame.correlation_id, OK, properties)))
-
-    def _handshake(self, frame: schema.SaslHandshake) -> None:
-        self.send(response(schema.SaslHandshakeResponse(frame.correlation_id, OK, ["PLAIN", "AMQPLAIN"])))
-
-    def _authenticate(self, frame: schema.SaslAuthenticate) -> None:
-        self.send(response(schema.SaslAuthenticateResponse(frame.correlation_id, OK)))
-        self.send(encode_frame(schema.Tune(FRAME_BYTES_MAX, HEARTBEAT_SECONDS)))
-
-    def _tune(self, frame: schema.Tune) -> None:
-        if frame.heartbeat:
-            self._beat_later(float(frame.heartbeat))
-
-    def _open(self, frame: schema.Open) -> None:
-        self.send(response(schema.OpenResponse(frame.correlation_id, OK, [])))
-
-    def _close(self, frame: schema.Close) -> None:
-        self.send(response(schema.CloseResponse(frame.correlation_id, OK)))
-        self.end()
-
-    def _heartbeat(self, frame: schema.Heartbeat) -> None:
-        """It was noted that the client lives."""
-
-    def _beat_later(self, seconds: float) -> None:
-        def beat() -> None:
-            if self.is_over:
-                return
-            if asyncio.get_running_loop().time() - self._heard_at > MISSED_MAX * seconds:
-                self.reset()
-                return
-            self.send(encode_frame(schema.Heartbeat()))
-            self._beat_later(seconds)
-
-        self.broker.later(seconds, beat)
-
-    def _versions(self, frame: schema.ExchangeCommandVersionRequest) -> None:
-        version = tuple(int(part) for part in self.broker.version.split(".")[:2])
-        most = 2 if version >= FILTERS_SINCE else 1
-        found = [schema.FrameHandlerInfo(one.key_command, 1, most) for one in frame.command_versions]
-        self.send(response(schema.ExchangeCommandVersionResponse(frame.correlation_id, OK, found)))
+            raise AssertionError(f"the model knows no {type(request).__name__}")
+        made(self, request)
 
     # Streams
 
@@ -290,15 +197,8 @@ def _place(stream: Stream, frame: Subscribe) -> int:
     return stream.at_time(frame.value) if frame.offset_type == TIMESTAMP else len(stream.chunks)
 
 
-_FRAMES: dict[type, Callable[[StreamConnection, Any], None]] = {
-    schema.PeerProperties: StreamConnection._peer_properties,
-    schema.SaslHandshake: StreamConnection._handshake,
-    schema.SaslAuthenticate: StreamConnection._authenticate,
-    schema.Tune: StreamConnection._tune,
-    schema.Open: StreamConnection._open,
-    schema.Close: StreamConnection._close,
-    schema.Heartbeat: StreamConnection._heartbeat,
-    schema.ExchangeCommandVersionRequest: StreamConnection._versions,
+_FRAMES: dict[type, Callable[[Any, Any], None]] = {
+    **CONNECTING,
     schema.Create: StreamConnection._create,
     schema.Delete: StreamConnection._delete,
     schema.Metadata: StreamConnection._metadata,
