@@ -11,7 +11,7 @@ from ingest.events.batch_codec import unpack_one
 from ingest.events.event import Event
 from ingest.events.ids import IdGenerator
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.connection import Connection, Row, connect_over_network
 from ingest.store.mysql.laravel.adoption import Adoption
 from ingest.store.mysql.laravel.options import Options
 from ingest.store.mysql.laravel.way_back import WayBack
@@ -60,7 +60,7 @@ def fill(original: Original) -> None:
 
 @asynccontextmanager
 async def connected(url: str, dies_before: int | None = None) -> AsyncIterator[Connection]:
-    connection = await Doomed.open(Address.parse(url), TIMEOUT_SECONDS)
+    connection = await Doomed.open(Address.parse(url), TIMEOUT_SECONDS, connect_over_network)
     assert isinstance(connection, Doomed)
     connection.left = dies_before
     try:

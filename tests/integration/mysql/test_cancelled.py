@@ -7,7 +7,7 @@ import pytest
 
 from ingest.errors import StoreUnavailable
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.connection import Connection, connect_over_network
 
 PATIENCE_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ async def silent() -> AsyncIterator[tuple[Address, asyncio.Event]]:
 
 async def test_connecting_is_cancelled(silent: tuple[Address, asyncio.Event]) -> None:
     address, there = silent
-    task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS))
+    task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS, connect_over_network))
     await there.wait()
 
     task.cancel()
@@ -43,7 +43,7 @@ async def test_connecting_that_fails_at_that_moment_is_cancelled_all_the_same() 
     # The driver's wait for the socket would report only the failure, and lose the cancellation.
     address = Address.parse("mysql://user:pass@127.0.0.1:9/calls")
     for turns in range(10):
-        task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS))
+        task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS, connect_over_network))
         for _ in range(turns):
             await asyncio.sleep(0)
         if task.done():

@@ -14,7 +14,7 @@ import pytest
 
 from ingest.errors import StoreUnavailable
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection, Row
+from ingest.store.mysql.connection import Connection, Row, connect_over_network
 from tests.certificates import Authority
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL
 from tests.integration.mysql.tls import tls_mysql
@@ -42,7 +42,7 @@ def tls_server() -> Iterator[MySQLServer]:
 
 
 async def ask(url: str, sql: bytes) -> list[Row]:
-    connection = await Connection.open(Address.parse(url), TIMEOUT_SECONDS)
+    connection = await Connection.open(Address.parse(url), TIMEOUT_SECONDS, connect_over_network)
     try:
         return await connection.run(sql)
     finally:

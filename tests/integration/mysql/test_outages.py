@@ -13,7 +13,7 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.store.event_query import EventFilter
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.connection import Connection, connect_over_network
 from ingest.store.mysql.store import MySQLStore
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer, mysql_server
@@ -266,7 +266,7 @@ async def test_session_does_not_depend_on_the_servers_modes(database: MySQL) -> 
 
 async def test_statement_may_be_as_large_as_the_server_takes_and_no_larger(database: MySQL) -> None:
     with with_variable(database, "max_allowed_packet", str(PACKET_BYTES)):
-        connection = await Connection.open(Address.parse(database.url), TIMEOUT_SECONDS)
+        connection = await Connection.open(Address.parse(database.url), TIMEOUT_SECONDS, connect_over_network)
         with closing(connection):
             largest = b"SELECT 1 /*" + b"x" * (PACKET_BYTES - 15) + b"*/"
 

@@ -13,7 +13,7 @@ from ingest.errors import BatchRefused, RowRefused, SchemaError, StoreError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
 from ingest.store.mysql.address import Address
-from ingest.store.mysql.connection import Connection
+from ingest.store.mysql.connection import Connection, connect_over_network
 from ingest.store.mysql.store import MySQLStore
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.integration.mysql.lossy_proxy import LossyProxy
@@ -202,7 +202,9 @@ async def test_error_of_a_later_statement_undoes_the_earlier_ones(store: MySQLSt
 async def test_failing_statement_ends_a_transaction_before_its_commit(database: MySQL, place: int) -> None:
     statements = [b"SELECT 1", b"SELECT 2", b"SELECT 3"]
     statements[place] = b"SELECT * FROM no_such_table"
-    connection = await Connection.open(Address.parse(database.url), TIMEOUT_SECONDS, autocommit=False)
+    connection = await Connection.open(
+        Address.parse(database.url), TIMEOUT_SECONDS, connect_over_network, autocommit=False
+    )
     with closing(connection):
         with pytest.raises(SchemaError, match="no_such_table"):
             await connection.run(b";".join([EVENT.format(1).encode(), *statements, b"COMMIT"]))
