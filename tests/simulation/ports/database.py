@@ -45,6 +45,8 @@ class Database:
         """Entries that were deleted. The world looks at them after each step."""
         self.down = False
         self.hangs = False
+        self.refuses = False
+        """It refuses every batch, and does not say why, as with a full disk."""
         self.slow_seconds = 0.0
 
     def commit(self, batch: Batch, lease_until: float, settled: Sequence[int]) -> None:

@@ -80,6 +80,7 @@ class PortServers:
             "database is away": ServerFault(0.15, 6.0, **setting(database, "down", True, False)),
             "database hangs": ServerFault(0.10, 4.0, **setting(database, "hangs", True, False)),
             "database is slow": ServerFault(0.10, 4.0, **setting(database, "slow_seconds", 0.4, 0.0)),
+            "database refuses all": ServerFault(0.08, 4.0, **setting(database, "refuses", True, False)),
             "broker is away": ServerFault(0.12, 8.0, **setting(broker, "down", True, False)),
             "broker freezes": ServerFault(0.06, 6.0, **setting(broker, "frozen", True, False)),
         }

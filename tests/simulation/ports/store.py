@@ -50,7 +50,7 @@ class ModelStore:
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         def commit() -> None:
-            _check([batch])
+            self._check([batch])
             self._database.commit(batch, self._now() + lease_seconds, settled)
 
         await self._call(commit, writes=True)
@@ -58,7 +58,7 @@ class ModelStore:
 
     async def insert_published(self, batches: Sequence[Batch]) -> None:
         def insert() -> None:
-            _check(batches)
+            self._check(batches)
             self._database.insert_published(batches)
 
         await self._call(insert, writes=True)
@@ -196,6 +196,11 @@ class ModelStore:
             await asyncio.sleep(self._timeout_seconds)
             raise StoreUnavailable("The database does not answer.")
         return result
+
+    def _check(self, batches: Sequence[Batch]) -> None:
+        if self._database.refuses:
+            raise BatchRefused
+        _check(batches)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
