@@ -1,5 +1,6 @@
 """Parses the statements of the service."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -47,15 +48,14 @@ class Parser:
             self._assignments()
             reader.expect("FOR")
         word = reader.next.text.upper()
-        method = getattr(self, f"_{word.lower()}", None)
+        method = _STATEMENTS.get(word)
         if reader.sign("("):
             return self._in_parentheses()
         if method is None:
             return DefinitionParser(reader, self._expressions).command(word)
         if word != "SELECT":
             reader.take()
-        found: Node = method()
-        return found
+        return method(self)
 
     def _in_parentheses(self) -> Select:
         first = self._query()
@@ -218,6 +218,16 @@ class Parser:
         if scope not in ("SESSION", "GLOBAL") or what not in ("VARIABLES", "STATUS"):
             raise error(1064, f"{scope} {what}")
         return Show(what, self._where())
+
+
+_STATEMENTS: dict[str, Callable[[Parser], Node]] = {
+    "SELECT": Parser._select,
+    "INSERT": Parser._insert,
+    "UPDATE": Parser._update,
+    "DELETE": Parser._delete,
+    "SET": Parser._set,
+    "SHOW": Parser._show,
+}
 
 
 def _without_further(query: Select) -> Select:
