@@ -9,7 +9,7 @@ from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Limits
 from tests.simulation.world import World
 
-CLIENTS = (6, 6, 20, 3)
+CLIENTS = (6, 20, 40, 3)
 EVENTS = 540
 START_SECONDS = 1.0
 SETTLE_SECONDS = 240.0
