@@ -114,6 +114,13 @@ class Session(Owner):
         if transaction is not None:
             self.server.database.commit(transaction)
 
+    def commit_or_refuse(self) -> None:
+        """A server that has become read-only refuses and undoes what was written before."""
+        if self.server.read_only and self._transaction is not None and self._transaction.changes:
+            self.roll_back()
+            raise error(1290)
+        self.commit()
+
     def roll_back(self) -> None:
         transaction, self._transaction, self._began = self._transaction, None, False
         if transaction is not None:
@@ -147,7 +154,7 @@ class Session(Owner):
 
     def check_writable(self) -> None:
         if self.server.read_only:
-            raise error(1290 if self.mariadb else 1836)
+            raise error(1290)
 
     def begin(self) -> None:
         self.commit()

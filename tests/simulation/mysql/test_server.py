@@ -148,6 +148,18 @@ async def test_read_only_server_refuses_writes(server: Server, store: MySQLStore
         await store.commit(batch(1), lease_seconds=30, settled=[])
 
 
+async def test_server_that_became_read_only_undoes_an_open_transaction(server: Server, client: Client) -> None:
+    raw = await client.connect(Model(), TIMEOUT_SECONDS)
+    await raw.query(b"BEGIN;UPDATE ingest_order SET behind = 1 WHERE id = 1")
+    server.read_only = True
+
+    answer = await raw.query(b"COMMIT")
+
+    assert answer.error is not None
+    assert answer.error.args[0] == 1290
+    assert execute(server, b"SELECT behind FROM ingest_order WHERE id = 1") == [(0,)]
+
+
 def test_batches_of_any_size_have_one_shape() -> None:
     def shapes(rows: int) -> list[bytes]:
         values = b",".join(b"(%d,'it\\'s ? x',x'00')" % number for number in range(rows))

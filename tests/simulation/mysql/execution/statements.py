@@ -41,7 +41,6 @@ async def of_select(session: "Session", node: Select, statement: Statement) -> R
         await session.use(name, keeps=session.in_transaction or bool(node.lock))
     context = Context(session, statement.params)
     if node.lock:
-        session.check_writable()
         return query.presented(await locking_rows(query, context, session)), 0
     return query.presented(query.rows(context)), 0
 
@@ -201,7 +200,7 @@ METHODS: dict[type, Any] = {
 }
 _COMMANDS: dict[str, Callable[["Session"], None]] = {
     "BEGIN": lambda session: session.begin(),
-    "COMMIT": lambda session: session.commit(),
+    "COMMIT": lambda session: session.commit_or_refuse(),
     "ROLLBACK": lambda session: session.roll_back(),
     "UNLOCK TABLES": lambda session: session.unlock_tables(),
 }
