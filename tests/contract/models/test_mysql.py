@@ -18,7 +18,7 @@ from tests.contract.store.stores import MySQL
 from tests.services import MySQLServer
 
 STEPS = 60
-SEEDS = int(os.environ.get("INGEST_TEST_MODEL_SEEDS", "6"))
+SEEDS = int(os.environ.get("INGEST_TEST_MODEL_SEEDS", "3"))
 """A schedule takes about a second. Set it for a long form."""
 AUTOCOMMITS = (False, False, True)
 DEADLOCK, DUPLICATE = 1213, 1062
