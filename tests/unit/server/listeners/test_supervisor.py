@@ -25,7 +25,7 @@ class Supervised:
         self.worked = 0
         self.supervisor = Supervisor("no:application", work=self._work, interface=Interfaces.RSGI)
         self.then: Callable[[], None] = lambda: None
-        """What happens during the work."""
+        """An action during the work."""
         worker = WorkerProcess(self.supervisor, 0, signal.pause, ())  # type: ignore[no-untyped-call]  # Granian has none
         worker.inner = self.process
         self.supervisor.wrks.append(worker)
