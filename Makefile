@@ -45,7 +45,6 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 .PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
