@@ -15,7 +15,7 @@ HOOKS = "tests.integration.http.schemathesis_hooks"
 EXAMPLES = "25"
 """Random requests for each operation, besides those for each rule of its schema."""
 PHASES = {"direct": "coverage,fuzzing", "granian": "coverage"}
-"""Each listener has its own. Both pass the same bodies to the same handlers, so the random ones go to the default listener only."""
+"""Each listener has its phases. Both use the same handlers, so the default listener alone gets random requests."""
 
 
 def test_generated_requests_are_answered_as_described(service: ServiceProcess, listener: str, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The service process of the tests leaves nothing behind."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.running import ServiceProcess
+from tests.services import wait_until
+from tests.services.processes import process_state
+
+SECONDS = 10.0
 
 
 class Hopeless(ServiceProcess):
@@ -24,5 +27,4 @@ def test_service_that_does_not_become_ready_is_killed(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="not ready"), service:
         pass
 
-    with pytest.raises(ProcessLookupError):
-        os.kill(service.found, 0)
+    assert wait_until(lambda: process_state(service.found) == "", SECONDS)
