@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import asyncmy.errors
@@ -40,6 +41,8 @@ class Connection:
         self._serving: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._affected_rows = 0
+        self._is_silent = False
+        """The query was executed or got lost, and no answer comes."""
 
     # The client's side
 
@@ -78,6 +81,9 @@ class Connection:
         """The server ends the session once it has executed what it got."""
         self.is_open = False
         if self._serving is None:
+            self._end()
+        elif self._is_silent:
+            self._serving.cancel()
             self._end()
 
     # The server's side
@@ -121,6 +127,8 @@ class Connection:
     async def _execute(self, statements: Sequence[Statement], answer: Answer) -> None:
         server = self._server
         fault = drawn_fault(server.chance, server.rates, len(statements))
+        if fault is not None and fault.kind == "silent":
+            await self._execute_silently(statements if fault.at else ())
         for number, statement in enumerate(statements):
             await self._pause()
             if fault is not None and fault.at == number:
@@ -133,6 +141,18 @@ class Connection:
         if fault is not None and fault.at >= len(statements):
             await self._meet(fault)
         await server.thawed()
+
+    async def _execute_silently(self, statements: Sequence[Statement]) -> None:
+        """Execute them, or none if the query got lost, and wait until the client gives up."""
+        with suppress(asyncmy.errors.MySQLError):
+            for statement in statements:
+                await self._pause()
+                await self.session.execute(statement)
+        self._is_silent = True
+        if self.is_open:
+            await asyncio.get_running_loop().create_future()
+        self._end()
+        raise asyncio.CancelledError
 
     async def _pause(self) -> None:
         least, most = self._server.rates.statement_seconds
@@ -150,8 +170,6 @@ class Connection:
         elif fault.kind == "lost":
             self.lose()
             raise asyncio.CancelledError
-        elif fault.kind == "silent":
-            await asyncio.get_running_loop().create_future()
         else:
             if fault.number in ROLL_BACK:
                 self.session.roll_back()

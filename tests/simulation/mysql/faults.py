@@ -8,7 +8,7 @@ from tests.simulation.chance import Chance
 
 Kind = Literal["slow", "error", "lost", "silent"]
 KINDS: tuple[Kind, ...] = ("slow", "error", "lost", "silent")
-"""The mildest comes first. A silent connection stays open, but no answer comes."""
+"""The mildest comes first. With a silent one no answer comes: the query got lost, or it was executed."""
 
 NUMBERS = (1205, 1213, 1020, 3101, 1317, 1290, 1836, 1114, 1021, 1105, 1030, 1180, 1053, 1927)
 """Conflicts, a killed statement, read-only, full disks, two that the service does not list, COMMIT, and shutdown."""

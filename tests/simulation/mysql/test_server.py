@@ -85,6 +85,22 @@ async def test_lost_connection_before_or_after_any_statement_leaves_all_or_nothi
     assert counts(server) == (4, 1)
 
 
+@pytest.mark.parametrize(("at", "stored"), [(0, 1), (1, 4)])
+async def test_query_without_an_answer_was_lost_or_executed_and_holds_no_lock(
+    server: Server, store: MySQLStore, at: int, stored: int
+) -> None:
+    await store.commit(batch(1), lease_seconds=30, settled=[])
+    server.rates, server.chance = FaultRates(query=1.0), Chosen(fault=3, statement=at)
+    made = batch(3, us=NOW_US + 1000)
+
+    with pytest.raises(StoreUnavailable):
+        await store.commit(made, lease_seconds=30, settled=[])
+    assert counts(server)[0] == stored
+
+    await store.commit(made, lease_seconds=30, settled=[])
+    assert counts(server) == (4, 2)
+
+
 async def test_failover_loses_the_last_commits_only(server: Server, store: MySQLStore) -> None:
     for number in range(3):
         await store.commit(batch(2, us=NOW_US + number * 1000), lease_seconds=30, settled=[])
