@@ -30,10 +30,12 @@ Settled = tuple[dict[int, Any], frozenset[int]]
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_model_answers_like_the_server(mysql: MySQLServer, seed: int) -> None:
     database = MySQL(mysql)
+    if not database.is_mariadb:
+        pytest.skip("MySQL finds a deadlock some time later, in a thread, so that nobody knows when a statement waits")
     await database.migrate()
     database.query(fill().decode())
     database.query("ANALYZE TABLE ingest_outbox")
-    model = await model_side(AUTOCOMMITS, mariadb=database.is_mariadb)
+    model = await model_side(AUTOCOMMITS, mariadb=True)
     model.database.query(fill().decode())
     real = await real_side(database, AUTOCOMMITS)
     try:
