@@ -11,7 +11,7 @@ from tests.contract.models.rabbitmq_operations import QUEUES, Client, any_operat
 from tests.services import RabbitMQServer
 
 STEPS = 60
-SEEDS = int(os.environ.get("INGEST_TEST_MODEL_SEEDS", "4"))
+SEEDS = int(os.environ.get("INGEST_TEST_MODEL_SEEDS", "8"))
 COUNTED_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
