@@ -118,9 +118,8 @@ class Connection:
         if not self.is_open:
             self._end()
             return
-        if self.session.has_ended:
-            return
-        self._limit_idleness()
+        if not self.session.has_ended:
+            self._limit_idleness()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)
 
@@ -174,8 +173,8 @@ class Connection:
             if fault.number in ROLL_BACK:
                 self.session.roll_back()
             if fault.number in END:
-                self.session.end()
-            raise error(fault.number, "call_event_logs")  # 1114 names a table
+                self._end()
+            raise error(fault.number)
 
     def _limit_idleness(self) -> None:
         seconds = float(self.session.variables.get("wait_timeout", SHORT_SECONDS + 1))

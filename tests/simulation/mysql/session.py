@@ -7,9 +7,7 @@ from tests.simulation.mysql.errors import DEADLOCK, error
 from tests.simulation.mysql.execution.reading import query_of
 from tests.simulation.mysql.execution.statements import METHODS, Result
 from tests.simulation.mysql.sql.context import Context, Row
-from tests.simulation.mysql.sql.nodes import (
-    Select,
-)
+from tests.simulation.mysql.sql.nodes import Select
 from tests.simulation.mysql.sql.parser import parsed
 from tests.simulation.mysql.sql.shape import Statement
 from tests.simulation.mysql.sql.values import Moment

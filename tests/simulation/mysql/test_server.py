@@ -11,7 +11,7 @@ from ingest.store.mysql.pool import Servers
 from ingest.store.mysql.store import MySQLStore
 from tests.simulation.chance import SeededChance
 from tests.simulation.mysql.databases import execute, migrated_database
-from tests.simulation.mysql.faults import Fault, FaultRates, drawn_fault
+from tests.simulation.mysql.faults import NUMBERS, Fault, FaultRates, drawn_fault
 from tests.simulation.mysql.server import Client, Server, client_of
 from tests.simulation.mysql.sql.shape import statements_of
 from tests.unit.fakes import until
@@ -99,6 +99,23 @@ async def test_query_without_an_answer_was_lost_or_executed_and_holds_no_lock(
 
     await store.commit(made, lease_seconds=30, settled=[])
     assert counts(server) == (4, 2)
+
+
+@pytest.mark.parametrize("number", range(len(NUMBERS)), ids=map(str, NUMBERS))
+async def test_every_error_reaches_the_client_and_leaves_no_lock(
+    server: Server, client: Client, store: MySQLStore, number: int
+) -> None:
+    await store.commit(batch(1), lease_seconds=30, settled=[])
+    raw = await client.connect(Model(), TIMEOUT_SECONDS)
+    server.rates, server.chance = FaultRates(query=1.0), Chosen(fault=1, error=number, statement=1)
+
+    answer = await raw.query(b"BEGIN;DELETE FROM ingest_outbox WHERE attempts = 0")
+    raw.close()
+
+    assert answer.error is not None
+    assert answer.error.args[0] == NUMBERS[number]
+    await store.settle([batch(1).first_id])
+    assert counts(server) == (1, 0)
 
 
 async def test_failover_loses_the_last_commits_only(server: Server, store: MySQLStore) -> None:
