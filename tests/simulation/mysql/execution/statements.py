@@ -40,6 +40,8 @@ async def of_select(session: "Session", node: Select, statement: Statement) -> R
     for name in _tables_of(node):
         await session.use(name, keeps=session.in_transaction or bool(node.lock))
     context = Context(session, statement.params)
+    if node.lock == "update":
+        session.check_writable()
     if node.lock:
         return query.presented(await locking_rows(query, context, session)), 0
     return query.presented(query.rows(context)), 0
