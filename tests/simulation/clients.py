@@ -144,8 +144,7 @@ class Client:
         life = lives[self._chance.pick("worker of a request", len(lives))]
         ledger, began, first = self._ledger, self._loop.time(), _tag_of(payloads[0])
         log.info("%d events of %s are posted to %s", len(payloads), first, life.process.name)
-        for payload in payloads:
-            ledger.sends(payload, keyed=key is not None)
+        ledger.sent.update(payloads)
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
 
         def answered(status: int, body: bytes) -> None:
@@ -176,9 +175,6 @@ class Client:
             life.connections.discard(answer)
         good = _accepted(payloads, status, content)
         self._note_order(good)
-        for payload in payloads:
-            if payload not in good:
-                ledger.refuses(payload)
         return len(good) == len(payloads)
 
 

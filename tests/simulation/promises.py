@@ -33,7 +33,7 @@ class Promises:
         """An answer accepts these events: they are durable now."""
         world = self._world
         for payload in payloads:
-            world.ledger.accepts(payload)
+            world.ledger.accepted.add(payload)
             on_disk = world.system.segments.holds(life.process.node, payload)
             if payload not in world.servers.rows and not on_disk:
                 self.broken = f"accepted, but neither a row nor in the spool: {payload.decode()}"
@@ -55,7 +55,8 @@ class Promises:
 
     def unproven(self, node: Node) -> int:
         """Events of a node's spool that the database refuses without saying why. They stay until it takes another."""
-        return sum(RIDDLE in payload for payload in self.only_on_disk(node))
+        rows, found = self._world.servers.rows, self._world.system.segments.payloads_on(node)
+        return sum(RIDDLE in payload and payload not in rows for payload in found)
 
     def at_end(self) -> None:
         """All work is done."""

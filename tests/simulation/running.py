@@ -61,7 +61,7 @@ def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[st
             logging.disable(logging.NOTSET)
             world.loop.close()
             shutil.rmtree(folder, ignore_errors=True)
-    events, faults = len(world.ledger.events), world.faults + world.system.faults
+    events, faults = len(world.ledger.sent), world.faults + world.system.faults
     steps, seconds = world.loop.steps, world.loop.time()
     return Result(seed, failure, events, faults, steps, seconds, world.chance.decisions, world.trace)
 

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
-from tests.simulation.ledger import Violation
+from tests.simulation.ledger import Violation, check
 from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.workers import Limits
 from tests.simulation.world import World
@@ -14,6 +14,7 @@ EVENTS = 540
 START_SECONDS = 1.0
 SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
+STOP_SECONDS_MAX = 4.0
 ROUNDS = 12
 POLL_SECONDS = 0.5
 
@@ -48,7 +49,10 @@ class Schedule:
         world.chance.calm = True
         await self._settle()
         world.promises.at_end()
+        began = world.loop.time()
         await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
+        seconds = world.loop.time() - began
+        check(seconds < STOP_SECONDS_MAX, f"idle workers needed {seconds:.1f} s to stop")
         world.promises.at_end()
 
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":

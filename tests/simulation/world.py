@@ -22,12 +22,11 @@ RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
 DRIVER_WORLDS = 8
 
-
 WORLD = Process("world")
 
 
 class World:
-    """All that one schedule needs. `happened` says what happened, for people."""
+    """All that one schedule needs. `trace` says what happened, for people."""
 
     def __init__(self, chance: SeededChance, folder: Path) -> None:
         self.chance = chance

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from tests.simulation.machine.loop import Process
 
 BOOT_US = 1_764_500_000_000_000
@@ -34,3 +36,26 @@ class WorkerProcess(Process):
         super().__init__(name)
         self.node = node
         self.pid = pid
+
+
+class OpenFile(msgspec.Struct):
+    """A file that a worker has open. It had this path then."""
+
+    process: WorkerProcess
+    inode: tuple[int, int]
+    path: str
+
+
+class Entry(msgspec.Struct):
+    """An entry of /proc."""
+
+    name: str
+    path: str
+
+
+class DiskState(msgspec.Struct):
+    """The part of `os.statvfs` that the service reads."""
+
+    f_flag: int
+    f_bavail: int
+    f_frsize: int

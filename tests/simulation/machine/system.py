@@ -13,35 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import msgspec
-
 from ingest.files.evidence import BOOT_ID
 from tests.simulation.chance import Chance
 from tests.simulation.machine.loop import Killed, SimulatedLoop, current
-from tests.simulation.machine.nodes import BOOT_US, Node, WorkerProcess
+from tests.simulation.machine.nodes import BOOT_US, DiskState, Entry, Node, OpenFile, WorkerProcess
 from tests.simulation.machine.segments import SegmentFiles
 
 REAL_OPEN, REAL_CLOSE, REAL_PWRITE, REAL_SCANDIR = os.open, os.close, os.pwrite, os.scandir
-REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE, REAL_KILL = os.statvfs, os.unlink, os.ftruncate, os.kill
-REAL_REPLACE, REAL_RENAME = os.replace, os.rename
-
-REAL_IO_OPEN = io.open
+REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE = os.statvfs, os.unlink, os.ftruncate
+REAL_REPLACE, REAL_RENAME, REAL_IO_OPEN = os.replace, os.rename, io.open
 
 DYING_PROBABILITY = 0.5
 """A process that is to die in a system call does so in the call with this probability, else in a later one."""
-
-
-class OpenFile(msgspec.Struct):
-    process: WorkerProcess
-    inode: tuple[int, int]
-    path: str
-
-
-class Entry(msgspec.Struct):
-    """An entry of /proc."""
-
-    name: str
-    path: str
 
 
 class System:
@@ -203,7 +186,7 @@ class System:
     def statvfs(self, path: Any) -> Any:
         found = REAL_STATVFS(path)
         process = self._process()
-        return _Disk(f_flag=found.f_flag, f_bavail=0 if process and process.node.disk_full else 1 << 40, f_frsize=1)
+        return DiskState(f_flag=found.f_flag, f_bavail=0 if process and process.node.disk_full else 1 << 40, f_frsize=1)
 
     def _process(self) -> WorkerProcess | None:
         """The worker that runs now. Raises `Killed` if it is dead."""
@@ -237,15 +220,8 @@ class System:
         raise Killed
 
 
-class _Disk(msgspec.Struct):
-    f_flag: int
-    f_bavail: int
-    f_frsize: int
-
-
-OS_CALLS = (
-    "open close pwrite fdatasync fsync ftruncate unlink replace rename statvfs scandir getpid kill".split()  # noqa: SIM905
-)
+FILE_CALLS = ("open", "close", "pwrite", "fdatasync", "fsync", "ftruncate", "unlink", "replace", "rename", "statvfs")
+OS_CALLS = (*FILE_CALLS, "scandir", "getpid", "kill")
 TIME_CALLS = ("monotonic", "time", "time_ns", "clock_gettime_ns")
 
 
