@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed, whose trace is printed")
     parser.add_argument("--seconds", type=float, default=0.0, help="end after this time")
     parser.add_argument("--failures", type=int, default=1, help="end after this many failures")
+    parser.add_argument("--no-shrink", action="store_true", help="name a failure without its smallest schedule")
     options = parser.parse_args(arguments)
     first, _, end = options.seeds.partition(":")
     if not end:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for result in _results(seeds, began + options.seconds if options.seconds else None):
         totals.add(result)
         if result.failure:
-            _show(result)
+            _show(result, shrunk=not options.no_shrink)
             if len(totals.failed) >= options.failures:
                 break
     _sum_up(totals, time.monotonic() - began)
@@ -79,8 +80,10 @@ def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
                 yield from one.result()
 
 
-def _show(result: Result) -> None:
+def _show(result: Result, *, shrunk: bool) -> None:
     print(f"\nSeed {result.seed} fails: {result.failure}")
+    if not shrunk:
+        return
     small = shrink(result)
     print(f"The smallest schedule that fails so needs these decisions ({small.runs} runs to find them):")
     print("\n".join(f"  {one}" for one in small.needed) or "  none: it fails without any fault")

@@ -1,0 +1,1 @@
+"""Defects that are put into the service on purpose: the simulation must find each."""
