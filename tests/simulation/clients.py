@@ -145,6 +145,7 @@ class Client:
         ledger, began, first = self._ledger, self._loop.time(), _tag_of(payloads[0])
         log.info("%d events of %s are posted to %s", len(payloads), first, life.process.name)
         ledger.sent.update(payloads)
+        ledger.posted += len(payloads)
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
 
         def answered(status: int, body: bytes) -> None:

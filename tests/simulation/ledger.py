@@ -14,6 +14,8 @@ class Ledger:
         self.accepted: set[bytes] = set()
         self.in_order: list[tuple[bytes, bytes]] = []
         """An event, and a later one of its call that was sent after the answer to the first."""
+        self.posted = 0
+        """Events in all requests, each time that they are sent."""
         self.answers_200 = 0
         """Events in answers that accepted them, also if no client was left to read the answer."""
         self.slowest_seconds = 0.0
