@@ -21,7 +21,7 @@ from tests.simulation.mutation.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[3]
 LINKED = ("sql", "tests", "pyproject.toml")
-"""What a copy of the service needs beside its own code."""
+"""A copy of the service also needs these."""
 SEEDS = "0:100000000"
 MINUTES = 20.0
 _failure = re.compile(r"^Seed \d+ fails: (.*)$", re.MULTILINE)
