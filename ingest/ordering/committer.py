@@ -27,6 +27,9 @@ class RelayModeStore:
             self._queue.note_relay_mode(batch)
         return relay_mode
 
+    async def probe(self) -> None:
+        await self._store.probe()
+
 
 class OrderedCommitter(Committer):
     """Puts each batch in the queue before its commit, so that batches are published in the order of their ids."""

@@ -11,9 +11,11 @@ from ingest.outbox.settler import Settler
 
 
 class BatchStore(Protocol):
-    """See `ingest.store.base.Store.commit`."""
+    """See `ingest.store.base.Store`."""
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool: ...
+
+    async def probe(self) -> None: ...
 
 
 class CommitTarget(msgspec.Struct, frozen=True):

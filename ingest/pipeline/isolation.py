@@ -14,9 +14,9 @@ UNPROVEN_MAX = 24
 class Isolation(Generic[T]):
     """Commits parts, and the halves of refused parts, within a number of commits.
 
-    A part that cannot be halved is to blame if it fails after a neighbor was committed. Together they had failed
-    before, so only this part makes the difference. A `RowRefused` is proof by itself. Until a neighbor is committed,
-    the database may refuse everything.
+    A part that cannot be halved is to blame if it fails after a neighbor was committed, and again after a probe. An
+    outage that begins during the search ends it at the probe. A `RowRefused` is proof by itself. Until a neighbor is
+    committed, the database may refuse everything.
     """
 
     def __init__(
@@ -42,28 +42,37 @@ class Isolation(Generic[T]):
         """The parts that are neither committed nor to blame, in their first order."""
         return [*reversed(self._parts), *self._suspects]
 
-    async def run(self, commit: Callable[[T], Awaitable[object]]) -> None:
-        """Try the parts. An error of `commit` other than `BatchRefused` ends the run, and its part is left."""
-        while self._parts and self._commits < (self._commits_max if self.proven else UNPROVEN_MAX):
-            self._commits += 1
-            part = self._parts[-1]
-            try:
-                await commit(part)
-            except BatchRefused as exc:
-                self._parts.pop()
-                self._refused(part, exc)
-            else:
-                self._parts.pop()
-                self._committed()
+    async def run(self, commit: Callable[[T], Awaitable[object]], probe: Callable[[], Awaitable[object]]) -> None:
+        """Try the parts. `probe` raises `StoreError` if the database takes no commit.
 
-    def _refused(self, part: T, reason: BatchRefused) -> None:
-        self.reason = reason
-        if halves := self._halves(part):
-            self._parts += halves
-        elif self.proven or isinstance(reason, RowRefused):
-            self.blamed.append((part, reason))
-        else:
-            self._suspects.append(part)
+        That error ends the run, as does an error of `commit` other than `BatchRefused`. Its part is left.
+        """
+        while self._parts and self._commits < (self._commits_max if self.proven else UNPROVEN_MAX):
+            part = self._parts[-1]
+            reason = await self._try(part, commit)
+            halves = self._halves(part) if reason else ()
+            if reason and not halves and self.proven and not isinstance(reason, RowRefused):
+                await probe()
+                reason = await self._try(part, commit)
+            self._parts.pop()
+            if reason is None:
+                self._committed()
+            elif halves:
+                self._parts += halves
+            elif self.proven or isinstance(reason, RowRefused):
+                self.blamed.append((part, reason))
+            else:
+                self._suspects.append(part)
+
+    async def _try(self, part: T, commit: Callable[[T], Awaitable[object]]) -> BatchRefused | None:
+        """Return why the part is refused, or None if it is committed."""
+        self._commits += 1
+        try:
+            await commit(part)
+        except BatchRefused as exc:
+            self.reason = exc
+            return exc
+        return None
 
     def _committed(self) -> None:
         """A neighbor is committed: parts that were refused before are tried once more, after all others."""

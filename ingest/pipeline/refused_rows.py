@@ -88,7 +88,7 @@ class RefusedRows:
         outage: StoreError | None = None
         try:
             async with asyncio.timeout(self._seconds_max):
-                await isolation.run(commit)
+                await isolation.run(commit, self._database.store.probe)
             if not isolation.proven:
                 outage = reason
         except TimeoutError:

@@ -98,6 +98,10 @@ class SpoolStore:
             raise StoreUnavailable(f"The spool's disk did not answer within {self._timeout_seconds:g} s.") from exc
         return False
 
+    async def probe(self) -> None:
+        """See `check`."""
+        await self.check()
+
     async def add(self, records: Sequence[Record]) -> None:
         """Add another spool's records, regardless of the bounds: their bytes are on this disk already."""
         await self._run(lambda: self._journal.add_new(records))

@@ -90,7 +90,7 @@ class Transfer:
     ) -> Outcome:
         """Commit as many events as possible. A record stays while the blame for one of its events is not proven."""
         isolation = Isolation([batches], _halves, COMMITS_MAX, proven=proven)
-        await isolation.run(commit)
+        await isolation.run(commit, self._database.probe)
         if isolation.committed:
             self._outage.recovered()  # before the spool is written, whose disk may be full
         unproven = {event_id for part in isolation.left for batch in part for event_id in batch.ids}

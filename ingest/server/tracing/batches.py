@@ -32,6 +32,9 @@ class TracedStore:
         with _span_of(self._tracer, "commit call_event_logs", SpanKind.CLIENT, attributes, batch):
             return await self._store.commit(batch, lease_seconds=lease_seconds, settled=settled)
 
+    async def probe(self) -> None:
+        await self._store.probe()
+
 
 class TracedPublisher:
     """An `ingest.broker.base.Publisher`. It also passes on the calls of an `OrderedPublisher`."""

@@ -46,7 +46,7 @@ class ModelStore:
         await self._call(lambda: None)
 
     async def probe(self) -> None:
-        await self._call(lambda: None)
+        await self._call(lambda: self._check([]), writes=True)
 
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         def commit() -> None:
