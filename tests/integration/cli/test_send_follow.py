@@ -140,6 +140,7 @@ def test_each_line_is_one_row_and_one_message_across_rotations_kills_and_outages
         stopped.set()
         writing.join()
     follower.start()
+    writer.write(1)  # its row shows that the command runs: a signal before would end it at once
 
     expected = Counter(f"call-{number}" for number in range(writer.written))
     wait_for_rows(service, writer.written)
