@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +22,9 @@ from tests.services.rabbitmq_variables import variables
 from tests.unit.making import NOW_US, batch
 
 MESSAGE_BYTES_MAX = 100_000
+REASON = "320 CONNECTION_FORCED - for the test"
+CLOSES_MAX = 5
+"""RabbitMQ closes the socket soon after it has sent the reason. The kernel drops a reason that is read too late."""
 pytestmark = pytest.mark.servers
 
 
@@ -207,9 +211,15 @@ async def test_limit_of_the_vhost_is_reported_in_the_brokers_words(
 async def test_connection_closed_by_the_operator_is_reported_in_the_brokers_words(
     queue: Queue, rabbitmq: RabbitMQServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def reasons() -> list[str]:
+        return [str(one.__dict__["reason"]) for one in caplog.records if one.message == "RabbitMQ connection lost"]
+
     async with publishing(queue.publisher()) as publisher:
-        await publisher.publish(batch(1))
-        rabbitmq.ctl("close_all_connections", "for the test")
-        await until(lambda: "RabbitMQ connection lost" in caplog.text)
-    (lost,) = [record for record in caplog.records if record.message == "RabbitMQ connection lost"]
-    assert "320 CONNECTION_FORCED - for the test" in lost.__dict__["reason"]
+        for closes in range(CLOSES_MAX):
+            await until(lambda: publisher.ready)
+            await publisher.publish(batch(1))
+            rabbitmq.ctl("close_all_connections", "for the test")
+            await until(partial(lambda seen: len(reasons()) > seen, closes))
+            if REASON in reasons()[-1]:
+                break
+    assert REASON in reasons()[-1]
