@@ -99,9 +99,14 @@ COMMITTER = (
     Mutant(
         "a suspect counts as to blame without a proof",
         "pipeline/isolation.py",
-        "        elif self.proven or isinstance(reason, RowRefused):\n",
-        "        else:\n            self.blamed.append((part, reason))\n            return\n"
-        "        if self.proven or isinstance(reason, RowRefused):\n",
+        "            elif self.proven or isinstance(reason, RowRefused):\n",
+        "            elif True:\n",
+    ),
+    Mutant(
+        "an outage that begins during a search blames its events",
+        "pipeline/isolation.py",
+        "                await probe()\n                reason = await self._try(part, commit)\n",
+        "                pass\n",
     ),
     Mutant(
         "the parts that a search has left are forgotten",
