@@ -41,12 +41,12 @@ class Interrupt:
 
     def clear(self) -> None:
         self._is_set = False
+        while self._reader.poll():  # else the next wait would never rest
+            self._reader.recv_bytes()
 
     def wait(self) -> None:
         while not self._is_set:
             self._wait_and_work(self._reader)
-        while self._reader.poll():
-            self._reader.recv_bytes()
 
 
 class Supervisor(MPServer):

@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 
 import pytest
 from granian.constants import Interfaces
 from granian.server.mp import WorkerProcess
 
-from ingest.server.listeners.supervisor import Supervisor
+from ingest.server.listeners.supervisor import Interrupt, Supervisor
 from tests.services import wait_until
 
 SECONDS = 20.0
@@ -75,6 +76,22 @@ def test_supervisor_works_until_a_signal_handler_ends_the_wait(supervised: Super
 
     assert supervised.worked == 3
     assert not supervised.supervisor.interrupt_children
+
+
+def test_signal_that_was_cleared_wakes_no_later_wait() -> None:
+    woken = []
+
+    def look(reader: Connection) -> None:
+        woken.append(reader.poll())
+        interrupt.set()
+
+    interrupt = Interrupt(look)
+    interrupt.set()
+    interrupt.clear()
+
+    interrupt.wait()
+
+    assert woken == [False]
 
 
 def test_supervisor_works_while_it_waits_for_a_worker_to_end(supervised: Supervised) -> None:
