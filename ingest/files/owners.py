@@ -54,10 +54,12 @@ def _is_alive(owner: Path) -> bool:
     """Return True if the process whose id is in the file is alive."""
     try:
         pid = int(owner.read_text())
-        os.kill(pid, 0)
+        if _is_zombie(pid):
+            return False
+        os.kill(pid, 0)  # asked last: a zombie may go at any time, and would then be neither a zombie nor there
     except (OSError, ValueError):
         return False
-    return not _is_zombie(pid)
+    return True
 
 
 def _is_zombie(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """Each dead worker is counted once, and a worker that ended as planned never."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from ingest.files.owners import Owners
 
 STARTERS = 8
+ZOMBIES = 300
 
 
 @pytest.fixture
@@ -86,3 +88,15 @@ def test_file_without_a_process_id_belongs_to_a_dead_worker(owners: Owners, cont
     owners.path(1).write_text(content)
 
     assert owners.succeed(0) == 1
+
+
+def test_dead_worker_stays_dead_while_its_supervisor_notices_it(owners: Owners) -> None:
+    """The process is a zombie at first, and is gone a moment later."""
+    with ThreadPoolExecutor(1) as supervisor:
+        for _ in range(ZOMBIES):
+            pid = os.posix_spawn("/bin/true", ["true"], {})
+            owners.path(0).write_text(str(pid))
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            noticed = supervisor.submit(os.waitpid, pid, 0)
+            while not noticed.done():
+                assert not owners.alive(0)
