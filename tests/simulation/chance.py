@@ -55,10 +55,10 @@ class SeededChance:
 
     def happens(self, what: str, probability: float) -> bool:
         stream = self._stream(what)
-        chosen = stream.draw() < probability and not self.calm and self._counts(stream)
-        if chosen:
-            self._record(stream, chosen)
-        return chosen
+        if stream.draw() >= probability or self.calm or not self._counts(stream):
+            return False
+        self._record(stream, chosen=True)
+        return True
 
     def pick(self, what: str, count: int) -> int:
         stream = self._stream(what)

@@ -18,6 +18,11 @@ log = logging.getLogger("simulation")
 
 GIVE_UP_SECONDS = (0.2, 2.0)
 TRIES_MAX = 4
+REQUEST_EVENTS_MAX = 60
+ALONE = 4
+"""One of so many requests has one event."""
+BAD_PROBABILITY = 0.002
+"""An event has each mark with this probability."""
 REQUESTS_OF_A_CALL = 4
 TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
 
@@ -105,7 +110,8 @@ class Client:
         chance = self._chance
         while events > 0:
             await asyncio.sleep(chance.seconds("client pauses", 0.0, 0.25))
-            count = min(events, 1 + chance.pick("events of a request", 30)) if chance.pick("request", 2) else 1
+            many = chance.pick("request", ALONE)
+            count = min(events, 1 + chance.pick("events of a request", REQUEST_EVENTS_MAX)) if many else 1
             events -= count
             await self._deliver(count, keyed=chance.pick("has a key", 3) == 0)
 
@@ -131,10 +137,9 @@ class Client:
             self._last = call, payload
 
     def _mark(self) -> str:
-        for mark in self._marks:
-            if self._chance.happens(f"event is a {mark}", 0.002):
-                return mark
-        return ""
+        if not self._chance.happens("event is bad", BAD_PROBABILITY * len(self._marks)):
+            return ""
+        return self._marks[self._chance.pick("mark of an event", len(self._marks))]
 
     async def _post(self, payloads: list[bytes], key: str | None) -> bool:
         """Return True if every event was accepted, or was refused for good."""

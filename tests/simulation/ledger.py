@@ -27,6 +27,7 @@ class Ledger:
         return [payload for payload in payloads if payload in self.accepted and payload not in self.excused]
 
 
-def check(condition: object, text: str) -> None:
+def check(condition: object, text: str, *values: object) -> None:
+    """`text` has a `{}` for each value. Payloads are shown as text."""
     if not condition:
-        raise Violation(text)
+        raise Violation(text.format(*(one.decode() if isinstance(one, bytes) else one for one in values)))

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS_MAX = 8.0
 """The sum of all deadlines that an event may meet: queue, commit, isolation and spool."""
-STEPS_BETWEEN_LOOKS = 32
 COUNTERS = ("accepted", "stored", "repeated")
 
 
 class Promises:
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._until_look = 0
         self.broken: str | None = None
         """Found within a worker, whose code must not see the error."""
         self._names: dict[int, bytes] = {}
@@ -36,16 +34,15 @@ class Promises:
             world.ledger.accepted.add(payload)
             on_disk = world.system.segments.holds(life.process.node, payload)
             if payload not in world.servers.rows and not on_disk:
+                world.loop.look_at = world.loop.steps + 1
                 self.broken = f"accepted, but neither a row nor in the spool: {payload.decode()}"
 
-    def after_step(self) -> None:
+    def look(self) -> None:
+        """Check what must be true at every moment."""
         if self.broken:
             self._world.ledger.excused |= self._world.servers.new_excused()
             raise Violation(self.broken)
-        self._until_look -= 1
-        if self._until_look <= 0:
-            self._until_look = STEPS_BETWEEN_LOOKS
-            self._look()
+        self._look()
 
     def only_on_disk(self, node: Node) -> list[bytes]:
         """Accepted events in a node's spool that are no rows."""
@@ -65,19 +62,19 @@ class Promises:
         rows, ledger = world.servers.rows, world.ledger
         on_disk = world.system.segments.payloads_on()
         for payload, ids in rows.items():
-            check(len(ids) == 1, f"{len(ids)} rows {ids} of one event: {payload.decode()}")
+            check(len(ids) == 1, "the rows {} are one event: {}", ids, payload)
             self._name(ids[0], payload)
         kept = ledger.kept(ledger.accepted)
         for payload in kept:
-            check(payload in rows or payload in on_disk, f"accepted, but no row: {payload.decode()}")
+            check(payload in rows or payload in on_disk, "accepted, but no row: {}", payload)
             good = payload in rows or POISON in payload or RIDDLE in payload
-            check(good, f"set aside, although good: {payload.decode()}")
+            check(good, "set aside, although good: {}", payload)
         done = self._published | {*world.servers.dead.values()} | on_disk
         promised = kept if world.servers.stream else (*rows, *kept)  # a stream may lack what was answered 500
         for payload in promised:
-            check(payload in done, f"never published: {payload.decode()}")
-        check(ledger.slowest_seconds <= ANSWER_SECONDS_MAX, f"an answer took {ledger.slowest_seconds:.2f} s")
-        check(not world.loop.problems, "; ".join(world.loop.problems))
+            check(payload in done, "never published: {}", payload)
+        check(ledger.slowest_seconds <= ANSWER_SECONDS_MAX, "an answer took {:.2f} s", ledger.slowest_seconds)
+        check(not world.loop.problems, "{}", "; ".join(world.loop.problems))
         if world.servers.stream:
             self._stream_has_each_event_once()
         self._metrics_equal_ledger()
@@ -85,13 +82,12 @@ class Promises:
     def _stream_has_each_event_once(self) -> None:
         places: dict[bytes, int] = {}
         for place, (event_id, payload) in enumerate(self._world.servers.all_messages()):
-            check(payload not in places, f"twice in the stream: {event_id} {payload.decode()}")
+            check(payload not in places, "twice in the stream: {} {}", event_id, payload)
             places[payload] = place
         if self._world.servers.keeps_order:
             for earlier, later in self._world.ledger.in_order:
                 if earlier in places and later in places:
-                    text = f"{later.decode()} is in the stream before {earlier.decode()}"
-                    check(places[earlier] < places[later], text)
+                    check(places[earlier] < places[later], "{} is in the stream before {}", later, earlier)
 
     def _look(self) -> None:
         world = self._world
@@ -108,16 +104,16 @@ class Promises:
         for life in world.lives:
             if pipeline := life.pipeline:
                 queued, limit = pipeline.batcher.queued_events, life.settings.queue_events_max
-                check(queued <= limit, f"{queued} events wait for a commit")
+                check(queued <= limit, "{} events wait for a commit", queued)
                 inflight, limit = pipeline.dispatcher.inflight_events, life.settings.publish_inflight_events_max
-                check(inflight <= limit, f"{inflight} events are in flight")
+                check(inflight <= limit, "{} events are in flight", inflight)
 
     def _look_at_settled(self, settled: Sequence[Batch]) -> None:
         servers, dead = self._world.servers, self._world.servers.dead
         for batch in settled:
             for event_id, event in zip(batch.ids, batch.events, strict=True):
                 published = servers.is_published(event_id, event.payload) or event_id in dead
-                check(published, f"settled, but never published: {event_id} {event.payload.decode()}")
+                check(published, "settled, but never published: {} {}", event_id, event.payload)
 
     def _look_at_lost_files(self) -> None:
         segments, rows = self._world.system.segments, self._world.servers.rows
@@ -125,12 +121,12 @@ class Promises:
             for payloads in file.payloads.values():
                 for payload in self._world.ledger.kept(payloads):
                     kept = payload in rows or segments.holds(file.node, payload)
-                    check(kept, f"the spool deleted an accepted event that is no row: {payload.decode()}")
+                    check(kept, "the spool deleted an accepted event that is no row: {}", payload)
         segments.lost.clear()
 
     def _name(self, event_id: int, payload: bytes) -> None:
         other = self._names.setdefault(event_id, payload)
-        check(other == payload, f"the id {event_id} names {other.decode()} and {payload.decode()}")
+        check(other == payload, "the id {} names {} and {}", event_id, other, payload)
 
     def _metrics_equal_ledger(self) -> None:
         world = self._world
@@ -143,11 +139,11 @@ class Promises:
                 for sample in family.samples
                 if sample.name.endswith("_total") and sample.value
             }
-            check(not failed, f"background tasks failed: {failed}")
+            check(not failed, "background tasks failed: {}", failed)
         if world.copies:
             return  # a copy of the folder counts on from the counts of the first
         posted = world.ledger.posted
-        check(counts["accepted"] <= posted, f"{counts['accepted']} counted as accepted, {posted} posted")
+        check(counts["accepted"] <= posted, "{} counted as accepted, {} posted", counts["accepted"], posted)
         if not world.kills:
             accepted = world.ledger.answers_200
-            check(counts["accepted"] == accepted, f"{counts['accepted']} counted, {accepted} accepted")
+            check(counts["accepted"] == accepted, "{} counted, {} accepted", counts["accepted"], accepted)

@@ -10,12 +10,12 @@ from tests.simulation.workers import Limits
 from tests.simulation.world import World
 
 CLIENTS = (6, 20, 40, 3)
-EVENTS = 540
+EVENTS = 520
 START_SECONDS = 1.0
 SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
 STOP_SECONDS_MAX = 4.0
-ROUNDS = 12
+ROUNDS = 8
 POLL_SECONDS = 0.5
 
 
@@ -37,7 +37,7 @@ class Schedule:
                 node.clock_grain_us = (1, 1, 20_000, 200_000)[chance.pick("grain of the clock", 4)]
             for _ in range(1 + chance.pick("further workers", 2)):
                 world.begin_life(node)
-        world.loop.after_step = world.promises.after_step
+        world.loop.look = world.promises.look
         await asyncio.sleep(START_SECONDS)
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
@@ -52,7 +52,7 @@ class Schedule:
         began = world.loop.time()
         await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
         seconds = world.loop.time() - began
-        check(seconds < STOP_SECONDS_MAX, f"idle workers needed {seconds:.1f} s to stop")
+        check(seconds < STOP_SECONDS_MAX, "idle workers needed {:.1f} s to stop", seconds)
         world.promises.at_end()
 
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":

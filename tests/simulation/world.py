@@ -20,7 +20,7 @@ from tests.simulation.workers import Life, Limits, MetricFiles
 
 RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
-DRIVER_WORLDS = 8
+DRIVER_WORLDS = 16
 
 WORLD = Process("world")
 

@@ -7,10 +7,10 @@ to the next timer.
 
 import asyncio
 import heapq
-from asyncio import base_events, events
+from asyncio import base_events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
 from tests.simulation.chance import Chance
@@ -21,8 +21,31 @@ STEP_SECONDS = 10e-6
 """A callback takes this much virtual time, so that no loop without a pause stops the clock."""
 STEPS_MAX = 300_000
 """Many times the steps of the longest schedule. Beyond it, callbacks call each other for ever."""
+STEPS_BETWEEN_LOOKS = 32
 THREAD_SECONDS = 0.004
 """Work in a thread begins and ends within this time."""
+
+
+class Step:
+    """A callback that is to run, soon or at a time. It has what asyncio needs of a handle, and takes half the time."""
+
+    __slots__ = ("_when", "arguments", "callback", "cancelled_", "context")
+
+    def __init__(self, callback: Any, arguments: tuple[Any, ...], context: Context | None, when: float = 0.0) -> None:
+        self.callback = callback
+        self.arguments = arguments
+        self.context = context or copy_context()
+        self._when = when
+        self.cancelled_ = False
+
+    def cancel(self) -> None:
+        self.cancelled_ = True
+
+    def cancelled(self) -> bool:
+        return self.cancelled_
+
+    def when(self) -> float:
+        return self._when
 
 
 class Process:
@@ -33,7 +56,7 @@ class Process:
         self.alive = True
         self.stopped = False
         """As after SIGSTOP: its callbacks wait."""
-        self.ready: deque[events.Handle] = deque()
+        self.ready: deque[Step] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
         self.slow_seconds = 0.0
         """Work in its threads takes up to this much longer."""
@@ -57,7 +80,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
         super().__init__()
         self._chance = chance
         self._now = 0.0
-        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._timers: list[tuple[float, int, Step]] = []
         self._timer_number = 0
         self._runnable: list[Process] = []
         """Processes with ready callbacks."""
@@ -67,7 +90,10 @@ class SimulatedLoop(base_events.BaseEventLoop):
         self.reach: Callable[..., Any] = _unreachable
         """Connects to a server of the world."""
         self.steps = 0
-        self.after_step: Callable[[], None] = lambda: None
+        self.look: Callable[[], None] = lambda: None
+        """Called before every so many steps. It checks the world."""
+        self.look_at = STEPS_BETWEEN_LOOKS
+        """The number of the step before which the world looks next."""
         self.problems: list[str] = []
         """Errors that no task has received."""
         self.set_task_factory(_owned_task)
@@ -76,25 +102,22 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> events.Handle:  # type: ignore[override]
-        handle = events.Handle(callback, args, self, context)
-        self._enqueue(handle)
-        return handle
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Step:  # type: ignore[override]
+        step = Step(callback, args, context)
+        self._enqueue(step)
+        return step
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:  # type: ignore[override]
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Step:  # type: ignore[override]
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:  # type: ignore[override]
-        timer = events.TimerHandle(when, callback, args, self, context)
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Step:  # type: ignore[override]
+        """Cancelled timers are dropped when they are due."""
+        timer = Step(callback, args, context, when)
         self._timer_number += 1
         heapq.heappush(self._timers, (when, self._timer_number, timer))
-        timer._scheduled = True  # type: ignore[attr-defined]
         return timer
-
-    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
-        """Cancelled timers are dropped when they are due."""
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]
         """Run the work inline, at a moment that the seed chooses. An executor's works keep their order."""
@@ -139,48 +162,58 @@ class SimulatedLoop(base_events.BaseEventLoop):
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
         return await self.reach(protocol_factory, host, port)
 
-    def _enqueue(self, handle: events.Handle) -> None:
-        process = handle._context.get(current)  # type: ignore[attr-defined]
+    def _enqueue(self, step: Step) -> None:
+        process = step.context[current]
         if not process.alive:
             return
         ready = process.ready
         if not ready and not process.stopped:
             self._runnable.append(process)
-        ready.append(handle)
+        ready.append(step)
 
     def _run_once(self) -> None:
-        timers = self._timers
-        if not self._runnable:
-            while timers and timers[0][2]._cancelled:
+        timers, runnable = self._timers, self._runnable
+        if not runnable:
+            while timers and timers[0][2].cancelled_:
                 heapq.heappop(timers)
             if not timers:
                 raise Stuck("Nothing can ever run again.")
             self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
             timer = heapq.heappop(timers)[2]
-            if not timer._cancelled:
+            if not timer.cancelled_:
                 self._enqueue(timer)
-        if self._runnable:
-            self._run_one()
-
-    def _run_one(self) -> None:
-        runnable = self._runnable
+        if not runnable:
+            return
         at = self._chance.pick("next process", len(runnable)) if len(runnable) > 1 else 0
         process = runnable[at]
-        if process.stopped or not process.ready or not process.alive:
+        ready = process.ready
+        if process.stopped or not ready or not process.alive:
             del runnable[at]
             return
-        handle = process.ready.popleft()
-        if not process.ready:
+        step = ready.popleft()
+        if not ready:
             del runnable[at]
         self._now += STEP_SECONDS
-        if handle._cancelled:
-            return
+        if not step.cancelled_:
+            self._run(step)
+
+    def _run(self, step: Step) -> None:
         self.steps += 1
+        if self.steps == self.look_at:
+            self._look()
+        try:
+            step.context.run(step.callback, *step.arguments)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.call_exception_handler({"message": "A callback failed", "exception": exc})
+
+    def _look(self) -> None:
         if self.steps > STEPS_MAX:
             raise Stuck(f"The schedule has not ended after {STEPS_MAX} steps.")
-        handle._run()
-        self.after_step()
+        self.look_at = self.steps + STEPS_BETWEEN_LOOKS
+        self.look()
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not isinstance(context.get("exception"), Killed):
