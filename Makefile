@@ -45,7 +45,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -116,6 +116,9 @@ fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million i
 
 simulate: install-dev  ## run seeds of the simulation, 10,000 unless SEEDS=FIRST:END says otherwise; SEEDS=N traces one
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SIMULATE_SECONDS),--seconds $(SIMULATE_SECONDS))
+
+test-simulation: install-dev  ## simulate for a minute, with seeds that depend on the commit
+	@first=$$((0x$$(git rev-parse --short=7 HEAD))); $(BIN)/python -m tests.simulation --seeds $$first:$$((first + 1000000)) --seconds 60
 
 servers:        ## install missing Debian packages of the test servers
 	@sh tests/setup/debian-packages.sh $(SERVER_PACKAGES)

@@ -20,7 +20,7 @@ GIVE_UP_SECONDS = (0.2, 2.0)
 TRIES_MAX = 4
 REQUEST_EVENTS_MAX = 60
 ALONE = 4
-"""One of so many requests has one event."""
+"""One request of four has a single event."""
 BAD_PROBABILITY = 0.002
 """An event has each mark with this probability."""
 REQUESTS_OF_A_CALL = 4

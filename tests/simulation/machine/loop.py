@@ -91,7 +91,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
         """Connects to a server of the world."""
         self.steps = 0
         self.look: Callable[[], None] = lambda: None
-        """Called before every so many steps. It checks the world."""
+        """Checks the world. Called between steps."""
         self.look_at = STEPS_BETWEEN_LOOKS
         """The number of the step before which the world looks next."""
         self.problems: list[str] = []
