@@ -3,7 +3,7 @@
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncmy.errors
@@ -25,6 +25,11 @@ POLL_SECONDS = 0.002
 TURNS = 50
 """The model needs fewer turns of the event loop until every session has answered or waits."""
 WAITING = re.compile(r"LOCK WAIT.*?thread id (\d+)", re.DOTALL)
+WAITS = (
+    b"SELECT processlist_id, requesting_engine_transaction_id, blocking_engine_transaction_id"
+    b" FROM performance_schema.data_lock_waits JOIN performance_schema.threads ON thread_id = requesting_thread_id"
+)
+"""The thread of a lock is the one that asked for it, which may not be the one that has it. Transactions are exact."""
 
 
 class Side(ABC):
@@ -69,27 +74,57 @@ class ModelSide(Side):
 
 
 class RealSide(Side):
-    """InnoDB's own status says who waits. information_schema may be older."""
+    """A server of its own kind says who waits; see `MariaDBSide` and `MySQLSide`."""
 
-    def __init__(self, database: MySQL, raws: Sequence[Any], threads: Sequence[int], monitor: Any) -> None:
+    def __init__(self, database: MySQL, raws: Sequence[Any], monitor: Any) -> None:
         super().__init__(raws)
         self.database: Any = database
-        self._threads = {thread: number for number, thread in enumerate(threads)}
         self._monitor = monitor
+        self._numbers = {raw.thread_id(): number for number, raw in enumerate(raws)}
+        """Session by the server's number of its connection."""
 
     async def _waiting(self) -> set[int]:
-        if not set(self._running) - self._done():
-            return set()
-        ((rows, _),) = await answer_of(self._monitor, b"SHOW ENGINE INNODB STATUS")
-        found = set()
-        for part in rows[0][2].split("---TRANSACTION")[1:]:
-            if match := WAITING.search(part):
-                found.add(self._threads.get(int(match[1]), -1))
-        return found
+        return await self._blocked() if set(self._running) - self._done() else set()
+
+    @abstractmethod
+    async def _blocked(self) -> set[int]:
+        """Ask the server which sessions wait."""
 
     async def close(self) -> None:
         await super().close()
         self._monitor.close()
+
+
+class MariaDBSide(RealSide):
+    """InnoDB's own status says who waits. information_schema may be older."""
+
+    async def _blocked(self) -> set[int]:
+        ((rows, _),) = await answer_of(self._monitor, b"SHOW ENGINE INNODB STATUS")
+        found = (WAITING.search(part) for part in rows[0][2].split("---TRANSACTION")[1:])
+        return {self._numbers.get(int(match[1]), -1) for match in found if match}
+
+
+class MySQLSide(RealSide):
+    """MySQL ends a deadlock some time later, in a thread. Until then nobody in the circle counts as waiting."""
+
+    async def _blocked(self) -> set[int]:
+        ((rows, _),) = await answer_of(self._monitor, WAITS)
+        blockers: dict[int, set[int]] = {}
+        for _, transaction, blocking in rows:
+            blockers.setdefault(transaction, set()).add(blocking)
+        free = {one for one in blockers if one not in _reached(blockers, one)}
+        return {self._numbers.get(connection, -1) for connection, transaction, _ in rows if transaction in free}
+
+
+def _reached(blockers: Mapping[int, set[int]], start: int) -> set[int]:
+    """All transactions for which this one waits, also through others."""
+    found: set[int] = set()
+    left = [start]
+    while left:
+        new = blockers.get(left.pop(), set()) - found
+        found |= new
+        left.extend(new)
+    return found
 
 
 async def answer_of(raw: Any, sql: bytes) -> Answer:
@@ -121,9 +156,8 @@ async def real_side(database: MySQL, autocommits: Sequence[bool]) -> RealSide:
     raws = [await connect_over_network(address, TIMEOUT_SECONDS) for _ in autocommits]
     monitor = await connect_over_network(address, TIMEOUT_SECONDS)
     await answer_of(monitor, READ_VIEW)
-    threads = [raw.thread_id() for raw in raws]
     await _prepare(raws, database.name.encode(), autocommits)
-    return RealSide(database, raws, threads, monitor)
+    return (MariaDBSide if database.is_mariadb else MySQLSide)(database, raws, monitor)
 
 
 class _Model:
