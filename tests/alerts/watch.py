@@ -55,7 +55,7 @@ def watching(ports: dict[str, int], rules: Sequence[Path], scrape_ms: int, fired
         job["static_configs"] = [{"targets": [f"127.0.0.1:{ports.get(job['job_name']) or free_port()}"]}]
     with PrometheusServer(str(yaml.safe_dump(config))) as prometheus:
         # Prometheus searches for targets five seconds after its start.
-        assert wait_until(lambda: len(prometheus.query("up")) == len(ports), FIRST_SECONDS)
+        assert wait_until(lambda: len(prometheus.query("up == 1")) == len(ports), FIRST_SECONDS)
         yield Watch(prometheus, fired)
 
 
