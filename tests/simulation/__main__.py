@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
     """The results of all seeds, as they come."""
-    parts = (seeds[at : at + SEEDS_AT_ONCE] for at in range(0, len(seeds), SEEDS_AT_ONCE))
+    parts = _parts(seeds)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         running: set[Future[list[Result]]] = set()
         while True:
@@ -78,6 +78,14 @@ def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for one in done:
                 yield from one.result()
+
+
+def _parts(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Small parts first, so that a failure of nearly every schedule is soon seen."""
+    at, size = 0, 1
+    while at < len(seeds):
+        yield seeds[at : at + size]
+        at, size = at + size, min(2 * size, SEEDS_AT_ONCE)
 
 
 def _show(result: Result, *, shrunk: bool) -> None:
