@@ -62,7 +62,7 @@ def find(mutant: Mutant, seconds: float) -> Outcome:
     began = time.monotonic()
     with copy_with(mutant) as folder:
         command = [sys.executable, "-m", "tests.simulation", "--seeds", SEEDS, "--seconds", str(seconds), "--no-shrink"]
-        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
         ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     failure, schedules = _failure.search(ran.stdout), _schedules.search(ran.stdout)
     if schedules is None:
@@ -74,7 +74,7 @@ def find(mutant: Mutant, seconds: float) -> Outcome:
 def copy_with(mutant: Mutant) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name)
-        shutil.copytree(ROOT / "ingest", folder / "ingest", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "ingest", folder / "ingest")  # with compiled modules, which are still valid
         for other in LINKED:
             (folder / other).symlink_to(ROOT / other)
         path = folder / "ingest" / mutant.path
