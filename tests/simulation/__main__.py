@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
     """The results of all seeds, as they come."""
     parts = _parts(seeds)
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("fork")) as pool:
         running: set[Future[list[Result]]] = set()
         while True:
             late = until is not None and time.monotonic() > until
