@@ -23,14 +23,16 @@ class TargetCommitter:
     async def commit(self, batch: Batch, target: CommitTarget) -> Failures:
         """Commit all events but duplicates, which need only an answer. Raises `StoreError` if nothing was committed."""
         failures: dict[int, StoreError] = {}
+        duplicates = 0
         while batch:
             try:
                 await self._commit_new(batch, target)
                 break
             except DuplicateKeys as exc:
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
-                self.count_duplicates(sum(exc.same.values()))
+                duplicates += sum(exc.same.values())
                 batch = without(batch, exc.same)
+        self.count_duplicates(duplicates)  # not after an error: the caller commits them again, with all others
         return failures
 
     def count_duplicates(self, events: int) -> None:

@@ -1,7 +1,7 @@
 """Moves records of the spool to the database, and sets aside the events that it provably refuses."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import NamedTuple
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
@@ -46,6 +46,8 @@ class Transfer:
     ) -> None:
         """`renew_ids` replaces provisional ids, and ids that other events have."""
         self._renew_ids = renew_ids
+        self._duplicates: set[int] = set()
+        """Ids of events of this move whose key an earlier event has."""
         self._spool = spool
         self._database = database
         self._retry = retry
@@ -53,7 +55,11 @@ class Transfer:
         self._metrics = metrics
 
     async def move(self, group: Sequence[Record], *, proven: bool = False) -> Outcome:
-        """`proven`: the database has taken another record since it refused these. Raises `StoreError`."""
+        """`proven`: the database has taken another record since it refused these. Raises `StoreError`.
+
+        The caller waits for the end of a move before it begins another one.
+        """
+        self._duplicates.clear()
         batches = {record.first_id: batch for record in group if (batch := record.unpacked())}
         for record in group:
             if record.first_id not in batches:
@@ -78,7 +84,7 @@ class Transfer:
             self._retry(batch.first_id, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
-        await self._finish([record], ())
+        await self._finish([record], set(batch.ids), ())
         return Outcome(taken=True)
 
     async def _commit_parts(
@@ -100,7 +106,7 @@ class Transfer:
             self._report(isolation.reason)
         done = {event_id for record, batch in pairs if record not in refused for event_id in batch.ids}
         blamed = [(part, reason) for (part,), reason in isolation.blamed if part.first_id in done]
-        await self._finish([record for record in records if record not in refused], blamed)
+        await self._finish([record for record in records if record not in refused], done, blamed)
         return Outcome(isolation.committed, refused)
 
     async def _insert(self, batches: Sequence[Batch]) -> None:
@@ -129,6 +135,10 @@ class Transfer:
         """Commit under ids of this worker, which publishes them. Their keys keep events from being stored twice."""
         for batch in batches:
             await self._commit_new_events(batch.keyed_by_ids(), self._renew_ids)
+            # An earlier try has stored these, and has not counted them.
+            self._duplicates.difference_update(
+                event_id for event_id, event in zip(batch.ids, batch.events, strict=True) if not event.key
+            )
 
     async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> None:
         """Commit the events whose idempotency keys are new in the database."""
@@ -142,16 +152,19 @@ class Transfer:
 
     def _without_duplicates(self, batch: Batch, duplicates: DuplicateKeys) -> Batch:
         """The other events. Another worker or node accepted the duplicates while the database was away."""
-        self._metrics.durable_counters.count(None, repeated=len(duplicates.same))
+        self._duplicates.update(batch.ids[at] for at in duplicates.same)
         return without(batch, duplicates.same)
 
-    async def _finish(self, records: Sequence[Record], blamed: Sequence[tuple[Batch, StoreError]]) -> None:
-        """Remove records whose events are in the database, and set aside the blamed events."""
+    async def _finish(
+        self, records: Sequence[Record], done: Set[int], blamed: Sequence[tuple[Batch, StoreError]]
+    ) -> None:
+        """Remove records whose events, with the ids `done`, are in the database. Set aside the blamed events."""
         for part, reason in blamed:
             await self._set_aside(Refused(part.first_id, len(part), str(reason), pack(part)))
         await self._spool.remove(records)
         moved = sum(record.count for record in records) - len(blamed)
-        self._metrics.durable_counters.count(None, stored=moved)
+        repeated = len(self._duplicates & done)
+        self._metrics.durable_counters.count(None, stored=moved - repeated, repeated=repeated)
         self._metrics.drained.inc(moved)
 
     def _report(self, reason: StoreError) -> None:

@@ -147,3 +147,7 @@ class Promises:
         if not world.kills:
             accepted = world.ledger.answers_200
             check(counts["accepted"] == accepted, "{} counted, {} accepted", counts["accepted"], accepted)
+        if not (world.kills or world.ledger.excused or any(map(self.unproven, world.nodes))):
+            aside = sum(len(self.only_on_disk(node)) for node in world.nodes)
+            stored = counts["accepted"] - counts["repeated"] - aside
+            check(counts["stored"] == stored, "{} counted, but {} events are set aside", counts, aside)

@@ -144,6 +144,19 @@ async def test_spool_finds_its_own_duplicates_in_an_outage(
     assert committed(spool) == [["call-2"]]
 
 
+async def test_duplicates_count_once_if_an_outage_begins_after_they_are_found(
+    with_spool: WithSpool, store: FakeStore, spool: FakeStore, sample: Sample
+) -> None:
+    store.errors += [DuplicateKeys({0: True}), StoreUnavailable("away")]
+    committer = with_spool(CommitterLimits(10.0, 10.0, 1.0))
+
+    assert await committer.commit(batch([keyed("call-1", b"1"), event("call-2")]), 0.0) == {}
+
+    assert committed(spool) == [["call-1", "call-2"]]
+    assert sample("ingest_events_accepted_total") == 2
+    assert sample("ingest_events_repeated_total") == 0  # the drainer finds the duplicate, and counts it
+
+
 async def test_only_events_with_a_key_wait_for_a_slow_database(
     with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:

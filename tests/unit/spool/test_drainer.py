@@ -16,7 +16,7 @@ from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import Commit, FakeClock, FakeNamer, FakeRelay, FakeStore, until
-from tests.unit.making import NOW_US, batch, event
+from tests.unit.making import NOW_US, batch, call_ids, event
 from tests.unit.spool.conftest import LIMITS, Opened
 
 LEASE_SECONDS = 10.0
@@ -461,6 +461,36 @@ async def test_batch_with_new_ids_that_came_already_is_not_doubled(
         await drainer.round()
 
     assert (database.commits, database.restored) == ([], [])
+
+
+async def test_duplicate_counts_once_as_repeated_and_never_as_stored(
+    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
+) -> None:
+    again, new = event("again"), event("new")
+    again.key = b"k" * 32
+    database.keys = {again.key}
+    await keep(spool, batch([again, new]), published=False)
+    database.errors.append(StoreUnavailable("away"))
+
+    while await left(spool):
+        with suppress(StoreUnavailable):
+            await drainer.round()
+
+    assert len(database.tried) == 2
+    assert [call_ids(commit.batch) for commit in database.commits] == [["new"]]
+    assert (sample("ingest_events_repeated_total"), sample("ingest_events_stored_total")) == (1, 1)
+
+
+async def test_event_that_an_earlier_try_has_stored_under_another_id_counts_as_stored(
+    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
+) -> None:
+    made = await keep(spool, batch(1))
+    database.taken, database.keys = {*made.ids}, {made.keyed_by_ids().events[0].key}
+
+    await drainer.round()
+
+    assert await left(spool) == 0
+    assert (sample("ingest_events_repeated_total"), sample("ingest_events_stored_total")) == (0, 1)
 
 
 async def test_provisional_batch_waits_for_a_slot_and_is_no_relays(
