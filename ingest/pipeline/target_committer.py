@@ -32,7 +32,8 @@ class TargetCommitter:
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
                 duplicates += sum(exc.same.values())
                 batch = without(batch, exc.same)
-        self.count_duplicates(duplicates)  # not after an error: the caller commits them again, with all others
+        if duplicates:  # not after an error: the caller commits them again, with all others
+            self.count_duplicates(duplicates)
         return failures
 
     def count_duplicates(self, events: int) -> None:
