@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first, _, end = options.seeds.partition(":")
     if not end:
         return _show_one(int(first))
-    seeds = [*corpus(), *range(int(first), int(end))]
+    seeds = chain(corpus(), range(int(first), int(end)))
     began = time.monotonic()
     totals = Totals()
     for result in _results(seeds, began + options.seconds if options.seconds else None):
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if totals.failed else 0
 
 
-def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
+def _results(seeds: Iterator[int], until: float | None) -> Iterator[Result]:
     """The results of all seeds, as they come."""
     parts = _parts(seeds)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("fork")) as pool:
@@ -80,12 +81,12 @@ def _results(seeds: Sequence[int], until: float | None) -> Iterator[Result]:
                 yield from one.result()
 
 
-def _parts(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
+def _parts(seeds: Iterator[int]) -> Iterator[Sequence[int]]:
     """Small parts first, so that a failure of nearly every schedule is soon seen."""
-    at, size = 0, 1
-    while at < len(seeds):
-        yield seeds[at : at + size]
-        at, size = at + size, min(2 * size, SEEDS_AT_ONCE)
+    size = 1
+    while part := list(islice(seeds, size)):
+        yield part
+        size = min(2 * size, SEEDS_AT_ONCE)
 
 
 def _show(result: Result, *, shrunk: bool) -> None:

@@ -1,5 +1,6 @@
 """The promises of the service, checked while a schedule runs and at its end."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS_MAX = 8.0
 """The sum of all deadlines that an event may meet: queue, commit, isolation and spool."""
+LAST_STEPS_SECONDS = 0.1
+"""Within this time the handler of a request sends its answer."""
 COUNTERS = ("accepted", "stored", "repeated")
 
 
@@ -22,7 +25,7 @@ class Promises:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.broken: str | None = None
-        """Found within a worker, whose code must not see the error."""
+        """Found in a task whose code must not see the error."""
         self._names: dict[int, bytes] = {}
         """Id → payload of every row and every message."""
         self._published: set[bytes] = set()
@@ -34,8 +37,20 @@ class Promises:
             world.ledger.accepted.add(payload)
             on_disk = world.system.segments.holds(life.process.node, payload)
             if payload not in world.servers.rows and not on_disk:
-                world.loop.look_at = world.loop.steps + 1
-                self.broken = f"accepted, but neither a row nor in the spool: {payload.decode()}"
+                self._note(f"accepted, but neither a row nor in the spool: {payload.decode()}")
+
+    def _note(self, broken: str) -> None:
+        """The next step raises `Violation`."""
+        self.broken = broken
+        self._world.loop.look_at = self._world.loop.steps + 1
+
+    async def answered_before_the_end(self, life: Life) -> None:
+        """A worker that has stopped as planned has answered all its requests, apart from their last steps."""
+        await asyncio.sleep(LAST_STEPS_SECONDS)
+        if life.process.alive and not life.was_stopped:
+            unanswered = sum(not request.done() for request in life.connections)
+            if unanswered:
+                self._note(f"{life.process.name} has stopped, and {unanswered} requests have no answer")
 
     def look(self) -> None:
         """Check what must be true at every moment."""

@@ -99,4 +99,5 @@ def _limits(world: World) -> Limits:
         queue_events_max=(400, 60)[chance.pick("size of the queue", 2)],
         stream=world.servers.stream,
         inflight_events_max=(300, 50)[chance.pick("events in flight", 2)],
+        drain_seconds=(4.0, 0.05)[chance.pick("seconds of a drain", 2)],
     )

@@ -31,6 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
     writers: int = 2
     queue_events_max: int = 400
     inflight_events_max: int = 300
+    drain_seconds: float = 4.0
     stream: bool = False
     """Events go to a stream, each once and in the order of their calls."""
 
@@ -61,6 +62,7 @@ def settings_of(node: Node, limits: Limits) -> Settings:
         relay_entries_max=64,
         reconnect_seconds_max=1.0,
         dead_letter_seconds=20.0,
+        drain_timeout_seconds=limits.drain_seconds,
     )
 
 

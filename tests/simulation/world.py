@@ -117,6 +117,7 @@ class World:
         life.accepting = False
         with suppress(asyncio.CancelledError):
             await self.loop.in_process(life.process, life.stop(), "stop")
+        await self.promises.answered_before_the_end(life)
         if life.process.alive:
             self._end(life.process)
             self.begin_life(life.process.node)
