@@ -169,9 +169,8 @@ class Client:
         head["content-length"] = str(len(body))
         exchange = Exchange(body, answer, answered)
         life.connections.add(answer)
-        self._loop.in_process(
-            life.process, _handle(life.handlers[path], Scope(Headers(head), path), exchange), "request"
-        )
+        work = _handle(life.handlers[path], Scope(Headers(head), path), exchange)
+        life.requests.append(self._loop.in_process(life.process, work, "request"))
         try:
             async with asyncio.timeout(self._chance.seconds("client gives up after", *GIVE_UP_SECONDS)):
                 status, content = await answer

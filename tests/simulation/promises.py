@@ -47,10 +47,8 @@ class Promises:
     async def answered_before_the_end(self, life: Life) -> None:
         """A worker that has stopped as planned has answered all its requests, apart from their last steps."""
         await asyncio.sleep(LAST_STEPS_SECONDS)
-        if life.process.alive and not life.was_stopped:
-            unanswered = sum(not request.done() for request in life.connections)
-            if unanswered:
-                self._note(f"{life.process.name} has stopped, and {unanswered} requests have no answer")
+        if life.process.alive and not life.was_stopped and life.unanswered:
+            self._note(f"{life.process.name} has stopped, and {life.unanswered} requests have no answer")
 
     def look(self) -> None:
         """Check what must be true at every moment."""
@@ -89,6 +87,8 @@ class Promises:
         for payload in promised:
             check(payload in done, "never published: {}", payload)
         check(ledger.slowest_seconds <= ANSWER_SECONDS_MAX, "an answer took {:.2f} s", ledger.slowest_seconds)
+        for life in world.lives:
+            check(not life.unanswered, "{} requests of {} never got an answer", life.unanswered, life.process.name)
         check(not world.loop.problems, "{}", "; ".join(world.loop.problems))
         if world.servers.stream:
             self._stream_has_each_event_once()

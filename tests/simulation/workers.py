@@ -79,7 +79,8 @@ class Life:
         self.handlers: dict[str, Handler] = {}
         self.pipeline: Pipeline | None = None
         self.connections: set[asyncio.Future[tuple[int, bytes]]] = set()
-        """Requests without an answer."""
+        """Those of clients that wait for an answer."""
+        self.requests: list[asyncio.Task[None]] = []
         self._loop = loop
         self._servers = servers
         self._metrics = metrics
@@ -103,6 +104,11 @@ class Life:
         self.handlers = make_handlers(settings, pipeline)
         self.pipeline = pipeline
         self.accepting = True
+
+    @property
+    def unanswered(self) -> int:
+        """Requests whose handler has not ended, also those whose client has given up."""
+        return sum(not request.done() for request in self.requests)
 
     async def stop(self) -> None:
         """Stop as after SIGTERM."""
