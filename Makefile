@@ -21,6 +21,8 @@ NODE_CONSUMER := docs/consumers/node
 PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
+# All clones share the cache of mypy, which compares each file with the one that it has seen.
+CACHE := $(or $(INGEST_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/call-events-tests)
 SEEDS ?= 0:10000
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
@@ -137,7 +139,7 @@ blocks: install-dev  ## list every fenced block of the documents, and how a test
 check: install-dev  ## check lint, formatting, types and plain English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --cache-dir $(CACHE)/mypy
 	$(BIN)/python .ci/plain_english.py
 
 format: install-dev  ## format the code

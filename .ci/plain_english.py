@@ -93,15 +93,25 @@ def paragraphs_of_markdown(text: str) -> Iterator[tuple[int, str]]:
             block.append(re.sub(r"^([-*+>]|\d+\.) ", "", stripped))
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below the node. To look into their expressions as well would take most of the time."""
+    for field in ("body", "handlers", "cases", "orelse", "finalbody"):
+        for child in getattr(node, field, ()):
+            yield child
+            yield from statements(child)
+
+
 def paragraphs_of_python(text: str) -> Iterator[tuple[int, str]]:
     """Line and text of each paragraph of docstrings, attributes' docstrings among them, and of each comment."""
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             line = node.lineno
             for paragraph in re.split(r"\n\s*\n", node.value.value):
                 items = re.split(r"\n\s*(?:[-*]|\d+\.) ", paragraph)
                 yield from ((line, item) for item in items)
                 line += paragraph.count("\n") + 2
+    if "#" not in text:
+        return
     block: list[str] = []
     start = last = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
