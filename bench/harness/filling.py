@@ -19,6 +19,7 @@ from bench.harness.events import STEPS, step
 from bench.harness.targets import BenchFailed
 from ingest.events.ids import SEQUENCE_BITS, SLOT_BITS
 from tests.services import MySQLServer
+from tests.services.mysql import NO_TLS
 
 FILL_SECONDS_MAX = 600
 CHUNK_ROWS = 100_000
@@ -91,6 +92,7 @@ def _cursor(url: str) -> "Iterator[pymysql.cursors.Cursor]":
         database=parts.path.lstrip("/"),
         autocommit=True,
         read_timeout=FILL_SECONDS_MAX,
+        ssl_disabled=NO_TLS,
         **login,
     )
     try:

@@ -11,6 +11,7 @@ from bench.harness.events import bodies, step
 from bench.harness.targets import BenchFailed, broker_channel
 from bench.peers.posting import post
 from bench.peers.stand import Peer, Stand
+from tests.services.mysql import NO_TLS
 
 EVENTS = 30
 LOCKED_SECONDS = 0.5
@@ -62,7 +63,12 @@ def locked(place: Stand, table: str) -> Iterator[None]:
     mysql = place.servers.mysql
     with closing(
         pymysql.connect(
-            host=mysql.host, port=mysql.port, user=mysql.user, password=mysql.password, database=place.database
+            host=mysql.host,
+            port=mysql.port,
+            user=mysql.user,
+            password=mysql.password,
+            database=place.database,
+            ssl_disabled=NO_TLS,
         )
     ) as connection:
         connection.query(f"LOCK TABLES {table} WRITE")

@@ -14,6 +14,7 @@ from ingest.broker.embedded import FILE_NAME
 from ingest.events.ids import ID_MAX, IdGenerator
 from ingest.spool.inspection import contents
 from tests.faults.harness.ledger import Message, Row
+from tests.services.mysql import NO_TLS
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
 ROWS_COUNT = "SELECT COUNT(*) FROM call_event_logs"
@@ -138,6 +139,7 @@ def _query(database_url: str, sql: str) -> list[Any]:
         database=parts.path[1:],
         connect_timeout=5,
         read_timeout=30,
+        ssl_disabled=NO_TLS,
     )
     with connection, connection.cursor() as cursor:
         cursor.execute(sql)

@@ -20,6 +20,7 @@ from ingest.store.mysql.store import MySQLStore
 from ingest.store.sqlite import store
 from ingest.store.sqlite.store import SQLiteStore
 from tests.services import MySQLServer
+from tests.services.mysql import NO_TLS
 
 Row = tuple[Any, ...]
 
@@ -119,6 +120,7 @@ class MySQL(Database):
             password=address.password,
             database=self.name,
             read_timeout=TIMEOUT_SECONDS,
+            ssl_disabled=NO_TLS,
         )
 
     def expire(self, table: str) -> None:

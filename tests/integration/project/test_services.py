@@ -28,7 +28,7 @@ from tests.services import (
     rabbitmq_server,
     wait_until,
 )
-from tests.services.mysql import ExternalMySQL
+from tests.services.mysql import NO_TLS, ExternalMySQL
 from tests.services.processes import marked_with
 from tests.services.rabbitmq import ExternalRabbitMQ
 from tests.services.server import PrivateServer, Server
@@ -284,6 +284,7 @@ def _channel(server: RabbitMQServer, seconds: float = 10) -> Iterator[Any]:
 
 
 def _first_message(channel: Any, queue: str) -> bytes:
+        ssl_disabled=NO_TLS and "ssl" not in options,
     received: list[bytes] = []
 
     def ready() -> bool:
