@@ -23,6 +23,7 @@ from tests.observability import alerts
 from tests.raw_http import ask, post
 from tests.running import TOKEN
 from tests.services import MySQLServer, RabbitMQServer
+from tests.services.rabbitmq_operator import set_memory_watermark
 from tests.unit.making import body
 
 pytestmark = pytest.mark.timeout(300)
@@ -109,11 +110,11 @@ def test_broker_with_an_alarm(start_scene: StartScene, watch: StartWatch, rabbit
     here = start_scene()
     with watch(here) as seen, here.load():
         seen_at_rest(seen)
-        rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+        set_memory_watermark(rabbitmq, 0.00001)
         try:
             seen.wait_until_fired("CallEventsBrokerBlocked")
         finally:
-            rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+            set_memory_watermark(rabbitmq, 0.6)
         seen.wait_until_silent("CallEventsBrokerBlocked")
 
 

@@ -1,9 +1,11 @@
 """RabbitMQ servers for tests."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ ANSWER_SECONDS = 2.0
 EPMD_SECONDS = 60.0
 CTL_SECONDS = 120.0
 REGISTERED_SECONDS = 60.0
+HEXADECIMAL = re.compile(r'\{ok, (?:\[\]|"(\w*)")\}')
 STREAMS = "rabbit_stream_coordinator"
 AMQP_0_9_1_HEADER = b"AMQP\x00\x00\x09\x01"
 # The start of a method frame on channel 0. The first frame is always connection.start.
@@ -81,6 +84,13 @@ class RabbitMQServer(Server):
         """
         raise ServerFailed("functions are called in the tests' own servers only")
 
+    def evaluate(self, code: str) -> str:
+        """Evaluate Erlang expressions in this node, and return the text (iodata) that the last one yields.
+
+        Takes milliseconds, as `call` does. Raises as `ctl` does.
+        """
+        raise ServerFailed("expressions are evaluated in the tests' own servers only")
+
 
 class ExternalRabbitMQ(ExternalServer, RabbitMQServer):
     """A server given by its URLs."""
@@ -121,13 +131,24 @@ class PrivateRabbitMQ(PrivateServer, RabbitMQServer):
 
     def call(self, function: str, *terms: object) -> str:
         module, _, name = function.partition(":")
-        applied = f"{module} {name} [{', '.join(map(str, terms))}]"
-        address = f"{self.host}:{self._dist_port}"
-        command = self._argv(self._place.find("usr/bin/erl_call"), "-address", address, "-a", applied)
-        term = self.sandbox.run(command, CTL_SECONDS, self._environment()).strip()
+        term = self._erl_call(["-a", f"{module} {name} [{', '.join(map(str, terms))}]"])
         if term.startswith("{badrpc"):
             raise ServerFailed(f"{function}: {term}")
         return term
+
+    def evaluate(self, code: str) -> str:
+        # erl_call does not escape all signs of a text.
+        hexadecimal = f"binary_to_list(binary:encode_hex(unicode:characters_to_binary(begin {code} end))).\n"
+        term = self._erl_call(["-e"], typed=hexadecimal)
+        found = HEXADECIMAL.fullmatch(term)
+        if not found:
+            raise ServerFailed(f"{code}: {term}")
+        return bytes.fromhex(found[1] or "").decode()
+
+    def _erl_call(self, words: Sequence[str], typed: str = "") -> str:
+        address = f"{self.host}:{self._dist_port}"
+        command = self._argv(self._place.find("usr/bin/erl_call"), "-address", address, *words)
+        return self.sandbox.run(command, CTL_SECONDS, self._environment(), typed).strip()
 
     def wait_until_crash_safe(self, queue: str) -> None:
         def registered() -> bool:

@@ -117,8 +117,9 @@ class Sandbox:
         argv: Sequence[str],
         seconds: float,
         env: Mapping[str, str] | None = None,
+        typed: str = "",
     ) -> str:
-        """Run a command in the group to its end, and return its standard output.
+        """Run a command in the group to its end with `typed` as its input, and return its standard output.
 
         Raises ServerFailed on a non-zero exit status, or if it takes longer than `seconds`.
         """
@@ -126,7 +127,7 @@ class Sandbox:
             done = subprocess.run(
                 argv,
                 check=False,
-                stdin=subprocess.DEVNULL,
+                input=typed,
                 capture_output=True,
                 text=True,
                 env=self._marked(env),

@@ -20,6 +20,7 @@ from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
 from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import keys_of_bindings
 
 ARRIVE_SECONDS = 60.0
 POLL_SECONDS = 0.02
@@ -197,11 +198,7 @@ class SuperStream(Stream):
 
     def bindings(self) -> Mapping[str, str]:
         """Stream → the key of its binding to the exchange."""
-        told = self._server.ctl(
-            "list_bindings", "--quiet", "--no-table-headers", "source_name", "destination_name", "routing_key"
-        )
-        rows = (line.split("\t") for line in told.splitlines())
-        return {row[1]: row[2] for row in rows if row[0] == self.name}
+        return keys_of_bindings(self._server, self.name)
 
     async def delete(self) -> None:
         for stream in self.topology.streams:

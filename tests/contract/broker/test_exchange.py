@@ -13,6 +13,7 @@ from ingest.events.routing_key import Destination, RoutingKey
 from ingest.telemetry.connection_metrics import NO_OBSERVER
 from tests.contract.broker.publishers import LIMITS, Queue, all_of, publishing, removed, until
 from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import add_user
 from tests.unit.making import batch, event
 
 PASSWORD = "a-password"
@@ -49,8 +50,7 @@ class Routed(Queue):
 
     def as_user(self, name: str, *rights: str) -> None:
         """Publish as a new user with these rights to configure, write and read."""
-        self.server.ctl("add_user", name, PASSWORD)
-        self.server.ctl("set_permissions", name, *rights)
+        add_user(self.server, name, PASSWORD, *rights)
         self.url = self.url.replace("guest:guest@", f"{name}:{PASSWORD}@")
 
     async def delete(self) -> None:

@@ -1,7 +1,6 @@
 """The publisher respects the limits of a RabbitMQ server: message size, frames, channels, connections, queues."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -17,8 +16,14 @@ from ingest.events.batch import Batch
 from ingest.events.event import Event
 from tests.contract.broker.publishers import LIMITS, Queue, all_of, publishing, removed, until
 from tests.faults.reading import version_numbers
-from tests.services import RabbitMQServer, rabbitmq_server
-from tests.services.rabbitmq_variables import variables
+from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import (
+    clear_user_limits,
+    close_all_connections,
+    set_user_limits,
+    set_vhost_limits,
+    variables,
+)
 from tests.unit.making import NOW_US, batch
 
 MESSAGE_BYTES_MAX = 100_000
@@ -28,16 +33,10 @@ CLOSES_MAX = 5
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQServer]:
-    with rabbitmq_server() as server:
-        if not server.controllable:
-            pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
-        yield server
-
-
 @pytest.fixture
 async def queue(rabbitmq: RabbitMQServer) -> AsyncIterator[Queue]:
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
     queue = Queue(rabbitmq, "classic")
     async with removed(queue):
         yield queue
@@ -162,13 +161,13 @@ async def _taken(publisher: Publisher, published: Batch) -> None:
 
 async def test_limit_of_a_users_channels_is_respected(queue: Queue, rabbitmq: RabbitMQServer) -> None:
     user = urlsplit(queue.url).username or ""
-    rabbitmq.ctl("set_user_limits", user, json.dumps({"max-channels": 2}))
+    set_user_limits(rabbitmq, user, {"max-channels": 2})
     try:
         async with publishing(queue.publisher()) as publisher:
             await publisher.publish(batch(2))
             await publisher.publish(batch(2, us=NOW_US + 1000), "relay")
     finally:
-        rabbitmq.ctl("clear_user_limits", user, "all")
+        clear_user_limits(rabbitmq, user)
     await queue.received(4)
 
 
@@ -196,15 +195,15 @@ async def test_other_heartbeat_of_the_server_loses_no_connection(
 async def test_limit_of_the_vhost_is_reported_in_the_brokers_words(
     queue: Queue, rabbitmq: RabbitMQServer, limits: dict[str, int], words: str
 ) -> None:
-    rabbitmq.ctl("set_vhost_limits", json.dumps(limits))
+    set_vhost_limits(rabbitmq, limits)
     publisher = queue.publisher()
     await publisher.start()
     try:
         await until(lambda: words in (publisher.problem or ""))
-        rabbitmq.ctl("set_vhost_limits", json.dumps(dict.fromkeys(limits, -1)))
+        set_vhost_limits(rabbitmq, dict.fromkeys(limits, -1))
         await until(lambda: publisher.ready)
     finally:
-        rabbitmq.ctl("set_vhost_limits", json.dumps(dict.fromkeys(limits, -1)))
+        set_vhost_limits(rabbitmq, dict.fromkeys(limits, -1))
         await publisher.close()
 
 
@@ -218,7 +217,7 @@ async def test_connection_closed_by_the_operator_is_reported_in_the_brokers_word
         for closes in range(CLOSES_MAX):
             await until(lambda: publisher.ready)
             await publisher.publish(batch(1))
-            rabbitmq.ctl("close_all_connections", "for the test")
+            close_all_connections(rabbitmq, "for the test")
             await until(partial(lambda seen: len(reasons()) > seen, closes))
             if REASON in reasons()[-1]:
                 break

@@ -30,6 +30,7 @@ from tests.contract.broker.publishers import (
 from tests.contract.broker.simulated import SimulatedQueue, SimulatedStream
 from tests.faults.reading import version_numbers
 from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import arguments_of_queues
 from tests.unit.making import NOW_US, batch, event, events
 
 EXISTS_OTHERWISE = "RabbitMQ's queue exists with other arguments; it is used as it is"
@@ -258,7 +259,6 @@ async def test_stream_is_declared_with_its_limits(rabbitmq: RabbitMQServer) -> N
     stream = Stream(rabbitmq)
     topology = StreamTopology(stream.name, age_seconds_max=3600, bytes_max=1 << 30)
     async with removed(stream), publishing(StreamPublisher(stream.url, topology, NO_OBSERVER, **LIMITS)):
-        told = rabbitmq.ctl("list_queues", "--quiet", "--no-table-headers", "name", "arguments")
-    (line,) = [line for line in told.splitlines() if line.startswith(stream.name)]
-    assert '{"x-max-age","3600s"}' in line
-    assert '{"x-max-length-bytes",1073741824}' in line
+        arguments = arguments_of_queues(rabbitmq)[stream.name]
+    assert '{<<"x-max-age">>,<<"3600s">>}' in arguments
+    assert '{<<"x-max-length-bytes">>,1073741824}' in arguments

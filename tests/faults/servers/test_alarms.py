@@ -9,8 +9,9 @@ from tests.faults.harness.scene import Scene, let_pass
 from tests.faults.reading import backlog_of
 from tests.faults.report import Report
 from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import set_memory_watermark
 
-WATERMARK, TINY = "0.4", "0.0000001"
+WATERMARK, TINY = 0.4, 0.0000001
 """Shares of the memory: RabbitMQ's default, and one that every node exceeds."""
 
 
@@ -32,8 +33,8 @@ def test_memory_alarm_delays_messages_and_fails_no_request(here: Scene, form: Fo
 @contextmanager
 def memory_alarm(rabbitmq: RabbitMQServer) -> Iterator[None]:
     """RabbitMQ reads nothing from publishing connections during the block."""
-    rabbitmq.ctl("set_vm_memory_high_watermark", TINY)
+    set_memory_watermark(rabbitmq, TINY)
     try:
         yield
     finally:
-        rabbitmq.ctl("set_vm_memory_high_watermark", WATERMARK)
+        set_memory_watermark(rabbitmq, WATERMARK)

@@ -5,7 +5,7 @@ from tests.faults.harness.ledger import assert_unnoticed, body_of
 from tests.faults.harness.scene import PUBLISHED_SECONDS, scene
 from tests.faults.report import Report
 from tests.services import MySQLServer, RabbitMQServer, wait_until
-from tests.services.rabbitmq_variables import variables
+from tests.services.rabbitmq_operator import variables
 
 MESSAGE_BYTES_MAX = 100_000
 

@@ -12,7 +12,7 @@ from tests.commands import PASSWORD, TOKENS, Ingest, Ran, nowhere, one_line
 from tests.faults.reading import channel_to
 from tests.many_commands import Run, run_commands
 from tests.services import MySQLServer, RabbitMQServer
-from tests.services.rabbitmq_variables import variables
+from tests.services.rabbitmq_operator import add_user, set_vhost_limits, variables
 
 CLASSIC = "it is classic, not INGEST_QUEUE_TYPE=quorum"
 
@@ -159,8 +159,7 @@ def test_user_who_may_declare_no_queue_is_no_failure(
 ) -> None:
     if not rabbitmq.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
-    rabbitmq.ctl("add_user", "limited", PASSWORD)
-    rabbitmq.ctl("set_permissions", "limited", "^$", ".*", ".*")
+    add_user(rabbitmq, "limited", PASSWORD, "^$", ".*", ".*")
 
     broker = f"amqp://limited:{PASSWORD}@127.0.0.1:{rabbitmq.port}/"
     found = findings(ingest("doctor", **{**real, "BROKER_URL": broker}))
@@ -289,10 +288,10 @@ def test_limit_of_connections_is_reported_in_the_brokers_words(
 ) -> None:
     if not rabbitmq.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
-    rabbitmq.ctl("set_vhost_limits", '{"max-connections": 0}')
+    set_vhost_limits(rabbitmq, {"max-connections": 0})
     try:
         ran = [ingest("doctor", **real), ingest("tail", "--limit", "1", "--timeout", "1", **real)]
     finally:
-        rabbitmq.ctl("set_vhost_limits", '{"max-connections": -1}')
+        set_vhost_limits(rabbitmq, {"max-connections": -1})
     for one in ran:
         assert "connection limit (0) is reached" in one.stdout + one.stderr

@@ -13,6 +13,7 @@ from ingest.cli.tail.embedded import Unseen
 from tests.commands import PASSWORD, TOKENS, Ingest, nowhere, one_line, told
 from tests.faults.reading import channel_to
 from tests.services import RabbitMQServer, wait_until
+from tests.services.rabbitmq_operator import close_all_connections
 
 SECONDS = 60.0
 
@@ -122,6 +123,6 @@ def test_tail_explains_a_lost_connection(ingest: Ingest, real: dict[str, str], r
                 return bool(channel.queue_declare(real["QUEUE"], passive=True).method.consumer_count)
 
             assert wait_until(is_read, SECONDS)
-        rabbitmq.ctl("close_all_connections", "for the test")
+        close_all_connections(rabbitmq, "for the test")
         assert told(ran.result().stderr) == "ingest: RabbitMQ delivers no more: 320 CONNECTION_FORCED - for the test.\n"
         assert ran.result().returncode == 1

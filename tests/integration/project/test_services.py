@@ -166,6 +166,15 @@ def test_functions_of_a_node_are_called_with_terms(own_rabbitmq: RabbitMQServer)
 
 def test_frozen_rabbitmq_confirms_only_after_it_is_thawed(own_rabbitmq: RabbitMQServer) -> None:
     own_rabbitmq.freeze()
+def test_expressions_are_evaluated_in_a_node(own_rabbitmq: RabbitMQServer) -> None:
+    texts = {'"a" "\\t\\"b\\""': 'a\t"b"', "node(), []": "", 'N = 7, io_lib:format("~b", [N])': "7"}
+    assert {code: own_rabbitmq.evaluate(code) for code in texts} == texts
+
+    for code, reason in (("1 = 2", "badmatch"), ("no:such()", "undef"), ("1 +", "error")):
+        with pytest.raises(ServerFailed, match=reason):
+            own_rabbitmq.evaluate(code)
+
+
     try:
         refusals = (pika.exceptions.AMQPError, AMQPConnectorException)
         with pytest.raises(refusals), _channel(own_rabbitmq, FROZEN_SECONDS):

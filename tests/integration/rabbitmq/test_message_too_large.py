@@ -10,7 +10,7 @@ from tests.exposition import scrape
 from tests.faults.reading import take_messages
 from tests.running import ServiceProcess
 from tests.services import RabbitMQServer, wait_until
-from tests.services.rabbitmq_variables import variables
+from tests.services.rabbitmq_operator import variables
 from tests.unit.making import body
 
 SECONDS = 60.0

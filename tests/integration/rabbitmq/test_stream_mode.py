@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pika
@@ -12,7 +12,8 @@ import pytest
 from tests.commands import told
 from tests.contract.broker.publishers import Stream, channel_to
 from tests.running import EVENT, TOKEN, ServiceProcess
-from tests.services import RabbitMQServer, rabbitmq_server
+from tests.services import RabbitMQServer
+from tests.services.rabbitmq_operator import add_user, arguments_of_queues
 
 EVENTS = 300
 COMMAND_SECONDS = "10"
@@ -24,13 +25,6 @@ def stream(rabbitmq: RabbitMQServer) -> Iterator[Stream]:
     yield stream
     with channel_to(stream.amqp_url) as channel:
         channel.queue_delete(stream.name)
-
-
-@pytest.fixture
-def own_rabbitmq() -> Iterator[RabbitMQServer]:
-    """A server whose configuration a test may change."""
-    with rabbitmq_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -104,7 +98,7 @@ def test_doctor_finds_the_stream_and_publishes_to_another_one(
     assert f"stream {stream.name} is there" in said
     assert re.search("ok    publish: a message was published with a confirm to a stream at [^ ]+:[0-9]+, and", said)
     if rabbitmq.controllable:
-        assert "-doctor-" not in rabbitmq.ctl("list_queues", "name")
+        assert not [name for name in arguments_of_queues(rabbitmq) if "-doctor-" in name]
 
 
 def test_user_who_may_declare_no_stream_is_no_failure(
@@ -112,8 +106,7 @@ def test_user_who_may_declare_no_stream_is_no_failure(
 ) -> None:
     if not rabbitmq.controllable:
         pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
-    rabbitmq.ctl("add_user", "streamless", "secret")
-    rabbitmq.ctl("set_permissions", "streamless", "^$", ".*", ".*")
+    add_user(rabbitmq, "streamless", "secret", "^$", ".*", ".*")
     url = rabbitmq.stream_url.replace("guest:guest@", "streamless:secret@")
 
     said = ServiceProcess(tmp_path, {**settings, "STREAM_URL": url}).command("doctor", check=False).stdout
@@ -140,11 +133,25 @@ def test_super_stream_is_tailed_whole(tmp_path: Path, settings: dict[str, str], 
         channel.exchange_delete(parts["QUEUE"])
 
 
-def test_address_that_rabbitmq_names_and_nobody_reaches_is_shown(tmp_path: Path, own_rabbitmq: RabbitMQServer) -> None:
+@pytest.fixture
+def name_host(rabbitmq: RabbitMQServer) -> Iterator[Callable[[str], None]]:
+    """Change the host that RabbitMQ names to clients of its streams."""
+    if not rabbitmq.controllable:
+        pytest.skip("INGEST_TEST_AMQP_URL names a server that tests may not set up")
+
+    def name(host: str) -> None:
+        rabbitmq.evaluate(f'ok = application:set_env(rabbitmq_stream, advertised_host, <<"{host}">>), ""')
+
+    yield name
+    name(rabbitmq.host)
+
+
+def test_address_that_rabbitmq_names_and_nobody_reaches_is_shown(
+    tmp_path: Path, settings: dict[str, str], name_host: Callable[[str], None]
+) -> None:
     """A broker in a container names its container id, unless `advertised_host` is set."""
-    own_rabbitmq.ctl("eval", 'application:set_env(rabbitmq_stream, advertised_host, <<"a-container.invalid">>).')
-    stream = Stream(own_rabbitmq)
-    with ServiceProcess(tmp_path, {"PUBLISH_TO": "stream", "STREAM_URL": stream.url, "QUEUE": stream.name}) as service:
+    name_host("a-container.invalid")
+    with ServiceProcess(tmp_path, settings) as service:
         assert service.post(posted(1))[0] == 200
         service.wait_for_status("degraded")
         shown = [service.request("GET", "/readyz")[1].decode(), service.command("doctor", check=False).stdout]
@@ -152,5 +159,5 @@ def test_address_that_rabbitmq_names_and_nobody_reaches_is_shown(tmp_path: Path,
             assert "RabbitMQ names a-container.invalid:" in text
             assert "advertised_host" in text
 
-        own_rabbitmq.ctl("eval", 'application:set_env(rabbitmq_stream, advertised_host, <<"127.0.0.1">>).')
+        name_host("127.0.0.1")
         service.wait_for_status("ready")
