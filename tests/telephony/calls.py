@@ -34,7 +34,7 @@ class Line(msgspec.Struct, frozen=True):
     dialed: str = DIALED
 
 
-def call_while_killed(line: Line, service: ServiceProcess, database_url: str, hostile: Iterable[bytes] = ()) -> int:
+def call_while_killed(line: Line, service: ServiceProcess, database_url: str, hostile: Iterable[bytes]) -> int:
     """Make all calls, and kill (-9) and start the service twice meanwhile. Return how many hostile calls succeeded."""
     with ThreadPoolExecutor(CALLS_AT_ONCE + 1) as pool:
         ordinary = pool.submit(call, line.port, CALLS, CALLS_PER_SECOND, line.folder, line.dialed)

@@ -46,15 +46,11 @@ def kamailio_line(port: int, folder: Path, place: Place | None = None, **defines
         yield Line(sip_port, folder, len(TYPES))
 
 
-def check_ordinary_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:
-    """Make ordinary calls while the service is killed. Each must have its events."""
-    call_while_killed(line, service, settings["DATABASE_URL"])
+def check_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:
+    """Make ordinary calls and, among them, hostile ones, while the service is killed.
 
-    assert parties(events_left(settings, CALLS, TYPES)) == {("sipp", "service"): CALLS * len(TYPES)}
-
-
-def check_hostile_calls(line: Line, service: ServiceProcess, settings: Mapping[str, str]) -> None:
-    """Do the same with hostile callers among the others. Their text must be text in the events."""
+    Each call must have its events. A hostile caller's text must be text in them.
+    """
     users = [*HOSTILE_USERS] * (HOSTILE_CALLERS // len(HOSTILE_USERS) + 1)
     hostile = [*users[: HOSTILE_CALLERS - 1], b""]
 
