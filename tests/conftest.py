@@ -1,6 +1,7 @@
 """Servers for the whole run, each started at its first use; and the service with them."""
 
-from collections.abc import Callable, Iterator, Mapping
+import gc
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,17 @@ def settings_of(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
         "BROKER_URL": rabbitmq.amqp_url,
         "QUEUE": rabbitmq.fresh_queue_name(),
     }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the collections of garbage while the tests are found, and later ones the many objects of the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,33 +16,45 @@ from bench.peers.deployment import Deployment
 from bench.peers.posting import post
 from bench.peers.stand import Peer, Stand
 from tests.services import wait_until
-from tests.services.places import sid_root
+from tests.services.places import cache_folder
 from tests.services.sandbox import Sandbox, log_tail
 
 FOLDER = Path(__file__).parent
 BUILD_SECONDS = 300
 GO_SETTINGS = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
 """The build uses Debian's packages of Go sources, and downloads nothing."""
+GO_LIBRARIES = ("go-sql-driver-mysql", "rabbitmq-amqp091-go", "valyala-fasthttp", "json-iterator-go")
+"""Debian packages of Go sources, without `golang-github-` and `-dev`."""
 FASTAPI_PACKAGES = ("fastapi", "pydantic", "sqlalchemy", "uvicorn")
 UVICORN_OPTIONS = ("--host=127.0.0.1", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning")
 
 
 @contextmanager
 def go(stand: Stand, options: Sequence[str], libraries: Sequence[str] = ()) -> Iterator[Peer]:
-    """`libraries` are the Debian packages of Go sources whose versions count, without `golang-github-` and `-dev`."""
+    """`libraries` are those of `GO_LIBRARIES` whose versions count."""
     with closing(Sandbox("peer-go")) as box:
-        program = str(box.path / "peer")
-        environment = {**os.environ, **GO_SETTINGS}
-        build = ["sh", "-ec", 'cd "$1"; exec go build -o "$2" .', "build", str(FOLDER / "go"), program]
-        box.run(build, BUILD_SECONDS, environment)
-        version = box.run(["go", "version"], BUILD_SECONDS, environment).split()[2]
-        versions = {"go": version.removeprefix("go"), **{name: _debian_version(box, name) for name in libraries}}
+        version = box.run(["go", "version"], BUILD_SECONDS, {**os.environ, **GO_SETTINGS}).split()[2].removeprefix("go")
+        packages = [f"golang-github-{library}-dev" for library in GO_LIBRARIES]
+        found = box.run(["dpkg-query", "-W", "-f", "${Version} ", *packages], BUILD_SECONDS).split()
+        of_libraries = dict(zip(GO_LIBRARIES, found, strict=True))
+        program = _built(box, f"{version} {of_libraries}")
         process = box.spawn([program, *options], box.path / "log", {**os.environ, **stand.environment})
+        versions = {"go": version, **{name: of_libraries[name] for name in libraries}}
         yield _ready(Peer(stand, [process.pid], versions), box)
 
 
-def _debian_version(box: Sandbox, library: str) -> str:
-    return box.run(["dpkg-query", "-W", "-f", "${Version}", f"golang-github-{library}-dev"], BUILD_SECONDS)
+def _built(box: Sandbox, versions: str) -> str:
+    """Return the program of the Go sources, built with these versions. It stays in the user's cache."""
+    sources = [file.name.encode() + file.read_bytes() for file in sorted((FOLDER / "go").glob("*.go"))]
+    program = cache_folder() / f"go-{sha256(b''.join([versions.encode(), *sources])).hexdigest()[:16]}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        draft = box.path / "peer"
+        build = ["sh", "-ec", 'cd "$1"; exec go build -o "$2" .', "build", str(FOLDER / "go"), str(draft)]
+        box.run(build, BUILD_SECONDS, {**os.environ, **GO_SETTINGS})
+        shutil.move(draft, program.with_suffix(f".{os.getpid()}"))  # the cache may be on another disk
+        program.with_suffix(f".{os.getpid()}").rename(program)
+    return str(program)
 
 
 @contextmanager
@@ -60,7 +72,7 @@ def fastapi(stand: Stand) -> Iterator[Peer]:
 def _environment_of(lock: Path, box: Sandbox) -> str:
     """Return the Python of an environment with the lock file's packages. It stays in the user's cache."""
     name = sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = sid_root().parent / f"fastapi-{name}"
+    folder = cache_folder() / f"fastapi-{name}"
     python = str(folder / "bin" / "python")
     if not (folder / "installed").exists():
         shutil.rmtree(folder, ignore_errors=True)

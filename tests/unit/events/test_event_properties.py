@@ -13,7 +13,7 @@ from ingest.events.field_errors import field_errors
 from tests.fuzz.checks import check_event
 from tests.unit.making import ABSENT, FIELDS
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=140)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=140)  # what UTF-8 can encode
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
