@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 USER = "ingest"
 PASSWORD = "ingest-test-password"
 NO_TLS = True
-"""PyMySQL takes it as `ssl_disabled`. Otherwise it reads all of the machine's certificates for each connection (50 ms)."""
+"""PyMySQL takes it as `ssl_disabled`. Otherwise it reads all certificates of the machine at each connection (50 ms)."""
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 30
 INITIALIZE_SECONDS = 180
