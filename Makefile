@@ -38,7 +38,7 @@ PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 NOT_OF_SERVERS := $(addprefix --ignore tests/,unit fuzz browser quiet migration) $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor file_owners replay tail tokens) \
   $(addprefix http/test_,abuse large_batch) $(addprefix rabbitmq/test_,consumer dead_letters stream_mode) \
   $(addprefix observability/test_,dashboards logs metric_catalogue metrics tracing) \
-  $(addprefix service/test_,kamailio lifecycle repeats spool) project/test_services)
+  $(addprefix service/test_,file_modes kamailio lifecycle repeats spool) project/test_services)
 # `make test-python` leaves out unit tests that depend on no interpreter: of the tree, of reports, and of random histories.
 NOT_OF_PYTHON := $(addprefix --ignore tests/unit/,project bench cli/send/follow/test_histories.py)
 FAULTS_OF_SERVERS := tests/faults/nodes/test_kills.py tests/faults/servers/test_outages.py
