@@ -1,4 +1,4 @@
-"""What operators do with rabbitmqctl: by the functions of the running node that it calls, and by its variables.
+"""Commands of rabbitmqctl, by the functions of the running node that they call, and by variables of the node.
 
 Each rabbitmqctl starts an Erlang machine of its own: over a second of CPU time. These functions take milliseconds.
 """
