@@ -94,13 +94,14 @@ class MetricFiles(Collector):
             return False  # nearly always
         found = self._own_files()
         if not self._inodes:  # files may be gone since the start of the process
-            self._inodes = {self._owners.path(self._worker_index).name: 0, **found, **self._opened()}
+            opened = {name: os.fstat(descriptor).st_ino for name, descriptor in self._opened()}
+            self._inodes = {self._owners.path(self._worker_index).name: 0, **found, **opened}
         gone = [name for name, inode in self._inodes.items() if found.get(name) != inode and self._inode(name) != inode]
         if not gone:  # another thread may have created a file since the listing
             self._inodes |= found
             self._seen = before
             return False
-        contents = {name: link.read_bytes() for name, link in _open_links() if name in self._inodes}
+        contents = {name: _content(opened) for name, opened in self._opened() if name in self._inodes}
         contents[self._owners.path(self._worker_index).name] = str(os.getpid()).encode()
         lost = set(gone)
         for _ in range(TRIES_MAX):
@@ -148,10 +149,9 @@ class MetricFiles(Collector):
         except FileNotFoundError:
             return None
 
-    def _opened(self) -> dict[str, int]:
-        """Return names and inodes of this worker's open files, also of deleted ones. Empty on systems without /proc."""
-        own = re.compile(rf"\w+_{self._worker_index}\.db|{self._worker_index}\.ledger")
-        return {name: link.stat().st_ino for name, link in _open_links() if own.fullmatch(name)}
+    def _opened(self) -> Iterator[tuple[str, int]]:
+        """Yield names and descriptors of this worker's open files, also of deleted ones. None on systems without /proc."""
+        return _open_files(re.compile(rf"\w+_{self._worker_index}\.db|{self._worker_index}\.ledger"))
 
     def pending_commits_file(self, worker_index: int | str) -> Path:
         """The file of `ingest.telemetry.durable_counters` for this worker index."""
@@ -221,9 +221,29 @@ def _without_unknown(metric: Metric) -> Metric:
     return metric
 
 
-def _open_links() -> Iterator[tuple[str, Path]]:
-    """Yield the names of this process's open files, also of deleted ones, and a path to each."""
+def _open_files(names: "re.Pattern[str]") -> Iterator[tuple[str, int]]:
+    """Yield name and descriptor of each file that this process has open with one of the names, also of deleted ones.
+
+    The descriptor is a new one, and is closed afterwards. Other threads close theirs at any time, and the number of such
+    a descriptor may then stand for another file.
+    """
     with suppress(FileNotFoundError):
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                yield link.readlink().name.removesuffix(" (deleted)"), link
+                if not names.fullmatch(_name_of(link)):
+                    continue
+                descriptor = os.open(link, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    name = _name_of(Path(f"/proc/self/fd/{descriptor}"))
+                    if names.fullmatch(name):
+                        yield name, descriptor
+                finally:
+                    os.close(descriptor)
+
+
+def _name_of(link: Path) -> str:
+    return link.readlink().name.removesuffix(" (deleted)")
+
+
+def _content(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)

@@ -68,6 +68,33 @@ failures = files.supervisor_failures()
 print(files.restore(lambda: None), files.restore(lambda: None), flush=True)
 """
 
+READ_MEANWHILE = """
+import os, sys, threading
+from pathlib import Path
+from ingest.telemetry.multiprocess import SUPERVISOR_INDEX, MetricFiles
+
+folder = Path(sys.argv[1])
+MetricFiles(folder).supervisor_failures().labels("watchdog").inc()
+reading = True
+
+def read():
+    while reading:
+        for path in [folder / f"counter_{SUPERVISOR_INDEX}.db", os.devnull] * 10:
+            with open(path, "rb"):
+                pass
+
+reader = threading.Thread(target=read, daemon=True)
+reader.start()
+restored = 0
+for _ in range(2000):
+    files = MetricFiles(folder)
+    files.use_worker_index(SUPERVISOR_INDEX)
+    restored += files.restore(lambda: None)
+reading = False
+reader.join()
+print(restored)
+"""
+
 
 class Worker(NamedTuple):
     """A process, and the first line that it prints when all its metrics exist."""
@@ -150,6 +177,11 @@ def test_failures_of_the_supervisor_are_counted_beside_the_workers(
 
     assert found.value("ingest_background_failures_total", task="watchdog") == 2
     assert found.value("ingest_workers") == 1
+
+
+def test_files_that_a_thread_opens_and_closes_meanwhile_are_not_taken_for_lost_ones(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", READ_MEANWHILE, str(tmp_path / "metrics")]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_gauge_that_no_worker_knows_has_no_series(files: MetricFiles, start_worker: StartWorker) -> None:
