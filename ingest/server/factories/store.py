@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.audit.trail import AuditTrail
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
-from ingest.retention.scheduler import RetentionScheduler, count_archived
+from ingest.retention.scheduler import OpenTable, RetentionScheduler, count_archived
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.sqlite import connect, connect_read_only, file_of
@@ -71,15 +71,17 @@ def audited(settings: Settings, work: Callable[[Store, AuditTrail], Awaitable[T]
     return with_store(settings, lambda store: work(store, AuditTrail(store, unix_us)))
 
 
-def make_retention(settings: Settings, metrics: Metrics) -> RetentionScheduler | None:
-    """Return None if only `ingest retention` drops days."""
+def make_retention(
+    settings: Settings, metrics: Metrics, open_table: OpenTable | None = None
+) -> RetentionScheduler | None:
+    """Return None if only `ingest retention` drops days. `open_table` replaces connections to the database's server."""
     if not (settings.retention_days or settings.retention_bytes_max):
         return None
     from ingest.retention.archive.archiver import SERVICE_REST
     from ingest.server.factories.mysql import make_archiver, make_open_table
 
     return RetentionScheduler(
-        make_open_table(settings),
+        open_table or make_open_table(settings),
         settings.retention_days or None,
         settings.retention_bytes_max or None,
         settings.retention_check_seconds,

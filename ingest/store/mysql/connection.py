@@ -58,6 +58,8 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self.query_seconds_max: float | None = None
+        """The longest wait for an answer, for a caller that sets no deadline of its own."""
         self._packet_bytes_max = PREPARE_BYTES_MAX  # until the server reports its own
 
     @classmethod
@@ -104,16 +106,30 @@ class Connection:
             # The server would close the connection, and its error message may be lost.
             raise TooLarge(len(sql), self._packet_bytes_max)
         try:
-            async with self._raw.cursor() as cursor:
-                await cursor.execute(sql)
-                first = list(await cursor.fetchall()) if of_first and cursor.description else []
-                while await cursor.nextset():
-                    pass
-                return first if of_first else list(await cursor.fetchall()) if cursor.description else []
+            if self.query_seconds_max is None:
+                return await self._rows(sql, of_first)
+            return await self._rows_in_time(sql, of_first, self.query_seconds_max)
         except asyncmy.errors.MySQLError as exc:
             raise translate(exc) from exc
         except (OSError, RuntimeError) as exc:
             raise StoreUnavailable(sentence(exc)) from exc
+
+    async def _rows(self, sql: bytes, of_first: bool) -> list[Row]:
+        async with self._raw.cursor() as cursor:
+            await cursor.execute(sql)
+            first = list(await cursor.fetchall()) if of_first and cursor.description else []
+            while await cursor.nextset():
+                pass
+            return first if of_first else list(await cursor.fetchall()) if cursor.description else []
+
+    async def _rows_in_time(self, sql: bytes, of_first: bool, seconds_max: float) -> list[Row]:
+        try:
+            async with asyncio.timeout(seconds_max) as limit:
+                return await self._rows(sql, of_first)
+        except TimeoutError as exc:
+            if limit.expired():
+                raise StoreUnavailable(f"MySQL did not answer within {seconds_max:g} s.") from exc
+            raise
 
     async def change(self, sql: bytes) -> int:
         """Execute one statement. Return the number of rows that it changed. Raises `StoreError`."""

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from ingest.clock import unix_us
+from ingest.errors import StoreUnavailable
 from ingest.events.ids import first_id_of
 from ingest.retention.run import Retention
 from ingest.store.mysql.partitioning.conversion import Conversion
@@ -37,3 +40,16 @@ async def test_table_is_converted_and_its_old_days_are_dropped() -> None:
     assert server.defect is None
     assert len(dropped) == DAYS - KEEP_DAYS
     assert len(server.database.table("call_event_logs")) == KEEP_DAYS
+
+
+async def test_query_without_an_answer_ends_after_its_time() -> None:
+    server = Server(migrated_database(), unix_us, SeededChance(0))
+    servers = Servers.parse("mysql://ingest@model/ingest", connect=client_of(server).connect)
+    table = await PartitionedTable.open(servers, TIMEOUT_SECONDS, query_seconds_max=0.05)
+    server.freeze()
+    try:
+        with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.05 s"):
+            await table.facts()
+    finally:
+        server.thaw()
+        await table.close()

@@ -17,6 +17,8 @@ SESSION = b"""SET SESSION lock_wait_timeout = 5 /*M! , alter_algorithm = 'DEFAUL
 /*!80000 SET SESSION information_schema_stats_expiry = 0 */"""
 """While a change of the table waits for a long query, all commits wait behind it. So it fails soon, and a later round
 tries again. MySQL would otherwise report sizes that are up to a day old."""
+QUERY_SECONDS_MAX = 3600.0
+"""No query of a day's rows takes as long. Without a limit, a lost answer would end retention until the next start."""
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_retention.', LEFT(DATABASE(), 40)), %d)"
 PARTITIONS = (
     b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, PARTITION_METHOD, "
@@ -74,9 +76,16 @@ class PartitionedTable:
         self._reached = reached
 
     @classmethod
-    async def open(cls, servers: Servers, timeout_seconds: float) -> "PartitionedTable":
+    async def open(
+        cls, servers: Servers, timeout_seconds: float, query_seconds_max: float = QUERY_SECONDS_MAX
+    ) -> "PartitionedTable":
         connection = await servers.connect(timeout_seconds)
-        await connection.run(SESSION)
+        connection.query_seconds_max = query_seconds_max
+        try:
+            await connection.run(SESSION)
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection)
 
     async def close(self) -> None:
