@@ -32,6 +32,8 @@ INSERT_EVENT = """INSERT INTO call_event_logs (id, call_id, event_type, payload,
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 READ_EVENT = "SELECT id, call_id, event_type, payload, created_time FROM call_event_logs WHERE id = ?"
 INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
+ENSURE_ENTRY = INSERT_ENTRY.replace("INSERT", "INSERT OR IGNORE", 1)
+"""Rows that are stored already may have been committed as a part of a larger batch, whose entry may be deleted."""
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
@@ -101,8 +103,8 @@ class SQLiteStore(SQLiteEventLookup):
         def write(connection: sqlite3.Connection) -> None:
             self._check_once(connection)
             keep_keys(connection, "ingest_keys", batch)
-            if _insert(connection, batch):
-                connection.execute(INSERT_ENTRY, entry)
+            _insert(connection, batch)
+            connection.execute(ENSURE_ENTRY, entry)
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
@@ -185,8 +187,8 @@ class SQLiteStore(SQLiteEventLookup):
         await self.renew_slot(lease, lease.life, keep_seconds)
 
 
-def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
-    """Insert the rows. Return False if exactly these rows are stored already."""
+def _insert(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Insert the rows, unless exactly these rows are stored already. Raises `IdsTaken`."""
     created = utc_text(batch.created_us)
     rows = [
         (event_id, event.call_id, event.event_type, event.payload.decode(), created)
@@ -194,10 +196,9 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
     ]
     new = connection.executemany(INSERT_EVENT, rows).rowcount
     if new == len(rows):
-        return True
+        return
     if new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
         raise IdsTaken(batch.slot)
-    return False
 
 
 def _check_version(connection: sqlite3.Connection) -> None:

@@ -38,6 +38,16 @@ async def test_entry_without_a_lease_is_claimed_at_once(store: Store) -> None:
     assert await store.claim(10, LEASE_SECONDS) == [first_id]
 
 
+async def test_part_of_a_stored_batch_has_an_entry_of_its_own(store: Store, database: Database) -> None:
+    whole = batch(3)
+    await store.commit(whole, lease_seconds=LEASE_SECONDS, settled=[])
+    await store.commit(whole.part(2, 3), lease_seconds=LEASE_SECONDS, settled=[])
+    await store.insert_published([whole.part(0, 2)])
+
+    assert [row[:2] for row in database.entries()] == [(whole.ids[2], 1)]
+    assert len(database.rows()) == 3
+
+
 async def test_claimed_entry_is_not_claimed_again_while_its_lease_runs(store: Store) -> None:
     await entry(store)
     await store.claim(10, LEASE_SECONDS)

@@ -199,7 +199,7 @@ PUBLISHING = (
     Mutant(
         "a commit makes no outbox entry",
         "store/mysql/statements/commit.py",
-        "statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]",
+        "statements = [*insert_keys(batch), insert_events(batch), _entry(INSERT_ENTRY, batch, lease_seconds)]",
         "statements = [*insert_keys(batch), insert_events(batch)]",
     ),
 )
@@ -208,8 +208,15 @@ STORE = (
     Mutant(
         "a duplicate key always means an earlier try of this batch",
         "store/mysql/store.py",
-        "            except Duplicate:\n                await self._check_stored(batch)\n        return False\n",
+        "            except Duplicate:\n"
+        "                await self._keep_stored(batch, lease_seconds)\n        return False\n",
         "            except Duplicate:\n                pass\n        return False\n",
+    ),
+    Mutant(
+        "a commit that finds its rows stored makes no entry of its own",
+        "store/mysql/store.py",
+        "        await self._commit_once(commit.ensure_entry(batch, lease_seconds))\n",
+        "",
     ),
     Mutant(
         "ids that other events have count as this batch's own",
@@ -342,4 +349,115 @@ SPOOL = (
     ),
 )
 
-MUTANTS = (*BATCHER, *COMMITTER, *PUBLISHING, *STORE, *SPOOL)
+TOKENS = (
+    Mutant(
+        "tokens are forgotten while the database is away",
+        "auth/token_refresh.py",
+        '            log.debug("cannot read the tokens", extra={"reason": str(exc)})\n',
+        '            log.debug("cannot read the tokens", extra={"reason": str(exc)})\n            self._tokens = ()\n',
+    ),
+    Mutant(
+        "a removed token that was sent before stays valid",
+        "auth/authenticator.py",
+        "        self._quick.clear()\n",
+        "",
+    ),
+    Mutant(
+        "tokens never expire",
+        "auth/token_refresh.py",
+        "valid = [token for token in self._tokens if token.is_valid(now_us)]",
+        "valid = [*self._tokens]",
+    ),
+    Mutant(
+        "a token expires only when the database is read",
+        "auth/token_refresh.py",
+        "            self._tokens = tokens\n        self._use_valid()\n",
+        "            self._tokens = tokens\n            self._use_valid()\n",
+    ),
+    Mutant(
+        "no file has the tokens for a worker that starts without the database",
+        "auth/token_refresh.py",
+        "        replace_file(self._file, _encode(self._tokens))\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a token that reads may post",
+        "auth/token_refresh.py",
+        "self._authenticator.use([token for token in valid if POST in token.scopes])",
+        "self._authenticator.use(valid)",
+    ),
+    Mutant(
+        "tokens of the database take the place of the configured ones",
+        "auth/authenticator.py",
+        "client = self._configured if found else self._table.get(given)",
+        "client = self._table.get(given) if self._table else self._configured if found else None",
+    ),
+)
+
+RETENTION = (
+    Mutant(
+        "retention goes by this host's clock",
+        "retention/run.py",
+        "        check_clocks(before_us, facts.now_us, self._now_us())\n        return plan(facts,",
+        "        from msgspec.structs import replace\n\n        return plan(replace(facts, now_us=before_us),",
+    ),
+    Mutant(
+        "a day with events of the outbox is dropped",
+        "store/mysql/partitioning/partitions.py",
+        "SELECT MIN(first_id) AS id FROM ingest_outbox ",
+        "SELECT MIN(first_id) AS id FROM ingest_outbox WHERE first_id < 0 ",
+    ),
+    Mutant(
+        "a day with a dead letter is dropped",
+        "store/mysql/partitioning/partitions.py",
+        "SELECT MIN(event_id) FROM ingest_dead_letters)",
+        "SELECT MIN(event_id) FROM ingest_dead_letters WHERE event_id < 0)",
+    ),
+    Mutant(
+        "a day is dropped without its archive",
+        "store/mysql/partitioning/partitions.py",
+        "            await keep(DroppedRows(self.connection))\n        except Exception:",
+        "            pass\n        except Exception:",
+    ),
+    Mutant(
+        "an interrupted drop is never finished",
+        "retention/run.py",
+        "            await self._table.finish_drop(planned.before_id, self._keep)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a day too many is dropped",
+        "retention/partitions.py",
+        "too_old = end_of(last_day - ONE_DAY * keep_days)",
+        "too_old = end_of(last_day - ONE_DAY * (keep_days - 1))",
+    ),
+    Mutant(
+        "keys are forgotten by this host's clock",
+        "retention/idempotency_keys.py",
+        "now_us = min(self._now_us(), await self._store.clock_us())",
+        "now_us = self._now_us()",
+    ),
+    Mutant(
+        "a lost answer ends retention",
+        "store/mysql/partitioning/partitions.py",
+        "        connection.query_seconds_max = query_seconds_max\n",
+        "",
+    ),
+)
+
+THREADS = (
+    Mutant(
+        "threads share a decompressor",
+        "events/batch_codec.py",
+        "class _Zstandard(threading.local):",
+        "class _Zstandard:",
+    ),
+    Mutant(
+        "a damaged record hides those behind it",
+        "spool/segments/format.py",
+        "            offset = reader.find(mark, offset + 1)\n            continue\n",
+        "            break\n",
+    ),
+)
+
+MUTANTS = (*BATCHER, *COMMITTER, *PUBLISHING, *STORE, *SPOOL, *TOKENS, *RETENTION, *THREADS)

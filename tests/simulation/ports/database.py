@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ingest.auth.tokens import Token
 from ingest.errors import DuplicateKeys, IdsTaken
 from ingest.events.batch import Batch, duplicate_keys_in
 from ingest.events.idempotency import digest_of, fingerprint_of
@@ -41,6 +42,8 @@ class Database:
         """Digest of an idempotency key → fingerprint, id of its event."""
         self.slots: dict[int, Slot] = {}
         self.dead: dict[int, DeadLetter] = {}
+        self.tokens: dict[bytes, Token] = {}
+        self.token_changes = 0
         self.settled: list[Batch] = []
         """Entries that were deleted. The world looks at them after each step."""
         self.down = False
@@ -50,8 +53,9 @@ class Database:
         self.slow_seconds = 0.0
 
     def commit(self, batch: Batch, lease_until: float, settled: Sequence[int]) -> None:
-        if self._insert(batch):
-            self.entries[batch.first_id] = Entry(batch, lease_until)
+        is_new = self._insert(batch)
+        self.entries.setdefault(batch.first_id, Entry(batch, lease_until))
+        if is_new:
             self.settle(settled)
 
     def insert_published(self, batches: Sequence[Batch]) -> None:
@@ -75,6 +79,10 @@ class Database:
         for position, event_id in enumerate(batch.ids):
             one = batch.part(position, position + 1)
             self.dead.setdefault(event_id, DeadLetter(event_id, reason, now_us, one))
+
+    def change_tokens(self, tokens: dict[bytes, Token]) -> None:
+        self.tokens = tokens
+        self.token_changes += 1
 
     def lease_slot(self, node: str, life: str, now: float, until: float, now_ms: int) -> tuple[int, int] | None:
         free = sorted(

@@ -15,7 +15,7 @@ from ingest.store.mysql.statements.literals import (
     microseconds,
     quoted,
 )
-from ingest.store.mysql.statements.outbox import INSERT_ENTRY, delete_entries
+from ingest.store.mysql.statements.outbox import ENSURE_ENTRY, INSERT_ENTRY, delete_entries
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 READ_ROWS = (
@@ -32,12 +32,20 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     It needs a session without autocommit. The server answers each statement by itself, and each answer wakes the
     client, so the transaction has few statements.
     """
-    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
-    statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]
+    statements = [*insert_keys(batch), insert_events(batch), _entry(INSERT_ENTRY, batch, lease_seconds)]
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")
     return b";".join(statements)
+
+
+def ensure_entry(batch: Batch, lease_seconds: float) -> bytes:
+    """The transaction that inserts the batch's outbox entry, unless there is one with its name."""
+    return _entry(ENSURE_ENTRY, batch, lease_seconds) + b";COMMIT"
+
+
+def _entry(statement: bytes, batch: Batch, lease_seconds: float) -> bytes:
+    return statement % (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
 
 
 def insert_published(batches: Sequence[Batch]) -> bytes:

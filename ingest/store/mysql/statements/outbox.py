@@ -10,6 +10,7 @@ INSERT_ENTRY = (
     b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
     b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
 )
+ENSURE_ENTRY = INSERT_ENTRY.replace(b"INSERT", b"INSERT IGNORE", 1)
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
 LEASE_IS_OVER = b"(lease_until <= UTC_TIMESTAMP(6) OR lease_until > UTC_TIMESTAMP(6) + INTERVAL %d SECOND)" % (
     LEASE_SECONDS_MAX
