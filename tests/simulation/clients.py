@@ -12,7 +12,8 @@ from ingest.http.rsgi import Handler
 from tests.simulation.chance import Chance
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine.loop import Process, SimulatedLoop
-from tests.simulation.workers import TOKEN, Life
+from tests.simulation.tokens import Admission, Secret, Visit
+from tests.simulation.workers import Life
 
 log = logging.getLogger("simulation")
 
@@ -25,6 +26,10 @@ BAD_PROBABILITY = 0.002
 """An event has each mark with this probability."""
 REQUESTS_OF_A_CALL = 4
 TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
+
+
+TRY = b"-try"
+"""In the payload of an event without a key, which differs each time that it is sent."""
 
 
 class Headers:
@@ -92,6 +97,7 @@ class Client:
         lives: list[Life],
         marks: Sequence[str],
         accepted: Callable[[Life, list[bytes]], None],
+        admission: Admission,
     ) -> None:
         self.process = Process(f"client {name}")
         self._name = name
@@ -102,6 +108,7 @@ class Client:
         self._marks = marks
         self._accepted = accepted
         """Called with the life and the payloads that it has accepted."""
+        self._admission = admission
         self._number = 0
         self._last: tuple[int, bytes] | None = None
         """The number of a call, and its newest event that was accepted."""
@@ -121,11 +128,14 @@ class Client:
         name = f"{self._name}-{self._number}"
         call = f"{self._name}-call-{self._number // REQUESTS_OF_A_CALL}"
         marks = [self._mark() for _ in range(count)]
+        secret = self._admission.secret()
         for attempt in range(TRIES_MAX):
-            tag = name if keyed else f"{name}-try{attempt}"
+            tag = name if keyed else f"{name}{TRY.decode()}{attempt}"
             payloads = [_payload(call, tag, index, mark) for index, mark in enumerate(marks)]
-            if await self._post(payloads, name if keyed else None):
+            if await self._post(payloads, name if keyed else None, secret):
                 return
+            if not keyed:  # the keys of tokens with different names are apart
+                secret = self._admission.secret()
             await asyncio.sleep(self._chance.seconds("client sends again after", 0.1, 1.0))
 
     def _note_order(self, accepted: list[bytes]) -> None:
@@ -141,7 +151,7 @@ class Client:
             return ""
         return self._marks[self._chance.pick("mark of an event", len(self._marks))]
 
-    async def _post(self, payloads: list[bytes], key: str | None) -> bool:
+    async def _post(self, payloads: list[bytes], key: str | None, secret: Secret) -> bool:
         """Return True if every event was accepted, or was refused for good."""
         lives = [life for life in self._lives if life.accepting and life.process.alive]
         if not lives:
@@ -153,7 +163,10 @@ class Client:
         ledger.posted += len(payloads)
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
 
+        visit = Visit(life, secret)
+
         def answered(status: int, body: bytes) -> None:
+            self._admission.answered(visit, status)
             good = _accepted(payloads, status, body)
             log.info("%d: %d of %d events of %s are accepted", status, len(good), len(payloads), first)
             ledger.answers_200 += len(good)
@@ -161,7 +174,7 @@ class Client:
                 ledger.slowest_seconds = max(ledger.slowest_seconds, self._loop.time() - began)
             self._accepted(life, good)
 
-        head = {"content-length": str(sum(map(len, payloads))), "x-api-token": TOKEN}
+        head = {"content-length": str(sum(map(len, payloads))), "x-api-token": secret.text}
         if key:
             head["idempotency-key"] = key
         path = event_handler.PATH if len(payloads) == 1 else batch_handler.PATH
@@ -169,7 +182,7 @@ class Client:
         head["content-length"] = str(len(body))
         exchange = Exchange(body, answer, answered)
         life.connections.add(answer)
-        work = _handle(life.handlers[path], Scope(Headers(head), path), exchange)
+        work = _handle(life.handlers[path], Scope(Headers(head), path), exchange, visit)
         life.requests.append(self._loop.in_process(life.process, work, "request"))
         try:
             async with asyncio.timeout(self._chance.seconds("client gives up after", *GIVE_UP_SECONDS)):
@@ -183,7 +196,8 @@ class Client:
         return len(good) == len(payloads)
 
 
-async def _handle(handler: Handler, scope: Scope, exchange: Exchange) -> None:
+async def _handle(handler: Handler, scope: Scope, exchange: Exchange, visit: Visit) -> None:
+    visit.begin()
     await handler(scope, exchange)
 
 

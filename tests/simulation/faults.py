@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from tests.simulation.machine.nodes import Node
 from tests.simulation.servers import ServerFault
@@ -10,6 +11,9 @@ from tests.simulation.workers import Life
 from tests.simulation.world import World
 
 NODES_MAX = 4
+WRONG_DAYS, DAY_US = 10.0, 86_400_000_000
+RIGHT_US = 2_000_000
+"""A clock that is wrong by no more may stay so."""
 
 
 class Faults:
@@ -28,9 +32,13 @@ class Faults:
             "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
             "spool file is deleted": (0.03, self._delete_file),
+            "spool file is damaged": (0.05, self._damage_file),
         }
 
+        if world.servers.retention_days:
+            self._kinds["clock is wrong by days"] = 0.15, self._clock_is_wrong
         if world.servers.keeps_order:
+            self._kinds.pop("clock is wrong by days", None)
             del self._kinds["clock steps"]
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
@@ -49,6 +57,8 @@ class Faults:
         world.servers.end_faults()
         for node in world.nodes:
             node.disk_full, node.disk_fails, node.syncs_lie = False, 0.0, False
+        if world.servers.retention_days:
+            self._set_clocks()
         for life in world.lives:
             world.loop.resume(life.process)
         world.system.doomed.clear()
@@ -144,7 +154,21 @@ class Faults:
         node = self._node()
         step = self._world.chance.seconds("clock step", -30.0, 30.0)
         self._world.fault(f"the clock of {node.name} steps by {step:.1f} s")
-        node.clock_ahead_us += int(step * 1e6)
+        node.step_clock(int(step * 1e6), self._world.loop.time())
+
+    def _clock_is_wrong(self) -> None:
+        """For a while. Events that a worker accepts meanwhile have ids of another day."""
+        node = self._node()
+        step = int(self._world.chance.seconds("clock is wrong by", -WRONG_DAYS, WRONG_DAYS) * DAY_US)
+        self._world.fault(f"the clock of {node.name} is wrong by {step / DAY_US:.1f} days")
+        node.step_clock(step, self._world.loop.time())
+        self._for("clock is wrong for", 10.0, lambda: node.step_clock(-step, self._world.loop.time()))
+
+    def _set_clocks(self) -> None:
+        """Set all clocks by NTP, as retention does nothing by a clock that is wrong."""
+        for node in self._world.nodes:
+            if abs(node.clock_ahead_us) > RIGHT_US:
+                node.step_clock(-node.clock_ahead_us, self._world.loop.time())
 
     def _delete_file(self) -> None:
         """Somebody deletes a file of a spool that is in use. The worker has it open, and writes it anew."""
@@ -157,6 +181,14 @@ class Faults:
                 self._world.fault(f"{victim.name.split('.')[:2]} of {node.name} is deleted")
                 self._world.ledger.excused |= self._world.system.segments.deleted_by_others(str(victim))
                 victim.unlink()
+
+    def _damage_file(self) -> None:
+        """One byte of one record changes. Its events may be lost, and those of all other records may not."""
+        node = self._node()
+        if damaged := self._world.system.segments.damage(node):
+            path, payloads = damaged
+            self._world.fault(f"a byte of {Path(path).name.split('.')[:2]} of {node.name} changes")
+            self._world.ledger.excused |= payloads
 
     def _for(self, what: str, seconds_max: float, undo: Callable[[], object]) -> None:
         async def later() -> None:

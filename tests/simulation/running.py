@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 from tests.simulation.chance import Decision, SeededChance
 from tests.simulation.ledger import Violation
 from tests.simulation.machine.loop import Stuck, current
+from tests.simulation.machine.threads import watched
 from tests.simulation.schedule import Schedule
 from tests.simulation.world import WORLD, World
 
@@ -51,7 +52,8 @@ def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[st
     current.set(WORLD)
     folder = tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None)
     world = World(SeededChance(seed, left_out, unused), Path(folder))
-    with world.system.installed():
+    watch = watched(world.promises.breaks) if world.has_threads else nullcontext()
+    with world.system.installed(), watch:
         try:
             with _logged(world, detailed=detailed):
                 failure = _failure_of(world)

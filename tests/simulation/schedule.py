@@ -2,16 +2,21 @@
 
 import asyncio
 
+from ingest.server.pipeline import Pipeline
 from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Violation, check
+from tests.simulation.machine.loop import Process
 from tests.simulation.ports.store import POISON, RIDDLE
-from tests.simulation.workers import Limits
+from tests.simulation.tokens import Admission, Operator
+from tests.simulation.workers import Life, Limits, settings_of
 from tests.simulation.world import World
 
 CLIENTS = (6, 20, 40, 3)
 EVENTS = 520
 START_SECONDS = 1.0
+TOKEN_WORLDS = 2
+"""In one of so many worlds an operator changes the tokens of the database."""
 SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
 STOP_SECONDS_MAX = 4.0
@@ -23,11 +28,13 @@ class Schedule:
     def __init__(self, world: World) -> None:
         self._world = world
         self._faults = Faults(world)
+        self._admission = Admission(None, world.promises.breaks)
 
     async def run(self) -> None:
         world = self._world
         chance = world.chance
         world.limits = _limits(world)
+        world.archive.mkdir()
         for _ in range(1 + chance.pick("further nodes", 2)):
             node = world.add_node()
             if not world.servers.keeps_order:
@@ -38,6 +45,7 @@ class Schedule:
             for _ in range(1 + chance.pick("further workers", 2)):
                 world.begin_life(node)
         world.loop.look = world.promises.look
+        operator = self._begin_operator()
         await asyncio.sleep(START_SECONDS)
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
@@ -45,10 +53,15 @@ class Schedule:
             await asyncio.sleep(chance.seconds("until the next round of faults", 0.1, 1.5))
             self._faults.round()
         await asyncio.wait(tasks)
+        if operator:
+            operator.cancel()
         self._faults.end()
         world.chance.calm = True
         await self._settle()
+        check(world.ledger.accepted, "no event was accepted: this schedule proves nothing")
         world.promises.at_end()
+        for life in world.lives:
+            self._admission.check(life, world.system.us_of(life.process.node))
         began = world.loop.time()
         await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
         seconds = world.loop.time() - began
@@ -58,9 +71,21 @@ class Schedule:
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":
         world = self._world
         marks, accepted = world.servers.marks, world.promises.accepted
-        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, accepted)
+        admission = self._admission
+        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, accepted, admission)
         world.processes.append(client.process)
         return world.loop.in_process(client.process, client.run(events), "client")
+
+    def _begin_operator(self) -> "asyncio.Task[None] | None":
+        """In some worlds somebody changes the tokens of the database."""
+        world = self._world
+        if world.chance.pick("tokens", TOKEN_WORLDS) < TOKEN_WORLDS - 1:
+            return None
+        process = Process("operator")
+        world.processes.append(process)
+        operator = Operator(world.chance, world.servers.operator(settings_of(world.nodes[0], world.limits), process))
+        self._admission = Admission(operator, world.promises.breaks)
+        return world.loop.in_process(process, operator.run(world.say), "operator")
 
     async def _settle(self) -> None:
         """Wait until nothing is left to do."""
@@ -75,6 +100,8 @@ class Schedule:
         world = self._world
         if entries := world.servers.entries:
             return f"{len(entries)} entries in the outbox, the first with id {min(entries)}"
+        if due := world.servers.due(world.system.us_of(None)):
+            return due
         if world.restarts or not all(life.accepting for life in world.lives):
             return "workers do not start"
         for node in world.nodes:
@@ -82,13 +109,18 @@ class Schedule:
             if waiting:
                 return f"{len(waiting)} events in the spool of {node.name}"
         for life in world.lives:
-            if life.pipeline and life.pipeline.spool:
-                usage = await life.pipeline.spool.store.usage()
-                if usage.records > world.promises.unproven(life.process.node):
-                    return f"{usage.records} records in the spool of {life.process.name}"
-            if life.pipeline and life.pipeline.unfinished_events:
-                return f"{life.pipeline.unfinished_events} events in {life.process.name}"
+            if life.pipeline and (left := await self._left_in(life, life.pipeline)):
+                return left
         return None
+
+    async def _left_in(self, life: Life, pipeline: Pipeline) -> str | None:
+        if pipeline.spool:
+            usage = await pipeline.spool.store.usage()
+            if usage.records > self._world.promises.unproven(life.process.node):
+                return f"{usage.records} records in the spool of {life.process.name}"
+        if pipeline.unfinished_events:
+            return f"{pipeline.unfinished_events} events in {life.process.name}"
+        return self._admission.left(life)
 
 
 def _limits(world: World) -> Limits:
@@ -97,6 +129,8 @@ def _limits(world: World) -> Limits:
         spool_bytes_max=(1 << 24, 1 << 24, 20_000, 0)[chance.pick("size of the spool", 4)],
         writers=1 + chance.pick("further writers", 2),
         queue_events_max=(400, 60)[chance.pick("size of the queue", 2)],
+        retention_days=world.servers.retention_days,
+        archive=str(world.archive) if world.servers.archives else "",
         stream=world.servers.stream,
         inflight_events_max=(300, 50)[chance.pick("events in flight", 2)],
         drain_seconds=(4.0, 0.05)[chance.pick("seconds of a drain", 2)],

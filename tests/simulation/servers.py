@@ -5,8 +5,10 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.auth.tokens import TokenTable
 from ingest.broker.base import Held, Publisher
 from ingest.events.batch import Batch
+from ingest.retention.scheduler import RetentionScheduler
 from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
@@ -20,6 +22,27 @@ class ServerFault(msgspec.Struct, frozen=True):
     seconds_max: float
     begin: Callable[[], object]
     end: Callable[[], object]
+
+
+RETENTION_DAYS = 3
+RETENTION_SECONDS = 1.5
+"""The interval of retention."""
+IDEMPOTENCY_SECONDS = 86_400.0
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """A row that retention has removed, at this time (Unix microseconds by the true clock)."""
+
+    event_id: int
+    payload: bytes
+    at_us: int
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """The event of an idempotency key that was deleted, and when (Unix microseconds by the true clock)."""
+
+    event_id: int
+    at_us: int
 
 
 class Servers(Protocol):
@@ -37,6 +60,29 @@ class Servers(Protocol):
 
     def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher: ...
 
+    def operator(self, settings: Settings, process: Process) -> TokenTable:
+        """The store of somebody who runs `ingest tokens`."""
+
+    @property
+    def tokens(self) -> tuple[int, Mapping[bytes, int | None]]:
+        """How often the tokens have changed, and digest → expiry (Unix microseconds) of each one now."""
+
+    retention_days: int
+    """Days of events that the workers keep. 0 if they drop none."""
+    archives: bool
+    """The workers keep a day in an archive before they drop it."""
+
+    def retention(self, settings: Settings, metrics: Metrics, process: Process) -> RetentionScheduler | None: ...
+
+    def new_removed(self) -> Sequence[Removed]:
+        """Rows that have gone since the last call."""
+
+    def new_forgotten(self) -> Sequence[Forgotten]:
+        """Idempotency keys that have gone since the last call."""
+
+    def due(self, now_us: int) -> str | None:
+        """What retention has to do yet. None if nothing."""
+
     def process_ended(self, process: Process) -> None:
         """The kernel closes its connections."""
 
@@ -47,6 +93,8 @@ class Servers(Protocol):
     @property
     def entries(self) -> Collection[int]:
         """The first ids of the outbox."""
+
+    def is_in_outbox(self, event_id: int) -> bool: ...
 
     @property
     def dead(self) -> Mapping[int, bytes]:

@@ -8,7 +8,7 @@ import sys
 from tests.paths import ROOT
 from tests.simulation.running import run
 
-PORTS, STREAM = 3, 2
+PORTS, STREAM = 3, 1
 """A seed with models at the ports, and one whose statements and frames reach models of MySQL and of a stream."""
 SCRIPT = "from tests.simulation.test_determinism import fingerprints; print(*fingerprints())"
 

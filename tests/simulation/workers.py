@@ -1,27 +1,29 @@
 """One life of a worker: the service's own parts, wired by the service's own code, in a simulated process."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from ingest.clock import unix_us
+from ingest.clock import jittered, unix_us
 from ingest.files.locks import take_worker_index
 from ingest.http.rsgi import Handler
+from ingest.retention.idempotency_keys import KeyCleaner
 from ingest.server.factories.broker import make_shared_target
 from ingest.server.factories.handlers import make_handlers
 from ingest.server.pipeline import Pipeline
 from ingest.server.wiring import build_pipeline
 from ingest.server.worker import Worker
 from ingest.settings import Settings
+from ingest.tasks import BackgroundTask
 from ingest.telemetry.durable_counters import DurableCounters
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.machine.loop import SimulatedLoop
 from tests.simulation.machine.nodes import Node, WorkerProcess
-from tests.simulation.servers import Servers
-
-TOKEN = "token-of-the-simulation"
+from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Servers
+from tests.simulation.tokens import CONFIGURED, TokenReads
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -32,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True):
     queue_events_max: int = 400
     inflight_events_max: int = 300
     drain_seconds: float = 4.0
+    retention_days: int = 0
+    archive: str = ""
     stream: bool = False
     """Events go to a stream, each once and in the order of their calls."""
 
@@ -39,12 +43,12 @@ class Limits(msgspec.Struct, frozen=True):
 def settings_of(node: Node, limits: Limits) -> Settings:
     """Short times make a schedule short. Their proportions are those of the defaults."""
     return Settings(
-        database_url="mysql://sim:sim@database:3306/sim",
+        database_url="mysql://sim:sim@database:3306/ingest",
         broker_url="amqp://sim:sim@broker:5672/",
         publish_to="stream" if limits.stream else "queue",
         stream_url="rabbitmq-stream://sim:sim@broker:5552/" if limits.stream else "",
         body_bytes_max=100_000,
-        api_tokens=(TOKEN,),
+        api_tokens=CONFIGURED,
         data_dir=node.folder,
         workers=1,
         batch_events_max=40,
@@ -63,7 +67,18 @@ def settings_of(node: Node, limits: Limits) -> Settings:
         reconnect_seconds_max=1.0,
         dead_letter_seconds=20.0,
         drain_timeout_seconds=limits.drain_seconds,
+        retention_days=limits.retention_days,
+        retention_archive=limits.archive,
+        retention_check_seconds=RETENTION_SECONDS,
+        idempotency_seconds=IDEMPOTENCY_SECONDS,
     )
+
+
+async def _forget_keys(cleaner: KeyCleaner) -> None:
+    """The service does this every minute, and a schedule is shorter."""
+    while True:
+        await asyncio.sleep(jittered(RETENTION_SECONDS))
+        await cleaner.forget_all()
 
 
 class Life:
@@ -81,6 +96,7 @@ class Life:
         self.connections: set[asyncio.Future[tuple[int, bytes]]] = set()
         """Those of clients that wait for an answer."""
         self.requests: list[asyncio.Task[None]] = []
+        self.token_reads = TokenReads(loop, process.node, lambda: servers.tokens)
         self._loop = loop
         self._servers = servers
         self._metrics = metrics
@@ -91,6 +107,7 @@ class Life:
         index = take_worker_index(settings.run_dir)
         metrics = self._metrics.of(settings.run_dir / "metrics", index.number)
         store = self._servers.store(settings, metrics, self.process)
+        self.token_reads.watch(store)
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
@@ -99,7 +116,11 @@ class Life:
         async def recover() -> None:
             await metrics.durable_counters.recover(store.count_rows, 2 * settings.commit_timeout_seconds)
 
-        self._worker = Worker(pipeline, {"ledger": recover}, unix_us, settings.drain_timeout_seconds)
+        background: dict[str, BackgroundTask] = {"ledger": recover}
+        if retention := self._servers.retention(settings, metrics, self.process):
+            background["retention"] = retention.run
+            background["old keys"] = partial(_forget_keys, pipeline.key_cleaner)
+        self._worker = Worker(pipeline, background, unix_us, settings.drain_timeout_seconds)
         await self._worker.start()
         self.handlers = make_handlers(settings, pipeline)
         self.pipeline = pipeline

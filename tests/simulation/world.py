@@ -13,6 +13,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.machine.loop import Process, SimulatedLoop, current
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.machine.system import System
+from tests.simulation.machine.threads import ThreadedLoop
 from tests.simulation.ports.servers import PortServers
 from tests.simulation.promises import Promises
 from tests.simulation.servers import Servers
@@ -21,6 +22,8 @@ from tests.simulation.workers import Life, Limits, MetricFiles
 RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
 DRIVER_WORLDS = 16
+THREAD_WORLDS = 10
+"""In one of so many worlds executors have real threads, which takes longer."""
 
 WORLD = Process("world")
 
@@ -30,10 +33,13 @@ class World:
 
     def __init__(self, chance: SeededChance, folder: Path) -> None:
         self.chance = chance
-        self.loop = SimulatedLoop(chance)
+        self.has_threads = chance.pick("threads", THREAD_WORLDS) == THREAD_WORLDS - 1
+        self.loop = ThreadedLoop(chance) if self.has_threads else SimulatedLoop(chance)
         self.folder = folder
         self.system = System(str(folder), chance, self.loop, self.kill)
         self.servers = _servers(chance, self.loop)
+        self.archive = folder / "archive"
+        """A disk that all nodes have mounted."""
         self.ledger = Ledger()
         self.metrics = MetricFiles()
         self.nodes: list[Node] = []
@@ -61,6 +67,7 @@ class World:
         node = Node(f"node-{len(self.nodes)}", self.folder / f"node-{len(self.nodes)}")
         if copied:
             shutil.copytree(copied.folder, node.folder, ignore=_gone)
+            node.save_tokens(copied.tokens_saved_by(self.loop.time()), self.loop.time())
         self.nodes.append(node)
         return node
 

@@ -1,7 +1,9 @@
 """MySQL and RabbitMQ of a world: the service's real store and publisher talk to the models of the servers."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 
+from ingest.auth.tokens import TokenTable
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.base import Held, Publisher
 from ingest.broker.stream.message import message_id_of
@@ -9,23 +11,29 @@ from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
 from ingest.clock import unix_us
 from ingest.events.batch import Batch
+from ingest.retention.scheduler import RetentionScheduler
 from ingest.server.factories.broker import make_declaration
+from ingest.server.factories.store import make_retention
 from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.store.mysql.lock import mysql_lock
 from ingest.store.mysql.order import OrderedMySQLStore
+from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers as MySQLServers
 from ingest.store.mysql.store import MySQLStore
+from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.chance import Chance
+from tests.simulation.drivers.past import begin_with_past, due
 from tests.simulation.drivers.rows import ObservedDatabase
 from tests.simulation.machine.loop import Process, SimulatedLoop, current
+from tests.simulation.machine.nodes import BOOT_US
 from tests.simulation.mysql import faults as mysql_faults
 from tests.simulation.mysql.server import Client, Server
 from tests.simulation.rabbitmq import faults as rabbitmq_faults
 from tests.simulation.rabbitmq.broker import Broker
 from tests.simulation.rabbitmq.network import Network
-from tests.simulation.servers import ServerFault
+from tests.simulation.servers import RETENTION_DAYS, Forgotten, Removed, ServerFault
 
 CALM_STATEMENTS = mysql_faults.FaultRates(statement_seconds=(0.0001, 0.002))
 STATEMENTS = mysql_faults.FaultRates(
@@ -34,6 +42,9 @@ STATEMENTS = mysql_faults.FaultRates(
 CALM_CONFIRMS = rabbitmq_faults.FaultRates(confirm_seconds=(0.0002, 0.004))
 CONFIRMS = rabbitmq_faults.FaultRates(chunk=0.02, split=0.2, confirm_seconds=(0.0002, 0.004))
 LOST_COMMITS_MAX = 4
+RETENTION_WORLDS = 3
+"""In one of so many worlds the service drops days."""
+RETENTION_QUERY_SECONDS = 4.0
 DATA, DATA_HEAD_BYTES = b"\x00\x53\x75", 8
 """The section of a message that holds the payload, and the size of its head."""
 
@@ -48,6 +59,10 @@ class DriverServers:
         self.stream = chance.pick("stream", 2) == 1
         self.keeps_order = self.stream and chance.pick("order", 2) == 1
         self._database = ObservedDatabase()
+        self.retention_days = RETENTION_DAYS * (chance.pick("retention", RETENTION_WORLDS) == RETENTION_WORLDS - 1)
+        self.archives = bool(self.retention_days) and chance.pick("archive", 2) == 1
+        if self.retention_days:
+            begin_with_past(self._database, chance, BOOT_US)
         self._mysql = Server(self._database, unix_us, chance, CALM_STATEMENTS if self.keeps_order else STATEMENTS)
         self._broker = Broker(chance, CONFIRMS, now_ms=lambda: unix_us() // 1000)
         self._clients: dict[Process, Client] = {}
@@ -59,6 +74,16 @@ class DriverServers:
         loop.reach = self._network.create_connection
 
     def store(self, settings: Settings, metrics: Metrics, process: Process) -> Store:
+        return self._store(settings, process, metrics.database)
+
+    def operator(self, settings: Settings, process: Process) -> TokenTable:
+        return self._store(settings, process)
+
+    @property
+    def tokens(self) -> tuple[int, Mapping[bytes, int | None]]:
+        return self._database.token_changes, dict(self._database.tokens)
+
+    def _store(self, settings: Settings, process: Process, observer: ConnectionObserver = NO_OBSERVER) -> MySQLStore:
         self._clients[process] = Client(lambda _: self._mysql)
         kind = OrderedMySQLStore if self.stream else MySQLStore
         return kind(
@@ -67,8 +92,25 @@ class DriverServers:
             connect_timeout_seconds=settings.connect_timeout_seconds,
             commit_timeout_seconds=settings.commit_timeout_seconds,
             now_us=unix_us,
-            observer=metrics.database,
+            observer=observer,
         )
+
+    def retention(self, settings: Settings, metrics: Metrics, process: Process) -> RetentionScheduler | None:
+        servers, connect_seconds = self._mysql_servers(settings, process), settings.connect_timeout_seconds
+        return make_retention(
+            settings, metrics, partial(PartitionedTable.open, servers, connect_seconds, RETENTION_QUERY_SECONDS)
+        )
+
+    def new_removed(self) -> Sequence[Removed]:
+        removed, self._database.removed = self._database.removed, []
+        return removed
+
+    def new_forgotten(self) -> Sequence[Forgotten]:
+        forgotten, self._database.forgotten = self._database.forgotten, []
+        return forgotten
+
+    def due(self, now_us: int) -> str | None:
+        return due(self._database, self.retention_days, now_us) if self.retention_days else None
 
     def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher:
         if not self._queue:
@@ -118,11 +160,16 @@ class DriverServers:
     def entries(self) -> Collection[int]:
         return self._database.entries
 
+    def is_in_outbox(self, event_id: int) -> bool:
+        return any(event_id in batch.ids for batch in self._database.outbox())
+
     @property
     def dead(self) -> Mapping[int, bytes]:
         return self._database.dead
 
     def is_published(self, event_id: int, payload: bytes) -> bool:
+        if self._database.published_before.get(event_id) == payload:
+            return True
         if self._safe.get(event_id) != payload:
             self._safe = dict(self._safe_messages())
         return self._safe.get(event_id) == payload

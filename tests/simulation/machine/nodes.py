@@ -1,5 +1,6 @@
 """Nodes of the simulated world, and the worker processes on them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,26 @@ class Node:
         self.disk_fails = 0.0
         """The probability that a write or a sync fails with EIO."""
         self.syncs_lie = False
+        self.clock_stepped_at = -1000.0
+        """When somebody set the wall clock last, in the world's time."""
+        self._tokens: dict[bytes, tuple[int | None, float]] = {}
+        """Digest of each token in the file of tokens → its expiry, and since when it is there."""
+
+    def step_clock(self, us: int, now: float) -> None:
+        self.clock_ahead_us += us
+        self.clock_stepped_at = now
+
+    def save_tokens(self, tokens: Mapping[bytes, int | None], now: float) -> None:
+        """A worker has saved these tokens, with their expiries."""
+        had = self._tokens
+        self._tokens = {
+            digest: had[digest] if digest in had and had[digest][0] == until else (until, now)
+            for digest, until in tokens.items()
+        }
+
+    def tokens_saved_by(self, then: float) -> dict[bytes, int | None]:
+        """The tokens that have been in the file since `then`."""
+        return {digest: until for digest, (until, since) in self._tokens.items() if since <= then}
 
 
 class WorkerProcess(Process):

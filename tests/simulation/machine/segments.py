@@ -104,6 +104,19 @@ class SegmentFiles:
                 return {payload for payloads in file.payloads.values() for payload in payloads}
         return set()
 
+    def damage(self, node: Node) -> tuple[str, set[bytes]] | None:
+        """Change a byte of a synced entry in a file of this node. Return its path, and what the entry held."""
+        files = [file for file in self._files.values() if file.node is node and file.path and file.payloads]
+        if not files:
+            return None
+        file = files[self._chance.pick("which file is damaged", len(files))]
+        offset = sorted(file.payloads)[self._chance.pick("which entry is damaged", len(file.payloads))]
+        _, _, _, _, size, _, _ = _ENTRY.unpack(os.pread(file.descriptor, _ENTRY.size, offset))
+        at = offset + self._chance.pick("which byte is damaged", _ENTRY.size + size)
+        (byte,) = os.pread(file.descriptor, 1, at)
+        PWRITE(file.descriptor, bytes([byte ^ (1 << self._chance.pick("which bit", 8))]), at)
+        return file.path, file.payloads[offset]
+
     def renamed(self, source: str, target: str) -> None:
         if source.endswith(".log"):
             for file in self._files.values():

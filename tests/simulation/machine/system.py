@@ -72,12 +72,15 @@ class System:
         return self.time_ns() / 1e9
 
     def time_ns(self) -> int:
-        node: Node | None = getattr(current.get(), "node", None)
+        return self.us_of(getattr(current.get(), "node", None)) * 1000
+
+    def us_of(self, node: Node | None) -> int:
+        """Unix microseconds of this node's wall clock, or by the true time."""
         us = BOOT_US + int(self._loop.time() * 1e6)
         if node:
             us += node.clock_ahead_us
             us -= us % node.clock_grain_us
-        return us * 1000
+        return us
 
     def clock_gettime_ns(self, _clock: int) -> int:
         """The time since the node's boot, which is the only one that the service asks for."""

@@ -399,7 +399,8 @@ RETENTION = (
         "retention goes by this host's clock",
         "retention/run.py",
         "        check_clocks(before_us, facts.now_us, self._now_us())\n        return plan(facts,",
-        "        from msgspec.structs import replace\n\n        return plan(replace(facts, now_us=before_us),",
+        "        from msgspec.structs import replace\n\n        from ingest.events.ids import first_id_of\n\n"
+        "        return plan(replace(facts, now_us=before_us, newest_id=first_id_of(before_us // 1000)),",
     ),
     Mutant(
         "a day with events of the outbox is dropped",

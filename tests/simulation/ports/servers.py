@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
+from ingest.auth.tokens import TokenTable
 from ingest.broker.base import Held, Publisher
 from ingest.clock import unix_us
 from ingest.events.batch import Batch
@@ -14,7 +15,7 @@ from tests.simulation.machine.loop import Process
 from tests.simulation.ports.broker import Broker, ModelPublisher
 from tests.simulation.ports.database import Database
 from tests.simulation.ports.store import ModelStore
-from tests.simulation.servers import ServerFault
+from tests.simulation.servers import Forgotten, Removed, ServerFault
 
 
 class PortServers:
@@ -24,6 +25,8 @@ class PortServers:
     stream = False
     keeps_order = False
     defect: Exception | None = None
+    retention_days = 0
+    archives = False
 
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
@@ -37,6 +40,24 @@ class PortServers:
     def publisher(self, settings: Settings, metrics: Metrics, held: Held, process: Process) -> Publisher:
         return ModelPublisher(self._broker, self._chance, settings.confirm_timeout_seconds)
 
+    def operator(self, settings: Settings, process: Process) -> TokenTable:
+        return ModelStore(self._database, self._chance, unix_us, settings.commit_timeout_seconds)
+
+    @property
+    def tokens(self) -> tuple[int, Mapping[bytes, int | None]]:
+        database = self._database
+        return database.token_changes, {token.digest: token.expires_us for token in database.tokens.values()}
+
+    def retention(self, settings: Settings, metrics: Metrics, process: Process) -> None: ...
+
+    def new_removed(self) -> Sequence[Removed]:
+        return ()
+
+    def new_forgotten(self) -> Sequence[Forgotten]:
+        return ()
+
+    def due(self, now_us: int) -> None: ...
+
     def process_ended(self, process: Process) -> None: ...
 
     @property
@@ -46,6 +67,9 @@ class PortServers:
     @property
     def entries(self) -> Collection[int]:
         return self._database.entries
+
+    def is_in_outbox(self, event_id: int) -> bool:
+        return any(event_id in entry.batch.ids for entry in self._database.entries.values())
 
     @property
     def dead(self) -> Mapping[int, bytes]:

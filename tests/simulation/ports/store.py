@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from ingest.audit.trail import AuditEntry
 from ingest.auth.tokens import Token
 from ingest.clock import NowUs
@@ -138,16 +140,34 @@ class ModelStore:
         return await self._call(lambda: int(self._now() * 1e6))
 
     async def tokens(self) -> list[Token]:
-        return await self._call(list)
+        database = self._database
+        return await self._call(lambda: sorted(database.tokens.values(), key=lambda one: (one.created_us, one.digest)))
 
     async def add_token(self, token: Token) -> None:
-        raise NotImplementedError
+        def add() -> None:
+            if token.digest in self._database.tokens:
+                raise StoreError("This token is there already.")
+            self._database.change_tokens(self._database.tokens | {token.digest: token})
+
+        await self._call(add, writes=True)
 
     async def expire_tokens(self, digests: Sequence[bytes], expires_us: int) -> None:
-        raise NotImplementedError
+        def expire() -> None:
+            tokens = dict(self._database.tokens)
+            for digest in digests:
+                if token := tokens.get(digest):
+                    until_us = min(expires_us, token.expires_us or expires_us)
+                    tokens[digest] = msgspec.structs.replace(token, expires_us=until_us)
+            self._database.change_tokens(tokens)
+
+        await self._call(expire, writes=True)
 
     async def remove_tokens(self, digests: Sequence[bytes]) -> None:
-        raise NotImplementedError
+        def remove() -> None:
+            tokens = self._database.tokens
+            self._database.change_tokens({one: token for one, token in tokens.items() if one not in digests})
+
+        await self._call(remove, writes=True)
 
     async def newest_id(self) -> int:
         raise NotImplementedError

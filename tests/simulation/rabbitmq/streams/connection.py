@@ -131,13 +131,15 @@ class StreamConnection(StreamPeer):
         fault = drawn_fault(self.broker.chance, self.broker.rates, len(ids))
         if fault is None or fault.kind == "silent":
             chunk = stream.append(name, frame.messages, self.broker.now_ms())
-            if fault is None:
-                self._confirm_later(frame.publisher, ids, chunk, stream)
+            self._confirm_later(frame.publisher, ids if fault is None else (), chunk, stream)
+            return
+        if fault.kind in ("nack", "close channel"):  # the stream has no leader: nothing is written from now on
+            del self._publishers[frame.publisher]
+            self._refuse(frame.publisher, ids, NOT_AVAILABLE)
             return
         chunk = stream.append(name, frame.messages[: fault.at], self.broker.now_ms())
-        if fault.kind in ("nack", "close channel"):
-            self._refuse(frame.publisher, ids, NOT_AVAILABLE)
-        elif fault.kind == "lost":
+        self._confirm_later(frame.publisher, (), chunk, stream)
+        if fault.kind == "lost":
             self.reset()
         else:
             self.close(OK, "the broker closes it")
@@ -147,6 +149,7 @@ class StreamConnection(StreamPeer):
         self.send(encode_frame(schema.PublishError(publisher, errors)))
 
     def _confirm_later(self, publisher: int, ids: Sequence[int], chunk: Chunk | None, stream: Stream) -> None:
+        """Make the chunk safe, and confirm these ids. Who reads the stream waits for every chunk to be safe."""
         least, most = self.broker.rates.confirm_seconds
         seconds = self.broker.chance.seconds("rabbitmq: time to confirm", least, most) if most else 0.0
 
@@ -154,7 +157,8 @@ class StreamConnection(StreamPeer):
             if chunk is not None:
                 chunk.is_safe = True
                 self.broker.stream_written(stream)
-            self.send(confirm(publisher, ids))
+            if ids:
+                self.send(confirm(publisher, ids))
 
         self.broker.later(seconds, confirm_now)
 
