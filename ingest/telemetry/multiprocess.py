@@ -150,7 +150,7 @@ class MetricFiles(Collector):
             return None
 
     def _opened(self) -> Iterator[tuple[str, int]]:
-        """Yield names and descriptors of this worker's open files, also of deleted ones. None on systems without /proc."""
+        """Yield names and descriptors of this worker's open files, also of deleted ones. Only on Linux."""
         return _open_files(re.compile(rf"\w+_{self._worker_index}\.db|{self._worker_index}\.ledger"))
 
     def pending_commits_file(self, worker_index: int | str) -> Path:
@@ -224,8 +224,8 @@ def _without_unknown(metric: Metric) -> Metric:
 def _open_files(names: "re.Pattern[str]") -> Iterator[tuple[str, int]]:
     """Yield name and descriptor of each file that this process has open with one of the names, also of deleted ones.
 
-    The descriptor is a new one, and is closed afterwards. Other threads close theirs at any time, and the number of such
-    a descriptor may then stand for another file.
+    The descriptor is a new one, and is closed afterwards. Another thread may close its own at any time, and its number
+    may then stand for another file.
     """
     with suppress(FileNotFoundError):
         for link in Path("/proc/self/fd").iterdir():
