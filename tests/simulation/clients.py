@@ -12,7 +12,7 @@ from ingest.http.rsgi import Handler
 from tests.simulation.chance import Chance
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine.loop import Process, SimulatedLoop
-from tests.simulation.tokens import Admission, Secret, Visit
+from tests.simulation.subjects.tokens import Admission, Secret, Visit
 from tests.simulation.workers import Life
 
 log = logging.getLogger("simulation")

@@ -10,7 +10,7 @@ from tests.simulation.clients import TRY
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.nodes import Node
 from tests.simulation.ports.store import POISON, RIDDLE
-from tests.simulation.retention import RetentionPromises
+from tests.simulation.subjects.retention import RetentionPromises
 from tests.simulation.workers import Life
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.loop import Process
 from tests.simulation.ports.store import POISON, RIDDLE
-from tests.simulation.tokens import Admission, Operator
+from tests.simulation.subjects.tokens import Admission, Operator
 from tests.simulation.workers import Life, Limits, settings_of
 from tests.simulation.world import World
 

@@ -23,7 +23,7 @@ from ingest.telemetry.metrics import Metrics
 from tests.simulation.machine.loop import SimulatedLoop
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Servers
-from tests.simulation.tokens import CONFIGURED, TokenReads
+from tests.simulation.subjects.tokens import CONFIGURED, TokenReads
 
 
 class Limits(msgspec.Struct, frozen=True):
