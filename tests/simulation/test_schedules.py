@@ -1,25 +1,49 @@
-"""A few schedules, and all that once failed. `make simulate` runs as many as one likes."""
+"""A few schedules, and all that once failed. `make simulate` runs as many as one likes.
 
+They run in a process of their own: the garbage of killed workers must meet no other test.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import msgspec
 import pytest
 
+from tests.paths import ROOT
 from tests.simulation.__main__ import corpus
 from tests.simulation.chance import SeededChance
-from tests.simulation.running import run
+from tests.simulation.running import Result
 from tests.simulation.shrinking import kind_of, least
 
-SEEDS = range(6)
+SEEDS = [*corpus(), *range(6)]
+RUN = """
+import sys, msgspec
+from tests.simulation.running import run, run_all
+sys.stdout.buffer.write(msgspec.json.encode({}))
+"""
+WITHOUT_FAULTS = "[run(0, unused={one.what for one in run(0).decisions if one.chosen is True})]"
 
 
-@pytest.mark.parametrize("seed", [*corpus(), *SEEDS])
-def test_a_schedule_keeps_every_promise(seed: int) -> None:
-    result = run(seed)
-    assert result.failure is None, f"python -m tests.simulation --seeds {seed}"
-    assert result.events > 100
+def results_of(expression: str) -> list[Result]:
+    command = [sys.executable, "-c", RUN.format(expression)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return msgspec.json.decode(done.stdout, type=list[Result])
+
+
+@pytest.fixture(scope="module")
+def results() -> Mapping[int, Result]:
+    return {result.seed: result for result in results_of(f"run_all({SEEDS})")}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_schedule_keeps_every_promise(results: Mapping[int, Result], seed: int) -> None:
+    assert results[seed].failure is None, f"python -m tests.simulation --seeds {seed}"
+    assert results[seed].events > 100
 
 
 def test_a_schedule_without_faults_has_none() -> None:
-    kinds = {decision.what for decision in run(0).decisions if decision.chosen is True}
-    result = run(0, unused=kinds)
+    (result,) = results_of(WITHOUT_FAULTS)
     assert result.failure is None
     assert not [decision for decision in result.decisions if decision.chosen is True]
 
