@@ -157,7 +157,7 @@ class Faults:
         node.step_clock(int(step * 1e6), self._world.loop.time())
 
     def _clock_is_wrong(self) -> None:
-        """For a while. Events that a worker accepts meanwhile have ids of another day."""
+        """It lasts a while. Events that a worker accepts meanwhile have ids of another day."""
         node = self._node()
         step = int(self._world.chance.seconds("clock is wrong by", -WRONG_DAYS, WRONG_DAYS) * DAY_US)
         self._world.fault(f"the clock of {node.name} is wrong by {step / DAY_US:.1f} days")

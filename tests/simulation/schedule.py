@@ -16,7 +16,7 @@ CLIENTS = (6, 20, 40, 3)
 EVENTS = 520
 START_SECONDS = 1.0
 TOKEN_WORLDS = 2
-"""In one of so many worlds an operator changes the tokens of the database."""
+"""An operator changes the tokens of the database in every second world."""
 SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
 STOP_SECONDS_MAX = 4.0

@@ -81,7 +81,7 @@ class Servers(Protocol):
         """Idempotency keys that have gone since the last call."""
 
     def due(self, now_us: int) -> str | None:
-        """What retention has to do yet. None if nothing."""
+        """The work that retention still has. None if nothing."""
 
     def process_ended(self, process: Process) -> None:
         """The kernel closes its connections."""

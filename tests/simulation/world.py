@@ -23,7 +23,7 @@ RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
 DRIVER_WORLDS = 16
 THREAD_WORLDS = 10
-"""In one of so many worlds executors have real threads, which takes longer."""
+"""Executors have real threads in every tenth world, as they take longer."""
 
 WORLD = Process("world")
 

@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 LEASE_SECONDS = 8.0
 """An event that waits is still leased by a worker of before for up to this time."""
 IN_OUTBOX, DEAD_LETTER, KEYED = 5, 6, 3
-"""One of so many rows is still in the outbox, is a dead letter, or has an idempotency key."""
+"""This share of rows, one of so many, is still in the outbox, is a dead letter, or has an idempotency key."""
 
 
 def begin_with_past(database: ObservedDatabase, chance: Chance, now_us: int) -> None:
@@ -38,7 +38,7 @@ def begin_with_past(database: ObservedDatabase, chance: Chance, now_us: int) -> 
 
 
 def due(database: ObservedDatabase, keep_days: int, now_us: int) -> str | None:
-    """What retention has to do yet. None if nothing. `now_us` is the true time."""
+    """The work that retention still has. None if nothing. `now_us` is the true time."""
     today = datetime.fromtimestamp(now_us / 1e6, UTC).date()
     partitions = database.tables[EVENTS].partitions
     if DROPPED in database.tables:

@@ -43,7 +43,7 @@ CALM_CONFIRMS = rabbitmq_faults.FaultRates(confirm_seconds=(0.0002, 0.004))
 CONFIRMS = rabbitmq_faults.FaultRates(chunk=0.02, split=0.2, confirm_seconds=(0.0002, 0.004))
 LOST_COMMITS_MAX = 4
 RETENTION_WORLDS = 3
-"""In one of so many worlds the service drops days."""
+"""The service drops days in every third world."""
 RETENTION_QUERY_SECONDS = 4.0
 DATA, DATA_HEAD_BYTES = b"\x00\x53\x75", 8
 """The section of a message that holds the payload, and the size of its head."""

@@ -36,7 +36,7 @@ IDLE_SECONDS_MAX = 2 * POLL_SECONDS
 READ_SECONDS_MAX = 2.5
 """A read ends within this time, also if the database does not answer: its deadline is 1 s, and a lock may wait."""
 SAVED_SECONDS = 3.0
-"""What a worker has read for so long is in the file of its node. A worker that starts there knows it."""
+"""The node's file has the tokens that a worker read this long ago. A worker that starts there knows it."""
 LATE_SECONDS = IDLE_SECONDS_MAX + READ_SECONDS_MAX
 """A worker notices within this time that a token has expired, or that its clock was set."""
 
@@ -55,14 +55,14 @@ STATIC = (Secret(TOKEN, digest_of(TOKEN)), Secret(HASHED_TOKEN, digest_of(HASHED
 
 
 class TokenReads:
-    """What one worker has read. `table` tells how often the database's tokens have changed, and what they are now."""
+    """The tokens that one worker has read. `table` tells how often the database's tokens have changed, and what they are now."""
 
     def __init__(self, loop: SimulatedLoop, node: Node, table: Callable[[], tuple[int, Expiry]]) -> None:
         self.known: Expiry = {}
         self.has_read = False
         self.wrong: str | None = None
         self._at_start = node.tokens_saved_by(loop.time() - SAVED_SECONDS)
-        """What the worker must find in the file of its node."""
+        """The tokens that the worker must find in the file of its node."""
         self._loop = loop
         self._node = node
         self._table = table
@@ -193,7 +193,7 @@ class Visit:
             self.admitted = None  # it may not have looked at its clock since
 
     def problem(self, status: int) -> str | None:
-        """What is wrong with this answer."""
+        """Say how this answer breaks the promise."""
         reads, name = self._life.token_reads, self.secret.text
         if reads.wrong:
             return reads.wrong
@@ -207,7 +207,7 @@ class Visit:
 
 
 class Admission:
-    """Gives each request a token, and checks whom the workers let in. Without an operator there are no changes."""
+    """Gives each request a token, and checks whom the workers let in. Only an operator makes changes."""
 
     def __init__(self, operator: Operator | None, broken: Callable[[str], None]) -> None:
         self._operator = operator
@@ -221,7 +221,7 @@ class Admission:
             self._broken(problem)
 
     def left(self, life: "Life") -> str | None:
-        """What this worker has not noticed yet."""
+        """The changes that this worker has not noticed yet."""
         reads = life.token_reads
         if self._operator and reads.known != reads.table:
             return f"{life.process.name} does not know the tokens"

@@ -18,7 +18,7 @@ SESSION = b"""SET SESSION lock_wait_timeout = 5 /*M! , alter_algorithm = 'DEFAUL
 """While a change of the table waits for a long query, all commits wait behind it. So it fails soon, and a later round
 tries again. MySQL would otherwise report sizes that are up to a day old."""
 QUERY_SECONDS_MAX = 3600.0
-"""No query of a day's rows takes as long. Without a limit, a lost answer would end retention until the next start."""
+"""No query of a day's rows takes as long. A lost answer would otherwise end retention until the next start."""
 GET_LOCK = b"SELECT GET_LOCK(CONCAT('ingest_retention.', LEFT(DATABASE(), 40)), %d)"
 PARTITIONS = (
     b"SELECT PARTITION_NAME, PARTITION_DESCRIPTION, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, PARTITION_METHOD, "

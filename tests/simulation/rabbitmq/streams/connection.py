@@ -149,7 +149,7 @@ class StreamConnection(StreamPeer):
         self.send(encode_frame(schema.PublishError(publisher, errors)))
 
     def _confirm_later(self, publisher: int, ids: Sequence[int], chunk: Chunk | None, stream: Stream) -> None:
-        """Make the chunk safe, and confirm these ids. Who reads the stream waits for every chunk to be safe."""
+        """Make the chunk safe, and confirm these ids. A reader of the stream waits until every chunk is safe."""
         least, most = self.broker.rates.confirm_seconds
         seconds = self.broker.chance.seconds("rabbitmq: time to confirm", least, most) if most else 0.0
 
