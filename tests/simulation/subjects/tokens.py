@@ -55,7 +55,7 @@ STATIC = (Secret(TOKEN, digest_of(TOKEN)), Secret(HASHED_TOKEN, digest_of(HASHED
 
 
 class TokenReads:
-    """The tokens that one worker has read. `table` tells how often the database's tokens have changed, and what they are now."""
+    """The tokens that one worker has read. `table` has the number of changes in the database, and the tokens now."""
 
     def __init__(self, loop: SimulatedLoop, node: Node, table: Callable[[], tuple[int, Expiry]]) -> None:
         self.known: Expiry = {}
