@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 LEASE_SECONDS = 8.0
 """An event that waits is still leased by a worker of before for up to this time."""
 IN_OUTBOX, DEAD_LETTER, KEYED = 5, 6, 3
-"""This share of rows, one of so many, is still in the outbox, is a dead letter, or has an idempotency key."""
+"""One row of this many is still in the outbox, is a dead letter, or has an idempotency key."""
 
 
 def begin_with_past(database: ObservedDatabase, chance: Chance, now_us: int) -> None:
