@@ -70,7 +70,7 @@ class OrderedMySQLStore(MySQLStore):
             try:
                 return bool((await self._insist(statement, [batch]))[0][0])
             except Duplicate:
-                await self._keep_stored(batch, lease_seconds)
+                await self._check_stored(batch)
                 return True  # perhaps: the earlier try, of unknown outcome, may have committed in relay mode
 
     async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:

@@ -47,7 +47,7 @@ class MySQLStore(MySQLTargetTable):
             try:
                 await self._insist(statement, [batch])
             except Duplicate:
-                await self._keep_stored(batch, lease_seconds)
+                await self._check_stored(batch)
         return False
 
     async def probe(self) -> None:
@@ -71,7 +71,8 @@ class MySQLStore(MySQLTargetTable):
             await self._insist(commit.insert_published([batch]), [batch])
         except Duplicate:
             await self._check_stored(batch)
-            await self.settle([batch.first_id])
+            async with self._other() as connection:
+                await connection.run(outbox.delete_published([batch]))
 
     async def settle(self, first_ids: Sequence[int]) -> None:
         if first_ids:
@@ -181,15 +182,6 @@ class MySQLStore(MySQLTargetTable):
             except StoreError:
                 await connection.run(b"ROLLBACK")
                 raise
-
-    async def _keep_stored(self, batch: Batch, lease_seconds: float) -> None:
-        """Make sure that the batch has an outbox entry. Raises as `_check_stored` does.
-
-        The earlier try may have committed the rows as a part of a larger batch. The entry of that batch may be deleted
-        for another part, which is published. An event may thus be published twice.
-        """
-        await self._check_stored(batch)
-        await self._commit_once(commit.ensure_entry(batch, lease_seconds))
 
     async def _check_stored(self, batch: Batch) -> None:
         """Raises `DuplicateKeys` if other events have idempotency keys of this batch. Otherwise its ids exist.

@@ -32,9 +32,9 @@ INSERT_EVENT = """INSERT INTO call_event_logs (id, call_id, event_type, payload,
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 READ_EVENT = "SELECT id, call_id, event_type, payload, created_time FROM call_event_logs WHERE id = ?"
 INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) VALUES (?, ?, ?, ?)"
-ENSURE_ENTRY = INSERT_ENTRY.replace("INSERT", "INSERT OR IGNORE", 1)
-"""Rows that are stored already may have been committed as a part of a larger batch, whose entry may be deleted."""
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
+SETTLE_PUBLISHED = f"{SETTLE} AND count <= ?"
+"""An entry with more events than the published batch stays. It is that of a larger batch, which began with this one."""
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
 """No lease lasts as long as the second limit. Such an entry was leased while the clock was ahead."""
@@ -103,8 +103,8 @@ class SQLiteStore(SQLiteEventLookup):
         def write(connection: sqlite3.Connection) -> None:
             self._check_once(connection)
             keep_keys(connection, "ingest_keys", batch)
-            _insert(connection, batch)
-            connection.execute(ENSURE_ENTRY, entry)
+            if _insert(connection, batch):
+                connection.execute(INSERT_ENTRY, entry)
             connection.executemany(SETTLE, [(first_id,) for first_id in settled])
 
         await self._transact(write)
@@ -116,7 +116,7 @@ class SQLiteStore(SQLiteEventLookup):
             for batch in batches:
                 keep_keys(connection, "ingest_keys", batch)
                 _insert(connection, batch)
-            connection.executemany(SETTLE, [(batch.first_id,) for batch in batches])
+            connection.executemany(SETTLE_PUBLISHED, [(batch.first_id, len(batch)) for batch in batches])
 
         await self._transact(write)
 
@@ -187,8 +187,8 @@ class SQLiteStore(SQLiteEventLookup):
         await self.renew_slot(lease, lease.life, keep_seconds)
 
 
-def _insert(connection: sqlite3.Connection, batch: Batch) -> None:
-    """Insert the rows, unless exactly these rows are stored already. Raises `IdsTaken`."""
+def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
+    """Insert the rows. Return False if exactly these rows are stored already."""
     created = utc_text(batch.created_us)
     rows = [
         (event_id, event.call_id, event.event_type, event.payload.decode(), created)
@@ -196,9 +196,10 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> None:
     ]
     new = connection.executemany(INSERT_EVENT, rows).rowcount
     if new == len(rows):
-        return
+        return True
     if new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
         raise IdsTaken(batch.slot)
+    return False
 
 
 def _check_version(connection: sqlite3.Connection) -> None:

@@ -38,14 +38,20 @@ async def test_entry_without_a_lease_is_claimed_at_once(store: Store) -> None:
     assert await store.claim(10, LEASE_SECONDS) == [first_id]
 
 
-async def test_part_of_a_stored_batch_has_an_entry_of_its_own(store: Store, database: Database) -> None:
-    whole = batch(3)
+async def test_entry_stays_if_only_the_first_events_of_its_batch_are_published(
+    store: Store, database: Database
+) -> None:
+    """The database made the commit late, and the worker had cut the batch meanwhile."""
+    whole, other = batch(3), batch(2, us=NOW_US + 1000)
     await store.commit(whole, lease_seconds=LEASE_SECONDS, settled=[])
-    await store.commit(whole.part(2, 3), lease_seconds=LEASE_SECONDS, settled=[])
-    await store.insert_published([whole.part(0, 2)])
+    await store.commit(other, lease_seconds=LEASE_SECONDS, settled=[])
 
-    assert [row[:2] for row in database.entries()] == [(whole.ids[2], 1)]
-    assert len(database.rows()) == 3
+    await store.insert_published([whole.part(0, 2), other])
+    assert [row[:2] for row in database.entries()] == [(whole.first_id, 3)]
+    assert len(database.rows()) == 5
+
+    await store.insert_published([whole])
+    assert database.entries() == []
 
 
 async def test_claimed_entry_is_not_claimed_again_while_its_lease_runs(store: Store) -> None:

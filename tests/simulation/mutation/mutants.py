@@ -213,10 +213,10 @@ STORE = (
         "            except Duplicate:\n                pass\n        return False\n",
     ),
     Mutant(
-        "a commit that finds its rows stored makes no entry of its own",
-        "store/mysql/store.py",
-        "        await self._commit_once(commit.ensure_entry(batch, lease_seconds))\n",
-        "",
+        "the entry of a batch is deleted for the part of it that is published",
+        "store/mysql/statements/outbox.py",
+        '(first_id = %d AND count <= %d)"',
+        '(first_id = %d OR count > 1000 + %d)"',
     ),
     Mutant(
         "ids that other events have count as this batch's own",

@@ -53,15 +53,16 @@ class Database:
         self.slow_seconds = 0.0
 
     def commit(self, batch: Batch, lease_until: float, settled: Sequence[int]) -> None:
-        is_new = self._insert(batch)
-        self.entries.setdefault(batch.first_id, Entry(batch, lease_until))
-        if is_new:
+        if self._insert(batch):
+            self.entries[batch.first_id] = Entry(batch, lease_until)
             self.settle(settled)
 
     def insert_published(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             self._insert(batch)
-            self.settle([batch.first_id])
+            entry = self.entries.get(batch.first_id)
+            if entry and len(entry.batch) <= len(batch):  # it may be that of a larger batch
+                self.settle([batch.first_id])
 
     def settle(self, first_ids: Sequence[int]) -> None:
         for first_id in first_ids:

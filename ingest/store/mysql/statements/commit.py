@@ -15,7 +15,7 @@ from ingest.store.mysql.statements.literals import (
     microseconds,
     quoted,
 )
-from ingest.store.mysql.statements.outbox import ENSURE_ENTRY, INSERT_ENTRY, delete_entries
+from ingest.store.mysql.statements.outbox import INSERT_ENTRY, delete_entries, delete_published
 
 INSERT_EVENTS = b"INSERT INTO call_event_logs (id, call_id, event_type, payload, created_time) VALUES "
 READ_ROWS = (
@@ -32,26 +32,17 @@ def commit(batch: Batch, lease_seconds: float, settled: Sequence[int]) -> bytes:
     It needs a session without autocommit. The server answers each statement by itself, and each answer wakes the
     client, so the transaction has few statements.
     """
-    statements = [*insert_keys(batch), insert_events(batch), _entry(INSERT_ENTRY, batch, lease_seconds)]
+    entry = (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
+    statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]
     if settled:
         statements.append(delete_entries(settled))
     statements.append(b"COMMIT")
     return b";".join(statements)
 
 
-def ensure_entry(batch: Batch, lease_seconds: float) -> bytes:
-    """The transaction that inserts the batch's outbox entry, unless there is one with its name."""
-    return _entry(ENSURE_ENTRY, batch, lease_seconds) + b";COMMIT"
-
-
-def _entry(statement: bytes, batch: Batch, lease_seconds: float) -> bytes:
-    return statement % (batch.first_id, len(batch), microseconds(lease_seconds), quoted(pack(batch)))
-
-
 def insert_published(batches: Sequence[Batch]) -> bytes:
     """The transaction of published batches: their rows, but no outbox entries. Earlier entries are deleted."""
-    first_ids = [batch.first_id for batch in batches]
-    return b";".join([*insert_keys(*batches), insert_events(*batches), delete_entries(first_ids), b"COMMIT"])
+    return b";".join([*insert_keys(*batches), insert_events(*batches), delete_published(batches), b"COMMIT"])
 
 
 def insert_events(*batches: Batch) -> bytes:

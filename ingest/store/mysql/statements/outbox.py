@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from ingest.events.batch import Batch
 from ingest.outbox.base import COUNTED_MAX
 from ingest.store.base import LEASE_SECONDS_MAX
 from ingest.store.mysql.statements.literals import listed, microseconds
@@ -10,8 +11,10 @@ INSERT_ENTRY = (
     b"INSERT INTO ingest_outbox (first_id, count, lease_until, batch) "
     b"VALUES (%d, %d, UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND, _binary%b)"
 )
-ENSURE_ENTRY = INSERT_ENTRY.replace(b"INSERT", b"INSERT IGNORE", 1)
 DELETE_ENTRIES = b"DELETE FROM ingest_outbox WHERE first_id IN (%s)"
+DELETE_PUBLISHED = b"DELETE FROM ingest_outbox WHERE "
+OF_PUBLISHED = b"(first_id = %d AND count <= %d)"
+"""An entry with more events than the published batch stays. It is that of a larger batch, which began with this one."""
 LEASE_IS_OVER = b"(lease_until <= UTC_TIMESTAMP(6) OR lease_until > UTC_TIMESTAMP(6) + INTERVAL %d SECOND)" % (
     LEASE_SECONDS_MAX
 )
@@ -40,6 +43,11 @@ ESTIMATED_ROWS = (
 
 def delete_entries(first_ids: Iterable[int]) -> bytes:
     return DELETE_ENTRIES % listed(first_ids)
+
+
+def delete_published(batches: Iterable[Batch]) -> bytes:
+    """Delete the entries of these batches, all of whose events are published."""
+    return DELETE_PUBLISHED + b" OR ".join(OF_PUBLISHED % (batch.first_id, len(batch)) for batch in batches)
 
 
 def lease_entries(first_ids: Iterable[int], lease_seconds: float) -> bytes:
