@@ -21,8 +21,6 @@ NODE_CONSUMER := docs/consumers/node
 PEER_PACKAGES := $(GO_PACKAGES) \
 	php-laravel-framework php-amqplib php-cli php-fpm php-mysql nginx-light
 FLAVOUR ?= debian
-# `.ci/run` gives a command that waits until the faults have the machine alone.
-BEFORE_FAULTS ?= :
 # All clones share the cache of mypy, which compares each file with the one that it has seen.
 CACHE := $(or $(INGEST_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/call-events-tests)
 SEEDS ?= 0:10000
@@ -82,7 +80,7 @@ run: install    ## serve on port 8000 with SQLite and the embedded queue
 	@exec $(BIN)/ingest serve
 
 test: install-dev servers consumers migration-peers  ## run every check and test, on private MariaDB and RabbitMQ servers
-	@outcome=0; $(AGAIN) -k -j2 check shared-tests || outcome=1; $(BEFORE_FAULTS); \
+	@outcome=0; $(AGAIN) -k -j2 check shared-tests || outcome=1; \
 	  $(PYTEST_FAULTS) tests/faults || outcome=1; exit $$outcome
 
 shared-tests: install-dev

@@ -24,7 +24,7 @@ def test_workflow_follows_the_schema() -> None:
 
 
 def test_workflow_runs_the_commands_of_ci_run() -> None:
-    legs = re.findall(r"\bleg ((?:test|budgets)[\w-]*)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
+    legs = re.findall(r"^leg ((?:test|budgets)\S*)", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
     assert sorted(command for command in commands("all") if command.startswith("make ")) == sorted(
         f"make {leg}" for leg in legs
     )
