@@ -199,7 +199,7 @@ PUBLISHING = (
     Mutant(
         "a commit makes no outbox entry",
         "store/mysql/statements/commit.py",
-        "statements = [*insert_keys(batch), insert_events(batch), _entry(INSERT_ENTRY, batch, lease_seconds)]",
+        "statements = [*insert_keys(batch), insert_events(batch), INSERT_ENTRY % entry]",
         "statements = [*insert_keys(batch), insert_events(batch)]",
     ),
 )
@@ -208,8 +208,7 @@ STORE = (
     Mutant(
         "a duplicate key always means an earlier try of this batch",
         "store/mysql/store.py",
-        "            except Duplicate:\n"
-        "                await self._keep_stored(batch, lease_seconds)\n        return False\n",
+        "            except Duplicate:\n                await self._check_stored(batch)\n        return False\n",
         "            except Duplicate:\n                pass\n        return False\n",
     ),
     Mutant(
