@@ -35,7 +35,8 @@ class IdGenerator:
         self._now_us = now_us
         # A tick is a millisecond and a sequence number as one integer: the id without its slot.
         self._next_tick = max(0, last_issued_ms - EPOCH_MS + 1) << SEQUENCE_BITS
-        self.producer = self._id_of(self._tick())
+        self._next_tick = self._tick()  # before the clock can step back: no id is below the producer
+        self.producer = self._id_of(self._next_tick)
         """The first id that may be made. No other generator has it, so it names this one as a stream producer."""
 
     def take(self, count: int) -> list[int]:
@@ -59,7 +60,7 @@ class IdGenerator:
 
     @property
     def last_ms(self) -> int:
-        """Unix milliseconds of the newest id (or `last_issued_ms`)."""
+        """Unix milliseconds of the newest id. Before the first one, those of the generator's begin."""
         return (self._next_tick >> SEQUENCE_BITS) + EPOCH_MS
 
 

@@ -1,7 +1,7 @@
 """Decides where a batch is committed: in the database, or in the spool while the database is away."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -85,6 +85,8 @@ class Committer:
         failures = await self._commit(without(batch, duplicates), waited_seconds)
         of_duplicates = failures_of_duplicates(batch, duplicates, failures)
         self._targets.count_duplicates(len(duplicates) - len(of_duplicates))
+        if undecided := [failure for failure in of_duplicates.values() if isinstance(failure, Undecided)]:
+            self._waiting.start(self._count_decided(undecided), "keyed-events")
         return {**failures, **of_duplicates}
 
     async def drain(self) -> None:
@@ -135,6 +137,10 @@ class Committer:
         undecided = {id(batch.events[at]): Undecided(outcome, id(batch.events[at])) for at in keyed}
         rest = without(batch, frozenset(keyed))
         return {**undecided, **await failures_or_all(rest, self._give_up(rest, reason))}
+
+    async def _count_decided(self, duplicates: Sequence[Undecided]) -> None:
+        failures = [await duplicate.failure() for duplicate in duplicates]
+        self._targets.count_duplicates(failures.count(None))
 
     async def _commit_keyed(self, batch: Batch, outcome: "asyncio.Future[Failures]") -> None:
         failures: Failures = dict.fromkeys(map(id, batch.events), StoreUnavailable())

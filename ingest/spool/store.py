@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ingest.clock import Monotonic
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.batch import Batch
-from ingest.events.batch_codec import pack, unpack
+from ingest.events.batch_codec import pack
 from ingest.events.ids import milliseconds_of
 from ingest.spool.disk_thread import DiskThread
 from ingest.spool.files import SpoolFiles
@@ -122,10 +122,15 @@ class SpoolStore:
         return await self._run(claim)
 
     async def read(self, first_ids: Sequence[int]) -> list[Batch]:
-        def found() -> list[Record]:
-            return self._journal.records([row for one in sorted(first_ids) if (row := self._index.find(one))])
+        """Leaves out damaged records, which nobody can publish. The drainer gets them, and sets them aside."""
 
-        return unpack((record.first_id, record.batch) for record in await self._run(found))
+        def found() -> list[Batch]:
+            records = self._journal.records([row for one in sorted(first_ids) if (row := self._index.find(one))])
+            batches = {record.first_id: record.unpacked() for record in records}
+            self._index.lease(None, [first_id for first_id, batch in batches.items() if batch is None])
+            return [batch for batch in batches.values() if batch is not None]
+
+        return await self._run(found)
 
     async def after(self, first_id: int, limit: int) -> list[Record]:
         """Records with first ids above this one, leased or not."""

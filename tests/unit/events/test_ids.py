@@ -104,3 +104,11 @@ def test_ids_of_a_second_are_those_made_within_it(ms: int) -> None:
     one, other = (IdGenerator(slot, lambda: (start + ms) * 1000).take(1)[0] for slot in (0, SLOTS_MAX - 1))
     first = IdGenerator(0, lambda: start * 1000).take(1)[0]
     assert (one in ids_of_second(first), other in ids_of_second(first)) == (ms < 1000, ms < 1000)
+
+
+def test_no_id_is_below_the_producer_although_the_clock_steps_back_before_the_first(clock: FakeClock) -> None:
+    """A search of the stream takes the producer for the least of its ids."""
+    generator = IdGenerator(1, clock.now_us)
+    clock.advance(-10)
+
+    assert generator.take(1) == [generator.producer]

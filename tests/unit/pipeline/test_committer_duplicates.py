@@ -175,6 +175,21 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
     assert [commit.batch.ids for commit in store.commits] == [[made.ids[1]]]
 
 
+async def test_duplicate_of_an_event_that_waits_is_counted_once_the_database_has_answered(
+    with_spool: WithSpool, store: FakeStore, sample: Sample
+) -> None:
+    committer = with_spool(CommitterLimits(10.0, 2.0, 0.02))
+    store.gate.clear()
+    await committer.commit(batch([event("plain"), keyed("keyed", b"1"), keyed("keyed", b"1")]), 0.0)
+    assert sample("ingest_events_accepted_total") == 1
+
+    store.gate.set()
+    await committer.drain()
+
+    assert sample("ingest_events_accepted_total") == 3
+    assert sample("ingest_events_repeated_total") == 1
+
+
 async def test_event_with_a_key_gets_the_final_answer_of_the_database(
     with_spool: WithSpool, store: FakeStore, spool: FakeStore
 ) -> None:

@@ -262,3 +262,18 @@ async def test_where_the_order_matters_nothing_is_moved_before_it_is_published(f
     assert [record.first_id for record in await spool.take_oldest(10)] == [first]
     assert await spool.claim(10, LEASE_SECONDS) == [second]
     await spool.close()
+
+
+async def test_damaged_record_is_the_drainers_although_the_order_matters(folder: Path, clock: FakeClock) -> None:
+    """No relay can publish it first."""
+    limits = msgspec.structs.replace(LIMITS, published_first=True)
+    spool = SpoolStore(take_spool(folder), 5.0, limits, clock.monotonic)
+    await spool.start()
+    await spool.add([Record(7, 2, 0, b"not what it was")])
+    fine = await keep(spool, 1)
+    claimed = await spool.claim(10, LEASE_SECONDS)
+
+    assert [batch.first_id for batch in await spool.read(claimed)] == [fine]
+
+    assert [record.first_id for record in await spool.take_oldest(10)] == [7]
+    await spool.close()
