@@ -46,8 +46,7 @@ class StreamConnection(StreamPeer):
 
     def stream_is_gone(self, stream: str) -> None:
         """Tell the client, if it uses the stream."""
-        if any(one[1] == stream for one in self._publishers.values()):
-            self._publishers = {number: one for number, one in self._publishers.items() if one[1] != stream}
+        if self._forget_publishers(stream):
             self.send(encode_frame(schema.MetadataUpdate(schema.MetadataInfo(NOT_AVAILABLE, stream))))
         for number in [one for one, found in self._subscriptions.items() if found.stream.name == stream]:
             del self._subscriptions[number]
@@ -134,7 +133,7 @@ class StreamConnection(StreamPeer):
             self._confirm_later(frame.publisher, ids if fault is None else (), chunk, stream)
             return
         if fault.kind in ("nack", "close channel"):  # the stream has no leader: nothing is written from now on
-            del self._publishers[frame.publisher]
+            self._forget_publishers(stream_name)
             self._refuse(frame.publisher, ids, NOT_AVAILABLE)
             return
         chunk = stream.append(name, frame.messages[: fault.at], self.broker.now_ms())
@@ -143,6 +142,12 @@ class StreamConnection(StreamPeer):
             self.reset()
         else:
             self.close(OK, "the broker closes it")
+
+    def _forget_publishers(self, stream: str) -> bool:
+        """Forget all that publish to the stream, as they have one leader. Return True if there were any."""
+        before = len(self._publishers)
+        self._publishers = {number: one for number, one in self._publishers.items() if one[1] != stream}
+        return len(self._publishers) < before
 
     def _refuse(self, publisher: int, ids: Sequence[int], code: int) -> None:
         errors = [schema.PublishingError(one, code) for one in ids]
