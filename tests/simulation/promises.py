@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ingest.events.batch import Batch
+from ingest.events.ids import is_provisional
 from tests.simulation.clients import TRY
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.nodes import Node
@@ -152,6 +153,7 @@ class Promises:
         segments.lost.clear()
 
     def _name(self, event_id: int, payload: bytes) -> None:
+        check(not is_provisional(event_id), "a row or a message has the provisional id {}: {}", event_id, payload)
         other = self._names.setdefault(event_id, payload)
         check(other == payload, "the id {} names {} and {}", event_id, other, payload)
 

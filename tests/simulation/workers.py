@@ -1,6 +1,7 @@
 """One life of a worker: the service's own parts, wired by the service's own code, in a simulated process."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ingest.telemetry.metrics import Metrics
 from tests.simulation.machine.loop import SimulatedLoop
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Servers
+from tests.simulation.subjects.outages import watch_commits
 from tests.simulation.subjects.tokens import CONFIGURED, TokenReads
 
 
@@ -85,8 +87,15 @@ class Life:
     """A worker from its start to its death. A later life on the same node continues its metrics, as files would."""
 
     def __init__(
-        self, loop: SimulatedLoop, process: WorkerProcess, limits: Limits, servers: Servers, metrics: "MetricFiles"
+        self,
+        loop: SimulatedLoop,
+        process: WorkerProcess,
+        limits: Limits,
+        servers: Servers,
+        metrics: "MetricFiles",
+        breaks: Callable[[str], None],
     ) -> None:
+        """`breaks` gets a promise that is broken."""
         self.process = process
         self.settings = settings_of(process.node, limits)
         self.accepting = False
@@ -100,6 +109,7 @@ class Life:
         self._loop = loop
         self._servers = servers
         self._metrics = metrics
+        self._breaks = breaks
         self._worker: Worker | None = None
 
     async def start(self) -> None:
@@ -108,6 +118,10 @@ class Life:
         metrics = self._metrics.of(settings.run_dir / "metrics", index.number)
         store = self._servers.store(settings, metrics, self.process)
         self.token_reads.watch(store)
+        if settings.spool_bytes_max:
+            failing = metrics.commits_failing
+            failing.set(0)  # it is a new process
+            watch_commits(store, lambda: failing._value.get() == 1, self._loop.time, self._breaks)
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)

@@ -76,7 +76,7 @@ class World:
         process = WorkerProcess(f"worker-{self._pid - FIRST_PID} on {node.name}", node, self._pid)
         self.processes.append(process)
         self.system.processes[process.pid] = process
-        life = Life(self.loop, process, self.limits, self.servers, self.metrics)
+        life = Life(self.loop, process, self.limits, self.servers, self.metrics, self.promises.breaks)
         self.lives.append(life)
         self.loop.in_process(process, self._start(life), "main")
         return life

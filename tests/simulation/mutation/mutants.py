@@ -54,13 +54,6 @@ BATCHER = (
         "        if group is self._newest:\n            self._newest = None\n        if group.help:",
         "        if group.help:",
     ),
-    Mutant(
-        "no writer is woken for a full group",
-        "pipeline/event_queue.py",
-        "        if self._groups or not self.busy:\n"
-        "            self._wake_writer()  # a full group waits, or no writer works\n",
-        "        if not self.busy and not self._groups:\n            self._wake_writer()\n",
-    ),
 )
 
 COMMITTER = (
