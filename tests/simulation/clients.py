@@ -17,6 +17,7 @@ from tests.simulation.workers import Life
 
 log = logging.getLogger("simulation")
 
+FAILED = 500
 GIVE_UP_SECONDS = (0.2, 2.0)
 TRIES_MAX = 4
 REQUEST_EVENTS_MAX = 60
@@ -170,6 +171,7 @@ class Client:
             good = _accepted(payloads, status, body)
             log.info("%d: %d of %d events of %s are accepted", status, len(good), len(payloads), first)
             ledger.answers_200 += len(good)
+            ledger.answers_500 += len(payloads) if status == FAILED else 0
             if not life.was_stopped:
                 ledger.slowest_seconds = max(ledger.slowest_seconds, self._loop.time() - began)
             self._accepted(life, good)

@@ -18,6 +18,8 @@ class Ledger:
         """Events in all requests, each time that they are sent."""
         self.answers_200 = 0
         """Events in answers that accepted them, also if no client was left to read the answer."""
+        self.answers_500 = 0
+        """Events in answers that say that they may be stored or not."""
         self.slowest_seconds = 0.0
         self.excused: set[bytes] = set()
         """Accepted events that a disk or a server has lost after it had promised to keep them."""

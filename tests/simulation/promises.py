@@ -182,4 +182,6 @@ class Promises:
         if not (world.kills or world.ledger.excused or any(map(self.unproven, world.nodes))):
             aside = sum(len(self.only_on_disk(node)) for node in world.nodes)
             stored = counts["accepted"] - counts["repeated"] - aside
-            check(counts["stored"] == stored, "{} counted, but {} events are set aside", counts, aside)
+            # An event answered 500 may be there: the spool's thread was only late.
+            good = stored <= counts["stored"] <= stored + world.ledger.answers_500
+            check(good, "{} counted, but {} events are set aside", counts, aside)
