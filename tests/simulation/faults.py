@@ -43,6 +43,7 @@ class Faults:
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
         self._ends: dict[str, Callable[[], object]] = {}
+        self._over = False
 
     def round(self) -> None:
         for what, (probability, act) in self._kinds.items():
@@ -52,6 +53,7 @@ class Faults:
     def end(self) -> None:
         world = self._world
         world.say("faults end")
+        self._over = True
         for end in self._ends.values():
             end()
         world.servers.end_faults()
@@ -162,7 +164,12 @@ class Faults:
         step = int(self._world.chance.seconds("clock is wrong by", -WRONG_DAYS, WRONG_DAYS) * DAY_US)
         self._world.fault(f"the clock of {node.name} is wrong by {step / DAY_US:.1f} days")
         node.step_clock(step, self._world.loop.time())
-        self._for("clock is wrong for", 10.0, lambda: node.step_clock(-step, self._world.loop.time()))
+
+        def set_back() -> None:
+            if not self._over:  # otherwise it is right already
+                node.step_clock(-step, self._world.loop.time())
+
+        self._for("clock is wrong for", 10.0, set_back)
 
     def _set_clocks(self) -> None:
         """Set all clocks by NTP, as retention does nothing by a clock that is wrong."""

@@ -118,6 +118,8 @@ class Schedule:
             usage = await pipeline.spool.store.usage()
             if usage.records > self._world.promises.unproven(life.process.node):
                 return f"{usage.records} records in the spool of {life.process.name}"
+        if life.unanswered:  # it may have been frozen until now
+            return f"{life.unanswered} requests of {life.process.name} have no answer"
         if pipeline.unfinished_events:
             return f"{pipeline.unfinished_events} events in {life.process.name}"
         return self._admission.left(life)
