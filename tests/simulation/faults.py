@@ -93,12 +93,15 @@ class Faults:
     def _cut_power(self) -> None:
         node = self._node()
         self._world.fault(f"power cut of {node.name}")
-        for life in [one for one in self._world.lives if one.process.node is node]:
-            self._world.kill(life.process)
+        self._kill_all_on(node)
         node.boots += 1
         node.booted_at = self._world.loop.time()
         self._world.system.segments.cut_power(node)
         self._world.ledger.excused |= self._world.system.segments.excused
+
+    def _kill_all_on(self, node: Node) -> None:
+        for life in [one for one in self._world.lives if one.process.node is node]:
+            self._world.kill(life.process)
 
     def _copy(self) -> None:
         world = self._world
@@ -196,6 +199,8 @@ class Faults:
             path, payloads = damaged
             self._world.fault(f"a byte of {Path(path).name.split('.')[:2]} of {node.name} changes")
             self._world.ledger.excused |= payloads
+            if self._world.chance.pick("workers die after the damage", 2):  # a start reads the whole file
+                self._kill_all_on(node)
 
     def _for(self, what: str, seconds_max: float, undo: Callable[[], object]) -> None:
         async def later() -> None:
