@@ -6,6 +6,7 @@ A file in the data folder has a copy, so that a worker that starts while the dat
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,6 +26,8 @@ POLL_SECONDS = 0.5
 LABELS_MAX = 200
 """At most this many clients have their own metric series; all others share one."""
 OTHERS = "(others)"
+
+Mark: TypeAlias = tuple[int, int, int] | None
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Token]).decode
@@ -52,7 +55,9 @@ class TokenRefresher:
         self._now_us = now_us
         self._tokens: Sequence[Token] = ()
         self._saved: Sequence[Token] = ()
-        """The tokens in the file."""
+        """The tokens that this worker has saved or loaded."""
+        self._mark: Mark = None
+        """The mark of the file that has them."""
         self._used: Sequence[Token] = ()
         self._counted: dict[str, tuple[int, int]] = {}
         self._last_events: dict[str, float] = {}
@@ -72,6 +77,7 @@ class TokenRefresher:
     def load(self) -> None:
         """Use the saved tokens until the database can be read."""
         try:
+            self._mark = _mark_of(self._file)
             self._tokens = self._saved = _decode(self._file.read_bytes())
         except FileNotFoundError:
             pass  # a first start
@@ -80,17 +86,20 @@ class TokenRefresher:
         self._use_valid()
 
     async def refresh(self) -> None:
-        """Use the tokens of the database. If the database is down, use the last known tokens."""
+        """Use the tokens of the database. If the database is down, use the last known tokens.
+
+        Raises `OSError` if the data folder fails.
+        """
+        known = True
         try:
-            tokens = await self._table.tokens()
+            self._tokens = await self._table.tokens()
         except StoreError as exc:
+            known = False
             log.debug("cannot read the tokens", extra={"reason": str(exc)})
-        else:
-            self._tokens = tokens
         self._use_valid()
-        if self._tokens != self._saved or (self._tokens and not self._file.exists()):  # the file was deleted
-            self._save()
-            self._saved = self._tokens
+        if not self._is_saved(known):
+            replace_file(self._file, _encode(self._tokens))
+            self._saved, self._mark = self._tokens, _mark_of(self._file)
 
     def count(self) -> None:
         """Update the metrics from the clients' counts."""
@@ -132,5 +141,27 @@ class TokenRefresher:
             self._readers.use(valid)
             self._used = valid
 
-    def _save(self) -> None:
-        replace_file(self._file, _encode(self._tokens))
+    def _is_saved(self, known: bool) -> bool:
+        """Tell whether the file has the tokens. All workers of the node write it, and one may be late with older ones.
+
+        `known`: the tokens are those of the database now. Otherwise another worker's may be newer.
+        """
+        mark = _mark_of(self._file)
+        if mark is None:
+            return not self._tokens
+        if self._tokens == self._saved and mark == self._mark:
+            return True
+        if known and self._file.read_bytes() != _encode(self._tokens):
+            return False
+        if known:
+            self._saved, self._mark = self._tokens, mark
+        return True
+
+
+def _mark_of(file: Path) -> Mark:
+    """Return what tells one writing of the file from others. Raises `OSError`."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

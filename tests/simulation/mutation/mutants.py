@@ -363,14 +363,15 @@ TOKENS = (
     Mutant(
         "a token expires only when the database is read",
         "auth/token_refresh.py",
-        "            self._tokens = tokens\n        self._use_valid()\n",
-        "            self._tokens = tokens\n            self._use_valid()\n",
+        "        self._use_valid()\n        if not self._is_saved(known):\n",
+        "        if known:\n            self._use_valid()\n        if not self._is_saved(known):\n",
     ),
     Mutant(
         "no file has the tokens for a worker that starts without the database",
         "auth/token_refresh.py",
-        "        replace_file(self._file, _encode(self._tokens))\n",
-        "        pass\n",
+        "            replace_file(self._file, _encode(self._tokens))\n"
+        "            self._saved, self._mark = self._tokens, _mark_of(self._file)\n",
+        "            self._saved = self._tokens\n",
     ),
     Mutant(
         "a token that reads may post",

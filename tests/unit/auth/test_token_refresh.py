@@ -10,6 +10,7 @@ from ingest.auth.authenticator import Authenticator
 from ingest.auth.readers import Readers
 from ingest.auth.token_refresh import LABELS_MAX, OTHERS, TokenRefresher
 from ingest.auth.tokens import Token, digest_of
+from ingest.files.atomic import replace_file
 from ingest.telemetry.metrics import UNKNOWN, Metrics
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakeTokens
@@ -98,6 +99,10 @@ async def test_worker_that_starts_without_the_database_uses_the_saved_tokens(
 
 def mode_of(file: Path) -> int:
     return file.stat().st_mode & 0o777
+
+
+def content_of(file: Path) -> bytes:
+    return file.read_bytes()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xc1", b"\x91\x92\xc4\x00\xa1\xff"])
@@ -231,3 +236,30 @@ async def test_events_without_a_source_are_the_apis(refreshed: Refreshed, sample
 
     assert sample("ingest_events_by_client_total", client="api") == 2
     assert sample("ingest_events_by_client_total", client="asterisk") == 1
+
+
+async def test_file_that_a_late_worker_wrote_with_older_tokens_is_mended(
+    refreshed: Refreshed, table: FakeTokens, file: Path
+) -> None:
+    await refreshed.refresher.refresh()
+    older = content_of(file)
+    table.held = [Token(digest_of("newer"), "pbx", created_us=0)]
+    await refreshed.refresher.refresh()
+    newer = content_of(file)
+    replace_file(file, older)
+
+    await refreshed.refresher.refresh()
+
+    assert content_of(file) == newer
+
+
+async def test_worker_that_cannot_read_the_database_leaves_newer_tokens_in_the_file(
+    refreshed: Refreshed, table: FakeTokens, file: Path
+) -> None:
+    await refreshed.refresher.refresh()
+    table.held = None
+    replace_file(file, b"of a worker that could read it")
+
+    await refreshed.refresher.refresh()
+
+    assert content_of(file) == b"of a worker that could read it"
