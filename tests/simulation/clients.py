@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,8 +29,18 @@ REQUESTS_OF_A_CALL = 4
 TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
 
 
+MARK = b'"mark":'
 TRY = b"-try"
 """In the payload of an event without a key, which differs each time that it is sent."""
+
+
+class Answer(NamedTuple):
+    """The answer to a request with these events, and those that it accepts."""
+
+    status: int
+    body: bytes
+    payloads: list[bytes]
+    accepted: list[bytes]
 
 
 class Headers:
@@ -97,7 +107,7 @@ class Client:
         ledger: Ledger,
         lives: list[Life],
         marks: Sequence[str],
-        accepted: Callable[[Life, list[bytes]], None],
+        answered: Callable[[Life, "Answer"], None],
         admission: Admission,
     ) -> None:
         self.process = Process(f"client {name}")
@@ -107,8 +117,8 @@ class Client:
         self._ledger = ledger
         self._lives = lives
         self._marks = marks
-        self._accepted = accepted
-        """Called with the life and the payloads that it has accepted."""
+        self._answered = answered
+        """Called with the life that has answered."""
         self._admission = admission
         self._number = 0
         self._last: tuple[int, bytes] | None = None
@@ -174,7 +184,7 @@ class Client:
             ledger.answers_500 += len(payloads) if status == FAILED else 0
             if not life.was_stopped:
                 ledger.slowest_seconds = max(ledger.slowest_seconds, self._loop.time() - began)
-            self._accepted(life, good)
+            self._answered(life, Answer(status, body, payloads, good))
 
         head = {"content-length": str(sum(map(len, payloads))), "x-api-token": secret.text}
         if key:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ingest.events.batch import Batch
 from ingest.events.ids import is_provisional
-from tests.simulation.clients import TRY
+from tests.simulation.clients import FAILED, MARK, TRY, Answer
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.nodes import Node
 from tests.simulation.ports.store import POISON, RIDDLE
@@ -21,6 +21,8 @@ ANSWER_SECONDS_MAX = 8.0
 """The sum of all deadlines that an event may meet: queue, commit, isolation and spool."""
 LAST_STEPS_SECONDS = 0.1
 """Within this time the handler of a request sends its answer."""
+REFUSES = b"refuse"
+"""In the answer to events that the database refuses for a reason of their own."""
 COUNTERS = ("accepted", "stored", "repeated")
 
 
@@ -34,10 +36,13 @@ class Promises:
         self._published: set[bytes] = set()
         self._retention = RetentionPromises(world) if world.servers.retention_days else None
 
-    def accepted(self, life: Life, payloads: list[bytes]) -> None:
-        """An answer accepts these events: they are durable now."""
+    def answered(self, life: Life, answer: Answer) -> None:
+        """Accepted events are durable now. Before the first fault, no event is refused because of another one."""
         world = self._world
-        for payload in payloads:
+        blamed = answer.status == FAILED and REFUSES in answer.body and not any(MARK in one for one in answer.payloads)
+        if blamed and not world.faults and not world.system.faults:
+            self.breaks(f"refused because of others' events: {answer.payloads[0].decode()}")
+        for payload in answer.accepted:
             world.ledger.accepted.add(payload)
             on_disk = world.system.segments.holds(life.process.node, payload)
             if payload not in world.servers.rows and not on_disk and payload not in world.ledger.excused:

@@ -70,9 +70,9 @@ class Schedule:
 
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":
         world = self._world
-        marks, accepted = world.servers.marks, world.promises.accepted
+        marks, answered = world.servers.marks, world.promises.answered
         admission = self._admission
-        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, accepted, admission)
+        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, answered, admission)
         world.processes.append(client.process)
         return world.loop.in_process(client.process, client.run(events), "client")
 
