@@ -3,7 +3,7 @@
 A worker publishes its batches in the order of their ids, not of their commits. Clients are answered when the stream
 has their events. A worker that cannot publish switches every worker to relay mode: it sets a flag in the database
 before it answers (`ingest.store.mysql.order`). From then on the relays of all nodes publish every new batch, in the
-order of the ids. Only the worker itself publishes the batches in its spool. docs/streams.md has the promises.
+order of the ids. Only the worker itself publishes the batches in its spool. docs/ordering.md explains it.
 """
 
 import asyncio

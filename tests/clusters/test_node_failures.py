@@ -92,5 +92,5 @@ def test_each_event_is_in_a_replicated_stream_once(both: Clusters, remarks: list
             calls.answered, [list(filter(calls.made, read_partition(both.rabbitmq[0].amqp_url, here.queue)))]
         )
     remarks.append(f"stream: {found}, refused {calls.refused}, unknown {len(calls.unknown)}")
-    # The order is not guaranteed during a failover of the databases; see docs/streams.md.
+    # The order is not guaranteed during a failover of the databases; see docs/ordering.md.
     assert not found.faults.keys() - {"disordered"}, found

@@ -1,4 +1,4 @@
-"""The MySQL store of a service that keeps the order of each call's events in a stream; see docs/streams.md.
+"""The MySQL store of a service that keeps the order of each call's events in a stream; see docs/ordering.md.
 
 Normally every worker publishes what it commits, and answers when the stream has confirmed it. A worker that cannot
 publish switches all workers to relay mode: it sets a flag in the database before it answers. From then on every new
