@@ -10,6 +10,11 @@ INTERRUPTED = 130
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        from ingest.version import version_line
+
+        sys.stdout.write(f"{version_line()}\n")  # without the imports of the other commands
+        return
     if _command(sys.argv[1:]) in BACKGROUND_COMMANDS:
         # The lowest priority leaves the CPU to the service. It is set first: the imports alone take more CPU time than
         # dropping a day.

@@ -1,19 +1,16 @@
-"""The command `ingest`. Each subcommand is a module, which is imported when the subcommand is used."""
+"""The command `ingest`. Each subcommand is a module, which is imported when the subcommand is used.
 
-import logging.config
+Other imports also wait until a subcommand runs, so that help and version stay quick.
+"""
+
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from ingest import __version__
-from ingest.cli.shell.env_file import apply_env_file
-from ingest.cli.shell.failures import FAILED, INTERRUPTED, reason_of
-from ingest.cli.shell.output import warn, write_all_characters
-from ingest.telemetry.logs import log_config
+from ingest.cli.shell.output import say, warn, write_all_characters
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
 
@@ -88,6 +85,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        from ingest.cli.shell.failures import FAILED, INTERRUPTED, reason_of
+
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -103,18 +102,39 @@ class LazyGroup(click.Group):
             sys.exit(FAILED)
 
 
+def show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from ingest.version import version_line
+
+        say(version_line())
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, help=HELP, context_settings={"max_content_width": 110})
-@click.version_option(__version__, prog_name="ingest")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and the commit, and exit.",
+)
 @click.option(
     "--env-file",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE",
     help="Read settings from FILE, with lines NAME=value as for systemd or docker. The environment wins over the file.",
 )
-def main(env_file: Path | None) -> None:
+def main(env_file: str | None) -> None:
+    import logging.config
+    from pathlib import Path
+
+    from ingest.cli.shell.env_file import apply_env_file
+    from ingest.telemetry.logs import log_config
+
     os.umask(UMASK)
     write_all_characters()
     if env_file is not None:
-        for name in apply_env_file(env_file, os.environ):
+        for name in apply_env_file(Path(env_file), os.environ):
             warn(f"{name}: the environment has another value than {env_file}, and wins.")
     logging.config.dictConfig(log_config("warning"))  # libraries are quiet; `serve` has its own

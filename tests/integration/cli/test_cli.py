@@ -1,5 +1,6 @@
 """Output and exit status of the commands, run as users run them."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -17,7 +18,10 @@ COMMANDS = (
 
 
 def test_version_is_printed(ingest: Ingest) -> None:
-    assert ingest("--version").stdout == f"ingest, version {__version__}\n"
+    for words in (["--version"], ["--env-file", "none", "--version"]):
+        assert re.fullmatch(
+            rf"ingest, version {__version__}(?: \(commit [0-9a-f]{{12}}(?:-dirty)?\))?\n", ingest(*words).stdout
+        )
 
 
 def test_help_shows_the_first_steps_and_every_command(ingest: Ingest) -> None:

@@ -152,3 +152,43 @@ def test_embedded_service_imports_no_driver_of_a_server() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
 
     assert {"asyncmy", "aio_pika", "aiormq", "rstream", "cryptography", "opentelemetry"}.isdisjoint(done.stdout.split())
+
+
+SHOWS_MODULES = (
+    "import sys; base = set(sys.modules)\n"
+    "from ingest.__main__ import main\n"
+    "try: main()\n"
+    "except SystemExit: pass\n"
+    "print(*sorted(set(sys.modules) - base), file=sys.stderr)"
+)
+
+
+def imported_by(*words: str, folder: Path = ROOT) -> set[str]:
+    """Return the modules that a command line imports beyond those that Python starts with."""
+    command = [sys.executable, "-c", SHOWS_MODULES, *words]
+    return set(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stderr.split())
+
+
+def test_installed_version_is_shown_without_an_import_of_a_library(tmp_path: Path) -> None:
+    """A package knows its commit. A checkout asks git, for which it needs a module more."""
+    for name in ("__init__.py", "__main__.py", "version.py", "commit.py"):
+        (tmp_path / "ingest").mkdir(exist_ok=True)
+        (tmp_path / "ingest" / name).write_text((PACKAGE / name).read_text("utf-8"), "utf-8")
+    (tmp_path / "ingest" / "commit.txt").write_text("0123456789abcdef")
+
+    found = imported_by("--version", folder=tmp_path)
+
+    own = {name for name in found if name.startswith("ingest")}
+    assert own == {"ingest", "ingest.__main__", "ingest.commit", "ingest.version"}
+    assert {name.partition(".")[0] for name in found - own} <= sys.stdlib_module_names
+    assert {"pathlib", "re", "subprocess", "typing"}.isdisjoint(found)
+
+
+def test_help_imports_only_click_of_all_libraries() -> None:
+    """Each command imports what it needs when it runs."""
+    found = imported_by("--help")
+
+    assert {name for name in found if name.startswith("ingest")} == {
+        *("ingest", "ingest.__main__", "ingest.cli", "ingest.cli.main", "ingest.cli.shell", "ingest.cli.shell.output"),
+    }
+    assert {"asyncio", "json", "logging", "msgspec", "pathlib", "socket", "sqlite3", "subprocess"}.isdisjoint(found)
