@@ -1,6 +1,6 @@
-"""What Hatchling does beyond its own work when it builds a package. No package has this module.
+"""Hooks that Hatchling calls when it builds a package. No package has this module.
 
-It notes the commit in the package, and takes out of the README what only a checkout can show.
+They note the commit in the package, and make its description of the README.
 """
 
 import os

@@ -9,7 +9,7 @@ import os
 NOTE = "commit.txt"
 """The file in a built package, beside this module."""
 INPUTS = ("ingest", "sql", "docs/runbooks.md", "pyproject.toml", "README.md", "LICENSE")
-"""What a package is built from. Changes elsewhere do not make a package another one."""
+"""A package is built from these. Changes elsewhere do not make it another one."""
 DIRTY = "-dirty"
 """Follows the commit if some input differs from it."""
 SHOWN_CHARS = 12
@@ -42,7 +42,7 @@ def asked_of_git(root: str) -> str:
 
 
 def shortened(commit: str) -> str:
-    """As people quote it."""
+    """Return the commit as people quote it."""
     digits, dash, mark = commit.partition("-")
     return f"{digits[:SHOWN_CHARS]}{dash}{mark}"
 

@@ -95,7 +95,7 @@ def lines_of(letters: Sequence[DeadLetter], count: int) -> Iterator[str]:
     for letter in letters:
         time = datetime.fromtimestamp(letter.dead_lettered_us / 1e6, UTC).isoformat(" ", "seconds")
         event = letter.batch.events[0] if letter.batch else None
-        shown = f"{event.call_id} {event.event_type}" if event else "(damaged)"
+        shown = f"{event.call_id} {event.event_type}" if event else "(unreadable)"
         yield f"{letter.event_id}  {time}  {shown}  {letter.reason}"
     if not letters:
         yield "There are no dead letters."

@@ -13,7 +13,7 @@ from ingest.erasure.matcher import Matcher
 from ingest.erasure.report import Report
 from ingest.erasure.tombstone import IDS_MAX, tombstone_of, without
 from ingest.events.batch import Batch
-from ingest.events.batch_codec import unpack_one
+from ingest.events.batch_codec import unpack_one, why_unreadable
 from ingest.events.event import Event
 from ingest.retention.partitions import day_of
 
@@ -130,7 +130,7 @@ class Erasure:
     def _matching(self, packed: Packed, what: str) -> list[int]:
         batch = unpack_one(packed[1])
         if batch is None:
-            self._report.add_problem(f"{what} is damaged and cannot be searched: id {packed[0]}.")
+            self._report.add_problem(f"{what} cannot be searched: id {packed[0]}: {why_unreadable(packed[1])}.")
             return []
         pairs = zip(batch.ids, batch.events, strict=True)
         return [event_id for event_id, event in pairs if self._matcher.matches(event.payload, event.call_id)]

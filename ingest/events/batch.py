@@ -11,6 +11,13 @@ from ingest.events.event import Event
 from ingest.events.idempotency import digest_of, fingerprint_of, key_of_renamed
 from ingest.events.ids import IdGenerator, is_provisional, slot_of
 
+FORMAT = 1
+"""The version of the form in which outbox and spool keep a batch (`ingest.events.batch_codec`).
+
+A field that is added at the end keeps the number: earlier versions skip it, and this one reads what ends before it. A
+number more is for batches that an earlier version must not publish.
+"""
+
 _key_of = attrgetter("key")
 _payload_of = attrgetter("payload")
 
@@ -26,6 +33,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, dict=True):
     created_us: int
     producer: int = 0
     """The id generator that made the ids (`IdGenerator.producer`), which is one stream producer. 0 if unknown."""
+    format: int = FORMAT
+    """Each version finds it in this place. Batches packed by the first versions end before it."""
 
     @property
     def first_id(self) -> int:

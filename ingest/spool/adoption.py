@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.errors import StoreError
 from ingest.spool.files import DAMAGED, SpoolFiles, take_orphans
-from ingest.spool.records import Record, Refused
+from ingest.spool.records import FREE, Record, Refused
 from ingest.spool.sqlite_spool import Reading
 from ingest.spool.store import SpoolStore
 from ingest.ticks import pause
@@ -20,8 +20,6 @@ log = logging.getLogger("ingest.spool")
 LOOK_SECONDS = 2.0
 MOVED_RECORDS = 16
 """Records moved at a time out of an older version's file. Each is one batch, whose size is bounded."""
-FREE = 0
-"""The lease of a record whose publisher is dead."""
 
 
 class Adoption:

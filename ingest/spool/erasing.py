@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from ingest.events.batch_codec import unpack_one
+from ingest.events.batch_codec import unpack_one, why_unreadable
 from ingest.files.atomic import sync_folder
 from ingest.spool.files import LOG, damaged, is_held, legacy, mark_of, segments_of, spools, take
 from ingest.spool.segments.format import (
@@ -96,7 +96,8 @@ def _search(path: Path, matches: Matches, found: SpoolSearch) -> None:
                 continue
             batch = unpack_one(packed)
             if batch is None:
-                found.problems.append(f"{path}: batch {entry.first_id} is damaged and cannot be searched.")
+                why = why_unreadable(packed)
+                found.problems.append(f"{path}: batch {entry.first_id} cannot be searched: {why}.")
                 continue
             found.events += len(batch)
             pairs = zip(batch.ids, batch.events, strict=True)

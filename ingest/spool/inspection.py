@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from ingest.events.batch_codec import is_newer
 from ingest.events.ids import milliseconds_of
 from ingest.spool.files import is_held
-from ingest.spool.records import Refused, Usage
+from ingest.spool.records import Record, Refused, Usage
 from ingest.spool.segments.reading import Opened, of_each
 
 State = Literal["in use", "left behind"]
@@ -17,8 +18,8 @@ State = Literal["in use", "left behind"]
 class Contents(msgspec.Struct, frozen=True):
     """The contents of one spool. `unpublished` counts events, `oldest_ms` is Unix time.
 
-    `damage` has a line for each damaged place. `broken` has the first id and number of events of each damaged record,
-    if the records were decoded.
+    `damage` has a line for each damaged place. `broken` and `newer` have the first id of a record, and its number of
+    events: of damaged ones, and of those of a newer version. They are empty if no record was decoded.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Contents(msgspec.Struct, frozen=True):
     refused: list[Refused]
     damage: list[str]
     broken: dict[int, int]
+    newer: dict[int, int]
 
 
 def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
@@ -36,6 +38,7 @@ def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
 
     def look(spool: Opened) -> Contents:
         first_id = spool.index.first_id()
+        unreadable = _unreadable(spool) if decode else []
         return Contents(
             f"spool-{spool.number}",
             "in use" if is_held(folder, spool.number) else "left behind",
@@ -44,11 +47,12 @@ def contents(folder: Path, *, decode: bool = False) -> Iterator[Contents]:
             None if first_id is None else milliseconds_of(first_id),
             [Refused(*row[:3], spool.read(row.place)) for row in spool.index.refused()],
             spool.damage,
-            _broken(spool) if decode else {},
+            {record.first_id: record.count for record in unreadable if not is_newer(record.batch)},
+            {record.first_id: record.count for record in unreadable if is_newer(record.batch)},
         )
 
     return of_each(folder, look)
 
 
-def _broken(spool: Opened) -> dict[int, int]:
-    return {record.first_id: record.count for record in spool.records() if record.unpacked() is None}
+def _unreadable(spool: Opened) -> list[Record]:
+    return [record for record in spool.records() if record.unpacked() is None]

@@ -17,6 +17,10 @@ SEGMENT_BYTES_MAX = 256 << 20
 """While a segment is loaded, its rows are in memory twice."""
 
 
+FREE = 0
+"""The lease of a record that anybody may publish at once."""
+
+
 class SpoolLimits(msgspec.Struct, frozen=True):
     bytes_max: int
     free_bytes_min: int

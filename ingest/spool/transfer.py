@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
 from ingest.events.batch import Batch, without
-from ingest.events.batch_codec import pack
+from ingest.events.batch_codec import is_newer, pack, why_unreadable
 from ingest.pipeline.isolation import Isolation
 from ingest.spool.records import Record, Refused
 from ingest.spool.store import SpoolStore
@@ -63,7 +63,7 @@ class Transfer:
         batches = {record.first_id: batch for record in group if (batch := record.unpacked())}
         for record in group:
             if record.first_id not in batches:
-                await self._set_aside(Refused(record.first_id, record.count, "the record is damaged", record.batch))
+                await self._set_aside(Refused(record.first_id, record.count, _why(record), record.batch))
         whole = [record for record in group if record.first_id in batches]
         if not whole:
             return Outcome()
@@ -188,6 +188,11 @@ class Transfer:
         )
         await self._spool.set_aside(refused)
         self._metrics.set_aside.inc(refused.count)
+
+
+def _why(record: Record) -> str:
+    """Say why the record cannot be read."""
+    return why_unreadable(record.batch) if is_newer(record.batch) else "the record is damaged"
 
 
 def _warn(batch: Batch, reason: IdsTaken) -> None:

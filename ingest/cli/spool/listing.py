@@ -29,11 +29,14 @@ def verify_lines(folder: Path) -> tuple[bool, list[str]]:
     """Read every record. Return whether all are whole, and a line for each spool and file."""
     ok, lines = not damaged(folder), []
     for spool in contents(folder, decode=True):
-        ok = ok and not spool.damage and not spool.broken
-        records, events = spool.usage.records - len(spool.broken), spool.usage.events - sum(spool.broken.values())
+        unreadable = spool.broken | spool.newer
+        ok = ok and not spool.damage and not unreadable
+        records, events = spool.usage.records - len(unreadable), spool.usage.events - sum(unreadable.values())
         line = f"{spool.name}: {records} records, {events} events are whole"
         if spool.broken:
             line += f"; damaged records: {', '.join(map(str, spool.broken))}"
+        if spool.newer:
+            line += f"; records of a newer version, which must read them: {', '.join(map(str, spool.newer))}"
         lines += [line, *(f"  damaged: {place}" for place in spool.damage)]
     return ok, lines + list(_file_lines(folder)) or [EMPTY]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ingest.errors import IdsTaken
 from ingest.events.batch import Batch
-from ingest.events.batch_codec import unpack_one
+from ingest.events.batch_codec import NEWER, unpack_one
 from ingest.spool.files import SpoolFiles
-from ingest.spool.records import Record, Refused
+from ingest.spool.records import FREE, Record, Refused
 from ingest.spool.segments.format import KEYED, Kind, aside_content, ids_content
 from ingest.spool.segments.index import Index, RefusedRow, Row
 from ingest.spool.segments.loading import TAKEN, Loader
@@ -71,7 +71,7 @@ class Journal:
         if row is None:
             return False
         kept = self.log.read(row.place)
-        return kept == record.batch or unpack_one(kept) == record.unpacked()
+        return kept == record.batch or ((batch := unpack_one(kept)) is not None and batch == record.unpacked())
 
     def add(self, records: Sequence[Record], settled: Sequence[int] = (), *, keyed: bool = True) -> None:
         entries = [_entry(record, keyed) for record in records]
@@ -131,7 +131,9 @@ class Journal:
         for row in self.index.refused():
             if (first_ids and row.first_id not in first_ids) or self.index.find(row.first_id):
                 continue
-            self.add([Record(row.first_id, row.events, None, self.log.read(row.place))])
+            # Batches of a newer version were set aside before anybody could publish them.
+            lease_until = FREE if row.reason.startswith(NEWER) else None
+            self.add([Record(row.first_id, row.events, lease_until, self.log.read(row.place))])
             self.mark(Kind.RETRIED, [row.first_id])
             self.index.remove_refused(row)
             events += row.events

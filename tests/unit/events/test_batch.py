@@ -1,9 +1,11 @@
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
+from zstandard import ZstdCompressor, ZstdDecompressor
 
-from ingest.events.batch import Batch
-from ingest.events.batch_codec import pack, unpack, unpack_one
+from ingest.events.batch import FORMAT, Batch
+from ingest.events.batch_codec import is_newer, pack, unpack, unpack_one, why_unreadable
 from ingest.events.event import Event
 from tests.unit.making import batch
 
@@ -51,6 +53,63 @@ def test_damaged_entry_is_reported_and_does_not_hold_up_the_others(
 
     assert [rows(one) for one in found] == [rows(sound)]
     assert [record.first_id for record in caplog.records] == [77]  # type: ignore[attr-defined]
+
+
+def packed_fields(*fields: object) -> bytes:
+    """Pack an array as some version would."""
+    return ZstdCompressor().compress(msgspec.msgpack.encode(fields))
+
+
+@pytest.mark.parametrize("fields", [3, 4], ids=["without a producer", "without a format"])
+def test_batch_of_an_earlier_version_is_read(fields: int) -> None:
+    made = batch(2)
+    packed = packed_fields(*[made.ids, made.events, made.created_us, made.producer][:fields])
+
+    assert unpack_one(packed) == made
+
+
+def test_packed_batch_names_its_format_where_earlier_versions_skip_it() -> None:
+    made = batch(2)
+
+    fields = msgspec.msgpack.decode(ZstdDecompressor().decompress(pack(made)))
+    assert fields[4:] == [FORMAT]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(fields), type=FirstBatch).ids == list(made.ids)
+
+
+class FirstBatch(msgspec.Struct, array_like=True):
+    """A batch as the first version reads it."""
+
+    ids: list[int]
+    events: list[Event]
+    created_us: int
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        packed_fields(*msgspec.structs.astuple(batch(2))[:4], FORMAT + 1),
+        packed_fields({"ids": []}, "other types", None, b"", FORMAT + 1, "more"),
+    ],
+    ids=["same array", "another array"],
+)
+def test_batch_of_a_newer_version_is_refused_with_what_to_do(packed: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert unpack_one(packed) is None
+    assert is_newer(packed)
+    assert why_unreadable(packed) == (
+        f"a newer version of the service wrote it (format {FORMAT + 1}; this one reads {FORMAT}): "
+        "install that version again"
+    )
+    assert unpack([(77, packed)]) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "an outbox entry is of a newer version; it stays, unpublished"
+    ]
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\xc0", pack(batch(2))[:-1], packed_fields(), packed_fields(1, 2, 3, 4, "5")]
+)
+def test_damaged_batch_is_not_taken_for_a_newer_one(damaged: bytes) -> None:
+    assert (unpack_one(damaged), is_newer(damaged), why_unreadable(damaged)) == (None, False, "it is damaged")
 
 
 THREADS = 4

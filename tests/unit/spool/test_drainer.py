@@ -4,9 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ingest.errors import DuplicateKeys, IdsTaken, SpoolFull, StoreUnavailable
-from ingest.events.batch import Batch
+from ingest.events.batch import FORMAT, Batch
+from ingest.events.batch_codec import pack
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
 from ingest.spool.files import take_spool
@@ -390,6 +392,22 @@ async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, 
     (refused,) = await spool.refused()
     assert (refused.first_id, refused.count, refused.reason) == (7, 2, "the record is damaged")
     assert database.restored == [fine]
+
+
+async def test_record_of_a_newer_version_is_set_aside_and_published_after_a_retry(
+    drainer: Drainer, spool: SpoolStore, database: Database
+) -> None:
+    """A retry asks for it when that version is back. Nobody has published it by then."""
+    newer = pack(replace(batch(2), format=FORMAT + 1))
+    await spool.add([Record(7, 2, 0, newer)])
+
+    await drainer.round()
+
+    (refused,) = await spool.refused()
+    assert refused.reason.startswith(f"a newer version of the service wrote it (format {FORMAT + 1}; ")
+    assert (refused.batch, database.commits) == (newer, [])
+    assert await spool.retry() == 2
+    assert await spool.claim(10, 1.0) == [7]
 
 
 async def test_database_is_asked_as_soon_as_an_outage_begins(
