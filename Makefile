@@ -47,7 +47,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock dist clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -237,5 +237,10 @@ pictures: install-dev servers  ## make docs/*.png: pages of a real service under
 lock: install-dev  ## write the lock files from pyproject.toml, with hashes and without addresses
 	sh .ci/lock
 
+dist: install-dev  ## build wheel and sdist in dist/, with their SHA-256; every build of a commit has the same bytes
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
+
 clean:          ## remove everything that this Makefile made
-	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
