@@ -1,15 +1,15 @@
 """Logs: one JSON object a line on standard error. Passwords and phone numbers are masked."""
 
+import json
+import logging
 import re
 from typing import Any, Literal
 
-from pythonjsonlogger.core import LogData
-from pythonjsonlogger.json import JsonFormatter
-
 Level = Literal["debug", "info", "warning", "error"]
 LEVEL_NAMES: dict[Level, str] = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR"}
-OURS = ("time", "level", "logger")
-"""Fields that the formatter makes itself."""
+TIME = "%Y-%m-%dT%H:%M:%S%z"
+_OF_RECORDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+"""Attributes that every record has. All others are fields, given as `extra`."""
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A request id that cannot be a phone number: a trace id or a UUID."""
@@ -21,16 +21,25 @@ _NUMBER = re.compile(r"\+?\d{5,}(\d\d)|\+\d(?:[ ().-]{0,2}\d){4,}[ ().-]{0,2}(\d
 """Seven digits or more. Blanks between them are allowed only after a +, because dates and addresses have them, too."""
 
 
-class MaskingFormatter(JsonFormatter):
+class MaskingFormatter(logging.Formatter):
     """Masks a record's texts in the formatter, because only the formatter makes the traceback's text.
 
     Values of a number type, such as ids, ports and durations, stay as they are.
     """
 
-    def process_log_record(self, log_data: LogData) -> LogData:
-        return {
-            name: value if name in OURS or _is_id(name, value) else masked(value) for name, value in log_data.items()
-        }
+    def __init__(self) -> None:
+        super().__init__(datefmt=TIME)
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = {"time": self.formatTime(record, TIME), "level": record.levelname, "logger": record.name}
+        texts: dict[str, Any] = {"message": record.getMessage()}
+        if record.exc_info or record.exc_text:
+            texts["exc_info"] = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        if record.stack_info:
+            texts["stack_info"] = self.formatStack(record.stack_info)
+        given = {name: value for name, value in vars(record).items() if name not in _OF_RECORDS and name not in own}
+        shown = {name: value if _is_id(name, value) else masked(value) for name, value in (texts | given).items()}
+        return json.dumps(own | shown)
 
 
 def _is_id(name: str, value: Any) -> bool:
@@ -63,15 +72,7 @@ def log_config(level: Level) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {
-            "json": {
-                "()": "ingest.telemetry.logs.MaskingFormatter",
-                "fmt": "{asctime}{levelname}{name}{message}",
-                "style": "{",
-                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-                "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-            }
-        },
+        "formatters": {"json": {"()": "ingest.telemetry.logs.MaskingFormatter"}},
         "filters": {"repeats": {"()": "ingest.telemetry.log_rate_limit.RepeatFilter"}},
         "handlers": {
             "stderr": {

@@ -22,7 +22,7 @@ import msgspec
 
 MODULES = (
     *("asyncio", "logging.config", "http.client", "sqlite3", "ssl", "zoneinfo"),
-    *("click", "msgspec", "prometheus_client", "pythonjsonlogger.json", "cryptography.hazmat.primitives.hashes"),
+    *("click", "msgspec", "prometheus_client", "cryptography.hazmat.primitives.hashes"),
     *("asyncmy", "aio_pika", "rstream", "granian.server", "blacksheep", "uvloop", "httptools", "zstandard"),
     *("ingest.cli.main", "ingest.cli.serve", "ingest.server.app", "ingest.server.factories.mysql"),
     *("ingest.broker.amqp.publisher", "ingest.broker.stream.publisher"),

@@ -17,7 +17,6 @@ def logged(write: Write) -> dict[str, Any]:
     """Return the line that the service's formatter writes."""
     options = log_config("info")["formatters"]["json"]
     assert options.pop("()") == f"{MaskingFormatter.__module__}.{MaskingFormatter.__name__}"
-    options["fmt"] = options.pop("fmt")
     output = io.StringIO()
     handler = logging.StreamHandler(output)
     handler.setFormatter(MaskingFormatter(**options))
@@ -108,3 +107,31 @@ def test_object_of_any_kind_is_shown_as_masked_text() -> None:
     line = logged(lambda log: log.error("no", extra={"reason": OSError("to 15551230001"), "body": b"15551230001"}))
 
     assert (line["reason"], line["body"]) == ("to ***01", "b'***01'")
+
+
+def test_extra_takes_the_place_of_no_field_of_the_formatter() -> None:
+    extra = {"time": "15551230001", "level": "15551230001", "logger": "15551230001"}
+
+    line = logged(lambda log: log.error("no", extra=extra))
+
+    assert (line["level"], line["logger"]) == ("ERROR", "ingest.tests")
+    assert "15551230001" not in json.dumps(line)
+
+
+def test_stack_is_a_field_of_its_own() -> None:
+    line = logged(lambda log: log.error("no", stack_info=True))
+
+    assert line["stack_info"].startswith("Stack (most recent call last):\n")
+    assert list(line) == ["time", "level", "logger", "message", "stack_info"]
+
+
+def test_line_has_no_character_that_a_terminal_obeys() -> None:
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(MaskingFormatter())
+    record = logging.makeLogRecord({"msg": "a\nb\x1b[31m\x85\u2028\ud800"})
+
+    line = handler.format(record)
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == "a\nb\x1b[31m\x85\u2028\ud800"
