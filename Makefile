@@ -237,9 +237,10 @@ pictures: install-dev servers  ## make docs/*.png: pages of a real service under
 lock: install-dev  ## write the lock files from pyproject.toml, with hashes and without addresses
 	sh .ci/lock
 
-dist: install-dev  ## build wheel and sdist in dist/, with their SHA-256; every build of a commit has the same bytes
+dist: install-dev  ## build wheel, sdist and SBOM in dist/, with their SHA-256; every build of a commit has the same bytes
 	@rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python .ci/sbom.py --otel --output dist/sbom.cdx.json
 	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
 
 clean:          ## remove everything that this Makefile made
