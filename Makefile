@@ -47,7 +47,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock dist clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -234,8 +234,14 @@ wrk:            ## install the load generator if it is missing
 pictures: install-dev servers  ## make docs/*.png: pages of a real service under load, in Chromium (2 min)
 	$(BIN)/python -m tests.browser.pictures
 
-lock: install-dev  ## write the lock files from pyproject.toml, with hashes and without addresses
+lock: install-dev  ## write the lock files from pyproject.toml, with hashes and without addresses, and report what changed
 	sh .ci/lock
+
+lock-upgrade: install-dev  ## move every locked package to the newest version that pyproject.toml allows, and report what changed
+	sh .ci/lock --upgrade
+
+audit:          ## ask whether locked packages are yanked or have known vulnerabilities; needs the network
+	sh .ci/audit
 
 dist: install-dev  ## build wheel, sdist and SBOM in dist/, with their SHA-256; every build of a commit has the same bytes
 	@rm -rf dist

@@ -3,13 +3,17 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.paths import ROOT
 
 WORKFLOW = ".github/workflows/ci.yml"
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 JOBS: dict[str, Any] = yaml.safe_load((ROOT / WORKFLOW).read_text("utf-8"))["jobs"]
 
 
@@ -17,10 +21,22 @@ def commands(job: str) -> list[str]:
     return [step["run"] for step in JOBS[job]["steps"] if "run" in step]
 
 
-def test_workflow_follows_the_schema() -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [("github-workflows", WORKFLOWS), ("dependabot", [ROOT / ".github/dependabot.yml"])],
+    ids=["workflows", "dependabot"],
+)
+def test_configuration_follows_its_schema(schema: str, files: list[Path]) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: str(file.name))
+def test_actions_are_pinned_by_digest_with_their_version(workflow: Path) -> None:
+    """A tag can be moved to other code, a commit cannot."""
+    used = [line.strip().removeprefix("- ") for line in workflow.read_text("utf-8").splitlines() if "uses:" in line]
+    assert [line for line in used if not PINNED.fullmatch(line) and not line.startswith("uses: ./")] == []
 
 
 def test_workflow_runs_the_commands_of_ci_run() -> None:
