@@ -24,13 +24,14 @@ FLAVOUR ?= debian
 # All clones share the cache of mypy, which compares each file with the one that it has seen.
 CACHE := $(or $(INGEST_TEST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/call-events-tests)
 SEEDS ?= 0:10000
+RELEASE_TOOLS := var/release-tools
 FLAVOUR_SERVERS = $(if $(filter sid,$(FLAVOUR)),sid-servers,servers)
 # Files of tests and their servers are in memory if 8 GB are free there. Faults and benchmarks use the disk.
 IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo TMPDIR=/dev/shm)
 # Four processes, each with its own servers, as most tests wait. Files keep their order, so that the many quick unit tests
 # come last, and all processes end together. The faults run alone afterwards, as they need the whole machine.
 PER_FILE := --dist loadfile --no-loadscope-reorder
-PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 $(PER_FILE) $(addprefix --ignore tests/,alerts clients clusters faults)
+PYTEST_SHARED := MAKEFLAGS= $(IN_MEMORY) $(BIN)/pytest -n 4 $(PER_FILE) $(addprefix --ignore tests/,alerts clients clusters faults release)
 PYTEST_FAULTS := $(BIN)/pytest -n 2 --dist loadfile
 # `make test-mysql` leaves out tests that do not depend on the version of the servers. `make faults FLAVOUR=sid` runs all faults.
 NOT_OF_SERVERS := $(addprefix --ignore tests/,unit fuzz browser quiet migration) $(patsubst %,--ignore tests/integration/%.py,$(addprefix cli/test_,cli doctor file_owners replay tail tokens) \
@@ -47,7 +48,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks chart test-chart
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -108,6 +109,18 @@ clusters: install-dev servers  ## kill and cut off nodes of a Galera and a Rabbi
 
 first-run:      ## try `make run` on bare Debian machines, with seconds to the first event; needs root (4 min)
 	@sh tests/setup/first-run.sh
+
+test-chart: install-dev $(RELEASE_TOOLS)/installed  ## render the Helm chart by Helm's library
+	PYTHONPATH=$(RELEASE_TOOLS) $(BIN)/pytest tests/release/test_chart.py
+
+# Helm's library has 250 MB, so the tools are in no venv.
+$(RELEASE_TOOLS)/installed: release/requirements.lock
+	@rm -rf $(RELEASE_TOOLS)
+	@$(call PIP,$(VENV)) install --require-hashes --no-deps --no-compile --target $(RELEASE_TOOLS) -r release/requirements.lock
+	@touch $@
+
+chart: install-dev  ## write the Helm chart from the manifests in docs/kubernetes
+	$(BIN)/python release/chart/make.py
 
 fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs (15 min)
 	@$(call PIP,$(VENV)) install --require-hashes --no-deps -r requirements-fuzz.lock

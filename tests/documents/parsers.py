@@ -159,6 +159,17 @@ def kubectl(text: str) -> None:
     assert "INGEST_API_TOKENS" in secret
 
 
+def helm(text: str) -> None:
+    """The chart exists, and has the values. Settings need no default."""
+    for words in lines_of(text):
+        assert words[:2] == ["helm", "install"]
+        values = yaml.safe_load((ROOT / words[3] / "values.yaml").read_text("utf-8"))
+        for option, value in itertools.pairwise(words):
+            if option in ("--set", "--set-string"):
+                group, _, name = value.partition("=")[0].partition(".")
+                assert name in values[group], value
+
+
 def adapter(text: str) -> None:
     """The rules of Prometheus' adapter name metrics that docs/metrics.md has."""
     known = (ROOT / "docs/metrics.md").read_text("utf-8")
@@ -183,6 +194,7 @@ PARSERS: Mapping[str, Parser] = {
     "console": console,
     "github": pipeline_of("vendor.github-workflows"),
     "gitlab": pipeline_of("vendor.gitlab-ci"),
+    "helm": helm,
     "history": history,
     "ingest": ingest,
     "json": json.loads,

@@ -91,6 +91,7 @@ PROOFS = (
     Proof("docs/idempotency.md", "curl -H", EXECUTED, f"{RUN}::test_a_repeated_key_stores_one_event"),
     Proof("docs/idempotency.md", "export CALL_EVENTS_TOKEN", EXECUTED, f"{RUN}::test_a_growing_file_is_sent"),
     Proof("docs/kubernetes/README.md", "kubectl create namespace", PARSED, "kubectl"),
+    Proof("docs/kubernetes/README.md", "helm install", PARSED, "helm"),
     Proof("docs/kubernetes/README.md", "rules:", PARSED, "adapter"),
     *(
         Proof("docs/migrate-from-laravel.md", first, EXECUTED, MIGRATION)
