@@ -48,7 +48,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks chart test-chart
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks chart test-chart deb test-deb
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -109,6 +109,13 @@ clusters: install-dev servers  ## kill and cut off nodes of a Galera and a Rabbi
 
 first-run:      ## try `make run` on bare Debian machines, with seconds to the first event; needs root (4 min)
 	@sh tests/setup/first-run.sh
+
+deb: install    ## build a Debian package for this machine's release and architecture in dist/ (1 min)
+	@PIP=$(CURDIR)/$(BIN)/pip sh release/debian/build.sh dist
+
+test-deb: install-dev  ## install, upgrade, remove and purge the Debian package on a bare Debian 12; needs root (8 min)
+	@sh tests/setup/debian-packages.sh binutils debootstrap lintian
+	$(BIN)/pytest tests/release/test_debian_package.py tests/release/test_maintainer_scripts.py -s
 
 test-chart: install-dev $(RELEASE_TOOLS)/installed  ## render the Helm chart by Helm's library
 	PYTHONPATH=$(RELEASE_TOOLS) $(BIN)/pytest tests/release/test_chart.py
@@ -264,3 +271,4 @@ dist: install-dev  ## build wheel, sdist and SBOM in dist/, with their SHA-256; 
 
 clean:          ## remove everything that this Makefile made
 	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis

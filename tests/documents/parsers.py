@@ -170,6 +170,20 @@ def helm(text: str) -> None:
                 assert name in values[group], value
 
 
+def debian(text: str) -> None:
+    """The commands of `ingest` exist, and read the package's settings. The rest names the package or its unit."""
+    for words in lines_of(text):
+        match words:
+            case ["runuser", "-u", "call-events", "--", "ingest", "--env-file", "/etc/call-events/env", *rest]:
+                check_command(main, "ingest", rest)
+            case ["systemctl", "status" | "restart", "call-events"]:
+                pass
+            case ["apt", "install", file]:
+                assert re.fullmatch(r"\./dist/call-events_[\w.]+-1~deb\d+_\w+\.deb", file)
+            case _:
+                raise AssertionError(words)
+
+
 def adapter(text: str) -> None:
     """The rules of Prometheus' adapter name metrics that docs/metrics.md has."""
     known = (ROOT / "docs/metrics.md").read_text("utf-8")
@@ -192,6 +206,7 @@ PARSERS: Mapping[str, Parser] = {
     "adapter": adapter,
     "compose": compose,
     "console": console,
+    "debian": debian,
     "github": pipeline_of("vendor.github-workflows"),
     "gitlab": pipeline_of("vendor.gitlab-ci"),
     "helm": helm,

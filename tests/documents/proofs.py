@@ -88,6 +88,9 @@ PROOFS = (
         "tests/integration/rabbitmq/test_routing.py::"
         "test_documented_applications_get_their_events_and_the_queue_gets_all",
     ),
+    Proof("docs/debian.md", "make deb", PARSED, "make"),
+    Proof("docs/debian.md", "apt install", PARSED, "debian"),
+    Proof("docs/debian.md", "runuser", PARSED, "debian"),
     Proof("docs/idempotency.md", "curl -H", EXECUTED, f"{RUN}::test_a_repeated_key_stores_one_event"),
     Proof("docs/idempotency.md", "export CALL_EVENTS_TOKEN", EXECUTED, f"{RUN}::test_a_growing_file_is_sent"),
     Proof("docs/kubernetes/README.md", "kubectl create namespace", PARSED, "kubectl"),

@@ -35,3 +35,36 @@ install_packages() {
     rm -rf "$building"/var/lib/apt/lists/*
     in_chroot dpkg-query -W "$@"
 }
+
+# Make Debian's minimal system of a release in a folder, with the named packages. It has its name only if it is complete.
+make_minimal() {
+    release=$1
+    made=$2
+    shift 2
+    use_proxy_of_apt
+    building=$made.tmp
+    rm -rf --one-file-system "$building"
+    debootstrap --variant=minbase "$release" "$building" "$(mirror)"
+    prepare_chroot
+    [ $# = 0 ] || install_packages "$@"
+    umount "$building/proc" "$building/dev"
+    mv "$building" "$made"
+}
+
+# pip in the chroot has this machine's configuration and authorities, and the folders that the configuration names.
+reach_index() {
+    for folder in /etc/ssl/certs /usr/share/ca-certificates /usr/local/share/ca-certificates; do
+        [ ! -d "$folder" ] || show_folder "$folder"
+    done
+    for file in /etc/pip.conf "$HOME/.config/pip/pip.conf" /etc/xdg/pip/constraints.txt; do
+        [ ! -f "$file" ] || install -D -m 644 "$file" "$building$file"
+    done
+    pip config list 2>/dev/null | grep -oE "/[^' :]+" | sed -E 's#^/+#/#; s#/simple/?$##' | sort -u | while read -r path; do
+        [ ! -d "$path" ] || [ "$path" = / ] || show_folder "$path"
+    done
+}
+
+show_folder() {
+    mkdir -p "$building$1"
+    mount --bind -o ro "$1" "$building$1"
+}

@@ -27,18 +27,11 @@ fail() {
     exit 1
 }
 
-# Make the minimal system of a release. It has its name only if it is complete.
+# Make the minimal system of a release, with what every user of `make` has.
 build() {
     release=$1
     shift
-    use_proxy_of_apt
-    building=$cache/$release.tmp
-    rm -rf --one-file-system "$building"
-    debootstrap --variant=minbase "$release" "$building" "$(mirror)"
-    prepare_chroot
-    install_packages make python3 "$@"
-    umount "$building/proc" "$building/dev"
-    mv "$building" "$cache/$release"
+    make_minimal "$release" "$cache/$release" make python3 "$@"
 }
 
 # Copy the system and the checkout to a folder of this run.
@@ -52,24 +45,6 @@ unpack() {
     (cd "$here/../.." && git ls-files -z --cached --others --exclude-standard |
         xargs -0 sh -c 'for file; do [ ! -e "$file" ] || printf "%s\0" "$file"; done' - |
         tar -c --null -T - | tar -x -C "$building/root/service")
-}
-
-# pip in the chroot has this machine's configuration and authorities, and the folders that the configuration names.
-reach_index() {
-    for folder in /etc/ssl/certs /usr/share/ca-certificates /usr/local/share/ca-certificates; do
-        [ ! -d "$folder" ] || show_folder "$folder"
-    done
-    for file in /etc/pip.conf "$HOME/.config/pip/pip.conf" /etc/xdg/pip/constraints.txt; do
-        [ ! -f "$file" ] || install -D -m 644 "$file" "$building$file"
-    done
-    pip config list 2>/dev/null | grep -oE "/[^' :]+" | sed -E 's#^/+#/#; s#/simple/?$##' | sort -u | while read -r path; do
-        [ ! -d "$path" ] || [ "$path" = / ] || show_folder "$path"
-    done
-}
-
-show_folder() {
-    mkdir -p "$building$1"
-    mount --bind -o ro "$1" "$building$1"
 }
 
 now() {
