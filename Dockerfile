@@ -17,9 +17,12 @@ RUN tools/bin/pip wheel --no-build-isolation --no-deps --no-index --wheel-dir di
     && tools/bin/pip --python /opt/ingest/bin/python install --no-index --no-deps dist/*.whl
 
 FROM python:3.13-slim
+# The release workflow adds the version, the commit, its time and its source.
 LABEL org.opencontainers.image.title="call-events-ingest" \
       org.opencontainers.image.description="Call events from telephony servers: durable in MySQL, published to RabbitMQ" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.authors="The Call Events Service authors" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
 COPY --from=build /opt/ingest /opt/ingest
 # The service writes only to this folder: locks, id slots, metrics, the spool; events in embedded mode.
 RUN install -d -o 10001 -g 10001 -m 0700 /data

@@ -48,7 +48,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # `make -n` runs each line of a recipe that names MAKE itself, and with it the tests of that line.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks chart test-chart deb test-deb
+.PHONY: alerts clusters dashboards FORCE help install install-dev run test shared-tests test-mysql test-python faults fuzz simulate servers sid-servers sid-telephony sid-python test-clients test-simulation check format budgets bench bench-bite bench-compare bench-scenarios bench-sweep bench-latency bench-growth bench-soak bench-overload bench-parts bench-batches bench-extras bench-fairness bench-retention bench-reading bench-peers bench-charts migration-peers test-migration peers go-peers wrk settings-doc lock lock-upgrade audit dist clean pictures first-run consumers blocks chart test-chart deb test-deb test-image
 
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -117,8 +117,11 @@ test-deb: install-dev  ## install, upgrade, remove and purge the Debian package 
 	@sh tests/setup/debian-packages.sh binutils debootstrap lintian
 	$(BIN)/pytest tests/release/test_debian_package.py tests/release/test_maintainer_scripts.py -s
 
-test-chart: install-dev $(RELEASE_TOOLS)/installed  ## render the Helm chart by Helm's library
-	PYTHONPATH=$(RELEASE_TOOLS) $(BIN)/pytest tests/release/test_chart.py
+test-image: install-dev  ## run the Dockerfile's steps in a chroot of Debian 13, and serve from the result; needs root (4 min)
+	$(BIN)/pytest tests/release/test_image.py
+
+test-chart: install-dev $(RELEASE_TOOLS)/installed  ## render the Helm chart by Helm's library, and read the release workflow with actionlint
+	PYTHONPATH=$(RELEASE_TOOLS) $(BIN)/pytest tests/release/test_chart.py tests/release/test_workflow.py
 
 # Helm's library has 250 MB, so the tools are in no venv.
 $(RELEASE_TOOLS)/installed: release/requirements.lock

@@ -170,6 +170,18 @@ def helm(text: str) -> None:
                 assert name in values[group], value
 
 
+def cosign(text: str) -> None:
+    """The identity is that of a workflow that signs, at a tag that starts it."""
+    for words in lines_of(text):
+        assert words[0] == "cosign"
+        identity = words[words.index("--certificate-identity") + 1]
+        path, _, ref = identity.removeprefix("https://github.com/OWNER/REPOSITORY/").partition("@")
+        workflow = (ROOT / path).read_text("utf-8")
+        assert f"cosign {'sign-blob' if words[1] == 'verify-blob' else 'sign'} --yes" in workflow
+        assert re.fullmatch(r"refs/tags/v[\d.]+", ref)
+        assert 'tags: ["v*"]' in workflow
+
+
 def debian(text: str) -> None:
     """The commands of `ingest` exist, and read the package's settings. The rest names the package or its unit."""
     for words in lines_of(text):
@@ -206,6 +218,7 @@ PARSERS: Mapping[str, Parser] = {
     "adapter": adapter,
     "compose": compose,
     "console": console,
+    "cosign": cosign,
     "debian": debian,
     "github": pipeline_of("vendor.github-workflows"),
     "gitlab": pipeline_of("vendor.gitlab-ci"),

@@ -91,6 +91,7 @@ PROOFS = (
     Proof("docs/debian.md", "make deb", PARSED, "make"),
     Proof("docs/debian.md", "apt install", PARSED, "debian"),
     Proof("docs/debian.md", "runuser", PARSED, "debian"),
+    Proof("docs/downloads.md", "cosign verify-blob", PARSED, "cosign"),
     Proof("docs/idempotency.md", "curl -H", EXECUTED, f"{RUN}::test_a_repeated_key_stores_one_event"),
     Proof("docs/idempotency.md", "export CALL_EVENTS_TOKEN", EXECUTED, f"{RUN}::test_a_growing_file_is_sent"),
     Proof("docs/kubernetes/README.md", "kubectl create namespace", PARSED, "kubectl"),
