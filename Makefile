@@ -113,9 +113,9 @@ first-run:      ## try `make run` on bare Debian machines, with seconds to the f
 deb: install    ## build a Debian package for this machine's release and architecture in dist/ (1 min)
 	@PIP=$(CURDIR)/$(BIN)/pip sh release/debian/build.sh dist
 
-test-deb: install-dev  ## install, upgrade, remove and purge the Debian package on a bare Debian 12; needs root (8 min)
+test-deb: install-dev  ## install, upgrade, remove and purge the Debian package on bare Debians; needs root (12 min)
 	@sh tests/setup/debian-packages.sh binutils debootstrap lintian
-	$(BIN)/pytest tests/release/test_debian_package.py tests/release/test_maintainer_scripts.py -s
+	$(BIN)/pytest $(addprefix tests/release/test_,debian_package.py maintainer_scripts.py build_machine.py) -s
 
 test-image: install-dev  ## run the Dockerfile's steps in a chroot of Debian 13, and serve from the result; needs root (4 min)
 	$(BIN)/pytest tests/release/test_image.py

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Build a Debian package of the service, for this machine's release and architecture.
 #
-#   build.sh FOLDER              build it, and print the path of the file in FOLDER
-#   build.sh FOLDER VENV         build it from a venv that an earlier run left with KEEP_VENV=VENV
+#   build.sh FOLDER    build it, and print the path of the file in FOLDER
 #
 # The package holds a venv of all dependencies, from the lock files and their hashes. Its interpreter is Debian's own,
 # so Debian's updates of Python and OpenSSL reach the service. That binds the package to one Debian release.
@@ -48,7 +47,7 @@ leave_out_sources() {
     find "$venv/lib" -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-unneeded --remove-section=.comment {} +
 }
 
-[ $# -ge 1 ] || fail "name the folder for the package"
+[ $# = 1 ] || fail "name the folder for the package"
 command -v dpkg-deb >/dev/null || fail "there is no dpkg-deb: a Debian package needs Debian's dpkg"
 command -v strip >/dev/null || fail "there is no strip; on Debian: apt install binutils"
 python=$("$interpreter" -c 'import sys; print("python%d.%d" % sys.version_info[:2])') ||
@@ -62,13 +61,8 @@ umask 022
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 venv=$work/venv
-if [ $# = 2 ]; then
-    cp -a "$2" "$venv"
-else
-    make_venv
-    install_packages
-    forget_this_machine
-    leave_out_sources
-    [ -z "${KEEP_VENV:-}" ] || cp -a "$venv" "$KEEP_VENV"
-fi
+make_venv
+install_packages
+forget_this_machine
+leave_out_sources
 sh "$here/pack.sh" "$venv" "$python" "$1"

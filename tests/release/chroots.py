@@ -30,6 +30,7 @@ class Chroot:
     def __init__(self, system: Path, folder: Path) -> None:
         subprocess.run(["cp", "-a", "--reflink=auto", str(system), str(folder)], check=True)
         self.folder = folder
+        self.log = folder.with_suffix(".log")
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
@@ -70,9 +71,9 @@ class Chroot:
 
     @contextmanager
     def running(self, *words: str, user: str, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a service, and end it by SIGTERM. Its log is `service.log` beside the system."""
+        """Run a service, and end it by SIGTERM. Its log is beside the system, with `.log` after its name."""
         with (
-            self.folder.with_suffix(".log").open("ab") as log,
+            self.log.open("ab") as log,
             subprocess.Popen(
                 self._command(words, user, environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             ) as outer,

@@ -24,14 +24,12 @@ def build(source: Path, folder: Path, umask: int = 0o022) -> Path:
 
 
 def copy_of_checkout(folder: Path) -> Path:
-    """Return a copy of this checkout's files at another place, with its history."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE,
-    ).stdout  # fmt: skip
+    """Return a clone of this checkout, with its changes that are not committed."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     names = [name for name in listed.decode().split("\0") if name and (ROOT / name).exists()]
-    folder.mkdir()
-    subprocess.run(["cp", "-a", "--parents", "--target-directory", str(folder), ".git", *names], cwd=ROOT, check=True)
+    subprocess.run(["cp", "-a", "--parents", "--target-directory", str(folder), *names], cwd=ROOT, check=True)
     return folder
 
 

@@ -71,7 +71,7 @@ def served(system: Chroot) -> Iterator[int]:
     port = int(settings["INGEST_PORT"])
     with system.running(*argv, user=user, environment=settings | {"PATH": "/usr/bin:/bin"}) as process:
         assert wait_until(lambda: process.poll() is not None or post(port, "wrong") in (401, 403), START_SECONDS)
-        assert process.poll() is None, system.folder.with_suffix(".log").read_text()
+        assert process.poll() is None, system.log.read_text()
         yield port
     assert process.returncode == 0
 
@@ -132,6 +132,16 @@ def test_the_services_user_cannot_change_the_program(system: Chroot) -> None:
 def test_every_library_is_there(system: Chroot) -> None:
     libraries = "find /usr/lib/call-events -name '*.so*' -exec ldd {} + | grep 'not found'"
     assert system.run("sh", "-c", libraries, check=False).stdout == ""
+
+
+def test_every_compiled_library_can_be_imported(system: Chroot) -> None:
+    """Their symbols for debuggers are gone, and not all of them serve an embedded service."""
+    packages = system.path(VENV) / "lib/python3.11/site-packages"
+    files = [file.relative_to(packages) for file in packages.rglob("*.so") if ".libs" not in str(file.parent)]
+    modules = sorted({str(file).partition(".")[0].replace("/", ".") for file in files})
+    assert len(modules) > 20
+    command = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    assert system.run(f"{VENV}/bin/python", "-W", "ignore", "-c", command, *modules).stdout == ""
 
 
 def test_systemd_accepts_the_unit(system: Chroot) -> None:

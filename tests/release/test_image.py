@@ -151,7 +151,7 @@ def test_container_becomes_healthy_stores_an_event_and_stops(image: Stage) -> No
 
     with image.chroot.running(*image.argv(words), user=image.user, environment=environment) as process:
         assert wait_until(lambda: process.poll() is not None or healthy(), START_SECONDS)
-        assert process.poll() is None, image.chroot.folder.with_suffix(".log").read_text()
+        assert process.poll() is None, image.chroot.log.read_text()
         assert wait_until(lambda: post(int(environment["INGEST_PORT"])) == 200, START_SECONDS)
     assert (process.returncode, only("STOPSIGNAL").arguments) == (0, "SIGTERM")
     assert not healthy()
