@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ingest.cli.shell.env_file import read_env_file
-from tests.paths import ROOT
+from tests.paths import DOCS, ROOT
 from tests.release.chroots import Chroot, make_minimal
 from tests.release.events import post
 from tests.release.packages import build, copy_of_checkout, repacked
@@ -89,6 +89,10 @@ def test_lintian_finds_nothing(package: Path) -> None:
 
     assert found.returncode == 0, found.stdout
     assert found.stdout.replace("running with root privileges is not recommended!", "").strip() == ""
+
+
+def test_documented_size_is_that_of_the_package(package: Path) -> None:
+    assert f", {package.stat().st_size / 1e6:.0f} MB, in `dist/`" in (DOCS / "debian.md").read_text("utf-8")
 
 
 def test_installed_service_stores_its_first_event(system: Chroot, package: Path) -> None:

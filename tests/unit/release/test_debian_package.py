@@ -38,7 +38,7 @@ def small_venv(folder: Path, version: str = "1.0") -> Path:
 def packed(venv: Path, folder: Path, umask: int = 0o022) -> Path:
     ran = subprocess.run(
         ["sh", str(DEBIAN / "pack.sh"), str(venv), "python3.11", str(folder)],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": EPOCH},
+        env={"PATH": os.environ["PATH"], "SOURCE_DATE_EPOCH": EPOCH},
         umask=umask,
         check=True,
         capture_output=True,
