@@ -111,7 +111,7 @@ first-run:      ## try `make run` on bare Debian machines, with seconds to the f
 	@sh tests/setup/first-run.sh
 
 deb: install    ## build a Debian package for this machine's release and architecture in dist/ (1 min)
-	@PIP=$(CURDIR)/$(BIN)/pip sh release/debian/build.sh dist
+	@PIP=$(CURDIR)/$(BIN)/pip sh .ci/release/debian/build.sh dist
 
 test-deb: install-dev  ## install, upgrade, remove and purge the Debian package on bare Debians; needs root (12 min)
 	@sh tests/setup/debian-packages.sh binutils debootstrap lintian
@@ -124,13 +124,13 @@ test-chart: install-dev $(RELEASE_TOOLS)/installed  ## render the Helm chart by 
 	PYTHONPATH=$(RELEASE_TOOLS) $(BIN)/pytest tests/release/test_chart.py tests/release/test_workflow.py
 
 # Helm's library has 250 MB, so the tools are in no venv.
-$(RELEASE_TOOLS)/installed: release/requirements.lock
+$(RELEASE_TOOLS)/installed: .ci/release/requirements.lock
 	@rm -rf $(RELEASE_TOOLS)
-	@$(call PIP,$(VENV)) install --require-hashes --no-deps --no-compile --target $(RELEASE_TOOLS) -r release/requirements.lock
+	@$(call PIP,$(VENV)) install --require-hashes --no-deps --no-compile --target $(RELEASE_TOOLS) -r .ci/release/requirements.lock
 	@touch $@
 
 chart: install-dev  ## write the Helm chart from the manifests in docs/kubernetes
-	$(BIN)/python release/chart/make.py
+	$(BIN)/python .ci/release/chart/make.py
 
 fuzz: install-dev  ## fuzz all code that reads a client's bytes with a million inputs (15 min)
 	@$(call PIP,$(VENV)) install --require-hashes --no-deps -r requirements-fuzz.lock
@@ -267,11 +267,10 @@ audit:          ## ask whether locked packages are yanked or have known vulnerab
 	sh .ci/audit
 
 dist: install-dev  ## build wheel, sdist and SBOM in dist/, with their SHA-256; every build of a commit has the same bytes
-	@rm -rf dist
+	@rm -f dist/*.whl dist/*.tar.gz dist/sbom.cdx.json dist/SHA256SUMS
 	$(BIN)/python -m hatchling build -d dist
 	$(BIN)/python .ci/sbom.py --otel --output dist/sbom.cdx.json
 	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
 
 clean:          ## remove everything that this Makefile made
 	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf .venv .venv-* $(NODE_CONSUMER)/node_modules dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.paths import ROOT
 
-BUILD = "release/debian/build.sh"
+BUILD = ".ci/release/debian/build.sh"
 BUILD_SECONDS = 600
 
 

@@ -16,14 +16,14 @@ CHART = DOCS / "kubernetes" / "chart"
 
 
 def make_chart(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(root / "release/chart/make.py"), *options]
+    command = [sys.executable, str(root / ".ci/release/chart/make.py"), *options]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A checkout of the manifests, the chart and its rules."""
-    for folder in ("release/chart", "docs/kubernetes"):
+    for folder in (".ci/release/chart", "docs/kubernetes"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 

@@ -58,7 +58,7 @@ def test_tag_must_be_the_version_of_service_manifests_and_chart() -> None:
     version = yaml.safe_load((ROOT / "docs/kubernetes/chart/Chart.yaml").read_text("utf-8"))["version"]
 
     def check(tag: str) -> "subprocess.CompletedProcess[str]":
-        command = ["sh", "release/check-tag.sh", tag]
+        command = ["sh", ".ci/release/check-tag.sh", tag]
         return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
     assert check(f"v{version}").returncode == 0

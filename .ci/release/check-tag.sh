@@ -4,7 +4,7 @@
 #   check-tag.sh TAG
 set -eu
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 tag=$1
 failed=0
 

@@ -13,7 +13,7 @@ import yaml
 from fixed import fixed_files
 from rules import FILES, VALUES, Manifest, Rule, Value
 
-SOURCE = Path(__file__).resolve().parents[2] / "docs" / "kubernetes"
+SOURCE = Path(__file__).resolve().parents[3] / "docs" / "kubernetes"
 TARGET = SOURCE / "chart"
 HEAD = "# `make chart` writes this file from docs/kubernetes{}. Change {} instead.\n"
 VARIABLE = re.compile(r"\{\{.*?\}\}")
@@ -44,7 +44,7 @@ def template_of(manifest: Manifest, text: str) -> str:
             raise RuleError(f"{manifest.name} has a name that no rule replaces: {line.strip()}")
     if manifest.condition:
         text = f"{{{{- if .Values.{manifest.condition} }}}}\n{text}{{{{- end }}}}\n"
-    return HEAD.format(f"/{manifest.name}", "that file or release/chart/rules.py") + text
+    return HEAD.format(f"/{manifest.name}", "that file or .ci/release/chart/rules.py") + text
 
 
 def value_at(path: str) -> Any:
@@ -58,7 +58,7 @@ def value_at(path: str) -> Any:
 
 def values_file(values: tuple[Value, ...]) -> str:
     """Return `values.yaml`. Values of one group follow each other."""
-    text, group = HEAD.format("", "the manifests or release/chart/rules.py"), ""
+    text, group = HEAD.format("", "the manifests or .ci/release/chart/rules.py"), ""
     for value in values:
         outer, _, name = value.name.rpartition(".")
         if outer != group:

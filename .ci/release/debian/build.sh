@@ -9,7 +9,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-source=$(cd "$here/../.." && pwd)
+source=$(cd "$here/../../.." && pwd)
 interpreter=/usr/bin/python3
 place=/usr/lib/call-events
 pip=${PIP:-$source/.venv/bin/pip}
