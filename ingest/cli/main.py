@@ -85,16 +85,18 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        from ingest.cli.shell.failures import FAILED, INTERRUPTED, reason_of
-
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # `ingest tail | head`: click ends it quietly
         except KeyboardInterrupt:
+            from ingest.cli.shell.failures import INTERRUPTED
+
             warn("ingest: stopped by Ctrl-C.")
             sys.exit(INTERRUPTED)
         except Exception as exc:
+            from ingest.cli.shell.failures import FAILED, reason_of
+
             reason = reason_of(exc)
             if reason is None:
                 raise

@@ -11,7 +11,7 @@ from ingest.settings import read_settings
 from tests.paths import ROOT
 from tests.systemd_unit import UNIT, environment_of_unit, read_unit
 
-DEBIAN = ROOT / "release" / "debian"
+DEBIAN = ROOT / ".ci/release/debian"
 EPOCH = "1700000000"
 
 

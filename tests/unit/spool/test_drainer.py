@@ -394,6 +394,15 @@ async def test_damaged_record_is_set_aside(drainer: Drainer, spool: SpoolStore, 
     assert database.restored == [fine]
 
 
+async def test_two_damaged_records_with_one_id_are_both_kept(spool: SpoolStore) -> None:
+    """Nobody can tell that they are the same batch."""
+    await spool.add([Record(7, 2, None, b"not what it was")])
+    await spool.add([Record(7, 2, None, b"nor is this")])
+
+    assert [record.batch for record in await spool.after(0, 10)] == [b"not what it was"]
+    assert [refused.batch for refused in await spool.refused()] == [b"nor is this"]
+
+
 async def test_record_of_a_newer_version_is_set_aside_and_published_after_a_retry(
     drainer: Drainer, spool: SpoolStore, database: Database
 ) -> None:
