@@ -54,7 +54,7 @@ class TokenRefresher:
         metrics.token_limited.labels(CONFIGURED)
         self._now_us = now_us
         self._tokens: Sequence[Token] = ()
-        self._saved: Sequence[Token] = ()
+        self._saved: Sequence[Token] | None = None
         """The tokens that this worker has saved or loaded."""
         self._mark: Mark = None
         """The mark of the file that has them."""
@@ -147,8 +147,8 @@ class TokenRefresher:
         `known`: the tokens are those of the database now. Otherwise another worker's may be newer.
         """
         mark = _mark_of(self._file)
-        if mark is None:
-            return not self._tokens
+        if mark is None:  # the first start, or somebody deleted the file
+            return not self._tokens and (self._saved is not None or not known)
         if self._tokens == self._saved and mark == self._mark:
             return True
         if known and self._file.read_bytes() != _encode(self._tokens):

@@ -101,6 +101,10 @@ def mode_of(file: Path) -> int:
     return file.stat().st_mode & 0o777
 
 
+def exists(file: Path) -> bool:
+    return file.exists()
+
+
 def content_of(file: Path) -> bytes:
     return file.read_bytes()
 
@@ -263,3 +267,16 @@ async def test_worker_that_cannot_read_the_database_leaves_newer_tokens_in_the_f
     await refreshed.refresher.refresh()
 
     assert content_of(file) == b"of a worker that could read it"
+
+
+async def test_file_says_that_there_are_no_tokens_once_the_database_has_said_so(
+    refreshed: Refreshed, table: FakeTokens, file: Path
+) -> None:
+    table.held = None
+    await refreshed.refresher.refresh()
+    assert not exists(file)
+
+    table.held = ()
+    await refreshed.refresher.refresh()
+
+    assert exists(file)
