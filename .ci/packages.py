@@ -52,8 +52,8 @@ def licence(package: Distribution) -> str:
         return KNOWN[name]
     classifiers = package.metadata.get_all("Classifier", [])
     candidates = [
-        package.metadata["License-Expression"],
-        (package.metadata["License"] or "").partition("\n")[0].strip(),
+        package.metadata.get("License-Expression"),
+        (package.metadata.get("License") or "").partition("\n")[0].strip(),
         *(one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")),
     ]
     for text in filter(None, candidates):

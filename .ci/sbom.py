@@ -90,7 +90,7 @@ def component(package: Distribution) -> Component:
         version=package.version,
         purl=purl,
         bom_ref=purl.to_string(),
-        description=package.metadata["Summary"],
+        description=package.metadata.get("Summary"),
         licenses=[licence_choice(licence(package))],
     )
 
