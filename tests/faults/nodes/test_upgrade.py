@@ -52,7 +52,9 @@ def release(tmp_path: Path) -> Path:
         capture_output=True,
         check=False,
     )
-    assert archive.returncode == 0, f"this clone lacks the last release: git fetch --unshallow\n{archive.stderr!r}"
+    if archive.returncode and not _has_history():
+        pytest.skip("this copy has no history, and so not the last release: git fetch --unshallow")
+    assert archive.returncode == 0, archive.stderr
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
         packed.extractall(tree, filter="data")
     (tree / "pythonjsonlogger").mkdir()
@@ -145,3 +147,9 @@ def test_each_version_takes_over_what_the_other_one_left_when_it_was_killed(
     assert result.faults == {}, result
     assert result.ok > 2 * (SPOOLED_MIN + WAITING_MIN)
     assert "of a newer version" not in old.log()
+
+
+def _has_history() -> bool:
+    """CI fetches all commits. A shallow clone or an exported tree cannot have the last release."""
+    command = ["git", "rev-parse", "--is-shallow-repository"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() == "false"
