@@ -28,6 +28,7 @@ LABELS_MAX = 200
 OTHERS = "(others)"
 
 Mark: TypeAlias = tuple[int, int, int] | None
+"""Inode, time of change in nanoseconds, and size of a file; None if there is none."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Token]).decode
@@ -144,7 +145,8 @@ class TokenRefresher:
     def _is_saved(self, known: bool) -> bool:
         """Tell whether the file has the tokens. All workers of the node write it, and one may be late with older ones.
 
-        `known`: the tokens are those of the database now. Otherwise another worker's may be newer.
+        Reads the file only if it was written since the last look. `known`: the tokens are those of the database now.
+        Otherwise another worker's may be newer.
         """
         mark = _mark_of(self._file)
         if mark is None:  # the first start, or somebody deleted the file
