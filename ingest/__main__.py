@@ -7,22 +7,29 @@ from collections.abc import Sequence
 BACKGROUND_COMMANDS = ("erase", "replay", "retention")
 """Long or unattended commands on the machine of a running service."""
 INTERRUPTED = 130
+STOPPED = "ingest: stopped by Ctrl-C."
+"""As in `ingest.cli.shell.ctrl_c`: `ingest --version` imports no module of the commands."""
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--version"]:
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{STOPPED}\n")
+        sys.exit(INTERRUPTED)
+
+
+def _run(words: Sequence[str]) -> None:
+    if words == ["--version"]:
         from ingest.version import version_line
 
         sys.stdout.write(f"{version_line()}\n")  # without the imports of the other commands
         return
-    if _command(sys.argv[1:]) in BACKGROUND_COMMANDS:
+    if _command(words) in BACKGROUND_COMMANDS:
         # The lowest priority leaves the CPU to the service. It is set first: the imports alone take more CPU time than
         # dropping a day.
         os.nice(19)
-    try:
-        from ingest.cli.main import main
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    from ingest.cli.main import main
 
     main()
 

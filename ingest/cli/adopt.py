@@ -1,6 +1,5 @@
 """The command `ingest adopt`."""
 
-import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
 from ingest.events.local_times import zone_named
+from ingest.interrupts import run_main
 from ingest.server.factories.mysql import make_mysql_store
 from ingest.settings import Settings
 from ingest.store.mysql.connection import Connection
@@ -118,9 +118,9 @@ def adopt(
         raise SettingsError(NO_MYSQL)
     options = Options(zone, job, reserved_seconds)
     if prepare and database:
-        asyncio.run(_prepare_meanwhile(settings, database, options))
+        run_main(_prepare_meanwhile(settings, database, options))
         return
-    asyncio.run(_back(settings, act, database, options) if back else _adopt(settings, act, prepare, options))
+    run_main(_back(settings, act, database, options) if back else _adopt(settings, act, prepare, options))
 
 
 async def _adopt(settings: Settings, act: bool, prepare: bool, options: Options) -> None:

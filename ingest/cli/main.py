@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import click
 
+from ingest.cli.shell.ctrl_c import INTERRUPTED, STOPPED, is_interrupt
 from ingest.cli.shell.output import say, warn, write_all_characters
 
 HELP = """Call events from telephony servers: durable in MySQL, published to RabbitMQ.
@@ -89,12 +90,10 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # `ingest tail | head`: click ends it quietly
-        except KeyboardInterrupt:
-            from ingest.cli.shell.failures import INTERRUPTED
-
-            warn("ingest: stopped by Ctrl-C.")
-            sys.exit(INTERRUPTED)
-        except Exception as exc:
+        except (Exception, KeyboardInterrupt) as exc:
+            if is_interrupt(exc):
+                warn(STOPPED)
+                sys.exit(INTERRUPTED)
             from ingest.cli.shell.failures import FAILED, reason_of
 
             reason = reason_of(exc)

@@ -1,6 +1,5 @@
 """The command `ingest migrate`."""
 
-import asyncio
 from collections.abc import Sequence
 
 import click
@@ -8,6 +7,7 @@ import click
 from ingest.cli.options import with_settings
 from ingest.cli.shell.output import say, warn
 from ingest.cli.shell.targets import announce
+from ingest.interrupts import run_main
 from ingest.server.factories.store import with_store
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
@@ -37,7 +37,7 @@ def _migrate(settings: Settings) -> list[str]:
         act_as_owner(settings, folder=False)
         return migrate_sqlite(file)
     servers = Servers.parse(settings.database_url)
-    return asyncio.run(migrate_mysql(servers, settings.connect_timeout_seconds))
+    return run_main(migrate_mysql(servers, settings.connect_timeout_seconds))
 
 
 def _differences(settings: Settings) -> Sequence[str]:
@@ -46,6 +46,6 @@ def _differences(settings: Settings) -> Sequence[str]:
         with_store(settings, lambda store: store.ping())
         return ()
     servers = Servers.parse(settings.database_url)
-    report = asyncio.run(examine(servers, settings.connect_timeout_seconds))
+    report = run_main(examine(servers, settings.connect_timeout_seconds))
     report.raise_for_stops()
     return [*report.unfinished, *report.costs]

@@ -1,6 +1,5 @@
 """The command `ingest retention`. `ingest.retention.partitions` decides which days to keep."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ from ingest.cli.shell.output import say
 from ingest.cli.shell.targets import using
 from ingest.clock import unix_us
 from ingest.errors import SettingsError, StoreError
+from ingest.interrupts import run_main
 from ingest.retention.archive.folder import ArchiveFolder
 from ingest.retention.archive.manifest import Manifest
 from ingest.retention.partitions import Plan, name_of
@@ -56,7 +56,7 @@ def retention(
         if folder is None:
             raise SettingsError("--new-archive needs INGEST_RETENTION_ARCHIVE, which names the folder.")
         folder.begin_anew()
-    asyncio.run(_retention(settings, days, bytes_max, convert, dry_run))
+    run_main(_retention(settings, days, bytes_max, convert, dry_run))
     for line in archive_lines(folder) if folder else ():
         say(line)
 

@@ -7,6 +7,7 @@ import aiormq.exceptions
 import msgspec
 
 from ingest.errors import IngestError
+from ingest.interrupts import run_main
 from ingest.settings import Settings
 
 SILENT = (
@@ -32,7 +33,7 @@ def run(name: str, check: Check, settings: Settings) -> Finding:
             return await check(settings)
 
     try:
-        return Finding(name, True, asyncio.run(bounded()))
+        return Finding(name, True, run_main(bounded()))
     except IngestError as exc:
         return Finding(name, False, str(exc))
     except TimeoutError:

@@ -1,6 +1,5 @@
 """The command `ingest erase`."""
 
-import asyncio
 import secrets
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from ingest.erasure.run import Erasure
 from ingest.errors import SettingsError, StoreError
 from ingest.events.batch import Batch
 from ingest.events.event import Event
+from ingest.interrupts import run_main
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import Identity
 from ingest.server.factories.erasure import make_archive_folder, make_erasable
@@ -80,7 +80,7 @@ def erase(numbers: Sequence[str], calls: Sequence[str], yes: bool, as_json: bool
     actor = operator()
     act_as_owner(settings, folder=True, writes=yes)
     report = Report(secrets.token_hex(8), yes, len(wanted.numbers), len(wanted.calls))
-    asyncio.run(_erase(settings, Matcher(wanted), report, actor, pause, wait))
+    run_main(_erase(settings, Matcher(wanted), report, actor, pause, wait))
     if as_json:
         say(msgspec.json.encode(report).decode())
     else:

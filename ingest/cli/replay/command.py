@@ -17,6 +17,7 @@ from ingest.cli.shell.output import say, warn
 from ingest.cli.shell.parameters import EVENT_ID, RATE_MAX, Number
 from ingest.cli.shell.targets import announce, check_database
 from ingest.events.ids import ID_MAX
+from ingest.interrupts import run_main
 from ingest.server.factories.broker import make_publisher
 from ingest.server.factories.store import make_store
 from ingest.server.file_owner import act_as_owner
@@ -81,7 +82,7 @@ def replay(
     if not dry_run:
         act_as_owner(settings, folder=settings.broker_url == "embedded:")
     selection = EventFilter(id_at(since) if since else 0, id_at(until) - 1 if until else ID_MAX, calls, types, ids)
-    asyncio.run(_replay(settings, selection, rate, resume, archive, dry_run))
+    run_main(_replay(settings, selection, rate, resume, archive, dry_run))
 
 
 def _dropped(publish_to: str | None, queue: str | None) -> Sequence[str]:

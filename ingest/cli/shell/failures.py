@@ -7,8 +7,6 @@ from ingest.errors import IngestError
 DRIVERS = {"aio_pika", "aiormq", "asyncmy", "pamqp", "rstream"}
 """Libraries whose errors come from a server or from the connection to it."""
 FAILED = 1
-INTERRUPTED = 130
-"""The exit code of a shell for a command that Ctrl-C ended."""
 
 
 def reason_of(exc: BaseException) -> str | None:

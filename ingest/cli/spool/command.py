@@ -1,6 +1,5 @@
 """The commands of `ingest spool`."""
 
-import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from ingest.cli.spool.drain import drain
 from ingest.cli.spool.listing import list_lines, verify_lines
 from ingest.errors import IngestError
 from ingest.files.atomic import replace_file
+from ingest.interrupts import run_main
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 from ingest.spool.files import RETRY
@@ -70,7 +70,7 @@ def spool_drain(settings: Settings) -> None:
     announce(settings, "database")
     _folder(settings, writes=True)
     check_database(settings)
-    for line in asyncio.run(drain(settings)):
+    for line in run_main(drain(settings)):
         say(line)
 
 

@@ -16,6 +16,7 @@ from ingest.cli.tail.embedded import tail_embedded
 from ingest.cli.tail.printer import Printer
 from ingest.cli.tail.queue import tail_kept_queue, tail_key, tail_queue
 from ingest.errors import SettingsError
+from ingest.interrupts import run_main
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
 
@@ -63,14 +64,14 @@ def _tail(
 ) -> int:
     """Print messages until the limit or the timeout; return their number."""
     if key is not None:
-        return asyncio.run(_take(tail_key(settings, printer, key), limit, timeout))
+        return run_main(_take(tail_key(settings, printer, key), limit, timeout))
     if settings.publish_to == "stream":
-        return asyncio.run(_take(_tail_stream(settings, printer), limit, timeout))
+        return run_main(_take(_tail_stream(settings, printer), limit, timeout))
     if settings.broker_url == "embedded:":
         return tail_embedded(settings, limit, timeout, printer, keep=keep)
     if not keep:
-        return asyncio.run(_take(tail_queue(settings, printer), limit, timeout))
-    count = asyncio.run(_take(tail_kept_queue(settings, printer), limit or HELD_MAX, timeout))
+        return run_main(_take(tail_queue(settings, printer), limit, timeout))
+    count = run_main(_take(tail_kept_queue(settings, printer), limit or HELD_MAX, timeout))
     if limit is None and count == HELD_MAX:
         warn(f"ingest: --keep ends at {HELD_MAX:,} messages. Give --limit to read more.")
     return count

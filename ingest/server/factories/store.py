@@ -1,6 +1,5 @@
 """Makes the adapters of the database from the settings. Nothing is connected yet."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.audit.trail import AuditTrail
 from ingest.clock import unix_us
 from ingest.files.exclusive_lock import ExclusiveLock, file_lock
+from ingest.interrupts import run_main
 from ingest.retention.scheduler import OpenTable, RetentionScheduler, count_archived
 from ingest.server.file_owner import act_as_owner
 from ingest.settings import Settings
@@ -63,7 +63,7 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, rea
         finally:
             await store.close()
 
-    return asyncio.run(run())
+    return run_main(run())
 
 
 def audited(settings: Settings, work: Callable[[Store, AuditTrail], Awaitable[T]]) -> T:
