@@ -1,6 +1,6 @@
 """The publisher's protocol: the pipeline and the relay need nothing else of a broker."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from ingest.errors import NotConfirmed
@@ -54,23 +54,10 @@ class OrderedPublisher(Publisher, Protocol):
     So each producer's batches must be published in the order of their ids, whichever process publishes them.
     """
 
-    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
+    async def publish_once(self, batches: Sequence[Batch]) -> Sequence[Refused]:
         """Publish batches that may be out of sequence: newer ones of their producer may be in the stream already.
 
-        Each producer's batches must be in order. Return the refused ones. If any batch is out of sequence, the stream
-        is searched once for all of them, which is slow. Raises `BrokerUnavailable`.
-        """
-
-    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        """For each producer that the batches name, the newest event id that the broker has; 0 if it has none.
-
-        Raises `BrokerUnavailable`.
-        """
-
-    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        """Find events of published batches that the broker discarded as out of sequence, and publish them again.
-
-        `newest` is the result of `newest_ids_of` from before `publish`. A later result would not do: it may be an id of
-        these batches. Usually this asks the broker once for each producer. Return the refused batches. Raises
-        `BrokerUnavailable`.
+        Each producer's batches must be in order, and no other process may publish between them. Return the refused
+        ones. Usually this asks the broker twice for each producer. If any batch is out of sequence, the stream is
+        searched once for all of them, which is slow. Raises `BrokerUnavailable`.
         """

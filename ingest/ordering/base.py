@@ -18,15 +18,12 @@ class OrderedStore(Store, Protocol):
     async def enter_relay_mode(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> None:
         """Switch all workers to relay mode, and leave these entries to the relays.
 
-        Entries in `now` are the relays' at once. Only their own worker may release the `later` ones, by another call
-        within `lease_seconds`.
+        Entries in `now` are the relays' at once. Only their own worker may release the `later` ones. It must name them
+        in another call within `lease_seconds`, as `now` or again as `later`.
         """
 
     async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         """In relay mode, leave these entries to the relays as `enter_relay_mode` does. Return whether it is on."""
-
-    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        """Renew the leases of `later` entries."""
 
     async def has_older(self, event_id: int) -> bool:
         """Return whether the outbox has an older entry of the same slot."""

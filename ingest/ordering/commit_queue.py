@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ingest.events.batch import Batch
 from ingest.pipeline.commit_target import CommitTarget
@@ -11,22 +11,24 @@ from ingest.pipeline.commit_target import CommitTarget
 class PendingBatch:
     """A batch from before its commit until its clients are answered. It has several parts if rows were refused."""
 
-    __slots__ = ("answer", "finished", "first_id", "last_id", "parts", "unacknowledged_parts")
+    __slots__ = ("answer", "finished", "first_id", "last_id", "parts")
 
     def __init__(self, batch: Batch) -> None:
         self.first_id, self.last_id = batch.first_id, batch.last_id
         self.parts: list[CommittedPart] = []
-        self.unacknowledged_parts = 0
         self.finished = False
         """No more of it will be committed."""
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when all committed parts are acknowledged."""
 
-    def when_acknowledged(self, answer: Callable[[], None]) -> None:
-        if self.answer.done():
-            answer()
-        else:
-            self.answer.add_done_callback(lambda _: answer())
+    def finish(self) -> None:
+        self.parts.sort(key=lambda part: part.batch.first_id)
+        self.finished = True
+        self.answer_if_acknowledged()
+
+    def answer_if_acknowledged(self) -> None:
+        if self.finished and not self.answer.done() and all(part.acknowledged for part in self.parts):
+            self.answer.set_result(None)
 
 
 class CommittedPart:
@@ -46,11 +48,8 @@ class CommittedPart:
 
     def acknowledge(self) -> None:
         """Release the clients' answer: the stream has the events, or will have them before any later ones."""
-        if not self.acknowledged:
-            self.acknowledged = True
-            self.pending.unacknowledged_parts -= 1
-            if not self.pending.unacknowledged_parts and not self.pending.answer.done():
-                self.pending.answer.set_result(None)
+        self.acknowledged = True
+        self.pending.answer_if_acknowledged()
 
 
 class CommitQueue:
@@ -58,8 +57,6 @@ class CommitQueue:
 
     def __init__(self) -> None:
         self._pending: deque[PendingBatch] = deque()
-        self._in_relay_mode: set[int] = set()
-        """First ids of parts whose commit has just returned."""
 
     @property
     def last(self) -> PendingBatch | None:
@@ -70,21 +67,10 @@ class CommitQueue:
         self._pending.append(PendingBatch(batch))
         return self._pending[-1]
 
-    def note_relay_mode(self, part: Batch) -> None:
-        self._in_relay_mode.add(part.first_id)
-
-    def add(self, part: Batch, target: CommitTarget) -> None:
+    def add(self, part: Batch, target: CommitTarget, *, relay_mode: bool) -> None:
         """Add a committed part to its batch."""
         pending = next(one for one in self._pending if one.first_id <= part.first_id <= one.last_id)
-        relay_mode = part.first_id in self._in_relay_mode
-        self._in_relay_mode.discard(part.first_id)
         pending.parts.append(CommittedPart(part, target, pending, relay_mode))
-
-    def finish(self, pending: PendingBatch) -> None:
-        pending.parts.sort(key=lambda part: part.batch.first_id)
-        pending.unacknowledged_parts, pending.finished = len(pending.parts), True
-        if not pending.parts:
-            pending.answer.set_result(None)
 
     def leaving(self) -> Iterator[PendingBatch]:
         while self._pending and self._pending[0].finished:

@@ -17,17 +17,15 @@ class PendingDecisions:
     def __init__(
         self,
         queue: CommitQueue,
-        take: Callable[[CommittedPart], None],
         leave_to_relays: Callable[[Sequence[CommittedPart]], Awaitable[bool]],
         decide: Callable[[Sequence[CommittedPart], bool], None],
         background: Background,
     ) -> None:
-        """`take` gets each part that needs no decision.
+        """`leave_to_relays(parts)` asks the database for the relay mode. `decide(parts, relay_mode)` gets the answer.
 
-        `leave_to_relays(parts)` asks the database for the relay mode. `decide(parts, relay_mode)` gets the answer.
+        Parts that were not committed in relay mode, and that nothing holds, are passed to `decide` at once.
         """
         self._queue = queue
-        self._take = take
         self._leave_to_relays = leave_to_relays
         self._decide = decide
         self._background = background
@@ -46,15 +44,15 @@ class PendingDecisions:
         self._barrier = self._queue.last
 
     def finish(self, pending: PendingBatch) -> None:
-        """Take or hold the parts of this batch, and of those behind it, once all older batches have finished."""
-        self._queue.finish(pending)
+        """Decide on the parts of this batch, and of those behind it, once all older batches have finished."""
+        pending.finish()
         for leaving in self._queue.leaving():
             for part in leaving.parts:
                 if part.relay_mode or self._held or self._asking or self._barrier:
                     self._held.append(part)
                     self._begin()
                 else:
-                    self._take(part)
+                    self._decide([part], False)
             if leaving is self._barrier:
                 self._barrier = None
 

@@ -1,169 +1,189 @@
 """Batches this worker could not publish in order. They are handed to the relays or published later, in order."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from typing import TypeVar
 
-from ingest.clock import Monotonic
 from ingest.errors import StoreError
-from ingest.events.batch import Batch
 from ingest.events.ids import ID_MAX
 from ingest.ordering.base import OrderedStore
 from ingest.ordering.commit_queue import CommittedPart
+from ingest.ordering.publish import OrderedPublish
 from ingest.outbox.base import Outbox
 
 log = logging.getLogger("ingest.dispatcher")
 
-LAST_ENTRIES = 16
-"""New batches wait in memory once only this many spooled entries are left."""
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 0.25
+"""A client that waits longer for the stream is answered without it: clients time out soon after."""
+LONG_PATIENCE_SECONDS = 1.75
+"""The patience of a worker that has just begun to defer events. If the database is away, too, it cannot tell other
+workers that newer events must wait. A stalled disk recovers soon. Clients of a long outage wait less."""
+ALONE_SECONDS = 1.5
+"""If the database does not answer for this time, the worker publishes its events without an agreed order. The clients
+that wait patiently are answered after that."""
 READ_ENTRIES = 64
-"""Entries read from the spool at a time."""
+"""Parts that are published at a time."""
 RENEWALS = 3
 """Renewals of a lease before it would end."""
 
 
 class DeferredBatches:
-    """The deferred batches of one worker. False when the worker may publish by itself again."""
+    """The deferred parts of one worker. False when the worker may publish by itself again.
+
+    The relays get the parts in the database's outbox. The worker publishes the parts in its spool. While the database
+    does not answer, the worker publishes all of them, as nobody else can.
+    """
 
     def __init__(
-        self,
-        store: OrderedStore,
-        spool: Outbox | None,
-        publish: Callable[[Sequence[Batch]], Awaitable[None]],
-        stop_publishing: Callable[[], None],
-        lease_seconds: float,
-        monotonic: Monotonic,
+        self, ordered: OrderedPublish, store: OrderedStore, spool: Outbox | None, lease_seconds: float
     ) -> None:
-        """`publish` publishes batches of the spool.
-
-        `stop_publishing` is called before an entry is left to the relays: no newer batch may be published then.
-        """
+        self._ordered = ordered
         self._store = store
         self._spool = spool
-        self._publish = publish
-        self._stop_publishing = stop_publishing
         self._lease_seconds = lease_seconds
-        self._monotonic = monotonic
-        self.few_left = False
-        """New batches wait in memory for the last spooled ones, instead of being deferred."""
         self.relays_have_older = False
         """The relays may still have entries of this worker, which its newer batches must not overtake."""
-        self._pending_notice: list[CommittedPart] = []
-        """Parts in the database's outbox, before the database gets a notice of them."""
-        self._failed_notice: list[CommittedPart] = []
-        """The notice of these parts has failed. It is tried again, and newer batches do not wait for it."""
-        self._spooled: dict[int, CommittedPart] = {}
-        """Parts in the spool, by first id."""
-        self._held: list[int] = []
+        self._entries: dict[int, CommittedPart] = {}
+        """Parts in the database's outbox, by first id."""
+        self._spooled: dict[int, CommittedPart | None] = {}
+        """Parts in the spool, by first id. None: only the spool has the events, as their clients are answered."""
+        self._held: set[int] = set()
         """Entries of the database's outbox that are newer than a spooled part. The relays get them after it."""
         self._held_until = 0.0
+        self._began = 0.0
+        self._unanswered_since: float | None = None
+        """Since when the database does not answer this worker's questions about the order."""
 
     def __bool__(self) -> bool:
-        return bool(self._pending_notice or self._failed_notice or self._spooled or self._held)
-
-    @property
-    def in_spool(self) -> bool:
-        return bool(self._spooled)
+        return bool(self._entries or self._spooled or self._held)
 
     def __iter__(self) -> Iterator[CommittedPart]:
-        return iter([*self._pending_notice, *self._failed_notice, *self._spooled.values()])
+        return iter([*self._entries.values(), *filter(None, self._spooled.values())])
 
     def add(self, part: CommittedPart) -> None:
+        if not self:
+            self._began = self._now()
         if part.target.in_database:
-            self._pending_notice.append(part)
+            self._entries[part.batch.first_id] = part
         else:
             self._spooled[part.batch.first_id] = part
+            self._limit_wait(part)
+
+    def relay_mode_is_off(self) -> None:
+        """The database says so: a batch was committed, and not in relay mode."""
+        self.relays_have_older, self._unanswered_since = False, None
 
     def published(self, first_id: int) -> None:
-        """The stream has the part after all: its publish only seemed lost."""
-        self._spooled.pop(first_id, None)
+        """The stream has the part, perhaps after all: a publish may only have seemed lost."""
+        if part := self._entries.pop(first_id, None) or self._spooled.pop(first_id, None):
+            part.acknowledge()
 
-    async def notify(self) -> bool:
-        """Enter relay mode if the database has deferred parts. Return whether that was necessary and succeeded.
+    async def hand_over(self) -> bool:
+        """Enter relay mode, and leave entries to the relays. Return False if there are none, or it failed.
 
-        Clients that wait only for this are answered in any case.
+        These are the parts in the database, and held entries that no spooled part precedes any more.
         """
-        parts = [*self._failed_notice, *self._pending_notice]
-        if not parts:
+        parts = list(self._entries.values())
+        now, later = self._split([*self._held, *self._entries])
+        if not parts and not now and (not later or self._now() < self._held_until):
             return False
-        self._stop_publishing()
-        now, later = self._split(parts)
-        self.relays_have_older = True
         try:
-            await self._store.enter_relay_mode(now, later, self._lease_seconds)
-            self._held += later
-            self._failed_notice = []
-            return True
+            await self._answer_of(self._store.enter_relay_mode(now, later, self._lease_seconds))
         except StoreError as exc:
-            log.debug("relay mode could not be entered; tried again", extra={"reason": str(exc)})
-            self._failed_notice = parts
-            return False
-        finally:
-            tried = set(parts)
-            self._pending_notice = [part for part in self._pending_notice if part not in tried]
+            log.debug("entries could not be left to the relays; tried again", extra={"reason": str(exc)})
             for part in parts:
-                part.acknowledge()
+                self._limit_wait(part)
+            return False
+        self._left(now, later)
+        for part in parts:
+            self._entries.pop(part.batch.first_id, None)
+            part.acknowledge()
+        return True
 
     async def leave_to_relays(self, parts: Sequence[CommittedPart]) -> bool:
         """Leave these parts to the relays if relay mode is on. Return whether it is. Raises `StoreError`."""
-        now, later = self._split(parts)
-        relay_mode = await self._store.leave_to_relays(now, later, self._lease_seconds)
-        if relay_mode:
-            self._held += later
-            self.relays_have_older = True
-        return relay_mode
-
-    async def release_held(self) -> bool:
-        """Leave to the relays all held entries that no spooled part precedes. Return whether there were any.
-
-        Renews the leases of the others. Raises `StoreError`.
-        """
-        free = [first_id for first_id in self._held if first_id < self._oldest_spooled]
-        if free:
-            self._stop_publishing()
-            self.relays_have_older = True
-            await self._store.enter_relay_mode(free, [], self._lease_seconds)
-            self._held = [first_id for first_id in self._held if first_id not in free]
-        if self._held and self._monotonic() > self._held_until:
-            self._held_until = self._monotonic() + self._lease_seconds / RENEWALS
-            await self._store.hold_back(self._held, self._lease_seconds)
-        return bool(free)
+        now, later = self._split(part.batch.first_id for part in parts if part.target.in_database)
+        if not await self._answer_of(self._store.leave_to_relays(now, later, self._lease_seconds)):
+            return False
+        self._left(now, later)
+        return True
 
     async def publish(self) -> None:
-        """Publish spooled parts until the relays have, or will have, an older entry.
+        """Publish parts in order, until the relays have, or will have, an older entry.
 
         Raises `PublishError` or `StoreError`.
         """
-        while self._spool and (first_ids := self._next_spooled()):
-            if self.relays_have_older and await self._look_for_older():
-                return
-            batches = await self._spool.read(first_ids)
-            self.few_left = self.few_left or len(self._spooled) <= LAST_ENTRIES
-            await self._publish(batches)
-            await self._spool.settle(first_ids)
+        while (first_ids := self._next()) and not await self._relays_have_older(first_ids[0]):
+            own = [self._entries[first_id] for first_id in first_ids if first_id in self._entries]
+            spooled = [first_id for first_id in first_ids if first_id in self._spooled]
+            batches = [part.batch for part in own]
+            if self._spool and spooled:
+                batches += await self._spool.read(spooled)
+            await self._ordered.publish_deferred(sorted(batches, key=attrgetter("first_id")))
+            for part in own:
+                part.target.settler.add([part.batch.first_id])
+            if self._spool and spooled:
+                await self._spool.settle(spooled)
             for first_id in first_ids:
-                if part := self._spooled.pop(first_id, None):
-                    part.acknowledge()
+                self.published(first_id)
 
-    def _next_spooled(self) -> Sequence[int]:
-        """The oldest spooled parts, up to the first entry that the relays are to have."""
-        end = min([*self._held, *(part.batch.first_id for part in self._pending_notice)], default=ID_MAX)
-        return sorted(first_id for first_id in self._spooled if first_id < end)[:READ_ENTRIES]
+    def _limit_wait(self, part: CommittedPart) -> None:
+        """Answer the part's clients in time, although the stream does not have their events."""
+        if part.acknowledged:
+            return
+        until = 0.0
+        if self._ordered.ready:
+            until = max(self._began + LONG_PATIENCE_SECONDS, self._now() + PATIENCE_SECONDS)
+        asyncio.get_running_loop().call_at(until, self._answer, part)
 
-    async def _look_for_older(self) -> bool:
-        """Ask the database for entries older than all spooled parts. A notice meanwhile sets the flag again."""
-        self.relays_have_older, older = False, True
-        try:
-            older = await self._store.has_older(self._oldest_spooled)
-        finally:
-            self.relays_have_older = self.relays_have_older or older
-        return older
+    def _answer(self, part: CommittedPart) -> None:
+        part.acknowledge()
+        if part.batch.first_id in self._spooled:
+            self._spooled[part.batch.first_id] = None  # an outage may fill the spool, but not the memory
 
     @property
-    def _oldest_spooled(self) -> int:
-        return min(self._spooled, default=ID_MAX)
+    def _is_alone(self) -> bool:
+        return self._unanswered_since is not None and self._now() > self._unanswered_since + ALONE_SECONDS
 
-    def _split(self, parts: Sequence[CommittedPart]) -> tuple[Sequence[int], Sequence[int]]:
+    def _next(self) -> Sequence[int]:
+        """The oldest parts, up to the first entry that the relays are to have. A worker that is alone takes all."""
+        end = ID_MAX if self._is_alone else min([*self._held, *self._entries], default=ID_MAX)
+        return sorted(first_id for first_id in [*self._entries, *self._spooled] if first_id < end)[:READ_ENTRIES]
+
+    async def _relays_have_older(self, first_id: int) -> bool:
+        """Ask the database for older entries. If it does not answer there may be some, until the worker is alone."""
+        if not self.relays_have_older or self._is_alone:
+            return False
+        self.relays_have_older, older = False, True  # a hand-over meanwhile sets the flag again
+        with suppress(StoreError):
+            older = await self._answer_of(self._store.has_older(first_id))
+        self.relays_have_older = self.relays_have_older or older
+        return older
+
+    async def _answer_of(self, question: Awaitable[T]) -> T:
+        try:
+            answer = await question
+        except StoreError:
+            if self._unanswered_since is None:
+                self._unanswered_since = self._now()
+            raise
+        self._unanswered_since = None
+        return answer
+
+    def _left(self, now: Iterable[int], later: Iterable[int]) -> None:
+        self._held = self._held.union(later).difference(now)
+        self._held_until = self._now() + self._lease_seconds / RENEWALS
+        self.relays_have_older = True
+
+    def _split(self, first_ids: Iterable[int]) -> tuple[list[int], list[int]]:
         """The entries that the relays may have now, and later: those newer than a spooled part."""
-        first_ids = [part.batch.first_id for part in parts if part.target.in_database]
-        oldest = self._oldest_spooled
-        return [i for i in first_ids if i < oldest], [i for i in first_ids if i > oldest]
+        oldest, ids = min(self._spooled, default=ID_MAX), sorted(first_ids)
+        return [i for i in ids if i < oldest], [i for i in ids if i > oldest]
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

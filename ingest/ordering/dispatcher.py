@@ -7,8 +7,8 @@ order of the ids. Only the worker itself publishes the batches in its spool. doc
 """
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.broker.base import OrderedPublisher
 from ingest.clock import Monotonic, NowUs
@@ -17,20 +17,23 @@ from ingest.events.batch import Batch
 from ingest.ordering.base import OrderedStore
 from ingest.ordering.commit_queue import CommitQueue, CommittedPart, PendingBatch
 from ingest.ordering.decisions import PendingDecisions
-from ingest.ordering.deferred import DeferredBatches
+from ingest.ordering.deferred import PATIENCE_SECONDS, DeferredBatches
 from ingest.ordering.publish import OrderedPublish
-from ingest.ordering.recovery import LONG_PATIENCE_SECONDS, OLDER_FIRST, PATIENCE_SECONDS, Recovery
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits, Group
-from ingest.tasks import Background
+from ingest.tasks import Background, raise_if_cancelled
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
 
+log = logging.getLogger("ingest.dispatcher")
+
 TOO_SLOW = f"RabbitMQ has not confirmed within {PATIENCE_SECONDS:g} s"
+OLDER_FIRST = "older events are to be published first"
 OWN_LEASE_SECONDS = 86_400.0
 """Only the worker itself publishes its spooled entries while it lives. The next owner of the spool ends the leases."""
+PAUSE_SECONDS = 0.05
 
 
 class OrderedDispatcher(Dispatcher):
@@ -39,7 +42,6 @@ class OrderedDispatcher(Dispatcher):
         publisher: OrderedPublisher,
         store: OrderedStore,
         spool: Outbox | None,
-        queue: CommitQueue,
         limits: DispatcherLimits,
         outage: Outage,
         metrics: Metrics,
@@ -49,43 +51,40 @@ class OrderedDispatcher(Dispatcher):
     ) -> None:
         super().__init__(publisher, limits, outage, metrics, monotonic, now_us)
         self._ordered = OrderedPublish(publisher, dead_letter_policy, outage, metrics, monotonic)
-        self._queue = queue
+        self._queue = CommitQueue()
         self._parts: dict[int, CommittedPart] = {}
         """Parts that are being published, or wait in memory for that, by first id."""
-        self._deferring = False
+        self._deferring = asyncio.Event()
         """The worker publishes only deferred batches, because it could not publish one of its own."""
-        self._patient_until = 0.0  # a time of the loop's clock
         self._background = Background()
-        publish, stop_publishing = self._ordered.publish_spooled, partial(self._defer_all, OLDER_FIRST)
-        self._deferred = DeferredBatches(store, spool, publish, stop_publishing, limits.lease_seconds, monotonic)
-        self._decisions = PendingDecisions(queue, self._take, self._leave_to_relays, self._decide, self._background)
-        deferred, decisions, background = self._deferred, self._decisions, self._background
-        self._recovery = Recovery(
-            publisher, deferred, decisions, background, lambda: not self._publishing, self._defer_all, metrics
-        )
+        self._recovering: Sequence[asyncio.Task[None]] = ()
+        self._deferred = DeferredBatches(self._ordered, store, spool, limits.lease_seconds)
+        self._decisions = PendingDecisions(self._queue, self._leave_to_relays, self._decide, self._background)
 
     @property
     def relay_mode(self) -> bool:
         """Relay mode is on, or will be, as far as this worker knows. Relays publish by the ids in the outbox."""
-        return self._deferring or self._deferred.relays_have_older or not self._publisher.ready
+        return self._deferring.is_set() or self._deferred.relays_have_older or not self._publisher.ready
 
     def lease_seconds(self, target: CommitTarget) -> float:
         return self._limits.lease_seconds if target.in_database else OWN_LEASE_SECONDS
 
-    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget) -> None:
-        """Keep a committed part until its batch has finished."""
-        self._queue.add(batch, target)
+    def join(self, batch: Batch) -> PendingBatch:
+        """Announce a batch before its commit. The caller finishes it. Batches join in the order of their ids."""
+        return self._queue.join(batch)
+
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, *, relay_mode: bool = False) -> None:
+        """Add a committed part to its batch. It is published when the batch leaves the queue."""
+        self._queue.add(batch, target, relay_mode=relay_mode)
 
     def finish(self, pending: PendingBatch) -> None:
         """Publish the committed parts of the batch once all older batches have finished."""
         self._decisions.finish(pending)
-        self._begin()
 
     async def drain(self) -> None:
         await self._decisions.settle()
         await super().drain()
-        if await self._deferred.notify():
-            self._decisions.raise_barrier()
+        await self._hand_over()
 
     async def close(self) -> None:
         await super().close()
@@ -93,39 +92,15 @@ class OrderedDispatcher(Dispatcher):
         for part in [*self._parts.values(), *self._decisions, *self._deferred]:
             part.acknowledge()  # it is durable
 
-    def _take(self, part: CommittedPart) -> None:
-        if part.target.in_database and not self._deferring:
-            self._deferred.relays_have_older = False  # the part was not committed in relay mode
-        self._publish_or_defer(part)
-
-    def _publish_or_defer(self, part: CommittedPart) -> None:
-        if self._is_over(part.batch):
-            self._defer_all("too many events are in flight")
-        elif not self._publisher.ready:
-            self._defer_all(self._publisher.problem or "RabbitMQ is away")
-        elif self._deferred.relays_have_older and not self._deferring:
-            self._defer_all(OLDER_FIRST)
-        if self._deferring and not self._deferred.few_left:
-            self._defer(part)
-        else:
-            self._parts[part.batch.first_id] = part
-            self._append(part.batch, part.target)
-
-    def _begin(self) -> None:
-        if not self._deferring:
-            super()._begin()
-
     async def _leave_to_relays(self, parts: Sequence[CommittedPart]) -> bool:
         try:
             return await self._deferred.leave_to_relays(parts)
-        except StoreError as exc:
-            self._defer_all(str(exc))
+        except StoreError:
+            self._defer_all(OLDER_FIRST)  # perhaps
             return False
 
     def _decide(self, parts: Sequence[CommittedPart], relay_mode: bool) -> None:
         """Publish the parts that the relays do not publish."""
-        if not relay_mode and not self._deferring:
-            self._deferred.relays_have_older = False
         for part in parts:
             if relay_mode and part.target.in_database:
                 self._metrics.released.inc(len(part.batch))
@@ -134,13 +109,28 @@ class OrderedDispatcher(Dispatcher):
                 self._publish_or_defer(part)
         self._begin()
 
+    def _publish_or_defer(self, part: CommittedPart) -> None:
+        deferring = self._deferring.is_set()
+        if part.target.in_database and not deferring:
+            self._deferred.relay_mode_is_off()
+        if self._is_over(part.batch):
+            self._defer_all("too many events are in flight")
+        elif not self._publisher.ready:
+            self._defer_all(self._publisher.problem or "RabbitMQ is away")
+        elif deferring or self._deferred.relays_have_older:
+            self._defer_all(OLDER_FIRST)
+        else:
+            self._parts[part.batch.first_id] = part
+            self._append(part.batch, part.target)
+            return
+        self._defer(part)
+
     def _defer_all(self, reason: str) -> None:
         """Defer the batches that wait in memory, and publish only deferred batches from now on."""
-        if not self._deferring:
-            self._deferring = True
-            self._patient_until = asyncio.get_running_loop().time() + LONG_PATIENCE_SECONDS
-            self._background.start(self._recover(), "order-recovery")
-        self._deferred.few_left = False
+        self._deferring.set()
+        if not self._recovering:
+            steps = self._hand_over, self._publish_deferred
+            self._recovering = [self._background.start(self._repeat(step), "order-recovery") for step in steps]
         while self._waiting:
             batch, _ = self._waiting.popleft()
             self._waiting_events -= len(batch)
@@ -155,10 +145,6 @@ class OrderedDispatcher(Dispatcher):
         if self._outage.reason:
             self._outage.record(len(part.batch), self._publisher.problem or self._outage.reason)
         self._deferred.add(part)
-        if not part.target.in_database:  # it is published soon, or its clients are answered without the stream
-            loop = asyncio.get_running_loop()
-            until = max(self._patient_until, loop.time() + PATIENCE_SECONDS) if self._publisher.ready else 0.0
-            loop.call_at(until, part.acknowledge)
 
     async def _publish_group(self, group: Group, together: Batch) -> None:
         parts = [self._parts[batch.first_id] for batch, _ in group]
@@ -194,7 +180,30 @@ class OrderedDispatcher(Dispatcher):
                 part.deferred = True
                 self._defer(part)
 
-    async def _recover(self) -> None:
-        await self._recovery.run()
-        self._deferring = self._deferred.few_left = False
-        self._begin()
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a step of the recovery as long as the worker defers batches. The steps do not wait for each other.
+
+        Clients wait for a hand-over, and a publish may take long.
+        """
+        while True:
+            await self._deferring.wait()
+            try:
+                await step()
+            except (PublishError, StoreError) as exc:
+                self._defer_all(str(exc))
+            except (Exception, asyncio.CancelledError) as exc:
+                raise_if_cancelled(exc)
+                log.exception("publishing deferred batches failed unexpectedly; it is tried again")
+                self._metrics.background_failures.labels("publishing").inc()
+                self._defer_all("an unexpected failure")
+            if not self._deferred and not self._publishing:
+                self._deferring.clear()
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _hand_over(self) -> None:
+        if await self._deferred.hand_over():
+            self._decisions.raise_barrier()
+
+    async def _publish_deferred(self) -> None:
+        if self._publisher.ready and not self._publishing:
+            await self._deferred.publish()

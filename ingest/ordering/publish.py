@@ -29,6 +29,10 @@ class OrderedPublish:
         self._metrics = metrics
         self._monotonic = monotonic
 
+    @property
+    def ready(self) -> bool:
+        return self._publisher.ready
+
     async def publish(self, together: Batch, parts: Sequence[CommittedPart]) -> None:
         """Publish parts from memory. `together` joins them.
 
@@ -41,19 +45,21 @@ class OrderedPublish:
             except NotConfirmed as exc:
                 await self._add_dead_letters(together, exc)
         else:
-            await self._publish_missing([part.batch for part in parts])
+            await self._publish_each_once([part.batch for part in parts])
         self._metrics.publish_seconds.observe(self._monotonic() - started)
         self._metrics.published.labels("memory").inc(len(together))
         self._outage.recovered()
 
-    async def publish_spooled(self, batches: Sequence[Batch]) -> None:
-        await self._publish_missing(batches)
+    async def publish_deferred(self, batches: Sequence[Batch]) -> None:
+        await self._publish_each_once(batches)
         self._metrics.published.labels("spool").inc(sum(map(len, batches)))
         self._outage.recovered()
 
-    async def _publish_missing(self, batches: Sequence[Batch]) -> None:
-        for batch, exc in await self._publisher.republish_missing(batches):
-            await self._add_dead_letters(batch, exc)
+    async def _publish_each_once(self, batches: Sequence[Batch]) -> None:
+        """One by one, as a relay may publish entries between them if this process was suspended."""
+        for batch in batches:
+            for refused, exc in await self._publisher.publish_once([batch]):
+                await self._add_dead_letters(refused, exc)
 
     async def _add_dead_letters(self, batch: Batch, exc: NotConfirmed) -> None:
         """Make dead letters of the events that were refused for good. Raises the exception if others were refused."""

@@ -7,7 +7,7 @@ while the relay publishes.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -56,6 +56,9 @@ class RelayTools(msgspec.Struct, frozen=True):
 class Relay:
     """`run` works until it is cancelled. No error of store or broker ends it."""
 
+    kept_share = 0.5
+    """Share of a lease during which claims are kept. After that, the relay that claims the rest then publishes it."""
+
     def __init__(self, outbox: Outbox, publisher: Publisher, tools: RelayTools, route: Route = "relay") -> None:
         self._outbox = outbox
         self._publisher = publisher
@@ -90,7 +93,7 @@ class Relay:
         if len(self._claimed) >= self._limits.entries_max:
             return  # a relay claims it when its lease is over
         if not self._claimed:
-            self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
+            self._keep_claims()
         self._claimed.append(first_id)
         self._remember(first_id, positions)
 
@@ -101,8 +104,7 @@ class Relay:
         are settled. The next round goes on with the entries that this one has left.
         """
         if not self._claimed or self._monotonic() >= self._claimed_until:
-            # Past half of the lease the broker is too slow: the relay that claims the rest then publishes it.
-            self._claimed_until = self._monotonic() + self._limits.lease_seconds / 2
+            self._keep_claims()
             self._claimed.clear()
             self._claimed.extend(await self._outbox.claim(self._limits.entries_max, self._limits.lease_seconds))
         full = len(self._claimed) == self._limits.entries_max
@@ -110,21 +112,23 @@ class Relay:
             await self._publish_slice()
         return full
 
+    def _keep_claims(self) -> None:
+        self._claimed_until = self._monotonic() + self._limits.lease_seconds * self.kept_share
+
     async def _publish_slice(self) -> None:
         first_ids, batches = await self._read_slice()
-        outcomes = await self._publish_all(batches)
-        failed = [batch.first_id for batch, outcome in zip(batches, outcomes, strict=True) if outcome is not None]
+        failed = await self._publish_all(batches)
         for _ in first_ids:
             self._claimed.popleft()
-        self._again(failed)
+        self._again(list(failed))
         await self._settle([batch.first_id for batch in batches if batch.first_id not in failed])
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        for error in failed.values():
+            raise error
 
-    async def _publish_all(self, batches: Sequence[Batch]) -> Sequence[BaseException | None]:
-        """Return the error of each batch, or None if it may be settled. Raises `PublishError` if none may be."""
-        return await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
+    async def _publish_all(self, batches: Sequence[Batch]) -> Mapping[int, BaseException]:
+        """Return the errors of batches that may not be settled, by first id. Raises `PublishError` if none may be."""
+        outcomes = await asyncio.gather(*(self._publish(batch) for batch in batches), return_exceptions=True)
+        return {batch.first_id: error for batch, error in zip(batches, outcomes, strict=True) if error is not None}
 
     def _again(self, failed: Sequence[int]) -> None:
         """Publish these again after the others, so that an entry that is always refused delays none."""

@@ -26,11 +26,14 @@ class CommitTarget(msgspec.Struct, frozen=True):
     relay: Relay
     in_database: bool = True
 
-    async def commit(self, batch: Batch, lease_seconds: float) -> None:
-        """Commit the batch, and settle confirmed entries in the same transaction. Raises `StoreError`."""
+    async def commit(self, batch: Batch, lease_seconds: float) -> bool:
+        """Commit the batch, and settle confirmed entries in the same transaction. Raises `StoreError`.
+
+        Returns True if the batch was committed in relay mode.
+        """
         settled = self.settler.take()
         try:
-            await self.store.commit(batch, lease_seconds=lease_seconds, settled=settled)
+            return await self.store.commit(batch, lease_seconds=lease_seconds, settled=settled)
         except BaseException:
             self.settler.add(settled)  # a later commit settles them
             raise

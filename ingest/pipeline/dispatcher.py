@@ -70,11 +70,11 @@ class Dispatcher:
         """Lease of a new outbox entry. While the broker is away there is none, so any relay may claim the entry."""
         return self._limits.lease_seconds if self._publisher.ready else 0.0
 
-    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, *, relay_mode: bool = False) -> None:
         """Begin to publish the batch, or leave it to the target's relay. Never waits, never fails.
 
         `lease_seconds` is the lease with which the batch was committed. Under a lease only this worker's relay may
-        publish the entry.
+        publish the entry. `relay_mode` is the result of the commit. It only matters where the order counts.
         """
         if self._publisher.ready and not self._is_over(batch):
             self._append(batch, target)

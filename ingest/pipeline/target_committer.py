@@ -46,7 +46,7 @@ class TargetCommitter:
         pending = counters.begin(batch.first_id, batch.last_id) if target.in_database else None
         started = self._monotonic()
         try:
-            await target.commit(batch, lease_seconds)
+            relay_mode = await target.commit(batch, lease_seconds)
         except BaseException:
             counters.cancel(pending)
             raise
@@ -57,4 +57,4 @@ class TargetCommitter:
         self._metrics.commit_seconds.observe(self._monotonic() - started)
         self._metrics.batch_events.observe(len(batch))
         if not batch.provisional:  # its events are published later, with their final ids
-            self._dispatcher.dispatch(batch, lease_seconds, target)
+            self._dispatcher.dispatch(batch, lease_seconds, target, relay_mode=relay_mode)

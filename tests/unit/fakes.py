@@ -257,13 +257,17 @@ class FakeStore(FakeTokens):
 
 
 class FakeOrderedStore(FakeStore):
-    """The `relay_mode` that workers share. The calls that change it fail with the next of `order_errors`."""
+    """The `relay_mode` that workers share. The calls that change it fail with the next of `order_errors`.
+
+    While it is `away`, all calls about the order fail.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.relay_mode = False
         self.order_gate = opened()
         self.order_errors: deque[StoreError] = deque()
+        self.away: StoreError | None = None
         self.free: list[int] = []
         self.kept: list[int] = []
         self.older: set[int] = set()
@@ -288,10 +292,9 @@ class FakeOrderedStore(FakeStore):
             self.kept += later
         return self.relay_mode
 
-    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        self.kept += first_ids
-
     async def has_older(self, event_id: int) -> bool:
+        if self.away:
+            raise self.away
         return event_id in self.older
 
     async def leave_relay_mode(self, publish: Callable[[Sequence[Batch]], Awaitable[None]]) -> bool:
@@ -301,6 +304,8 @@ class FakeOrderedStore(FakeStore):
 
     async def _answered(self) -> None:
         await self.order_gate.wait()
+        if self.away:
+            raise self.away
         if self.order_errors:
             raise self.order_errors.popleft()
 
@@ -337,41 +342,27 @@ class FakePublisher:
 
 
 class FakeOrderedPublisher(FakePublisher):
-    """Keeps which batches were published as `missing` and as `discarded`. The next of `discarded_errors` fails.
-
-    `had` has the newest ids that each call of `republish_discarded` was given.
-    """
+    """Keeps the first ids of the batches that were published `once`. The next of `once_errors` fails instead."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.missing: list[int] = []
-        self.discarded: list[int] = []
-        self.had: list[Mapping[int, int]] = []
-        self.discarded_errors: deque[PublishError] = deque()
+        self.once: list[int] = []
+        self.once_errors: deque[PublishError] = deque()
 
-    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
-        refused: list[Refused] = []
-        for one in batches:
-            try:
-                await self.publish(one, priority)
-            except NotConfirmed as exc:
-                refused.append((one, exc))
-            self.missing.append(one.first_id)
-        return refused
-
-    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        newest = {one.producer: 0 for one in batches}
-        return newest | {one.producer: one.last_id for one, _ in self.published if one.producer in newest}
-
-    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        self.had.append(newest)
-        problem = self.discarded_errors.popleft() if self.discarded_errors else None
+    async def publish_once(self, batches: Sequence[Batch]) -> Sequence[Refused]:
+        problem = self.once_errors.popleft() if self.once_errors else None
         if isinstance(problem, NotConfirmed):
             return [(batches[0], problem)]
         if problem:
             raise problem
-        self.discarded += [one.first_id for one in batches]
-        return []
+        refused: list[Refused] = []
+        for one in batches:
+            try:
+                await self.publish(one)
+            except NotConfirmed as exc:
+                refused.append((one, exc))
+            self.once.append(one.first_id)
+        return refused
 
 
 class FakeNamer:
@@ -407,7 +398,7 @@ class FakeDispatcher(Dispatcher):
         self.targets: list[CommitTarget] = []
         self.errors: deque[Exception] = deque()
 
-    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget) -> None:
+    def dispatch(self, batch: Batch, lease_seconds: float, target: CommitTarget, *, relay_mode: bool = False) -> None:
         if self.errors:
             raise self.errors.popleft()
         self.dispatched.append(batch)

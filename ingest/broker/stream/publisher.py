@@ -55,43 +55,31 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         """Publish on the connection of both priorities. A batch delays the next one only while it is written."""
         await self._publish(self._supervisor.connection(), batch, producer_name_of(batch.producer))
 
-    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
+    async def publish_once(self, batches: Sequence[Batch]) -> Sequence[Refused]:
         """See `ingest.broker.base.OrderedPublisher`."""
         connection = self._supervisor.connection()
-        candidates: list[Batch] = []
-        refused: list[Refused] = []
-        for batch in batches:
-            problem = await self._refusal(connection, batch, producer_name_of(batch.producer))
-            if await self._has_newer(connection, [batch]):
-                candidates.append(batch)
-            elif problem:
-                refused.append((batch, problem))
-        return [*refused, *await self._find_and_republish(connection, candidates)]
+        groups = [group for group in by_producer(batches) if group[0].producer]
+        newest = await all_of(self._newest_before(connection, group) for group in groups)
+        outcomes = await all_of(
+            self._publish_refused(connection, batch, producer_name_of(batch.producer)) for batch in batches
+        )
+        suspects: list[Batch] = []
+        for group, before in zip(groups, newest, strict=True):
+            if before >= group[0].first_id or await self._newest(connection, group) > group[-1].last_id:
+                suspects += group
+        searched = {batch.first_id for batch in suspects}
+        refused = [one for outcome in outcomes for one in outcome if one[0].first_id not in searched]
+        return [*refused, *await self._find_and_republish(connection, suspects)]
 
-    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        """See `ingest.broker.base.OrderedPublisher`."""
-        connection = self._supervisor.connection()
-        producers = {batch.producer for batch in batches if batch.producer}
-        newest = await all_of(self._newest(connection, producer) for producer in producers)
-        return dict(zip(producers, newest, strict=True))
+    async def _newest_before(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> int:
+        """Return the producer's newest id before these batches are published, or 0 for a single batch.
 
-    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        """See `ingest.broker.base.OrderedPublisher`."""
-        connection = self._supervisor.connection()
-        candidates: list[Batch] = []
-        for of_producer in by_producer(batches):
-            oldest = min(batch.first_id for batch in of_producer)
-            if newest.get(of_producer[0].producer, 0) >= oldest or await self._has_newer(connection, of_producer):
-                candidates += of_producer
-        return await self._find_and_republish(connection, candidates)
+        Afterwards, the newest id may be that of the last batch, although the broker has discarded the first one.
+        """
+        return await self._newest(connection, of_producer) if len(of_producer) > 1 else 0
 
-    async def _has_newer(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> bool:
-        """Return True if the broker has a newer event of their producer. Otherwise these cannot be out of sequence."""
-        producer = of_producer[0].producer
-        return bool(producer) and await self._newest(connection, producer) > max(batch.last_id for batch in of_producer)
-
-    async def _newest(self, connection: StreamConnection, producer: int) -> int:
-        return max((await connection.sequences(producer_name_of(producer))).values())
+    async def _newest(self, connection: StreamConnection, of_producer: Sequence[Batch]) -> int:
+        return max((await connection.sequences(producer_name_of(of_producer[0].producer))).values())
 
     async def _find_and_republish(self, connection: StreamConnection, batches: Sequence[Batch]) -> Sequence[Refused]:
         """Find missing events of these batches, and republish each batch's under a name made of its first id.
@@ -108,7 +96,7 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
         for batch in batches:
             if discarded := _positions(batch, missing):
                 name = f"{producer_name_of(batch.producer)}-late-{batch.first_id}"
-                if problem := await self._refusal(connection, batch.picked(discarded), name):
+                for _, problem in await self._publish_refused(connection, batch.picked(discarded), name):
                     refused.append((batch, problem.among(discarded)))
         return refused
 
@@ -137,13 +125,15 @@ class StreamPublisher(SupervisedPublisher[StreamConnection]):
                 ids[self._topology.stream_of(event)].add(event_id)
         return ids
 
-    async def _refusal(self, connection: StreamConnection, batch: Batch, producer_name: str) -> NotConfirmed | None:
-        """Publish the batch. Return the error for refused messages, or None."""
+    async def _publish_refused(
+        self, connection: StreamConnection, batch: Batch, producer_name: str
+    ) -> Sequence[Refused]:
+        """Publish the batch. Return it if the broker refused messages of it."""
         try:
             await self._publish(connection, batch, producer_name)
         except NotConfirmed as exc:
-            return exc
-        return None
+            return [(batch, exc)]
+        return []
 
     async def _publish(self, connection: StreamConnection, batch: Batch, producer_name: str) -> None:
         async with connection.confirming(self._confirm_timeout_seconds):

@@ -8,14 +8,13 @@ import msgspec
 from ingest.broker.base import OrderedPublisher, Publisher
 from ingest.clock import unix_us
 from ingest.ordering.base import OrderedStore
-from ingest.ordering.commit_queue import CommitQueue
-from ingest.ordering.committer import OrderedCommitter, RelayModeStore
+from ingest.ordering.committer import OrderedCommitter
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
-from ingest.pipeline.commit_target import BatchStore, CommitTarget
+from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
 from ingest.pipeline.dispatcher import Dispatcher, DispatcherLimits
 from ingest.settings import Settings
@@ -38,11 +37,6 @@ class Publishing(msgspec.Struct, frozen=True):
     outage: Outage
     metrics: Metrics
     dead_letter_policy: DeadLetterPolicy
-    queue: CommitQueue = msgspec.field(default_factory=CommitQueue)
-
-    def batch_store(self, store: BatchStore) -> BatchStore:
-        """The `store` as the committer uses it for the database."""
-        return RelayModeStore(store, self.queue) if self._ordered else store
 
     def relay(self) -> Relay:
         """Make the relay of the database's outbox."""
@@ -59,7 +53,7 @@ class Publishing(msgspec.Struct, frozen=True):
         shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)
         if ordered := self._ordered:
             publisher, database = ordered
-            return OrderedDispatcher(publisher, database, spool, self.queue, *shared, self.dead_letter_policy)
+            return OrderedDispatcher(publisher, database, spool, *shared, self.dead_letter_policy)
         return Dispatcher(self.publisher, *shared)
 
     def committer(
@@ -70,7 +64,7 @@ class Publishing(msgspec.Struct, frozen=True):
         limits = CommitterLimits(seconds, seconds, self.settings.spool_after_seconds)
         shared = (limits, self.metrics, time.monotonic)
         if isinstance(dispatcher, OrderedDispatcher):
-            return OrderedCommitter(database, spool, outage, dispatcher, self.queue, *shared)
+            return OrderedCommitter(database, spool, outage, dispatcher, *shared)
         return Committer(database, spool, outage, dispatcher, *shared)
 
     @property

@@ -1,6 +1,6 @@
 """Spans around commits and publishes, linked to the spans of the requests in the batch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -37,7 +37,7 @@ class TracedStore:
 
 
 class TracedPublisher:
-    """An `ingest.broker.base.Publisher`. It also passes on the calls of an `OrderedPublisher`."""
+    """An `ingest.broker.base.Publisher`. It also passes on the call of an `OrderedPublisher`."""
 
     def __init__(self, publisher: Publisher, tracer: trace.Tracer, queue: str) -> None:
         self._publisher = publisher
@@ -69,15 +69,9 @@ class TracedPublisher:
         with _span_of(self._tracer, name, SpanKind.PRODUCER, attributes, batch):
             await self._publisher.publish(batch, priority)
 
-    async def republish_missing(self, batches: Sequence[Batch], priority: Priority = "live") -> Sequence[Refused]:
-        """Make no span: the batches are from a worker that died."""
-        return await cast(OrderedPublisher, self._publisher).republish_missing(batches, priority)
-
-    async def newest_ids_of(self, batches: Sequence[Batch]) -> Mapping[int, int]:
-        return await cast(OrderedPublisher, self._publisher).newest_ids_of(batches)
-
-    async def republish_discarded(self, batches: Sequence[Batch], newest: Mapping[int, int]) -> Sequence[Refused]:
-        return await cast(OrderedPublisher, self._publisher).republish_discarded(batches, newest)
+    async def publish_once(self, batches: Sequence[Batch]) -> Sequence[Refused]:
+        """Make no span: the batches are late, or from a worker that died."""
+        return await cast(OrderedPublisher, self._publisher).publish_once(batches)
 
 
 def _span_of(

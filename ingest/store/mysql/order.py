@@ -85,10 +85,6 @@ class OrderedMySQLStore(MySQLStore):
             await connection.run(SET_RELAY_MODE % 1)
             await _leave(connection, now, later, lease_seconds)
 
-    async def hold_back(self, first_ids: Sequence[int], lease_seconds: float) -> None:
-        async with self._other() as connection:
-            await _leave(connection, (), first_ids, lease_seconds)
-
     async def has_older(self, event_id: int) -> bool:
         async with self._other() as connection:
             return bool(await connection.run(OLDER % (event_id, SEQUENCE_BITS, SLOTS_MAX - 1, slot_of(event_id))))

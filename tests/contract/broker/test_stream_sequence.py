@@ -49,14 +49,14 @@ async def test_stream_has_each_event_of_a_producer_once(stream: Stream) -> None:
 
 
 async def test_stream_gets_events_of_a_producer_that_are_out_of_sequence(stream: Stream) -> None:
-    """The broker confirms and drops them. `republish_missing` searches for them."""
+    """The broker confirms and drops them. `publish_once` searches for them."""
     first, second, third, last = by(7, *(batch(2, us=NOW_US + number * 1000) for number in range(4)))
     async with publishing(stream.publisher()) as publisher:
         for each in (first, third, second):
             await publisher.publish(each)
         ordered = cast(OrderedPublisher, publisher)
-        await ordered.republish_missing([first, second, third, last])
-        await ordered.republish_missing([first, second, third, last])
+        await ordered.publish_once([first, second, third, last])
+        await ordered.publish_once([first, second, third, last])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -71,8 +71,8 @@ async def test_stream_gets_discarded_events_and_none_twice(stream: Stream) -> No
             await publisher.publish(each)
         ordered = cast(OrderedPublisher, publisher)
         for _ in range(2):
-            await ordered.republish_discarded([first, other, second], {})
-        await ordered.republish_discarded([third], {})
+            await ordered.publish_once([first, other, second])
+        await ordered.publish_once([third])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -86,19 +86,14 @@ async def test_stream_gets_events_discarded_between_newer_ones(stream: Stream) -
     async with publishing(stream.publisher()) as publisher:
         ordered = cast(OrderedPublisher, publisher)
         await publisher.publish(second)
-        newest = await ordered.newest_ids_of([first, other, third])
-        assert newest == {7: second.last_id, 8: 0}
-        for each in (first, other, third):
-            await publisher.publish(each)
-        await ordered.republish_discarded([first, other, third], newest)
+        await ordered.publish_once([first, other, third])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
     assert [int(m.message_id) for m in found] == [*second.ids, *other.ids, *third.ids, *first.ids, *end.ids]
 
 
-@pytest.mark.parametrize("how", ["missing", "discarded"])
-async def test_too_large_event_does_not_keep_others_from_being_republished(stream: Stream, how: str) -> None:
+async def test_too_large_event_does_not_keep_others_from_being_republished(stream: Stream) -> None:
     bodies = [b'"%b"' % (b"x" * size) for size in (10, FRAME_BYTES_MAX + 1, 20)]
     (with_large,) = by(7, batch([Event("call-1", "call_started", body) for body in bodies]))
     second, newer = by(7, *(batch(2, us=NOW_US + number * 1000) for number in (1, 2)))
@@ -106,10 +101,7 @@ async def test_too_large_event_does_not_keep_others_from_being_republished(strea
         ordered = cast(OrderedPublisher, publisher)
         await publisher.publish(with_large.picked([0]))
         await publisher.publish(newer)
-        if how == "missing":
-            refused = await ordered.republish_missing([with_large, second])
-        else:
-            refused = await ordered.republish_discarded([with_large, second], {})
+        refused = await ordered.publish_once([with_large, second])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -124,7 +116,7 @@ async def test_search_for_several_producers_ends_at_the_last_newest_event(stream
     async with publishing(stream.publisher()) as publisher:
         for each in (soon_over[1], *long_going):
             await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).republish_missing([soon_over[0], long_going[0]])
+        await cast(OrderedPublisher, publisher).publish_once([soon_over[0], long_going[0]])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -140,7 +132,7 @@ async def test_stream_is_searched_although_a_producers_clock_is_wrong(stream: St
     async with publishing(stream.publisher()) as publisher:
         for each in (first, second, fourth):
             await publisher.publish(each)
-        await cast(OrderedPublisher, publisher).republish_missing([second, third])
+        await cast(OrderedPublisher, publisher).publish_once([second, third])
         (end,) = by(7, batch(1, us=us + 9000))
         await publisher.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))
@@ -154,9 +146,9 @@ async def test_discarded_events_are_republished_in_any_order(stream: Stream) -> 
     async with publishing(stream.publisher()) as relay, publishing(stream.publisher()) as other:
         for each in (third, second, first):
             await relay.publish(each)
-        await cast(OrderedPublisher, relay).republish_discarded([second], {})
-        await cast(OrderedPublisher, other).republish_missing([first])
-        await cast(OrderedPublisher, other).republish_missing([second])
+        await cast(OrderedPublisher, relay).publish_once([second])
+        await cast(OrderedPublisher, other).publish_once([first])
+        await cast(OrderedPublisher, other).publish_once([second])
         (end,) = by(7, batch(1, us=NOW_US + 9000))
         await relay.publish(end)
         found = await stream.read(all_of([str(end.first_id)]))

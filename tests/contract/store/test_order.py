@@ -103,7 +103,7 @@ async def test_entries_are_released_only_in_relay_mode(store: OrderedMySQLStore)
 async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) -> None:
     made = numbered(0)
     await commit(store, made, lease_seconds=0.0)
-    await store.hold_back([made.first_id], LEASE_SECONDS)
+    await store.enter_relay_mode((), [made.first_id], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
 
 

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.errors import StoreUnavailable
-from ingest.ordering.commit_queue import CommitQueue
-from ingest.ordering.committer import OrderedCommitter, RelayModeStore
+from ingest.ordering.committer import OrderedCommitter
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.outbox.dead_letters import DeadLetterPolicy
 from ingest.pipeline.commit_target import CommitTarget
@@ -56,12 +55,10 @@ async def committer(
     metrics: Metrics,
     clock: FakeClock,
 ) -> AsyncIterator[OrderedCommitter]:
-    queue = CommitQueue()
     dispatcher = OrderedDispatcher(
         publisher,
         store,
         spool_store,
-        queue,
         DispatcherLimits(1000, 1_000_000, 30.0),
         Outage(PUBLISH, clock.monotonic),
         metrics,
@@ -69,10 +66,10 @@ async def committer(
         clock.now_us,
         DeadLetterPolicy(store, 60.0, metrics, clock.now_us),
     )
-    database = CommitTarget(RelayModeStore(store, queue), settler, relay)
+    database = CommitTarget(store, settler, relay)
     spool = CommitTarget(spool_store, FakeSettler(), FakeRelay(), in_database=False)
     limits = CommitterLimits(10.0, 2.0, SPOOL_AFTER_SECONDS)
-    yield OrderedCommitter(database, spool, outage, dispatcher, queue, limits, metrics, clock.monotonic)
+    yield OrderedCommitter(database, spool, outage, dispatcher, limits, metrics, clock.monotonic)
     await dispatcher.close()
 
 

@@ -44,7 +44,7 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
     made = left(store, 2)
-    publisher.discarded_errors.append(BrokerUnavailable("lost"))
+    publisher.once_errors.append(BrokerUnavailable("lost"))
 
     with pytest.raises(PublishError):
         await relay.round()
@@ -53,40 +53,44 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     await relay.round()
 
     first_ids = [one.first_id for one in made]
-    assert (store.settled, publisher.discarded) == (first_ids, first_ids)
-    assert [one for one, _ in publisher.published] == made  # once
+    assert (store.settled, publisher.once) == (first_ids, first_ids)
 
 
-async def test_what_the_stream_had_is_asked_before_more_is_published(
+async def test_batch_that_is_refused_for_now_is_first_again(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
-    """Afterwards the newest there may be one of those that were published, behind which older ones were discarded."""
-    first, second, third = left(store, 3)
-    store.claims[0] = [first.first_id, third.first_id]
-    await publisher.publish(second)
+    first, second = left(store, 2)
+    publisher.once_errors.append(NotConfirmed("refused", [0]))
+    with pytest.raises(NotConfirmed):
+        await relay.round()
+    assert store.settled == [second.first_id]
+    left(store, 1)
 
     await relay.round()
 
-    assert publisher.had[0] == {second.producer: second.last_id}
+    assert (store.settled[1], publisher.once[0]) == (first.first_id, first.first_id)
+
+
+async def test_claims_are_kept_for_their_whole_lease(
+    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher, clock: FakeClock
+) -> None:
+    """No relay gets them before. All newer entries wait for them."""
+    (made,) = left(store, 1)
+    publisher.once_errors.append(BrokerUnavailable("lost"))
+    with pytest.raises(PublishError):
+        await relay.round()
+
+    clock.advance(0.9 * LIMITS.lease_seconds)
+    await relay.round()
+
+    assert store.settled == [made.first_id]
 
 
 async def test_event_that_the_stream_never_takes_is_settled_all_the_same(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
     (made,) = left(store, 1)
-    publisher.discarded_errors.append(NotConfirmed("too large", [0], never=[0]))
-    await relay.round()
-    assert store.settled == [made.first_id]
-
-
-async def test_what_the_stream_refuses_for_now_is_tried_again(
-    relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
-) -> None:
-    (made,) = left(store, 1)
-    publisher.discarded_errors.append(NotConfirmed("refused", [0]))
-    with pytest.raises(NotConfirmed):
-        await relay.round()
-    assert store.settled == []
+    publisher.once_errors.append(NotConfirmed("too large", [0], never=[0]))
     await relay.round()
     assert store.settled == [made.first_id]
 
@@ -97,7 +101,7 @@ async def test_who_catches_up_makes_sure_too(
     store.last = [batch(1)]
     store.claims.append([])
     await relay.round()
-    assert publisher.discarded == [store.last[0].first_id]
+    assert publisher.once == [store.last[0].first_id]
 
 
 async def test_more_is_claimed_at_once_as_long_as_there_is_much(relay: OrderedRelay, store: FakeOrderedStore) -> None:

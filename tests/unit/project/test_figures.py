@@ -23,7 +23,7 @@ from ingest.events import ids, json_limits
 from ingest.events.batch_codec import pack
 from ingest.events.event import Event
 from ingest.http.direct import limits
-from ingest.ordering import recovery
+from ingest.ordering import deferred
 from ingest.retention.archive.folder import FREE_BYTES_MIN
 from ingest.retention.partitions import AHEAD_DAYS
 from ingest.server import granian
@@ -61,8 +61,8 @@ FIGURES = (
     ("docs/retention.md", "bytes and {} MiB are free", FREE_BYTES_MIN >> 20),
     ("docs/retention.md", "differs from it by more than {:g} s", CLOCKS_APART_SECONDS_MAX),
     ("docs/streams.md", "seed {}", partitions.SEED),
-    ("docs/ordering.md", "not confirmed within {:g} s", recovery.PATIENCE_SECONDS),
-    ("docs/ordering.md", "during the first {:g} s", recovery.LONG_PATIENCE_SECONDS),
+    ("docs/ordering.md", "not confirmed within {:g} s", deferred.PATIENCE_SECONDS),
+    ("docs/ordering.md", "during the first {:g} s", deferred.LONG_PATIENCE_SECONDS),
     ("docs/ordering.md", "holds off commits for at most {:g} s", order.LAST_SECONDS),
     ("docs/ordering.md", "It begins {:g} s before the event", search.MARGIN_MS / 1000),
     ("docs/ordering.md", "it begins {:g} minutes before", search.WIDE_MARGIN_MS / 60_000),
