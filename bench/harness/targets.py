@@ -117,13 +117,14 @@ class Service:
 
     token = TOKEN
 
-    def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str | None) -> None:
-        """`queue` is purged by `clear`; None for a stream, which cannot be purged."""
+    def __init__(self, process: ServiceProcess, servers: Servers, database: str, queue: str, mode: Mode) -> None:
+        """`queue` is the name of a queue or stream. `clear` purges a queue; a stream cannot be purged."""
         self.port = process.port
         self._process = process
         self._servers = servers
         self.database = database
-        self._queue = queue
+        self.queue = queue
+        self._can_purge = mode != "stream"
 
     def components(self) -> Components:
         return {
@@ -170,9 +171,9 @@ class Service:
 
     def purge(self) -> None:
         """Purge the queue; a stream stays as it is."""
-        if self._queue:
+        if self._can_purge:
             with broker_channel(self._servers.rabbitmq) as channel:
-                channel.queue_purge(self._queue)
+                channel.queue_purge(self.queue)
 
     def _count(self, sql: str) -> int:
         return int(self._servers.mysql.query(sql, self.database)[0][0])
@@ -214,7 +215,7 @@ def service(
             process = ServiceProcess(Path(folder), settings, tree, module, python=python)
             process.environment |= environment or {}
             stack.enter_context(process)
-            yield Service(process, servers, database, None if mode == "stream" else queue)
+            yield Service(process, servers, database, queue, mode)
     finally:
         servers.mysql.query(f"DROP DATABASE IF EXISTS {database}")
         with broker_channel(servers.rabbitmq) as channel:
