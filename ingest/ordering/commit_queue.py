@@ -58,10 +58,6 @@ class CommitQueue:
     def __init__(self) -> None:
         self._pending: deque[PendingBatch] = deque()
 
-    @property
-    def last(self) -> PendingBatch | None:
-        return self._pending[-1] if self._pending else None
-
     def join(self, batch: Batch) -> PendingBatch:
         """Append a batch before its commit. Batches join in the order of their ids."""
         self._pending.append(PendingBatch(batch))

@@ -5,61 +5,51 @@ If a batch was committed in relay mode, the database decides.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
+from ingest.errors import StoreError
 from ingest.ordering.commit_queue import CommitQueue, CommittedPart, PendingBatch
+from ingest.ordering.deferred import DeferredBatches
 from ingest.tasks import Background
+
+Decide = Callable[[Sequence[CommittedPart], bool | None], None]
 
 
 class PendingDecisions:
     """Holds parts that wait for a decision. All newer parts of the worker are held behind them."""
 
-    def __init__(
-        self,
-        queue: CommitQueue,
-        leave_to_relays: Callable[[Sequence[CommittedPart]], Awaitable[bool]],
-        decide: Callable[[Sequence[CommittedPart], bool], None],
-        background: Background,
-    ) -> None:
-        """`leave_to_relays(parts)` asks the database for the relay mode. `decide(parts, relay_mode)` gets the answer.
-
-        Parts that were not committed in relay mode, and that nothing holds, are passed to `decide` at once.
-        """
+    def __init__(self, queue: CommitQueue, deferred: DeferredBatches, decide: Decide, background: Background) -> None:
+        """`decide(parts, relay_mode)` gets the parts in order. The mode is None if the database does not answer."""
         self._queue = queue
-        self._leave_to_relays = leave_to_relays
+        self._deferred = deferred
         self._decide = decide
         self._background = background
         self._held: deque[CommittedPart] = deque()
         self._asking: asyncio.Task[None] | None = None
-        self._barrier: PendingBatch | None = None
 
     def __iter__(self) -> Iterator[CommittedPart]:
         return iter(self._held)
-
-    def raise_barrier(self) -> None:
-        """Hold every batch that may have begun its commit by now, even if it was not committed in relay mode.
-
-        Called when the worker leaves an entry to the relays: a newer batch must not overtake that entry.
-        """
-        self._barrier = self._queue.last
 
     def finish(self, pending: PendingBatch) -> None:
         """Decide on the parts of this batch, and of those behind it, once all older batches have finished."""
         pending.finish()
         for leaving in self._queue.leaving():
             for part in leaving.parts:
-                if part.relay_mode or self._held or self._asking or self._barrier:
+                if self._held or self._asking or self._is_doubtful(part):
                     self._held.append(part)
                     self._begin()
                 else:
                     self._decide([part], False)
-            if leaving is self._barrier:
-                self._barrier = None
 
     async def settle(self) -> None:
         """Return when all held parts are decided on. The caller bounds the wait."""
         if self._held:
             await asyncio.wait([self._begin()])
+
+    def _is_doubtful(self, part: CommittedPart) -> bool:
+        """Also if the part was not committed in relay mode, it must not overtake entries that the relays have now."""
+        return part.relay_mode or (part.target.in_database and self._deferred.relays_have_older)
 
     def _begin(self) -> "asyncio.Task[None]":
         if not self._asking:
@@ -74,11 +64,11 @@ class PendingDecisions:
             self._asking = None
 
     async def _decide_on(self, parts: list[CommittedPart]) -> None:
-        relay_mode = await self._leave_to_relays(parts)
+        relay_mode: bool | None = None
+        with suppress(StoreError):
+            relay_mode = await self._deferred.leave_to_relays(parts)
         for _ in parts:
             self._held.popleft()
-        if relay_mode:
-            self.raise_barrier()
         while not relay_mode and self._held and not self._held[0].relay_mode:
             parts.append(self._held.popleft())
         self._decide(parts, relay_mode)

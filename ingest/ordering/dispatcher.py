@@ -59,7 +59,7 @@ class OrderedDispatcher(Dispatcher):
         self._background = Background()
         self._recovering: Sequence[asyncio.Task[None]] = ()
         self._deferred = DeferredBatches(self._ordered, store, spool, limits.lease_seconds)
-        self._decisions = PendingDecisions(self._queue, self._leave_to_relays, self._decide, self._background)
+        self._decisions = PendingDecisions(self._queue, self._deferred, self._decide, self._background)
 
     @property
     def relay_mode(self) -> bool:
@@ -84,7 +84,7 @@ class OrderedDispatcher(Dispatcher):
     async def drain(self) -> None:
         await self._decisions.settle()
         await super().drain()
-        await self._hand_over()
+        await self._deferred.hand_over()
 
     async def close(self) -> None:
         await super().close()
@@ -92,15 +92,10 @@ class OrderedDispatcher(Dispatcher):
         for part in [*self._parts.values(), *self._decisions, *self._deferred]:
             part.acknowledge()  # it is durable
 
-    async def _leave_to_relays(self, parts: Sequence[CommittedPart]) -> bool:
-        try:
-            return await self._deferred.leave_to_relays(parts)
-        except StoreError:
-            self._defer_all(OLDER_FIRST)  # perhaps
-            return False
-
-    def _decide(self, parts: Sequence[CommittedPart], relay_mode: bool) -> None:
+    def _decide(self, parts: Sequence[CommittedPart], relay_mode: bool | None) -> None:
         """Publish the parts that the relays do not publish."""
+        if relay_mode is None:
+            self._defer_all(OLDER_FIRST)  # perhaps: the database does not answer
         for part in parts:
             if relay_mode and part.target.in_database:
                 self._metrics.released.inc(len(part.batch))
@@ -129,7 +124,7 @@ class OrderedDispatcher(Dispatcher):
         """Defer the batches that wait in memory, and publish only deferred batches from now on."""
         self._deferring.set()
         if not self._recovering:
-            steps = self._hand_over, self._publish_deferred
+            steps = self._deferred.hand_over, self._publish_deferred
             self._recovering = [self._background.start(self._repeat(step), "order-recovery") for step in steps]
         while self._waiting:
             batch, _ = self._waiting.popleft()
@@ -180,7 +175,7 @@ class OrderedDispatcher(Dispatcher):
                 part.deferred = True
                 self._defer(part)
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[object]]) -> None:
         """Repeat a step of the recovery as long as the worker defers batches. The steps do not wait for each other.
 
         Clients wait for a hand-over, and a publish may take long.
@@ -199,10 +194,6 @@ class OrderedDispatcher(Dispatcher):
             if not self._deferred and not self._publishing:
                 self._deferring.clear()
             await asyncio.sleep(PAUSE_SECONDS)
-
-    async def _hand_over(self) -> None:
-        if await self._deferred.hand_over():
-            self._decisions.raise_barrier()
 
     async def _publish_deferred(self) -> None:
         if self._publisher.ready and not self._publishing:
