@@ -7,8 +7,8 @@ that finds nothing left to publish clears the flag while no commit is under way.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from ingest.errors import StoreUnavailable
 from ingest.events.batch import Batch
@@ -31,8 +31,7 @@ KEEP_BACK = (
     b"WHERE first_id IN (%b) AND attempts <= 0"
 )
 """`attempts` says who publishes an entry. 0: its own worker will. Below 0: its worker defers it. Above 0: a relay."""
-OLDEST = b"SELECT first_id, " + outbox.LEASE_IS_OVER + b" FROM ingest_outbox ORDER BY first_id LIMIT %d"
-OLDEST_WITH_ATTEMPTS = OLDEST.replace(b" FROM", b", attempts FROM", 1)
+OLDEST = b"SELECT first_id, " + outbox.LEASE_IS_OVER + b", attempts FROM ingest_outbox ORDER BY first_id LIMIT %d"
 LEFT_TO_RELAYS = (
     b"SELECT COUNT(*) FROM (SELECT 1 FROM ingest_outbox WHERE attempts > 0 OR "
     + outbox.LEASE_IS_OVER
@@ -95,7 +94,7 @@ class OrderedMySQLStore(MySQLStore):
             await connection.run(LOCK_CLAIM)
             relay_mode = bool((await connection.run(READ_RELAY_MODE))[0][0])
             rows = await connection.run(OLDEST % (limit * LOOKED_AT_FACTOR))
-            first_ids = chosen([(row[0], bool(row[1])) for row in rows], limit, in_all=relay_mode)
+            first_ids = chosen(entries_of(rows), limit, in_all=relay_mode)
             if first_ids:
                 await connection.run(outbox.lease_entries(first_ids, lease_seconds))
         return first_ids
@@ -125,8 +124,8 @@ class OrderedMySQLStore(MySQLStore):
         await connection.run(IDLE_SECONDS)
         if not (await connection.run(LOCK_RELAY_MODE))[0][0]:
             return True
-        rows = await connection.run(OLDEST_WITH_ATTEMPTS % (LOOKED_AT_MAX + 1))
-        last = last_of([Entry(row[0], bool(row[1]), row[2]) for row in rows])
+        rows = await connection.run(OLDEST % (LOOKED_AT_MAX + 1))
+        last = last_of(entries_of(rows))
         if last is None or len(rows) > LOOKED_AT_MAX:
             return False
         batches = unpack((row[0], row[1]) for row in await connection.run(outbox.read_entries(last))) if last else []
@@ -150,6 +149,10 @@ async def _leave(connection: Connection, now: Sequence[int], later: Sequence[int
         await connection.run(KEEP_BACK % (microseconds(lease_seconds), listed(later)))
 
 
+def entries_of(rows: Iterable[Sequence[Any]]) -> list[Entry]:
+    return [Entry(first_id, bool(free), attempts) for first_id, free, attempts in rows]
+
+
 def last_of(entries: Sequence[Entry]) -> list[int] | None:
     """The first ids of all entries left to the relays; None if these entries cannot be published at once.
 
@@ -160,21 +163,20 @@ def last_of(entries: Sequence[Entry]) -> list[int] | None:
     left = [entry.first_id for entry in entries if entry.free]
     if len(left) > LAST_ENTRIES_MAX or any(entry.attempts and not entry.free for entry in entries):
         return None
-    free = [(entry.first_id, entry.free) for entry in entries]
-    return left if left == chosen(free, LAST_ENTRIES_MAX, in_all=False) else None
+    return left if left == chosen(entries, LAST_ENTRIES_MAX, in_all=False) else None
 
 
-def chosen(entries: Sequence[tuple[int, bool]], limit: int, *, in_all: bool) -> list[int]:
-    """The first ids of the entries (first id, is it free) that may be published next without overtaking another.
+def chosen(entries: Sequence[Entry], limit: int, *, in_all: bool) -> list[int]:
+    """The first ids of the entries that may be published next without overtaking another.
 
     An entry must wait for every older one that is still leased, of the same slot or, with `in_all`, of any slot.
     """
     first_ids: list[int] = []
     taken: set[int] = set()
-    for first_id, free in entries:
-        kind = 0 if in_all else slot_of(first_id)
-        if not free:
+    for entry in entries:
+        kind = 0 if in_all else slot_of(entry.first_id)
+        if not entry.free:
             taken.add(kind)
         elif kind not in taken:
-            first_ids.append(first_id)
+            first_ids.append(entry.first_id)
     return first_ids[:limit]

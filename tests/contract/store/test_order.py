@@ -9,7 +9,7 @@ import pytest
 from ingest.clock import unix_us
 from ingest.errors import BrokerUnavailable
 from ingest.events.batch import Batch
-from ingest.store.mysql.order import LAST_ENTRIES_MAX, OrderedMySQLStore, chosen
+from ingest.store.mysql.order import LAST_ENTRIES_MAX, Entry, OrderedMySQLStore, chosen
 from tests.contract.store.simulated import SimulatedMySQL
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.unit.making import NOW_US, batch
@@ -109,7 +109,7 @@ async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) ->
 
 def test_no_entry_overtakes_a_leased_one_of_its_slot_or_in_relay_mode_of_any() -> None:
     ids = [numbered(number, slot).first_id for number, slot in enumerate((1, 2, 1, 2, 3))]
-    entries = list(zip(ids, (True, False, True, True, True), strict=True))
+    entries = [Entry(first_id, free=number != 1, attempts=0) for number, first_id in enumerate(ids)]
     assert chosen(entries, 10, in_all=False) == [ids[0], ids[2], ids[4]]
     assert chosen(entries, 10, in_all=True) == [ids[0]]
     assert chosen(entries, 1, in_all=False) == [ids[0]]
