@@ -104,6 +104,26 @@ def names_defined_in(file: Path) -> set[str]:
     return names | {target.id for target in targets if isinstance(target, ast.Name)}
 
 
+def references_to_tests(document: Path) -> list[tuple[str, str]]:
+    """The files and the names of tests, as in `tests/unit/test_it.py::test_that`."""
+    return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text("utf-8"))
+
+
+NAMED_TESTS = sorted({named for document in DOCUMENTS for named in references_to_tests(document)})
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED_TESTS)
+def test_a_test_that_a_document_names_exists(file: str, name: str) -> None:
+    assert name.startswith("test_")
+    assert name in names_defined_in(ROOT / file)
+
+
+def test_every_promise_of_streams_names_its_test() -> None:
+    section = (DOCS / "ordering.md").read_text("utf-8").partition("## Promises")[2].partition("\n## ")[0]
+    promises = [line for line in section.splitlines() if line.startswith("| ")]
+    assert [line for line in promises[1:] if "::test_" not in line and not line.endswith("| the same |")] == []
+
+
 def test_the_exam_has_its_questions() -> None:
     assert len({question for question, *_ in rows("The exam")}) >= QUESTIONS_MIN
 

@@ -63,6 +63,7 @@ FIGURES = (
     ("docs/streams.md", "seed {}", partitions.SEED),
     ("docs/ordering.md", "not confirmed within {:g} s", deferred.PATIENCE_SECONDS),
     ("docs/ordering.md", "during the first {:g} s", deferred.LONG_PATIENCE_SECONDS),
+    ("docs/ordering.md", "does not answer for {:g} s, the worker is alone", deferred.ALONE_SECONDS),
     ("docs/ordering.md", "holds off commits for at most {:g} s", order.LAST_SECONDS),
     ("docs/ordering.md", "It begins {:g} s before the event", search.MARGIN_MS / 1000),
     ("docs/ordering.md", "it begins {:g} minutes before", search.WIDE_MARGIN_MS / 60_000),
