@@ -6,7 +6,7 @@ from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch
 from ingest.ordering.relay import OrderedRelay
 from ingest.outbox.dead_letters import DeadLetterPolicy
-from ingest.outbox.relay import RelayLimits, RelayTools
+from ingest.outbox.relay import READ_ENTRIES, SLICE_EVENTS, RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.fakes import FakeClock, FakeOrderedPublisher, FakeOrderedStore
@@ -33,8 +33,8 @@ def relay(store: FakeOrderedStore, publisher: FakeOrderedPublisher, metrics: Met
     )
 
 
-def left(store: FakeOrderedStore, count: int) -> list[Batch]:
-    made = [batch(1, us=NOW_US + number * 1000) for number in range(count)]
+def left(store: FakeOrderedStore, count: int, events: int = 1) -> list[Batch]:
+    made = [batch(events, us=NOW_US + number * 1000) for number in range(count)]
     store.entries |= {one.first_id: one for one in made}
     store.claims.append([one.first_id for one in made])
     return made
@@ -56,19 +56,18 @@ async def test_nothing_is_settled_before_it_is_known_not_to_be_discarded(
     assert (store.settled, publisher.once) == (first_ids, first_ids)
 
 
-async def test_batch_that_is_refused_for_now_is_first_again(
+async def test_batch_that_is_refused_for_now_is_published_again_before_newer_ones(
     relay: OrderedRelay, store: FakeOrderedStore, publisher: FakeOrderedPublisher
 ) -> None:
-    first, second = left(store, 2)
+    first, *others, newer = left(store, READ_ENTRIES + 1, events=SLICE_EVENTS // READ_ENTRIES + 1)
     publisher.once_errors.append(NotConfirmed("refused", [0]))
     with pytest.raises(NotConfirmed):
         await relay.round()
-    assert store.settled == [second.first_id]
-    left(store, 1)
+    assert store.settled == [one.first_id for one in others]
 
     await relay.round()
 
-    assert (store.settled[1], publisher.once[0]) == (first.first_id, first.first_id)
+    assert publisher.once == [first.first_id, newer.first_id]
 
 
 async def test_claims_are_kept_for_their_whole_lease(
