@@ -65,9 +65,7 @@ class DeclaredProducer:
 
     def overlapping(self, ids: Iterable[int]) -> Publication | None:
         """Return a publication that still waits for an answer to one of these publishing ids."""
-        if self._open.keys().isdisjoint(ids):
-            return None
-        return next(self._open[publishing_id] for publishing_id in ids if publishing_id in self._open)
+        return next((self._open[publishing_id] for publishing_id in ids if publishing_id in self._open), None)
 
     def expect(self, ids: Iterable[int], publication: Publication) -> None:
         """Register ids before the first byte is sent: first confirms come while the last frame is written."""
