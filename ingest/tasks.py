@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -92,11 +92,12 @@ def raise_if_cancelled(exc: BaseException) -> None:
 
 
 async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSIST_SECONDS) -> None:
-    """Cancel the tasks, and wait until they end. After `TRIES_MAX` tries, log the tasks that still run, and return.
+    """Cancel the tasks in their order, and wait until they end.
 
     The drivers use `asyncio.wait_for`, which can lose a cancellation in Python 3.11. So the cancellation is repeated.
+    After `TRIES_MAX` tries, log the tasks that still run, and return.
     """
-    left = set(tasks)
+    left: Collection[asyncio.Task[Any]] = [*tasks]
     for _ in range(TRIES_MAX):
         for task in left:
             task.cancel()
@@ -136,12 +137,13 @@ class Background:
     """Tasks of one owner. Keeps references to them, so that no other part has to."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        """In the order of their starts."""
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     async def wait(self) -> None:

@@ -81,7 +81,7 @@ class DeclaredProducer:
                 publication.answered(1)
 
     def fail(self, reason: str) -> None:
-        for publication in set(self._open.values()):
+        for publication in dict.fromkeys(self._open.values()):
             publication.fail(reason)
         self._open.clear()
 
