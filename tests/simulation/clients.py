@@ -193,7 +193,7 @@ class Client:
         body = payloads[0] if len(payloads) == 1 else b"[" + b",".join(payloads) + b"]"
         head["content-length"] = str(len(body))
         exchange = Exchange(body, answer, answered)
-        life.connections.add(answer)
+        life.connections[answer] = None
         work = _handle(life.handlers[path], Scope(Headers(head), path), exchange, visit)
         life.requests.append(self._loop.in_process(life.process, work, "request"))
         try:
@@ -202,7 +202,7 @@ class Client:
         except (TimeoutError, ConnectionResetError):
             return False
         finally:
-            life.connections.discard(answer)
+            life.connections.pop(answer, None)
         good = _accepted(payloads, status, content)
         self._note_order(good)
         return len(good) == len(payloads)

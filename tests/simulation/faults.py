@@ -53,6 +53,7 @@ class Faults:
     def end(self) -> None:
         world = self._world
         world.say("faults end")
+        world.all_faults_end()
         self._over = True
         for end in self._ends.values():
             end()
@@ -203,8 +204,11 @@ class Faults:
                 self._kill_all_on(node)
 
     def _for(self, what: str, seconds_max: float, undo: Callable[[], object]) -> None:
+        fault = self._world.fault_begins()
+
         async def later() -> None:
             await asyncio.sleep(self._world.chance.seconds(what, 0.1, seconds_max))
             undo()
+            self._world.fault_ends(fault)
 
         self._world.do(later(), what)

@@ -53,6 +53,8 @@ class Servers(Protocol):
 
     stream: bool
     """The broker has a stream, and not a queue."""
+    went_back: bool
+    """The database has lost commits, so it may have old entries again."""
     keeps_order: bool
     """Nothing happens to the database and to clocks that ends the promise of an order."""
 

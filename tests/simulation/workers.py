@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from ingest.clock import jittered, unix_us
 from ingest.files.locks import take_worker_index
@@ -19,12 +17,12 @@ from ingest.server.wiring import build_pipeline
 from ingest.server.worker import Worker
 from ingest.settings import Settings
 from ingest.tasks import BackgroundTask
-from ingest.telemetry.durable_counters import DurableCounters
-from ingest.telemetry.metrics import Metrics
 from tests.simulation.machine.loop import SimulatedLoop
+from tests.simulation.machine.metric_files import MetricFiles
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Servers
 from tests.simulation.subjects.outages import watch_commits
+from tests.simulation.subjects.repeats import Repeats, Sender
 from tests.simulation.subjects.tokens import CONFIGURED, TokenReads
 
 
@@ -92,8 +90,9 @@ class Life:
         process: WorkerProcess,
         limits: Limits,
         servers: Servers,
-        metrics: "MetricFiles",
+        metrics: MetricFiles,
         breaks: Callable[[str], None],
+        repeats: Repeats,
     ) -> None:
         """`breaks` gets a promise that is broken."""
         self.process = process
@@ -102,7 +101,7 @@ class Life:
         self.was_stopped = False
         self.handlers: dict[str, Handler] = {}
         self.pipeline: Pipeline | None = None
-        self.connections: set[asyncio.Future[tuple[int, bytes]]] = set()
+        self.connections: dict[asyncio.Future[tuple[int, bytes]], None] = {}
         """Those of clients that wait for an answer."""
         self.requests: list[asyncio.Task[None]] = []
         self.token_reads = TokenReads(loop, process.node, lambda: servers.tokens)
@@ -110,6 +109,7 @@ class Life:
         self._servers = servers
         self._metrics = metrics
         self._breaks = breaks
+        self._repeats = repeats
         self._worker: Worker | None = None
 
     async def start(self) -> None:
@@ -124,6 +124,8 @@ class Life:
             watch_commits(store, lambda: failing._value.get() == 1, self._loop.time, self._breaks)
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
+        if not self._servers.stream:
+            self._repeats.watch(Sender(self.process.name, self.process.node, self._is_well), publisher)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
         pipeline.locks.add(lambda: index.lock)
 
@@ -140,6 +142,9 @@ class Life:
         self.pipeline = pipeline
         self.accepting = True
 
+    def _is_well(self) -> bool:
+        return self.process.alive and not self.was_stopped
+
     @property
     def unanswered(self) -> int:
         """Requests whose handler has not ended, also those whose client has given up."""
@@ -150,21 +155,3 @@ class Life:
         if self._worker:
             await self._worker.stop()
         self.accepting = False
-
-
-class MetricFiles:
-    """The metrics of each worker index outlive its workers."""
-
-    def __init__(self) -> None:
-        self.all: dict[tuple[Path, int], Metrics] = {}
-
-    def of(self, folder: Path, worker_index: int) -> Metrics:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"pending-{worker_index}"
-        metrics = self.all.get((folder, worker_index))
-        if metrics is None:
-            metrics = self.all[folder, worker_index] = Metrics(CollectorRegistry(), file)
-        else:
-            counters = (metrics.accepted, metrics.stored, metrics.repeated)
-            metrics.durable_counters = DurableCounters(*counters, file)
-        return metrics

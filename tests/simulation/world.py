@@ -11,13 +11,15 @@ from tests.simulation.chance import SeededChance
 from tests.simulation.drivers.servers import DriverServers
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine.loop import Process, SimulatedLoop, current
+from tests.simulation.machine.metric_files import MetricFiles
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.machine.system import System
 from tests.simulation.machine.threads import ThreadedLoop
 from tests.simulation.ports.servers import PortServers
 from tests.simulation.promises import Promises
 from tests.simulation.servers import Servers
-from tests.simulation.workers import Life, Limits, MetricFiles
+from tests.simulation.subjects.repeats import Repeats
+from tests.simulation.workers import Life, Limits
 
 RESTART_SECONDS = (0.05, 3.0)
 FIRST_PID = 1000
@@ -48,11 +50,15 @@ class World:
         self.processes: list[Process] = []
         self.trace: list[str] = []
         self.faults = 0
+        self._lasting: set[object] = set()
+        """The faults that last now."""
+        self._calm_since = 0.0
         self.kills = 0
         self.copies = 0
         self.restarts = 0
         """Workers that are to start after a pause."""
         self.promises = Promises(self)
+        self.repeats = Repeats(self)
         self.limits = Limits()
         self._pid = FIRST_PID
 
@@ -62,6 +68,25 @@ class World:
     def fault(self, text: str) -> None:
         self.faults += 1
         self.say(text)
+
+    @property
+    def calm_since(self) -> float:
+        """When the last fault ended, in the world's time. It is now if one lasts."""
+        return self.loop.time() if self._lasting else self._calm_since
+
+    def fault_begins(self) -> object:
+        """Return what `fault_ends` needs."""
+        fault = object()
+        self._lasting.add(fault)
+        return fault
+
+    def fault_ends(self, fault: object) -> None:
+        self._lasting.discard(fault)
+        self._calm_since = self.loop.time()
+
+    def all_faults_end(self) -> None:
+        self._lasting.clear()
+        self._calm_since = self.loop.time()
 
     def add_node(self, copied: Node | None = None) -> Node:
         node = Node(f"node-{len(self.nodes)}", self.folder / f"node-{len(self.nodes)}")
@@ -76,7 +101,7 @@ class World:
         process = WorkerProcess(f"worker-{self._pid - FIRST_PID} on {node.name}", node, self._pid)
         self.processes.append(process)
         self.system.processes[process.pid] = process
-        life = Life(self.loop, process, self.limits, self.servers, self.metrics, self.promises.breaks)
+        life = Life(self.loop, process, self.limits, self.servers, self.metrics, self.promises.breaks, self.repeats)
         self.lives.append(life)
         self.loop.in_process(process, self._start(life), "main")
         return life
@@ -152,6 +177,7 @@ class World:
         WORLD.ready.clear()
         current.set(WORLD)
         self.system.segments.close()
+        self.metrics.close()
 
 
 def _gone(folder: str, names: list[str]) -> list[str]:
@@ -165,7 +191,9 @@ def _reset(connection: "asyncio.Future[tuple[int, bytes]]") -> None:
 
 
 def _servers(chance: SeededChance, loop: SimulatedLoop) -> Servers:
+    return DriverServers(chance, loop) if has_drivers(chance) else PortServers(chance)
+
+
+def has_drivers(chance: SeededChance) -> bool:
     """In one of many worlds the service's statements and frames reach models of the servers, which takes longer."""
-    if chance.pick("servers", DRIVER_WORLDS) == DRIVER_WORLDS - 1:
-        return DriverServers(chance, loop)
-    return PortServers(chance)
+    return chance.pick("servers", DRIVER_WORLDS) == DRIVER_WORLDS - 1

@@ -33,6 +33,8 @@ from tests.simulation.mysql.server import Client, Server
 from tests.simulation.rabbitmq import faults as rabbitmq_faults
 from tests.simulation.rabbitmq.broker import Broker
 from tests.simulation.rabbitmq.network import Network
+from tests.simulation.rabbitmq.queues import Message
+from tests.simulation.rabbitmq.streams.log import Entry
 from tests.simulation.servers import RETENTION_DAYS, Forgotten, Removed, ServerFault
 
 CALM_STATEMENTS = mysql_faults.FaultRates(statement_seconds=(0.0001, 0.002))
@@ -58,8 +60,9 @@ class DriverServers:
         self._chance = chance
         self.stream = chance.pick("stream", 2) == 1
         self.keeps_order = self.stream and chance.pick("order", 2) == 1
+        self.went_back = False
         self._database = ObservedDatabase()
-        self.retention_days = RETENTION_DAYS * (chance.pick("retention", RETENTION_WORLDS) == RETENTION_WORLDS - 1)
+        self.retention_days = RETENTION_DAYS * drops_days(chance)
         self.archives = bool(self.retention_days) and chance.pick("archive", 2) == 1
         if self.retention_days:
             begin_with_past(self._database, chance, BOOT_US)
@@ -182,26 +185,26 @@ class DriverServers:
         messages = self._messages()
         new = messages[min(self._seen, len(messages)) :]
         self._seen = len(messages)
-        return new
+        return [_read(one) for one in new]
 
     def all_messages(self) -> Sequence[tuple[int, bytes]]:
-        return self._messages()
+        return [_read(one) for one in self._messages()]
 
-    def _messages(self) -> list[tuple[int, bytes]]:
+    def _messages(self) -> Sequence[Entry | Message]:
         if self.stream:
             found = self._broker.streams.get(self._queue)
-            return [_decoded(entry.data) for entry in found.entries] if found else []
-        return [(int(message.message_id), message.body) for message in self._broker.messages(self._queue)]
+            return found.entries if found else ()
+        return self._broker.messages(self._queue)
 
     def _safe_messages(self) -> Iterator[tuple[int, bytes]]:
         if not self.stream:
             for message in self._broker.messages(self._queue):
                 if message.is_safe and message.is_persistent:
-                    yield int(message.message_id), message.body
+                    yield _read(message)
         elif found := self._broker.streams.get(self._queue):
             for chunk in found.chunks:
                 if chunk.is_safe:
-                    yield from (_decoded(entry.data) for entry in chunk.entries)
+                    yield from map(_read, chunk.entries)
 
     def new_excused(self) -> set[bytes]:
         lost, self._database.lost = self._database.lost, set()
@@ -240,12 +243,20 @@ class DriverServers:
         self._read_only(on=False)
 
     def _fail_over(self) -> None:
+        self.went_back = True
         self._mysql.fail_over(1 + self._chance.pick("commits that a failover loses", LOST_COMMITS_MAX))
+
+
+def drops_days(chance: Chance) -> bool:
+    return chance.pick("retention", RETENTION_WORLDS) == RETENTION_WORLDS - 1
 
 
 def _nothing() -> None: ...
 
 
-def _decoded(message: bytes) -> tuple[int, bytes]:
-    """The id and the payload of a message in a stream."""
-    return message_id_of(message) or 0, message[message.rindex(DATA) + DATA_HEAD_BYTES :]
+def _read(message: Entry | Message) -> tuple[int, bytes]:
+    """The id and the payload of a message in a stream or a queue."""
+    if isinstance(message, Message):
+        return int(message.message_id), message.body
+    data = message.data
+    return message_id_of(data) or 0, data[data.rindex(DATA) + DATA_HEAD_BYTES :]

@@ -8,9 +8,11 @@ import errno
 import io
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any
 
 from ingest.files.evidence import BOOT_ID
@@ -44,7 +46,8 @@ class System:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        replaced: list[tuple[Any, str, Any]] = []
+        replaced: list[tuple[Any, str, Any]] = [(tempfile, "_name_sequence", tempfile._name_sequence)]  # type: ignore[attr-defined]
+        tempfile._name_sequence = map(str, count())  # type: ignore[attr-defined]
         for module, names in ((os, OS_CALLS), (time, TIME_CALLS), (io, ("open",))):
             for name in names:
                 replaced.append((module, name, getattr(module, name)))

@@ -23,6 +23,7 @@ class PortServers:
 
     marks: Sequence[str] = ("poison", "riddle", "unroutable")
     stream = False
+    went_back = False
     keeps_order = False
     defect: Exception | None = None
     retention_days = 0
