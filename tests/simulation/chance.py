@@ -51,52 +51,51 @@ class SeededChance:
         """From now on nothing bad happens. Choices and times are still made."""
         self._left_out = frozenset(left_out)
         self._unused = frozenset(unused)
+        self._leaves_none_out = not (left_out or unused)
         self._streams: dict[str, _Stream] = {}
 
     def happens(self, what: str, probability: float) -> bool:
-        stream = self._stream(what)
-        if stream.draw() >= probability or self.calm or not self._counts(stream):
+        stream = self._streams.get(what) or self._begun(what)
+        stream.drawn += 1
+        if stream.random() >= probability or self.calm or self._is_left_out(stream):
             return False
-        self._record(stream, chosen=True)
+        self.decisions.append(Decision(what, stream.drawn - 1, chosen=True))
         return True
 
     def pick(self, what: str, count: int) -> int:
-        stream = self._stream(what)
-        chosen = int(stream.draw() * count)
-        if not (chosen and self._counts(stream)):
+        stream = self._streams.get(what) or self._begun(what)
+        stream.drawn += 1
+        chosen = int(stream.random() * count)
+        if not chosen or self._is_left_out(stream):
             return 0
-        self._record(stream, chosen)
+        self.decisions.append(Decision(what, stream.drawn - 1, chosen))
         return chosen
 
     def seconds(self, what: str, least: float, most: float) -> float:
-        stream = self._stream(what)
-        chosen = least + stream.draw() * (most - least)
-        if not self._counts(stream):
+        stream = self._streams.get(what) or self._begun(what)
+        stream.drawn += 1
+        chosen = least + stream.random() * (most - least)
+        if self._is_left_out(stream):
             return least
-        self._record(stream, chosen)
+        self.decisions.append(Decision(what, stream.drawn - 1, chosen))
         return chosen
 
-    def _stream(self, what: str) -> "_Stream":
-        found = self._streams.get(what)
-        if found is None:
-            found = self._streams[what] = _Stream(what, self.seed)
+    def _begun(self, what: str) -> "_Stream":
+        found = self._streams[what] = _Stream(what, self.seed)
         return found
 
-    def _counts(self, stream: "_Stream") -> bool:
-        return stream.what not in self._unused and (stream.what, stream.drawn - 1) not in self._left_out
-
-    def _record(self, stream: "_Stream", chosen: bool | float) -> None:
-        self.decisions.append(Decision(stream.what, stream.drawn - 1, chosen))
+    def _is_left_out(self, stream: "_Stream") -> bool:
+        if self._leaves_none_out:
+            return False
+        return stream.what in self._unused or (stream.what, stream.drawn - 1) in self._left_out
 
 
 class _Stream:
     """The random numbers of one name."""
 
+    __slots__ = ("drawn", "random", "what")
+
     def __init__(self, what: str, seed: int) -> None:
         self.what = what
         self.drawn = 0
-        self._random = Random(f"{seed} {what}").random
-
-    def draw(self) -> float:
-        self.drawn += 1
-        return self._random()
+        self.random = Random(f"{seed} {what}").random

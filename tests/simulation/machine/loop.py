@@ -22,6 +22,7 @@ STEP_SECONDS = 10e-6
 STEPS_MAX = 300_000
 """Many times the steps of the longest schedule. Beyond it, callbacks call each other for ever."""
 STEPS_BETWEEN_LOOKS = 32
+END_OF_SLEEP: Callable[..., None] = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 THREAD_SECONDS = 0.004
 """Work in a thread begins and ends within this time."""
 
@@ -75,6 +76,8 @@ current: ContextVar[Process] = ContextVar("process")
 
 class SimulatedLoop(base_events.BaseEventLoop):
     """All processes of one world share the loop."""
+
+    _stopping: bool
 
     def __init__(self, chance: Chance) -> None:
         super().__init__()
@@ -135,9 +138,11 @@ class SimulatedLoop(base_events.BaseEventLoop):
             try:
                 result = func(*args)
             except Exception as exc:
-                self.call_soon(_fail, future, exc)
+                if not future.done():
+                    future.set_exception(exc)
             else:
-                self.call_soon(_succeed, future, result)
+                if not future.done():
+                    future.set_result(result)
 
         self.call_at(at, work)
         return future
@@ -172,31 +177,43 @@ class SimulatedLoop(base_events.BaseEventLoop):
         ready.append(step)
 
     def _run_once(self) -> None:
-        timers, runnable = self._timers, self._runnable
-        if not runnable:
-            while timers and timers[0][2].cancelled_:
-                heapq.heappop(timers)
-            if not timers:
-                raise Stuck("Nothing can ever run again.")
-            self._now = max(self._now, timers[0][0])
-        while timers and timers[0][0] <= self._now:
-            timer = heapq.heappop(timers)[2]
-            if not timer.cancelled_:
-                self._enqueue(timer)
-        if not runnable:
+        """Run steps until somebody stops the loop."""
+        timers, runnable, pick = self._timers, self._runnable, self._chance.pick
+        while not self._stopping:
+            if not runnable:
+                self._go_to_next_timer()
+            while timers and timers[0][0] <= self._now:
+                self._ring(heapq.heappop(timers)[2])
+            if not runnable:
+                continue
+            at = pick("next process", len(runnable)) if len(runnable) > 1 else 0
+            process = runnable[at]
+            ready = process.ready
+            if process.stopped or not ready or not process.alive:
+                del runnable[at]
+                continue
+            step = ready.popleft()
+            if not ready:
+                del runnable[at]
+            self._now += STEP_SECONDS
+            if not step.cancelled_:
+                self._run(step)
+
+    def _go_to_next_timer(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2].cancelled_:
+            heapq.heappop(timers)
+        if not timers:
+            raise Stuck("Nothing can ever run again.")
+        self._now = max(self._now, timers[0][0])
+
+    def _ring(self, timer: Step) -> None:
+        if timer.cancelled_:
             return
-        at = self._chance.pick("next process", len(runnable)) if len(runnable) > 1 else 0
-        process = runnable[at]
-        ready = process.ready
-        if process.stopped or not ready or not process.alive:
-            del runnable[at]
-            return
-        step = ready.popleft()
-        if not ready:
-            del runnable[at]
-        self._now += STEP_SECONDS
-        if not step.cancelled_:
-            self._run(step)
+        if timer.callback is END_OF_SLEEP:  # it only makes its task ready, which is no step
+            END_OF_SLEEP(*timer.arguments)
+        else:
+            self._enqueue(timer)
 
     def _run(self, step: Step) -> None:
         self.steps += 1
@@ -236,13 +253,3 @@ def _owned_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "
     if len(tasks) % 256 == 0:
         tasks[:] = [one for one in tasks if not one.done()]
     return task
-
-
-def _succeed(future: "asyncio.Future[Any]", result: object) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
