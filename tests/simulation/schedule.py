@@ -14,7 +14,7 @@ from tests.simulation.world import World
 
 CLIENTS = (6, 20, 40, 3)
 EVENTS = 520
-START_SECONDS = 1.0
+START_SECONDS = 0.3
 TOKEN_WORLDS = 2
 """An operator changes the tokens of the database in every second world."""
 SETTLE_SECONDS = 240.0

@@ -24,7 +24,12 @@ LINKED = ("sql", "tests", "pyproject.toml")
 """A copy of the service also needs these."""
 SEEDS = "0:100000000"
 MINUTES = 20.0
-WORLDS = {"store/mysql/partitioning/": "retention", "store/mysql/": "drivers", "retention/": "retention"}
+WORLDS = {
+    "store/mysql/partitioning/": "retention",
+    "store/mysql/": "drivers",
+    "retention/": "retention",
+    "broker/": "drivers",
+}
 """Code of these folders runs only in some worlds."""
 _failure = re.compile(r"^Seed \d+ fails: (.*)$", re.MULTILINE)
 _schedules = re.compile(r"^(\d+) schedules", re.MULTILINE)

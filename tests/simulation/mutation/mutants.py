@@ -184,6 +184,13 @@ PUBLISHING = (
         "            return False\n",
     ),
     Mutant(
+        "a batch whose last event waits for an answer elsewhere fails",
+        "broker/stream/node.py",
+        "return next((self._open[publishing_id] for publishing_id in ids if publishing_id in self._open), None)",
+        "if self._open.keys().isdisjoint(ids):\n            return None\n"
+        "        return next(self._open[publishing_id] for publishing_id in ids if publishing_id in self._open)",
+    ),
+    Mutant(
         "an entry is deleted in the transaction that makes it",
         "store/mysql/statements/commit.py",
         "    if settled:\n        statements.append(delete_entries(settled))\n",
