@@ -5,7 +5,7 @@ one continues its counters. The pipeline observes metrics once a batch. Only rar
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -67,7 +67,7 @@ class Metrics(Catalogue):
         self._stored_events.show()
         self.callers.show(accepted)
 
-    def begin_adapted(self, sources: Iterable[str]) -> None:
+    def begin_adapted(self, sources: Collection[str]) -> None:
         """Create the series of each source, as of every other label."""
         self.callers.begin(sources)
         for source in sources:
