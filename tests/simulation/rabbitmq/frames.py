@@ -88,6 +88,7 @@ def message_id_of(header: bytes) -> str:
     return _short_string(header, at)[0].decode() if flags & 1 << 7 else ""
 
 
+@lru_cache(10_000)
 def is_persistent(header: bytes) -> bool:
     properties: Any = pamqp.frame.unmarshal(_start.pack(HEADER, 1, len(header)) + header + b"\xce")[2]
     return bool(properties.properties.delivery_mode == 2)
