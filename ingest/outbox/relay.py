@@ -59,8 +59,17 @@ class Relay:
     kept_share = 0.5
     """Share of a lease during which claims are kept. After that, the relay that claims the rest then publishes it."""
 
-    def __init__(self, outbox: Outbox, publisher: Publisher, tools: RelayTools, route: Route = "relay") -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        publisher: Publisher,
+        tools: RelayTools,
+        route: Route = "relay",
+        next_relay: "Relay | None" = None,
+    ) -> None:
+        """`next_relay` is that of the outbox to which this one's entries move."""
         self._outbox = outbox
+        self._next_relay = next_relay
         self._publisher = publisher
         self._route = route
         self._limits = tools.limits
@@ -95,7 +104,14 @@ class Relay:
         if not self._claimed:
             self._keep_claims()
         self._claimed.append(first_id)
-        self._remember(first_id, positions)
+        self._remember(first_id, self._rests.get(first_id, positions))
+
+    def moved(self, first_id: int) -> None:
+        """The entry is in the next outbox now, as it was: the next relay publishes what is unpublished of it."""
+        rest = self._rests.pop(first_id, None)
+        self._tries.forget(first_id)
+        if rest is not None and self._next_relay:
+            self._next_relay._remember(first_id, rest)
 
     async def round(self) -> bool:
         """Publish and settle the claimed entries, and claim entries first if there are none.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from ingest.errors import SpoolFull, StoreError
 from ingest.spool.records import Record
 from ingest.spool.store import SpoolStore
-from ingest.spool.transfer import Outcome, RenewIds, Retry, Transfer
+from ingest.spool.transfer import Outcome, RenewIds, SpoolRelay, Transfer
 from ingest.store.base import Store
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -35,7 +35,7 @@ class Drainer:
         self,
         spool: SpoolStore,
         database: Store,
-        retry: Retry,
+        relay: SpoolRelay,
         outage: Outage,
         poll_seconds: float,
         metrics: Metrics,
@@ -46,7 +46,7 @@ class Drainer:
         self._outage = outage
         self._poll_seconds = poll_seconds
         self._metrics = metrics
-        self._transfer = Transfer(spool, database, retry, outage, metrics, renew_ids)
+        self._transfer = Transfer(spool, database, relay, outage, metrics, renew_ids)
         self._suspects: set[int] = set()
         """First ids of records that failed while the database took no other. They are tried last."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, StoreError
 from ingest.events.batch import Batch, without
@@ -19,10 +19,16 @@ log = logging.getLogger("ingest.drainer")
 COMMITS_MAX = 2_000
 """Commits that are tried to find the refused events of a group of records."""
 
-Retry = Callable[[int, Sequence[int]], None]
-"""See `ingest.outbox.relay.Relay.retry`."""
 RenewIds = Callable[[Batch], Awaitable[Batch]]
 """Returns the same events with new ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
+
+
+class SpoolRelay(Protocol):
+    """See `ingest.outbox.relay.Relay`."""
+
+    def retry(self, first_id: int, positions: Sequence[int]) -> None: ...
+
+    def moved(self, first_id: int) -> None: ...
 
 
 class Outcome(NamedTuple):
@@ -39,7 +45,7 @@ class Transfer:
         self,
         spool: SpoolStore,
         database: Store,
-        retry: Retry,
+        relay: SpoolRelay,
         outage: Outage,
         metrics: Metrics,
         renew_ids: RenewIds,
@@ -50,7 +56,7 @@ class Transfer:
         """Ids of events of this move whose key an earlier event has."""
         self._spool = spool
         self._database = database
-        self._retry = retry
+        self._relay = relay
         self._outage = outage
         self._metrics = metrics
 
@@ -75,13 +81,14 @@ class Transfer:
     async def _commit(self, record: Record, batch: Batch, proven: bool) -> Outcome:
         """Commit an unpublished batch. If it is refused, this worker's relay publishes it: it was acknowledged."""
         try:
-            await self._commit_new_events(batch, _unchanged)
+            if await self._commit_new_events(batch, _unchanged):
+                self._relay.moved(batch.first_id)
         except IdsTaken as exc:
             _warn(batch, exc)
             return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)
         except BatchRefused as exc:
             self._report(exc)
-            self._retry(batch.first_id, range(len(batch)))
+            self._relay.retry(batch.first_id, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
         await self._finish([record], set(batch.ids), ())
@@ -140,15 +147,17 @@ class Transfer:
                 event_id for event_id, event in zip(batch.ids, batch.events, strict=True) if not event.key
             )
 
-    async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> None:
-        """Commit the events whose idempotency keys are new in the database."""
-        while batch:
-            prepared = await prepare(batch)
+    async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> bool:
+        """Commit the events whose idempotency keys are new in the database. Return True if all are."""
+        left = batch
+        while left:
+            prepared = await prepare(left)
             try:
                 await self._database.commit(prepared, lease_seconds=0.0, settled=[])
-                return
+                break
             except DuplicateKeys as exc:
-                batch = self._without_duplicates(batch, exc)
+                left = self._without_duplicates(left, exc)
+        return len(left) == len(batch)
 
     def _without_duplicates(self, batch: Batch, duplicates: DuplicateKeys) -> Batch:
         """The other events. Another worker or node accepted the duplicates while the database was away."""

@@ -125,7 +125,7 @@ class Life:
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         if not self._servers.stream:
-            self._repeats.watch(Sender(self.process.name, self.process.node, self._is_well), publisher)
+            self._repeats.watch(Sender(self.process.name, self._is_well), publisher)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
         pipeline.locks.add(lambda: index.lock)
 

@@ -36,6 +36,8 @@ class UnpublishedCounter:
     def retry(self, first_id: int, positions: Sequence[int]) -> None:
         self.events += len(positions)
 
+    def moved(self, first_id: int) -> None: ...
+
 
 async def drain(settings: Settings) -> Iterator[str]:
     """Return lines to print. Raises `StoreError` if the database is down, `SpoolInUse` if the service runs."""
@@ -58,7 +60,7 @@ async def _drain(settings: Settings, unpublished: UnpublishedCounter, metrics: M
     adoption = Adoption(folder, spool)
     identity = Identity(IdLease(settings.data_dir / "slots", database, unix_us), unix_us, None, 0.0)
     poll_seconds = settings.spool_poll_seconds
-    drainer = Drainer(spool, database, unpublished.retry, outage, poll_seconds, metrics, identity.renew_ids)
+    drainer = Drainer(spool, database, unpublished, outage, poll_seconds, metrics, identity.renew_ids)
     try:
         await database.ping()
         await spool.start()

@@ -44,10 +44,11 @@ class Publishing(msgspec.Struct, frozen=True):
             return OrderedRelay(ordered[1], ordered[0], self._relay_tools)
         return Relay(self.database, self.publisher, self._relay_tools)
 
-    def spool_relay(self, spool: Outbox) -> Relay:
+    def spool_relay(self, spool: Outbox, database: Relay) -> Relay:
+        """`database` is the relay of the outbox to which the spool's entries move."""
         if ordered := self._ordered:
             return OrderedSpoolRelay(spool, ordered[1], ordered[0], self._relay_tools)
-        return Relay(spool, self.publisher, self._relay_tools, "spool")
+        return Relay(spool, self.publisher, self._relay_tools, "spool", database)
 
     def dispatcher(self, spool: Outbox | None) -> Dispatcher:
         shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)

@@ -4,6 +4,7 @@ import time
 
 from ingest.clock import unix_us
 from ingest.events.ids import LEASED_SLOTS_MAX
+from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
@@ -35,8 +36,10 @@ def make_identity(settings: Settings, slots: IdLease, worker_index: int) -> Iden
     return Identity(slots, unix_us, None, RESTART_SECONDS)
 
 
-def make_spool(settings: Settings, publishing: Publishing, away: Outage, identity: Identity) -> SpoolParts | None:
-    """Return None if the spool is not used."""
+def make_spool(
+    settings: Settings, publishing: Publishing, database: Relay, away: Outage, identity: Identity
+) -> SpoolParts | None:
+    """Return None if the spool is not used. `database` is the relay of the database's outbox."""
     if not has_spool(settings):
         return None
     limits = SpoolLimits(
@@ -47,9 +50,9 @@ def make_spool(settings: Settings, publishing: Publishing, away: Outage, identit
     )
     folder = settings.data_dir / "spool"
     store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, time.monotonic)
-    relay = publishing.spool_relay(store)
+    relay = publishing.spool_relay(store, database)
     poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics
-    drainer = Drainer(store, publishing.database, relay.retry, away, poll_seconds, metrics, identity.renew_ids)
+    drainer = Drainer(store, publishing.database, relay, away, poll_seconds, metrics, identity.renew_ids)
     watch = SpoolWatch(store, away, metrics, unix_us)
     adoption = Adoption(folder, store)
     return SpoolParts(store=store, settler=Settler(store), relay=relay, drainer=drainer, adoption=adoption, watch=watch)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ingest.broker.base import Priority, Publisher
 from ingest.errors import NotConfirmed
 from ingest.events.batch import Batch
-from tests.simulation.machine.nodes import Node
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -25,15 +24,12 @@ class Confirm(NamedTuple):
     at: float
     alone: bool
     """The broker did not take others of its batch, so its entry cannot be settled yet."""
-    spooled: bool
-    """The entry is in the spool. Once the database has it, its relay sends all of it."""
 
 
 class Sender(NamedTuple):
     """One life of a worker, as far as its promises depend on it."""
 
     name: str
-    node: Node
     is_well: Callable[[], bool]
     """It lives, and was never frozen."""
 
@@ -62,11 +58,10 @@ class Repeats:
         publisher.publish = watched  # type: ignore[method-assign]
 
     def _note(self, sender: Sender, batch: Batch, refused: Collection[int]) -> None:
-        segments, now, rest = self._world.system.segments, self._world.loop.time(), bool(refused)
-        for at, (event_id, event) in enumerate(zip(batch.ids, batch.events, strict=True)):
-            if at not in refused and event_id not in self._confirms:
-                spooled = rest and segments.holds(sender.node, event.payload)
-                self._confirms[event_id] = Confirm(sender, now, rest, spooled)
+        confirm = Confirm(sender, self._world.loop.time(), bool(refused))
+        for at, event_id in enumerate(batch.ids):
+            if at not in refused:
+                self._confirms.setdefault(event_id, confirm)
 
     def _check(self, sender: Sender, batch: Batch) -> None:
         if self._confirms.keys().isdisjoint(batch.ids) or self._world.servers.went_back:
@@ -82,7 +77,7 @@ class Repeats:
         if not confirm.worker.is_well():
             return None
         if confirm.alone:
-            again = sender is confirm.worker and not confirm.spooled
+            again = sender is confirm.worker
             return f"{sender.name} sends a part of a batch again that was confirmed to it" if again else None
         since = max(confirm.at, world.calm_since)
         if world.copies or world.loop.time() - since < SETTLE_SECONDS:

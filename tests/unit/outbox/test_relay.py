@@ -21,14 +21,23 @@ LIMITS = RelayLimits(poll_seconds=0.001, entries_max=64, lease_seconds=30.0)
 
 
 @pytest.fixture
-def relay(store: FakeStore, publisher: FakePublisher, metrics: Metrics, clock: FakeClock) -> Relay:
+def tools(store: FakeStore, metrics: Metrics, clock: FakeClock) -> RelayTools:
     outage, dead_letter_policy = (
         Outage(PUBLISH, clock.monotonic),
         DeadLetterPolicy(store, DEAD_SECONDS, metrics, clock.now_us),
     )
-    return Relay(
-        store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
-    )
+    return RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
+
+
+@pytest.fixture
+def relay(store: FakeStore, publisher: FakePublisher, tools: RelayTools) -> Relay:
+    return Relay(store, publisher, tools)
+
+
+@pytest.fixture
+def relay_before(relay: Relay, publisher: FakePublisher, tools: RelayTools) -> Relay:
+    """The relay of an outbox whose entries move to the one of `relay`."""
+    return Relay(FakeStore(), publisher, tools, "spool", relay)
 
 
 @asynccontextmanager
@@ -188,6 +197,43 @@ async def test_entry_taken_over_is_published_without_a_claim(
 
     assert [call_ids(one) for one, _ in publisher.published] == [["call-1", "call-2"]]
     assert store.settled == [made.first_id]
+
+
+async def test_entry_taken_over_again_has_no_more_to_publish_than_before(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store, of=3)
+    store.claims.clear()
+
+    relay.retry(made.first_id, [2])
+    relay.retry(made.first_id, [0, 1, 2])
+    await relay.round()
+
+    assert {name for one, _ in publisher.published for name in call_ids(one)} == {"call-2"}
+
+
+async def test_the_rest_of_an_entry_that_moves_is_published_by_the_next_relay(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
+) -> None:
+    (made,) = left(store, of=3)
+    relay_before.retry(made.first_id, [1])
+
+    relay_before.moved(made.first_id)
+    await relay.round()
+
+    assert [call_ids(one) for one, _ in publisher.published] == [["call-1"]]
+    assert store.settled == [made.first_id]
+
+
+async def test_an_entry_that_moves_unknown_is_published_as_a_whole(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
+) -> None:
+    (made,) = left(store, of=2)
+
+    relay_before.moved(made.first_id)
+    await relay.round()
+
+    assert publisher.published == [(made, "relay")]
 
 
 async def test_entry_taken_over_is_left_alone_when_its_lease_may_be_over(

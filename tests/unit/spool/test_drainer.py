@@ -82,7 +82,7 @@ def polling(
     namer: FakeNamer,
 ) -> Callable[[float], Drainer]:
     """Makes a drainer that pauses for this time."""
-    return lambda seconds: Drainer(spool, database, relay.retry, outage, seconds, metrics, namer.renew_ids)
+    return lambda seconds: Drainer(spool, database, relay, outage, seconds, metrics, namer.renew_ids)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def test_published_batch_is_moved_without_an_outbox_entry(
 
 
 async def test_unpublished_batch_gets_an_entry_that_a_relay_may_have_at_once(
-    drainer: Drainer, spool: SpoolStore, database: Database
+    drainer: Drainer, spool: SpoolStore, database: Database, relay: FakeRelay
 ) -> None:
     made = await keep(spool, batch(3), published=False)
 
@@ -122,6 +122,7 @@ async def test_unpublished_batch_gets_an_entry_that_a_relay_may_have_at_once(
 
     assert database.commits == [Commit(made, 0.0, [])]
     assert await left(spool) == 0
+    assert relay.moved_ids == [made.first_id]
 
 
 async def test_batch_that_is_being_published_is_left_alone(
@@ -206,7 +207,7 @@ async def test_outage_that_begins_meanwhile_is_not_ended_by_an_answer(
     """New records prove more than an answer: the database may answer, but refuse every write."""
     spool = LateSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
     spool.outage = outage
-    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().renew_ids)
+    drainer = Drainer(spool, database, relay, outage, 0.01, metrics, FakeNamer().renew_ids)
 
     await drainer.round()
 
@@ -238,7 +239,7 @@ async def test_spool_whose_disk_is_full_does_not_keep_the_database_from_being_us
     published: bool,
 ) -> None:
     spool = FullSpool(take_spool(folder), 5.0, LIMITS, clock.now_us)
-    drainer = Drainer(spool, database, relay.retry, outage, 0.01, metrics, FakeNamer().renew_ids)
+    drainer = Drainer(spool, database, relay, outage, 0.01, metrics, FakeNamer().renew_ids)
     made = await keep(spool, batch(1), published=published)
     outage.record(0, "away")
 
@@ -491,7 +492,7 @@ async def test_batch_with_new_ids_that_came_already_is_not_doubled(
 
 
 async def test_duplicate_counts_once_as_repeated_and_never_as_stored(
-    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample
+    drainer: Drainer, spool: SpoolStore, database: Database, relay: FakeRelay, sample: Sample
 ) -> None:
     again, new = event("again"), event("new")
     again.key = b"k" * 32
@@ -505,6 +506,7 @@ async def test_duplicate_counts_once_as_repeated_and_never_as_stored(
 
     assert len(database.tried) == 2
     assert [call_ids(commit.batch) for commit in database.commits] == [["new"]]
+    assert relay.moved_ids == []  # positions in the record are not those in the entry
     assert (sample("ingest_events_repeated_total"), sample("ingest_events_stored_total")) == (1, 1)
 
 
