@@ -341,6 +341,12 @@ SPOOL = (
         "        await",
     ),
     Mutant(
+        "a batch that moves from the spool is sent whole again",
+        "outbox/relay.py",
+        "        if rest is not None and self._next_relay:\n",
+        "        if False:\n",
+    ),
+    Mutant(
         "a published record is published again by every relay",
         "spool/store.py",
         "        await self._run(lambda: self._journal.settle(first_ids))\n",
