@@ -14,7 +14,7 @@ import msgspec
 
 from tests.simulation.chance import SeededChance
 from tests.simulation.drivers.servers import drops_days
-from tests.simulation.running import Result, run, run_all, warm_up
+from tests.simulation.running import Result, remove_folders_of, run, run_all, warm_up
 from tests.simulation.shrinking import shrink
 from tests.simulation.world import has_drivers
 
@@ -107,6 +107,8 @@ def _results(seeds: Iterator[int], until: float | None, processes: int) -> Itera
     finally:
         for process in running.values():
             process.kill()
+            process.join()
+            remove_folders_of(process.pid or 0)
 
 
 def _send(sender: "Connection[list[Result], None]", part: Sequence[int]) -> None:

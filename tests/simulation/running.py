@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import random
 import shutil
 import tempfile
@@ -52,7 +53,7 @@ def run(
 def _run(seed: int, left_out: Collection[tuple[str, int]], unused: Collection[str], detailed: bool) -> Result:
     random.seed(seed)  # the service's jitter
     current.set(WORLD)
-    folder = tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None)
+    folder = tempfile.mkdtemp(prefix=_prefix(os.getpid()), dir=_disk())
     world = World(SeededChance(seed, left_out, unused), Path(folder))
     watch = watched(world.promises.breaks) if world.has_threads else nullcontext()
     with world.system.installed(), watch:
@@ -85,6 +86,20 @@ def warm_up() -> None:
         run(seed)
     gc.collect()
     gc.freeze()
+
+
+def remove_folders_of(pid: int) -> None:
+    """Remove what a process has left that was killed in a schedule."""
+    for folder in _disk().glob(f"{_prefix(pid)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(pid: int) -> str:
+    return f"simulation-{pid}-"
+
+
+def _disk() -> Path:
+    return MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
 
 
 def _without_details(result: Result) -> Result:
