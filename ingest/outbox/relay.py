@@ -134,10 +134,16 @@ class Relay:
     async def _publish_slice(self) -> None:
         first_ids, batches = await self._read_slice()
         failed = await self._publish_all(batches)
-        for _ in first_ids:
-            self._claimed.popleft()
-        self._again(list(failed))
-        await self._settle([batch.first_id for batch in batches if batch.first_id not in failed])
+        again = list(failed)
+        try:
+            await self._settle([batch.first_id for batch in batches if batch.first_id not in failed])
+        except StoreError:
+            again = [batch.first_id for batch in batches]  # settled by the next round, before others publish them again
+            raise
+        finally:
+            for _ in first_ids:
+                self._claimed.popleft()
+            self._again(again)
         for error in failed.values():
             raise error
 

@@ -186,6 +186,20 @@ async def test_confirmed_batch_whose_settling_failed_is_settled_later_without_a_
     assert store.settled == [made.first_id]
 
 
+async def test_settling_that_failed_is_tried_again_before_another_worker_may_claim_the_entry(
+    relay: Relay, store: FakeStore, publisher: FakePublisher
+) -> None:
+    (made,) = left(store)
+    store.settle_errors.append(StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await relay.round()
+
+    await relay.round()
+
+    assert not store.claims
+    assert (publisher.tried, store.settled) == ([made], [made.first_id])
+
+
 async def test_entry_taken_over_is_published_without_a_claim(
     relay: Relay, store: FakeStore, publisher: FakePublisher
 ) -> None:
