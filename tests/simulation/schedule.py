@@ -14,7 +14,7 @@ from tests.simulation.world import World
 
 CLIENTS = (6, 20, 40, 3)
 EVENTS = 520
-START_SECONDS = 0.3
+START_POLL_SECONDS = 0.1
 TOKEN_WORLDS = 2
 """An operator changes the tokens of the database in every second world."""
 SETTLE_SECONDS = 240.0
@@ -46,7 +46,7 @@ class Schedule:
                 world.begin_life(node)
         world.loop.look = world.promises.look
         operator = self._begin_operator()
-        await asyncio.sleep(START_SECONDS)
+        await self._first_worker()
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
         for _ in range(ROUNDS):
@@ -67,6 +67,11 @@ class Schedule:
         seconds = world.loop.time() - began
         check(seconds < STOP_SECONDS_MAX, "idle workers needed {:.1f} s to stop", seconds)
         world.promises.at_end()
+
+    async def _first_worker(self) -> None:
+        """Wait until a worker takes events. Before that, clients could give up, and nothing would be proven."""
+        while not any(life.accepting for life in self._world.lives):  # noqa: ASYNC110 - a life may end before
+            await asyncio.sleep(START_POLL_SECONDS)
 
     def _client(self, number: int, events: int) -> "asyncio.Task[None]":
         world = self._world

@@ -43,7 +43,7 @@ STATEMENTS = mysql_faults.FaultRates(
 )
 CALM_CONFIRMS = rabbitmq_faults.FaultRates(confirm_seconds=(0.0002, 0.004))
 CONFIRMS = rabbitmq_faults.FaultRates(chunk=0.02, split=0.2, confirm_seconds=(0.0002, 0.004))
-LOST_COMMITS_MAX = 4
+LOST_COMMITS_MAX = 40
 RETENTION_WORLDS = 3
 """The service drops days in every third world."""
 RETENTION_QUERY_SECONDS = 4.0

@@ -159,6 +159,12 @@ PUBLISHING = (
         "[batch.first_id for batch in batches]",
     ),
     Mutant(
+        "the relay forgets entries whose settling failed",
+        "outbox/relay.py",
+        "            self._again(published)  # the next",
+        "            pass  # the next",
+    ),
+    Mutant(
         "the relay takes a lost connection for a confirm",
         "outbox/relay.py",
         "            self._outage.record(0, str(exc))\n            raise\n",
