@@ -108,8 +108,7 @@ class Relay:
 
     def moved(self, first_id: int) -> None:
         """The entry is in the next outbox now, as it was: the next relay publishes what is unpublished of it."""
-        rest = self._rests.pop(first_id, None)
-        self._tries.forget(first_id)
+        rest = self._rests.get(first_id)  # it stays, as the spool may fail to delete the entry
         if rest is not None and self._next_relay:
             self._next_relay._remember(first_id, rest)
 
