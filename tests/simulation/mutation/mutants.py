@@ -161,8 +161,8 @@ PUBLISHING = (
     Mutant(
         "the relay forgets entries whose settling failed",
         "outbox/relay.py",
-        "            self._again(published)  # the next",
-        "            pass  # the next",
+        "            again = [batch.first_id for batch in batches]  # settled",
+        "            again = list(failed)  # settled",
     ),
     Mutant(
         "the relay takes a lost connection for a confirm",
