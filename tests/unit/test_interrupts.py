@@ -89,3 +89,10 @@ def test_error_that_replaces_an_interrupt_is_one() -> None:
 
     assert is_interrupt(raised.value)
     assert not is_interrupt(RuntimeError("something else"))
+
+
+def test_causes_of_an_error_may_go_in_a_circle() -> None:
+    first, second = RuntimeError("first"), OSError("second")
+    first.__cause__, second.__context__ = second, first
+
+    assert not is_interrupt(first)

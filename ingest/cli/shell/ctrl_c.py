@@ -5,8 +5,9 @@ INTERRUPTED = 130
 STOPPED = "ingest: stopped by Ctrl-C."
 
 
-def is_interrupt(exc: BaseException | None) -> bool:
+def is_interrupt(exc: BaseException) -> bool:
     """Tell whether Ctrl-C caused an error. An import or a clean-up may raise its own error instead."""
-    while exc is not None and not isinstance(exc, KeyboardInterrupt):
-        exc = exc.__cause__ or exc.__context__
-    return exc is not None
+    chain = [exc]
+    for one in chain:  # each once: causes and contexts may go in a circle
+        chain += [other for other in (one.__cause__, one.__context__) if other is not None and other not in chain]
+    return any(isinstance(one, KeyboardInterrupt) for one in chain)
