@@ -66,7 +66,10 @@ def overflow(page: Page) -> int:
 def tab_stops(page: Page, count: int) -> list[bool]:
     """Press Tab `count` times. Return for each stop whether the focus is visible."""
     seen: list[Any] = []
+    page.bring_to_front()
     for _ in range(count):
+        before = page.evaluate_handle("document.activeElement")
         page.keyboard.press("Tab")
+        page.wait_for_function("before => document.activeElement !== before", arg=before)
         seen.append(page.evaluate(_OUTLINED))
     return seen

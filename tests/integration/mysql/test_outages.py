@@ -20,7 +20,8 @@ from tests.services import MySQLServer, mysql_server
 from tests.unit.making import NOW_US, batch
 
 LEASE_SECONDS = 30.0
-DEADLINE_SECONDS = 0.5
+DEADLINE_SECONDS = 1.5
+"""A busy machine answers within it."""
 CONNECTIONS = 8
 """More than the tries of a commit: after a restart it must not fail on one stale connection after another."""
 SERVER_CONNECTIONS = 10
@@ -101,7 +102,7 @@ async def test_frozen_server_fails_a_commit_at_its_deadline(
     if connected:
         await commit(hasty_store, batch(1, slot=2))
 
-    with frozen(database.server), pytest.raises(StoreUnavailable, match=r"did not answer within 0\.5 s"):
+    with frozen(database.server), pytest.raises(StoreUnavailable, match=rf"did not answer within {DEADLINE_SECONDS} s"):
         await commit(hasty_store, batch(1))
 
 
