@@ -99,7 +99,7 @@ def test_hostile_event_runs_no_script(open_page: OpenPage, shown: Shown) -> None
     expect(page.locator("#dead")).to_contain_text(HOSTILE, timeout=SHOWN_MS)
 
     search(page, HOSTILE)
-    expect(page.locator("#steps b")).to_have_text(HOSTILE[:64], timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_text([HOSTILE[:64]], timeout=SHOWN_MS)
     page.locator("#steps summary").click()
     expect(page.locator("#steps pre")).to_contain_text("window.ran=1")
 
