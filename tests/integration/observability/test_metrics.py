@@ -72,6 +72,11 @@ class Scraper:
         self._thread.join()
         assert self._wrong == []
 
+    def wait_for_another(self) -> None:
+        """Wait until a scrape that begins now has ended, so that the steps before it were seen."""
+        seen = self.scrapes
+        assert wait_until(lambda: self.scrapes > seen + 1, SECONDS)
+
     def _run(self) -> None:
         last: dict[Key, float] = {}
         while not self._stopping.is_set():
@@ -96,7 +101,7 @@ def test_counters_are_exact_over_all_workers_and_one_killed_between_answers(star
         assert wait_until(lambda: scrape(service).total("ingest_events_published_total") == answered, SECONDS)
         kill_worker(service)
         answered += post_some(service)
-    assert scraper.scrapes > 10
+        scraper.wait_for_another()
     assert wait_until(lambda: scrape(service).total("ingest_events_published_total") == answered, SECONDS)
     assert wait_until(lambda: scrape(service).value("ingest_workers") == WORKERS, SECONDS)
     found = scrape(service)
@@ -111,11 +116,12 @@ def test_counters_are_exact_over_all_workers_and_one_killed_between_answers(star
 def test_worker_killed_under_load_leaves_exact_counts(start_service: StartService) -> None:
     service = start_service(WORKERS=str(WORKERS))
     service.wait_for_status("ready")
-    with Scraper(service), Load(service.port, 600) as load:
+    with Scraper(service) as scraper, Load(service.port, 600) as load:
         assert wait_until(lambda: len(load.ledger.ok) >= EVENTS, SECONDS)
         kill_worker(service)
         reached = len(load.ledger.ok) + EVENTS
         assert wait_until(lambda: len(load.ledger.ok) >= reached, SECONDS)
+        scraper.wait_for_another()
     rows = row_count(service)
     assert wait_until(lambda: scrape(service).value("ingest_events_stored_total") == rows, SECONDS), service.log()
     assert scrape(service).value("ingest_events_accepted_total") == rows
