@@ -125,6 +125,13 @@ def without(batch: Batch, positions: Container[int]) -> Batch:
     return batch.picked([position for position in range(len(batch)) if position not in positions])
 
 
+def divided(larger: Batch, part: Batch) -> tuple[Batch, Batch]:
+    """Divide the larger batch into the events with the ids of the part, and the others."""
+    own = set(part.ids)
+    inside = [position for position, event_id in enumerate(larger.ids) if event_id in own]
+    return larger.picked(inside), without(larger, frozenset(inside))
+
+
 def joined(batches: Sequence[Batch]) -> Batch:
     """Join batches of one producer to publish them at once. The ids may descend. The time is that of the first."""
     if len(batches) == 1:

@@ -25,7 +25,7 @@ class OnceRelay(Relay):
         super().__init__(outbox, publisher, tools, route)
         self._ordered = publisher
 
-    def retry(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, batch: Batch, positions: Sequence[int]) -> None:
         """Do nothing: entries are claimed in their order, and the dispatcher publishes what this worker spooled."""
 
     async def _publish_all(self, batches: Sequence[Batch]) -> Mapping[int, BaseException]:

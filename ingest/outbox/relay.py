@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,6 +35,16 @@ READ_ENTRIES = 16
 
 RESTS_MAX = 4096
 """Batches of which the relay remembers the unpublished positions. A batch without any is only to be settled."""
+
+
+class Unpublished(NamedTuple):
+    """Positions of an entry that no queue has confirmed. They count only for an entry of this number of events.
+
+    A batch of unknown outcome and a part of it that was committed apart may have the same first id.
+    """
+
+    events: int
+    positions: Sequence[int]
 
 
 class RelayLimits(msgspec.Struct, frozen=True):
@@ -80,7 +91,7 @@ class Relay:
         self._dead_letter_policy = tools.dead_letter_policy
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
-        self._rests: dict[int, Sequence[int]] = {}
+        self._rests: dict[int, Unpublished] = {}
         self._tries = Tries()
         self._pause_seconds = tools.limits.poll_seconds
 
@@ -97,20 +108,21 @@ class Relay:
             if not more:
                 await pause(self._pause_seconds)
 
-    def retry(self, first_id: int, positions: Sequence[int]) -> None:
-        """Publish these positions of an entry that this worker has leased and could not publish itself."""
+    def retry(self, batch: Batch, positions: Sequence[int]) -> None:
+        """Publish these positions of a batch whose entry this worker has leased and could not publish itself."""
         if len(self._claimed) >= self._limits.entries_max:
             return  # a relay claims it when its lease is over
         if not self._claimed:
             self._keep_claims()
-        self._claimed.append(first_id)
-        self._remember(first_id, self._rests.get(first_id, positions))
+        self._claimed.append(batch.first_id)
+        if not self._known(batch):
+            self._remember(batch, positions)
 
     def moved(self, first_id: int) -> None:
         """The entry is in the next outbox now, as it was: the next relay publishes what is unpublished of it."""
         rest = self._rests.get(first_id)  # it stays, as the spool may fail to delete the entry
         if rest is not None and self._next_relay:
-            self._next_relay._remember(first_id, rest)
+            self._next_relay._keep(first_id, rest)
 
     async def round(self) -> bool:
         """Publish and settle the claimed entries, and claim entries first if there are none.
@@ -176,14 +188,14 @@ class Relay:
             return
         await self._outbox.settle(first_ids)
         for first_id in first_ids:
-            self._rests.pop(first_id, None)
-            self._tries.forget(first_id)
+            self._forget(first_id)
 
     async def _publish(self, batch: Batch) -> None:
-        positions = self._rests.get(batch.first_id, range(len(batch)))
+        known = self._known(batch)
+        positions = known.positions if known else range(len(batch))
         if not positions:
             return
-        if batch.first_id in self._rests:
+        if known:
             self._metrics.publish_retries.inc(len(positions))
         started = self._monotonic()
         rest: Sequence[int] = positions
@@ -204,7 +216,7 @@ class Relay:
             seconds, published = (self._now_us() - batch.created_us) / 1e6, len(positions) - len(rest)
             self._metrics.published.labels(self._route).inc(published)
             self._metrics.end_to_end_seconds.labels(self._route).observe_times(seconds, published)
-            self._remember(batch.first_id, rest)
+            self._remember(batch, rest)
 
     async def _not_dead_lettered(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
         """Return the refused positions that did not become dead letters: they are tried again."""
@@ -214,10 +226,22 @@ class Relay:
         )
         return [at for at in refused.positions if at not in dead_lettered]
 
-    def _remember(self, first_id: int, positions: Sequence[int]) -> None:
+    def _known(self, batch: Batch) -> Unpublished | None:
+        rest = self._rests.get(batch.first_id)
+        if rest and rest.events != len(batch):
+            self._forget(batch.first_id)
+            return None
+        return rest
+
+    def _forget(self, first_id: int) -> None:
+        self._rests.pop(first_id, None)
+        self._tries.forget(first_id)
+
+    def _remember(self, batch: Batch, positions: Sequence[int]) -> None:
         """Remember the unpublished positions: confirmed events sent again would fill a queue with duplicates."""
-        self._rests[first_id] = positions
+        self._keep(batch.first_id, Unpublished(len(batch), positions))
+
+    def _keep(self, first_id: int, rest: Unpublished) -> None:
+        self._rests[first_id] = rest
         while len(self._rests) > RESTS_MAX:
-            forgotten = next(iter(self._rests))
-            del self._rests[forgotten]
-            self._tries.forget(forgotten)
+            self._forget(next(iter(self._rests)))

@@ -83,7 +83,7 @@ class Dispatcher:
         self._metrics.released.inc(len(batch))
         self._outage.record(len(batch), self._publisher.problem or "too many events are in flight")
         if lease_seconds:
-            target.relay.retry(batch.first_id, range(len(batch)))
+            target.relay.retry(batch, range(len(batch)))
 
     async def drain(self) -> None:
         """Return when nothing is in flight. The caller bounds the wait."""
@@ -165,7 +165,7 @@ class Dispatcher:
             stop = start + len(batch)
             positions = [position - start for position in refused if start <= position < stop]
             if positions:
-                target.relay.retry(batch.first_id, positions)
+                target.relay.retry(batch, positions)
             else:
                 target.settler.add([batch.first_id])
             self._latency.observe_times((now_us - batch.created_us) / 1e6, len(batch) - len(positions))

@@ -26,7 +26,7 @@ RenewIds = Callable[[Batch], Awaitable[Batch]]
 class SpoolRelay(Protocol):
     """See `ingest.outbox.relay.Relay`."""
 
-    def retry(self, first_id: int, positions: Sequence[int]) -> None: ...
+    def retry(self, batch: Batch, positions: Sequence[int]) -> None: ...
 
     def moved(self, first_id: int) -> None: ...
 
@@ -88,7 +88,7 @@ class Transfer:
             return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)
         except BatchRefused as exc:
             self._report(exc)
-            self._relay.retry(batch.first_id, range(len(batch)))
+            self._relay.retry(batch, range(len(batch)))
             return Outcome()
         self._outage.recovered()  # before the spool is written, whose disk may be full
         await self._finish([record], set(batch.ids), ())

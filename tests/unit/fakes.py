@@ -387,8 +387,8 @@ class FakeRelay(Relay):
         self.taken: dict[int, list[int]] = {}
         self.moved_ids: list[int] = []
 
-    def retry(self, first_id: int, positions: Sequence[int]) -> None:
-        self.taken[first_id] = list(positions)
+    def retry(self, batch: Batch, positions: Sequence[int]) -> None:
+        self.taken[batch.first_id] = list(positions)
 
     def moved(self, first_id: int) -> None:
         self.moved_ids.append(first_id)

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.clock import unix_us
 from ingest.errors import IngestError
+from ingest.events.batch import Batch
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import Identity
 from ingest.server.factories.publishing import keeps_order
@@ -33,7 +34,7 @@ class UnpublishedCounter:
     def __init__(self) -> None:
         self.events = 0
 
-    def retry(self, first_id: int, positions: Sequence[int]) -> None:
+    def retry(self, batch: Batch, positions: Sequence[int]) -> None:
         self.events += len(positions)
 
     def moved(self, first_id: int) -> None: ...

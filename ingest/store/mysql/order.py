@@ -70,6 +70,7 @@ class OrderedMySQLStore(MySQLStore):
                 return bool((await self._insist(statement, [batch]))[0][0])
             except Duplicate:
                 await self._check_stored(batch)
+                await self.settle(settled)
                 return True  # perhaps: the earlier try, of unknown outcome, may have committed in relay mode
 
     async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:

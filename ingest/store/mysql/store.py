@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ingest.errors import BatchRefused, DuplicateKeys, IdsTaken, RowRefused, SchemaError, StoreError, StoreUnavailable
-from ingest.events.batch import Batch, duplicate_keys_in
-from ingest.events.batch_codec import unpack
+from ingest.events.batch import Batch, divided, duplicate_keys_in
+from ingest.events.batch_codec import unpack, unpack_one
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, first_id_of, last_issued_of, milliseconds_of
 from ingest.outbox.base import Backlog
 from ingest.store.base import ALL_LEASED, SlotLease
@@ -48,6 +48,7 @@ class MySQLStore(MySQLTargetTable):
                 await self._insist(statement, [batch])
             except Duplicate:
                 await self._check_stored(batch)
+                await self.settle(settled)
         return False
 
     async def probe(self) -> None:
@@ -186,7 +187,8 @@ class MySQLStore(MySQLTargetTable):
     async def _check_stored(self, batch: Batch) -> None:
         """Raises `DuplicateKeys` if other events have idempotency keys of this batch. Otherwise its ids exist.
 
-        Return if the rows are the batch's own: an earlier try of unknown outcome stored them.
+        Return if the rows are the batch's own: an earlier try of unknown outcome stored them. If the batch is a part of
+        what was tried, the entry is divided: whoever publishes this part settles no other event.
         """
         if (statement := commit.read_keys(batch)) is not None and (
             same := duplicate_keys_in(batch, await self._read_once(statement))
@@ -197,6 +199,21 @@ class MySQLStore(MySQLTargetTable):
             raise IdsTaken(batch.slot)
         if rows != own:  # some rows were deleted, or a proxy reads from another server; a commit in parts shows which
             raise BatchRefused(f"Another worker issued ids of slot {batch.slot}, or MySQL does not show all rows.")
+        if await self._read_once(outbox.IS_LARGER % (batch.first_id, len(batch))):
+            await self._divide_entry(batch)
+
+    async def _divide_entry(self, batch: Batch) -> None:
+        """Divide an entry that has the batch's first id and more events. The deadline of the caller bounds it."""
+        while True:
+            try:
+                async with self._others.connection() as connection, connection.transaction():
+                    for (packed,) in await connection.run(outbox.LOCK_LARGER % (batch.first_id, len(batch))):
+                        if larger := unpack_one(packed):
+                            for statement in outbox.divide_entry(*divided(larger, batch)):
+                                await connection.run(statement)
+                return
+            except Retry:
+                continue
 
 
 async def _take_slot(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ingest.errors import IdsTaken, SchemaError, StoreError
-from ingest.events.batch import Batch
-from ingest.events.batch_codec import pack, unpack
+from ingest.events.batch import Batch, divided
+from ingest.events.batch_codec import pack, unpack, unpack_one
 from ingest.events.ids import (
     CLOCKS_APART_MS_MAX,
     LEASED_SLOTS_MAX,
@@ -35,6 +35,7 @@ INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) 
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 SETTLE_PUBLISHED = f"{SETTLE} AND count <= ?"
 """An entry with more events than the published batch stays. It is that of a larger batch, which began with this one."""
+LARGER = "SELECT batch FROM ingest_outbox WHERE first_id = ? AND count > ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
 """No lease lasts as long as the second limit. Such an entry was leased while the clock was ahead."""
@@ -188,7 +189,10 @@ class SQLiteStore(SQLiteEventLookup):
 
 
 def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
-    """Insert the rows. Return False if exactly these rows are stored already."""
+    """Insert the rows. Return False if exactly these rows are stored already.
+
+    If they were stored as a part of a larger batch, the entry of that is divided.
+    """
     created = utc_text(batch.created_us)
     rows = [
         (event_id, event.call_id, event.event_type, event.payload.decode(), created)
@@ -199,7 +203,16 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
         return True
     if new or [connection.execute(READ_EVENT, row[:1]).fetchone() for row in rows] != rows:
         raise IdsTaken(batch.slot)
+    for (packed,) in connection.execute(LARGER, (batch.first_id, len(batch))).fetchall():
+        if larger := unpack_one(packed):
+            _divide_entry(connection, *divided(larger, batch))
     return False
+
+
+def _divide_entry(connection: sqlite3.Connection, part: Batch, rest: Batch) -> None:
+    """Replace the entry of both. Any relay may claim the new ones."""
+    connection.executemany(SETTLE, [(part.first_id,), (rest.first_id,)])
+    connection.executemany(INSERT_ENTRY, [(one.first_id, len(one), 0, pack(one)) for one in (part, rest)])
 
 
 def _check_version(connection: sqlite3.Connection) -> None:

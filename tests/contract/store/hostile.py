@@ -28,10 +28,10 @@ GLOBALS: Mapping[str, str] = {
     "tx_isolation": "'SERIALIZABLE'",
     "innodb_lock_wait_timeout": "1000000",
     "lock_wait_timeout": "1",
-    "wait_timeout": "1",
+    "wait_timeout": "5",  # as long as a busy machine may take between a connection and its first statement
     "interactive_timeout": "1",
-    "net_read_timeout": "1",
-    "net_write_timeout": "1",
+    "net_read_timeout": "5",
+    "net_write_timeout": "5",
     "max_statement_time": "0.0001",
     "max_execution_time": "1",
     "sql_select_limit": "1",

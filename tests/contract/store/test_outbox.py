@@ -26,6 +26,12 @@ async def entry(store: Store, number: int = 0, *, events: int = 1, lease_seconds
     return made.first_id
 
 
+async def waiting(store: Store) -> list[Batch]:
+    """The batches of all entries, with those that are leased."""
+    ids = batch(8).ids
+    return await store.read([*ids, *batch(8, us=NOW_US + 1000).ids])
+
+
 async def test_entry_cannot_be_claimed_while_its_lease_runs(store: Store) -> None:
     await entry(store, lease_seconds=LEASE_SECONDS)
 
@@ -47,11 +53,32 @@ async def test_entry_stays_if_only_the_first_events_of_its_batch_are_published(
     await store.commit(other, lease_seconds=LEASE_SECONDS, settled=[])
 
     await store.insert_published([whole.part(0, 2), other])
-    assert [row[:2] for row in database.entries()] == [(whole.first_id, 3)]
+    assert await waiting(store) == [whole.part(2, 3)]
     assert len(database.rows()) == 5
 
-    await store.insert_published([whole])
-    assert database.entries() == []
+
+async def test_part_of_a_stored_batch_has_an_entry_of_its_own(store: Store, database: Database) -> None:
+    """The database made the commit late. The worker has committed the events with keys again, without the others."""
+    whole = batch(4)
+    await store.commit(whole, lease_seconds=LEASE_SECONDS, settled=[])
+
+    await store.commit(whole.picked([0, 2]), lease_seconds=LEASE_SECONDS, settled=[])
+    assert await waiting(store) == [whole.picked([0, 2]), whole.picked([1, 3])]
+    assert [row[:2] for row in database.entries()] == [(whole.ids[0], 2), (whole.ids[1], 2)]
+
+    await store.settle([whole.first_id])
+    assert await store.claim(10, LEASE_SECONDS) == [whole.ids[1]]
+    assert [row[0] for row in database.rows()] == whole.ids
+
+
+async def test_entry_is_divided_again(store: Store) -> None:
+    whole = batch(3)
+    await store.commit(whole, lease_seconds=LEASE_SECONDS, settled=[])
+
+    for part in (whole.part(0, 2), whole.part(0, 1), whole.part(0, 1), whole.part(1, 3)):
+        await store.commit(part, lease_seconds=LEASE_SECONDS, settled=[])
+
+    assert await waiting(store) == [whole.part(0, 1), whole.part(1, 2), whole.part(2, 3)]
 
 
 async def test_claimed_entry_is_not_claimed_again_while_its_lease_runs(store: Store) -> None:
@@ -175,6 +202,15 @@ async def test_commit_settles_earlier_entries(store: Store, database: Database) 
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[settled, 77])
 
     assert sorted(row[0] for row in database.entries()) == sorted([kept, made.first_id])
+
+
+async def test_commit_of_a_stored_batch_settles_earlier_entries(store: Store, database: Database) -> None:
+    first_id, stored = await entry(store), batch(2, us=NOW_US + 1000)
+    await store.commit(stored, lease_seconds=LEASE_SECONDS, settled=[])
+
+    await store.commit(stored, lease_seconds=LEASE_SECONDS, settled=[first_id])
+
+    assert [row[0] for row in database.entries()] == [stored.first_id]
 
 
 async def test_backlog_counts_events_and_tells_the_age_of_the_oldest(store: Store) -> None:

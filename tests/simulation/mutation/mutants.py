@@ -143,7 +143,7 @@ PUBLISHING = (
     Mutant(
         "the group's refused positions are not given to the relay",
         "pipeline/dispatcher.py",
-        "                target.relay.retry(batch.first_id, positions)\n            else:",
+        "                target.relay.retry(batch, positions)\n            else:",
         "                pass\n            else:",
     ),
     Mutant(

@@ -6,7 +6,7 @@ import msgspec
 
 from ingest.auth.tokens import Token
 from ingest.errors import DuplicateKeys, IdsTaken
-from ingest.events.batch import Batch, duplicate_keys_in
+from ingest.events.batch import Batch, divided, duplicate_keys_in
 from ingest.events.idempotency import digest_of, fingerprint_of
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, last_issued_of
 from ingest.outbox.dead_letters import DeadLetter
@@ -55,7 +55,7 @@ class Database:
     def commit(self, batch: Batch, lease_until: float, settled: Sequence[int]) -> None:
         if self._insert(batch):
             self.entries[batch.first_id] = Entry(batch, lease_until)
-            self.settle(settled)
+        self.settle(settled)
 
     def insert_published(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
@@ -105,6 +105,14 @@ class Database:
         self.slots[lease.slot] = Slot(lease.node, life, until, max(slot.last_issued_ms, lease.last_issued_ms))
         return True
 
+    def _divide(self, batch: Batch) -> None:
+        """Divide the entry of a larger batch that begins with this one."""
+        entry = self.entries.get(batch.first_id)
+        if entry and len(entry.batch) > len(batch):
+            part, rest = divided(entry.batch, batch)
+            self.entries[part.first_id] = Entry(part, entry.lease_until)
+            self.entries[rest.first_id] = Entry(rest, 0.0)
+
     def _insert(self, batch: Batch) -> bool:
         """Insert the rows. Return False if exactly these rows are stored already."""
         if batch.has_keys:
@@ -117,6 +125,7 @@ class Database:
         }
         stored = {event_id: self.rows[event_id] for event_id in rows if event_id in self.rows}
         if stored == rows:
+            self._divide(batch)
             return False
         if stored:
             raise IdsTaken(batch.slot)

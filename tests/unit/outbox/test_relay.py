@@ -206,7 +206,7 @@ async def test_entry_taken_over_is_published_without_a_claim(
     (made,) = left(store, of=3)
     store.claims.clear()
 
-    relay.retry(made.first_id, [1, 2])
+    relay.retry(made, [1, 2])
     await relay.round()
 
     assert [call_ids(one) for one, _ in publisher.published] == [["call-1", "call-2"]]
@@ -219,8 +219,8 @@ async def test_entry_taken_over_again_has_no_more_to_publish_than_before(
     (made,) = left(store, of=3)
     store.claims.clear()
 
-    relay.retry(made.first_id, [2])
-    relay.retry(made.first_id, [0, 1, 2])
+    relay.retry(made, [2])
+    relay.retry(made, [0, 1, 2])
     await relay.round()
 
     assert {name for one, _ in publisher.published for name in call_ids(one)} == {"call-2"}
@@ -230,12 +230,26 @@ async def test_the_rest_of_an_entry_that_moves_is_published_by_the_next_relay(
     relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
 ) -> None:
     (made,) = left(store, of=3)
-    relay_before.retry(made.first_id, [1])
+    relay_before.retry(made, [1])
 
     relay_before.moved(made.first_id)
     await relay.round()
 
     assert [call_ids(one) for one, _ in publisher.published] == [["call-1"]]
+    assert store.settled == [made.first_id]
+
+
+async def test_an_entry_of_another_length_is_published_as_a_whole(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
+) -> None:
+    """The database made a commit late. A part of the batch with the same first id was published from the spool."""
+    (made,) = left(store, of=3)
+    relay_before.retry(made.part(0, 2), [1])
+
+    relay_before.moved(made.first_id)
+    await relay.round()
+
+    assert publisher.published == [(made, "relay")]
     assert store.settled == [made.first_id]
 
 
@@ -255,7 +269,7 @@ async def test_entry_taken_over_is_left_alone_when_its_lease_may_be_over(
 ) -> None:
     (made,) = left(store)
     store.claims.clear()
-    relay.retry(made.first_id, [0])
+    relay.retry(made, [0])
 
     clock.advance(LIMITS.lease_seconds / 2)
     await relay.round()
@@ -267,7 +281,7 @@ async def test_no_more_is_taken_over_than_is_claimed_at_a_time(relay: Relay, sto
     made = left(store, LIMITS.entries_max + 1)
     store.claims.clear()
     for one in made:
-        relay.retry(one.first_id, [0])
+        relay.retry(one, [0])
 
     await relay.round()
 
