@@ -67,6 +67,8 @@ class Batcher:
         await self._committer.drain()
 
     async def close(self) -> None:
+        """Fail what is queued. A request that queues its next events then is refused: nobody would commit them."""
+        self._queue.is_open = False
         await end(self._writers)
         await self._committer.close()
         for group in self._queue.clear():

@@ -12,7 +12,7 @@ from ingest.errors import BatchRefused, IdsTaken, StoreError, StoreUnavailable
 from ingest.events.batch import Batch, duplicates_within, without
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.dispatcher import Dispatcher
-from ingest.pipeline.outcomes import Failures, Undecided, failures_of_duplicates, failures_or_all
+from ingest.pipeline.outcomes import Failures, Undecided, failures_of_all, failures_of_duplicates, failures_or_all
 from ingest.pipeline.refused_rows import RefusedRows
 from ingest.pipeline.target_committer import TargetCommitter
 from ingest.tasks import Background
@@ -133,7 +133,8 @@ class Committer:
         """Events with keys wait for the store's own deadline. The spool takes all others of the batch."""
         keyed = [at for at, event in enumerate(batch.events) if event.key]
         outcome: asyncio.Future[Failures] = asyncio.get_running_loop().create_future()
-        self._waiting.start(self._commit_keyed(batch.picked(keyed), outcome), "keyed-events")
+        waiting = self._waiting.start(self._commit_keyed(batch.picked(keyed), outcome), "keyed-events")
+        waiting.add_done_callback(lambda _: _fail_undecided(outcome, batch))
         undecided = {id(batch.events[at]): Undecided(outcome, id(batch.events[at])) for at in keyed}
         rest = without(batch, frozenset(keyed))
         return {**undecided, **await failures_or_all(rest, self._give_up(rest, reason))}
@@ -143,11 +144,7 @@ class Committer:
         self._targets.count_duplicates(failures.count(None))
 
     async def _commit_keyed(self, batch: Batch, outcome: "asyncio.Future[Failures]") -> None:
-        failures: Failures = dict.fromkeys(map(id, batch.events), StoreUnavailable())
-        try:
-            failures = await failures_or_all(batch, self._commit_without_deadline(batch))
-        finally:
-            outcome.set_result(failures)
+        outcome.set_result(await failures_or_all(batch, self._commit_without_deadline(batch)))
 
     async def _commit_without_deadline(self, batch: Batch) -> Failures:
         try:
@@ -178,3 +175,9 @@ class Committer:
     def _record(self, exc: StoreError) -> None:
         if not isinstance(exc, IdsTaken):
             self._outage.record(0, str(exc))
+
+
+def _fail_undecided(outcome: "asyncio.Future[Failures]", batch: Batch) -> None:
+    """Answer the clients of a task that has ended without an outcome: it was cancelled, perhaps before it began."""
+    if not outcome.done():
+        outcome.set_result(failures_of_all(batch.events, StoreUnavailable()))

@@ -32,6 +32,8 @@ class Sender(NamedTuple):
     name: str
     is_well: Callable[[], bool]
     """It lives, and was never frozen."""
+    has_accepted: Callable[[Batch], bool]
+    """It accepted the events itself. If not, both the spool and the database may have them for it."""
 
 
 class Repeats:
@@ -68,16 +70,16 @@ class Repeats:
             return
         for event_id in batch.ids:
             confirm = self._confirms.get(event_id)
-            if confirm and (problem := self._problem(sender, confirm)):
+            if confirm and (problem := self._problem(sender, batch, confirm)):
                 self._world.promises.breaks(f"{problem}: {event_id}")
 
-    def _problem(self, sender: Sender, confirm: Confirm) -> str | None:
+    def _problem(self, sender: Sender, batch: Batch, confirm: Confirm) -> str | None:
         """Say which promise is broken if this worker sends a message that was confirmed before."""
         world = self._world
         if not confirm.worker.is_well():
             return None
         if confirm.alone:
-            again = sender is confirm.worker
+            again = sender is confirm.worker and sender.has_accepted(batch)
             return f"{sender.name} sends a part of a batch again that was confirmed to it" if again else None
         since = max(confirm.at, world.calm_since)
         if world.copies or world.loop.time() - since < SETTLE_SECONDS:

@@ -291,6 +291,24 @@ async def test_close_fails_what_is_not_committed(
     assert (store.commits, dispatcher.dispatched) == ([], [])
 
 
+async def test_request_that_goes_on_after_the_close_is_refused(start_batcher: StartBatcher, store: FakeStore) -> None:
+    """A request of many events queues the next ones when the first have failed. Nobody would commit them."""
+    batcher = start_batcher()
+    store.gate.clear()
+
+    async def submit_two() -> None:
+        await batcher.submit(event("first"))
+        batcher.submit(event("second"))
+
+    request = asyncio.create_task(submit_two())
+    await until(lambda: store.tried)
+
+    await batcher.close()
+
+    with pytest.raises(StoreUnavailable):
+        await request
+
+
 async def test_events_are_counted_not_batches(start_batcher: StartBatcher, sample: Sample) -> None:
     batcher = start_batcher()
     await asyncio.gather(*(batcher.submit(made) for made in events(7)))

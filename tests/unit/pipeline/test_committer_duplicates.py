@@ -175,6 +175,20 @@ async def test_only_events_with_a_key_wait_for_a_slow_database(
     assert [commit.batch.ids for commit in store.commits] == [[made.ids[1]]]
 
 
+async def test_event_with_a_key_is_refused_if_the_worker_stops_before_its_commit_begins(
+    with_spool: WithSpool, store: FakeStore
+) -> None:
+    committer = with_spool(CommitterLimits(10.0, 2.0, 0.02))
+    store.gate.clear()
+
+    failures = await committer.commit(batch([event("plain"), keyed("keyed", b"1")]), 0.0)
+    await committer.close()
+
+    (undecided,) = failures.values()
+    assert isinstance(undecided, Undecided)
+    assert isinstance(await undecided.failure(), StoreUnavailable)
+
+
 async def test_duplicate_of_an_event_that_waits_is_counted_once_the_database_has_answered(
     with_spool: WithSpool, store: FakeStore, sample: Sample
 ) -> None:
