@@ -43,7 +43,7 @@ class TargetCommitter:
         lease_seconds = 0.0 if batch.provisional else self._dispatcher.lease_seconds(target)
         counters = self._metrics.durable_counters
         # The counters check the database's rows only. The drainer counts spooled events as stored when it commits them.
-        pending = counters.begin(batch.first_id, batch.last_id) if target.in_database else None
+        pending = counters.begin(batch.first_id, batch.last_id, len(batch)) if target.in_database else None
         started = self._monotonic()
         try:
             relay_mode = await target.commit(batch, lease_seconds)

@@ -29,7 +29,7 @@ _STATE = struct.Struct("<Q")
 _IDS = struct.Struct("<QQ")
 """The first and the last id of the batch."""
 _COUNTS = struct.Struct("<QQQ")
-"""The new values of accepted, stored and repeated."""
+"""The new values of accepted, stored and repeated. Before them, the number of the batch's events is in the first."""
 _IDS_AT, _COUNTS_AT = _STATE.size, _STATE.size + _IDS.size
 _BYTES = _COUNTS_AT + _COUNTS.size
 
@@ -62,12 +62,16 @@ class DurableCounters:
         fresh[:] = self._map[:]
         self._map = fresh
 
-    def begin(self, first_id: int, last_id: int) -> int | None:
-        """Record a commit that begins now, and return its entry; None if all entries are in use."""
+    def begin(self, first_id: int, last_id: int, events: int) -> int | None:
+        """Record a commit that begins now, and return its entry; None if all entries are in use.
+
+        The batch may be a part of a larger one, some of whose ids are between these two.
+        """
         if not self._free:
             return None
         pending = self._free.pop()
         _IDS.pack_into(self._map, pending * _BYTES + _IDS_AT, first_id, last_id)
+        _COUNTS.pack_into(self._map, pending * _BYTES + _COUNTS_AT, events, 0, 0)
         _STATE.pack_into(self._map, pending * _BYTES, COMMITTING)
         return pending
 
@@ -81,7 +85,7 @@ class DurableCounters:
         """Count these events, and free the entry of their commit, if they have one."""
         before = self._counts
         after = (before[0] + accepted, before[1] + stored, before[2] + repeated)
-        used = self.begin(0, 0) if pending is None else pending
+        used = self.begin(0, 0, 0) if pending is None else pending
         if used is not None:
             _COUNTS.pack_into(self._map, used * _BYTES + _COUNTS_AT, *after)
             _STATE.pack_into(self._map, used * _BYTES, COUNTING)
@@ -99,11 +103,13 @@ class DurableCounters:
         while self._unfinished:
             pending = self._unfinished[-1]
             first_id, last_id = _IDS.unpack_from(self._map, pending * _BYTES + _IDS_AT)
+            events, _, _ = _COUNTS.unpack_from(self._map, pending * _BYTES + _COUNTS_AT)
             try:
                 found = await count_rows(first_id, last_id)
             except StoreError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            found = min(found, events or found)  # an earlier version noted no number
             self.count(pending, accepted=found, stored=found)
             self._unfinished.pop()
             log.info("counted what a killed worker had committed", extra={"events": found})

@@ -41,7 +41,7 @@ def worker(folder, last_step):
         return kill_at
 
     sys.settrace(kill_at)
-    pending = counters.begin(100, 104)
+    pending = counters.begin(100, 104, 5)
     table.file.touch()
     counters.count(pending, accepted=5, stored=5)
     counters.count(None, accepted=2, repeated=2)
@@ -101,15 +101,15 @@ def counts(sample: Sample) -> tuple[float, ...]:
 def test_events_are_counted_once_with_and_without_a_pending_commit(
     durable_counters: DurableCounters, sample: Sample
 ) -> None:
-    durable_counters.count(durable_counters.begin(1, 3), accepted=3, stored=3)
+    durable_counters.count(durable_counters.begin(1, 3, 3), accepted=3, stored=3)
     durable_counters.count(None, accepted=2, repeated=2)
-    durable_counters.cancel(durable_counters.begin(4, 9))
+    durable_counters.cancel(durable_counters.begin(4, 9, 6))
 
     assert counts(sample) == (5, 3, 2)
 
 
 def test_commits_beyond_the_pending_ones_are_counted(durable_counters: DurableCounters, sample: Sample) -> None:
-    pending_commits = [durable_counters.begin(at, at) for at in range(PENDING_COMMITS_MAX + 2)]
+    pending_commits = [durable_counters.begin(at, at, 1) for at in range(PENDING_COMMITS_MAX + 2)]
     for pending in pending_commits:
         durable_counters.count(pending, accepted=1, stored=1)
 
@@ -121,11 +121,11 @@ async def test_uncounted_commit_is_asked_for_until_the_database_answers(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     killed = Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters
-    killed.begin(100, 104)
-    killed.begin(200, 209)
+    killed.begin(100, 104, 5)
+    killed.begin(200, 209, 10)
     successor, table = Metrics(registry, tmp_path / "0.ledger").durable_counters, Table(StoreUnavailable(), 10, 0)
 
-    successor.count(successor.begin(300, 300), accepted=1, stored=1)
+    successor.count(successor.begin(300, 300, 1), accepted=1, stored=1)
     await successor.recover(table.count_rows, 0.0)
 
     assert table.asked == [(200, 209), (200, 209), (100, 104)]
@@ -133,6 +133,19 @@ async def test_uncounted_commit_is_asked_for_until_the_database_answers(
     again = Table()
     await Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters.recover(again.count_rows, 0.0)
     assert again.asked == []
+
+
+async def test_only_the_events_of_a_part_are_counted_if_the_whole_batch_was_stored(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    """The others of the batch, with ids between those of the part, went to the spool and are counted there."""
+    Metrics(CollectorRegistry(), tmp_path / "0.ledger").durable_counters.begin(100, 104, 2)
+    successor = Metrics(registry, tmp_path / "0.ledger").durable_counters
+
+    await successor.recover(Table(5).count_rows, 0.0)
+
+    assert registry.get_sample_value("ingest_events_stored_total") == 2
+    assert registry.get_sample_value("ingest_events_accepted_total") == 2
 
 
 def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
@@ -150,7 +163,7 @@ def test_worker_killed_at_any_line_leaves_exact_counts(tmp_path: Path) -> None:
 async def test_pending_commits_outlive_the_deletion_of_their_file(tmp_path: Path) -> None:
     path, table = tmp_path / "0.ledger", Table(5)
     killed = Metrics(CollectorRegistry(), path).durable_counters
-    killed.begin(100, 104)
+    killed.begin(100, 104, 5)
     path.unlink()
 
     killed.reopen()
