@@ -31,6 +31,7 @@ class Faults:
             "disk fails": (0.05, self._disk_fails),
             "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
+            "id slots are lost": (0.02, self._lose_slots),
             "spool file is deleted": (0.03, self._delete_file),
             "spool file is damaged": (0.05, self._damage_file),
         }
@@ -39,7 +40,7 @@ class Faults:
             self._kinds["clock is wrong by days"] = 0.15, self._clock_is_wrong
         if world.servers.keeps_order:
             self._kinds.pop("clock is wrong by days", None)
-            del self._kinds["clock steps"]
+            del self._kinds["clock steps"], self._kinds["id slots are lost"]
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
         self._ends: dict[str, Callable[[], object]] = {}
@@ -161,6 +162,16 @@ class Faults:
         step = self._world.chance.seconds("clock step", -30.0, 30.0)
         self._world.fault(f"the clock of {node.name} steps by {step:.1f} s")
         node.step_clock(int(step * 1e6), self._world.loop.time())
+
+    def _lose_slots(self) -> None:
+        """Workers notice it at their next renewal. Until then a new node may get a slot that another worker uses."""
+        world = self._world
+        world.fault("the database loses its id slots")
+        world.servers.lose_slots()
+        if len(world.nodes) < NODES_MAX:
+            node, like = world.add_node(), self._node()
+            node.clock_ahead_us, node.clock_grain_us = like.clock_ahead_us, like.clock_grain_us
+            world.begin_life(node)
 
     def _clock_is_wrong(self) -> None:
         """It lasts a while. Events that a worker accepts meanwhile have ids of another day."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from ingest.pipeline.id_lease import RENEW_SECONDS
 from ingest.server.pipeline import Pipeline
 from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
@@ -21,6 +22,8 @@ SETTLE_SECONDS = 240.0
 """Once faults end, all work must be done within this virtual time."""
 STOP_SECONDS_MAX = 4.0
 ROUNDS = 8
+LATE_WORLDS = 16
+"""In one world of this many, workers renew the leases of their id slots while the faults happen."""
 POLL_SECONDS = 0.5
 
 
@@ -47,6 +50,8 @@ class Schedule:
         world.loop.look = world.promises.look
         operator = self._begin_operator()
         await self._first_worker()
+        if not chance.pick("a while without clients", LATE_WORLDS):
+            await asyncio.sleep(chance.seconds("until the clients begin", RENEW_SECONDS - 15.0, RENEW_SECONDS))
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
         for _ in range(ROUNDS):
@@ -135,6 +140,7 @@ def _limits(world: World) -> Limits:
     return Limits(
         spool_bytes_max=(1 << 24, 1 << 24, 20_000, 0)[chance.pick("size of the spool", 4)],
         writers=1 + chance.pick("further writers", 2),
+        batch_events_max=(4, 40, 40, 40, 40, 40, 40, 40)[chance.pick("size of a batch", 8)],
         queue_events_max=(400, 60)[chance.pick("size of the queue", 2)],
         retention_days=world.servers.retention_days,
         archive=str(world.archive) if world.servers.archives else "",

@@ -55,6 +55,8 @@ class Servers(Protocol):
     """The broker has a stream, and not a queue."""
     went_back: bool
     """The database has lost commits, so it may have old entries again."""
+    slots_lost: bool
+    """The database has lost its id slots, so two workers may have the same one for a while."""
     keeps_order: bool
     """Nothing happens to the database and to clocks that ends the promise of an order."""
 
@@ -122,5 +124,8 @@ class Servers(Protocol):
         """An error of the model itself."""
 
     def faults(self) -> Mapping[str, ServerFault]: ...
+
+    def lose_slots(self) -> None:
+        """An operator has restored the database, or a part of it, from a time without leases."""
 
     def end_faults(self) -> None: ...

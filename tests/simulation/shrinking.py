@@ -1,5 +1,6 @@
 """Makes a failing schedule smaller: decisions that the failure does not need take their harmless answer."""
 
+import gc
 import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -49,6 +50,7 @@ class _Search:
             return False
         self.runs += 1
         result = run(self.smallest.seed, left_out, unused)
+        gc.collect()  # dead files close their descriptors now, before another world has the same numbers
         if kind_of(result.failure) != self._kind:
             return False
         self.smallest = result

@@ -22,7 +22,8 @@ from tests.simulation.machine.loop import SimulatedLoop
 from tests.simulation.machine.metric_files import MetricFiles
 from tests.simulation.machine.nodes import Node, WorkerProcess
 from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Servers
-from tests.simulation.subjects.outages import watch_commits
+from tests.simulation.subjects.ids import Ids
+from tests.simulation.subjects.outages import CommitWatch
 from tests.simulation.subjects.repeats import Repeats, Sender
 from tests.simulation.subjects.tokens import CONFIGURED, TokenReads
 
@@ -32,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     spool_bytes_max: int = 1 << 24
     writers: int = 2
+    batch_events_max: int = 40
     queue_events_max: int = 400
     inflight_events_max: int = 300
     drain_seconds: float = 4.0
@@ -52,7 +54,7 @@ def settings_of(node: Node, limits: Limits) -> Settings:
         api_tokens=CONFIGURED,
         data_dir=node.folder,
         workers=1,
-        batch_events_max=40,
+        batch_events_max=limits.batch_events_max,
         queue_events_max=limits.queue_events_max,
         store_connections_max=limits.writers,
         commit_timeout_seconds=1.0,
@@ -94,6 +96,7 @@ class Life:
         metrics: MetricFiles,
         breaks: Callable[[str], None],
         repeats: Repeats,
+        ids: Ids,
     ) -> None:
         """`breaks` gets a promise that is broken."""
         self.process = process
@@ -111,6 +114,7 @@ class Life:
         self._metrics = metrics
         self._breaks = breaks
         self._repeats = repeats
+        self._ids = ids
         self._worker: Worker | None = None
         self._began_us = 0
 
@@ -124,13 +128,14 @@ class Life:
         if settings.spool_bytes_max:
             failing = metrics.commits_failing
             failing.set(0)  # it is a new process
-            watch_commits(store, lambda: failing._value.get() == 1, self._loop.time, self._breaks)
+            CommitWatch(store, lambda: failing._value.get() == 1, self._loop.time, self._breaks)
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         if not self._servers.stream:
             self._repeats.watch(Sender(self.process.name, self._is_well, self._has_accepted), publisher)
         pipeline = build_pipeline(settings, store, publisher, metrics, index.number, None, shared_target)
         pipeline.locks.add(lambda: index.lock)
+        self._ids.watch(self.process, pipeline.batcher, store)
 
         async def recover() -> None:
             await metrics.durable_counters.recover(store.count_rows, 2 * settings.commit_timeout_seconds)

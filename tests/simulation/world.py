@@ -18,6 +18,7 @@ from tests.simulation.machine.threads import ThreadedLoop
 from tests.simulation.ports.servers import PortServers
 from tests.simulation.promises import Promises
 from tests.simulation.servers import Servers
+from tests.simulation.subjects.ids import Ids
 from tests.simulation.subjects.repeats import Repeats
 from tests.simulation.workers import Life, Limits
 
@@ -59,6 +60,7 @@ class World:
         """Workers that are to start after a pause."""
         self.promises = Promises(self)
         self.repeats = Repeats(self)
+        self.ids = Ids(self)
         self.limits = Limits()
         self._pid = FIRST_PID
 
@@ -101,7 +103,9 @@ class World:
         process = WorkerProcess(f"worker-{self._pid - FIRST_PID} on {node.name}", node, self._pid)
         self.processes.append(process)
         self.system.processes[process.pid] = process
-        life = Life(self.loop, process, self.limits, self.servers, self.metrics, self.promises.breaks, self.repeats)
+        life = Life(
+            self.loop, process, self.limits, self.servers, self.metrics, self.promises.breaks, self.repeats, self.ids
+        )
         self.lives.append(life)
         self.loop.in_process(process, self._start(life), "main")
         return life

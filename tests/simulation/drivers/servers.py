@@ -60,7 +60,7 @@ class DriverServers:
         self._chance = chance
         self.stream = chance.pick("stream", 2) == 1
         self.keeps_order = self.stream and chance.pick("order", 2) == 1
-        self.went_back = False
+        self.went_back = self.slots_lost = False
         self._database = ObservedDatabase()
         self.retention_days = RETENTION_DAYS * drops_days(chance)
         self.archives = bool(self.retention_days) and chance.pick("archive", 2) == 1
@@ -231,6 +231,11 @@ class DriverServers:
             "mysql is read-only": ServerFault(0.05, 4.0, lambda: self._read_only(on=True), self._writable),
             "mysql fails over": ServerFault(0.03, 0.1, self._fail_over, _nothing),
         }
+
+    def lose_slots(self) -> None:
+        self.slots_lost = True
+        self._mysql.restart()
+        self._database.empty("ingest_slots")
 
     def end_faults(self) -> None:
         self._mysql.rates = CALM_STATEMENTS

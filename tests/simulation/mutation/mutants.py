@@ -324,7 +324,7 @@ SPOOL = (
         "events of the spool whose ids others have are dropped",
         "spool/transfer.py",
         "            return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)\n",
-        "            await self._finish([record], ())\n            return Outcome(taken=True)\n",
+        "            await self._finish([record], set(batch.ids), ())\n            return Outcome(taken=True)\n",
     ),
     Mutant(
         "a spool that has the ids keeps the older events",

@@ -24,6 +24,7 @@ class PortServers:
     marks: Sequence[str] = ("poison", "riddle", "unroutable")
     stream = False
     went_back = False
+    slots_lost = False
     keeps_order = False
     defect: Exception | None = None
     retention_days = 0
@@ -109,5 +110,9 @@ class PortServers:
             "broker is away": ServerFault(0.12, 8.0, **setting(broker, "down", True, False)),
             "broker freezes": ServerFault(0.06, 6.0, **setting(broker, "frozen", True, False)),
         }
+
+    def lose_slots(self) -> None:
+        self.slots_lost = True
+        self._database.slots.clear()
 
     def end_faults(self) -> None: ...

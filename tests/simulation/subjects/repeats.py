@@ -66,7 +66,8 @@ class Repeats:
                 self._confirms.setdefault(event_id, confirm)
 
     def _check(self, sender: Sender, batch: Batch) -> None:
-        if self._confirms.keys().isdisjoint(batch.ids) or self._world.servers.went_back:
+        servers = self._world.servers
+        if self._confirms.keys().isdisjoint(batch.ids) or servers.went_back or servers.slots_lost:
             return
         for event_id in batch.ids:
             confirm = self._confirms.get(event_id)

@@ -63,3 +63,10 @@ class Database:
                     (record or table.add(key)).committed = values
             lost += 1
         return lost
+
+    def empty(self, name: str) -> None:
+        """Delete all rows of a table. No transaction may be open."""
+        table = self.tables[name]
+        for row in [*table.committed_rows()]:
+            if record := table.get(row[table.schema.key]):
+                table.forget(record)

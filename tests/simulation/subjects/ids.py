@@ -1,0 +1,71 @@
+"""Ids of events: no two generators give the same one, and no worker uses an id slot that it knows to be lost."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ingest.events.ids import IdGenerator, is_provisional
+from ingest.pipeline.batcher import Batcher
+from ingest.store.base import SlotLease, Store
+from tests.simulation.machine.loop import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Ids:
+    """All ids that the workers of a world have made, and the owners of the slots in the database."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._given: set[int] = set()
+        self._owners: dict[int, Process] = {}
+
+    def watch(self, process: Process, batcher: Batcher, store: Store) -> None:
+        """Check each id that this worker makes, and each lease that it gets."""
+        lost: set[int] = set()
+        use = batcher.use_ids
+
+        def use_ids(ids: IdGenerator | None) -> None:
+            if ids:
+                lost.discard(ids.slot)
+                ids.take = self._checked(process, ids, lost)  # type: ignore[assignment, method-assign]
+            use(ids)
+
+        batcher.use_ids = use_ids  # type: ignore[method-assign]
+        self._watch_leases(process, store, lost)
+
+    def _checked(self, process: Process, ids: IdGenerator, lost: set[int]) -> Callable[[int], list[int]]:
+        def take(count: int) -> list[int]:
+            taken = IdGenerator.take(ids, count)
+            if is_provisional(taken[0]):
+                return taken  # other nodes may make the same
+            if ids.slot in lost:
+                self._world.promises.breaks(f"{process.name} makes ids of slot {ids.slot}, which it has lost")
+            servers = self._world.servers
+            if not (servers.slots_lost or servers.went_back or self._given.isdisjoint(taken)):
+                self._world.promises.breaks(f"{process.name} makes ids that were made before: {taken[0]}")
+            self._given.update(taken)
+            return taken
+
+        return take
+
+    def _watch_leases(self, process: Process, store: Store, lost: set[int]) -> None:
+        lease_slot, renew_slot = store.lease_slot, store.renew_slot
+
+        async def leased(node: str, life: str, lease_seconds: float) -> SlotLease:
+            lease = await lease_slot(node, life, lease_seconds)
+            self._owners[lease.slot] = process
+            return lease
+
+        async def renewed(lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
+            found = await renew_slot(lease, life, lease_seconds)
+            if found is None:
+                lost.add(lease.slot)
+                return None
+            owner = self._owners.setdefault(lease.slot, process)
+            if owner is not process and owner.alive and not self._world.servers.went_back:
+                self._world.promises.breaks(f"{process.name} renews the slot {lease.slot} of {owner.name}")
+            self._owners[lease.slot] = process
+            return found
+
+        store.lease_slot, store.renew_slot = leased, renewed  # type: ignore[method-assign]
