@@ -175,13 +175,15 @@ class DuplicateKeys(IngestError):
     """These idempotency keys were already used. Nothing of the batch was stored.
 
     `same` maps the positions of the batch's duplicates to True if the key belongs to the same event, else to False.
+    `originals` are the ids of the events that have the keys.
     """
 
     code = "repeats"
 
-    def __init__(self, same: Mapping[int, bool]) -> None:
+    def __init__(self, same: Mapping[int, bool], originals: Sequence[int] = ()) -> None:
         super().__init__()
         self.same = same
+        self.originals = originals
 
 
 class SpoolFull(StoreUnavailable):

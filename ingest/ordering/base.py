@@ -1,6 +1,6 @@
 """The database as the workers use it to agree on the order of publishing."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Protocol
 
 from ingest.events.batch import Batch
@@ -24,6 +24,12 @@ class OrderedStore(Store, Protocol):
 
     async def leave_to_relays(self, now: Sequence[int], later: Sequence[int], lease_seconds: float) -> bool:
         """In relay mode, leave these entries to the relays as `enter_relay_mode` does. Return whether it is on."""
+
+    async def unpublished(self, event_ids: Set[int]) -> Sequence[int]:
+        """Return the first ids of the outbox entries that have these events.
+
+        Empty in relay mode: relays publish them before any later ones.
+        """
 
     async def has_older(self, event_id: int) -> bool:
         """Return whether the outbox has an older entry of the same slot."""

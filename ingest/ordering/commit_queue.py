@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ingest.events.batch import Batch
 from ingest.pipeline.commit_target import CommitTarget
@@ -11,15 +11,17 @@ from ingest.pipeline.commit_target import CommitTarget
 class PendingBatch:
     """A batch from before its commit until its clients are answered. It has several parts if rows were refused."""
 
-    __slots__ = ("answer", "finished", "first_id", "last_id", "parts")
+    __slots__ = ("answer", "finished", "first_id", "last_id", "originals", "parts")
 
     def __init__(self, batch: Batch) -> None:
         self.first_id, self.last_id = batch.first_id, batch.last_id
         self.parts: list[CommittedPart] = []
+        self.originals: set[int] = set()
+        """Ids of earlier events that this batch repeats. The answer must not come before the stream has them."""
         self.finished = False
         """No more of it will be committed."""
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when all committed parts are acknowledged."""
+        """Done when all committed parts and all originals are acknowledged."""
 
     def finish(self) -> None:
         self.parts.sort(key=lambda part: part.batch.first_id)
@@ -27,7 +29,8 @@ class PendingBatch:
         self.answer_if_acknowledged()
 
     def answer_if_acknowledged(self) -> None:
-        if self.finished and not self.answer.done() and all(part.acknowledged for part in self.parts):
+        waits = self.originals or self.answer.done()
+        if self.finished and not waits and all(part.acknowledged for part in self.parts):
             self.answer.set_result(None)
 
 
@@ -65,8 +68,15 @@ class CommitQueue:
 
     def add(self, part: Batch, target: CommitTarget, *, relay_mode: bool) -> None:
         """Add a committed part to its batch."""
-        pending = next(one for one in self._pending if one.first_id <= part.first_id <= one.last_id)
+        pending = self._of(part)
         pending.parts.append(CommittedPart(part, target, pending, relay_mode))
+
+    def repeats(self, part: Batch, originals: Iterable[int]) -> None:
+        """Note that events of this part repeat earlier ones with these ids."""
+        self._of(part).originals.update(originals)
+
+    def _of(self, part: Batch) -> PendingBatch:
+        return next(one for one in self._pending if one.first_id <= part.first_id <= one.last_id)
 
     def leaving(self) -> Iterator[PendingBatch]:
         while self._pending and self._pending[0].finished:

@@ -18,6 +18,7 @@ from ingest.ordering.base import OrderedStore
 from ingest.ordering.commit_queue import CommitQueue, CommittedPart, PendingBatch
 from ingest.ordering.decisions import PendingDecisions
 from ingest.ordering.deferred import PATIENCE_SECONDS, DeferredBatches
+from ingest.ordering.originals import Originals
 from ingest.ordering.publish import OrderedPublish
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
@@ -59,6 +60,7 @@ class OrderedDispatcher(Dispatcher):
         self._background = Background()
         self._recovering: Sequence[asyncio.Task[None]] = ()
         self._deferred = DeferredBatches(self._ordered, store, spool, limits.lease_seconds)
+        self._originals = Originals(store, limits.lease_seconds, self._background)
         self._decisions = PendingDecisions(self._queue, self._deferred, self._decide, self._background)
 
     @property
@@ -77,8 +79,13 @@ class OrderedDispatcher(Dispatcher):
         """Add a committed part to its batch. It is published when the batch leaves the queue."""
         self._queue.add(batch, target, relay_mode=relay_mode)
 
+    def repeats(self, batch: Batch, originals: Sequence[int]) -> None:
+        self._queue.repeats(batch, originals)
+
     def finish(self, pending: PendingBatch) -> None:
         """Publish the committed parts of the batch once all older batches have finished."""
+        if pending.originals:
+            self._originals.wait_for(pending)
         self._decisions.finish(pending)
 
     async def drain(self) -> None:

@@ -85,6 +85,9 @@ class Dispatcher:
         if lease_seconds:
             target.relay.retry(batch, range(len(batch)))
 
+    def repeats(self, batch: Batch, originals: Sequence[int]) -> None:
+        """The batch has events that are in the database already, with these ids. It only matters for the order."""
+
     async def drain(self) -> None:
         """Return when nothing is in flight. The caller bounds the wait."""
         await self._tasks.wait()

@@ -29,6 +29,7 @@ class TargetCommitter:
                 await self._commit_new(batch, target)
                 break
             except DuplicateKeys as exc:
+                self._dispatcher.repeats(batch, exc.originals)
                 failures |= {id(batch.events[at]): KeyReused() for at, same in exc.same.items() if not same}
                 duplicates += sum(exc.same.values())
                 batch = without(batch, exc.same)

@@ -68,7 +68,7 @@ class Schedule:
         for life in world.lives:
             self._admission.check(life, world.system.us_of(life.process.node))
         began = world.loop.time()
-        await asyncio.gather(*(world.loop.in_process(life.process, life.stop(), "stop") for life in world.lives))
+        await asyncio.gather(*(world.loop.in_process(life.process, _stopped(life), "stop") for life in world.lives))
         seconds = world.loop.time() - began
         check(seconds < STOP_SECONDS_MAX, "idle workers needed {:.1f} s to stop", seconds)
         world.promises.at_end()
@@ -133,6 +133,13 @@ class Schedule:
         if pipeline.unfinished_events:
             return f"{pipeline.unfinished_events} events in {life.process.name}"
         return self._admission.left(life)
+
+
+async def _stopped(life: Life) -> None:
+    try:
+        await life.stop()
+    except Exception as exc:
+        raise Violation(f"{life.process.name} does not stop: {exc!r}") from exc
 
 
 def _limits(world: World) -> Limits:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 import msgspec
@@ -271,6 +271,8 @@ class FakeOrderedStore(FakeStore):
         self.free: list[int] = []
         self.kept: list[int] = []
         self.older: set[int] = set()
+        self.waiting: set[int] = set()
+        """Ids of events that are in the outbox. Each is an entry."""
         self.last: list[Batch] = []
         """Batches that are published as relay mode is left."""
         self.caught_up = 0
@@ -291,6 +293,10 @@ class FakeOrderedStore(FakeStore):
             self.free += now
             self.kept += later
         return self.relay_mode
+
+    async def unpublished(self, event_ids: Set[int]) -> Sequence[int]:
+        await self._answered()
+        return [] if self.relay_mode else sorted(event_ids & self.waiting)
 
     async def has_older(self, event_id: int) -> bool:
         if self.away:

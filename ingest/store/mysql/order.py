@@ -7,13 +7,13 @@ that finds nothing left to publish clears the flag while no commit is under way.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from typing import Any, NamedTuple
 
 from ingest.errors import StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.events.batch_codec import unpack
-from ingest.events.ids import SEQUENCE_BITS, SLOTS_MAX, slot_of
+from ingest.events.ids import SEQUENCE_BITS, SLOTS_MAX, first_id_of, milliseconds_of, slot_of
 from ingest.store.mysql.connection import Connection
 from ingest.store.mysql.errors import Duplicate, Retry
 from ingest.store.mysql.statements import commit, outbox
@@ -22,6 +22,7 @@ from ingest.store.mysql.store import MySQLStore
 
 READ_RELAY_MODE = b"SELECT behind FROM ingest_order WHERE id = 1 LOCK IN SHARE MODE"
 """A shared lock: the flag cannot change until this transaction commits."""
+LOOK_AT_RELAY_MODE = b"SELECT behind FROM ingest_order WHERE id = 1"
 LOCK_RELAY_MODE = b"SELECT behind FROM ingest_order WHERE id = 1 FOR UPDATE"
 SET_RELAY_MODE = b"UPDATE ingest_order SET behind = %d WHERE id = 1"
 LOCK_CLAIM = b"SELECT behind FROM ingest_order WHERE id = 2 FOR UPDATE"
@@ -38,6 +39,11 @@ LEFT_TO_RELAYS = (
     + b" LIMIT %d) AS left_to_relays"
 )
 OLDER = b"SELECT 1 FROM ingest_outbox WHERE first_id < %d AND first_id >> %d & %d = %d LIMIT 1"
+ENTRIES_BETWEEN = (
+    b"SELECT first_id, batch FROM ingest_outbox WHERE first_id BETWEEN %d AND %d ORDER BY first_id DESC LIMIT %d"
+)
+EARLIER_MS = 1000
+"""A batch's first id is at most this much older than its last one."""
 IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
 """In seconds. A node that freezes while it blocks all commits loses the lock after this time."""
 
@@ -84,6 +90,15 @@ class OrderedMySQLStore(MySQLStore):
         async with self._other() as connection, connection.transaction():
             await connection.run(SET_RELAY_MODE % 1)
             await _leave(connection, now, later, lease_seconds)
+
+    async def unpublished(self, event_ids: Set[int]) -> Sequence[int]:
+        first_id = first_id_of(milliseconds_of(min(event_ids)) - EARLIER_MS)
+        async with self._other() as connection:
+            if (await connection.run(LOOK_AT_RELAY_MODE))[0][0]:
+                return []
+            rows = await connection.run(ENTRIES_BETWEEN % (first_id, max(event_ids), LOOKED_AT_MAX))
+        found = unpack((row[0], row[1]) for row in rows)
+        return [batch.first_id for batch in found if not event_ids.isdisjoint(batch.ids)]
 
     async def has_older(self, event_id: int) -> bool:
         async with self._other() as connection:

@@ -190,10 +190,10 @@ class MySQLStore(MySQLTargetTable):
         Return if the rows are the batch's own: an earlier try of unknown outcome stored them. If the batch is a part of
         what was tried, the entry is divided: whoever publishes this part settles no other event.
         """
-        if (statement := commit.read_keys(batch)) is not None and (
-            same := duplicate_keys_in(batch, await self._read_once(statement))
-        ):
-            raise DuplicateKeys(same)
+        if (statement := commit.read_keys(batch)) is not None:
+            held = await self._read_once(statement)
+            if same := duplicate_keys_in(batch, held):
+                raise DuplicateKeys(same, sorted({event_id for _, _, event_id in held}.difference(batch.ids)))
         rows, own = await self._read_once(commit.read_rows(batch)), commit.own_rows(batch)
         if not set(rows) <= set(own):
             raise IdsTaken(batch.slot)

@@ -7,11 +7,12 @@ from contextlib import suppress
 import pytest
 
 from ingest.clock import unix_us
-from ingest.errors import BrokerUnavailable
+from ingest.errors import BrokerUnavailable, DuplicateKeys
 from ingest.events.batch import Batch
 from ingest.store.mysql.order import LAST_ENTRIES_MAX, Entry, OrderedMySQLStore, chosen
 from tests.contract.store.simulated import SimulatedMySQL
 from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
+from tests.contract.store.test_keys import keyed
 from tests.unit.making import NOW_US, batch
 
 LEASE_SECONDS = 30.0
@@ -105,6 +106,29 @@ async def test_entries_kept_back_stay_their_workers(store: OrderedMySQLStore) ->
     await commit(store, made, lease_seconds=0.0)
     await store.enter_relay_mode((), [made.first_id], LEASE_SECONDS)
     assert await store.claim(10, LEASE_SECONDS) == []
+
+
+async def test_unpublished_events_are_found_in_the_outbox_until_relay_mode_is_on(store: OrderedMySQLStore) -> None:
+    first, other, last = batch(3), numbered(1, slot=2), numbered(2)
+    for made in (first, other, last):
+        await commit(store, made)
+
+    assert await store.unpublished({first.ids[1], last.first_id}) == [last.first_id, first.first_id]
+    assert await store.unpublished({first.last_id + 1, numbered(5).first_id}) == []
+    await store.settle([first.first_id])
+    assert await store.unpublished({*first.ids}) == []
+    await store.enter_relay_mode([], [], LEASE_SECONDS)
+    assert await store.unpublished({last.first_id}) == []
+
+
+async def test_commit_of_a_repeated_event_names_the_original(store: OrderedMySQLStore) -> None:
+    original = batch([keyed("call-0", b"1")])
+    await commit(store, original)
+
+    with pytest.raises(DuplicateKeys) as raised:
+        await commit(store, Batch(batch(1, us=NOW_US + 1000).ids, original.events, NOW_US + 1000))
+
+    assert (raised.value.same, raised.value.originals) == ({0: True}, original.ids)
 
 
 def test_no_entry_overtakes_a_leased_one_of_its_slot_or_in_relay_mode_of_any() -> None:

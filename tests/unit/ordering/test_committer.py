@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.errors import StoreUnavailable
+from ingest.errors import DuplicateKeys, StoreUnavailable
 from ingest.ordering.committer import OrderedCommitter
 from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.outbox.dead_letters import DeadLetterPolicy
@@ -118,6 +118,55 @@ async def test_batches_are_published_in_the_order_of_their_ids_not_of_their_comm
 
     await until(lambda: len(answers.failures) == 2)
     assert ids(publisher) == [first.first_id, second.first_id]
+
+
+async def test_repeated_event_is_answered_when_its_original_has_left_the_outbox(
+    committer: OrderedCommitter, publisher: FakeOrderedPublisher, store: FakeOrderedStore
+) -> None:
+    answers, original = Answers(), batch(1)
+    store.waiting = {original.first_id}
+    store.errors.append(DuplicateKeys({0: True}, original.ids))
+    repeated = batch([event("repeated"), event("new")], us=NOW_US + 1000)
+
+    await committer.commit_and_answer(repeated, 0.0, answers)
+    await until(lambda: publisher.published)
+    assert answers.failures == []
+
+    store.waiting.clear()
+    await until(lambda: answers.failures)
+    assert (answers.failures, store.relay_mode) == ([{}], False)
+    assert ids(publisher) == repeated.ids[1:]
+
+
+async def test_original_of_a_dead_worker_is_left_to_the_relays_before_the_answer(
+    committer: OrderedCommitter, store: FakeOrderedStore
+) -> None:
+    """Otherwise the client's next event could overtake it: no relay publishes it before its lease is over."""
+    answers, of_newer, original = Answers(), Answers(), batch(2)
+    store.waiting = {original.first_id}
+    store.errors.append(DuplicateKeys({0: True}, original.ids))
+    store.order_errors.append(StoreUnavailable("for a moment"))
+
+    await committer.commit_and_answer(batch(1, us=NOW_US + 1000), 0.0, answers)
+    await committer.commit_and_answer(batch(1, us=NOW_US + 2000), 0.0, of_newer)
+    await until(lambda: of_newer.failures)
+    assert answers.failures == []  # other clients do not wait for it
+
+    await until(lambda: answers.failures)
+    assert (store.relay_mode, store.free) == (True, [original.first_id])
+
+
+async def test_repeated_event_is_answered_in_time_while_the_order_is_unknown(
+    committer: OrderedCommitter, store: FakeOrderedStore
+) -> None:
+    answers = Answers()
+    store.errors.append(DuplicateKeys({0: True}, batch(1).ids))
+    store.away = StoreUnavailable("away")
+
+    await committer.commit_and_answer(batch(1, us=NOW_US + 1000), 0.0, answers)
+
+    await until(lambda: answers.failures)
+    assert answers.failures == [{}]
 
 
 async def test_batch_that_fails_is_answered_at_once_and_delays_no_other(

@@ -23,7 +23,7 @@ from ingest.events import ids, json_limits
 from ingest.events.batch_codec import pack
 from ingest.events.event import Event
 from ingest.http.direct import limits
-from ingest.ordering import deferred
+from ingest.ordering import deferred, originals
 from ingest.retention.archive.folder import FREE_BYTES_MIN
 from ingest.retention.partitions import AHEAD_DAYS
 from ingest.server import granian
@@ -62,6 +62,7 @@ FIGURES = (
     ("docs/retention.md", "differs from it by more than {:g} s", CLOCKS_APART_SECONDS_MAX),
     ("docs/streams.md", "seed {}", partitions.SEED),
     ("docs/ordering.md", "not confirmed within {:g} s", deferred.PATIENCE_SECONDS),
+    ("docs/ordering.md", "outbox. After {:g} s, the worker switches", originals.PATIENCE_SECONDS),
     ("docs/ordering.md", "during the first {:g} s", deferred.LONG_PATIENCE_SECONDS),
     ("docs/ordering.md", "does not answer for {:g} s, the worker is alone", deferred.ALONE_SECONDS),
     ("docs/ordering.md", "holds off commits for at most {:g} s", order.LAST_SECONDS),
