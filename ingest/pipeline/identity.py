@@ -80,7 +80,7 @@ class Identity:
 
     async def release(self) -> None:
         """End the lease in `release_seconds`, at a clean stop. No more ids are made. Never fails, and is bounded."""
-        if self._leased:
+        if self._leased and self._slots.lease:  # the stop may have come while the slot was given up
             try:
                 async with asyncio.timeout(RELEASE_SECONDS):
                     await self._slots.release(self._leased.last_ms, self._release_seconds)

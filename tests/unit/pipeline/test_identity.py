@@ -148,6 +148,18 @@ async def test_stop_does_not_fail_without_the_database(life: Life, store: FakeSt
     assert life.slots.lock is None
 
 
+async def test_stop_does_not_fail_while_the_slot_is_given_up(life: Life, store: FakeStore, clock: FakeClock) -> None:
+    store.leases.append(leased(clock))
+    life.begin()
+    await until(lambda: life.ids and store.renewed)
+    await life.slots.give_up()
+    await life.end()
+
+    await life.identity.release()
+
+    assert store.released == []
+
+
 async def test_slot_is_not_used_beyond_its_lease(life: Life, store: FakeStore, clock: FakeClock) -> None:
     store.leases += [leased(clock), *(StoreUnavailable("Away.") for _ in range(100))]
     store.slot_errors += [StoreUnavailable("Away.") for _ in range(100)]
