@@ -9,7 +9,6 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +17,8 @@ from ingest.clock import Monotonic, NowUs
 from ingest.errors import NotConfirmed, PublishError, StoreError
 from ingest.events.batch import Batch
 from ingest.outbox.base import Outbox
-from ingest.outbox.dead_letters import DeadLetterPolicy, Tries
+from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.outbox.progress import Progress
 from ingest.telemetry.labels import Route
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import Outage
@@ -32,19 +32,6 @@ SLICE_BYTES = 4 << 20
 fsync and the settling commit cost the same for few events as for many."""
 READ_ENTRIES = 16
 """Entries read at a time. Each is one batch of bounded bytes, so a slice has at most `SLICE_BYTES` and 16 batches."""
-
-RESTS_MAX = 4096
-"""Batches of which the relay remembers the unpublished positions. A batch without any is only to be settled."""
-
-
-class Unpublished(NamedTuple):
-    """Positions of an entry that no queue has confirmed. They count only for an entry of this number of events.
-
-    A batch of unknown outcome and a part of it that was committed apart may have the same first id.
-    """
-
-    events: int
-    positions: Sequence[int]
 
 
 class RelayLimits(msgspec.Struct, frozen=True):
@@ -62,6 +49,7 @@ class RelayTools(msgspec.Struct, frozen=True):
     monotonic: Monotonic
     now_us: NowUs
     dead_letter_policy: DeadLetterPolicy
+    progress: Progress
 
 
 class Relay:
@@ -76,11 +64,12 @@ class Relay:
         publisher: Publisher,
         tools: RelayTools,
         route: Route = "relay",
-        next_relay: "Relay | None" = None,
+        *,
+        entries_move: bool = False,
     ) -> None:
-        """`next_relay` is that of the outbox to which this one's entries move."""
+        """`entries_move`: another outbox of this worker may have an entry after it is settled here."""
         self._outbox = outbox
-        self._next_relay = next_relay
+        self._entries_move = entries_move
         self._publisher = publisher
         self._route = route
         self._limits = tools.limits
@@ -91,8 +80,7 @@ class Relay:
         self._dead_letter_policy = tools.dead_letter_policy
         self._claimed: deque[int] = deque()
         self._claimed_until = 0.0
-        self._rests: dict[int, Unpublished] = {}
-        self._tries = Tries()
+        self._progress = tools.progress
         self._pause_seconds = tools.limits.poll_seconds
 
     async def run(self) -> None:
@@ -115,14 +103,8 @@ class Relay:
         if not self._claimed:
             self._keep_claims()
         self._claimed.append(batch.first_id)
-        if not self._known(batch):
-            self._remember(batch, positions)
-
-    def moved(self, first_id: int) -> None:
-        """The entry is in the next outbox now, as it was: the next relay publishes what is unpublished of it."""
-        rest = self._rests.get(first_id)  # it stays, as the spool may fail to delete the entry
-        if rest is not None and self._next_relay:
-            self._next_relay._keep(first_id, rest)
+        if self._progress.of(batch) is None:
+            self._progress.remember(batch, positions)
 
     async def round(self) -> bool:
         """Publish and settle the claimed entries, and claim entries first if there are none.
@@ -187,15 +169,16 @@ class Relay:
         if not first_ids:
             return
         await self._outbox.settle(first_ids)
-        for first_id in first_ids:
-            self._forget(first_id)
+        if not self._entries_move:
+            for first_id in first_ids:
+                self._progress.forget(first_id)
 
     async def _publish(self, batch: Batch) -> None:
-        known = self._known(batch)
-        positions = known.positions if known else range(len(batch))
+        known = self._progress.of(batch)
+        positions = range(len(batch)) if known is None else known
         if not positions:
             return
-        if known:
+        if known is not None:
             self._metrics.publish_retries.inc(len(positions))
         started = self._monotonic()
         rest: Sequence[int] = positions
@@ -216,32 +199,12 @@ class Relay:
             seconds, published = (self._now_us() - batch.created_us) / 1e6, len(positions) - len(rest)
             self._metrics.published.labels(self._route).inc(published)
             self._metrics.end_to_end_seconds.labels(self._route).observe_times(seconds, published)
-            self._remember(batch, rest)
+            self._progress.remember(batch, rest)
 
     async def _not_dead_lettered(self, batch: Batch, positions: Sequence[int], exc: NotConfirmed) -> Sequence[int]:
         """Return the refused positions that did not become dead letters: they are tried again."""
         refused = exc.among(positions)
         dead_lettered = await self._dead_letter_policy.add_permanent(
-            batch, refused, self._tries.count(batch.first_id, refused)
+            batch, refused, self._progress.tries.count(batch.first_id, refused)
         )
         return [at for at in refused.positions if at not in dead_lettered]
-
-    def _known(self, batch: Batch) -> Unpublished | None:
-        rest = self._rests.get(batch.first_id)
-        if rest and rest.events != len(batch):
-            self._forget(batch.first_id)
-            return None
-        return rest
-
-    def _forget(self, first_id: int) -> None:
-        self._rests.pop(first_id, None)
-        self._tries.forget(first_id)
-
-    def _remember(self, batch: Batch, positions: Sequence[int]) -> None:
-        """Remember the unpublished positions: confirmed events sent again would fill a queue with duplicates."""
-        self._keep(batch.first_id, Unpublished(len(batch), positions))
-
-    def _keep(self, first_id: int, rest: Unpublished) -> None:
-        self._rests[first_id] = rest
-        while len(self._rests) > RESTS_MAX:
-            self._forget(next(iter(self._rests)))

@@ -71,7 +71,7 @@ def build_pipeline(
     slots = IdLease(settings.data_dir / "slots", store, unix_us)
     locks.add(lambda: slots.lock)
     identity = make_identity(settings, slots, worker_index)
-    spool = make_spool(settings, publishing, relay, commit_outage, identity)
+    spool = make_spool(settings, publishing, commit_outage, identity)
     dispatcher = publishing.dispatcher(spool.store if spool else None)
     committer = publishing.committer(database, spool.target if spool else None, commit_outage, dispatcher)
     batcher = Batcher(committer, _batcher_limits(settings), metrics, unix_us, time.monotonic)

@@ -28,8 +28,6 @@ class SpoolRelay(Protocol):
 
     def retry(self, batch: Batch, positions: Sequence[int]) -> None: ...
 
-    def moved(self, first_id: int) -> None: ...
-
 
 class Outcome(NamedTuple):
     taken: bool = False
@@ -81,8 +79,7 @@ class Transfer:
     async def _commit(self, record: Record, batch: Batch, proven: bool) -> Outcome:
         """Commit an unpublished batch. If it is refused, this worker's relay publishes it: it was acknowledged."""
         try:
-            if await self._commit_new_events(batch, _unchanged):
-                self._relay.moved(batch.first_id)
+            await self._commit_new_events(batch, _unchanged)
         except IdsTaken as exc:
             _warn(batch, exc)
             return await self._commit_parts([record], [batch], proven, self._commit_with_new_ids)
@@ -147,8 +144,8 @@ class Transfer:
                 event_id for event_id, event in zip(batch.ids, batch.events, strict=True) if not event.key
             )
 
-    async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> bool:
-        """Commit the events whose idempotency keys are new in the database. Return True if all are."""
+    async def _commit_new_events(self, batch: Batch, prepare: Callable[[Batch], Awaitable[Batch]]) -> None:
+        """Commit the events whose idempotency keys are new in the database."""
         left = batch
         while left:
             prepared = await prepare(left)
@@ -157,7 +154,6 @@ class Transfer:
                 break
             except DuplicateKeys as exc:
                 left = self._without_duplicates(left, exc)
-        return len(left) == len(batch)
 
     def _without_duplicates(self, batch: Batch, duplicates: DuplicateKeys) -> Batch:
         """The other events. Another worker or node accepted the duplicates while the database was away."""

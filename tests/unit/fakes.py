@@ -391,13 +391,9 @@ class FakeRelay(Relay):
 
     def __init__(self) -> None:
         self.taken: dict[int, list[int]] = {}
-        self.moved_ids: list[int] = []
 
     def retry(self, batch: Batch, positions: Sequence[int]) -> None:
         self.taken[batch.first_id] = list(positions)
-
-    def moved(self, first_id: int) -> None:
-        self.moved_ids.append(first_id)
 
 
 class FakeDispatcher(Dispatcher):

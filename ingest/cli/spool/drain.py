@@ -37,8 +37,6 @@ class UnpublishedCounter:
     def retry(self, batch: Batch, positions: Sequence[int]) -> None:
         self.events += len(positions)
 
-    def moved(self, first_id: int) -> None: ...
-
 
 async def drain(settings: Settings) -> Iterator[str]:
     """Return lines to print. Raises `StoreError` if the database is down, `SpoolInUse` if the service runs."""

@@ -13,6 +13,7 @@ from ingest.ordering.dispatcher import OrderedDispatcher
 from ingest.ordering.relay import OrderedRelay, OrderedSpoolRelay
 from ingest.outbox.base import Outbox
 from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.outbox.progress import Progress
 from ingest.outbox.relay import Relay, RelayLimits, RelayTools
 from ingest.pipeline.commit_target import CommitTarget
 from ingest.pipeline.committer import Committer, CommitterLimits
@@ -37,6 +38,7 @@ class Publishing(msgspec.Struct, frozen=True):
     outage: Outage
     metrics: Metrics
     dead_letter_policy: DeadLetterPolicy
+    progress: Progress = msgspec.field(default_factory=Progress)
 
     def relay(self) -> Relay:
         """Make the relay of the database's outbox."""
@@ -44,11 +46,10 @@ class Publishing(msgspec.Struct, frozen=True):
             return OrderedRelay(ordered[1], ordered[0], self._relay_tools)
         return Relay(self.database, self.publisher, self._relay_tools)
 
-    def spool_relay(self, spool: Outbox, database: Relay) -> Relay:
-        """`database` is the relay of the outbox to which the spool's entries move."""
+    def spool_relay(self, spool: Outbox) -> Relay:
         if ordered := self._ordered:
             return OrderedSpoolRelay(spool, ordered[1], ordered[0], self._relay_tools)
-        return Relay(spool, self.publisher, self._relay_tools, "spool", database)
+        return Relay(spool, self.publisher, self._relay_tools, "spool", entries_move=True)
 
     def dispatcher(self, spool: Outbox | None) -> Dispatcher:
         shared = (self._dispatcher_limits, self.outage, self.metrics, time.monotonic, unix_us)
@@ -81,7 +82,9 @@ class Publishing(msgspec.Struct, frozen=True):
             entries_max=self.settings.relay_entries_max,
             lease_seconds=self.settings.lease_seconds,
         )
-        return RelayTools(limits, self.outage, self.metrics, time.monotonic, unix_us, self.dead_letter_policy)
+        return RelayTools(
+            limits, self.outage, self.metrics, time.monotonic, unix_us, self.dead_letter_policy, self.progress
+        )
 
     @property
     def _dispatcher_limits(self) -> DispatcherLimits:

@@ -4,7 +4,6 @@ import time
 
 from ingest.clock import unix_us
 from ingest.events.ids import LEASED_SLOTS_MAX
-from ingest.outbox.relay import Relay
 from ingest.outbox.settler import Settler
 from ingest.pipeline.id_lease import IdLease
 from ingest.pipeline.identity import RESTART_SECONDS, Identity
@@ -36,10 +35,8 @@ def make_identity(settings: Settings, slots: IdLease, worker_index: int) -> Iden
     return Identity(slots, unix_us, None, RESTART_SECONDS)
 
 
-def make_spool(
-    settings: Settings, publishing: Publishing, database: Relay, away: Outage, identity: Identity
-) -> SpoolParts | None:
-    """Return None if the spool is not used. `database` is the relay of the database's outbox."""
+def make_spool(settings: Settings, publishing: Publishing, away: Outage, identity: Identity) -> SpoolParts | None:
+    """Return None if the spool is not used."""
     if not has_spool(settings):
         return None
     limits = SpoolLimits(
@@ -50,7 +47,7 @@ def make_spool(
     )
     folder = settings.data_dir / "spool"
     store = SpoolStore(take_spool(folder), settings.commit_timeout_seconds, limits, time.monotonic)
-    relay = publishing.spool_relay(store, database)
+    relay = publishing.spool_relay(store)
     poll_seconds, metrics = settings.spool_poll_seconds, publishing.metrics
     drainer = Drainer(store, publishing.database, relay, away, poll_seconds, metrics, identity.renew_ids)
     watch = SpoolWatch(store, away, metrics, unix_us)

@@ -214,8 +214,8 @@ STORE = (
     Mutant(
         "a duplicate key always means an earlier try of this batch",
         "store/mysql/store.py",
-        "            except Duplicate:\n                await self._check_stored(batch)\n        return False\n",
-        "            except Duplicate:\n                pass\n        return False\n",
+        "                await self._check_stored(batch)\n                await self.settle(settled)\n",
+        "                pass\n",
     ),
     Mutant(
         "the entry of a batch is deleted for the part of it that is published",
@@ -348,8 +348,20 @@ SPOOL = (
     ),
     Mutant(
         "a batch that moves from the spool is sent whole again",
-        "outbox/relay.py",
-        "        if rest is not None and self._next_relay:\n",
+        "server/factories/publishing.py",
+        "self.dead_letter_policy, self.progress\n",
+        "self.dead_letter_policy, Progress()\n",
+    ),
+    Mutant(
+        "what is known of a batch counts for another one with its first id",
+        "outbox/progress.py",
+        "        if rest and rest.fingerprint != _fingerprint(batch):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a part of a stored batch settles the entry of the whole",
+        "store/mysql/store.py",
+        "        if await self._read_once(outbox.IS_LARGER % (batch.first_id, len(batch))):\n",
         "        if False:\n",
     ),
     Mutant(

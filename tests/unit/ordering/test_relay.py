@@ -6,6 +6,7 @@ from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError
 from ingest.events.batch import Batch
 from ingest.ordering.relay import OrderedRelay
 from ingest.outbox.dead_letters import DeadLetterPolicy
+from ingest.outbox.progress import Progress
 from ingest.outbox.relay import READ_ENTRIES, SLICE_EVENTS, RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
@@ -28,9 +29,8 @@ def publisher() -> FakeOrderedPublisher:
 @pytest.fixture
 def relay(store: FakeOrderedStore, publisher: FakeOrderedPublisher, metrics: Metrics, clock: FakeClock) -> OrderedRelay:
     outage, dead_letter_policy = Outage(PUBLISH, clock.monotonic), DeadLetterPolicy(store, 60.0, metrics, clock.now_us)
-    return OrderedRelay(
-        store, publisher, RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
-    )
+    tools = RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy, Progress())
+    return OrderedRelay(store, publisher, tools)
 
 
 def left(store: FakeOrderedStore, count: int, events: int = 1) -> list[Batch]:

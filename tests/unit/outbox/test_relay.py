@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -7,12 +7,13 @@ import pytest
 from ingest.errors import BrokerUnavailable, NotConfirmed, PublishError, StoreUnavailable
 from ingest.events.batch import Batch
 from ingest.outbox.dead_letters import TRIES_MIN, DeadLetterPolicy
+from ingest.outbox.progress import Progress
 from ingest.outbox.relay import READ_ENTRIES, SLICE_EVENTS, Relay, RelayLimits, RelayTools
 from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import PUBLISH, Outage
 from tests.unit.conftest import Sample
 from tests.unit.fakes import FakeClock, FakePublisher, FakeStore, until
-from tests.unit.making import NOW_US, batch, call_ids
+from tests.unit.making import NOW_US, batch, call_ids, event
 
 LARGE = SLICE_EVENTS // READ_ENTRIES + 1
 """Events of an entry so large that as many as are read at a time fill a slice."""
@@ -26,7 +27,7 @@ def tools(store: FakeStore, metrics: Metrics, clock: FakeClock) -> RelayTools:
         Outage(PUBLISH, clock.monotonic),
         DeadLetterPolicy(store, DEAD_SECONDS, metrics, clock.now_us),
     )
-    return RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy)
+    return RelayTools(LIMITS, outage, metrics, clock.monotonic, clock.now_us, dead_letter_policy, Progress())
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def relay(store: FakeStore, publisher: FakePublisher, tools: RelayTools) -> Rela
 @pytest.fixture
 def relay_before(relay: Relay, publisher: FakePublisher, tools: RelayTools) -> Relay:
     """The relay of an outbox whose entries move to the one of `relay`."""
-    return Relay(FakeStore(), publisher, tools, "spool", relay)
+    return Relay(FakeStore(), publisher, tools, "spool", entries_move=True)
 
 
 @asynccontextmanager
@@ -232,36 +233,46 @@ async def test_the_rest_of_an_entry_that_moves_is_published_by_the_next_relay(
     (made,) = left(store, of=3)
     relay_before.retry(made, [1])
 
-    relay_before.moved(made.first_id)
     await relay.round()
 
     assert [call_ids(one) for one, _ in publisher.published] == [["call-1"]]
     assert store.settled == [made.first_id]
 
 
-async def test_an_entry_of_another_length_is_published_as_a_whole(
-    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
+async def test_entry_that_was_published_before_it_moved_is_only_settled(
+    store: FakeStore, publisher: FakePublisher, tools: RelayTools
 ) -> None:
-    """The database made a commit late. A part of the batch with the same first id was published from the spool."""
+    """The database made its commit late, so the spool had the batch, too."""
+    spool = FakeStore()
     (made,) = left(store, of=3)
-    relay_before.retry(made.part(0, 2), [1])
+    assert left(spool, of=3) == [made]
 
-    relay_before.moved(made.first_id)
+    await Relay(spool, publisher, tools, "spool", entries_move=True).round()
+    await Relay(store, publisher, tools).round()
+
+    assert publisher.published == [(made, "relay")]
+    assert (spool.settled, store.settled) == ([made.first_id], [made.first_id])
+
+
+def part(made: Batch) -> Batch:
+    return made.part(0, 2)
+
+
+def of_a_copied_worker(made: Batch) -> Batch:
+    return Batch(made.ids, [event(f"other-{number}") for number in range(3)], made.created_us)
+
+
+@pytest.mark.parametrize("other", [part, of_a_copied_worker])
+async def test_another_batch_with_the_same_first_id_is_published_as_a_whole(
+    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay, other: Callable[[Batch], Batch]
+) -> None:
+    (made,) = left(store, of=3)
+    relay_before.retry(other(made), [1])
+
     await relay.round()
 
     assert publisher.published == [(made, "relay")]
     assert store.settled == [made.first_id]
-
-
-async def test_an_entry_that_moves_unknown_is_published_as_a_whole(
-    relay: Relay, store: FakeStore, publisher: FakePublisher, relay_before: Relay
-) -> None:
-    (made,) = left(store, of=2)
-
-    relay_before.moved(made.first_id)
-    await relay.round()
-
-    assert publisher.published == [(made, "relay")]
 
 
 async def test_entry_taken_over_is_left_alone_when_its_lease_may_be_over(
