@@ -1,4 +1,4 @@
-"""What a worker's relays remember of batches that were published in part."""
+"""The progress of batches that were published in part. The relays of a worker remember it together."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -44,6 +44,8 @@ STATEMENTS = mysql_faults.FaultRates(
 CALM_CONFIRMS = rabbitmq_faults.FaultRates(confirm_seconds=(0.0002, 0.004))
 CONFIRMS = rabbitmq_faults.FaultRates(chunk=0.02, split=0.2, confirm_seconds=(0.0002, 0.004))
 LOST_COMMITS_MAX = 40
+UNLISTED = 1105
+"""A number that the service does not list. A table or a plugin gives it for reasons of many kinds."""
 RETENTION_WORLDS = 3
 """The service drops days in every third world."""
 RETENTION_QUERY_SECONDS = 4.0
@@ -229,6 +231,7 @@ class DriverServers:
             "mysql freezes": ServerFault(0.10, 4.0, mysql.freeze, mysql.thaw),
             "mysql restarts": ServerFault(0.08, 0.1, mysql.restart, _nothing),
             "mysql is read-only": ServerFault(0.05, 4.0, lambda: self._read_only(on=True), self._writable),
+            "mysql refuses all": ServerFault(0.05, 4.0, lambda: self._refuse(UNLISTED), lambda: self._refuse(0)),
             "mysql fails over": ServerFault(0.03, 0.1, self._fail_over, _nothing),
         }
 
@@ -240,6 +243,9 @@ class DriverServers:
     def end_faults(self) -> None:
         self._mysql.rates = CALM_STATEMENTS
         self._broker.rates = CALM_CONFIRMS
+
+    def _refuse(self, number: int) -> None:
+        self._mysql.refuses_writes = number
 
     def _read_only(self, *, on: bool) -> None:
         self._mysql.read_only = on

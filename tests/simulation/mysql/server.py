@@ -40,6 +40,8 @@ class Server:
         self.information = Information(database, mariadb)
         self.connections_max = connections_max
         self.read_only = False
+        self.refuses_writes = 0
+        """The number of the error with which it refuses each write; 0 if it takes them."""
         self.defect: Exception | None = None
         """The first error that is no error of MySQL: the model does not know some SQL, or is wrong."""
         self._is_up = True

@@ -153,6 +153,8 @@ class Session(Owner):
     def check_writable(self) -> None:
         if self.server.read_only:
             raise error(1290)
+        if self.server.refuses_writes:
+            raise error(self.server.refuses_writes)
 
     def begin(self) -> None:
         self.commit()
