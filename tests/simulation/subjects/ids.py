@@ -50,7 +50,7 @@ class Ids:
         return take
 
     def _watch_leases(self, process: Process, store: Store, lost: set[int]) -> None:
-        lease_slot, renew_slot = store.lease_slot, store.renew_slot
+        lease_slot, renew_slot, release_slot = store.lease_slot, store.renew_slot, store.release_slot
 
         async def leased(node: str, life: str, lease_seconds: float) -> SlotLease:
             lease = await lease_slot(node, life, lease_seconds)
@@ -68,4 +68,10 @@ class Ids:
             self._owners[lease.slot] = process
             return found
 
-        store.lease_slot, store.renew_slot = leased, renewed  # type: ignore[method-assign]
+        async def released(lease: SlotLease, keep_seconds: float) -> None:
+            try:
+                await release_slot(lease, keep_seconds)
+            finally:
+                self._owners.pop(lease.slot, None)
+
+        store.lease_slot, store.renew_slot, store.release_slot = leased, renewed, released  # type: ignore[method-assign]
