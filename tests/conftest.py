@@ -13,12 +13,22 @@ from tests.services import MySQLServer, RabbitMQServer, mysql_server, rabbitmq_s
 
 StartService = Callable[..., ServiceProcess]
 
+PATIENCE = {
+    "SPOOL_AFTER_SECONDS": "30",
+    "COMMIT_TIMEOUT_SECONDS": "30",
+    "CONNECT_TIMEOUT_SECONDS": "30",
+    "WATCHDOG_SECONDS": "60",
+}
+"""A busy machine may stop a server or a worker for seconds. With the default limits, an event is in the spool then.
+The scenes of the fault tests have the default limits."""
+
 SERVER_FIXTURES = {"mysql", "hostile_mysql", "rabbitmq", "own_mysql", "own_rabbitmq", "tls_server", "tls_rabbitmq"}
 
 
 def settings_of(mysql: MySQLServer, rabbitmq: RabbitMQServer) -> dict[str, str]:
-    """Return settings for a new database and queue on the real servers."""
+    """Return settings for a new database and queue on the real servers, for a service that is patient with them."""
     return {
+        **PATIENCE,
         "DATABASE_URL": mysql.fresh_database(),
         "BROKER_URL": rabbitmq.amqp_url,
         "QUEUE": rabbitmq.fresh_queue_name(),

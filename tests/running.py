@@ -18,6 +18,7 @@ from tests.commands.forked import Process, run_ingest, start_ingest
 from tests.commands.tables import make_tables
 from tests.paths import ROOT
 from tests.services import free_port, wait_until
+from tests.services.processes import has_ended
 
 TOKEN = "a-token-of-the-tests"
 WORKER = re.compile(rb"serve|spawn_main")
@@ -134,7 +135,7 @@ class ServiceProcess:
             raise AssertionError(f"the service did not stop within {STOP_SECONDS} s:\n{self.log()}") from None
 
     def kill(self) -> None:
-        """Kill (-9) the supervisor and all workers."""
+        """Kill (-9) the supervisor and all workers, and wait for their ends."""
         process, self._process = self._process, None
         if process is not None:
             self._kill(process)
@@ -212,10 +213,12 @@ class ServiceProcess:
                 yield json.loads(line)
 
     def _kill(self, process: Process) -> None:
-        for pid in [process.pid, *_children(process.pid)]:
+        pids = [process.pid, *_children(process.pid)]
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(STOP_SECONDS)
+        assert wait_until(lambda: all(map(has_ended, pids)), STOP_SECONDS), f"processes outlive kill -9: {pids}"
 
 
 def as_user(user: int | None) -> dict[str, Any]:

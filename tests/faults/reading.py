@@ -14,6 +14,7 @@ from ingest.broker.embedded import FILE_NAME
 from ingest.events.ids import ID_MAX, IdGenerator
 from ingest.spool.inspection import contents
 from tests.faults.harness.ledger import Message, Row
+from tests.services import wait_until
 from tests.services.mysql import NO_TLS
 
 ROWS = "SELECT id, call_id FROM call_event_logs"
@@ -22,8 +23,8 @@ PAYLOADS = "SELECT payload FROM call_event_logs ORDER BY id"
 BACKLOG = "SELECT COALESCE(SUM(count), 0) FROM ingest_outbox WHERE first_id < {before}"
 MESSAGES = "SELECT message_id, body FROM messages"
 FILL_MESSAGES_MAX = 1000
-QUIET_SECONDS = 0.5
-"""A queue is empty if its own count is zero, and it sends nothing for this time."""
+QUIET_SECONDS = 0.25
+COME_SECONDS = 60.0
 
 
 def rows_of(database_url: str) -> list[Row]:
@@ -56,18 +57,42 @@ def first_id_at(unix_ms: int) -> int:
 
 
 def take_messages(amqp_url: str, queue: str) -> list[Message]:
-    """Consume all messages of the queue, and acknowledge them: those that arrive as it ends go back to the queue."""
+    """Consume all messages of the queue, and acknowledge them: those that arrive as it ends go back to the queue.
+
+    The queue is read to its end if its own count is zero, and nothing comes after that. A silence alone proves nothing.
+    """
     with channel_to(amqp_url) as channel:
         messages: list[Message] = []
+        empty = False
         while True:
+            before = len(messages)
             for method, properties, body in channel.consume(queue, inactivity_timeout=QUIET_SECONDS):
                 if method is None:
                     break
                 messages.append((int(properties.message_id), body))
                 channel.basic_ack(method.delivery_tag)
-            if channel.queue_declare(queue, passive=True).method.message_count == 0:
+            if empty and len(messages) == before:
                 channel.cancel()
                 return messages
+            empty = _is_empty(channel, queue)
+
+
+def _is_empty(channel: Any, queue: str) -> bool:
+    """Return True if no message waits. Then every message is here that the queue had sent before."""
+    counts = [channel.queue_declare(queue, passive=True).method.message_count for _ in range(2)]
+    return counts == [0, 0]
+
+
+def await_messages(amqp_url: str, queue: str, count: int) -> list[Message]:
+    """Consume until at least this number of messages has come; return them with all others that are there."""
+    messages: list[Message] = []
+
+    def enough() -> bool:
+        messages.extend(take_messages(amqp_url, queue))
+        return len(messages) >= count
+
+    assert wait_until(enough, COME_SECONDS), f"{len(messages)} of {count} messages came"
+    return messages
 
 
 def embedded_messages(data_dir: Path) -> list[Message]:
@@ -137,7 +162,7 @@ def _query(database_url: str, sql: str) -> list[Any]:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         database=parts.path[1:],
-        connect_timeout=5,
+        connect_timeout=30,
         read_timeout=30,
         ssl_disabled=NO_TLS,
     )

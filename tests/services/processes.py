@@ -16,6 +16,15 @@ def process_state(pid: int) -> str:
     return stat.rpartition(")")[2].split()[0]
 
 
+def has_ended(pid: int) -> bool:
+    """Return True once a process has released its files, locks and ports; its parent may not have noticed yet."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return True
+    return len(threads) == 1 and process_state(pid) in ("", "Z", "X")
+
+
 def marked_with(folder: Path) -> list[int]:
     """Return the ids of a sandbox's processes and their children, even if they left its
     process group. Zombies do not count."""

@@ -11,7 +11,7 @@ from .places import Host
 from .ports import free_port
 from .server import PrivateServer
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 HISTORY_SECONDS = 60.0
 
 
