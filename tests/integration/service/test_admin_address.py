@@ -36,7 +36,7 @@ class Service(ServiceProcess):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("admin")) as running:
-        assert wait_until(running.pages_are_there, RETURN_SECONDS)
+        assert wait_until(running.both_workers_are_there, RETURN_SECONDS)
         yield running
 
 
@@ -47,7 +47,7 @@ def test_pages_are_on_the_admin_address_only(service: Service, path: str) -> Non
 
 
 def test_port_for_events_shows_only_the_status_to_a_balancer(service: Service) -> None:
-    assert service.request("GET", "/readyz")[:2] == (200, b'{"status":"ready"}')
+    assert wait_until(lambda: service.request("GET", "/readyz")[:2] == (200, b'{"status":"ready"}'), RETURN_SECONDS)
     assert service.request("GET", "/healthz")[:2] == (200, b'{"status":"alive"}')
     assert service.admin("/readyz").json["checks"]["database"] == "ok"
     assert service.admin("/healthz").status == 200

@@ -47,10 +47,11 @@ class Nodes:
     def wait_until_published(self) -> None:
         assert wait_until(lambda: backlog_of(self.database_url, None) == 0, SECONDS)
 
-    def age_record(self) -> None:
-        """Change the record as if half a minute had passed."""
+    def age_record(self, seconds: int) -> None:
+        """Change the record as if the nodes were seen this time ago."""
         name = self.database_url.rpartition("/")[2]
-        self.mysql.query(f"UPDATE {name}.ingest_cluster_settings SET seen_time = seen_time - INTERVAL 31 SECOND")
+        now = "UTC_TIMESTAMP(6)"
+        self.mysql.query(f"UPDATE {name}.ingest_cluster_settings SET seen_time = {now} - INTERVAL {seconds} SECOND")
 
 
 @pytest.fixture
@@ -76,9 +77,12 @@ async def test_events_of_a_node_in_another_mode_go_to_the_shared_target(nodes: N
     streaming.wait_for_status("ready")
     queueing = nodes.node("queueing", "queue", QUEUE=f"{nodes.stream.name}-other")
     queueing.wait_for_status("degraded")
-    reason = queueing.request("GET", "/readyz")[1].decode()
-    assert "INGEST_PUBLISH_TO=queue" in reason
-    assert f":{streaming.port}" in reason
+
+    def reason() -> str:
+        return queueing.request("GET", "/readyz")[1].decode()
+
+    assert wait_until(lambda: "INGEST_PUBLISH_TO=queue" in reason(), SECONDS), reason()
+    assert f":{streaming.port}" in reason()
     calls = post(queueing, "queueing") | post(streaming, "streaming")
     nodes.wait_until_published()
     found = await nodes.stream.received(2 * EVENTS)
@@ -121,8 +125,9 @@ def test_operator_switches_the_target_after_all_nodes_were_killed(nodes: Nodes) 
     queueing = nodes.node("node", "queue", QUEUE=other)
     queueing.wait_for_status("degraded")
     post(queueing, "queueing")  # these wait in the outbox, because their target is unknown
+    nodes.age_record(0)
     assert queueing.command("cluster", "switch", check=False).returncode == 1
-    nodes.age_record()
+    nodes.age_record(31)
     assert "agreed" in queueing.command("cluster", "switch").stdout
     queueing.wait_for_status("ready")
     nodes.wait_until_published()

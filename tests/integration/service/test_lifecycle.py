@@ -23,6 +23,9 @@ from tests.services import MySQLServer, RabbitMQServer, free_port, mysql_server,
 from tests.unit.making import body
 
 WAIT_SECONDS = 60.0
+DEATHS_MAX = 10
+"""Two deaths within 5.5 s are enough, but a busy machine may need longer between them."""
+STARTS_MAX = 20
 SLOW_START_SECONDS = 20.0
 """More than a worker needs on a busy machine."""
 CHECKS = [
@@ -55,7 +58,7 @@ def own_rabbitmq() -> Iterator[RabbitMQServer]:
 def waiting(own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A service whose servers are down."""
     servers = {"DATABASE_URL": own_mysql.fresh_database(), "BROKER_URL": own_rabbitmq.amqp_url}
-    limits = {"DRAIN_TIMEOUT_SECONDS": "1", "RECONNECT_SECONDS_MAX": "1"}
+    limits = {"DRAIN_TIMEOUT_SECONDS": "1", "RECONNECT_SECONDS_MAX": "1", "SPOOL_AFTER_SECONDS": "30"}
     service = ServiceProcess(tmp_path, {**servers, **limits}, anew=True)
     service.command("migrate")
     own_mysql.stop()
@@ -74,9 +77,10 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
     waiting: ServiceProcess, own_mysql: MySQLServer, own_rabbitmq: RabbitMQServer
 ) -> None:
     waiting.wait_for_status("starting")
+    away_from_mysql = "MySQL error 2003: Can't connect to MySQL server"
+    assert wait_until(lambda: away_from_mysql in checks(waiting)[1]["database"], WAIT_SECONDS), checks(waiting)
     status, found = checks(waiting)
     assert (status, list(found)) == (503, CHECKS)
-    assert "MySQL error 2003: Can't connect to MySQL server" in found["database"]
     assert found["broker"] == found["cluster"] == UNKNOWN
     assert found["ids"] == "no id slot yet: one is leased as soon as the database is there"
     assert waiting.post(body()) == (500, AWAY)
@@ -106,10 +110,12 @@ def test_service_waits_for_its_servers_and_stops_in_time_without_them(
 def test_service_survives_several_dead_workers_within_seconds(start_service: StartService) -> None:
     service = start_service()
     before = service.worker_pids()
-    for _ in range(2):
+    for _ in range(DEATHS_MAX):
         (victim,) = service.worker_pids()
         os.kill(victim, signal.SIGKILL)
         assert wait_until(partial(another_works, service, victim), WAIT_SECONDS)
+        if "the service starts again" in service.log():
+            break
 
     service.wait_for_status("ready", seconds=WAIT_SECONDS)
 
@@ -160,11 +166,7 @@ def test_killed_worker_is_replaced(start_service: StartService) -> None:
 
 def test_worker_that_does_not_start_is_replaced(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path, {"START_TIMEOUT_SECONDS": str(SLOW_START_SECONDS), "DRAIN_DELAY_SECONDS": "0"})
-    service.start()
-    assert wait_until(lambda: bool(service.worker_pids()), WAIT_SECONDS)
-    (frozen,) = service.worker_pids()
-    os.kill(frozen, signal.SIGSTOP)
-    assert "accepting connections" not in service.log()
+    frozen = started_with_a_frozen_worker(service)
 
     service.wait_for_status("ready")
     (another,) = service.worker_pids()
@@ -174,6 +176,20 @@ def test_worker_that_does_not_start_is_replaced(tmp_path: Path) -> None:
     (line,) = [line for line in service.log_lines() if line["logger"] == "ingest.watchdog"]
     assert line["message"] == "a worker did not start within the limit; it is killed, and another one starts"
     assert (line["worker"], line["limit_seconds"]) == (frozen, SLOW_START_SECONDS)
+
+
+def started_with_a_frozen_worker(service: ServiceProcess) -> int:
+    """Start the service, and freeze its worker before it serves. On a busy machine that may need several tries."""
+    for _ in range(STARTS_MAX):
+        logged = len(service.log())
+        service.start()
+        assert wait_until(lambda: bool(service.worker_pids()), WAIT_SECONDS)
+        (worker,) = service.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        if "accepting connections" not in service.log()[logged:]:
+            return worker
+        service.kill()
+    raise AssertionError(f"the worker served before it was frozen, {STARTS_MAX} times")
 
 
 def test_sigterm_under_load_answers_all_requests_and_loses_no_event(

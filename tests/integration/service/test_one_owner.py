@@ -13,6 +13,7 @@ from tests.commands import one_line
 from tests.exposition import scrape
 from tests.running import EVENT, ServiceProcess
 from tests.services import free_port, wait_until
+from tests.services.processes import has_ended
 
 SECONDS = 60.0
 EVENTS = 3
@@ -57,6 +58,7 @@ def test_second_service_is_refused_even_if_lock_files_were_deleted(first: Servic
 def test_service_does_not_start_beside_workers_of_a_killed_supervisor(first: ServiceProcess) -> None:
     workers = first.worker_pids()
     os.kill(first.pid, signal.SIGKILL)
+    assert wait_until(lambda: has_ended(first.pid), SECONDS)
 
     said = start_another(first)
 
@@ -64,6 +66,7 @@ def test_service_does_not_start_beside_workers_of_a_killed_supervisor(first: Ser
     assert accepted(first) == EVENTS
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
+    assert wait_until(lambda: all(map(has_ended, workers)), SECONDS)
     first.environment["INGEST_PORT"] = str(first.port)
     first.kill()
     first.start()

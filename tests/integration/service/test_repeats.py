@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import StartService
 from tests.exposition import scrape
 from tests.faults.harness.scene import stopped
-from tests.faults.reading import rows_of, take_messages
+from tests.faults.reading import backlog_of, rows_of, take_messages
 from tests.raw_http import Reply, ask, post
 from tests.running import ServiceProcess
 from tests.services import MySQLServer, RabbitMQServer, mysql_server, wait_until
@@ -19,6 +19,7 @@ from tests.unit.making import body
 BATCH = "/api/call-events/batch"
 DUPLICATES = 1000
 CLIENTS = 32
+SECONDS = 60.0
 QUEUED = (200, b'{"status":"queued"}')
 
 
@@ -27,7 +28,8 @@ def send(service: ServiceProcess, event: bytes, key: str | None = "key-1", path:
 
 
 def found(settings: Mapping[str, str]) -> tuple[int, int]:
-    """Return the numbers of rows and messages."""
+    """Wait until all committed events are published. Return the numbers of rows and messages."""
+    assert wait_until(lambda: backlog_of(settings["DATABASE_URL"]) == 0, SECONDS)
     messages = take_messages(settings["BROKER_URL"], settings["QUEUE"])
     return len(rows_of(settings["DATABASE_URL"])), len(messages)
 
@@ -56,7 +58,7 @@ def test_1000_concurrent_duplicates_on_two_nodes_are_one_row_and_one_message(
         replies = list(clients.map(lambda node: send(node, body()), nodes))
 
         assert Counter((reply.status, reply.body) for reply in replies) == {QUEUED: DUPLICATES}
-        assert wait_until(lambda: duplicates(service, other) == DUPLICATES - 1, seconds=10)
+        assert wait_until(lambda: duplicates(service, other) == DUPLICATES - 1, SECONDS)
     assert found(full_settings) == (1, 1)
 
 
@@ -138,7 +140,7 @@ def check_outage(start_service: StartService, mysql: MySQLServer, rabbitmq: Rabb
     with stopped(mysql):
         for key in ("before", "meanwhile", "meanwhile"):
             assert send(service, body(call_id=key), key).status == 200
-    service.wait_for_status("ready", seconds=30)
+    service.wait_for_status("ready")
     assert send(service, body(call_id="meanwhile"), "meanwhile").status == 200
 
     rows, messages = found(settings)

@@ -37,7 +37,7 @@ def send(service: ServiceProcess, target: str, body: bytes, *lines: str, method:
 
 
 def next_event(service: ServiceProcess) -> dict[str, Any]:
-    printed = service.command("tail", "--limit", "1", "--timeout", "5").stdout
+    printed = service.command("tail", "--limit", "1", "--timeout", "60", seconds=90).stdout
     return dict(json.loads(printed))
 
 

@@ -17,7 +17,7 @@ from ingest.status.health import CHECK_SECONDS
 from tests.commands import told
 from tests.conftest import StartService
 from tests.faults.harness.wire import Wire
-from tests.faults.reading import spooled, take_messages
+from tests.faults.reading import await_messages, spooled
 from tests.running import EVENT, ServiceProcess
 from tests.services import MySQLServer, wait_until
 
@@ -86,7 +86,7 @@ def test_events_are_taken_published_and_moved_once(
     with database.away():
         during = post(service, 5, start=2)
 
-        messages = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
+        messages = await_messages(full_settings["BROKER_URL"], full_settings["QUEUE"], 7)
         assert [json.loads(body)["call_id"] for _, body in messages] == before + during
         service.wait_for_status("degraded")
         assert wait_until(lambda: report(service)["checks"]["spool"] == "5 events wait for the database", SECONDS)
@@ -99,7 +99,7 @@ def test_events_are_taken_published_and_moved_once(
     assert database.call_ids() == Counter(before + during + after)
     said = database_said(service)  # on a loaded machine an earlier commit may have timed out
     assert said == ["MySQL commit failed", "MySQL commit works again"] * (len(said) // 2)
-    later = take_messages(full_settings["BROKER_URL"], full_settings["QUEUE"])
+    later = await_messages(full_settings["BROKER_URL"], full_settings["QUEUE"], 2)
     assert [json.loads(body)["call_id"] for _, body in later] == after
 
 
@@ -164,7 +164,7 @@ def test_readyz_reports_a_disk_that_must_keep_room(start_service: StartService, 
     with database.away():
         assert service.post(EVENT)[0] == 500
         service.wait_for_status("unavailable")
-        assert "bytes free" in report(service)["checks"]["spool"]
+        assert wait_until(lambda: "bytes free" in report(service)["checks"]["spool"], SECONDS)
     service.wait_for_status("ready")
 
 
@@ -184,7 +184,7 @@ def test_damaged_spool_costs_only_what_is_damaged(start_service: StartService, d
     found = database.call_ids()
     assert found - Counter([*sent, EVENT["call_id"]]) == Counter()
     assert 36 <= len(found) < 41
-    assert "the spool's files are damaged" in service.log()
+    assert wait_until(lambda: "the spool's files are damaged" in service.log(), SECONDS)
     service.wait_for_status("degraded")
     assert wait_until(lambda: "hold damage" in report(service)["checks"]["spool files"], SECONDS)
     listed, verified = service.command("spool", "ls").stdout, service.command("spool", "verify", check=False)
@@ -249,7 +249,7 @@ def test_verify_names_a_damaged_record_and_the_service_sets_it_aside(
     wait_until_drained(service)
 
     assert database.call_ids() == Counter(sent[1:])
-    assert "could not be brought to the database" in service.log()
+    assert wait_until(lambda: "could not be brought to the database" in service.log(), SECONDS)
     assert wait_until(lambda: "set aside" in report(service)["checks"]["spool"], SECONDS)
     assert f"id {first_id} on: the record is damaged" in service.command("spool", "ls").stdout
     assert told(service.command("spool", "retry", "1", check=False).stderr).startswith(
