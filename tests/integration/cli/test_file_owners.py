@@ -78,7 +78,15 @@ def tree(folder: Path) -> Tree:
 
 
 def foreign(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.lstat().st_uid != SERVICE and path.name not in OUTPUT]
+    return [path for path in folder.rglob("*") if is_foreign(path) and path.name not in OUTPUT]
+
+
+def is_foreign(path: Path) -> bool:
+    """Look at the file. A running service replaces some files at any time."""
+    try:
+        return path.lstat().st_uid != SERVICE
+    except FileNotFoundError:
+        return False
 
 
 def run(service: ServiceProcess, words: tuple[str, ...], user: int | None, **settings: str) -> Ran:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 
@@ -61,16 +62,21 @@ def url_of(service: ServiceProcess) -> str:
     return f"http://127.0.0.1:{service.port}"
 
 
+def has_shown(screen: Terminal, times: int) -> bool:
+    text = screen.text()
+    return text.count("accepted") >= times and "\x1b[32mready" in text
+
+
 def test_figures_are_redrawn_until_interrupted(service: ServiceProcess) -> None:
     with terminal("top", "--url", url_of(service), "--interval", "0.5") as screen:
-        assert wait_until(lambda: screen.text().count("accepted") >= 3, SEEN_SECONDS)
+        shown_thrice = partial(has_shown, screen, 3)
+        assert wait_until(shown_thrice, SEEN_SECONDS)
         screen.process.send_signal(signal.SIGINT)
         assert screen.process.wait(SEEN_SECONDS) == 0
 
         text = screen.text()
     assert text.startswith(ENTER)
     assert text.endswith(SHOW + LEAVE)
-    assert "\x1b[32mready" in text
 
 
 def test_screen_shows_that_the_service_is_down_and_recovers(embedded_service: ServiceProcess) -> None:
