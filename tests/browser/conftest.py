@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 OpenPage = Callable[..., Page]
 
 CHROMIUM = "/usr/bin/chromium"
+SHOWN_MS = 60_000
+"""Patience of `expect` with a busy machine."""
+expect.set_options(timeout=SHOWN_MS)
 
 
 @pytest.fixture(scope="module")  # Playwright's event loop disturbs tests that have their own

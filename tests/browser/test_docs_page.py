@@ -79,9 +79,10 @@ def test_curl_example_names_this_service_and_can_be_copied(open_page: OpenPage, 
 
     page.get_by_role("button", name="Copy: curl for POST /api/call-events", exact=True).click()
 
-    copied = page.evaluate("navigator.clipboard.readText()")
     (sample,) = document()["paths"]["/api/call-events"]["post"]["x-codeSamples"]
-    assert copied == sample["source"].replace("http://localhost:8000", url.removesuffix("/docs"))
+    expected = sample["source"].replace("http://localhost:8000", url.removesuffix("/docs"))
+    page.bring_to_front()
+    page.wait_for_function("async text => await navigator.clipboard.readText() === text", arg=expected)
 
 
 class Form:

@@ -16,7 +16,6 @@ from tests.browser.looks import elements_without_name, faint_texts, overflow, ta
 from tests.running import EVENT, ServiceProcess
 from tests.unit.making import batch, event
 
-SHOWN_MS = 15_000
 HOSTILE = '<img src=x onerror="window.ran=1"><script>window.ran=1</script>\'"`;--'
 CALL = "call-1"
 DEAD = batch([event(HOSTILE, HOSTILE[:64])])
@@ -59,7 +58,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 def signed_in(page: Page, token: str) -> Page:
     page.get_by_label("Token of scope read").fill(token)
     page.get_by_role("button", name="Use token").click()
-    expect(page.get_by_role("status")).to_contain_text("event", timeout=SHOWN_MS)
+    expect(page.get_by_role("status")).to_contain_text("event")
     return page
 
 
@@ -73,7 +72,7 @@ def test_call_is_shown_step_by_step_with_gaps_and_payload(open_page: OpenPage, s
 
     search(page, CALL)
 
-    expect(page.locator("#steps b")).to_have_text(["call_started", "call_answered"], timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_text(["call_started", "call_answered"])
     expect(page.locator("#steps .gap")).to_have_text(re.compile(r"^[\d.]+ (ms|s) later$"))
     page.locator("#steps summary").first.click()
     expect(page.locator("#steps pre").first).to_contain_text('"call_started"')
@@ -84,11 +83,11 @@ def test_call_is_shown_step_by_step_with_gaps_and_payload(open_page: OpenPage, s
 def test_address_keeps_the_search_and_the_tab_keeps_the_token(open_page: OpenPage, shown: Shown) -> None:
     page = signed_in(open_page(shown.url), shown.operator)
     search(page, CALL)
-    expect(page.locator("#steps b")).to_have_count(2, timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_count(2)
 
     page.reload()
 
-    expect(page.locator("#steps b")).to_have_count(2, timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_count(2)
     page.get_by_role("button", name="Forget token").click()
     expect(page.get_by_role("status")).to_contain_text("Give a token first")
     assert page.evaluate("sessionStorage.length + localStorage.length") == 0
@@ -96,10 +95,10 @@ def test_address_keeps_the_search_and_the_tab_keeps_the_token(open_page: OpenPag
 
 def test_hostile_event_runs_no_script(open_page: OpenPage, shown: Shown) -> None:
     page = signed_in(open_page(shown.url), shown.operator)
-    expect(page.locator("#dead")).to_contain_text(HOSTILE, timeout=SHOWN_MS)
+    expect(page.locator("#dead")).to_contain_text(HOSTILE)
 
     search(page, HOSTILE)
-    expect(page.locator("#steps b")).to_have_text([HOSTILE[:64]], timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_text([HOSTILE[:64]])
     page.locator("#steps summary").click()
     expect(page.locator("#steps pre")).to_contain_text("window.ran=1")
 
@@ -111,7 +110,7 @@ def test_wrong_token_and_missing_scope_are_told(open_page: OpenPage, shown: Show
     page = open_page(shown.url)
     page.get_by_label("Token of scope read").fill("wrong")
     page.get_by_role("button", name="Use token").click()
-    expect(page.get_by_role("status")).to_contain_text("Unauthenticated", timeout=SHOWN_MS)
+    expect(page.get_by_role("status")).to_contain_text("Unauthenticated")
 
     signed_in(page, shown.reader)
 
@@ -124,11 +123,11 @@ def test_event_is_resent_and_dead_letters_are_retried_and_dropped(open_page: Ope
     page = signed_in(open_page(shown.url), shown.operator)
     page.on("dialog", lambda dialog: dialog.accept())
     search(page, CALL)
-    expect(page.locator("#steps b")).to_have_count(2, timeout=SHOWN_MS)
+    expect(page.locator("#steps b")).to_have_count(2)
     page.locator("#steps summary").first.click()
 
     page.get_by_role("button", name="Resend").click()
-    expect(page.get_by_role("status")).to_contain_text("outbox", timeout=SHOWN_MS)
+    expect(page.get_by_role("status")).to_contain_text("outbox")
     page.get_by_role("button", name=f"Retry {RETRIED.first_id}").click()
     expect(page.get_by_role("status")).to_have_text(f"Dead letter {RETRIED.first_id} is in the outbox again.")
     page.get_by_role("button", name=f"Drop {DEAD.first_id}").click()
@@ -142,7 +141,7 @@ def test_event_is_resent_and_dead_letters_are_retried_and_dropped(open_page: Ope
 def test_refused_requests_are_shown_with_the_client(open_page: OpenPage, shown: Shown) -> None:
     page = signed_in(open_page(shown.url), shown.operator)
 
-    expect(page.locator("#refused")).to_contain_text("127.0.0.1, /api/call-events", timeout=SHOWN_MS)
+    expect(page.locator("#refused")).to_contain_text("127.0.0.1, /api/call-events")
     expect(page.locator("#refused")).to_contain_text("malformed")
     expect(page.locator("#refused-title")).to_contain_text("last 6 hours")
 
@@ -151,7 +150,7 @@ def test_refused_requests_are_shown_with_the_client(open_page: OpenPage, shown: 
 def test_page_is_accessible(open_page: OpenPage, shown: Shown, scheme: str, complaints: list[str]) -> None:
     page = signed_in(open_page(shown.url, color_scheme=scheme), shown.operator)
     page.locator("#steps summary").first.click()
-    expect(page.locator("#steps pre").first).to_be_visible(timeout=SHOWN_MS)
+    expect(page.locator("#steps pre").first).to_be_visible()
 
     assert faint_texts(page) == {}
     assert elements_without_name(page) == []
@@ -164,6 +163,6 @@ def test_page_is_accessible(open_page: OpenPage, shown: Shown, scheme: str, comp
 def test_page_fits_a_phone_screen(open_page: OpenPage, shown: Shown) -> None:
     page = signed_in(open_page(shown.url, viewport={"width": 390, "height": 740}), shown.operator)
     page.locator("#steps summary").first.click()
-    expect(page.locator("#steps pre").first).to_be_visible(timeout=SHOWN_MS)
+    expect(page.locator("#steps pre").first).to_be_visible()
 
     assert overflow(page) <= 0
