@@ -35,7 +35,7 @@ from ingest.store.base import SlotLease
 from ingest.store.event_query import EventFilter
 from tests.unit.making import NOW_US
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -55,7 +55,7 @@ class Failing:
 
 async def supervised(failing: Failing) -> "asyncio.Task[None]":
     task = tasks.supervise(failing.run, "a-task", failing.count, pause_seconds=0.001)
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         await failing.works.wait()
     return task
 
@@ -85,7 +85,7 @@ async def test_task_that_returns_is_not_started_again() -> None:
     async def run() -> None:
         """Nothing to do."""
 
-    await asyncio.wait_for(tasks.supervise(run, "done", lambda: None), 10.0)
+    await asyncio.wait_for(tasks.supervise(run, "done", lambda: None), 60.0)
 
 
 async def test_no_tasks_end_at_once() -> None:

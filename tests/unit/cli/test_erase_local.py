@@ -139,7 +139,7 @@ async def test_search_of_the_embedded_queue_ends_while_more_messages_come(host: 
 
         add()
         async with host.erasure(reached=add) as erasing:
-            await asyncio.wait_for(erasing.embedded_queue(), 10)
+            await asyncio.wait_for(erasing.embedded_queue(), 60)
 
         assert (host.report.found["embedded_queue"], len(queue.ids())) == (1, 2)
 

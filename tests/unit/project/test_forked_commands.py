@@ -16,7 +16,7 @@ from tests.services.processes import process_state
 
 USUAL = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def started(words: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str) -> tuple[int, str, str]:

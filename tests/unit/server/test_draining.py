@@ -114,7 +114,7 @@ def test_sigterm_while_the_loop_does_not_run_is_not_lost() -> None:
         loop.run_until_complete(asyncio.sleep(0))
         os.kill(os.getpid(), signal.SIGTERM)
         sigterm.serving()
-        loop.run_until_complete(asyncio.wait_for(until(lambda: len(seen) > 1), 10))
+        loop.run_until_complete(asyncio.wait_for(until(lambda: len(seen) > 1), 60))
     finally:
         loop.close()
         signal.signal(signal.SIGTERM, before)

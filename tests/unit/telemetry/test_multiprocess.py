@@ -48,7 +48,7 @@ failures.inc()
 """
 
 WORKER = "tests.unit.telemetry.metrics_worker"
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 
 THREADED = """
 import sys
@@ -216,7 +216,7 @@ def test_zombie_worker_has_no_gauges(files: MetricFiles, start_worker: StartWork
     worker = start_worker(0, 3)
     worker.first_line()
     worker.process.kill()  # the test does not wait for its end: the process is a zombie
-    assert wait_until(lambda: scrape(files).value("ingest_workers") is None, 10)
+    assert wait_until(lambda: scrape(files).value("ingest_workers") is None, STOP_SECONDS)
     assert process_state(worker.process.pid) == "Z"
 
 

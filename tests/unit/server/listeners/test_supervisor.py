@@ -14,7 +14,7 @@ from granian.server.mp import WorkerProcess
 from ingest.server.listeners.supervisor import Interrupt, Supervisor
 from tests.services import wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Supervised:

@@ -55,7 +55,7 @@ def test_second_worker_waits_for_the_first_ones_exposition(workers: Workers) -> 
     threads = [threading.Thread(target=lambda w=w: answers.append(w.read())) for w in (workers.one, workers.other)]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: workers.path.with_suffix(".lock").exists(), 10)
+    assert wait_until(lambda: workers.path.with_suffix(".lock").exists(), 60)
     workers.gate.set()
     for thread in threads:
         thread.join()
@@ -71,7 +71,7 @@ def test_worker_that_stands_still_with_the_lock_does_not_block_the_others(worker
         fcntl.flock(held, fcntl.LOCK_EX)
         thread = threading.Thread(target=workers.one.read)
         thread.start()
-        assert wait_until(lambda: later() or not thread.is_alive(), 10)
+        assert wait_until(lambda: later() or not thread.is_alive(), 60)
     assert workers.made == 1
 
 
