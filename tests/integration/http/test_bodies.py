@@ -161,7 +161,7 @@ def test_batch_with_too_many_events_is_refused(service: ServiceProcess) -> None:
 
 @pytest.fixture(scope="module")
 def impatient(listener: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    settings = {"BODY_TIMEOUT_SECONDS": "0.3", "LISTENER": listener}
+    settings = {"BODY_TIMEOUT_SECONDS": "1", "LISTENER": listener}
     with ServiceProcess(tmp_path_factory.mktemp("impatient"), settings) as service:
         yield service
 
@@ -181,7 +181,7 @@ def test_slow_body_is_refused_at_its_deadline(impatient: ServiceProcess, start: 
 def test_slow_bodies_do_not_delay_other_clients(impatient: ServiceProcess) -> None:
     with RawConnection(impatient.port) as slow:
         slow.send(post_head(100))
-        assert [impatient.post(body())[0] for _ in range(5)] == [200] * 5
+        assert [ask(impatient.port, post(body())).status for _ in range(5)] == [200] * 5
         assert slow.reply().status == 408
 
 

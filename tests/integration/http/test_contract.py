@@ -9,9 +9,11 @@ import pytest
 from tests.integration.conftest import OTHER_TOKEN, Payloads
 from tests.raw_http import API, BATCH, RawConnection, ask, head, post
 from tests.running import TOKEN, ServiceProcess
+from tests.services import wait_until
 from tests.unit.making import ABSENT, body
 
 AUTH = f"X-API-TOKEN: {TOKEN}"
+SECONDS = 60.0
 
 
 def test_event_is_queued(service: ServiceProcess) -> None:
@@ -236,7 +238,7 @@ def test_overload_and_a_database_failure_have_different_statuses(tmp_path: Path,
                 connection.send(post(body()))
             replies = [connection.reply() for connection in connections]
         blocker.rollback()
-        assert service.post(body()) == (200, b'{"status":"queued"}')
+        assert wait_until(lambda: service.post(body()) == (200, b'{"status":"queued"}'), SECONDS)
 
     failed = [reply for reply in replies if reply.status == 500]
     refused = [reply for reply in replies if reply.status == 503]

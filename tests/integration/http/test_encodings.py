@@ -39,7 +39,7 @@ def test_event_is_stored_as_it_was_before_compression(service: ServiceProcess, e
     event = body(call_id=f"one {encoding}", note="  as  it is ")
 
     assert ask(service.port, encoded(event, encoding)).status == 200
-    assert event.decode() in service.command("tail", "--limit", "1", "--timeout", "5").stdout
+    assert event.decode() in service.command("tail", "--limit", "1", "--timeout", "50").stdout
 
 
 def test_batch_is_accepted(service: ServiceProcess, encoding: str) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import HOST, Authority
 from tests.many_commands import Run, run_commands
-from tests.running import EVENT, TOKEN, ServiceProcess
+from tests.running import ANSWER_SECONDS, EVENT, TOKEN, ServiceProcess
 from tests.services import wait_until
 
 QUEUED = (200, b'{"status":"queued"}')
@@ -32,7 +32,7 @@ class SecureService(ServiceProcess):
         self.context = context
 
     def connect(self) -> HTTPConnection:
-        return HTTPSConnection(HOST, self.port, timeout=10, context=self.context)
+        return HTTPSConnection(HOST, self.port, timeout=ANSWER_SECONDS, context=self.context)
 
     def post_with(self, context: ssl.SSLContext) -> tuple[int, bytes]:
         default, self.context = self.context, context
@@ -111,7 +111,7 @@ def test_weaker_tls_is_refused(service: SecureService, authority: Authority) -> 
 
 
 def test_plain_http_is_refused(service: SecureService) -> None:
-    with closing(HTTPConnection(HOST, service.port, timeout=10)) as connection:
+    with closing(HTTPConnection(HOST, service.port, timeout=ANSWER_SECONDS)) as connection:
         connection.request("GET", "/healthz")
         with pytest.raises((HTTPException, ConnectionError)):
             connection.getresponse()
@@ -203,7 +203,7 @@ def serial(certificate: bytes) -> int:
 def served(service: SecureService) -> int:
     """The serial number of the certificate on a new connection."""
     with (
-        socket.create_connection((HOST, service.port), timeout=10) as raw,
+        socket.create_connection((HOST, service.port), timeout=ANSWER_SECONDS) as raw,
         service.context.wrap_socket(raw, server_hostname=HOST) as secure,
     ):
         return serial(ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"").encode())

@@ -7,6 +7,7 @@ import pytest
 
 from tests.raw_http import API, BATCH, ask, head, post
 from tests.running import ServiceProcess
+from tests.services import wait_until
 from tests.unit.making import body
 
 PAGES = {
@@ -31,15 +32,14 @@ def test_get_and_head_have_the_same_headers(service: ServiceProcess, path: str) 
     assert len(got.body) == int(got.headers["content-length"])
 
 
+SECONDS = 60.0
 CHECKS = ("database", "broker", "ids", "locks", "backlog", "tables", "cluster", "clock", "commits")
 
 
 def test_health_has_this_form(service: ServiceProcess) -> None:
     assert ask(service.port, head("GET", "/healthz")).body == b'{"status":"alive"}'
-    assert ask(service.port, head("GET", "/readyz")).json == {
-        "status": "ready",
-        "checks": dict.fromkeys(CHECKS, "ok"),
-    }
+    ready = {"status": "ready", "checks": dict.fromkeys(CHECKS, "ok")}
+    assert wait_until(lambda: ask(service.port, head("GET", "/readyz")).json == ready, SECONDS)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/"])

@@ -9,7 +9,7 @@ from ingest.errors import StoreUnavailable
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection, connect_over_network
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 from ingest.retention.kept_rows import keep_nothing
 from ingest.store.mysql.partitioning.partitions import PartitionedTable
 from ingest.store.mysql.pool import Servers
+from tests.conftest import PATIENCE
 from tests.contract.store.hostile import HostileMySQL, make
 from tests.contract.store.stores import TIMEOUT_SECONDS
 from tests.running import ServiceProcess
@@ -20,7 +21,8 @@ def test_service_and_commands_do_what_they_say(
     hostile_mysql: MySQLServer, rabbitmq: RabbitMQServer, tmp_path: Path
 ) -> None:
     database = HostileMySQL(hostile_mysql)
-    settings = {"DATABASE_URL": database.url, "BROKER_URL": rabbitmq.amqp_url, "QUEUE": rabbitmq.fresh_queue_name()}
+    servers = {"DATABASE_URL": database.url, "BROKER_URL": rabbitmq.amqp_url, "QUEUE": rabbitmq.fresh_queue_name()}
+    settings = PATIENCE | servers
     with ServiceProcess(tmp_path, settings) as service:
         service.wait_for_status("ready")
         assert {service.post(body(call_id=f"call-{number}"))[0] for number in range(EVENTS)} == {200}

@@ -77,7 +77,7 @@ def tables_of(database: MySQL) -> list[str]:
 async def opened(url: str, kill_at: str = "") -> AsyncIterator[PartitionedTable]:
     connection = (await PartitionedTable.open(Servers.parse(url), TIMEOUT_SECONDS)).connection
     table = PartitionedTable(connection, lambda step: die_at(kill_at, step))
-    assert await table.lock(10)  # a killed process has it until the server notices
+    assert await table.lock(60)  # a killed process has it until the server notices
     try:
         yield table
     finally:

@@ -193,7 +193,7 @@ def test_laravels_table_is_refused_at_migrate_doctor_and_start_until_it_is_kept_
     examined = service.command("doctor", check=False)
     assert "FAIL  schema: The tables are not those this version needs" in examined.stdout
     assert service.post(EVENT)[0] == 200
-    assert "Ids and created_time disagree" in service.request("GET", "/readyz")[1].decode()
+    assert wait_until(lambda: "Ids and created_time disagree" in service.request("GET", "/readyz")[1].decode(), SECONDS)
     assert mysql.query("SELECT COUNT(*) FROM call_event_logs", name) == [(1,)]
 
     mysql.query("RENAME TABLE call_event_logs TO call_event_logs_before", name)

@@ -76,9 +76,13 @@ def own_id(other: Cursor) -> int:
 
 
 async def idle_connection(database: MySQL, but: int = 0) -> int:
-    """The store's connection, once it is idle."""
-    ((connection,),) = await found(lambda: database.query(IDLE.format(database.name, but)))
-    return int(connection)
+    """The store's connection, once it is idle. The server may still list others that have ended."""
+
+    def only_one() -> int:
+        rows = database.query(IDLE.format(database.name, but))
+        return int(rows[0][0]) if len(rows) == 1 else 0
+
+    return await found(only_one)
 
 
 def lock_waits(database: MySQL) -> int:

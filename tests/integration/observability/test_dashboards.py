@@ -48,7 +48,7 @@ DATASOURCE = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/promethe
 BOARDS = dashboards()
 GRID_COLUMNS = 24
 SCRAPE_SECONDS = 0.5
-DATA_SECONDS = 40.0
+DATA_SECONDS = 120.0
 VARIABLES = {
     "$__rate_interval": "10s",
     "$__range": "10s",

@@ -80,7 +80,13 @@ def test_batch_is_one_span_with_a_link_for_each_request(traced: ServiceProcess, 
     items = json.dumps([EVENT] * 5).encode()
     assert traced.post(items, path="/api/call-events/batch", traceparent=SAMPLED)[0] == 200
     carried = headers_of_messages(traced, 5)
-    assert wait_until(lambda: len(collector.spans) >= 3, SECONDS), traced.log()
+
+    def all_exported() -> bool:
+        commits = collector.named("commit call_event_logs")
+        committed = sum(commit.attributes["db.operation.batch.size"] for commit in commits)
+        return committed == 5 and bool(collector.named("POST /api/call-events/batch"))
+
+    assert wait_until(all_exported, SECONDS), traced.log()
     (receive,) = collector.named("POST /api/call-events/batch")
     assert {one["traceparent"] for one in carried} == {f"00-{TRACE}-{receive.span_id}-01"}
     commits = collector.named("commit call_event_logs")

@@ -100,7 +100,7 @@ def test_messages_match_the_schema(service: ServiceProcess) -> None:
     for event in sent:
         assert service.post(event)[0] == 200
 
-    told = service.command("tail", "--limit", "3", "--timeout", "5").stdout.splitlines()
+    told = service.command("tail", "--limit", "3", "--timeout", "50").stdout.splitlines()
 
     assert len(told) == len(sent)
     validator = jsonschema.Draft202012Validator(message_schema())

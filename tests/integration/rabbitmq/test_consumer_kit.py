@@ -34,7 +34,7 @@ EXAMPLES = {
     "laravel": ["php", str(Path(__file__).with_name("artisan.php")), "call-events:consume"],
     "java": ["java", "-cp", JARS, str(DOCS / "consumers/java/Consumer.java")],
 }
-SECONDS = 60.0
+SECONDS = 120.0
 RETURNS_MAX = 5
 """The policy's delivery limit."""
 
@@ -104,7 +104,8 @@ def consumed(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory)
             declare_and_publish(rabbitmq, queues[language])
             out, err = (stack.enter_context((folder / f"{language}.{kind}").open("w")) for kind in ("out", "err"))
             running.append(subprocess.Popen([*argv, url, queues[language]], stdout=out, stderr=err))
-        wait_until(lambda: parked_count(rabbitmq) == len(EXAMPLES), SECONDS)
+        outputs = [folder / f"{language}.out" for language in EXAMPLES]
+        wait_until(lambda: parked_count(rabbitmq) == len(EXAMPLES) and all(map(has_last, outputs)), SECONDS)
         for process in running:
             process.terminate()
             process.wait(SECONDS)
@@ -123,6 +124,11 @@ def consumed(rabbitmq: RabbitMQServer, tmp_path_factory: pytest.TempPathFactory)
         return (folder / f"{language}.{kind}").read_text()
 
     return {name: Consumed(text(name, "out"), text(name, "err"), found.get(queues[name])) for name in EXAMPLES}
+
+
+def has_last(output: Path) -> bool:
+    """Return True if the example has handled the last message, too."""
+    return "call-b" in output.read_text()
 
 
 def tail_of_parked(rabbitmq: RabbitMQServer) -> int:

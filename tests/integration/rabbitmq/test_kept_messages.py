@@ -9,8 +9,9 @@ import pytest
 from ingest.broker.amqp.queue import UNLIMITED_DELIVERIES_SINCE
 from tests.commands import TOKENS, Ingest, told
 from tests.faults.reading import channel_to, version_numbers
-from tests.services import RabbitMQServer
+from tests.services import RabbitMQServer, wait_until
 
+SECONDS = 60.0
 BODIES = [f'{{"call_id": {number}}}' for number in range(4)]
 
 
@@ -26,11 +27,16 @@ def test_kept_messages_stay_in_their_order(rabbitmq: RabbitMQServer, tmp_path: P
             channel.basic_publish("", queue, body.encode(), pika.BasicProperties(delivery_mode=2))
 
     first = ingest("tail", "--keep", "--limit", "3", **settings)
-    second = ingest("tail", "--keep", "--timeout", "0.3", **settings)
+    second = ingest("tail", "--keep", "--timeout", "3", **settings)
 
     assert (first.returncode, first.stdout.splitlines(), told(first.stderr)) == (0, BODIES[:3], "")
     assert (second.returncode, second.stdout.splitlines(), told(second.stderr)) == (0, BODIES, "")
     with channel_to(rabbitmq.amqp_url) as channel:
+
+        def are_back() -> bool:
+            return bool(channel.queue_declare(queue, passive=True).method.message_count == len(BODIES))
+
+        assert wait_until(are_back, SECONDS)
         left = [channel.basic_get(queue, auto_ack=True) for _ in BODIES]
         channel.queue_delete(queue)
     assert [json.loads(body) for _, _, body in left] == [json.loads(body) for body in BODIES]

@@ -15,7 +15,8 @@ from tests.faults.harness.wire import Wire
 from tests.services import RabbitMQServer
 from tests.unit.making import batch
 
-HEARTBEAT_SECONDS = 1
+HEARTBEAT_SECONDS = 2
+"""RabbitMQ closes a connection that is silent for twice this time. A busy machine is not."""
 STUCK_SECONDS = 3 * (HEARTBEAT_SECONDS + 1)
 """aiormq's limit for a connection without a frame."""
 PAUSE_SECONDS = 0.1

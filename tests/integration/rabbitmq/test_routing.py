@@ -33,8 +33,6 @@ def settings(rabbitmq: RabbitMQServer) -> Iterator[dict[str, str]]:
         "BROKER_URL": rabbitmq.amqp_url,
         "QUEUE": queue,
         "EXCHANGE": exchange,
-        "LEASE_SECONDS": "1",
-        "RELAY_POLL_SECONDS": "0.2",
     }
     with channel_to(rabbitmq.amqp_url) as channel:
         for name in (queue, *APPLICATIONS):
@@ -76,7 +74,7 @@ def test_documented_applications_get_their_events_and_the_queue_gets_all(
         keys = ["call_started", "call_ended"]
         for application in APPLICATIONS:
             assert [key for key, _ in take(application, 2)] == keys
-        shown = service.command("tail", "--keep", "--limit", "2", "--timeout", "10", "--properties").stdout
+        shown = service.command("tail", "--keep", "--limit", "2", "--timeout", "50", "--properties").stdout
         assert [json.loads(line)["routing_key"] for line in shown.splitlines()] == keys
         assert [key for key, _ in take(settings["QUEUE"], 2)] == keys
         doctor = service.command("doctor", check=False).stdout
@@ -104,7 +102,7 @@ def test_tail_prints_copies_of_the_keys_that_were_asked_for(tmp_path: Path, sett
 def test_a_relay_after_a_crash_routes_as_the_worker_would_have(
     tmp_path: Path, settings: dict[str, str], rabbitmq: RabbitMQServer, take: Callable[[str, int], list[Message]]
 ) -> None:
-    settings |= {"ROUTING_KEY": TEMPLATE}
+    settings |= {"ROUTING_KEY": TEMPLATE, "LEASE_SECONDS": "1", "RELAY_POLL_SECONDS": "0.2"}
     with channel_to(rabbitmq.amqp_url) as channel:
         channel.exchange_declare(settings["EXCHANGE"], "topic", durable=True)
         channel.queue_declare(APPLICATIONS[1], durable=True)

@@ -12,11 +12,12 @@ import pytest
 from tests.commands import told
 from tests.contract.broker.publishers import Stream, channel_to
 from tests.running import EVENT, TOKEN, ServiceProcess
-from tests.services import RabbitMQServer
+from tests.services import RabbitMQServer, wait_until
 from tests.services.rabbitmq_operator import add_user, arguments_of_queues
 
 EVENTS = 300
-COMMAND_SECONDS = "10"
+COMMAND_SECONDS = "50"
+SECONDS = 60.0
 
 
 @pytest.fixture
@@ -154,10 +155,12 @@ def test_address_that_rabbitmq_names_and_nobody_reaches_is_shown(
     with ServiceProcess(tmp_path, settings) as service:
         assert service.post(posted(1))[0] == 200
         service.wait_for_status("degraded")
-        shown = [service.request("GET", "/readyz")[1].decode(), service.command("doctor", check=False).stdout]
-        for text in shown:
-            assert "RabbitMQ names a-container.invalid:" in text
-            assert "advertised_host" in text
+
+        def is_told(text: str) -> bool:
+            return "RabbitMQ names a-container.invalid:" in text and "advertised_host" in text
+
+        assert wait_until(lambda: is_told(service.request("GET", "/readyz")[1].decode()), SECONDS)
+        assert is_told(service.command("doctor", check=False).stdout)
 
         name_host("127.0.0.1")
         service.wait_for_status("ready")

@@ -75,9 +75,10 @@ async def test_server_is_who_it_is_said_to_be(tls_rabbitmq: TLSRabbitMQ, scheme:
 
 
 def test_commands_tell_that_the_port_speaks_tls(tls_rabbitmq: TLSRabbitMQ, tmp_path: Path) -> None:
-    settings = {"API_TOKENS": "a-token", "CONNECT_TIMEOUT_SECONDS": "1"}
-    queue = {**settings, "BROKER_URL": f"amqp://127.0.0.1:{tls_rabbitmq.tls_port}/"}
-    stream = {**settings, "PUBLISH_TO": "stream", "COMMIT_TIMEOUT_SECONDS": "0.1"}
+    settings = {"API_TOKENS": "a-token"}
+    queue = {**settings, "CONNECT_TIMEOUT_SECONDS": "30", "BROKER_URL": f"amqp://127.0.0.1:{tls_rabbitmq.tls_port}/"}
+    # This port says nothing, so its deadline passes.
+    stream = {**settings, "CONNECT_TIMEOUT_SECONDS": "1", "PUBLISH_TO": "stream"}
     url = {"STREAM_URL": f"rabbitmq-stream://127.0.0.1:{tls_rabbitmq.tls_stream_port}/"}
     runs = [Run(["doctor"], queue), Run(["doctor"], stream | url), Run(["tail"], queue)]
 

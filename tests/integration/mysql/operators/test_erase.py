@@ -45,9 +45,12 @@ def test_number_leaves_every_place_while_events_are_stored(
 
     assert f"{five_days_ago.date()} archived in" in archived
     assert (report["problems"], report["found"]["table"], report["found"]["archives"]) == ([], 3, 1)
-    rows = dict(rows_of(full_settings["DATABASE_URL"]))
-    assert mine.isdisjoint(rows)
-    assert set(load.ledger.ok) <= set(rows.values())
+
+    def rows() -> dict[int, str]:
+        return dict(rows_of(full_settings["DATABASE_URL"]))
+
+    assert wait_until(lambda: set(load.ledger.ok) <= set(rows().values()), SECONDS)
+    assert mine.isdisjoint(rows())
     assert not load.ledger.refused
     again = json.loads(service.command("erase", "--number", NUMBER, "--json").stdout)
     assert sum(again["found"].values()) == 0
