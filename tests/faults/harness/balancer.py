@@ -7,7 +7,7 @@ from tests.faults.harness.background import Background
 from tests.running import ServiceProcess
 
 CHECK_SECONDS = 0.1
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 
 
 class Balancer(Background):

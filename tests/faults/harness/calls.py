@@ -22,13 +22,13 @@ from tests.faults.harness.load import ANSWER_SECONDS, CONNECT_SECONDS, Client
 STEPS = 5
 """The default number of events in a call."""
 CALLERS = 32
-STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 3
+STOP_SECONDS = ANSWER_SECONDS + CONNECT_SECONDS + 30
 REFUSED_SECONDS = 0.2
 """Pause before a refused event is sent again."""
 PREFETCH_MESSAGES = 2000
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 3.0
 EXAMPLES = 10
-READ_SECONDS = 20.0
+READ_SECONDS = 60.0
 """A stream may be silent for this time while it is empty, or not read to its end."""
 
 Message = tuple[str, int]

@@ -9,8 +9,8 @@ from tests.faults.reading import channel_to
 from tests.services import wait_until
 
 QUIET_SECONDS = 0.2
-SEEN_SECONDS = 30.0
-STOP_SECONDS = 10.0
+SEEN_SECONDS = 60.0
+STOP_SECONDS = 60.0
 
 
 class Consumer(Background):

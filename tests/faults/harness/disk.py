@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-MOUNT_SECONDS = 10
+MOUNT_SECONDS = 60
 PAGE_BYTES = 4096
 
 

@@ -21,7 +21,7 @@ from tests.services import MySQLServer, RabbitMQServer, wait_until
 from tests.services.server import Server
 
 WORKERS = 2
-RECOVERY_SECONDS = 30.0
+RECOVERY_SECONDS = 120.0
 PUBLISHED_SECONDS = 60.0
 """The promise: one minute after the broker's return there is no backlog."""
 DRAINED_SECONDS = 300.0

@@ -11,7 +11,7 @@ from tests.faults.report import Report
 from tests.services import wait_until
 from tests.services.mysql import PrivateMySQL
 
-SECONDS = 30.0
+SECONDS = 60.0
 TMPDIR_BYTES = 1 << 20
 
 Fault = Callable[[Scene], AbstractContextManager[None]]

@@ -13,7 +13,7 @@ from tests.faults.report import Report
 from tests.faults.streams.nodes import PARTITIONS, Nodes, stream_settings
 from tests.services import MySQLServer, RabbitMQServer, wait_until
 
-BOUND_SECONDS = 30.0
+BOUND_SECONDS = 60.0
 """Publishers check the bindings every ten seconds."""
 
 
