@@ -19,7 +19,7 @@ from ingest.http.responses import QUEUED
 from tests.paths import ROOT
 from tests.running import EVENT, ServiceProcess
 
-SHORT = Load(users=4, seconds=3)
+SHORT = Load(users=1, seconds=3)
 USERS, SECONDS = "8", "3"
 
 

@@ -74,6 +74,6 @@ def test_rows_stay_from_round_to_round_and_only_new_ones_are_counted(target: Ser
 
 
 def post(port: int) -> int:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("POST", PATH, json.dumps(EVENT), {"X-API-TOKEN": TOKEN})
         return connection.getresponse().status

@@ -85,7 +85,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 def test_the_commands_for_own_servers_end_in_a_ready_service(reader: Reader) -> None:
-    assert reader.is_ready()
+    assert wait_until(reader.is_ready, SECONDS)
 
 
 def test_the_azerbaijani_commands_store_an_event(reader: Reader) -> None:

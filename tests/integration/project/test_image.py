@@ -23,6 +23,7 @@ from tests.services import free_port, wait_until
 
 INSTALL_SECONDS = 300
 START_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
 
 
 class Image:
@@ -163,7 +164,7 @@ def test_installed_package_serves_and_plays_the_demo_from_an_empty_folder(image:
             serving.terminate()
     url = f"http://localhost:{environment['INGEST_PORT']}"
     assert first == [f"{url}/", f"{url}/docs", f"{url}/api/call-events"]
-    assert " events accepted in 1 s" in ran.stdout
+    assert re.search(r" events accepted in \d+ s", ran.stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["var"]
 
 
@@ -180,9 +181,12 @@ def test_container_with_tls_on_another_address_is_healthy(image: Image, tmp_path
 
 
 def post(port: str) -> int:
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
+    """Return the status, or 0 if the service does not answer yet."""
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=ANSWER_SECONDS)
     try:
         connection.request("POST", "/api/call-events", msgspec.json.encode(EXAMPLE), {"X-API-TOKEN": WELL_KNOWN_TOKEN})
         return connection.getresponse().status
+    except OSError:
+        return 0
     finally:
         connection.close()

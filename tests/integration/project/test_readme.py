@@ -27,7 +27,8 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 LINES_MAX = 120
 SETTINGS_SHOWN = 10
 
-START_SECONDS = 60
+START_SECONDS = 120
+SECONDS = 60
 OF_THE_TESTS = {"test_mysql_url", "test_amqp_url", "test_stream_url", "test_cache"}
 """Addresses of servers for the tests, and the folder that keeps what they make once."""
 
@@ -96,7 +97,7 @@ def running(checkout: Path, environment: dict[str, str]) -> Iterator[Path]:
         yield output
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(START_SECONDS)
 
 
 def test_the_first_commands_store_an_event_and_print_it(
@@ -105,7 +106,13 @@ def test_the_first_commands_store_an_event_and_print_it(
     def shell(line: str) -> str:
         line = line.replace("localhost:8000", f"localhost:{environment['INGEST_PORT']}")
         return subprocess.run(
-            ["sh", "-c", line], cwd=checkout, env=environment, check=True, capture_output=True, text=True, timeout=30
+            ["sh", "-c", line],
+            cwd=checkout,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
         ).stdout
 
     curl = command("curl")

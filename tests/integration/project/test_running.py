@@ -8,7 +8,7 @@ from tests.running import ServiceProcess
 from tests.services import wait_until
 from tests.services.processes import process_state
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Hopeless(ServiceProcess):

@@ -293,7 +293,7 @@ def _ask(url: str, sql: str, **options: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 @contextmanager
-def _channel(server: RabbitMQServer, seconds: float = 10) -> Iterator[Any]:
+def _channel(server: RabbitMQServer, seconds: float = 60) -> Iterator[Any]:
     parameters = pika.URLParameters(server.amqp_url)
     parameters.stack_timeout = seconds
     connection = pika.BlockingConnection(parameters)
@@ -312,7 +312,7 @@ def _first_message(channel: Any, queue: str) -> bytes:
         return bool(received)
 
     # A quorum queue elects its leader only after the server's start.
-    assert wait_until(ready, 10)
+    assert wait_until(ready, GONE_SECONDS)
     return received[0]
 
 
