@@ -130,7 +130,7 @@ async def test_deleted_queue_is_declared_again_though_another_one_gets_the_messa
                     if channel.basic_get(routed.name)[0]:
                         return
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await published()
         await came(other, 2)
         assert publisher.ready

@@ -12,7 +12,7 @@ from tests.services import RabbitMQServer
 
 STEPS = 60
 SEEDS = int(os.environ.get("INGEST_TEST_MODEL_SEEDS", "8"))
-COUNTED_SECONDS = 10.0
+COUNTED_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
 

@@ -15,7 +15,8 @@ from tests.services import MySQLServer, mysql_server
 START_OPTIONS = ("--innodb-rollback-on-timeout=ON", "--log-bin=binlog", "--server-id=1")
 ADMINISTRATOR = (
     "SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_safe_updates = 0, completion_type = 0,"
-    " autocommit = 1, sql_big_selects = 1, time_zone = '+00:00' /*M! , tx_read_only = 0, max_statement_time = 0 */"
+    " autocommit = 1, sql_big_selects = 1, time_zone = '+00:00',"
+    " wait_timeout = 28800, lock_wait_timeout = 60 /*M! , tx_read_only = 0, max_statement_time = 0 */"
     " /*!80000 , transaction_read_only = 0, max_execution_time = 0 */"
 )
 """Settings that the tests themselves need."""
@@ -28,10 +29,11 @@ GLOBALS: Mapping[str, str] = {
     "tx_isolation": "'SERIALIZABLE'",
     "innodb_lock_wait_timeout": "1000000",
     "lock_wait_timeout": "1",
-    "wait_timeout": "5",  # as long as a busy machine may take between a connection and its first statement
-    "interactive_timeout": "1",
-    "net_read_timeout": "5",
-    "net_write_timeout": "5",
+    # These are short for a service, and longer than a busy machine stops a client at times.
+    "wait_timeout": "6",
+    "interactive_timeout": "6",
+    "net_read_timeout": "6",
+    "net_write_timeout": "6",
     "max_statement_time": "0.0001",
     "max_execution_time": "1",
     "sql_select_limit": "1",

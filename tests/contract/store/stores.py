@@ -24,7 +24,7 @@ from tests.services.mysql import NO_TLS
 
 Row = tuple[Any, ...]
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 ROWS = "SELECT id, call_id, event_type, payload, created_time FROM call_event_logs ORDER BY id"
 ENTRIES = "SELECT first_id, count, attempts FROM ingest_outbox ORDER BY first_id"
 

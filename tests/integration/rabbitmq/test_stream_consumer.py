@@ -4,13 +4,14 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from ingest.broker.stream.partitions import partition_of
-from tests.contract.broker.publishers import Stream, SuperStream, publishing, removed, until
+from tests.contract.broker.publishers import ARRIVE_SECONDS, Stream, SuperStream, publishing, removed, until
 from tests.faults.reading import version_numbers
 from tests.paths import DOCS
 from tests.services import RabbitMQServer
@@ -19,8 +20,6 @@ from tests.unit.making import NOW_US, batch, event
 EXAMPLE = DOCS / "stream_consumer.py"
 CALLS = [f"call-{number}" for number in range(30)]
 STEPS = 10
-SHARED = 5
-"""Up to this step a partition may still move to the other consumer."""
 STORED_EVERY = 10
 BAD = 3
 """The step that the handler cannot handle."""
@@ -61,10 +60,6 @@ class Handled:
         partitions = example.Partitions(self._handle, STORED_EVERY)
         self.task = asyncio.create_task(example.consume(stream.url, stream.name, partitions, 3))
 
-    @property
-    def calls(self) -> set[str]:
-        return {call for call, _ in self.events}
-
     def calls_since(self, step: int) -> set[str]:
         return {call for call, of_call in self.events if of_call >= step}
 
@@ -76,8 +71,15 @@ class Handled:
         await asyncio.wait([self.task])
 
 
+def started(consumers: AsyncExitStack, example: ModuleType, stream: SuperStream) -> Handled:
+    """Start a consumer, which stops with the stack."""
+    made = Handled(example, stream)
+    consumers.push_async_callback(made.stop)
+    return made
+
+
 def steps_of(steps: range) -> set[tuple[str, int]]:
-    """Publish these steps for all calls."""
+    """Return these steps of all calls."""
     return {(call, step) for call in CALLS for step in steps}
 
 
@@ -90,24 +92,33 @@ async def test_consumers_share_the_partitions_and_one_goes_on_where_another_stop
             for step in steps:
                 await publisher.publish(batch([event(call, step=step) for call in CALLS], us=NOW_US + step * 1000))
 
-        one, other = Handled(example, stream), Handled(example, stream)
-        try:
-            await publish(range(SHARED))  # meanwhile the second one gets its partitions, and some events again
-            await until(lambda: steps_of(range(SHARED)) <= {*one.events, *other.events})
-            await publish(range(SHARED, STEPS))
-            await until(lambda: steps_of(range(SHARED, STEPS)) <= {*one.events, *other.events})
-            ones = one.calls_since(SHARED)
-            assert not ones & other.calls_since(SHARED)
-            await one.stop()
-            await publish(range(STEPS, 2 * STEPS))
-            await until(lambda: steps_of(range(STEPS, 2 * STEPS)) <= set(other.events))
-        finally:
-            await one.stop()
-            await other.stop()
+        async def handled(steps: range, *by: Handled) -> None:
+            await publish(steps)
+            await until(lambda: steps_of(steps) <= {event for each in by for event in each.events})
 
-    for call in other.calls - one.calls:
-        assert [step for name, step in other.events if name == call] == list(range(2 * STEPS))
-    again = [(call, step) for call, step in other.events if call in ones and SHARED <= step < STEPS]
+        async with AsyncExitStack() as consumers:
+            one = started(consumers, example, stream)
+            await handled(range(1), one)
+            other = started(consumers, example, stream)
+            shared = 1
+            async with asyncio.timeout(ARRIVE_SECONDS):
+                while not other.events:  # a partition moves to it, with some events again
+                    await handled(range(shared, shared + 1), one, other)
+                    shared += 1
+            middle, end = shared + STEPS, shared + 2 * STEPS
+            await handled(range(shared, middle), one, other)
+            ones = one.calls_since(shared)
+            others = other.calls_since(shared)
+            assert ones
+            assert others
+            assert not ones & others
+            await one.stop()
+            await handled(range(middle, end), other)
+
+    for call in others:
+        own = [step for name, step in other.events if name == call and step >= shared]
+        assert own == list(range(shared, end))
+    again = [(call, step) for call, step in other.events if call in ones and shared <= step < middle]
     taken_over = {partition_of(call, 3) for call in ones}
     assert len(again) <= STORED_EVERY * len(taken_over)
 
