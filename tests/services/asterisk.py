@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from tests.services.places import Place
+from tests.services.ports import free_udp_port
 from tests.services.sandbox import log_tail, wait_until
-from tests.services.sip import START_SECONDS, accepting_calls, answers, free_udp_port, running
+from tests.services.sip import START_SECONDS, accepting_calls, answers, running
 
 RTP_PORTS = 4000
 """Enough for the calls at the same time, with two ports for each of their two sides."""

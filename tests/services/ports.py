@@ -22,10 +22,19 @@ def free_port() -> int:
 
     Raises OSError if 500 tries find no free port.
     """
+    return _free(socket.SOCK_STREAM)
+
+
+def free_udp_port() -> int:
+    """Return a free UDP port in the same way."""
+    return _free(socket.SOCK_DGRAM)
+
+
+def _free(kind: int) -> int:
     highest = _ephemeral_lowest() - 1
     for _ in range(500):
         port = random.randrange(_LOWEST + _PROCESS, highest, _PROCESSES)
-        if port not in _taken and _can_bind(port):
+        if port not in _taken and _can_bind(port, kind):
             _taken.add(port)
             return port
     raise OSError(f"no free port between {_LOWEST} and {highest}")
@@ -40,9 +49,9 @@ def _ephemeral_lowest() -> int:
     return lowest if lowest > _LOWEST + 1_000 else _EPHEMERAL_LOWEST_DEFAULT
 
 
-def _can_bind(port: int) -> bool:
+def _can_bind(port: int, kind: int) -> bool:
     # No SO_REUSEADDR, so that a port in TIME_WAIT counts as used, too.
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET, kind) as probe:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

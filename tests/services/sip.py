@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.services.places import Host, Place
+from tests.services.ports import free_udp_port
 from tests.services.sandbox import log_tail, wait_until
 
 START_SECONDS = 60.0
@@ -18,14 +19,8 @@ STOP_SECONDS = 30.0
 CALL_MS = "100"
 """Length of a call."""
 DIALED = "service"
-RETRANSMITTED_MAX = "3"
-"""A server that cannot read a request drops it. The caller gives up after 3.5 s."""
-
-
-def free_udp_port() -> int:
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+RETRANSMITTED_MAX = "4"
+"""A server that cannot read a request drops it. The caller gives up after 7.5 s."""
 
 
 @contextmanager

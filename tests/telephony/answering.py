@@ -20,7 +20,7 @@ SILENT = 0
 HANGING = (SILENT, OK)
 """The answers to the same event, one after the other. None closes the connection without one, SILENT keeps it open."""
 ORDINARY_CALLS = 10
-POSTED_SECONDS = 60.0
+POSTED_SECONDS = 120.0
 
 
 class Post(msgspec.Struct, frozen=True):

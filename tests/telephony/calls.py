@@ -18,7 +18,7 @@ CALLS = 400
 CALLS_PER_SECOND = 100
 KILLED_AT = (0.1, 0.5)
 """The shares of all rows at which the service is killed."""
-POSTED_SECONDS = 60.0
+POSTED_SECONDS = 120.0
 HOSTILE_CALLERS = 50
 CALLS_AT_ONCE = 8
 

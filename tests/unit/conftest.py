@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 
 from ingest.auth.authenticator import Authenticator
@@ -20,7 +20,8 @@ from ingest.telemetry.metrics import Metrics
 from ingest.telemetry.outage import COMMIT, Outage
 from tests.unit.fakes import FakeClock, FakeDispatcher, FakePublisher, FakeRelay, FakeSettler, FakeStore
 
-settings.register_profile("unit", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 Sample = Callable[..., float]

@@ -1,7 +1,7 @@
 """Malformed requests: the service refuses them or sends no response. Other clients notice nothing."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.hostile import MIB, peak_resident_bytes, reveals_nothing, unharmed
@@ -89,7 +89,7 @@ NOISE = st.binary(max_size=8) | st.sampled_from(
 
 
 def test_damaged_requests_cause_no_server_error(service: ServiceProcess) -> None:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(REQUESTS), NOISE, st.integers(0, 500), st.integers(0, 20))
     def send(request: bytes, noise: bytes, position: int, removed: int) -> None:
         position %= len(request)
