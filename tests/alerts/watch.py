@@ -10,7 +10,7 @@ from tests.observability import FOLDER, RULE_FILES, configuration
 from tests.services import PrometheusServer, free_port, wait_until
 
 FIRING_SECONDS = 120.0
-FIRST_SECONDS = 30.0
+FIRST_SECONDS = 60.0
 FIRING = 'ALERTS{alertstate="firing"}'
 
 

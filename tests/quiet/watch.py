@@ -12,7 +12,7 @@ from tests.services import PrometheusServer, wait_until
 
 SCRAPE_MS = 1000
 JOB = "call-events"
-FIRST_SECONDS = 30.0
+FIRST_SECONDS = 60.0
 State = tuple[str, str]
 """An alert's name, and `pending` or `firing`."""
 

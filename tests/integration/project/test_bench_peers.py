@@ -11,6 +11,7 @@ from bench.peers.stand import stand
 from bench.peers.starting import FOLDER, GO_SETTINGS, KINDS
 from tests.services import MySQLServer, RabbitMQServer
 
+SECONDS = 60.0
 GO = [name for name in KINDS if name.startswith("go")]
 
 
@@ -56,4 +57,4 @@ def test_answer_without_an_entry_is_found_out(servers: Servers) -> None:
         KINDS["go"].start(place) as peer,
         pytest.raises(BenchFailed, match="200 was answered while ingest_outbox was locked"),
     ):
-        promises.commits_rows_and_entry_together(peer)
+        promises.commits_rows_and_entry_together(peer, SECONDS)
