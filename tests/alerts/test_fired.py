@@ -26,7 +26,7 @@ from tests.services import MySQLServer, RabbitMQServer
 from tests.services.rabbitmq_operator import set_memory_watermark
 from tests.unit.making import body
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SECONDS = 30.0
 SCRAPED_SECONDS = 2.0

@@ -17,7 +17,7 @@ from tests.services.sip import call
 from tests.telephony.answering import answering, check_answers
 from tests.telephony.calls import CALLS, HOSTILE_CALLERS, POSTED_SECONDS, Line, call_while_killed, events_left, parties
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CONFIGURATION = DOCS / "clients" / "asterisk"
 TYPES = ("call_started", "call_answered", "call_ended")

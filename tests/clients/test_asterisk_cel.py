@@ -20,7 +20,7 @@ from tests.services.sip import call, call_as, running
 from tests.telephony.answering import FAILING, answering
 from tests.telephony.calls import POSTED_SECONDS
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SCRIPT = CONFIGURATION / "post-cel.sh"
 DIAL_PLAN = "[calls]\nexten => _X!,1,Dial(PJSIP/${FILTER(0-9,${EXTEN})}@next-hop,60)\n"

@@ -10,7 +10,7 @@ from tests.services.places import Place
 from tests.telephony.answering import answering, check_answers
 from tests.telephony.kamailio import ASYNC, check_calls, kamailio_line
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 DEFINES = pytest.mark.parametrize("defines", [{}, ASYNC], ids=["http_client", "http_async_client"])
 

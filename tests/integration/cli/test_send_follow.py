@@ -117,7 +117,7 @@ def wait_for_rows(service: ServiceProcess, count: int) -> None:
     assert wait_until(lambda: calls_in(service).total() >= count, WAIT_SECONDS), (count, calls_in(service).total())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("rotate", [renamed, truncated])
 def test_each_line_is_one_row_and_one_message_across_rotations_kills_and_outages(
     service: ServiceProcess, tmp_path: Path, rotate: Callable[[Path], None]

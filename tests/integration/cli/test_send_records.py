@@ -158,7 +158,7 @@ def test_unknown_source_ends_the_command_and_moves_nothing(shared_service: Servi
     assert "There is no source 'nobody'" in err
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_each_record_is_one_row_and_one_message_across_kills_and_an_outage(
     service: ServiceProcess, folder: Path
 ) -> None:

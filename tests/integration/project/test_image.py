@@ -21,7 +21,7 @@ from tests.dockerfile import BUILD, only
 from tests.paths import ROOT
 from tests.services import free_port, wait_until
 
-INSTALL_SECONDS = 300
+INSTALL_SECONDS = 600
 START_SECONDS = 60.0
 ANSWER_SECONDS = 30.0
 

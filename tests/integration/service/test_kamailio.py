@@ -9,7 +9,7 @@ from tests.conftest import StartService
 from tests.telephony.answering import answering, check_answers
 from tests.telephony.kamailio import check_calls, kamailio_line
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_all_calls_through_a_real_proxy_become_events_and_it_does_not_interpret_a_callers_text(

@@ -22,7 +22,7 @@ WRITTEN = "00994 50 123-45-67"
 INSERT = "INSERT INTO call_event_logs VALUES ({}, 'old-call', 'call_started', '{}', '{}')"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_number_leaves_every_place_while_events_are_stored(
     start_service: StartService, full_settings: Mapping[str, str], mysql: MySQLServer, tmp_path: Path
 ) -> None:
