@@ -144,7 +144,7 @@ async def test_setting_apart_has_a_limit_of_time(start_batcher: StartBatcher, st
     store.poison = {"call-0"}
     store.gates["call-1"] = asyncio.Event()  # the second half of the first half: never committed
 
-    found = await outcomes(start_batcher(isolate_timeout_seconds=0.02), events(4))
+    found = await outcomes(start_batcher(isolate_timeout_seconds=1.0), events(4))
 
     assert isinstance(found["call-0"], RowRefused)
     for name in ("call-1", "call-2", "call-3"):
