@@ -14,7 +14,7 @@ from tests.unit.making import body
 
 CLIENTS = 250
 PART_BYTES = 5
-"""Of a slow head. A busy machine sends all parts within the deadline of a head."""
+"""A slow head comes in parts of this size. A busy machine sends all of them within the deadline of a head."""
 IDLE_CLIENTS = 4_000
 CONNECTION_BYTES_MAX, GRANIAN_CONNECTION_BYTES_MAX = 8 << 10, 32 << 10
 EVENT = body(call_id="slow")
