@@ -1,8 +1,9 @@
 """The MySQL store while its server is frozen, killed, full, or read-only, and afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pymysql
@@ -19,9 +20,10 @@ from tests.contract.store.stores import TIMEOUT_SECONDS, MySQL, opened
 from tests.services import MySQLServer, mysql_server
 from tests.unit.making import NOW_US, batch
 
+T = TypeVar("T")
 LEASE_SECONDS = 30.0
-DEADLINE_SECONDS = 1.5
-"""A busy machine answers within it."""
+DEADLINE_SECONDS = 1.0
+WORKS_SECONDS = 60.0
 CONNECTIONS = 8
 """More than the tries of a commit: after a restart it must not fail on one stale connection after another."""
 SERVER_CONNECTIONS = 10
@@ -91,6 +93,14 @@ async def commit(store: MySQLStore, made: Batch) -> None:
     await store.commit(made, lease_seconds=LEASE_SECONDS, settled=[])
 
 
+async def works(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call with the short deadline, which a busy machine may miss, until it succeeds."""
+    async with asyncio.timeout(WORKS_SECONDS):
+        while True:
+            with suppress(StoreUnavailable):
+                return await call()
+
+
 async def use_all_connections(store: MySQLStore) -> None:
     await asyncio.gather(*(commit(store, batch(1, slot=100 + number)) for number in range(CONNECTIONS)))
 
@@ -100,9 +110,12 @@ async def test_frozen_server_fails_a_commit_at_its_deadline(
     hasty_store: MySQLStore, database: MySQL, connected: bool
 ) -> None:
     if connected:
-        await commit(hasty_store, batch(1, slot=2))
+        await works(lambda: commit(hasty_store, batch(1, slot=2)))
 
-    with frozen(database.server), pytest.raises(StoreUnavailable, match=rf"did not answer within {DEADLINE_SECONDS} s"):
+    with (
+        frozen(database.server),
+        pytest.raises(StoreUnavailable, match=rf"did not answer within {DEADLINE_SECONDS:g} s"),
+    ):
         await commit(hasty_store, batch(1))
 
 
@@ -110,8 +123,8 @@ async def test_frozen_server_fails_a_commit_at_its_deadline(
 async def test_scan_of_the_table_may_take_longer_than_a_commit(
     hasty_store: MySQLStore, database: MySQL, scan: str
 ) -> None:
-    await commit(hasty_store, batch(3))
-    await hasty_store.count_events(EventFilter())
+    await works(lambda: commit(hasty_store, batch(3)))
+    await works(lambda: hasty_store.count_events(EventFilter()))
 
     with frozen(database.server):
         found = asyncio.create_task(events_found(hasty_store, scan))
@@ -128,7 +141,7 @@ async def events_found(store: MySQLStore, scan: str) -> int:
 
 
 async def test_commit_that_a_frozen_server_left_open_is_made_once(hasty_store: MySQLStore, database: MySQL) -> None:
-    await hasty_store.ping()
+    await works(hasty_store.ping)
     with frozen(database.server), pytest.raises(StoreUnavailable):
         await commit(hasty_store, batch(2))
 
@@ -141,7 +154,7 @@ async def test_commit_that_a_frozen_server_left_open_is_made_once(hasty_store: M
 
 
 async def test_frozen_server_fails_every_call_at_its_deadline(hasty_store: MySQLStore, database: MySQL) -> None:
-    await hasty_store.ping()
+    await works(hasty_store.ping)
     with frozen(database.server):
         for call in (
             hasty_store.ping(),
@@ -153,7 +166,7 @@ async def test_frozen_server_fails_every_call_at_its_deadline(hasty_store: MySQL
         ):
             with pytest.raises(StoreUnavailable):
                 await call
-    await hasty_store.ping()
+    await works(hasty_store.ping)
 
 
 async def test_backlog_that_takes_long_delays_no_other_call(store: MySQLStore, database: MySQL) -> None:
