@@ -49,17 +49,22 @@ def publishes_what_the_broker_refused(peer: Peer) -> None:
         raise BenchFailed(f"{len(missing)} events were answered 200, and are not published after the broker's refusal")
 
 
-def commits_rows_and_entry_together(peer: Peer, locked_seconds: float = LOCKED_SECONDS) -> None:
-    """Raise `BenchFailed` if the peer answers, or commits one table, while the other table is locked for this time."""
+def commits_rows_and_entry_together(peer: Peer) -> None:
+    """Raise `BenchFailed` if the peer answers, or commits one table, while the other table is locked."""
     for table, other in (TABLES, TABLES[::-1]):
-        with locked(peer.stand, table):
-            with suppress(TimeoutError):
-                status, _ = post(peer.port, bodies(1)[0], peer.token, locked_seconds)
-                raise BenchFailed(f"{status} was answered while {table} was locked")
-            if peer.stand.count(f"SELECT COUNT(*) FROM {other}"):
-                raise BenchFailed(f"{other} was committed while {table} was locked")
-        settled(peer)
-        peer.clear()
+        commits_nothing_while_locked(peer, table, other)
+
+
+def commits_nothing_while_locked(peer: Peer, table: str, other: str, seconds: float = LOCKED_SECONDS) -> None:
+    """Raise `BenchFailed` if the peer answers, or commits `other`, while `table` is locked for this time."""
+    with locked(peer.stand, table):
+        with suppress(TimeoutError):
+            status, _ = post(peer.port, bodies(1)[0], peer.token, seconds)
+            raise BenchFailed(f"{status} was answered while {table} was locked")
+        if peer.stand.count(f"SELECT COUNT(*) FROM {other}"):
+            raise BenchFailed(f"{other} was committed while {table} was locked")
+    settled(peer)
+    peer.clear()
 
 
 def loses_nothing_when_killed(start: Start, place: Stand) -> None:
