@@ -50,6 +50,8 @@ IDLE_SECONDS = b"SET SESSION wait_timeout = 2"
 LOOKED_AT_FACTOR = 4
 """A claim looks at this many times more entries than it wants, as some belong to live workers."""
 LOOKED_AT_MAX = 2000
+ORIGINALS_LOOKED_AT_MAX = 100
+"""Entries of which a worker reads the batches to find originals. Only relay mode leaves more in the outbox."""
 LAST_ENTRIES_MAX = 32
 LAST_EVENTS_MAX = 1000
 LAST_SECONDS = 0.15
@@ -96,7 +98,7 @@ class OrderedMySQLStore(MySQLStore):
         async with self._other() as connection:
             if (await connection.run(LOOK_AT_RELAY_MODE))[0][0]:
                 return []
-            rows = await connection.run(ENTRIES_BETWEEN % (first_id, max(event_ids), LOOKED_AT_MAX))
+            rows = await connection.run(ENTRIES_BETWEEN % (first_id, max(event_ids), ORIGINALS_LOOKED_AT_MAX))
         found = unpack((row[0], row[1]) for row in rows)
         return [batch.first_id for batch in found if not event_ids.isdisjoint(batch.ids)]
 

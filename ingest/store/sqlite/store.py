@@ -35,6 +35,7 @@ INSERT_ENTRY = "INSERT INTO ingest_outbox (first_id, count, lease_until, batch) 
 SETTLE = "DELETE FROM ingest_outbox WHERE first_id = ?"
 SETTLE_PUBLISHED = f"{SETTLE} AND count <= ?"
 """An entry with more events than the published batch stays. It is that of a larger batch, which began with this one."""
+CUT_ENTRY = "UPDATE ingest_outbox SET count = ?, batch = ? WHERE first_id = ?"
 LARGER = "SELECT batch FROM ingest_outbox WHERE first_id = ? AND count > ?"
 CLAIMABLE = """SELECT first_id FROM ingest_outbox
     WHERE lease_until <= ? OR lease_until > ? ORDER BY lease_until, first_id LIMIT ?"""
@@ -210,9 +211,10 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> bool:
 
 
 def _divide_entry(connection: sqlite3.Connection, part: Batch, rest: Batch) -> None:
-    """Replace the entry of both. Any relay may claim the new ones."""
-    connection.executemany(SETTLE, [(part.first_id,), (rest.first_id,)])
-    connection.executemany(INSERT_ENTRY, [(one.first_id, len(one), 0, pack(one)) for one in (part, rest)])
+    """Cut the entry of both down to the part, and give the rest an entry that any relay may claim."""
+    connection.execute(CUT_ENTRY, (len(part), pack(part), part.first_id))
+    connection.execute(SETTLE, (rest.first_id,))  # such an entry has no other events than the rest
+    connection.execute(INSERT_ENTRY, (rest.first_id, len(rest), 0, pack(rest)))
 
 
 def _check_version(connection: sqlite3.Connection) -> None:

@@ -66,8 +66,9 @@ async def test_part_of_a_stored_batch_has_an_entry_of_its_own(store: Store, data
     assert await waiting(store) == [whole.picked([0, 2]), whole.picked([1, 3])]
     assert [row[:2] for row in database.entries()] == [(whole.ids[0], 2), (whole.ids[1], 2)]
 
+    assert await store.claim(10, LEASE_SECONDS) == [whole.ids[1]]  # the part has its worker's lease
     await store.settle([whole.first_id])
-    assert await store.claim(10, LEASE_SECONDS) == [whole.ids[1]]
+    assert await waiting(store) == [whole.picked([1, 3])]
     assert [row[0] for row in database.rows()] == whole.ids
 
 
