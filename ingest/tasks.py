@@ -110,7 +110,12 @@ async def end(tasks: Iterable["asyncio.Task[Any]"], insist_seconds: float = INSI
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread. A cancellation takes effect only after `work` has ended, so `work` never writes later."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
+    return await to_its_end(asyncio.to_thread(work))
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, which must end by itself. A cancellation takes effect only after that."""
+    running = asyncio.ensure_future(work)
     cancelled = False
     while not running.done():
         try:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
@@ -17,6 +19,7 @@ HEARTBEAT_SECONDS = 10
 """RabbitMQ accepts the client's interval instead of its own proposal."""
 BLOCKED_SECONDS = 0.01
 """A connection that is not ready after this time is blocked. One that is not blocked is ready at once."""
+CLOSE_SECONDS = 2.0
 CLIENT: FieldTable = {"connection_name": "call-events-ingest"}
 
 
@@ -35,6 +38,15 @@ async def connect(url: str, timeout_seconds: float) -> ConfirmingConnection:
     Raises OSError, TimeoutError or aiormq's AMQPError.
     """
     return await FailoverHosts(each_host(url)).connected(lambda one: open_connection(one, timeout=timeout_seconds))
+
+
+@asynccontextmanager
+async def closing(connection: ConfirmingConnection) -> AsyncIterator[ConfirmingConnection]:
+    """Close the connection at the end, or leave it open if RabbitMQ does not answer. For commands, which end soon."""
+    try:
+        yield connection
+    finally:
+        await asyncio.wait([asyncio.ensure_future(connection.close())], timeout=CLOSE_SECONDS)
 
 
 async def open_connection(url: str, **options: Any) -> ConfirmingConnection:

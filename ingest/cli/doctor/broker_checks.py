@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import aiormq.exceptions
 
+from ingest.broker.amqp.connect import closing
 from ingest.broker.amqp.findings import TYPE, arguments_of, describe_channels, losses, try_size
 from ingest.broker.stream.address import LeaderUnreachable
 from ingest.broker.stream.topology import look_at
@@ -32,20 +33,20 @@ async def _embedded(settings: Settings) -> str:
 
 
 async def _broker(settings: Settings) -> str:
-    async with await open_broker(settings) as connection:
+    async with closing(await open_broker(settings)) as connection:
         await try_size(connection, settings.body_bytes_max, settings.connect_timeout_seconds)
         channels = describe_channels(connection, settings.channels_max)
         return f"{mask_url(settings.broker_url)} answers{channels}"
 
 
 async def _publish(settings: Settings) -> str:
-    async with await open_broker(settings) as connection:
+    async with closing(await open_broker(settings)) as connection:
         return await try_publish(connection, settings.confirm_timeout_seconds)
 
 
 async def _queue(settings: Settings) -> str:
     declaration = make_declaration(settings)
-    async with await open_broker(settings) as connection:
+    async with closing(await open_broker(settings)) as connection:
         try:
             async with connection.channel() as channel:
                 queue = await channel.declare_queue(settings.queue, passive=True)

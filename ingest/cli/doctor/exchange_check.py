@@ -2,7 +2,7 @@
 
 import aiormq.exceptions
 
-from ingest.broker.amqp.connect import ConfirmingConnection
+from ingest.broker.amqp.connect import ConfirmingConnection, closing
 from ingest.broker.amqp.exchange import declare_exchange
 from ingest.cli.doctor.broker_connection import open_broker
 from ingest.errors import IngestError
@@ -14,7 +14,7 @@ OWN_KEY = "ingest-doctor"
 async def check_exchange(settings: Settings) -> str:
     """Raises `BrokerUnavailable` or `IngestError`. Declares nothing that is not there."""
     name = settings.exchange
-    async with await open_broker(settings) as connection:
+    async with closing(await open_broker(settings)) as connection:
         try:
             async with connection.channel(publisher_confirms=False) as channel:
                 await (await channel.get_underlay_channel()).exchange_declare(name, passive=True)

@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager, suppress
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-from ingest.broker.amqp.connect import connect
+from ingest.broker.amqp.connect import closing, connect
 from ingest.broker.amqp.queue import major_version
 from ingest.broker.amqp.reasons import of_connection, words_of
 from ingest.cli.tail.printer import Printer
 from ingest.errors import BrokerUnavailable
 from ingest.settings import Settings, mask_url
+from ingest.tasks import to_its_end
 
 PREFETCH = 100
 """Messages that RabbitMQ sends before their acknowledgement."""
 POLL_SECONDS = 0.1
+ANSWER_SECONDS = 10.0
 UNCOUNTED_NACK_SINCE = 4
 """From RabbitMQ 4 on, a quorum queue counts a delivery for a channel that closes, and none for a `nack`.
 
@@ -61,7 +63,7 @@ async def tail_kept_queue(settings: Settings, printer: Printer) -> AsyncGenerato
     async with _connected(settings) as (connection, queue):
         try:
             while True:
-                message = await queue.get(fail=False)
+                message = await _next(queue)
                 if message is None:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
@@ -70,6 +72,17 @@ async def tail_kept_queue(settings: Settings, printer: Printer) -> AsyncGenerato
         finally:
             if major_version(connection) >= UNCOUNTED_NACK_SINCE:
                 await _give_back(queue)
+
+
+async def _next(queue: AbstractQueue) -> AbstractIncomingMessage | None:
+    """Get a message, or None if the queue is empty. Raises `BrokerUnavailable`.
+
+    A `get` that is cancelled on its way makes aiormq close the channel, and the connection then may never end.
+    """
+    try:
+        return await to_its_end(queue.get(fail=False, timeout=ANSWER_SECONDS))
+    except TimeoutError as exc:
+        raise BrokerUnavailable(f"RabbitMQ did not answer within {ANSWER_SECONDS:g} s.") from exc
 
 
 async def _give_back(queue: AbstractQueue) -> None:
@@ -85,7 +98,7 @@ async def _connected(settings: Settings) -> AsyncIterator[tuple[AbstractConnecti
         connection = await connect(settings.broker_url, settings.connect_timeout_seconds)
     except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as exc:
         raise BrokerUnavailable(f"{mask_url(settings.broker_url)} cannot be reached: {words_of(exc)}") from exc
-    async with connection:
+    async with closing(connection):
         ended = connection.transport.connection.closing if connection.transport else None
         channel = await connection.channel()
         try:

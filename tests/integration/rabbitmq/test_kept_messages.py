@@ -1,5 +1,6 @@
 """`ingest tail --keep` on the queues of RabbitMQ: nothing is gone, moved, or nearer to its delivery limit."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,11 +8,15 @@ import pika
 import pytest
 
 from ingest.broker.amqp.queue import UNLIMITED_DELIVERIES_SINCE
+from ingest.cli.tail.printer import Printer
+from ingest.cli.tail.queue import POLL_SECONDS, tail_kept_queue
+from ingest.settings import Settings
 from tests.commands import TOKENS, Ingest, told
 from tests.faults.reading import channel_to, version_numbers
 from tests.services import RabbitMQServer, wait_until
 
 SECONDS = 60.0
+QUESTIONS = 40
 BODIES = [f'{{"call_id": {number}}}' for number in range(4)]
 
 
@@ -43,3 +48,22 @@ def test_kept_messages_stay_in_their_order(rabbitmq: RabbitMQServer, tmp_path: P
     counted = (left[0][1].headers or {}).get("x-delivery-count", 0)
     old = version_numbers(rabbitmq.amqp_url) < (UNLIMITED_DELIVERIES_SINCE,)
     assert counted == (2 if old and kind == "quorum" else 0)
+
+
+async def test_tail_ends_also_if_its_time_is_up_while_it_asks(rabbitmq: RabbitMQServer) -> None:
+    """aiormq closes the channel of a question that is cancelled, and the connection then may never end."""
+    queue = rabbitmq.fresh_queue_name()
+    with channel_to(rabbitmq.amqp_url) as channel:
+        channel.queue_declare(queue, durable=True)
+        channel.basic_publish("", queue, BODIES[0].encode())
+    settings = Settings(broker_url=rabbitmq.amqp_url, queue=queue)
+
+    async with asyncio.timeout(SECONDS):
+        for number in range(QUESTIONS):
+            messages = tail_kept_queue(settings, Printer(properties=False))
+            await anext(messages)
+            asking = asyncio.create_task(anext(messages))
+            await asyncio.wait([asking], timeout=POLL_SECONDS + number / 5000)  # it asks again about then
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
