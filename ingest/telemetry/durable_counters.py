@@ -29,7 +29,9 @@ _STATE = struct.Struct("<Q")
 _IDS = struct.Struct("<QQ")
 """The first and the last id of the batch."""
 _COUNTS = struct.Struct("<QQQ")
-"""The new values of accepted, stored and repeated. Before them, the number of the batch's events is in the first."""
+"""The new values of accepted, stored and repeated."""
+_COMMIT = struct.Struct("<QQQ")
+"""The first and the last id of the batch, and the number of its events, where the new values follow later."""
 _IDS_AT, _COUNTS_AT = _STATE.size, _STATE.size + _IDS.size
 _BYTES = _COUNTS_AT + _COUNTS.size
 
@@ -70,8 +72,7 @@ class DurableCounters:
         if not self._free:
             return None
         pending = self._free.pop()
-        _IDS.pack_into(self._map, pending * _BYTES + _IDS_AT, first_id, last_id)
-        _COUNTS.pack_into(self._map, pending * _BYTES + _COUNTS_AT, events, 0, 0)
+        _COMMIT.pack_into(self._map, pending * _BYTES + _IDS_AT, first_id, last_id, events)
         _STATE.pack_into(self._map, pending * _BYTES, COMMITTING)
         return pending
 
@@ -102,8 +103,7 @@ class DurableCounters:
         await asyncio.sleep(after_seconds)
         while self._unfinished:
             pending = self._unfinished[-1]
-            first_id, last_id = _IDS.unpack_from(self._map, pending * _BYTES + _IDS_AT)
-            events, _, _ = _COUNTS.unpack_from(self._map, pending * _BYTES + _COUNTS_AT)
+            first_id, last_id, events = _COMMIT.unpack_from(self._map, pending * _BYTES + _IDS_AT)
             try:
                 found = await count_rows(first_id, last_id)
             except StoreError:

@@ -110,9 +110,10 @@ class SegmentFiles:
         if not files:
             return None
         file = files[self._chance.pick("which file is damaged", len(files))]
+        offsets = [*sorted({*file.payloads, *file.waiting}), os.fstat(file.descriptor).st_size]
         offset = sorted(file.payloads)[self._chance.pick("which entry is damaged", len(file.payloads))]
         _, _, _, _, size, _, _ = _ENTRY.unpack(os.pread(file.descriptor, _ENTRY.size, offset))
-        left = os.fstat(file.descriptor).st_size - offset  # an earlier damage may have changed the size in the entry
+        left = offsets[offsets.index(offset) + 1] - offset  # an earlier damage may have changed the size in the entry
         at = offset + self._chance.pick("which byte is damaged", min(_ENTRY.size + size, left))
         (byte,) = os.pread(file.descriptor, 1, at)
         PWRITE(file.descriptor, bytes([byte ^ (1 << self._chance.pick("which bit", 8))]), at)
