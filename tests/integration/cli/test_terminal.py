@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ingest.broker.embedded import FILE_NAME, EmbeddedQueue, Message
 from tests.commands import Ingest, told
 from tests.many_commands import Run, run_commands
 
+SECONDS = 60.0
 HOSTILE = "a\x1b[2J\x9b31m\x7f\u202eb\u2028c\x00\ud800"
 RAW = HOSTILE.replace("\ud800", "")  # only an escape can write a surrogate
 CALL = {"call_id": HOSTILE, "from_number": "1", "to_number": "2", "event_type": HOSTILE}
@@ -67,13 +69,18 @@ def test_closed_pipe_ends_a_command_without_a_word(folder: Path) -> None:
 
 
 def test_interrupted_command_says_so_in_one_line(folder: Path) -> None:
-    process = start(folder, "tail", "--limit", "1000")
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("broker: ")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(SECONDS)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = start(folder, "check", "--url", url, "--token", "of-nobody")
+        service, _ = silent.accept()
+        with service:
+            service.settimeout(SECONDS)
+            assert service.recv(1)  # it waits for the answer
 
-    os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGINT)
 
-    _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, errors) == (130, "ingest: stopped by Ctrl-C.\n")
 
 
