@@ -8,6 +8,7 @@ import pytest
 from ingest.errors import StoreUnavailable
 from ingest.store.mysql.address import Address
 from ingest.store.mysql.connection import Connection, connect_over_network
+from ingest.tasks import end
 
 PATIENCE_SECONDS = 60.0
 
@@ -33,10 +34,9 @@ async def test_connecting_is_cancelled(silent: tuple[Address, asyncio.Event]) ->
     task = asyncio.create_task(Connection.open(address, PATIENCE_SECONDS, connect_over_network))
     await there.wait()
 
-    task.cancel()
+    await end([task])  # it insists: a wait of the driver that has just ended loses one cancellation before Python 3.12
 
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    assert task.cancelled()
 
 
 async def test_connecting_that_fails_at_that_moment_is_cancelled_all_the_same() -> None:
