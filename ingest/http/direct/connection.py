@@ -23,6 +23,7 @@ class Connection(asyncio.Protocol):
         self.lost = False
         self.deadline = inf
         """Time of the loop at which `expire` is due."""
+        self._young_until = inf
         self.send_deadline = inf
         self._shared = shared
         self._closed = closed
@@ -50,7 +51,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.inflow.open(self._transport)
         self._transport.set_write_buffer_limits(high=limits.UNSENT_BYTES_MAX)
-        self.deadline = self._loop.time() + limits.IDLE_SECONDS
+        now = self._loop.time()
+        self.deadline, self._young_until = now + limits.IDLE_SECONDS, now + limits.YOUNG_SECONDS
 
     def data_received(self, data: bytes) -> None:
         self._shared.received_bytes += len(data)
@@ -112,7 +114,9 @@ class Connection(asyncio.Protocol):
             self.inflow.regulate()
 
     def close_if_idle(self) -> None:
-        if not (self._unanswered or self._reader.parser.in_head):
+        """Close the connection unless a request is under way, or may be because the client has just come."""
+        is_young = self._loop.time() < self._young_until
+        if not (self.ends or self._unanswered or self._reader.parser.in_head or is_young):
             self.end(unread=False)
 
     def abort(self) -> None:

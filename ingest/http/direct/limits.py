@@ -25,6 +25,8 @@ IDLE_SECONDS = 75.0
 """Time that a connection may have no request."""
 SEND_SECONDS = 30.0
 """Time for a slow reader to take what waits for it."""
+YOUNG_SECONDS = 1.0
+"""A listener that stops waits this long for the first request of a new connection. A busy client pauses before it."""
 LINGER_SECONDS = 2.0
 """Time to discard what a client still sends after the last response. Closing at once could destroy that response."""
 SWEEP_SECONDS = 0.5

@@ -75,9 +75,11 @@ class DirectListener:
         clock = asyncio.get_running_loop().time  # a worker may stop before it starts
         deadline = clock() + seconds
         await asyncio.sleep(STOP_POLL_SECONDS)  # requests that have arrived are read, and are answered
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        while self.connections and clock() < deadline:  # noqa: ASYNC110 - no common event
+        while True:
+            for connection in list(self.connections):
+                connection.close_if_idle()
+            if not self.connections or clock() >= deadline:
+                break
             await asyncio.sleep(STOP_POLL_SECONDS)
 
     async def sweep(self) -> None:

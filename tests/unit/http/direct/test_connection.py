@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ingest.http.direct import limits
-from ingest.http.direct.listener import DirectListener
+from ingest.http.direct.listener import STOP_POLL_SECONDS, DirectListener
 from ingest.http.rsgi import HttpProtocol, ProtocolClosed, Scope
 from tests.unit.conftest import TOKEN
 from tests.unit.fakes import FakeStore, until
@@ -339,6 +339,23 @@ async def test_draining_listener_closes_connections_with_their_last_response(
 
     headers = [(await busy.response())[1].get("connection") for _ in range(2)]
     assert headers == [None, "close"]
+    await stopping
+    assert listener.connections == set()
+
+
+async def test_client_that_has_just_come_is_answered_by_a_listener_that_stops(
+    connect: Connect, listener: DirectListener
+) -> None:
+    """A busy client may pause between its connection and its request."""
+    new = await connect()
+    await until(lambda: listener.connections)
+    stopping = asyncio.create_task(listener.stop(5))
+    await asyncio.sleep(2 * STOP_POLL_SECONDS)
+
+    new.send(post(body()))
+
+    status, headers = (await new.response())[:2]
+    assert (status, headers["connection"]) == (200, "close")
     await stopping
     assert listener.connections == set()
 
