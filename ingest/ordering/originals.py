@@ -21,6 +21,8 @@ PAUSE_SECONDS = 0.05
 
 
 class Originals:
+    """Holds back the answers to repeated events. It asks the database for their originals, and publishes nothing."""
+
     def __init__(self, store: OrderedStore, lease_seconds: float, background: Background) -> None:
         self._store = store
         self._lease_seconds = lease_seconds
