@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.simulation.machine.nodes import Node
+from tests.simulation.machine.snapshots import Snapshot, go_back, take_snapshot
 from tests.simulation.servers import ServerFault
 from tests.simulation.workers import Life
 from tests.simulation.world import World
@@ -34,8 +35,9 @@ class Faults:
             "id slots are lost": (0.02, self._lose_slots),
             "spool file is deleted": (0.03, self._delete_file),
             "spool file is damaged": (0.05, self._damage_file),
+            "snapshot of a folder": (0.06, self._snapshot),
+            "folder goes back": (0.06, self._go_back),
         }
-
         if world.servers.retention_days:
             self._kinds["clock is wrong by days"] = 0.15, self._clock_is_wrong
         if world.servers.keeps_order:
@@ -43,6 +45,7 @@ class Faults:
             del self._kinds["clock steps"], self._kinds["id slots are lost"]
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
+        self._snapshots: dict[Node, Snapshot] = {}
         self._ends: dict[str, Callable[[], object]] = {}
         self._over = False
 
@@ -115,6 +118,28 @@ class Faults:
         world.copies += 1
         world.fault(f"{node.name} is copied as {copy.name}")
         world.begin_life(copy)
+
+    def _snapshot(self) -> None:
+        """It does nothing yet, so it is no fault."""
+        world, node = self._world, self._node()
+        folder = world.folder / f"snapshot-{len(self._snapshots)} of {node.name}"
+        if node not in self._snapshots and node.folder.exists():
+            self._snapshots[node] = take_snapshot(node, folder, world.system.segments, world.loop.time())
+            world.say(f"a snapshot of {node.name} is taken")
+
+    def _go_back(self) -> None:
+        """Somebody restores the folder. The machine may go on, or boot."""
+        world, node = self._world, self._node()
+        if node not in self._snapshots:
+            return
+        world.fault(f"the folder of {node.name} goes back to its snapshot")
+        world.copies += 1
+        self._kill_all_on(node)
+        if world.chance.pick("boots with an old folder", 2):
+            node.boots += 1
+            node.booted_at = world.loop.time()
+        gone = go_back(node, self._snapshots[node], world.system.segments, world.loop.time())
+        world.ledger.excused |= gone - world.servers.rows.keys()
 
     def _restart(self) -> None:
         life = self._life()

@@ -1,7 +1,6 @@
 """One schedule: a world of nodes, workers, clients and servers, the faults that a seed chooses, and the checks."""
 
 import asyncio
-import shutil
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.machine.loop import Process, SimulatedLoop, current
 from tests.simulation.machine.metric_files import MetricFiles
 from tests.simulation.machine.nodes import Node, WorkerProcess
+from tests.simulation.machine.snapshots import copy_folder
 from tests.simulation.machine.system import System
 from tests.simulation.machine.threads import ThreadedLoop
 from tests.simulation.ports.servers import PortServers
@@ -93,7 +93,7 @@ class World:
     def add_node(self, copied: Node | None = None) -> Node:
         node = Node(f"node-{len(self.nodes)}", self.folder / f"node-{len(self.nodes)}")
         if copied:
-            shutil.copytree(copied.folder, node.folder, ignore=_gone)
+            copy_folder(copied.folder, node.folder)
             node.save_tokens(copied.tokens_saved_by(self.loop.time()), self.loop.time())
         self.nodes.append(node)
         return node
@@ -135,7 +135,7 @@ class World:
         process.alive = False
         process.ready.clear()
         del self.system.processes[process.pid]
-        self.system.close_files_of(process)
+        self.system.files.close_all_of(process)
         self.servers.process_ended(process)
         life = next(one for one in self.lives if one.process is process)
         self.lives.remove(life)
@@ -167,7 +167,7 @@ class World:
         for process in self.processes:
             process.alive = False
             if isinstance(process, WorkerProcess):
-                self.system.close_files_of(process)
+                self.system.files.close_all_of(process)
         ghost = WorkerProcess("ghost", Node("nowhere", self.folder), 0)
         ghost.alive = False
         current.set(ghost)
@@ -180,13 +180,8 @@ class World:
         WORLD.tasks.clear()
         WORLD.ready.clear()
         current.set(WORLD)
-        self.system.segments.close()
+        self.system.shut_down()
         self.metrics.close()
-
-
-def _gone(folder: str, names: list[str]) -> list[str]:
-    """Drafts of files, which may vanish while the folder is copied."""
-    return [name for name in names if name.startswith(".") or not (Path(folder) / name).exists()]
 
 
 def _reset(connection: "asyncio.Future[tuple[int, bytes]]") -> None:

@@ -59,14 +59,6 @@ class WorkerProcess(Process):
         self.pid = pid
 
 
-class OpenFile(msgspec.Struct):
-    """A file that a worker has open. It had this path then."""
-
-    process: WorkerProcess
-    inode: tuple[int, int]
-    path: str
-
-
 class Entry(msgspec.Struct):
     """An entry of /proc."""
 

@@ -1,5 +1,6 @@
 """The segments of spools on simulated disks: which events are synced, and which a power cut may take away."""
 
+import fcntl
 import os
 from struct import Struct
 
@@ -10,6 +11,8 @@ from tests.simulation.chance import Chance
 from tests.simulation.machine.nodes import Node
 
 HEAD_BYTES = 32
+OWN_DESCRIPTORS_MIN = 512
+"""Descriptors of the world are not those of workers, whose file objects close theirs unseen."""
 _ENTRY = Struct("<8sBqIIII")
 WAITING, PUBLISHED, ASIDE = 1, 2, 5
 KEYED = 0x80
@@ -56,7 +59,7 @@ class SegmentFiles:
     def opened(self, node: Node, inode: Inode, path: str, descriptor: int) -> None:
         if inode in self._files:
             return
-        own = os.dup(descriptor)
+        own = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, OWN_DESCRIPTORS_MIN)
         self._files[inode] = file = SegmentFile(node, path, own)
         size = os.fstat(own).st_size
         if size > HEAD_BYTES:  # a copied file
@@ -103,6 +106,12 @@ class SegmentFiles:
                 file.path = ""
                 return {payload for payloads in file.payloads.values() for payload in payloads}
         return set()
+
+    def replaced(self, node: Node) -> None:
+        """Others have put another folder in place of this node's."""
+        for file in self._files.values():
+            if file.node is node:
+                file.path = ""
 
     def damage(self, node: Node) -> tuple[str, set[bytes]] | None:
         """Change a byte of a synced entry in a file of this node. Return its path, and what the entry held."""

@@ -11,17 +11,18 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 from ingest.files.evidence import BOOT_ID
 from tests.simulation.chance import Chance
+from tests.simulation.machine.descriptors import Descriptors, OpenFile
 from tests.simulation.machine.loop import Killed, SimulatedLoop, current
-from tests.simulation.machine.nodes import BOOT_US, DiskState, Entry, Node, OpenFile, WorkerProcess
+from tests.simulation.machine.nodes import BOOT_US, DiskState, Entry, Node, WorkerProcess
 from tests.simulation.machine.segments import SegmentFiles
 
-REAL_OPEN, REAL_CLOSE, REAL_PWRITE, REAL_SCANDIR = os.open, os.close, os.pwrite, os.scandir
+REAL_OPEN, REAL_PWRITE, REAL_SCANDIR = os.open, os.pwrite, os.scandir
 REAL_STATVFS, REAL_UNLINK, REAL_TRUNCATE = os.statvfs, os.unlink, os.ftruncate
 REAL_REPLACE, REAL_RENAME, REAL_IO_OPEN = os.replace, os.rename, io.open
 
@@ -37,7 +38,7 @@ class System:
         self._chance = chance
         self._loop = loop
         self._kill = kill
-        self.files: dict[int, OpenFile] = {}
+        self.files = Descriptors()
         self.segments = SegmentFiles(chance)
         self.processes: dict[int, WorkerProcess] = {}
         self.doomed: set[int] = set()
@@ -58,13 +59,9 @@ class System:
             for module, name, real in replaced:
                 setattr(module, name, real)
 
-    def close_files_of(self, process: WorkerProcess) -> None:
-        """Do what the kernel does when a process ends. Locks end with their files."""
-        for descriptor, opened in [*self.files.items()]:
-            if opened.process is process:
-                del self.files[descriptor]
-                if _is_open(descriptor, opened.inode):
-                    REAL_CLOSE(descriptor)
+    def shut_down(self) -> None:
+        self.files.shut_down()
+        self.segments.close()
 
     # time
 
@@ -118,22 +115,23 @@ class System:
         process = self._process()
         if process and path == BOOT_ID:
             return io.StringIO(f"{process.node.name}, boot {process.node.boots}")
-        return REAL_IO_OPEN(path, *arguments, **options)
+        file = REAL_IO_OPEN(path, *arguments, **options)
+        if opened := self.files.get(path):  # from a descriptor
+            opened.file = file
+        return file
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         process = self._process()
         descriptor = REAL_OPEN(path, flags, mode, dir_fd=dir_fd)
         if process and (text := os.fspath(path)).startswith(self._root):
-            found = os.fstat(descriptor)
-            self.files[descriptor] = OpenFile(process, (found.st_dev, found.st_ino), text)
+            opened = self.files.opened(process, descriptor, text)
             if text.endswith(".log"):
-                self.segments.opened(process.node, (found.st_dev, found.st_ino), text, descriptor)
+                self.segments.opened(process.node, opened.inode, text, descriptor)
         return descriptor
 
     def close(self, descriptor: int) -> None:
         self._process()
-        self.files.pop(descriptor, None)
-        REAL_CLOSE(descriptor)
+        self.files.close(descriptor)
 
     def pwrite(self, descriptor: int, content: Any, offset: int) -> int:
         opened, node = self._opened(descriptor)
@@ -229,11 +227,3 @@ class System:
 FILE_CALLS = ("open", "close", "pwrite", "fdatasync", "fsync", "ftruncate", "unlink", "replace", "rename", "statvfs")
 OS_CALLS = (*FILE_CALLS, "scandir", "getpid", "kill")
 TIME_CALLS = ("monotonic", "time", "time_ns", "clock_gettime_ns")
-
-
-def _is_open(descriptor: int, inode: tuple[int, int]) -> bool:
-    """False if the product closed it by a file object meanwhile, and the number may have another file."""
-    with suppress(OSError):
-        found = os.fstat(descriptor)
-        return (found.st_dev, found.st_ino) == inode
-    return False
