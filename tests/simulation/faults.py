@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ingest.cli.spool.command import ask_owners
 from tests.simulation.machine.nodes import Node
 from tests.simulation.machine.snapshots import Snapshot, go_back, take_snapshot
 from tests.simulation.servers import ServerFault
@@ -37,6 +38,8 @@ class Faults:
             "spool file is damaged": (0.05, self._damage_file),
             "snapshot of a folder": (0.06, self._snapshot),
             "folder goes back": (0.06, self._go_back),
+            "table is repaired": (0.03, self._repair),
+            "set aside events are retried": (0.05, self._retry),
         }
         if world.servers.retention_days:
             self._kinds["clock is wrong by days"] = 0.15, self._clock_is_wrong
@@ -69,6 +72,8 @@ class Faults:
         for life in world.lives:
             world.loop.resume(life.process)
         world.system.doomed.clear()
+        if world.servers.takes_all:
+            self._retry()
 
     def _life(self) -> Life | None:
         lives = self._world.lives
@@ -140,6 +145,17 @@ class Faults:
             node.booted_at = world.loop.time()
         gone = go_back(node, self._snapshots[node], world.system.segments, world.loop.time())
         world.ledger.excused |= gone - world.servers.rows.keys()
+
+    def _repair(self) -> None:
+        self._world.say("the table is repaired: it takes each content")
+        self._world.servers.repair()
+        self._retry()
+
+    def _retry(self) -> None:
+        """Somebody runs `ingest spool retry` on each node."""
+        for node in self._world.nodes:
+            if node.folder.exists() and (events := ask_owners(node.folder / "spool", ())):
+                self._world.say(f"{events} events of {node.name} are to be tried again")
 
     def _restart(self) -> None:
         life = self._life()

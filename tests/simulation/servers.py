@@ -128,4 +128,11 @@ class Servers(Protocol):
     def lose_slots(self) -> None:
         """An operator has restored the database, or a part of it, from a time without leases."""
 
+    @property
+    def takes_all(self) -> bool:
+        """The database refuses no event for its content any more."""
+
+    def repair(self) -> None:
+        """An operator changes the table, so that the database `takes_all`, if it can refuse a content."""
+
     def end_faults(self) -> None: ...

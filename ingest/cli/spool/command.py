@@ -57,7 +57,7 @@ def spool_verify(settings: Settings) -> None:
 @with_settings
 def spool_retry(settings: Settings, first_ids: Sequence[int]) -> None:
     """Retry batches that are set aside: all, or by the ids of `ls`. The service may run."""
-    events = _ask_owners(_folder(settings, writes=True), first_ids)
+    events = ask_owners(_folder(settings, writes=True), first_ids)
     if not events:
         raise NotSetAside
     say(f"{events} events wait for the database again: the service, or `ingest spool drain`, moves them.")
@@ -81,7 +81,7 @@ def _folder(settings: Settings, *, writes: bool) -> Path:
     return check_data_folder(settings, "spool")
 
 
-def _ask_owners(folder: Path, first_ids: Sequence[int]) -> int:
+def ask_owners(folder: Path, first_ids: Sequence[int]) -> int:
     """Ask the owner of each spool, by a file, to retry; return the number of events."""
     events = 0
     for found in contents(folder):

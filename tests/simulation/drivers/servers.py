@@ -57,6 +57,7 @@ class DriverServers:
     """Implements `tests.simulation.servers.Servers`."""
 
     marks: Sequence[str] = ()
+    takes_all = False
 
     def __init__(self, chance: Chance, loop: SimulatedLoop) -> None:
         self._chance = chance
@@ -83,6 +84,8 @@ class DriverServers:
 
     def operator(self, settings: Settings, process: Process) -> TokenTable:
         return self._store(settings, process)
+
+    def repair(self) -> None: ...
 
     @property
     def tokens(self) -> tuple[int, Mapping[bytes, int | None]]:

@@ -50,6 +50,8 @@ class Database:
         self.hangs = False
         self.refuses = False
         """It refuses every batch, and does not say why, as with a full disk."""
+        self.takes_all = False
+        """Somebody has changed the table, so it refuses no content any more."""
         self.slow_seconds = 0.0
 
     def commit(self, batch: Batch, lease_until: float, settled: Sequence[int]) -> None:

@@ -46,6 +46,13 @@ class PortServers:
         return ModelStore(self._database, self._chance, unix_us, settings.commit_timeout_seconds)
 
     @property
+    def takes_all(self) -> bool:
+        return self._database.takes_all
+
+    def repair(self) -> None:
+        self._database.takes_all = True
+
+    @property
     def tokens(self) -> tuple[int, Mapping[bytes, int | None]]:
         database = self._database
         return database.token_changes, {token.digest: token.expires_us for token in database.tokens.values()}
