@@ -111,14 +111,16 @@ class IdLease:
         return lease
 
     async def renew(self, last_ms: int) -> bool:
-        """Extend the lease and record the time of the newest id. Return False if another process has the slot now."""
+        """Extend the lease and record the time of the newest id.
+
+        Return False if another process has the slot now. The caller makes no more ids of it, and then gives it up.
+        """
         held = self._held(last_ms)
         if not self._next_life:
             self._next_life = token_hex(LIFE_BYTES)
             await self._write(held)  # before the database has it
         renewed = await self._store.renew_slot(held, self._next_life, LEASE_SECONDS)
         if renewed is None:
-            await self.give_up()
             return False
         self.lease = renewed
         self._next_life = ""

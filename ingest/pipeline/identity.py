@@ -65,8 +65,8 @@ class Identity:
         async with self._changing:
             if self._leased and self._leased.producer == batch.producer:
                 log.warning("other events have this worker's ids: it leases another slot", extra={"slot": batch.slot})
+                self._leave()  # at once: other writers make ids meanwhile
                 await self._slots.give_up()
-                self._leased = None
             if self._leased is None:
                 await self._take_or_do_without()
 
@@ -110,9 +110,7 @@ class Identity:
         return self._leased is not None
 
     async def _take_or_do_without(self) -> None:
-        if self._provisional is None and self._provisional_slot is not None and self._slots.known:
-            self._provisional = IdGenerator(self._provisional_slot, self._now_us)
-        self.use_ids(self._provisional)
+        self._leave()
         try:
             await self._take()
         except StoreError as exc:
@@ -138,19 +136,28 @@ class Identity:
 
     async def _renew(self, ids: IdGenerator) -> None:
         if ids.last_ms > self._now_us() // 1000 + CLOCKS_APART_MS_MAX:
-            await self._slots.release(ids.last_ms, 0.0)
-            self._slots.let_go()
             self._lose("its ids are far ahead of the clock, which went back")
+            try:
+                await self._slots.release(ids.last_ms, 0.0)  # another worker may have it before the answer is here
+            finally:
+                self._slots.let_go()
             await self._take_or_do_without()
         elif not await self._slots.renew(ids.last_ms):
             self._lose("another worker has it: a copy of this data folder, or the database was restored")
+            await self._slots.give_up()
             await self._take_or_do_without()
 
     def _lose(self, reason: str) -> None:
         log.warning("the id slot was lost; a new one is leased", extra={"reason": reason})
-        self._leased = None
         self._reason = reason
-        self.use_ids(None)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Make no more ids of the slot. This comes before anything by which another worker could have it."""
+        self._leased = None
+        if self._provisional is None and self._provisional_slot is not None and self._slots.known:
+            self._provisional = IdGenerator(self._provisional_slot, self._now_us)
+        self.use_ids(self._provisional)
 
     def _miss(self, exc: Exception) -> None:
         """Log that there is no slot: once, and again when the reason changes."""
@@ -159,8 +166,8 @@ class Identity:
             log.debug("the id slot's lease is not renewed", extra={"reason": reason})
             return
         if self._leased:
-            self._slots.let_go()
             self._lose("its lease is over, and the database was away")
+            self._slots.let_go()
         self._reason = WAITS if isinstance(exc, StoreUnavailable) else reason
         if reason != self._told:
             self._told = reason

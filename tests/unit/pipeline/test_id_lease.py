@@ -268,6 +268,7 @@ async def test_slot_lost_to_another_life_is_forgotten(
     store.slot_lost = True
 
     assert not await id_lease.renew(now_ms(clock))
+    await id_lease.give_up()
     assert id_lease.lease is None
     assert await next_id_lease.recall() is None
     again = await id_lease.take()

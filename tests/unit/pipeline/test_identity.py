@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.events.ids import CLOCKS_APART_MS_MAX, LEASED_SLOTS_MAX, IdGenerator
+from ingest.files.atomic import replace_file
 from ingest.pipeline.id_lease import LEASE_SECONDS, IdLease
 from ingest.pipeline.identity import Identity
 from ingest.store.base import ALL_LEASED, SlotLease
@@ -24,8 +25,15 @@ PROVISIONAL_SLOT = LEASED_SLOTS_MAX + 3
 class Life:
     """One life of a worker: its running identity, and the ids that it is to use."""
 
-    def __init__(self, folder: Path, store: FakeStore, clock: FakeClock, provisional_slot: int | None = None) -> None:
-        self.slots = IdLease(folder, store, clock.now_us, FakeMachine(clock))
+    def __init__(
+        self,
+        folder: Path,
+        store: FakeStore,
+        clock: FakeClock,
+        provisional_slot: int | None = None,
+        replace: Callable[[Path, bytes], None] = replace_file,
+    ) -> None:
+        self.slots = IdLease(folder, store, clock.now_us, FakeMachine(clock), replace)
         self.identity = Identity(self.slots, clock.now_us, provisional_slot, 0.0)
         self.ids: IdGenerator | None = None
         self.identity.use_ids = self._use
