@@ -58,20 +58,25 @@ class Ids:
             return lease
 
         async def renewed(lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
+            earlier = self._owners.get(lease.slot)
             found = await renew_slot(lease, life, lease_seconds)
             if found is None:
                 lost.add(lease.slot)
                 return None
-            owner = self._owners.setdefault(lease.slot, process)
-            if owner is not process and owner.alive and not self._world.servers.went_back:
-                self._world.promises.breaks(f"{process.name} renews the slot {lease.slot} of {owner.name}")
-            self._owners[lease.slot] = process
+            is_release = life == lease.life
+            # Another worker may have a slot before the worker that ends its lease gets the answer.
+            for owner in (earlier, None if is_release else self._owners.get(lease.slot)):
+                if owner and owner is not process and owner.alive and not self._world.servers.went_back:
+                    self._world.promises.breaks(f"{process.name} renews the slot {lease.slot} of {owner.name}")
+            if not is_release:
+                self._owners[lease.slot] = process
             return found
 
         async def released(lease: SlotLease, keep_seconds: float) -> None:
             try:
                 await release_slot(lease, keep_seconds)
             finally:
-                self._owners.pop(lease.slot, None)
+                if self._owners.get(lease.slot) is process:
+                    del self._owners[lease.slot]
 
         store.lease_slot, store.renew_slot, store.release_slot = leased, renewed, released  # type: ignore[method-assign]
