@@ -191,7 +191,8 @@ class Promises:
         # A spool that cannot write its marks moves records again after a restart.
         recounted = world.kills or world.system.faults or world.ledger.excused
         if not (recounted or any(map(self.unproven, world.nodes))):
-            aside = sum(len(self.only_on_disk(node)) for node in world.nodes)
+            segments = world.system.segments
+            aside = sum(segments.set_aside(node, self.only_on_disk(node)) for node in world.nodes)
             stored = counts["accepted"] - counts["repeated"] - aside
             # An event answered 500 may be there: the spool's thread was only late.
             good = stored <= counts["stored"] <= stored + world.ledger.answers_500

@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+from collections.abc import Collection, Iterator
 from struct import Struct
 
 import msgspec
 
+from ingest.events.batch import Batch
 from ingest.events.batch_codec import unpack_one
 from tests.simulation.chance import Chance
 from tests.simulation.machine.nodes import Node
@@ -139,6 +141,21 @@ class SegmentFiles:
         files = (file for file in self._files.values() if file.path and (node is None or file.node is node))
         return {payload for file in files for payloads in file.payloads.values() for payload in payloads}
 
+    def set_aside(self, node: Node, payloads: Collection[bytes]) -> int:
+        """The number of ids under which events with these payloads are set aside on the disk of a node.
+
+        Two workers may have accepted the same event with a key, and the database may have refused it to both.
+        """
+        ids: set[int] = set()
+        for file in self._files.values():
+            if payloads and file.path and file.node is node:
+                content = os.pread(file.descriptor, os.fstat(file.descriptor).st_size, HEAD_BYTES)
+                for _, kind, batch in _batches_in(content):
+                    if kind == ASIDE:
+                        pairs = zip(batch.ids, batch.events, strict=True)
+                        ids.update(event_id for event_id, event in pairs if bytes(event.payload) in payloads)
+        return len(ids)
+
     def holds(self, node: Node, payload: bytes) -> bool:
         return any(
             payload in payloads
@@ -174,7 +191,11 @@ class SegmentFiles:
 
 def entries_in(content: bytes, offset: int) -> dict[int, set[bytes]]:
     """Offset → payloads, of the whole entries with events in these bytes of a segment."""
-    found: dict[int, set[bytes]] = {}
+    return {offset + at: {bytes(event.payload) for event in batch.events} for at, _, batch in _batches_in(content)}
+
+
+def _batches_in(content: bytes) -> Iterator[tuple[int, int, Batch]]:
+    """Position, kind and batch of the whole entries with events in these bytes."""
     at = 0
     while at + _ENTRY.size <= len(content):
         _, kind, _, _, size, _, _ = _ENTRY.unpack_from(content, at)
@@ -183,6 +204,5 @@ def entries_in(content: bytes, offset: int) -> dict[int, set[bytes]]:
         if kind == ASIDE and len(whole) > 2:
             whole = whole[2 + int.from_bytes(whole[:2], "little") :]
         if kind in (WAITING, PUBLISHED, ASIDE) and (batch := unpack_one(whole)):
-            found[offset + at] = {bytes(event.payload) for event in batch.events}
+            yield at, kind, batch
         at += _ENTRY.size + size
-    return found

@@ -197,7 +197,7 @@ class Visit:
         reads, name = self._life.token_reads, self.secret.text
         if reads.wrong:
             return reads.wrong
-        if reads.is_late and not self._life.was_stopped:
+        if reads.is_late and self._life.accepting and not self._life.was_stopped:
             return "a worker does not read the tokens"
         if self.admitted is True and status == UNAUTHENTICATED:
             return f"a valid token was refused: {name}"
