@@ -50,7 +50,7 @@ class Schedule:
         world.loop.look = world.promises.look
         operator = self._begin_operator()
         await self._first_worker()
-        if not chance.pick("a while without clients", LATE_WORLDS):
+        if not (world.ids.leases_are_short or chance.pick("a while without clients", LATE_WORLDS)):
             await asyncio.sleep(chance.seconds("until the clients begin", RENEW_SECONDS - 15.0, RENEW_SECONDS))
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]

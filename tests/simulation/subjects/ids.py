@@ -1,15 +1,24 @@
 """Ids of events: no two generators give the same one, and no worker uses an id slot that it knows to be lost."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ingest.clock import unix_us
+from ingest.errors import StoreError
 from ingest.events.ids import IdGenerator, is_provisional
 from ingest.pipeline.batcher import Batcher
+from ingest.pipeline.id_lease import MARGIN_MS
 from ingest.store.base import SlotLease, Store
 from tests.simulation.machine.loop import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+
+SHORT_WORLDS = 4
+"""In one world of this many, leases of slots soon end, so a worker may not use a slot that it cannot renew."""
+SHORT_SECONDS = (MARGIN_MS / 1000 + 1.0, MARGIN_MS / 1000 + 5.0)
 
 
 class Ids:
@@ -19,6 +28,10 @@ class Ids:
         self._world = world
         self._given: set[int] = set()
         self._owners: dict[int, Process] = {}
+        self.leases_are_short = world.chance.pick("leases of slots are short", SHORT_WORLDS) == SHORT_WORLDS - 1
+        self._lease_seconds = math.inf
+        if self.leases_are_short:
+            self._lease_seconds = world.chance.seconds("lease of a slot", *SHORT_SECONDS)
 
     def watch(self, process: Process, batcher: Batcher, store: Store) -> None:
         """Check each id that this worker makes, and each lease that it gets."""
@@ -53,13 +66,18 @@ class Ids:
         lease_slot, renew_slot, release_slot = store.lease_slot, store.renew_slot, store.release_slot
 
         async def leased(node: str, life: str, lease_seconds: float) -> SlotLease:
-            lease = await lease_slot(node, life, lease_seconds)
+            lease = await lease_slot(node, life, min(lease_seconds, self._lease_seconds))
             self._owners[lease.slot] = process
             return lease
 
         async def renewed(lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
             earlier = self._owners.get(lease.slot)
-            found = await renew_slot(lease, life, lease_seconds)
+            try:
+                found = await renew_slot(lease, life, min(lease_seconds, self._lease_seconds))
+            except StoreError:
+                if lease.until_ms < unix_us() // 1000 + MARGIN_MS:  # another node may have it soon
+                    lost.add(lease.slot)
+                raise
             if found is None:
                 lost.add(lease.slot)
                 return None
