@@ -1,5 +1,6 @@
 """A worker with a spool that knows of an outage keeps no client waiting, and notices when the outage is over."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.clock import Monotonic
@@ -10,6 +11,9 @@ KNOWN_SECONDS = 3.0
 """Commits that began before the outage have ended by then, with all further tries."""
 OVER_SECONDS = 4.0
 """Commits that all succeed for this time prove that the outage is over. A search for refused events takes less."""
+
+DRAINER = "drainer"
+"""The name of its task."""
 
 
 class CommitWatch:
@@ -22,18 +26,28 @@ class CommitWatch:
         self._now = now
         self._breaks = breaks
         self._since: float | None = None
+        self._failures = 0
         self._first: float | None = None
         """The time of the first commit since the last failure, while the worker says that commits fail."""
         commit, insert_published = store.commit, store.insert_published
 
         async def committed(batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
             self._begins(is_new=lease_seconds > 0)  # the drainer commits without a lease
-            return await self._counted(commit(batch, lease_seconds=lease_seconds, settled=settled))
+            failures, was_away = self._failures, self._is_away()
+            relay_mode = await self._counted(commit(batch, lease_seconds=lease_seconds, settled=settled))
+            if was_away and self._failures == failures and _moves(batch):
+                asyncio.get_running_loop().call_soon(self._must_be_over, failures)
+            return relay_mode
 
         async def inserted(batches: Sequence[Batch]) -> None:
             await self._counted(insert_published(batches))
 
         store.commit, store.insert_published = committed, inserted  # type: ignore[method-assign]
+
+    def _must_be_over(self, failures: int) -> None:
+        """The spool's drainer has just moved a record."""
+        if self._is_away() and self._failures == failures:
+            self._breaks("a record of the spool is in the database, and the worker says that commits fail")
 
     def _begins(self, *, is_new: bool) -> None:
         """No new events are committed long after the worker has learned of the outage."""
@@ -52,7 +66,14 @@ class CommitWatch:
             relay_mode = await commit
         except BaseException:
             self._first = None
+            self._failures += 1
             raise
         self._since = None
         self._first = self._now() if self._first is None else self._first
         return bool(relay_mode)
+
+
+def _moves(batch: Batch) -> bool:
+    """The drainer commits a record as a whole. The search for refused events gives keys to all events of a record."""
+    task = asyncio.current_task()
+    return task is not None and task.get_name() == DRAINER and not all(event.key for event in batch.events)

@@ -69,6 +69,8 @@ class TokenReads:
         self._reads = self._saves = False
         self._since = loop.time()
         """When the last read began or ended."""
+        self._looked_us = 0
+        """When the worker looked for expired tokens, by its clock: after each read, also one that fails."""
 
     def watch(self, store: TokenTable) -> None:
         """Note what this store reads."""
@@ -81,8 +83,12 @@ class TokenReads:
             changes, before = self._table()
             try:
                 found = await read()
+            except StoreError:
+                self._looked_us = unix_us()
+                raise
             finally:
                 self._reads, self._since = False, self._loop.time()
+            self._looked_us = unix_us()
             self.known = {token.digest: token.expires_us for token in found}
             if changes == self._table()[0] and self.known != before:
                 self.wrong = f"a worker reads the tokens {found}, and the table has {before}"
@@ -117,6 +123,8 @@ class TokenReads:
         until_us = known[secret.digest]
         if until_us is None:
             return True
+        if until_us <= self._looked_us:
+            return False
         if self._loop.time() - self._node.clock_stepped_at < LATE_SECONDS:
             return None
         if now_us < until_us:
