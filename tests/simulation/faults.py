@@ -14,6 +14,9 @@ from tests.simulation.world import World
 
 NODES_MAX = 4
 WRONG_DAYS, DAY_US = 10.0, 86_400_000_000
+SHARED_WORLDS = 12
+"""In one world of this many, two workers have the same id slot from the first round of faults on."""
+COARSE_US = 200_000
 RIGHT_US = 2_000_000
 """A clock that is wrong by no more may stay so."""
 
@@ -51,8 +54,13 @@ class Faults:
         self._snapshots: dict[Node, Snapshot] = {}
         self._ends: dict[str, Callable[[], object]] = {}
         self._over = False
+        lost = world.chance.pick("workers share a slot", SHARED_WORLDS) == SHARED_WORLDS - 1
+        self._shares_a_slot = lost and not world.servers.keeps_order
 
     def round(self) -> None:
+        if self._shares_a_slot:
+            self._shares_a_slot = False
+            self._lose_slots(alike=True)
         for what, (probability, act) in self._kinds.items():
             if self._world.chance.happens(what, probability):
                 act()
@@ -118,6 +126,8 @@ class Faults:
         if len(world.nodes) >= NODES_MAX:
             return
         node = self._node()
+        if not node.folder.exists():
+            return  # its first worker has just begun
         copy = world.add_node(node)
         copy.clock_ahead_us, copy.clock_grain_us = node.clock_ahead_us, node.clock_grain_us
         world.copies += 1
@@ -204,14 +214,22 @@ class Faults:
         self._world.fault(f"the clock of {node.name} steps by {step:.1f} s")
         node.step_clock(int(step * 1e6), self._world.loop.time())
 
-    def _lose_slots(self) -> None:
-        """Workers notice it at their next renewal. Until then a new node may get a slot that another worker uses."""
+    def _lose_slots(self, *, alike: bool = False) -> None:
+        """Workers notice it at their next renewal. Until then a new node may get a slot that another worker uses.
+
+        Both make many equal ids if their clocks are `alike`, and coarse.
+        """
         world = self._world
         world.fault("the database loses its id slots")
         world.servers.lose_slots()
         if len(world.nodes) < NODES_MAX:
             node, like = world.add_node(), self._node()
             node.clock_ahead_us, node.clock_grain_us = like.clock_ahead_us, like.clock_grain_us
+            if alike:
+                owner = world.ids.owner_of(0)
+                node.clock_ahead_us = owner.node.clock_ahead_us if owner else 0
+                for one in world.nodes:
+                    one.clock_grain_us = COARSE_US
             world.begin_life(node)
 
     def _clock_is_wrong(self) -> None:

@@ -10,7 +10,7 @@ from ingest.events.ids import IdGenerator, is_provisional
 from ingest.pipeline.batcher import Batcher
 from ingest.pipeline.id_lease import MARGIN_MS
 from ingest.store.base import SlotLease, Store
-from tests.simulation.machine.loop import Process
+from tests.simulation.machine.nodes import WorkerProcess
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -27,13 +27,17 @@ class Ids:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._given: set[int] = set()
-        self._owners: dict[int, Process] = {}
+        self._owners: dict[int, WorkerProcess] = {}
         self.leases_are_short = world.chance.pick("leases of slots are short", SHORT_WORLDS) == SHORT_WORLDS - 1
         self._lease_seconds = math.inf
         if self.leases_are_short:
             self._lease_seconds = world.chance.seconds("lease of a slot", *SHORT_SECONDS)
 
-    def watch(self, process: Process, batcher: Batcher, store: Store) -> None:
+    def owner_of(self, slot: int) -> WorkerProcess | None:
+        """The worker that has this slot by the database."""
+        return self._owners.get(slot)
+
+    def watch(self, process: WorkerProcess, batcher: Batcher, store: Store) -> None:
         """Check each id that this worker makes, and each lease that it gets."""
         lost: set[int] = set()
         use = batcher.use_ids
@@ -47,7 +51,7 @@ class Ids:
         batcher.use_ids = use_ids  # type: ignore[method-assign]
         self._watch_leases(process, store, lost)
 
-    def _checked(self, process: Process, ids: IdGenerator, lost: set[int]) -> Callable[[int], list[int]]:
+    def _checked(self, process: WorkerProcess, ids: IdGenerator, lost: set[int]) -> Callable[[int], list[int]]:
         def take(count: int) -> list[int]:
             taken = IdGenerator.take(ids, count)
             if is_provisional(taken[0]):
@@ -62,7 +66,7 @@ class Ids:
 
         return take
 
-    def _watch_leases(self, process: Process, store: Store, lost: set[int]) -> None:
+    def _watch_leases(self, process: WorkerProcess, store: Store, lost: set[int]) -> None:
         lease_slot, renew_slot, release_slot = store.lease_slot, store.renew_slot, store.release_slot
 
         async def leased(node: str, life: str, lease_seconds: float) -> SlotLease:
