@@ -109,6 +109,7 @@ class Client:
         marks: Sequence[str],
         answered: Callable[[Life, "Answer"], None],
         admission: Admission,
+        tick_seconds: float,
     ) -> None:
         self.process = Process(f"client {name}")
         self._name = name
@@ -120,6 +121,8 @@ class Client:
         self._answered = answered
         """Called with the life that has answered."""
         self._admission = admission
+        self._tick_seconds = tick_seconds
+        """A request begins at a multiple of this time, so that those of several clients share a batch. 0 if at any."""
         self._number = 0
         self._last: tuple[int, bytes] | None = None
         """The number of a call, and its newest event that was accepted."""
@@ -127,11 +130,15 @@ class Client:
     async def run(self, events: int) -> None:
         chance = self._chance
         while events > 0:
-            await asyncio.sleep(chance.seconds("client pauses", 0.0, 0.25))
+            await asyncio.sleep(self._until_tick(chance.seconds("client pauses", 0.0, 0.25)))
             many = chance.pick("request", ALONE)
             count = min(events, 1 + chance.pick("events of a request", REQUEST_EVENTS_MAX)) if many else 1
             events -= count
             await self._deliver(count, keyed=chance.pick("has a key", 3) == 0)
+
+    def _until_tick(self, seconds: float) -> float:
+        """This time, and further until the next tick."""
+        return seconds + -(self._loop.time() + seconds) % self._tick_seconds if self._tick_seconds else seconds
 
     async def _deliver(self, count: int, *, keyed: bool) -> None:
         """Send these events until they are accepted or refused, or for a few times."""

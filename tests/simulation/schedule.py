@@ -25,6 +25,8 @@ ROUNDS = 8
 LATE_WORLDS = 16
 """In one world of this many, workers renew the leases of their id slots while the faults happen."""
 POLL_SECONDS = 0.5
+TICK_SECONDS = 0.25
+"""In half of all worlds clients send at multiples of this time, so that a batch has events of several requests."""
 
 
 class Schedule:
@@ -32,6 +34,7 @@ class Schedule:
         self._world = world
         self._faults = Faults(world)
         self._admission = Admission(None, world.promises.breaks)
+        self._tick_seconds = 0.0
 
     async def run(self) -> None:
         world = self._world
@@ -52,6 +55,7 @@ class Schedule:
         await self._first_worker()
         if not (world.ids.leases_are_short or chance.pick("a while without clients", LATE_WORLDS)):
             await asyncio.sleep(chance.seconds("until the clients begin", RENEW_SECONDS - 15.0, RENEW_SECONDS))
+        self._tick_seconds = (0.0, TICK_SECONDS)[chance.pick("clients act together", 2)]
         clients = CLIENTS[chance.pick("number of clients", len(CLIENTS))]
         tasks = [self._client(number, EVENTS // clients) for number in range(clients)]
         for _ in range(ROUNDS):
@@ -82,7 +86,17 @@ class Schedule:
         world = self._world
         marks, answered = world.servers.marks, world.promises.answered
         admission = self._admission
-        client = Client(str(number), world.loop, world.chance, world.ledger, world.lives, marks, answered, admission)
+        client = Client(
+            str(number),
+            world.loop,
+            world.chance,
+            world.ledger,
+            world.lives,
+            marks,
+            answered,
+            admission,
+            self._tick_seconds,
+        )
         world.processes.append(client.process)
         return world.loop.in_process(client.process, client.run(events), "client")
 
