@@ -25,6 +25,7 @@ from tests.simulation.servers import IDEMPOTENCY_SECONDS, RETENTION_SECONDS, Ser
 from tests.simulation.subjects.ids import Ids
 from tests.simulation.subjects.outages import CommitWatch
 from tests.simulation.subjects.repeats import Repeats, Sender
+from tests.simulation.subjects.settling import SettleWatch
 from tests.simulation.subjects.tokens import CONFIGURED, TokenReads
 
 
@@ -129,6 +130,7 @@ class Life:
             failing = metrics.commits_failing
             failing.set(0)  # it is a new process
             CommitWatch(store, lambda: failing._value.get() == 1, self._loop.time, self._breaks)
+        SettleWatch(store, lambda: self.accepting and self._is_well(), self._breaks)
         shared_target = make_shared_target(settings, store)
         publisher = self._servers.publisher(settings, metrics, shared_target.problem, self.process)
         if not self._servers.stream:
