@@ -14,8 +14,6 @@ from tests.simulation.world import World
 
 NODES_MAX = 4
 WRONG_DAYS, DAY_US = 10.0, 86_400_000_000
-SHARED_WORLDS = 12
-"""In one world of this many, two workers have the same id slot from the first round of faults on."""
 COARSE_US = 200_000
 RIGHT_US = 2_000_000
 """A clock that is wrong by no more may stay so."""
@@ -37,6 +35,7 @@ class Faults:
             "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
             "id slots are lost": (0.02, self._lose_slots),
+            "id slots are forgotten": (0.04, self._forget_slots),
             "spool file is deleted": (0.03, self._delete_file),
             "spool file is damaged": (0.05, self._damage_file),
             "snapshot of a folder": (0.06, self._snapshot),
@@ -54,12 +53,11 @@ class Faults:
         self._snapshots: dict[Node, Snapshot] = {}
         self._ends: dict[str, Callable[[], object]] = {}
         self._over = False
-        lost = world.chance.pick("workers share a slot", SHARED_WORLDS) == SHARED_WORLDS - 1
-        self._shares_a_slot = lost and not world.servers.keeps_order
+        self._loses_slots = world.ids.shares_a_slot
 
     def round(self) -> None:
-        if self._shares_a_slot:
-            self._shares_a_slot = False
+        if self._loses_slots:
+            self._loses_slots = False
             self._lose_slots(alike=True)
         for what, (probability, act) in self._kinds.items():
             if self._world.chance.happens(what, probability):
@@ -231,6 +229,13 @@ class Faults:
                 for one in world.nodes:
                     one.clock_grain_us = COARSE_US
             world.begin_life(node)
+
+    def _forget_slots(self) -> None:
+        """A part of the data folder is restored. A worker that starts while the database is away has no slot."""
+        node = self._node()
+        self._world.fault(f"{node.name} forgets its id slots")
+        for note in node.folder.glob("slots/slot-*.json"):
+            note.unlink()
 
     def _clock_is_wrong(self) -> None:
         """It lasts a while. Events that a worker accepts meanwhile have ids of another day."""

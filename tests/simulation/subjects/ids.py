@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+SHARED_WORLDS = 12
 SHORT_WORLDS = 4
 """In one world of this many, leases of slots soon end, so a worker may not use a slot that it cannot renew."""
 SHORT_SECONDS = (MARGIN_MS / 1000 + 1.0, MARGIN_MS / 1000 + 5.0)
@@ -28,6 +29,9 @@ class Ids:
         self._world = world
         self._given: set[int] = set()
         self._owners: dict[int, WorkerProcess] = {}
+        shares = world.chance.pick("workers share a slot", SHARED_WORLDS) == SHARED_WORLDS - 1
+        self.shares_a_slot = shares and not world.servers.keeps_order
+        """Two workers have the same one from the first round of faults on."""
         self.leases_are_short = world.chance.pick("leases of slots are short", SHORT_WORLDS) == SHORT_WORLDS - 1
         self._lease_seconds = math.inf
         if self.leases_are_short:
