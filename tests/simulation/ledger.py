@@ -12,6 +12,8 @@ class Ledger:
         self.sent: set[bytes] = set()
         """Payloads. An event with a key may be sent again, with the same payload."""
         self.accepted: set[bytes] = set()
+        self.accepted_on: set[tuple[str, bytes]] = set()
+        """The name of each node that has accepted an event. With a key it may be two."""
         self.in_order: list[tuple[bytes, bytes]] = []
         """An event, and a later one of its call that was sent after the answer to the first."""
         self.posted = 0

@@ -45,6 +45,7 @@ class Promises:
         rows = world.servers.rows
         for payload in answer.accepted:
             world.ledger.accepted.add(payload)
+            world.ledger.accepted_on.add((life.process.node.name, payload))
             kept = payload in rows or world.system.segments.holds(life.process.node, payload)
             if not kept and payload not in world.ledger.excused:
                 self.breaks(f"accepted, but neither a row nor in the spool: {payload.decode()}")
@@ -161,8 +162,16 @@ class Promises:
             for payloads in file.payloads.values():
                 for payload in self._world.ledger.kept(payloads):
                     kept = payload in rows or segments.holds(file.node, payload)
+                    kept = kept or self._is_elsewhere(file.node, payload)
                     check(kept, "the spool deleted an accepted event that is no row: {}", payload)
         segments.lost.clear()
+
+    def _is_elsewhere(self, node: Node, payload: bytes) -> bool:
+        """Another node has accepted an event with a key, and keeps it. This one has answered 500."""
+        world = self._world
+        if (node.name, payload) in world.ledger.accepted_on:
+            return False
+        return any(world.system.segments.holds(other, payload) for other in world.nodes)
 
     def _name(self, event_id: int, payload: bytes) -> None:
         check(not is_provisional(event_id), "a row or a message has the provisional id {}: {}", event_id, payload)
