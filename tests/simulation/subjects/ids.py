@@ -15,8 +15,8 @@ from tests.simulation.machine.nodes import WorkerProcess
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-
 SHARED_WORLDS = 12
+"""In one world of this many, two workers have the same id slot."""
 SHORT_WORLDS = 4
 """In one world of this many, leases of slots soon end, so a worker may not use a slot that it cannot renew."""
 SHORT_SECONDS = (MARGIN_MS / 1000 + 1.0, MARGIN_MS / 1000 + 5.0)
@@ -79,9 +79,10 @@ class Ids:
             return lease
 
         async def renewed(lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
-            earlier = self._owners.get(lease.slot)
+            earlier, is_release = self._owners.get(lease.slot), life == lease.life
+            seconds = lease_seconds if is_release else min(lease_seconds, self._lease_seconds)
             try:
-                found = await renew_slot(lease, life, min(lease_seconds, self._lease_seconds))
+                found = await renew_slot(lease, life, seconds)
             except StoreError:
                 if lease.until_ms < unix_us() // 1000 + MARGIN_MS:  # another node may have it soon
                     lost.add(lease.slot)
@@ -89,7 +90,6 @@ class Ids:
             if found is None:
                 lost.add(lease.slot)
                 return None
-            is_release = life == lease.life
             # Another worker may have a slot before the worker that ends its lease gets the answer.
             for owner in (earlier, None if is_release else self._owners.get(lease.slot)):
                 if owner and owner is not process and owner.alive and not self._world.servers.went_back:

@@ -11,7 +11,6 @@ KNOWN_SECONDS = 3.0
 """Commits that began before the outage have ended by then, with all further tries."""
 OVER_SECONDS = 4.0
 """Commits that all succeed for this time prove that the outage is over. A search for refused events takes less."""
-
 DRAINER = "drainer"
 """The name of its task."""
 
