@@ -19,6 +19,8 @@ log = logging.getLogger("ingest.drainer")
 COMMITS_MAX = 2_000
 """Commits that are tried to find the refused events of a group of records."""
 
+KEY_REUSED = "Another event has its idempotency key. Its client must give each event a key of its own."
+
 RenewIds = Callable[[Batch], Awaitable[Batch]]
 """Returns the same events with new ids; see `ingest.pipeline.identity`. Raises `StoreError` if there are none."""
 
@@ -51,7 +53,9 @@ class Transfer:
         """`renew_ids` replaces provisional ids, and ids that other events have."""
         self._renew_ids = renew_ids
         self._duplicates: set[int] = set()
-        """Ids of events of this move whose key an earlier event has."""
+        """Ids of events of this move that an earlier request has stored, with the same key."""
+        self._reused: dict[int, Batch] = {}
+        """Id → event, of those of this move whose key another event has. No one could know it before."""
         self._spool = spool
         self._database = database
         self._relay = relay
@@ -64,6 +68,7 @@ class Transfer:
         The caller waits for the end of a move before it begins another one.
         """
         self._duplicates.clear()
+        self._reused.clear()
         batches = {record.first_id: batch for record in group if (batch := record.unpacked())}
         for record in group:
             if record.first_id not in batches:
@@ -157,17 +162,23 @@ class Transfer:
 
     def _without_duplicates(self, batch: Batch, duplicates: DuplicateKeys) -> Batch:
         """The other events. Another worker or node accepted the duplicates while the database was away."""
-        self._duplicates.update(batch.ids[at] for at in duplicates.same)
+        for at, same in duplicates.same.items():
+            if same:
+                self._duplicates.add(batch.ids[at])
+            else:
+                self._reused[batch.ids[at]] = batch.part(at, at + 1)
         return without(batch, duplicates.same)
 
     async def _finish(
         self, records: Sequence[Record], done: Set[int], blamed: Sequence[tuple[Batch, StoreError]]
     ) -> None:
         """Remove records whose events, with the ids `done`, are in the database. Set aside the blamed events."""
-        for part, reason in blamed:
-            await self._set_aside(Refused(part.first_id, len(part), str(reason), pack(part)))
+        reused = [(part, KEY_REUSED) for event_id, part in self._reused.items() if event_id in done]
+        aside = [*((part, str(reason)) for part, reason in blamed), *reused]
+        for part, reason in aside:
+            await self._set_aside(Refused(part.first_id, len(part), reason, pack(part)))
         await self._spool.remove(records)
-        moved = sum(record.count for record in records) - len(blamed)
+        moved = sum(record.count for record in records) - len(aside)
         repeated = len(self._duplicates & done)
         self._metrics.durable_counters.count(None, stored=moved - repeated, repeated=repeated)
         self._metrics.drained.inc(moved)

@@ -32,6 +32,10 @@ TYPES = ("call_started", "call_answered", "call_held", "call_hangup")
 MARK = b'"mark":'
 TRY = b"-try"
 """In the payload of an event without a key, which differs each time that it is sent."""
+OTHER = b"-other"
+"""In the payload of an event that differs each time that it is sent, although its key stays: the client is wrong."""
+WRONG_KEYS = 24
+"""One of so many requests with a key is sent again with other events."""
 
 
 class Answer(NamedTuple):
@@ -147,8 +151,10 @@ class Client:
         call = f"{self._name}-call-{self._number // REQUESTS_OF_A_CALL}"
         marks = [self._mark() for _ in range(count)]
         secret = self._admission.secret()
+        wrong = keyed and self._chance.pick("key of other events", WRONG_KEYS) == WRONG_KEYS - 1
+        changes = OTHER if wrong else b"" if keyed else TRY
         for attempt in range(TRIES_MAX):
-            tag = name if keyed else f"{name}{TRY.decode()}{attempt}"
+            tag = f"{name}{changes.decode()}{attempt}" if changes else name
             payloads = [_payload(call, tag, index, mark) for index, mark in enumerate(marks)]
             if await self._post(payloads, name if keyed else None, secret):
                 return

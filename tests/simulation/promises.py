@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.events.batch import Batch
 from ingest.events.ids import is_provisional
-from tests.simulation.clients import FAILED, MARK, TRY, Answer
+from tests.simulation.clients import FAILED, MARK, OTHER, TRY, Answer
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.nodes import Node
 from tests.simulation.ports.store import POISON, RIDDLE
@@ -74,10 +74,16 @@ class Promises:
         found = self._world.system.segments.payloads_on(node)
         return [payload for payload in self._world.ledger.kept(found) if payload not in rows]
 
+    def may_be_set_aside(self, payload: bytes) -> bool:
+        """The database refuses the event, or another event may have its idempotency key."""
+        refused = not self._world.servers.takes_all and (POISON in payload or RIDDLE in payload)
+        return refused or OTHER in payload
+
     def unproven(self, node: Node) -> int:
         """Events of a node's spool that the database refuses without saying why. They stay until it takes another."""
-        rows, found = self._world.servers.rows, self._world.system.segments.payloads_on(node)
-        return sum(RIDDLE in payload and payload not in rows for payload in found)
+        segments = self._world.system.segments
+        unknown = {one for one in segments.payloads_on(node) if RIDDLE in one and one not in self._world.servers.rows}
+        return len(unknown.difference(segments.set_aside(node).values())) if unknown else 0
 
     def at_end(self) -> None:
         """All work is done."""
@@ -90,10 +96,11 @@ class Promises:
             if names.get(ids[0]) != payload:
                 self._name(ids[0], payload)
         kept = ledger.accepted - ledger.excused
+        aside = {*world.system.segments.set_aside().values()}
         for payload in sorted(kept - rows.keys()):
             check(payload in on_disk, "accepted, but no row: {}", payload)
-            bad = not world.servers.takes_all and (POISON in payload or RIDDLE in payload)
-            check(bad, "set aside, although good: {}", payload)
+            check(self.may_be_set_aside(payload), "set aside, although good: {}", payload)
+            check(payload in aside or RIDDLE in payload, "accepted, but neither a row nor set aside: {}", payload)
         # A broker that has lost its newest messages may have as many as before by now.
         self._published.update(payload for _, payload in world.servers.all_messages())
         done = self._published | {*world.servers.dead.values()} | on_disk
@@ -201,7 +208,8 @@ class Promises:
         recounted = world.kills or world.system.faults or world.ledger.excused
         if not (recounted or any(map(self.unproven, world.nodes))):
             segments = world.system.segments
-            aside = sum(segments.set_aside(node, self.only_on_disk(node)) for node in world.nodes)
+            lost = {payload for node in world.nodes for payload in self.only_on_disk(node)}
+            aside = sum(payload in lost for payload in segments.set_aside().values())
             stored = counts["accepted"] - counts["repeated"] - aside
             # An event answered 500 may be there: the spool's thread was only late.
             good = stored <= counts["stored"] <= stored + world.ledger.answers_500

@@ -8,7 +8,6 @@ from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Violation, check
 from tests.simulation.machine.loop import Process
-from tests.simulation.ports.store import POISON, RIDDLE
 from tests.simulation.subjects.tokens import Admission, Operator
 from tests.simulation.workers import Life, Limits, settings_of
 from tests.simulation.world import World
@@ -129,9 +128,8 @@ class Schedule:
         if world.restarts or not all(life.accepting for life in world.lives):
             return "workers do not start"
         for node in world.nodes:
-            waiting = world.promises.only_on_disk(node)
-            if not world.servers.takes_all:
-                waiting = [one for one in waiting if not (RIDDLE in one or POISON in one)]
+            promises = world.promises
+            waiting = [one for one in promises.only_on_disk(node) if not promises.may_be_set_aside(one)]
             if waiting:
                 return f"{len(waiting)} events in the spool of {node.name}"
         for life in world.lives:

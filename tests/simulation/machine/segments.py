@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from struct import Struct
 
 import msgspec
@@ -141,20 +141,20 @@ class SegmentFiles:
         files = (file for file in self._files.values() if file.path and (node is None or file.node is node))
         return {payload for file in files for payloads in file.payloads.values() for payload in payloads}
 
-    def set_aside(self, node: Node, payloads: Collection[bytes]) -> int:
-        """The number of ids under which events with these payloads are set aside on the disk of a node.
+    def set_aside(self, node: Node | None = None) -> dict[int, bytes]:
+        """Id → payload, of the events that are set aside on the disk of a node, or of all nodes.
 
         Two workers may have accepted the same event with a key, and the database may have refused it to both.
         """
-        ids: set[int] = set()
+        found: dict[int, bytes] = {}
         for file in self._files.values():
-            if payloads and file.path and file.node is node:
+            if file.path and (node is None or file.node is node):
                 content = os.pread(file.descriptor, os.fstat(file.descriptor).st_size, HEAD_BYTES)
                 for _, kind, batch in _batches_in(content):
                     if kind == ASIDE:
-                        pairs = zip(batch.ids, batch.events, strict=True)
-                        ids.update(event_id for event_id, event in pairs if bytes(event.payload) in payloads)
-        return len(ids)
+                        payloads = (bytes(event.payload) for event in batch.events)
+                        found.update(zip(batch.ids, payloads, strict=True))
+        return found
 
     def holds(self, node: Node, payload: bytes) -> bool:
         return any(

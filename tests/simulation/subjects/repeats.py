@@ -80,7 +80,7 @@ class Repeats:
         if not confirm.worker.is_well():
             return None
         if confirm.alone:
-            again = sender is confirm.worker and sender.has_accepted(batch)
+            again = sender is confirm.worker and sender.has_accepted(batch) and not world.copies
             return f"{sender.name} sends a part of a batch again that was confirmed to it" if again else None
         since = max(confirm.at, world.calm_since)
         if world.copies or world.loop.time() - since < SETTLE_SECONDS:

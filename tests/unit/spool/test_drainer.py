@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ingest.errors import DuplicateKeys, IdsTaken, SpoolFull, StoreUnavailable
 from ingest.events.batch import FORMAT, Batch
-from ingest.events.batch_codec import pack
+from ingest.events.batch_codec import pack, unpack_one
 from ingest.events.ids import LEASED_SLOTS_MAX
 from ingest.spool.drainer import TAKE_RECORDS, Drainer
 from ingest.spool.files import take_spool
@@ -32,6 +32,8 @@ class Database(FakeStore):
         self.pings = 0
         self.taken: set[int] = set()
         self.keys: set[bytes | None] = set()
+        self.reused: set[bytes | None] = set()
+        """Keys of other events."""
         self.too_much: set[str] = set()
 
     async def insert_published(self, batches: Sequence[Batch]) -> None:
@@ -44,7 +46,8 @@ class Database(FakeStore):
     async def commit(self, batch: Batch, *, lease_seconds: float, settled: Sequence[int]) -> bool:
         if not self.taken.isdisjoint(batch.ids):
             raise IdsTaken(1)
-        same = {at: True for at, event in enumerate(batch.events) if event.key in self.keys}
+        known = self.keys | self.reused
+        same = {at: event.key in self.keys for at, event in enumerate(batch.events) if event.key in known}
         if same:
             raise DuplicateKeys(same)
         return await super().commit(batch, lease_seconds=lease_seconds, settled=settled)
@@ -506,6 +509,30 @@ async def test_duplicate_counts_once_as_repeated_and_never_as_stored(
     assert len(database.tried) == 2
     assert [call_ids(commit.batch) for commit in database.commits] == [["new"]]
     assert (sample("ingest_events_repeated_total"), sample("ingest_events_stored_total")) == (1, 1)
+
+
+@pytest.mark.parametrize("slot", [1, LEASED_SLOTS_MAX], ids=["own id", "provisional id"])
+async def test_event_whose_key_another_event_has_is_set_aside(
+    drainer: Drainer, spool: SpoolStore, database: Database, sample: Sample, slot: int
+) -> None:
+    """Two workers took it, and no database knew the key. Both were acknowledged, so both are kept."""
+    other, new = event("other"), event("new")
+    other.key = b"k" * 32
+    database.reused = {other.key}
+    made = await keep(spool, batch([other, new], slot=slot), published=False)
+
+    while await left(spool):
+        await drainer.round()
+
+    assert [call_ids(commit.batch) for commit in database.commits] == [["new"]]
+    (refused,) = await spool.refused()
+    assert (refused.first_id, refused.count) == (made.first_id, 1)
+    assert "idempotency key" in refused.reason
+    kept = unpack_one(refused.batch)
+    assert kept
+    assert call_ids(kept) == ["other"]
+    counted = ("repeated", "stored", "set_aside")
+    assert [sample(f"ingest_events_{name}_total") for name in counted] == [0, 1, 1]
 
 
 async def test_event_that_an_earlier_try_has_stored_under_another_id_counts_as_stored(
