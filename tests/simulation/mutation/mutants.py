@@ -273,8 +273,8 @@ STORE = (
     Mutant(
         "a lost slot is used further",
         "pipeline/identity.py",
-        "        self._leased = None\n        self._reason = reason\n        self.use_ids(None)\n",
-        "        self._reason = reason\n",
+        "            await self._slots.give_up()\n            await self._take_or_do_without()\n\n    def _lose",
+        "            self._use_slot()\n\n    def _lose",
     ),
     Mutant(
         "a slot is used after its lease",

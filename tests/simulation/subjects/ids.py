@@ -48,7 +48,6 @@ class Ids:
 
         def use_ids(ids: IdGenerator | None) -> None:
             if ids:
-                lost.discard(ids.slot)
                 ids.take = self._checked(process, ids, lost)  # type: ignore[assignment, method-assign]
             use(ids)
 
@@ -76,6 +75,7 @@ class Ids:
         async def leased(node: str, life: str, lease_seconds: float) -> SlotLease:
             lease = await lease_slot(node, life, min(lease_seconds, self._lease_seconds))
             self._owners[lease.slot] = process
+            lost.discard(lease.slot)
             return lease
 
         async def renewed(lease: SlotLease, life: str, lease_seconds: float) -> SlotLease | None:
@@ -96,6 +96,7 @@ class Ids:
                     self._world.promises.breaks(f"{process.name} renews the slot {lease.slot} of {owner.name}")
             if not is_release:
                 self._owners[lease.slot] = process
+                lost.discard(lease.slot)
             return found
 
         async def released(lease: SlotLease, keep_seconds: float) -> None:
