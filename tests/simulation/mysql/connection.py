@@ -13,6 +13,7 @@ from tests.simulation.mysql.faults import END, ROLL_BACK, Fault, drawn_fault
 from tests.simulation.mysql.session import Session
 from tests.simulation.mysql.sql.context import Row
 from tests.simulation.mysql.sql.shape import Statement, statements_of
+from tests.simulation.mysql.work import Work, pause
 
 if TYPE_CHECKING:
     from tests.simulation.mysql.server import Server
@@ -38,7 +39,7 @@ class Connection:
         self.is_open = True
         """The client's side."""
         self._waiting: asyncio.Future[Answer] | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: Work | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._affected_rows = 0
         self._is_silent = False
@@ -59,7 +60,7 @@ class Connection:
         if self.session.has_ended:  # the server has closed the connection, which the client sees only now
             self.close()
             raise error(LOST)
-        self._serving = self._server.context.run(loop.create_task, self._serve(sql))
+        self._serving = Work(self._server.context, self._serve, sql)
         try:
             return await self._waiting
         except asyncio.CancelledError:
@@ -90,7 +91,7 @@ class Connection:
 
     def lose(self) -> None:
         """The connection breaks, and the server ends the session at once."""
-        if self._serving is not None and self._serving is not asyncio.current_task():
+        if self._serving is not None:
             self._serving.cancel()
         self._end()
         if self._waiting is not None and not self._waiting.done():
@@ -156,7 +157,7 @@ class Connection:
     async def _pause(self) -> None:
         least, most = self._server.rates.statement_seconds
         if most:
-            await asyncio.sleep(self._server.chance.seconds("mysql: time of a statement", least, most))
+            await pause(self._server.chance.seconds("mysql: time of a statement", least, most))
         await self._server.thawed()
 
     def _notices_gone(self) -> bool:
@@ -165,8 +166,9 @@ class Connection:
 
     async def _meet(self, fault: Fault) -> None:
         if fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
+            await pause(fault.seconds)
         elif fault.kind == "lost":
+            self._serving = None  # it ends itself
             self.lose()
             raise asyncio.CancelledError
         else:

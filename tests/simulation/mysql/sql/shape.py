@@ -14,6 +14,8 @@ ROWS = re.compile(rb"VALUES (\((?:[^()]|\([^()]*\))*\))((?:,\s*\1)+)(?= ON DUPLI
 ESCAPED = re.compile(rb"\\(.)|''", re.DOTALL)
 ESCAPES = {b"0": b"\0", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"Z": b"\x1a"}
 KNOWN_MAX = 10_000
+SHORT_BYTES = 4096
+"""Queries up to this length are asked again and again."""
 
 Params = list[Any]
 """A literal, as bytes of the query; or a list of them for `?*`."""
@@ -36,10 +38,22 @@ class _Plan(NamedTuple):
 
 
 _plans: dict[bytes, _Plan] = {}
+_known: dict[bytes, list[Statement]] = {}
 
 
 def statements_of(query: bytes) -> list[Statement]:
-    """The statements of a query, in order."""
+    """The statements of a query, in order. Nobody may change them."""
+    found = _known.get(query)
+    if found is None:
+        found = _statements_of(query)
+        if len(query) <= SHORT_BYTES:
+            if len(_known) > KNOWN_MAX:
+                _known.clear()
+            _known[query] = found
+    return found
+
+
+def _statements_of(query: bytes) -> list[Statement]:
     parts = LITERAL.split(query)
     literals = parts[1::2]
     found, at = [], 0
