@@ -33,6 +33,7 @@ from tests.simulation.mysql.server import Client, Server
 from tests.simulation.rabbitmq import faults as rabbitmq_faults
 from tests.simulation.rabbitmq.broker import Broker
 from tests.simulation.rabbitmq.network import Network
+from tests.simulation.rabbitmq.order import order_futures
 from tests.simulation.rabbitmq.queues import Message
 from tests.simulation.rabbitmq.streams.log import Entry
 from tests.simulation.servers import RETENTION_DAYS, Forgotten, Removed, ServerFault
@@ -60,6 +61,7 @@ class DriverServers:
     takes_all = False
 
     def __init__(self, chance: Chance, loop: SimulatedLoop) -> None:
+        order_futures()
         self._chance = chance
         self.stream = chance.pick("stream", 2) == 1
         self.keeps_order = self.stream and chance.pick("order", 2) == 1
