@@ -99,7 +99,7 @@ class OneConnectionConsumer(Consumer):
     async def end(self, seconds: float) -> None:
         """Close all connections concurrently within `seconds`, as rstream takes a while for each."""
         self.stop()
-        clients = [client for client in {*self._clients.values(), self._default_client} if client]
+        clients = [client for client in dict.fromkeys((*self._clients.values(), self._default_client)) if client]
         ended = await asyncio.gather(*(finished(client.close(), seconds) for client in clients))
         await asyncio.gather(*(abort(client) for client, done in zip(clients, ended, strict=True) if not done))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.simulation.mysql.sql.context import Context, Function, Places
 from tests.simulation.mysql.sql.evaluation import compiled, options_of
-from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Member, Operation
+from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Member, Node, Operation, Source, Variable
 from tests.simulation.mysql.storage.tables import Table
 
 TURNED = {"=": "=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -28,6 +28,22 @@ def has_columns(expression: Expression, of: Callable[[Column], bool] = lambda co
     if isinstance(expression, Call):
         return any(has_columns(one, of) for one in expression.arguments)
     return False
+
+
+OF_THE_MOMENT = {"UTC_TIMESTAMP", "CONNECTION_ID", "IS_USED_LOCK", "GET_LOCK"}
+
+
+def depends_on_definitions(node: Any) -> bool:
+    """True if a query reads only tables of information_schema, and nothing of its session or of the time."""
+    if isinstance(node, tuple):
+        return all(map(depends_on_definitions, node))
+    if not isinstance(node, Node):
+        return True
+    if isinstance(node, Variable) or (isinstance(node, Call) and node.name in OF_THE_MOMENT):
+        return False
+    if isinstance(node, Source) and node.query is None and (not node.schema or node.table.upper() == "PARTITIONS"):
+        return False
+    return all(depends_on_definitions(getattr(node, name)) for name in node.__struct_fields__)
 
 
 class KeyPath:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from tests.simulation.mysql.execution.access import KeyPath, conjuncts
+from tests.simulation.mysql.execution.access import KeyPath, conjuncts, depends_on_definitions
 from tests.simulation.mysql.execution.relations import Reads, Relation, Rows
 from tests.simulation.mysql.sql.context import Context, Function, Row, no_columns
 from tests.simulation.mysql.sql.evaluation import compiled, is_aggregate
 from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Operation, Select, Source
 from tests.simulation.mysql.sql.values import datetime_of
-from tests.simulation.mysql.storage.tables import Table
+from tests.simulation.mysql.storage.tables import Schema, Table
 
 
 class Query:
@@ -36,7 +36,19 @@ class Query:
         self._limit = compiled(select.limit, no_columns) if select.limit is not None else None
         self._offset = compiled(select.offset, no_columns) if select.offset is not None else None
         self._further = [Query(one, session) for one in select.further]
+        self.schemas = self._all_schemas()
+        """The tables that it reads, also in its subqueries, and their definitions."""
+        self.tables = [name for name, _ in self.schemas]
+        self.is_of_definitions = not self.schemas and bool(select.sources) and depends_on_definitions(select)
+        """Its rows are the same until somebody changes a definition or the number of a table's rows."""
         self._moments = [at for at, name in enumerate(self._shown_columns()) if self._is_moment(name)]
+
+    def _all_schemas(self) -> list[tuple[str, Schema]]:
+        found = [(one.source.table, one.schema) for one in self._relations if one.schema is not None]
+        for one in (*(one.query for one in self._relations), *self._further):
+            if one is not None:
+                found += one.schemas
+        return found
 
     def _shown_columns(self) -> Sequence[str]:
         """The columns that are shown as they are, or "" for other expressions."""
@@ -93,12 +105,7 @@ class Query:
 
     def fits(self, session: Reads) -> bool:
         """False if a table's definition has changed."""
-        return all(
-            one.query.fits(session)
-            if one.query is not None
-            else one.schema is None or session.table(one.source.table).schema is one.schema
-            for one in self._relations
-        ) and all(one.fits(session) for one in self._further)
+        return all([session.table(name).schema is schema for name, schema in self.schemas])
 
     def rows(self, context: Context) -> list[Row]:
         found = self._own_rows(context)

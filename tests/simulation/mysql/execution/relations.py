@@ -28,9 +28,9 @@ class Subselect(Protocol):
     """A compiled query."""
 
     names: list[str]
+    schemas: list[tuple[str, Schema]]
 
     def rows(self, context: Context) -> list[Row]: ...
-    def fits(self, session: Reads) -> bool: ...
 
 
 class Relation:

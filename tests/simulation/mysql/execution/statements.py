@@ -23,6 +23,7 @@ from tests.simulation.mysql.sql.nodes import (
 from tests.simulation.mysql.sql.shape import Statement, statements_of
 from tests.simulation.mysql.storage.database import Database
 from tests.simulation.mysql.storage.definitions import Definitions
+from tests.simulation.mysql.storage.information import Information
 from tests.simulation.mysql.storage.locks import Lock, acquire
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ async def of_select(session: "Session", node: Select, statement: Statement) -> R
     if len(node.outputs) == 1 and getattr(node.outputs[0].expression, "name", "") == "GET_LOCK":
         return [(await _get_lock(session, node, statement),)], 0
     query = query_of(node, session)
-    for name in _tables_of(node):
+    for name in query.tables:
         await session.use(name, keeps=session.in_transaction or bool(node.lock))
     context = Context(session, statement.params)
+    if query.is_of_definitions:
+        information: Information = session.server.information
+        return information.answer(query, statement.params, lambda: query.presented(query.rows(context))), 0
     if node.lock == "update":
         session.check_writable()
     if node.lock:
@@ -61,7 +65,7 @@ async def _get_lock(session: "Session", node: Select, statement: Statement) -> i
 
 async def of_insert(session: "Session", node: Insert, statement: Statement) -> Result:
     if node.query is not None:
-        for name in _tables_of(node.query):
+        for name in query_of(node.query, session).tables:
             await session.use(name, keeps=True)
     await session.use_to_write(node.table)
     schema = session.table(node.table).schema
@@ -88,8 +92,7 @@ async def of_show(session: "Session", node: Show, statement: Statement) -> Resul
         return [(table.name, session.server.information.definition_of(table))], 0
     values = session.server.variables if node.what == "VARIABLES" else {}
     rows = [(name, _shown(value)) for name, value in sorted(values.items())]
-    columns = {"variable_name": 0, "value": 1}
-    where = compiled(node.where, lambda table, name: columns[name.lower()])
+    where = _function(node, lambda: compiled(node.where, lambda table, name: _SHOWN[name.lower()]))
     context, found = Context(session, statement.params), []
     for context.row in rows:
         if where(context):
@@ -99,8 +102,8 @@ async def of_show(session: "Session", node: Show, statement: Statement) -> Resul
 
 async def of_set(session: "Session", node: SetVariables, statement: Statement) -> Result:
     context = Context(session, statement.params)
-    for name, expression in node.values:
-        value = compiled(expression, no_columns)(context)
+    for name, function in _function(node, lambda: [(name, compiled(one, no_columns)) for name, one in node.values]):
+        value = function(context)
         session.variables[name] = value
         if name == "autocommit":
             session.autocommit = bool(value)
@@ -165,16 +168,6 @@ def _changed_tables(node: Command) -> list[str]:
     return [node.details[0]]
 
 
-def _tables_of(select: Select) -> list[str]:
-    found = [one.table for one in select.sources if one.table and not one.schema]
-    for source in select.sources:
-        if source.query is not None:
-            found += _tables_of(source.query)
-    for further in select.further:
-        found += _tables_of(further)
-    return found
-
-
 def _shown(value: object) -> str:
     return {True: "ON", False: "OFF"}[value] if isinstance(value, bool) else str(value)
 
@@ -190,6 +183,17 @@ def _plan(node: Node, schema: Any, make: Callable[[], Any]) -> Any:
     return plan
 
 
+_functions: dict[Node, Any] = {}
+
+
+def _function(node: Node, make: Callable[[], Any]) -> Any:
+    """What is compiled of a statement that names no table."""
+    function = _functions.get(node)
+    if function is None:
+        function = _functions[node] = make()
+    return function
+
+
 METHODS: dict[type, Any] = {
     Select: of_select,
     Insert: of_insert,
@@ -200,6 +204,7 @@ METHODS: dict[type, Any] = {
     CreateTable: of_create,
     Command: of_command,
 }
+_SHOWN = {"variable_name": 0, "value": 1}
 _COMMANDS: dict[str, Callable[["Session"], None]] = {
     "BEGIN": lambda session: session.begin(),
     "COMMIT": lambda session: session.commit_or_refuse(),

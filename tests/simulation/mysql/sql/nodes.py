@@ -128,11 +128,11 @@ class Delete(Node, frozen=True, eq=False):
     limit: Expression = None
 
 
-class SetVariables(Node, frozen=True):
+class SetVariables(Node, frozen=True, eq=False):
     values: tuple[tuple[str, Expression], ...]
 
 
-class Show(Node, frozen=True):
+class Show(Node, frozen=True, eq=False):
     """`what` is VARIABLES, STATUS or CREATE TABLE."""
 
     what: str
