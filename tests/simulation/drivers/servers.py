@@ -1,12 +1,11 @@
 """MySQL and RabbitMQ of a world: the service's real store and publisher talk to the models of the servers."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from ingest.auth.tokens import TokenTable
 from ingest.broker.amqp.publisher import AmqpPublisher
 from ingest.broker.base import Held, Publisher
-from ingest.broker.stream.message import message_id_of
 from ingest.broker.stream.publisher import StreamPublisher
 from ingest.broker.stream.topology import StreamTopology
 from ingest.clock import unix_us
@@ -24,6 +23,7 @@ from ingest.store.mysql.store import MySQLStore
 from ingest.telemetry.connection_metrics import NO_OBSERVER, ConnectionObserver
 from ingest.telemetry.metrics import Metrics
 from tests.simulation.chance import Chance
+from tests.simulation.drivers.messages import SafeMessages, read
 from tests.simulation.drivers.past import begin_with_past, due
 from tests.simulation.drivers.rows import ObservedDatabase
 from tests.simulation.machine.loop import Process, SimulatedLoop, current
@@ -50,8 +50,6 @@ UNLISTED = 1105
 RETENTION_WORLDS = 3
 """The service drops days in every third world."""
 RETENTION_QUERY_SECONDS = 4.0
-DATA, DATA_HEAD_BYTES = b"\x00\x53\x75", 8
-"""The section of a message that holds the payload, and the size of its head."""
 
 
 class DriverServers:
@@ -76,7 +74,7 @@ class DriverServers:
         self._clients: dict[Process, Client] = {}
         self._network = Network(lambda: chance.seconds("network", 0.0001, 0.002), current.get)
         self._queue = ""
-        self._safe: dict[int, bytes] = {}
+        self._safe = SafeMessages()
         self._seen = 0
         self._loop = loop
         loop.reach = self._network.create_connection
@@ -181,7 +179,7 @@ class DriverServers:
         if self._database.published_before.get(event_id) == payload:
             return True
         if self._safe.get(event_id) != payload:
-            self._safe = dict(self._safe_messages())
+            self._safe.look(self._broker, self._queue)
         return self._safe.get(event_id) == payload
 
     def new_settled(self) -> Sequence[Batch]:
@@ -189,29 +187,25 @@ class DriverServers:
         return settled
 
     def new_messages(self) -> Sequence[tuple[int, bytes]]:
-        messages = self._messages()
-        new = messages[min(self._seen, len(messages)) :]
-        self._seen = len(messages)
-        return [_read(one) for one in new]
+        new: Sequence[Entry | Message]
+        if self.stream:
+            found = self._broker.streams.get(self._queue)
+            count = found.next_offset if found else 0
+            new = found.entries_from(self._seen) if found and count > self._seen else ()
+        else:
+            messages = self._broker.messages(self._queue)
+            count, new = len(messages), messages[self._seen :]
+        self._seen = count
+        return [read(one) for one in new]
 
     def all_messages(self) -> Sequence[tuple[int, bytes]]:
-        return [_read(one) for one in self._messages()]
+        return [read(one) for one in self._messages()]
 
     def _messages(self) -> Sequence[Entry | Message]:
         if self.stream:
             found = self._broker.streams.get(self._queue)
             return found.entries if found else ()
         return self._broker.messages(self._queue)
-
-    def _safe_messages(self) -> Iterator[tuple[int, bytes]]:
-        if not self.stream:
-            for message in self._broker.messages(self._queue):
-                if message.is_safe and message.is_persistent:
-                    yield _read(message)
-        elif found := self._broker.streams.get(self._queue):
-            for chunk in found.chunks:
-                if chunk.is_safe:
-                    yield from map(_read, chunk.entries)
 
     def new_excused(self) -> set[bytes]:
         lost, self._database.lost = self._database.lost, set()
@@ -268,11 +262,3 @@ def drops_days(chance: Chance) -> bool:
 
 
 def _nothing() -> None: ...
-
-
-def _read(message: Entry | Message) -> tuple[int, bytes]:
-    """The id and the payload of a message in a stream or a queue."""
-    if isinstance(message, Message):
-        return int(message.message_id), message.body
-    data = message.data
-    return message_id_of(data) or 0, data[data.rindex(DATA) + DATA_HEAD_BYTES :]

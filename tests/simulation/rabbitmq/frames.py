@@ -15,6 +15,8 @@ HEARTBEAT_FRAME = b"\x08\0\0\0\0\0\0\xce"
 
 _start = struct.Struct(">BHI")
 _header = struct.Struct(">HHQH")
+PERSISTENT = 2
+"""The delivery mode."""
 SHORT_STRINGS_BEFORE_ID = (1 << 10, 1 << 9, 1 << 8)
 """The flags of correlation id, reply to and expiration."""
 
@@ -72,26 +74,23 @@ def body_size_of(header: bytes) -> int:
     return size
 
 
-def message_id_of(header: bytes) -> str:
-    """Read without an object of all properties: they come in the order of their flags."""
+def properties_of(header: bytes) -> tuple[bool, str]:
+    """Whether a message is persistent, and its id. They are read without an object of all properties.
+
+    The properties come in the order of their flags.
+    """
     flags, at = _header.unpack_from(header)[3], _header.size
     for flag in (1 << 15, 1 << 14):
         if flags & flag:
-            _, at = _short_string(header, at)
+            at += 1 + header[at]
     if flags & 1 << 13:
         at += 4 + int.from_bytes(header[at : at + 4])
-    for flag in (1 << 12, 1 << 11):
-        at += bool(flags & flag)
+    persistent = bool(flags & 1 << 12) and header[at] == PERSISTENT
+    at += bool(flags & 1 << 12) + bool(flags & 1 << 11)
     for flag in SHORT_STRINGS_BEFORE_ID:
         if flags & flag:
-            _, at = _short_string(header, at)
-    return _short_string(header, at)[0].decode() if flags & 1 << 7 else ""
-
-
-@lru_cache(10_000)
-def is_persistent(header: bytes) -> bool:
-    properties: Any = pamqp.frame.unmarshal(_start.pack(HEADER, 1, len(header)) + header + b"\xce")[2]
-    return bool(properties.properties.delivery_mode == 2)
+            at += 1 + header[at]
+    return persistent, _short_string(header, at)[0].decode() if flags & 1 << 7 else ""
 
 
 def content(channel: int, header: bytes, body: bytes, frame_bytes_max: int) -> bytes:

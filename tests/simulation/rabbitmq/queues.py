@@ -4,27 +4,33 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.simulation.rabbitmq.frames import is_persistent, message_id_of
+from tests.simulation.rabbitmq.frames import properties_of
 
 
 class Message:
     """`is_safe` once the broker has it on disk, which its confirm says."""
 
-    __slots__ = ("body", "header", "is_safe", "routing_key")
+    __slots__ = ("_properties", "body", "header", "is_safe", "routing_key")
 
     def __init__(self, routing_key: str, header: bytes, body: bytes) -> None:
         self.routing_key = routing_key
         self.header = header
         self.body = body
         self.is_safe = False
+        self._properties: tuple[bool, str] | None = None
 
     @property
     def message_id(self) -> str:
-        return message_id_of(self.header)
+        return self._read()[1]
 
     @property
     def is_persistent(self) -> bool:
-        return is_persistent(self.header)
+        return self._read()[0]
+
+    def _read(self) -> tuple[bool, str]:
+        if self._properties is None:
+            self._properties = properties_of(self.header)
+        return self._properties
 
 
 class Queue:

@@ -102,7 +102,7 @@ async def of_show(session: "Session", node: Show, statement: Statement) -> Resul
 
 async def of_set(session: "Session", node: SetVariables, statement: Statement) -> Result:
     context = Context(session, statement.params)
-    for name, function in _function(node, lambda: [(name, compiled(one, no_columns)) for name, one in node.values]):
+    for name, function in _function(node, lambda: [(one, compiled(value, no_columns)) for one, value in node.values]):
         value = function(context)
         session.variables[name] = value
         if name == "autocommit":

@@ -56,6 +56,15 @@ class Stream:
     def entries(self) -> list[Entry]:
         return [entry for chunk in self.chunks for entry in chunk.entries]
 
+    def entries_from(self, offset: int) -> list[Entry]:
+        """Those from this offset on."""
+        found: list[Entry] = []
+        for chunk in reversed(self.chunks):
+            if chunk.first_offset + len(chunk.entries) <= offset:
+                break
+            found[:0] = chunk.entries[max(0, offset - chunk.first_offset) :]
+        return found
+
     def append(self, name: str, messages: Sequence[tuple[int, bytes]], timestamp_ms: int) -> Chunk | None:
         """Write what is new of these messages. A publishing id that is not above the newest one is discarded."""
         new = []
