@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.simulation.mysql.sql.context import Context, Function, Places
 from tests.simulation.mysql.sql.evaluation import compiled, options_of
-from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Member, Node, Operation, Source, Variable
+from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Member, Node, Operation, Select, Source, Variable
 from tests.simulation.mysql.storage.tables import Table
 
 TURNED = {"=": "=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -39,9 +39,13 @@ def depends_on_definitions(node: Any) -> bool:
         return all(map(depends_on_definitions, node))
     if not isinstance(node, Node):
         return True
+    if isinstance(node, Select) and node.star:
+        return False
     if isinstance(node, Variable) or (isinstance(node, Call) and node.name in OF_THE_MOMENT):
         return False
     if isinstance(node, Source) and node.query is None and (not node.schema or node.table.upper() == "PARTITIONS"):
+        return False
+    if isinstance(node, Column) and node.name.upper() == "TABLE_ROWS":
         return False
     return all(depends_on_definitions(getattr(node, name)) for name in node.__struct_fields__)
 

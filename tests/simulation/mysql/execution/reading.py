@@ -8,7 +8,7 @@ from typing import Any
 from tests.simulation.mysql.execution.access import KeyPath, conjuncts, depends_on_definitions
 from tests.simulation.mysql.execution.relations import Reads, Relation, Rows
 from tests.simulation.mysql.sql.context import Context, Function, Row, no_columns
-from tests.simulation.mysql.sql.evaluation import compiled, is_aggregate
+from tests.simulation.mysql.sql.evaluation import compiled, compiled_row, is_aggregate
 from tests.simulation.mysql.sql.nodes import Call, Column, Expression, Operation, Select, Source
 from tests.simulation.mysql.sql.values import datetime_of
 from tests.simulation.mysql.storage.tables import Schema, Table
@@ -26,7 +26,7 @@ class Query:
             self._join(source, session)
         self.where = compiled(select.where, self.place) if select.where is not None else None
         self.names: list[str] = [output.name for output in select.outputs]
-        self._outputs = [compiled(output.expression, self.place) for output in select.outputs]
+        self._output = compiled_row([output.expression for output in select.outputs], self.place)
         if select.star:
             self.names = [name for relation in self._relations for name in relation.columns]
         self._aggregates = any(is_aggregate(output.expression) for output in select.outputs)
@@ -40,7 +40,7 @@ class Query:
         """The tables that it reads, also in its subqueries, and their definitions."""
         self.tables = [name for name, _ in self.schemas]
         self.is_of_definitions = not self.schemas and bool(select.sources) and depends_on_definitions(select)
-        """Its rows are the same until somebody changes a definition or the number of a table's rows."""
+        """Its rows are the same until somebody changes a definition."""
         self._moments = [at for at, name in enumerate(self._shown_columns()) if self._is_moment(name)]
 
     def _all_schemas(self) -> list[tuple[str, Schema]]:
@@ -105,7 +105,7 @@ class Query:
 
     def fits(self, session: Reads) -> bool:
         """False if a table's definition has changed."""
-        return all([session.table(name).schema is schema for name, schema in self.schemas])
+        return all(session.table(name).schema is schema for name, schema in self.schemas)
 
     def rows(self, context: Context) -> list[Row]:
         found = self._own_rows(context)
@@ -127,7 +127,8 @@ class Query:
         if self.select.star:
             return row
         context.row = row
-        return tuple([function(context) for function in self._outputs])
+        found: Row = self._output(context)
+        return found
 
     def bounds(self, context: Context) -> tuple[int, int | None]:
         begin = self._offset(context) if self._offset is not None else 0

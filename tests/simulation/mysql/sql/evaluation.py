@@ -1,6 +1,11 @@
-"""Makes functions of expressions. NULL is None, and most operators give NULL for NULL."""
+"""Makes functions of expressions. NULL is None, and most operators give NULL for NULL.
 
-from collections.abc import Callable, Collection
+An expression becomes source in Python, which is compiled once. A statement evaluates it for each row.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from tests.simulation.mysql.errors import Unsupported
@@ -18,8 +23,12 @@ from tests.simulation.mysql.sql.nodes import (
     Subquery,
     Variable,
 )
-from tests.simulation.mysql.sql.operators import BINARY, SPECIAL, with_operator
-from tests.simulation.mysql.sql.values import LITERALS, Moment, as_moment
+from tests.simulation.mysql.sql.operators import NAMES, OPERATORS
+from tests.simulation.mysql.sql.values import LITERALS, Moment, as_moment, plain
+
+LITERALS_KEPT = 4096
+READERS = {**LITERALS, "plain": lru_cache(LITERALS_KEPT)(plain)}
+"""The literals of a condition are read for each row."""
 
 
 def is_aggregate(expression: Expression) -> bool:
@@ -29,72 +38,120 @@ def is_aggregate(expression: Expression) -> bool:
 
 
 def compiled(expression: Expression, places: Places) -> Function:
-    made = _MAKERS.get(type(expression))
-    if made is None:
-        raise Unsupported(repr(expression))
-    return made(expression, places)
+    source = _Source(places)
+    return source.function(source.of(expression))
 
 
-def _param(expression: Param, places: Places) -> Function:
-    index, value = expression.index, LITERALS[expression.kind]
-    return lambda context: value(context.params[index])
+def compiled_row(expressions: Sequence[Expression], places: Places) -> Function:
+    """Makes a tuple of the values of all expressions."""
+    source = _Source(places)
+    return source.function("(" + "".join(f"{source.of(one)}, " for one in expressions) + ")")
 
 
-def _constant(expression: Constant, places: Places) -> Function:
-    value = expression.value
-    return lambda context: value
+class _Source:
+    """Writes the source of one function, of the argument `context`."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._numbers = count()
+        self._known = dict(NAMES)
+        """What the source uses, by name."""
+
+    def function(self, source: str) -> Function:
+        made: Function = eval(f"lambda context: {source}", self._known)
+        return made
+
+    def of(self, expression: Expression) -> str:
+        make = _MAKERS.get(type(expression))
+        if make is None:
+            raise Unsupported(repr(expression))
+        return make(self, expression)
+
+    def _name_of(self, value: object) -> str:
+        name = f"known_{next(self._numbers)}"
+        self._known[name] = value
+        return name
+
+    def _call_of(self, function: object, *arguments: str) -> str:
+        return f"{self._name_of(function)}({', '.join(arguments)})"
+
+    def param(self, expression: Param) -> str:
+        return self._call_of(READERS[expression.kind], f"context.params[{expression.index}]")
+
+    def constant(self, expression: Constant) -> str:
+        return self._name_of(expression.value)
+
+    def column(self, expression: Column) -> str:
+        return f"context.row[{self._places(expression.table, expression.name)}]"
+
+    def variable(self, expression: Variable) -> str:
+        return f"context.server.variable({expression.name!r})"
+
+    def subquery(self, expression: Subquery) -> str:
+        query = expression.query
+        if expression.exists:
+            return self._call_of(lambda context: int(bool(context.server.rows_of(query, context))), "context")
+
+        def scalar(context: Context) -> Any:
+            rows = context.server.rows_of(query, context)
+            return rows[0][0] if rows else None
+
+        return self._call_of(scalar, "context")
+
+    def call(self, expression: Call) -> str:
+        name, arguments = expression.name, expression.arguments
+        if name == "TIMESTAMPDIFF":
+            unit = functions.UNIT_US[arguments[0].name]
+            return self._call_of(_timestamp_difference, str(unit), *map(self.of, arguments[1:]))
+        if name == "COUNT" and expression.star:
+            return "len(context.rows)"
+        if name in functions.AGGREGATES:
+            values = compiled(arguments[0], self._places)
+            return self._call_of(_aggregate(functions.AGGREGATES[name], values), "context")
+        if name == "VALUES":
+            return f"context.inserted[{self._places('', arguments[0].name)}]"
+        if name == "UTC_TIMESTAMP":
+            return "context.server.now"
+        if name in functions.OF_SERVER:
+            return self._call_of(functions.OF_SERVER[name], "context.server", *map(self.of, arguments))
+        if name not in functions.SIMPLE:
+            raise Unsupported(name)
+        return self._call_of(functions.SIMPLE[name], *map(self.of, arguments))
+
+    def operation(self, expression: Operation) -> str:
+        if isinstance(expression.operands[-1], Interval):
+            moment, interval = expression.operands
+            unit = functions.UNIT_US[interval.unit] * (1 if expression.operator == "+" else -1)
+            return self._call_of(_later, self.of(moment), self.of(interval.amount), str(unit))
+        number = next(self._numbers)
+        make = OPERATORS[expression.operator]
+        return make(*map(self.of, expression.operands), f"left_{number}", f"right_{number}")
+
+    def member(self, expression: Member) -> str:
+        name, within = f"value_{next(self._numbers)}", "not in" if expression.negated else "in"
+        options = self._call_of(options_of(expression, self._places), "context")
+        return f"(None if ({name} := {self.of(expression.value)}) is None else +({name} {within} {options}))"
 
 
-def _column(expression: Column, places: Places) -> Function:
-    place = places(expression.table, expression.name)
-    return lambda context: context.row[place]
+def options_of(expression: Member, places: Places) -> Callable[[Context], Collection[Any]]:
+    """The values after IN."""
+    if not expression.is_list:
+        return compiled_row(expression.options, places)
+    (param,) = expression.options
+    index, value = param.index, LITERALS[param.kind]
+
+    def listed(context: Context) -> Collection[Any]:
+        found = context.lists.get(index)
+        if found is None:
+            found = context.lists[index] = frozenset(map(value, context.params[index]))
+        return found
+
+    return listed
 
 
-def _variable(expression: Variable, places: Places) -> Function:
-    name = expression.name
-    return lambda context: context.server.variable(name)
-
-
-def _subquery(expression: Subquery, places: Places) -> Function:
-    query = expression.query
-    if expression.exists:
-        return lambda context: int(bool(context.server.rows_of(query, context)))
-
-    def scalar(context: Context) -> Any:
-        rows = context.server.rows_of(query, context)
-        return rows[0][0] if rows else None
-
-    return scalar
-
-
-def _call(expression: Call, places: Places) -> Function:
-    name = expression.name
-    if name == "TIMESTAMPDIFF":
-        unit = functions.UNIT_US[expression.arguments[0].name]
-        return _timestamp_difference(unit, *(compiled(one, places) for one in expression.arguments[1:]))
-    arguments = [compiled(one, places) for one in expression.arguments]
-    if name == "COUNT" and expression.star:
-        return lambda context: len(context.rows)
-    if name in functions.AGGREGATES:
-        return _aggregate(functions.AGGREGATES[name], arguments[0])
-    if name == "VALUES":
-        place = places("", expression.arguments[0].name)
-        return lambda context: context.inserted[place]
-    if name in functions.OF_SERVER:
-        of_server = functions.OF_SERVER[name]
-        return lambda context: of_server(context.server, *(one(context) for one in arguments))
-    if name not in functions.SIMPLE:
-        raise Unsupported(name)
-    simple = functions.SIMPLE[name]
-    return lambda context: simple(*(one(context) for one in arguments))
-
-
-def _timestamp_difference(unit: int, first: Function, second: Function) -> Function:
-    def difference(context: Context) -> Any:
-        begin, end = as_moment(first(context)), as_moment(second(context))
-        return None if begin is None or end is None else int((end - begin) // unit)
-
-    return difference
+def _timestamp_difference(unit: int, first: Any, second: Any) -> Any:
+    begin, end = as_moment(first), as_moment(second)
+    return None if begin is None or end is None else int((end - begin) // unit)
 
 
 def _aggregate(aggregate: Callable[[list[Any]], Any], argument: Function) -> Function:
@@ -110,61 +167,18 @@ def _aggregate(aggregate: Callable[[list[Any]], Any], argument: Function) -> Fun
     return over_rows
 
 
-def _operation(expression: Operation, places: Places) -> Function:
-    if isinstance(expression.operands[-1], Interval):
-        return _later(expression, places)
-    operands = [compiled(one, places) for one in expression.operands]
-    special = SPECIAL.get(expression.operator)
-    return special(*operands) if special else with_operator(BINARY[expression.operator], *operands)
+def _later(moment: Any, amount: Any, unit: int) -> Any:
+    begin = as_moment(moment)
+    return None if begin is None else Moment(begin + amount * unit)
 
 
-def _later(expression: Operation, places: Places) -> Function:
-    moment, interval = expression.operands
-    first, amount = compiled(moment, places), compiled(interval.amount, places)
-    unit = functions.UNIT_US[interval.unit] * (1 if expression.operator == "+" else -1)
-
-    def later(context: Context) -> Any:
-        begin = as_moment(first(context))
-        return None if begin is None else Moment(begin + amount(context) * unit)
-
-    return later
-
-
-def _member(expression: Member, places: Places) -> Function:
-    value, found = compiled(expression.value, places), options_of(expression, places)
-    negated = expression.negated
-
-    def member(context: Context) -> Any:
-        one = value(context)
-        return None if one is None else int((one in found(context)) != negated)
-
-    return member
-
-
-def options_of(expression: Member, places: Places) -> Callable[[Context], Collection[Any]]:
-    """The values after IN."""
-    if expression.is_list:
-        (param,) = expression.options
-        index, value = param.index, LITERALS[param.kind]
-
-        def listed(context: Context) -> Collection[Any]:
-            found = context.lists.get(index)
-            if found is None:
-                found = context.lists[index] = frozenset(map(value, context.params[index]))
-            return found
-
-        return listed
-    options = [compiled(one, places) for one in expression.options]
-    return lambda context: [one(context) for one in options]
-
-
-_MAKERS: dict[type, Callable[[Any, Places], Function]] = {
-    Param: _param,
-    Constant: _constant,
-    Column: _column,
-    Variable: _variable,
-    Subquery: _subquery,
-    Call: _call,
-    Operation: _operation,
-    Member: _member,
+_MAKERS: dict[type, Callable[[_Source, Any], str]] = {
+    Param: _Source.param,
+    Constant: _Source.constant,
+    Column: _Source.column,
+    Variable: _Source.variable,
+    Subquery: _Source.subquery,
+    Call: _Source.call,
+    Operation: _Source.operation,
+    Member: _Source.member,
 }

@@ -1,96 +1,77 @@
-"""Makes functions of operators and their operands. Most operators give NULL for NULL."""
+"""The operators, as source in Python. Most give NULL for NULL, which is None.
 
-import operator
+Each takes the sources of its operands, and names for their values that no other part of the expression uses.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.mysql.sql import functions
-from tests.simulation.mysql.sql.context import Context, Function
 from tests.simulation.mysql.sql.values import Moment, as_moment
 
-
-def _not(first: Function) -> Function:
-    return lambda context: None if (value := first(context)) is None else int(not value)
+Made = Callable[..., str]
 
 
-def _is_null(first: Function) -> Function:
-    return lambda context: int(first(context) is None)
+def _not(first: str, a: str, b: str) -> str:
+    return f"(None if ({a} := {first}) is None else +(not {a}))"
 
 
-def _negative(first: Function) -> Function:
-    return lambda context: None if (value := first(context)) is None else -value
+def _is_null(first: str, a: str, b: str) -> str:
+    return f"+({first} is None)"
 
 
-def _same(first: Function, second: Function) -> Function:
-    return lambda context: int(first(context) == second(context))
+def _negative(first: str, a: str, b: str) -> str:
+    return f"(None if ({a} := {first}) is None else -{a})"
 
 
-def _and(first: Function, second: Function) -> Function:
-    def both(context: Context) -> Any:
-        left = first(context)
-        if left is not None and not left:
-            return 0
-        right = second(context)
-        if right is not None and not right:
-            return 0
-        return None if left is None or right is None else 1
-
-    return both
+def _same(first: str, second: str, a: str, b: str) -> str:
+    return f"+({first} == {second})"
 
 
-def _or(first: Function, second: Function) -> Function:
-    def either(context: Context) -> Any:
-        left = first(context)
-        if left:
-            return 1
-        right = second(context)
-        if right:
-            return 1
-        return None if left is None or right is None else 0
-
-    return either
+def _and(first: str, second: str, a: str, b: str) -> str:
+    return (
+        f"(0 if ({a} := {first}) is not None and not {a} else 0 if ({b} := {second}) is not None and not {b} "
+        f"else None if {a} is None or {b} is None else 1)"
+    )
 
 
-def with_operator(made: Callable[[Any, Any], Any], first: Function, second: Function) -> Function:
-    def result(context: Context) -> Any:
-        left, right = first(context), second(context)
-        if left is None or right is None:
-            return None
-        if type(left) is Moment and type(right) is str:
-            right = as_moment(right)
-        found = made(left, right)
-        return int(found) if found is True or found is False else found
-
-    return result
+def _or(first: str, second: str, a: str, b: str) -> str:
+    return f"(1 if ({a} := {first}) else 1 if ({b} := {second}) else None if {a} is None or {b} is None else 0)"
 
 
-def _like(value: Any, pattern: Any) -> bool:
-    return functions.like(str(value), str(pattern))
+def _comparison(sign: str) -> Made:
+    """A text that is compared with a time is one."""
+
+    def made(first: str, second: str, a: str, b: str) -> str:
+        moment = f"as_moment({b}) if type({b}) is str and type({a}) is Moment else {b}"
+        return f"(None if ({a} := {first}) is None or ({b} := {second}) is None else +({a} {sign} ({moment})))"
+
+    return made
 
 
-BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "<>": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "%": operator.mod,
-    "&": operator.and_,
-    "|": operator.or_,
-    ">>": operator.rshift,
-    "<<": operator.lshift,
-    "LIKE": _like,
-}
-SPECIAL: dict[str, Callable[..., Function]] = {
-    "AND": _and,
-    "OR": _or,
+def _arithmetic(sign: str) -> Made:
+    def made(first: str, second: str, a: str, b: str) -> str:
+        return f"(None if ({a} := {first}) is None or ({b} := {second}) is None else {a} {sign} {b})"
+
+    return made
+
+
+def _like(first: str, second: str, a: str, b: str) -> str:
+    return f"(None if ({a} := {first}) is None or ({b} := {second}) is None else +like(str({a}), str({b})))"
+
+
+NAMES: dict[str, Any] = {"as_moment": as_moment, "Moment": Moment, "like": functions.like}
+"""What the sources use."""
+OPERATORS: dict[str, Made] = {
     "NOT": _not,
     "IS NULL": _is_null,
     "NEGATIVE": _negative,
     "<=>": _same,
+    "AND": _and,
+    "OR": _or,
+    "LIKE": _like,
+    "=": _comparison("=="),
+    "<>": _comparison("!="),
+    **{sign: _comparison(sign) for sign in ("<", ">", "<=", ">=")},
+    **{sign: _arithmetic(sign) for sign in ("+", "-", "*", "%", "&", "|", ">>", "<<")},
 }
-"""Operators with a rule of their own for NULL."""

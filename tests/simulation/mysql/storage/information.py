@@ -66,9 +66,10 @@ class Information:
 
     def answer(self, query: object, params: Sequence[Any], make: Callable[[], list[Row]]) -> list[Row]:
         """The rows of a query of definitions. They are made once in a process for tables that are alike."""
-        tables = tuple([(table.name, table.schema, len(table)) for table in self._database.tables.values()])
+        database = self._database
+        tables = tuple([(table.name, table.schema) for table in database.tables.values()])
         literals = tuple([tuple(one) if isinstance(one, list) else one for one in params])
-        key = query, self._mariadb, self._database.name, literals, tables
+        key = query, self._mariadb, database.name, literals, tables
         found = _answers.get(key)
         if found is None:
             if len(_answers) > ANSWERS_MAX:
