@@ -140,7 +140,8 @@ class Connection:
                 answer.results.append(result)
         if fault is not None and fault.at >= len(statements):
             await self._meet(fault)
-        await server.thawed()
+        if server.is_frozen:
+            await server.thawed()
 
     async def _execute_silently(self, statements: Sequence[Statement]) -> None:
         """Execute them, or none if the query got lost, and wait until the client gives up."""
@@ -155,10 +156,12 @@ class Connection:
         raise asyncio.CancelledError
 
     async def _pause(self) -> None:
-        least, most = self._server.rates.statement_seconds
+        server = self._server
+        least, most = server.rates.statement_seconds
         if most:
-            await pause(self._server.chance.seconds("mysql: time of a statement", least, most))
-        await self._server.thawed()
+            await pause(server.chance.seconds("mysql: time of a statement", least, most))
+        if server.is_frozen:
+            await server.thawed()
 
     def _notices_gone(self) -> bool:
         rates, chance = self._server.rates, self._server.chance

@@ -120,6 +120,10 @@ class Server:
 
     # Sessions and connections call what follows
 
+    @property
+    def is_frozen(self) -> bool:
+        return self._frozen is not None
+
     async def thawed(self) -> None:
         while self._frozen is not None:
             await asyncio.shield(self._frozen)

@@ -52,8 +52,8 @@ async def locked_rows(
     transaction = session.transaction
     for key in keys:
         record = table.get(key)
-        if record is None:
-            continue
+        if record is None or (_is_unlocked(record) and not _matches(record.committed, matches)):
+            continue  # to lock a free row that does not match, and to unlock it, changes nothing
         is_new = record.writer is not transaction and not record.its_lock().has(transaction, exclusive)
         waits = is_new and not record.its_lock().is_free_for(transaction, exclusive)
         if waits and (skips_locked or (looks_first and not _matches(record.committed, matches))):
@@ -66,6 +66,10 @@ async def locked_rows(
             yield key, found, row
         elif is_new:
             found.its_lock().release(transaction)
+
+
+def _is_unlocked(record: Record) -> bool:
+    return record.writer is None and (record.lock is None or record.lock.is_unused)
 
 
 def _matches(row: Row | None, matches: Matches) -> bool:

@@ -68,8 +68,15 @@ class Lock:
         held = self.holders.get(owner)
         return held is not None and (held or not exclusive)
 
+    @property
+    def is_unused(self) -> bool:
+        """True if nobody has it or waits for it."""
+        return not self.holders and not self.queue
+
     def is_free_for(self, owner: Owner, exclusive: bool) -> bool:
         """False if it must wait: also behind those that wait, even if the owner has a shared lock already."""
+        if self.is_unused:
+            return True
         if any(self.conflicting(owner, exclusive)):
             return False
         return not any((one.exclusive or exclusive) and one.owner is not owner for one in self.queue)
@@ -81,7 +88,8 @@ class Lock:
     def release(self, owner: Owner) -> None:
         self.holders.pop(owner, None)
         owner.locks.pop(self, None)
-        self.grant_next()
+        if self.queue:
+            self.grant_next()
 
     def grant_next(self) -> None:
         """Grant what no earlier request and no holder forbids."""
