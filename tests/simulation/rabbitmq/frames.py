@@ -75,7 +75,7 @@ def body_size_of(header: bytes) -> int:
 
 
 def properties_of(header: bytes) -> tuple[bool, str]:
-    """Whether a message is persistent, and its id. They are read without an object of all properties.
+    """Return True for a persistent message, and its id. No object of all properties is made.
 
     The properties come in the order of their flags.
     """

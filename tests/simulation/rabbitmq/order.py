@@ -9,7 +9,7 @@ import aiormq.base
 
 
 class OrderedSet(dict[Any, None]):
-    """What `FutureStore` needs of a set. It pops the newest."""
+    """Has the methods of a set that `FutureStore` calls. It pops the newest."""
 
     def add(self, one: object) -> None:
         self[one] = None

@@ -30,24 +30,30 @@ def has_columns(expression: Expression, of: Callable[[Column], bool] = lambda co
     return False
 
 
+ROWS = "TABLE_ROWS"
+"""The column of information_schema that counts rows."""
 OF_THE_MOMENT = {"UTC_TIMESTAMP", "CONNECTION_ID", "IS_USED_LOCK", "GET_LOCK"}
 
 
 def depends_on_definitions(node: Any) -> bool:
-    """True if a query reads only tables of information_schema, and nothing of its session or of the time."""
+    """True if a query reads only definitions in information_schema, and nothing of its session or of the time."""
     if isinstance(node, tuple):
         return all(map(depends_on_definitions, node))
     if not isinstance(node, Node):
         return True
-    if isinstance(node, Select) and node.star:
-        return False
-    if isinstance(node, Variable) or (isinstance(node, Call) and node.name in OF_THE_MOMENT):
-        return False
-    if isinstance(node, Source) and node.query is None and (not node.schema or node.table.upper() == "PARTITIONS"):
-        return False
-    if isinstance(node, Column) and node.name.upper() == "TABLE_ROWS":
-        return False
-    return all(depends_on_definitions(getattr(node, name)) for name in node.__struct_fields__)
+    return not _depends_on_more(node) and all(
+        depends_on_definitions(getattr(node, name)) for name in node.__struct_fields__
+    )
+
+
+def _depends_on_more(node: Node) -> bool:
+    if isinstance(node, Source):
+        return node.query is None and (not node.schema or node.table.upper() == "PARTITIONS")
+    if isinstance(node, Select):
+        return node.star
+    if isinstance(node, Call):
+        return node.name in OF_THE_MOMENT
+    return isinstance(node, Variable) or (isinstance(node, Column) and node.name.upper() == ROWS)
 
 
 class KeyPath:

@@ -187,7 +187,7 @@ _functions: dict[Node, Any] = {}
 
 
 def _function(node: Node, make: Callable[[], Any]) -> Any:
-    """What is compiled of a statement that names no table."""
+    """The compiled form of a statement that names no table."""
     function = _functions.get(node)
     if function is None:
         function = _functions[node] = make()

@@ -55,7 +55,7 @@ class _Source:
         self._places = places
         self._numbers = count()
         self._known = dict(NAMES)
-        """What the source uses, by name."""
+        """The values that the source uses, by name."""
 
     def function(self, source: str) -> Function:
         made: Function = eval(f"lambda context: {source}", self._known)
@@ -100,23 +100,24 @@ class _Source:
 
     def call(self, expression: Call) -> str:
         name, arguments = expression.name, expression.arguments
+        if name in functions.AGGREGATES:
+            return self._aggregate(expression)
         if name == "TIMESTAMPDIFF":
             unit = functions.UNIT_US[arguments[0].name]
             return self._call_of(_timestamp_difference, str(unit), *map(self.of, arguments[1:]))
-        if name == "COUNT" and expression.star:
-            return "len(context.rows)"
-        if name in functions.AGGREGATES:
-            values = compiled(arguments[0], self._places)
-            return self._call_of(_aggregate(functions.AGGREGATES[name], values), "context")
         if name == "VALUES":
             return f"context.inserted[{self._places('', arguments[0].name)}]"
-        if name == "UTC_TIMESTAMP":
-            return "context.server.now"
         if name in functions.OF_SERVER:
             return self._call_of(functions.OF_SERVER[name], "context.server", *map(self.of, arguments))
         if name not in functions.SIMPLE:
             raise Unsupported(name)
         return self._call_of(functions.SIMPLE[name], *map(self.of, arguments))
+
+    def _aggregate(self, expression: Call) -> str:
+        if expression.star:
+            return "len(context.rows)"
+        values = compiled(expression.arguments[0], self._places)
+        return self._call_of(_over_rows(functions.AGGREGATES[expression.name], values), "context")
 
     def operation(self, expression: Operation) -> str:
         if isinstance(expression.operands[-1], Interval):
@@ -154,8 +155,8 @@ def _timestamp_difference(unit: int, first: Any, second: Any) -> Any:
     return None if begin is None or end is None else int((end - begin) // unit)
 
 
-def _aggregate(aggregate: Callable[[list[Any]], Any], argument: Function) -> Function:
-    def over_rows(context: Context) -> Any:
+def _over_rows(aggregate: Callable[[list[Any]], Any], argument: Function) -> Function:
+    def made(context: Context) -> Any:
         values = []
         for row in context.rows:
             context.row = row
@@ -164,7 +165,7 @@ def _aggregate(aggregate: Callable[[list[Any]], Any], argument: Function) -> Fun
                 values.append(value)
         return aggregate(values)
 
-    return over_rows
+    return made
 
 
 def _later(moment: Any, amount: Any, unit: int) -> Any:

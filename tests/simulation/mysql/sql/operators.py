@@ -61,7 +61,7 @@ def _like(first: str, second: str, a: str, b: str) -> str:
 
 
 NAMES: dict[str, Any] = {"as_moment": as_moment, "Moment": Moment, "like": functions.like}
-"""What the sources use."""
+"""The values that the sources use, by name."""
 OPERATORS: dict[str, Made] = {
     "NOT": _not,
     "IS NULL": _is_null,
