@@ -7,8 +7,8 @@ from tests.simulation.mysql.errors import DEADLOCK, error
 from tests.simulation.mysql.execution.locking import locking_rows
 from tests.simulation.mysql.execution.reading import query_of
 from tests.simulation.mysql.execution.writing import DeletePlan, InsertPlan, UpdatePlan
-from tests.simulation.mysql.sql.context import Context, Row, no_columns
-from tests.simulation.mysql.sql.evaluation import compiled
+from tests.simulation.mysql.sql.context import Context, Row
+from tests.simulation.mysql.sql.evaluation import compiled, without_columns
 from tests.simulation.mysql.sql.nodes import (
     Command,
     CreateTable,
@@ -53,7 +53,7 @@ async def of_select(session: "Session", node: Select, statement: Statement) -> R
 
 async def _get_lock(session: "Session", node: Select, statement: Statement) -> int:
     context = Context(session, statement.params)
-    name, seconds = (compiled(one, no_columns)(context) for one in node.outputs[0].expression.arguments)
+    name, seconds = (without_columns(one)(context) for one in node.outputs[0].expression.arguments)
     try:
         await acquire(session.server.named_lock(name), session, exclusive=True, timeout_seconds=seconds)
     except Exception as exc:
@@ -102,7 +102,7 @@ async def of_show(session: "Session", node: Show, statement: Statement) -> Resul
 
 async def of_set(session: "Session", node: SetVariables, statement: Statement) -> Result:
     context = Context(session, statement.params)
-    for name, function in _function(node, lambda: [(one, compiled(value, no_columns)) for one, value in node.values]):
+    for name, function in _function(node, lambda: [(one, without_columns(value)) for one, value in node.values]):
         value = function(context)
         session.variables[name] = value
         if name == "autocommit":
@@ -126,7 +126,7 @@ async def of_command(session: "Session", node: Command, statement: Statement) ->
             raise error(1049, node.details[0])
     elif node.name == "PREPARE":
         name, expression = node.details
-        session.prepared[name] = compiled(expression, no_columns)(Context(session, statement.params))
+        session.prepared[name] = without_columns(expression)(Context(session, statement.params))
     elif node.name == "EXECUTE":
         return await session.execute(statements_of(session.prepared[node.details[0]].encode())[0]) or NO_ROWS
     elif node.name == "LOCK TABLES":

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulation.mysql.errors import Unsupported
 from tests.simulation.mysql.sql import functions
-from tests.simulation.mysql.sql.context import Context, Function, Places
+from tests.simulation.mysql.sql.context import Context, Function, Places, no_columns
 from tests.simulation.mysql.sql.nodes import (
     Call,
     Column,
@@ -26,6 +26,7 @@ from tests.simulation.mysql.sql.nodes import (
 from tests.simulation.mysql.sql.operators import NAMES, OPERATORS
 from tests.simulation.mysql.sql.values import LITERALS, Moment, as_moment, plain
 
+EXPRESSIONS_KEPT = 1000
 LITERALS_KEPT = 4096
 READERS = {**LITERALS, "plain": lru_cache(LITERALS_KEPT)(plain)}
 """The literals of a condition are read for each row."""
@@ -40,6 +41,12 @@ def is_aggregate(expression: Expression) -> bool:
 def compiled(expression: Expression, places: Places) -> Function:
     source = _Source(places)
     return source.function(source.of(expression))
+
+
+@lru_cache(EXPRESSIONS_KEPT)
+def without_columns(expression: Expression) -> Function:
+    """The function of an expression that reads no row."""
+    return compiled(expression, no_columns)
 
 
 def compiled_row(expressions: Sequence[Expression], places: Places) -> Function:

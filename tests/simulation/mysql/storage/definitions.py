@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from tests.simulation.mysql.errors import Unsupported, error
-from tests.simulation.mysql.sql.context import Context, no_columns
-from tests.simulation.mysql.sql.evaluation import compiled
+from tests.simulation.mysql.sql.context import Context
+from tests.simulation.mysql.sql.evaluation import without_columns
 from tests.simulation.mysql.sql.nodes import ColumnDefinition, Command, CreateTable
 from tests.simulation.mysql.storage.database import Database
 from tests.simulation.mysql.storage.schemas import schema_of
@@ -109,13 +109,13 @@ def _evaluated(column: ColumnDefinition, context: Context) -> ColumnDefinition:
     """The definition with values for the expressions in it."""
 
     def value(expression: Any) -> Any:
-        return None if expression is None else compiled(expression, no_columns)(context)
+        return None if expression is None else without_columns(expression)(context)
 
     return msgspec.structs.replace(column, length=value(column.length), default=value(column.default))
 
 
 def _partitions(parts: tuple[tuple[str, Any], ...], context: Context) -> list[Partition]:
-    return [Partition(name, compiled(end, no_columns)(context)) for name, end in parts]
+    return [Partition(name, without_columns(end)(context)) for name, end in parts]
 
 
 def _taken(table: Table, keys: list[Any]) -> list[tuple[Any, Any]]:
