@@ -164,28 +164,30 @@ class Query:
             yield ()
             return
         descending = self._by_key and bool(self.select.order) and self.select.order[0][1]
-        for row in self._joined(context, 0, (), descending):
+        only = len(self._relations) == 1
+        rows = self._relations[0].rows(context, self._paths[0], descending) if only else self._joined(context, 0, ())
+        for row in rows:
             context.row = row
             if self.where is None or self.where(context):
                 yield row
 
-    def _joined(self, context: Context, at: int, before: Row, descending: bool) -> Iterator[Row]:
+    def _joined(self, context: Context, at: int, before: Row) -> Iterator[Row]:
         if at == len(self._relations):
             yield before
             return
         relation, condition = self._relations[at], self._conditions[at]
         context.row = before
         found = False
-        for row in relation.rows(context, self._paths[at], descending):
+        for row in relation.rows(context, self._paths[at]):
             joined = before + row if before else row
             if condition is not None:
                 context.row = joined
                 if not condition(context):
                     continue
             found = True
-            yield from self._joined(context, at + 1, joined, False)
+            yield from self._joined(context, at + 1, joined)
         if not found and relation.source.left:
-            yield from self._joined(context, at + 1, before + (None,) * len(relation.columns), False)
+            yield from self._joined(context, at + 1, before + (None,) * len(relation.columns))
 
     def _is_key_order(self) -> bool:
         """True if the rows come in the wished order by themselves."""
