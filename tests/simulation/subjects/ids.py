@@ -90,11 +90,12 @@ class Ids:
             if found is None:
                 lost.add(lease.slot)
                 return None
-            # Another worker may have a slot before the worker that ends its lease gets the answer.
-            for owner in (earlier, None if is_release else self._owners.get(lease.slot)):
+            # Another worker may have a slot before its owner gets the answer: the owner ends its lease, or it was lost.
+            may_change = is_release or self._world.servers.slots_lost
+            for owner in (earlier, None if may_change else self._owners.get(lease.slot)):
                 if owner and owner is not process and owner.alive and not self._world.servers.went_back:
                     self._world.promises.breaks(f"{process.name} renews the slot {lease.slot} of {owner.name}")
-            if not is_release:
+            if not is_release and self._owners.get(lease.slot) is earlier:
                 self._owners[lease.slot] = process
                 lost.discard(lease.slot)
             return found

@@ -231,7 +231,7 @@ class Admission:
     def left(self, life: "Life") -> str | None:
         """The changes that this worker has not noticed yet."""
         reads = life.token_reads
-        if self._operator and reads.known != reads.table:
+        if self._operator and (reads.known != reads.table or reads.is_late):  # it may have been frozen until now
             return f"{life.process.name} does not know the tokens"
         return None
 
