@@ -35,7 +35,7 @@ TRY = b"-try"
 OTHER = b"-other"
 """In the payload of an event that differs each time that it is sent, although its key stays: the client is wrong."""
 WRONG_KEYS = 24
-"""One of so many requests with a key is sent again with other events."""
+"""One request of this many with a key is sent again with other events."""
 
 
 class Answer(NamedTuple):
