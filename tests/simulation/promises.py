@@ -47,6 +47,8 @@ class Promises:
             world.ledger.accepted.add(payload)
             world.ledger.accepted_on.add((life.process.node.name, payload))
             kept = payload in rows or world.system.segments.holds(life.process.node, payload)
+            if not kept:  # the database may have lost it since its answer
+                world.ledger.excused |= world.servers.new_excused()
             if not kept and payload not in world.ledger.excused:
                 self.breaks(f"accepted, but neither a row nor in the spool: {payload.decode()}")
 

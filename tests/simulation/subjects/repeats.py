@@ -42,6 +42,8 @@ class Repeats:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._confirms: dict[int, Confirm] = {}
+        self._uncertain: set[int] = set()
+        """Ids of messages that somebody else sent, too: that try began before the confirm and failed after it."""
 
     def watch(self, sender: Sender, publisher: Publisher) -> None:
         """Check each message before this worker sends it, and note the confirms that it gets."""
@@ -49,11 +51,16 @@ class Repeats:
 
         async def watched(batch: Batch, priority: Priority = "live") -> None:
             self._check(sender, batch)
+            began = self._world.loop.time()
             try:
                 await publish(batch, priority)
             except NotConfirmed as exc:
                 refused = {*exc.positions}
+                self._note_uncertain(batch, refused, began)
                 self._note(sender, batch, refused)
+                raise
+            except BaseException:
+                self._note_uncertain(batch, range(len(batch)), began)
                 raise
             self._note(sender, batch, ())
 
@@ -65,13 +72,19 @@ class Repeats:
             if at not in refused:
                 self._confirms.setdefault(event_id, confirm)
 
+    def _note_uncertain(self, batch: Batch, refused: Collection[int], began: float) -> None:
+        for at in refused:
+            confirm = self._confirms.get(batch.ids[at])
+            if confirm and confirm.at > began:
+                self._uncertain.add(batch.ids[at])
+
     def _check(self, sender: Sender, batch: Batch) -> None:
         servers = self._world.servers
         if self._confirms.keys().isdisjoint(batch.ids) or servers.went_back or servers.slots_lost:
             return
         for event_id in batch.ids:
             confirm = self._confirms.get(event_id)
-            if confirm and (problem := self._problem(sender, batch, confirm)):
+            if confirm and event_id not in self._uncertain and (problem := self._problem(sender, batch, confirm)):
                 self._world.promises.breaks(f"{problem}: {event_id}")
 
     def _problem(self, sender: Sender, batch: Batch, confirm: Confirm) -> str | None:
