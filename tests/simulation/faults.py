@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from ingest.cli.spool.command import ask_owners
-from tests.simulation.machine.nodes import Node
-from tests.simulation.machine.snapshots import Snapshot, go_back, take_snapshot
 from tests.simulation.servers import ServerFault
+from tests.simulation.subjects.folders import Folders
 from tests.simulation.workers import Life
 from tests.simulation.world import World
 
@@ -22,6 +20,7 @@ RIGHT_US = 2_000_000
 class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
+        folders = Folders(world)
         self._kinds: dict[str, tuple[float, Callable[[], object]]] = {
             "kill": (0.12, self._kill),
             "worker leaves for good": (0.04, self._leave),
@@ -35,11 +34,11 @@ class Faults:
             "syncs lie": (0.03, self._syncs_lie),
             "clock steps": (0.06, self._clock_steps),
             "id slots are lost": (0.02, self._lose_slots),
-            "id slots are forgotten": (0.04, self._forget_slots),
-            "spool file is deleted": (0.03, self._delete_file),
-            "spool file is damaged": (0.05, self._damage_file),
-            "snapshot of a folder": (0.06, self._snapshot),
-            "folder goes back": (0.06, self._go_back),
+            "id slots are forgotten": (0.04, folders.forget_slots),
+            "spool file is deleted": (0.03, folders.delete_file),
+            "spool file is damaged": (0.05, folders.damage_file),
+            "snapshot of a folder": (0.06, folders.snapshot),
+            "folder goes back": (0.06, folders.go_back),
             "table is repaired": (0.03, self._repair),
             "set aside events are retried": (0.05, self._retry),
         }
@@ -50,7 +49,6 @@ class Faults:
             del self._kinds["clock steps"], self._kinds["id slots are lost"]
         for what, fault in world.servers.faults().items():
             self._kinds[what] = fault.probability, partial(self._server_fault, what, fault)
-        self._snapshots: dict[Node, Snapshot] = {}
         self._ends: dict[str, Callable[[], object]] = {}
         self._over = False
         self._loses_slots = world.ids.shares_a_slot
@@ -85,9 +83,6 @@ class Faults:
         lives = self._world.lives
         return lives[self._world.chance.pick("which worker", len(lives))] if lives else None
 
-    def _node(self) -> Node:
-        return self._world.nodes[self._world.chance.pick("which node", len(self._world.nodes))]
-
     def _kill(self) -> None:
         if life := self._life():
             self._world.fault(f"kill -9 of {life.process.name}")
@@ -107,23 +102,19 @@ class Faults:
             self._world.system.doomed.add(life.process.pid)
 
     def _cut_power(self) -> None:
-        node = self._node()
+        node = self._world.some_node()
         self._world.fault(f"power cut of {node.name}")
-        self._kill_all_on(node)
+        self._world.kill_all_on(node)
         node.boots += 1
         node.booted_at = self._world.loop.time()
         self._world.system.segments.cut_power(node)
         self._world.ledger.excused |= self._world.system.segments.excused
 
-    def _kill_all_on(self, node: Node) -> None:
-        for life in [one for one in self._world.lives if one.process.node is node]:
-            self._world.kill(life.process)
-
     def _copy(self) -> None:
         world = self._world
         if len(world.nodes) >= NODES_MAX:
             return
-        node = self._node()
+        node = self._world.some_node()
         if not node.folder.exists():
             return  # its first worker has just begun
         copy = world.add_node(node)
@@ -131,28 +122,6 @@ class Faults:
         world.copies += 1
         world.fault(f"{node.name} is copied as {copy.name}")
         world.begin_life(copy)
-
-    def _snapshot(self) -> None:
-        """It does nothing yet, so it is no fault."""
-        world, node = self._world, self._node()
-        folder = world.folder / f"snapshot-{len(self._snapshots)} of {node.name}"
-        if node not in self._snapshots and node.folder.exists():
-            self._snapshots[node] = take_snapshot(node, folder, world.system.segments, world.loop.time())
-            world.say(f"a snapshot of {node.name} is taken")
-
-    def _go_back(self) -> None:
-        """Somebody restores the folder. The machine may go on, or boot."""
-        world, node = self._world, self._node()
-        if node not in self._snapshots:
-            return
-        world.fault(f"the folder of {node.name} goes back to its snapshot")
-        world.copies += 1
-        self._kill_all_on(node)
-        if world.chance.pick("boots with an old folder", 2):
-            node.boots += 1
-            node.booted_at = world.loop.time()
-        gone = go_back(node, self._snapshots[node], world.system.segments, world.loop.time())
-        world.ledger.excused |= gone - world.servers.rows.keys()
 
     def _repair(self) -> None:
         self._world.say("the table is repaired: it takes each content")
@@ -189,25 +158,25 @@ class Faults:
         self._for(f"{what} for", fault.seconds_max, end)
 
     def _disk_full(self) -> None:
-        node = self._node()
+        node = self._world.some_node()
         self._world.fault(f"the disk of {node.name} is full")
         node.disk_full = True
         self._for("disk is full for", 5.0, lambda: setattr(node, "disk_full", False))
 
     def _disk_fails(self) -> None:
-        node = self._node()
+        node = self._world.some_node()
         self._world.fault(f"the disk of {node.name} fails")
         node.disk_fails = 0.3
         self._for("disk fails for", 4.0, lambda: setattr(node, "disk_fails", 0.0))
 
     def _syncs_lie(self) -> None:
-        node = self._node()
+        node = self._world.some_node()
         self._world.fault(f"syncs of {node.name} write nothing")
         node.syncs_lie = True
         self._for("syncs lie for", 5.0, lambda: setattr(node, "syncs_lie", False))
 
     def _clock_steps(self) -> None:
-        node = self._node()
+        node = self._world.some_node()
         step = self._world.chance.seconds("clock step", -30.0, 30.0)
         self._world.fault(f"the clock of {node.name} steps by {step:.1f} s")
         node.step_clock(int(step * 1e6), self._world.loop.time())
@@ -221,7 +190,7 @@ class Faults:
         world.fault("the database loses its id slots")
         world.servers.lose_slots()
         if len(world.nodes) < NODES_MAX:
-            node, like = world.add_node(), self._node()
+            node, like = world.add_node(), self._world.some_node()
             node.clock_ahead_us, node.clock_grain_us = like.clock_ahead_us, like.clock_grain_us
             if alike:
                 owner = world.ids.owner_of(0)
@@ -230,16 +199,9 @@ class Faults:
                     one.clock_grain_us = COARSE_US
             world.begin_life(node)
 
-    def _forget_slots(self) -> None:
-        """A part of the data folder is restored. A worker that starts while the database is away has no slot."""
-        node = self._node()
-        self._world.fault(f"{node.name} forgets its id slots")
-        for note in node.folder.glob("slots/slot-*.json"):
-            note.unlink()
-
     def _clock_is_wrong(self) -> None:
         """It lasts a while. Events that a worker accepts meanwhile have ids of another day."""
-        node = self._node()
+        node = self._world.some_node()
         step = int(self._world.chance.seconds("clock is wrong by", -WRONG_DAYS, WRONG_DAYS) * DAY_US)
         self._world.fault(f"the clock of {node.name} is wrong by {step / DAY_US:.1f} days")
         node.step_clock(step, self._world.loop.time())
@@ -255,28 +217,6 @@ class Faults:
         for node in self._world.nodes:
             if abs(node.clock_ahead_us) > RIGHT_US:
                 node.step_clock(-node.clock_ahead_us, self._world.loop.time())
-
-    def _delete_file(self) -> None:
-        """Somebody deletes a file of a spool that is in use. The worker has it open, and writes it anew."""
-        node = self._node()
-        files = sorted(node.folder.glob("spool/*"), key=lambda path: path.name.split(".")[:2])
-        if files:
-            victim = files[self._world.chance.pick("which file", len(files))]
-            held = any(opened.path == str(victim) for opened in self._world.system.files.values())
-            if held and not victim.name.startswith("."):
-                self._world.fault(f"{victim.name.split('.')[:2]} of {node.name} is deleted")
-                self._world.ledger.excused |= self._world.system.segments.deleted_by_others(str(victim))
-                victim.unlink()
-
-    def _damage_file(self) -> None:
-        """One byte of one record changes. Its events may be lost, and those of all other records may not."""
-        node = self._node()
-        if damaged := self._world.system.segments.damage(node):
-            path, payloads = damaged
-            self._world.fault(f"a byte of {Path(path).name.split('.')[:2]} of {node.name} changes")
-            self._world.ledger.excused |= payloads
-            if self._world.chance.pick("workers die after the damage", 2):  # a start reads the whole file
-                self._kill_all_on(node)
 
     def _for(self, what: str, seconds_max: float, undo: Callable[[], object]) -> None:
         fault = self._world.fault_begins()

@@ -131,6 +131,13 @@ class World:
         self.restarts += 1
         self.do(self._later(pause, process.node), "restart")
 
+    def kill_all_on(self, node: Node) -> None:
+        for life in [one for one in self.lives if one.process.node is node]:
+            self.kill(life.process)
+
+    def some_node(self) -> Node:
+        return self.nodes[self.chance.pick("which node", len(self.nodes))]
+
     def _end(self, process: WorkerProcess) -> None:
         process.alive = False
         process.ready.clear()
