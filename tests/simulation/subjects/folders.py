@@ -1,4 +1,4 @@
-"""What others do to the data folders of nodes: they delete, damage and restore files."""
+"""Others delete, damage and restore files in the data folders of nodes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
